@@ -1,0 +1,90 @@
+"""A chat as it is stored: one row, one status, at most one owner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Status(StrEnum):
+    """What a chat is, never what it should do next and never how it got there."""
+
+    WAITING = "waiting"
+    """Idle; the user's turn."""
+    PENDING = "pending"
+    """Has work, and nobody owns it."""
+    RUNNING = "running"
+    """Owned, and being worked."""
+    INTERRUPTING = "interrupting"
+    """A stop was asked; the owner must store what it has."""
+    REQUIRES_ACTION = "requires_action"
+    """Waits for results of client-run tools, until a deadline."""
+    ERROR = "error"
+    """The last turn failed; ``last_error`` says why."""
+
+
+OWNED = frozenset({Status.RUNNING, Status.INTERRUPTING})
+"""The statuses in which the owner columns are set."""
+
+ARCHIVABLE = frozenset({Status.WAITING, Status.ERROR})
+"""The statuses in which a chat may be archived."""
+
+
+class Busy(StrEnum):
+    """What a message does when the chat is busy."""
+
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the model's provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """One row of ``chats``.
+
+    ``epoch`` rises with every claim and fences the owner's writes; ``version`` rises with every
+    move and is the cursor of the journal; ``step`` rises with every step that is stored, so that
+    an owner whose commit was cut off can tell whether it took effect; ``parts_done`` is the number
+    of the last streamed part of this epoch that is settled (stored in a message, or thrown away).
+    """
+
+    id: UUID
+    owner_id: str
+    parent_chat_id: UUID | None
+    root_chat_id: UUID
+    title: str
+    status: Status
+    last_error: str | None
+    last_error_detail: Mapping[str, Any] | None
+    worker_id: UUID | None
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    pending_since: datetime | None
+    action_deadline: datetime | None
+    epoch: int
+    version: int
+    step: int
+    parts_done: int
+    recoveries: int
+    attempts: int
+    next_attempt_at: datetime | None
+    queue_length: int
+    archived: bool
+    labels: Mapping[str, str]
+    last_model_config_id: UUID
+    usage: Usage
+    created_at: datetime
+    updated_at: datetime

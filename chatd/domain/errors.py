@@ -1,0 +1,73 @@
+"""One tree of errors. The class docstring is the default message; the error carries the evidence."""
+
+from typing import Any
+from uuid import UUID
+
+
+class ChatdError(Exception):
+    """Something chatd knows how to name went wrong."""
+
+    def __init__(self, message: str | None = None, **evidence: Any) -> None:
+        self.evidence = evidence
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class Refused(ChatdError):
+    """The move is not legal here; nothing was changed."""
+
+    code = "refused"
+
+
+class ChatNotFound(Refused):
+    """There is no such chat."""
+
+    code = "chat_not_found"
+
+    def __init__(self, chat_id: UUID) -> None:
+        super().__init__(f"There is no chat {chat_id}.", chat_id=chat_id)
+
+
+class ChatBusy(Refused):
+    """The chat is busy."""
+
+    code = "chat_busy"
+
+
+class ChatArchived(Refused):
+    """The chat is archived; unarchive it first."""
+
+    code = "chat_archived"
+
+
+class QueueFull(Refused):
+    """The chat's queue is full."""
+
+    code = "queue_full"
+
+
+class FamilyBusy(Refused):
+    """A chat of this family is busy, so none of it was archived."""
+
+    code = "family_busy"
+
+
+class ModelNotFound(Refused):
+    """There is no such model."""
+
+    code = "model_not_found"
+
+
+class Lost(ChatdError):
+    """The chat is no longer ours: its epoch moved on. Nothing was written."""
+
+
+class DatabaseAway(ChatdError):
+    """The database cannot be reached just now."""
+
+
+class DatabaseRefused(ChatdError):
+    """The database does not let us in; waiting would not help."""
+
+
+class SchemaMismatch(ChatdError):
+    """The database's schema does not fit this chatd."""

@@ -1,0 +1,148 @@
+"""Why a turn did not succeed, as one value.
+
+The same ``Failure`` feeds the retry decision, the stream's ``error`` event and the columns
+``last_error`` and ``last_error_detail``, so that they can never disagree.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class FailureKind(StrEnum):
+    """What went wrong, in words that mean the same for every provider."""
+
+    AUTH = "auth"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LIMIT = "context_limit"
+    CONTENT_FILTER = "content_filter"
+    QUOTA = "quota"
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    SERVER = "server"
+    NETWORK = "network"
+    SILENCE = "silence"
+    TIMEOUT = "timeout"
+    CUT = "cut"
+    CONFIGURATION = "configuration"
+    STEP_LIMIT = "step_limit"
+    CRASH_LOOP = "crash_loop"
+    PANIC = "panic"
+    UNKNOWN = "unknown"
+
+
+RETRYABLE = frozenset(
+    {
+        FailureKind.RATE_LIMIT,
+        FailureKind.OVERLOADED,
+        FailureKind.SERVER,
+        FailureKind.NETWORK,
+        FailureKind.SILENCE,
+        FailureKind.TIMEOUT,
+        FailureKind.CUT,
+    }
+)
+"""The kinds that another attempt may cure."""
+
+PANIC_PREFIX = "chat processing panicked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One reason. ``message`` is for a person; ``retry_after`` is in seconds."""
+
+    kind: FailureKind
+    message: str
+    provider: str | None = None
+    model: str | None = None
+    status_code: int | None = None
+    retry_after: float | None = None
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in RETRYABLE
+
+    def detail(self, *, attempts: int, at: datetime) -> dict[str, Any]:
+        """The shape of ``last_error_detail``."""
+        return {
+            "kind": self.kind.value,
+            "message": self.message,
+            "provider": self.provider,
+            "model": self.model,
+            "status_code": self.status_code,
+            "retryable": self.retryable,
+            "attempts": attempts,
+            "at": at.isoformat(),
+        }
+
+
+def panic(error: BaseException) -> Failure:
+    """The reason that is kept when a chat's task raised what nobody expected."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group's wrapper says nothing
+    text = ""
+    with suppress(Exception):  # an exception may be too broken to be shown
+        text = str(error)
+    text = text or type(error).__name__
+    return Failure(kind=FailureKind.PANIC, message=f"{PANIC_PREFIX}: {clean(text)}")
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SECRETS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
+    for pattern in (
+        r"()-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*-----|\Z)",
+        r"""((?:api[-_ ]?key|(?:access|refresh|auth|id)[-_]token|secret|passwd|password|authorization)
+             ["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?)
+            [^\s"',;&}]{6,}""",
+        r"(\b(?:bearer|basic)\s+)(?=\S*\d)[\w.~+/\-]{8,}=*",
+        r"([?&](?:key|token|sig|signature)=)[^&\s\"']+",
+        r"(://)[^/\s:@]*:[^/\s@]+(?=@)",
+        r"""()\b(?:(?:sk|pk|rk)[-_][\w\-*]{8,} | gh[pousr]_\w{16,} | github_pat_\w{16,}
+             | (?:key|tok|hf|glpat)[-_](?=\S*\d)[\w\-]{16,} | xox[a-z]-[\w\-]{8,}
+             | AKIA[0-9A-Z]{12,} | AIza[\w\-]{20,} | eyJ[\w\-]{8,}\.[\w\-]{4,}(?:\.[\w\-]*)?)""",
+    )
+)
+"""What looks like a secret. The group is what is kept before it."""
+
+LONGEST_ERROR = 2_000
+"""Characters of an error text that are kept."""
+_LONGEST_READ = 4 * LONGEST_ERROR
+"""Characters of an error text that are searched for secrets; what is further on is dropped."""
+
+
+def storable(text: str) -> str:
+    """Replace what neither text nor jsonb can hold: NUL and lone surrogates."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def clean(text: str) -> str:
+    """Make an error text fit to be stored and shown: no secrets, nothing unstorable, bounded."""
+    if len(text) > _LONGEST_READ:  # end at a gap, so that no half of a secret is left unrecognised
+        text = text[:_LONGEST_READ].rpartition(" ")[0] or text[:LONGEST_ERROR]
+    text = storable(text)
+    for secret in _SECRETS:
+        text = secret.sub(r"\1[redacted]", text)
+    return text[:LONGEST_ERROR]
+
+
+def storable_value(value: Any) -> Any:
+    """``storable`` for every string in a JSON value; numbers JSON does not know become null."""
+    match value:
+        case str():
+            return storable(value)
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {storable(str(k)): storable_value(v) for k, v in value.items()}
+        case list() | tuple():
+            return [storable_value(v) for v in value]
+        case _:
+            return value

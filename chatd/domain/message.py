@@ -1,0 +1,110 @@
+"""Messages, the parts they are made of, and how streamed parts fold into one.
+
+A content part is a plain mapping with a ``type`` (``text``, ``reasoning``, ``tool-call``,
+``tool-result``, ``source``, ``file``) in the spelling of the API. A *streamed part* is a fragment of
+one content part: ``{"index": n, "type": …, …}``, where ``index`` says which content part it adds to.
+Folding is associative, so batches of fragments can be joined in any grouping.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.chat import Usage
+
+Part = Mapping[str, Any]
+"""A content part, or a fragment of one."""
+
+Content = tuple[Part, ...]
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Visibility(StrEnum):
+    """Who sees a message: a summary is for the model only, a notice for the user only."""
+
+    BOTH = "both"
+    USER = "user"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message that is about to be stored."""
+
+    role: Role
+    content: Content
+    model_config_id: UUID | None = None
+    visibility: Visibility = Visibility.BOTH
+    usage: Usage | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A stored message. ``id`` rises within a chat; ``version`` is the move that stored it."""
+
+    id: int
+    chat_id: UUID
+    version: int
+    role: Role
+    content: Content
+    model_config_id: UUID | None
+    usage: Usage | None
+    finish_reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedMessage:
+    """A message that waits for the running turn to end. It keeps the model that was asked for."""
+
+    id: int
+    chat_id: UUID
+    content: Content
+    model_config_id: UUID
+    created_at: datetime
+
+
+_JOINED = ("text", "args")
+"""Keys whose fragments are joined; every other key is kept from the latest fragment."""
+
+
+def fold(fragments: Iterable[Part]) -> Content:
+    """Join streamed fragments into content parts, in the order of their ``index``."""
+    joined: dict[int, dict[str, Any]] = {}
+    pieces: dict[tuple[int, str], list[str]] = {}
+    for fragment in fragments:
+        index = fragment["index"]
+        part = joined.setdefault(index, {})
+        for key, value in fragment.items():
+            if key == "index":
+                continue
+            if key in _JOINED:
+                pieces.setdefault((index, key), []).append(value)
+                part.setdefault(key, "")
+            else:
+                part[key] = value
+    for (index, key), texts in pieces.items():
+        joined[index][key] = "".join(texts)
+    return tuple(joined[index] for index in sorted(joined))
+
+
+def standing(content: Iterable[Part]) -> Content:
+    """What of an unfinished answer can stand by itself: text and reasoning, but no half-made call."""
+    return tuple(
+        part for part in content if part["type"] in {"text", "reasoning"} and part.get("text")
+    )
+
+
+def text_of(content: Iterable[Part]) -> str:
+    """The text a person reads: all text parts, joined."""
+    return "".join(part["text"] for part in content if part["type"] == "text")

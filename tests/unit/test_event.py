@@ -1,0 +1,209 @@
+"""Cursors on the wire, and the events that each journal row tells."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.domain.chat import Status
+from chatd.domain.event import Cursor, Entry, EventType, told
+from chatd.domain.message import Message, Role
+from chatd.domain.moves import TABLE, Move
+
+numbers = st.integers(0, 10**18 - 1)
+cursors = st.builds(Cursor, numbers, numbers, numbers, numbers)
+
+CHAT = UUID(int=1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+S, M, Q = EventType.STATUS, EventType.MESSAGE, EventType.QUEUE_UPDATE
+RESET, ERROR = EventType.PREVIEW_RESET, EventType.ERROR
+
+
+# -- cursors -----------------------------------------------------------------------------------------
+
+
+@given(cursors)
+def test_a_cursor_comes_back_from_the_wire(cursor: Cursor) -> None:
+    assert Cursor.parse(str(cursor)) == cursor
+
+
+@given(cursors)
+def test_a_cursor_on_the_wire_fits_a_header(cursor: Cursor) -> None:
+    text = str(cursor)
+    assert text.isascii()
+    assert not set(text) - set("0123456789.+")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", ".", "..", "1", "1.2", "1.2.3.4", "1.2.", ".2.3", "1..3", "a.b.c", "-1.2.3", "1.-2.3",
+        " 1.2.3", "1.2.3 ", "1.2.3+", "1.2.3+-1", "1.2.3+x", "1.2.3+1+2", "+1", "1.2.3+1.5",
+        "1.2.3\n", "1_0.2.3", "0x1.2.3", "1e3.2.3", "\u0661.2.3", "\u00b2.2.3", f"{10**18}.0.0",
+        f"1.2.{'9' * 400}", "1.2.3+" + "9" * 19, "null", "1,2,3",
+    ],
+)  # fmt: skip
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a cursor"):
+        Cursor.parse(text)
+
+
+@given(st.text(alphabet="0123456789.+-_ ex\u0663", max_size=24))
+def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
+    try:
+        cursor = Cursor.parse(text)
+    except ValueError:
+        return
+    assert Cursor.parse(str(cursor)) == cursor
+    assert min(cursor.version, cursor.epoch, cursor.part, cursor.sent) >= 0
+
+
+@given(cursors, st.integers(0, 5), st.integers(1, 5))
+def test_a_cursor_after_an_entry(cursor: Cursor, epochs: int, versions: int) -> None:
+    entry = replace(
+        row(Move.DESCRIBE, Status.WAITING),
+        version=cursor.version + versions,
+        epoch=cursor.epoch + epochs,
+    )
+    after = cursor.after(entry)
+    assert (after.version, after.epoch, after.sent) == (entry.version, entry.epoch, 0)
+    assert after.part == (0 if epochs else cursor.part)
+    assert after > cursor
+
+
+# -- what is told ------------------------------------------------------------------------------------
+
+
+def message(role: Role, number: int = 1) -> Message:
+    return Message(
+        id=number,
+        chat_id=CHAT,
+        version=1,
+        role=role,
+        content=({"type": "text", "text": "x"},),
+        model_config_id=None,
+        usage=None,
+        finish_reason=None,
+        created_at=NOW,
+    )
+
+
+def row(move: Move, status: Status, *roles: Role, **data: Any) -> Entry:
+    return Entry(
+        chat_id=CHAT,
+        version=7,
+        at=NOW,
+        move=move,
+        status=status,
+        epoch=3,
+        worker_id=None,
+        data=data,
+        messages=tuple(message(role, n) for n, role in enumerate(roles)),
+    )
+
+
+W, P, R = Status.WAITING, Status.PENDING, Status.RUNNING
+I, A, E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR  # noqa: E741 - as in the table
+SAID, ANSWERED, TOOLS = Role.USER, Role.ASSISTANT, Role.TOOL
+QUEUED: Mapping[str, Any] = {"queued": 4, "queue_length": 1}
+PROMOTED: Mapping[str, Any] = {"promoted": 4, "queue_length": 0}
+REASON: Mapping[str, Any] = {"last_error": "no", "last_error_detail": {"kind": "auth"}}
+SHOWN: Mapping[str, Any] = {"title": "t", "labels": {"a": "b"}, "archived": True}
+TRIED: Mapping[str, Any] = {
+    "attempt": 2,
+    "delay_seconds": 1.5,
+    "next_attempt_at": "2026-01-01T00:00:00Z",
+    "failure": {"kind": "server"},
+    "parts_done": 9,
+}
+
+TELLS: dict[str, tuple[Entry, list[EventType]]] = {
+    "create, asked": (row(Move.CREATE, P, Role.SYSTEM, SAID), [M, M, S]),
+    "create, empty": (row(Move.CREATE, W), [S]),
+    "send": (row(Move.SEND, P, SAID), [M, S]),
+    "send, queued": (row(Move.SEND, R, **QUEUED), [Q, S]),
+    "send, after an error with a queue": (
+        row(Move.SEND, P, SAID, queued=5, promoted=4, queue_length=1),
+        [M, Q, S],
+    ),
+    "interrupt, asked": (row(Move.INTERRUPT, I), [S]),
+    "interrupt, stopped": (row(Move.INTERRUPT, W, TOOLS), [M, S]),
+    "interrupt, promoted": (row(Move.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
+    "describe": (row(Move.DESCRIBE, R, **SHOWN), [EventType.CHAT]),
+    "describe, of an error": (row(Move.DESCRIBE, E, **SHOWN), [EventType.CHAT]),
+    "archive": (row(Move.ARCHIVE, W, **SHOWN), [EventType.CHAT]),
+    "archive, of an error": (row(Move.ARCHIVE, E, **SHOWN), [EventType.CHAT]),
+    "unarchive": (row(Move.UNARCHIVE, W, **SHOWN), [EventType.CHAT]),
+    "acquire": (row(Move.ACQUIRE, R), [S]),
+    "commit_step, answer": (row(Move.COMMIT_STEP, R, ANSWERED), [M]),
+    "commit_step, tools": (row(Move.COMMIT_STEP, R, TOOLS), [M]),
+    "commit_step, nothing": (row(Move.COMMIT_STEP, R), [RESET]),
+    "record_retry": (row(Move.RECORD_RETRY, R, **TRIED), [RESET, EventType.RETRY]),
+    "finish_turn": (row(Move.FINISH_TURN, W, ANSWERED), [M, S]),
+    "finish_turn, nothing": (row(Move.FINISH_TURN, W), [RESET, S]),
+    "finish_turn, promoted": (row(Move.FINISH_TURN, R, ANSWERED, SAID, **PROMOTED), [M, M, Q, S]),
+    "finish_turn, promoted, nothing": (
+        row(Move.FINISH_TURN, R, SAID, **PROMOTED),
+        [RESET, M, Q, S],
+    ),
+    "finish_interrupt": (row(Move.FINISH_INTERRUPT, W, ANSWERED), [M, S]),
+    "finish_interrupt, nothing": (row(Move.FINISH_INTERRUPT, W), [RESET, S]),
+    "fail": (row(Move.FAIL, E, **REASON), [RESET, ERROR, S]),
+    "release": (row(Move.RELEASE, P, why="shutdown"), [RESET, S]),
+    "reap": (row(Move.REAP, P, reason="owner_gone"), [RESET, S]),
+    "reap, given up": (row(Move.REAP, E, **REASON), [RESET, ERROR, S]),
+    "reap_interrupt": (row(Move.REAP_INTERRUPT, W, ANSWERED), [M, S]),
+    "reap_interrupt, nothing": (row(Move.REAP_INTERRUPT, P, SAID, **PROMOTED), [RESET, M, Q, S]),
+}
+
+
+def test_every_move_is_tried() -> None:
+    assert {entry.move for entry, _ in TELLS.values()} == set(Move)
+
+
+@pytest.mark.parametrize("name", TELLS)
+def test_what_a_row_tells(name: str) -> None:
+    entry, expected = TELLS[name]
+    events = list(told(entry))
+    assert [kind for kind, _ in events] == expected
+    fields = dict(events)
+    assert [shown for kind, shown in events if kind is M] == list(entry.messages)
+    if Q in fields:
+        assert fields[Q] == {
+            "queue_length": entry.data["queue_length"],
+            "added": entry.data.get("queued"),
+            "removed": entry.data.get("promoted"),
+        }
+    if S in fields:
+        assert fields[S] == {"status": entry.status, "epoch": 3}
+    if ERROR in fields:
+        assert fields[ERROR] == REASON
+    if EventType.RETRY in fields:
+        assert fields[EventType.RETRY] == {k: v for k, v in TRIED.items() if k != "parts_done"}
+    if EventType.CHAT in fields:
+        assert fields[EventType.CHAT] == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("move", "status"),
+    sorted(
+        {
+            (move, end)
+            for (move, _), cells in TABLE.items()
+            for start, to in cells.items()
+            for end in (to.status, to.queued, to.given_up)
+            if end is not None and end is not start
+        }
+    ),
+)
+def test_whoever_changes_the_status_says_so(move: Move, status: Status) -> None:
+    """A viewer who applies every event knows the status, and why it is an error."""
+    everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED}
+    events = list(told(row(move, status, ANSWERED, **everything)))
+    assert events[-1] == (S, {"status": status, "epoch": 3})
+    assert (ERROR in dict(events)) == (status is E)

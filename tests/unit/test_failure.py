@@ -1,0 +1,106 @@
+"""Failures: which may be tried again, and what an error text looks like once it is clean."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.domain.failure import (
+    LONGEST_ERROR,
+    Failure,
+    FailureKind,
+    clean,
+    panic,
+    storable,
+    storable_value,
+)
+
+SECRETS = [
+    ("Incorrect API key provided: sk-proj-abcDEF123456.", "abcDEF"),
+    ("Incorrect API key provided: sk-abcd***********wxyz.", "wxyz"),
+    ("headers {'x-api-key': 'a1b2c3d4e5f6'}", "a1b2"),
+    ("Authorization: Bearer a1b2c3d4e5f6", "a1b2"),
+    ("authorization=Basic dXNlcjpwYXNz", "dXNl"),
+    ("got bearer a1b2c3d4e5f6 instead", "a1b2"),
+    ("postgresql://chatd:hunter2@db/chatd refused", "hunter2"),
+    ("GET https://example.org/v1?key=abcdefg&x=1", "abcdefg"),
+    ('{"password": "correct horse"}', "correct"),
+    ("ghp_abcdefghijklmnop1234", "abcdefgh"),
+    ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "eyJzdWI"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----", "MIIEvQ"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), SECRETS)
+@pytest.mark.parametrize("before", [0, LONGEST_ERROR - 30, 4 * LONGEST_ERROR - 15])
+def test_secrets_are_taken_out(text: str, secret: str, before: int) -> None:
+    assert secret in text
+    assert secret not in clean("x" * (before // 2) + " " * (before - before // 2) + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KeyError: 'key_of_message'",
+        "bearer authentication required",
+        "https://example.org:8080/v1/chat?page=2",
+        "risk-averse task-oriented desk-bound",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert clean(text) == text
+
+
+@given(st.text())
+def test_clean_text_is_storable_and_bounded(text: str) -> None:
+    cleaned = clean(text * 50)
+    assert len(cleaned) <= LONGEST_ERROR
+    assert storable(cleaned) == cleaned
+    cleaned.encode()
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+)
+
+
+@given(_json)
+def test_a_storable_value_is_json_that_postgresql_takes(value: object) -> None:
+    stored = json.dumps(storable_value(value), ensure_ascii=False, allow_nan=False)
+    assert "\\u0000" not in stored
+    stored.encode()
+
+
+def test_a_panic_tells_what_went_wrong_and_nothing_secret() -> None:
+    found = panic(RuntimeError("lost sk-abcdefgh1234 \x00"))
+    assert found.kind is FailureKind.PANIC
+    assert found.message == "chat processing panicked: lost [redacted] \N{REPLACEMENT CHARACTER}"
+    assert not found.retryable
+
+
+def test_a_panic_without_words_names_its_class() -> None:
+    assert panic(ZeroDivisionError()).message == "chat processing panicked: ZeroDivisionError"
+
+
+def test_a_panic_in_a_task_group_is_told_without_the_wrapper() -> None:
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("bad")])])
+    assert panic(group).message == "chat processing panicked: bad"
+
+
+def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert panic(Mute()).message == "chat processing panicked: Mute"
+
+
+def test_the_detail_says_whether_another_attempt_may_help() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    detail = Failure(kind=FailureKind.SERVER, message="No.").detail(attempts=3, at=at)
+    assert (detail["retryable"], detail["attempts"], detail["kind"]) == (True, 3, "server")
+    json.dumps(detail)
