@@ -1,0 +1,96 @@
+"""One run of a child, from its start to its end."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import anyio
+
+from chatd.supervision.actor import Child, ChildSpec, Restart
+
+
+class ChildError(Exception):
+    """A child ended in a way that no exception of its own explains."""
+
+
+class Life:
+    """Runs a child once, and can end it: politely first, then by cancelling.
+
+    The allowance to become ready is the deadline of the child's own cancel scope: being ready
+    lifts it, so no second task has to watch.
+    """
+
+    def __init__(
+        self, spec: ChildSpec, *, start_seconds: float, on_ready: Callable[[], None]
+    ) -> None:
+        self.child = Child(spec.name, on_ready=self._lift_deadline)
+        self.error: Exception | None = None
+        self._spec = spec
+        self._start_seconds = start_seconds
+        self._on_ready = on_ready
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + start_seconds)
+        self._ended = anyio.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether this life was told to end, so that its end is no failure."""
+        return self.child.stopping.is_set()
+
+    async def run(self) -> None:
+        """Run the child to its end; what it raised is left in `error`."""
+        try:
+            with self._scope:
+                await self._spec.start(self.child)
+        except Exception as error:  # noqa: BLE001 - the keeper decides what it means
+            self.error = error
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            self.error = ChildError("cancelled itself")  # it awaited something that was cancelled
+        finally:
+            self._ended.set()
+        if self.error is None and not self.asked:
+            self.error = self._unexplained()
+
+    async def stop(self, *, politely: bool) -> bool:
+        """Ask, wait, cancel, wait again, each for the child's allowance; False when it is stuck."""
+        self.child.stopping.set()
+        if politely and await self._ends_in_time():
+            return True
+        self._scope.cancel()
+        return await self._ends_in_time()
+
+    async def _ends_in_time(self) -> bool:
+        with anyio.move_on_after(self._spec.shutdown_seconds):
+            await self._ended.wait()
+        return self._ended.is_set()
+
+    def _lift_deadline(self) -> None:
+        self._scope.deadline = math.inf
+        if not self._scope.cancel_called and not self.asked:
+            self._on_ready()
+
+    def _unexplained(self) -> ChildError | None:
+        if self._scope.cancel_called:
+            return ChildError(f"not ready after {self._start_seconds:g} s")
+        if self._spec.restart is Restart.PERMANENT:
+            return ChildError("returned, though permanent")
+        return None
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The exceptions themselves, taken out of their groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def describe(error: BaseException) -> str:
+    """The type and text of the exception, or of the first in a group."""
+    first = leaves(error)[0]
+    return f"{type(first).__name__}: {first}"
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

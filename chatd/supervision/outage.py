@@ -1,0 +1,83 @@
+"""Waits out failures that are expected now and then, such as a database that is away."""
+
+import random as _random
+from collections.abc import Callable
+from types import TracebackType
+
+import anyio
+import structlog
+
+from chatd.supervision.actor import Child
+from chatd.supervision.budget import Backoff
+from chatd.supervision.life import describe, leaves
+
+_log = structlog.get_logger()
+
+
+class Outage:
+    """Turns the expected exceptions of a body into a wait, logged once when it begins and ends.
+
+        outage = Outage(child, expected=(OSError,))
+        while not child.stopping.is_set():
+            async with outage:
+                connection = await connect()
+                outage.over()  # when being well can be known before the body ends
+                await serve(connection)
+
+    A group counts as expected when all that is in it is. Everything else passes through.
+    """
+
+    def __init__(
+        self,
+        child: Child,
+        *,
+        expected: tuple[type[Exception], ...],
+        backoff_seconds: float = 0.1,
+        backoff_max_seconds: float = 5.0,
+        clock: Callable[[], float] = anyio.current_time,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self._child = child
+        self._expected = expected
+        self._clock = clock
+        self._backoff = Backoff(
+            first_seconds=backoff_seconds, max_seconds=backoff_max_seconds, random=random
+        )
+        self._began: float | None = None
+
+    @property
+    def ongoing(self) -> bool:
+        return self._began is not None
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """When the body failed as expected, wait for the backoff or the ask to stop."""
+        if error is None:
+            self.over()
+            return False
+        if not all(isinstance(leaf, self._expected) for leaf in leaves(error)):
+            return False
+        self._begin(error)
+        await self._child.pause(self._backoff.next())
+        return True
+
+    def over(self) -> None:
+        """Say that all is well again."""
+        if self._began is not None:
+            _log.info("outage.ended", child=self._child.name, seconds=self._clock() - self._began)
+            self._began = None
+            self._child.note = ""
+            self._backoff.reset()
+
+    def _begin(self, error: BaseException) -> None:
+        if self._began is None:
+            self._began = self._clock()
+            self._child.note = f"outage: {describe(error)}"
+            _log.warning("outage.began", child=self._child.name, error=describe(error))

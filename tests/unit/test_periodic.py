@@ -1,0 +1,223 @@
+"""The polling loop: when it steps, what it waits out, how it ends."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from virtual_clock import on_virtual_time
+
+from chatd.supervision.actor import Child
+from chatd.supervision.outage import Outage
+from chatd.supervision.periodic import Periodic
+
+
+class Steps:
+    """Plays a script: how long a step takes, and what it returns or raises."""
+
+    def __init__(self, *script: object, takes: float = 0.0) -> None:
+        self.at: list[float] = []
+        self._script = list(script)
+        self._takes = takes
+
+    async def __call__(self) -> object:
+        self.at.append(anyio.current_time())
+        await anyio.sleep(self._takes)
+        outcome = self._script.pop(0) if self._script else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def periodic(step: Callable[[], Awaitable[object]], **options: Any) -> Periodic:
+    defaults: dict[str, Any] = {
+        "every_seconds": 10,
+        "outages": (ConnectionError,),
+        "jitter": 0.0,
+        "random": lambda: 0.0,
+    }
+    return Periodic(step, **(defaults | options))
+
+
+@asynccontextmanager
+async def running(loop: Periodic, child: Child) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as group:
+        group.start_soon(loop.run, child)
+        yield
+        child.stopping.set()
+
+
+@on_virtual_time
+async def test_steps_at_once_then_every_so_often_and_is_ready_after_the_first() -> None:
+    step = Steps(takes=1)
+    ready_at: list[float] = []
+    child = Child("reaper", on_ready=lambda: ready_at.append(anyio.current_time()))
+    async with running(periodic(step), child):
+        await anyio.sleep(25)
+    assert step.at == [0, 11, 22]
+    assert ready_at == [1]
+
+
+@on_virtual_time
+async def test_the_jitter_only_ever_shortens_the_wait() -> None:
+    step = Steps()
+    async with running(periodic(step, jitter=0.5, random=lambda: 1.0), Child("reaper")):
+        await anyio.sleep(11)
+    assert step.at == [0, 5, 10]
+
+
+@on_virtual_time
+async def test_more_work_than_was_taken_means_another_step_at_once() -> None:
+    step = Steps(3, 1, 0)
+    async with running(periodic(step), Child("acquirer")):
+        await anyio.sleep(11)
+    assert step.at == [0, 0, 0, 10]
+
+
+@on_virtual_time
+async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_others() -> None:
+    steps = 0
+
+    async def greedy() -> bool:
+        nonlocal steps
+        steps += 1
+        return True
+
+    async with running(periodic(greedy), Child("acquirer")):
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+    assert 5 < steps < 20
+
+
+@on_virtual_time
+async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
+    step = Steps()
+    loop = periodic(step)
+    async with running(loop, Child("acquirer")):
+        await anyio.sleep(3)
+        loop.wake()
+        loop.wake()
+        await anyio.sleep(1)
+    assert step.at == [0, 3]
+
+
+@on_virtual_time
+async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
+    step = Steps(takes=2)
+    loop = periodic(step)
+    async with running(loop, Child("acquirer")):
+        await anyio.sleep(1)
+        loop.wake()
+        await anyio.sleep(4)
+    assert step.at == [0, 2]
+
+
+@given(wakes=st.lists(st.integers(0, 40), max_size=12), takes=st.integers(0, 5))
+@on_virtual_time
+async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
+    step = Steps(takes=takes)
+    loop = periodic(step, every_seconds=1000)
+    async with running(loop, Child("acquirer")):
+        for at in sorted(wakes):
+            await anyio.sleep_until(at + 0.5)
+            loop.wake()
+        await anyio.sleep(20)
+    for at in wakes:
+        assert any(at + 0.5 <= began <= at + 0.5 + takes for began in step.at)
+
+
+@on_virtual_time
+async def test_an_outage_is_waited_out_with_backoff_and_logged_once() -> None:
+    away = [ConnectionError("refused") for _ in range(8)]
+    step = Steps(*away)
+    child = Child("reaper")
+    with capture_logs() as logs:
+        async with running(periodic(step), child):
+            await anyio.sleep(0.15)  # ready once the first wait is over
+            assert child.is_ready
+            assert child.note == "outage: ConnectionError: refused"
+            await anyio.sleep(20)
+            assert child.note == ""
+    gaps = [round(b - a, 3) for a, b in pairwise(step.at)]
+    assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    began, ended = logs
+    assert (began["event"], began["child"]) == ("outage.began", "reaper")
+    assert began["error"] == "ConnectionError: refused"
+    assert (ended["event"], round(ended["seconds"], 3)) == ("outage.ended", 16.3)
+
+
+@on_virtual_time
+async def test_the_next_outage_backs_off_from_the_start_and_is_logged_again() -> None:
+    step = Steps(ConnectionError(), ConnectionError(), None, ConnectionError())
+    with capture_logs() as logs:
+        async with running(periodic(step), Child("reaper")):
+            await anyio.sleep(12)
+    assert [round(at, 3) for at in step.at] == [0, 0.1, 0.3, 10.3, 10.4]
+    assert [entry["event"] for entry in logs] == ["outage.began", "outage.ended"] * 2
+
+
+@on_virtual_time
+async def test_the_ask_to_stop_ends_the_wait_in_an_outage() -> None:
+    step = Steps(*(ConnectionError() for _ in range(100)))
+    child = Child("reaper")
+    with capture_logs():
+        async with running(periodic(step), child):
+            await anyio.sleep(100)
+        assert anyio.current_time() == 100
+
+
+@on_virtual_time
+async def test_a_group_of_outages_is_an_outage_and_a_mixed_group_is_not() -> None:
+    step = Steps(
+        ExceptionGroup("all", [ConnectionError(), ConnectionResetError()]),
+        ExceptionGroup("some", [ConnectionError(), KeyError()]),
+    )
+    with capture_logs(), pytest.raises(ExceptionGroup, match="some"):
+        await periodic(step).run(Child("reaper"))
+
+
+@on_virtual_time
+async def test_any_other_exception_ends_the_loop_as_it_is() -> None:
+    with pytest.raises(ValueError, match="bug"):
+        await periodic(Steps(None, ValueError("bug"))).run(Child("reaper"))
+
+
+@on_virtual_time
+async def test_a_step_past_its_allowance_fails() -> None:
+    with pytest.raises(TimeoutError):
+        await periodic(Steps(takes=100), step_seconds=4).run(Child("reaper"))
+    assert anyio.current_time() == 4
+
+
+@on_virtual_time
+async def test_a_step_under_way_is_finished_before_the_loop_ends() -> None:
+    step = Steps(takes=4)
+    child = Child("reaper")
+    async with anyio.create_task_group() as group:
+        group.start_soon(periodic(step).run, child)
+        await anyio.sleep(1)
+        child.stopping.set()
+    assert anyio.current_time() == 4
+
+
+@on_virtual_time
+async def test_an_outage_can_be_over_before_its_body_ends() -> None:
+    child = Child("listener")
+    outage = Outage(child, expected=(ConnectionError,), random=lambda: 0.0)
+    with capture_logs() as logs:
+        for _ in range(3):
+            async with outage:
+                raise ConnectionError
+        async with outage:
+            outage.over()
+            assert not outage.ongoing
+            await anyio.sleep(10)
+            raise ConnectionError
+    assert [entry["event"] for entry in logs] == ["outage.began", "outage.ended", "outage.began"]
+    assert anyio.current_time() == pytest.approx(0.1 + 0.2 + 0.4 + 10 + 0.1)

@@ -1,0 +1,200 @@
+"""Zones, marks and cancel causes."""
+
+from contextlib import suppress
+from enum import StrEnum
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_clock import on_virtual_time
+
+from chatd.supervision.progress import Progress, Scope, ZoneTimeout
+
+
+class Why(StrEnum):
+    LOST = "lost"
+    SHUTDOWN = "shutdown"
+
+
+@on_virtual_time
+async def test_a_zone_past_its_deadline_is_cancelled_and_says_which() -> None:
+    with pytest.raises(ZoneTimeout) as caught, Progress().zone("model call", 30):
+        await anyio.sleep_forever()
+    assert (caught.value.zone, caught.value.seconds) == ("model call", 30)
+    assert str(caught.value) == "model call made no progress for 30 s"
+    assert anyio.current_time() == 30
+
+
+@on_virtual_time
+async def test_a_zone_left_in_time_does_nothing() -> None:
+    progress = Progress()
+    with progress.zone("tool", 30):
+        await anyio.sleep(29)
+    await anyio.sleep(10)
+    assert progress.snapshot().zone is None
+
+
+@on_virtual_time
+async def test_a_body_that_was_done_before_it_could_be_cancelled_was_in_time() -> None:
+    with Progress().zone("tool", 10):
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(11)
+
+
+@on_virtual_time
+async def test_a_mark_in_the_zone_puts_its_deadline_off_but_not_that_of_the_zone_around() -> None:
+    progress = Progress()
+
+    async def stream() -> None:
+        with progress.zone("attempt", 100), progress.zone("silence", 10) as silence:
+            while True:
+                await anyio.sleep(9)
+                silence.mark("delta")
+
+    with pytest.raises(ZoneTimeout) as caught:
+        await stream()
+    assert caught.value.zone == "attempt"
+    assert anyio.current_time() == 100
+
+
+@on_virtual_time
+async def test_a_mark_of_the_task_puts_nothing_off() -> None:
+    progress = Progress()
+
+    async def busy() -> None:
+        with progress.zone("tool", 10):
+            while True:
+                await anyio.sleep(1)
+                progress.mark("still here")
+
+    with pytest.raises(ZoneTimeout):
+        await busy()
+    assert anyio.current_time() == 10
+
+
+@on_virtual_time
+async def test_an_exception_of_the_body_passes_as_it_is() -> None:
+    progress = Progress()
+    with pytest.raises(TimeoutError) as caught, progress.zone("tool", 10):
+        raise TimeoutError("its own")
+    assert not isinstance(caught.value, ZoneTimeout)
+    assert progress.snapshot().zone is None
+
+
+@given(
+    outer=st.integers(1, 6), inner=st.integers(1, 6), cancel=st.integers(1, 6), work=st.integers(1)
+)
+@on_virtual_time
+async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
+    outer: int, inner: int, cancel: int, work: int
+) -> None:
+    outcome = "done"
+    scope = Scope[Why]()
+    progress = Progress()
+    async with anyio.create_task_group() as group:
+
+        async def interrupt() -> None:
+            await anyio.sleep(cancel)
+            scope.cancel(Why.LOST)
+
+        group.start_soon(interrupt)
+        with scope:
+            try:
+                with progress.zone("outer", outer), progress.zone("inner", inner):
+                    await anyio.sleep(work)
+            except ZoneTimeout as error:
+                outcome = error.zone
+        group.cancel_scope.cancel()
+    if scope.cancelled:
+        outcome = "cancelled"
+    first = min(cancel, outer, inner, work)
+    happened_then = {
+        name
+        for name, at in {"cancelled": cancel, "outer": outer, "inner": inner, "done": work}.items()
+        if at == first
+    }
+    assert outcome in happened_then
+    assert anyio.current_time() == first
+
+
+@on_virtual_time
+async def test_a_cancellation_at_the_same_moment_as_the_deadline_stays_a_cancellation() -> None:
+    scope = Scope[Why]()
+    with scope, Progress().zone("tool", 10):
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(10)
+        scope.cancel(Why.SHUTDOWN)
+        await anyio.sleep_forever()
+    assert scope.cancelled
+    assert scope.cause is Why.SHUTDOWN
+
+
+@on_virtual_time
+async def test_the_snapshot_tells_the_innermost_zone_and_the_nearest_deadline() -> None:
+    progress = Progress()
+    await anyio.sleep(1)
+    progress.mark("history read")
+    with progress.zone("turn", 50):
+        await anyio.sleep(2)
+        with progress.zone("model call", 100):
+            await anyio.sleep(3)
+            seen = progress.snapshot()
+    assert (seen.zone, seen.zone_age_seconds, seen.deadline_seconds) == ("model call", 3, 45)
+    assert (seen.mark, seen.mark_age_seconds) == ("history read", 5)
+    after = progress.snapshot()
+    assert (after.zone, after.zone_age_seconds, after.deadline_seconds) == (None, 0, None)
+
+
+@on_virtual_time
+async def test_the_first_cause_wins_and_is_known_while_the_body_ends() -> None:
+    scope = Scope[Why]()
+    seen: list[Why | None] = []
+    async with anyio.create_task_group() as group:
+
+        async def body() -> None:
+            with scope:
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    seen.append(scope.cause)
+
+        group.start_soon(body)
+        await anyio.sleep(1)
+        scope.cancel(Why.LOST)
+        scope.cancel(Why.SHUTDOWN)
+    assert seen == [Why.LOST]
+    assert scope.cancelled
+
+
+@on_virtual_time
+async def test_a_scope_cancelled_before_it_is_entered_ends_at_the_first_await() -> None:
+    scope = Scope[Why]()
+    scope.cancel(Why.LOST)
+    with scope:
+        await anyio.sleep_forever()
+    assert scope.cancelled
+
+
+@on_virtual_time
+async def test_a_cancellation_from_outside_has_no_cause_and_is_not_caught() -> None:
+    scope = Scope[Why]()
+    with anyio.move_on_after(5) as outside, scope:
+        await anyio.sleep_forever()
+    assert outside.cancelled_caught
+    assert not scope.cancelled
+    assert scope.cause is None
+
+
+@on_virtual_time
+async def test_what_must_still_be_done_is_shielded_for_a_while() -> None:
+    scope = Scope[Why]()
+    with scope:
+        scope.cancel(Why.SHUTDOWN)
+        with scope.shielded(5):
+            await anyio.sleep(3)
+        assert anyio.current_time() == 3
+        with suppress(BaseException), scope.shielded(5) as allowance:
+            await anyio.sleep_forever()
+        assert allowance.cancelled_caught
+        assert anyio.current_time() == 8
