@@ -1,0 +1,145 @@
+"""Owning chats: claim, renew, and take from those who are gone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.message import Content, NewMessage, Role, fold, standing
+from chatd.domain.moves import Move
+from chatd.store import rows, sql
+from chatd.store.pool import Connection, Database, translated
+from chatd.store.rows import Moved
+from chatd.store.turns import Hold
+
+_Q = sql.load("leases")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chat that was just claimed."""
+
+    moved: Moved
+    next_attempt_in: float
+    """Seconds until the next attempt is due, when an earlier owner was waiting for one; else 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A chat that was renewed."""
+
+    chat_id: UUID
+    epoch: int
+    version: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """An interrupting chat whose owner is gone, with what it had streamed."""
+
+    hold: Hold
+    step: int
+    parts_done: int
+    messages: tuple[NewMessage, ...]
+
+
+class Leases:
+    """Statements about who owns what."""
+
+    def __init__(self, database: Database, *, worker_id: UUID) -> None:
+        self._database = database
+        self.worker_id = worker_id
+
+    async def enter(
+        self, connection: Connection, *, host: str, pid: int, version: str, max_chats: int
+    ) -> None:
+        """Be listed among the workers."""
+        with translated():
+            await connection.fetch(_Q["enter"], self.worker_id, host, pid, version, max_chats)
+
+    async def leave(self) -> None:
+        """Be listed no more."""
+        await self._database.fetch(_Q["leave"], self.worker_id)
+
+    async def hold_own_lock(self, connection: Connection) -> bool:
+        """Take this worker's lock on ``connection``; False when somebody is just looking at it."""
+        with translated():
+            return bool(await connection.fetchval(_Q["hold_own_lock"], str(self.worker_id)))
+
+    async def end_ghost(self, connection: Connection) -> None:
+        """End an earlier session of this worker that the server has not missed yet."""
+        with translated():
+            await connection.fetch(_Q["end_ghost"], str(self.worker_id))
+
+    async def renew(self, connection: Connection, chat_ids: Sequence[UUID]) -> list[Beat]:
+        """Renew the chats in hand, in one statement; who is missing from the answer is lost."""
+        with translated():
+            answer = await connection.fetch(_Q["renew"], self.worker_id, chat_ids)
+        return [
+            Beat(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in answer
+        ]
+
+    async def acquire(self, most: int) -> list[Claim]:
+        """Claim up to ``most`` pending chats, longest waiting first."""
+        answer = await self._database.fetch(_Q["acquire"], self.worker_id, most)
+        return [
+            Claim(
+                rows.moved(row, Move.ACQUIRE, self.worker_id),
+                max(row["next_attempt_in"] or 0.0, 0.0),
+            )
+            for row in answer
+        ]
+
+    async def owned(self) -> list[Chat]:
+        """What the database thinks that this worker owns."""
+        return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
+
+    async def look(self, *, stale_after_seconds: float) -> tuple[bool, bool]:
+        """Whether running chats wait for a reaper, and whether interrupting ones do."""
+        row = await self._database.fetchrow(_Q["look"], self.worker_id, stale_after_seconds)
+        return (row["running"], row["interrupting"]) if row else (False, False)
+
+    async def reap(
+        self, *, stale_after_seconds: float, max_recoveries: int, most: int = 100
+    ) -> list[Moved]:
+        """Make running chats pending whose owner is gone."""
+        answer = await self._database.fetch(
+            _Q["reap"], self.worker_id, stale_after_seconds, max_recoveries, most
+        )
+        return [rows.moved(row, Move.REAP, self.worker_id) for row in answer]
+
+    async def abandoned(self, *, stale_after_seconds: float, most: int = 100) -> list[Abandoned]:
+        """Interrupting chats whose owner is gone; each is to be finished with ``reap_interrupt``."""
+        answer = await self._database.fetch(
+            _Q["stale_interrupting"], self.worker_id, stale_after_seconds, most
+        )
+        return [
+            Abandoned(
+                hold=Hold(row["id"], row["worker_id"], row["epoch"]),
+                step=row["step"],
+                parts_done=row["last_part"],
+                messages=_partial(
+                    standing(fold(rows.parts_after(row["parts_done"], row["batches"] or ()))),
+                    row["last_model_config_id"],
+                ),
+            )
+            for row in answer
+        ]
+
+    async def forget_workers(self, *, silent_seconds: float) -> None:
+        """Drop the rows of workers that left without saying so."""
+        await self._database.fetch(_Q["forget_workers"], silent_seconds)
+
+
+def _partial(content: Content, model_config_id: UUID) -> tuple[NewMessage, ...]:
+    if not content:
+        return ()
+    return (
+        NewMessage(
+            role=Role.ASSISTANT,
+            content=content,
+            model_config_id=model_config_id,
+            finish_reason="interrupted",
+        ),
+    )

@@ -1,0 +1,74 @@
+"""The listener: hears what other processes did. What it misses is found by polling."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import anyio
+
+from chatd.domain.chat import Status
+from chatd.domain.errors import DatabaseAway
+from chatd.domain.event import Hint
+from chatd.store.pool import Connection, Database, translated
+from chatd.supervision.actor import Child
+from chatd.supervision.outage import Outage
+
+
+class Listener:
+    """LISTENs on a connection of its own, and comes back when that is lost.
+
+    ``heard`` is called for each hint of another process, ``deaf`` whenever hints may have been missed:
+    after each connect. A connection that went deaf without a word is noticed by asking it something
+    every ``probe_seconds``.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sender: str,
+        heard: Callable[[Hint], None],
+        deaf: Callable[[], None],
+        probe_seconds: float = 30.0,
+    ) -> None:
+        self._database = database
+        self._sender = sender
+        self._heard = heard
+        self._deaf = deaf
+        self._probe_seconds = probe_seconds
+
+    async def run(self, child: Child) -> None:
+        outage = Outage(child, expected=(DatabaseAway,))
+        while not child.stopping.is_set():
+            async with outage, self._database.direct() as connection:
+                await self._listen(connection, child, outage)
+
+    async def _listen(self, connection: Connection, child: Child, outage: Outage) -> None:
+        closed = anyio.Event()
+        connection.add_termination_listener(lambda _: closed.set())
+        with translated():
+            await connection.add_listener("chatd", self._notified)
+        outage.over()
+        child.ready()
+        self._deaf()
+        while not child.stopping.is_set() and not closed.is_set():
+            await child.pause(self._probe_seconds, until=closed)
+            if not child.stopping.is_set():
+                with translated():
+                    await connection.execute("SELECT 1")
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        """asyncpg gives no back-pressure here: only note it."""
+        hint = parse(str(payload), own=self._sender)
+        if hint is not None:
+            self._heard(hint)
+
+
+def parse(payload: str, *, own: str) -> Hint | None:
+    """Read a payload; None when it is one's own, or nothing that a chatd of this version says."""
+    try:
+        sender, chat_id, version, status = payload.split(" ")
+        if sender == own:
+            return None
+        return Hint(UUID(chat_id), int(version), None if status == "-" else Status(status))
+    except ValueError:
+        return None

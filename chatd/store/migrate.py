@@ -1,0 +1,243 @@
+"""Bring the schema to where this chatd needs it, once, whoever else is trying to.
+
+Everything happens under one advisory lock of the session, and what is already applied is read
+inside it, so any number of processes may call ``up`` at the same moment. The lock is *tried* again
+and again and never waited for inside a statement: a waiting statement holds a snapshot, and
+``CREATE INDEX CONCURRENTLY`` in the process that holds the lock would wait for that snapshot, for
+ever. Behind a connection pooler a session lock means nothing, which is why the command line uses
+``database.direct_url`` here.
+
+What each failure does: a migration that fails is rolled back together with its row in
+``chatd_schema_migrations``; those before it stay. One without a transaction leaves what it did, no
+row, and an error that says so. A process that dies frees the lock. A table that is busy for longer
+than ten seconds fails the migration rather than queue every other client behind it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources.abc import Traversable
+
+import asyncpg
+import structlog
+
+from chatd import __version__
+from chatd.domain.errors import DatabaseAway
+from chatd.domain.failure import clean
+from chatd.store.migration_books import (
+    BOOKS,
+    Connection,
+    State,
+    check,
+    entered,
+    history,
+    removed,
+    rows_of,
+    state_of,
+)
+from chatd.store.migration_files import Migration, MigrationError, Script, load
+from chatd.store.pool import is_away, translated
+
+__all__ = ["MigrationError", "State", "Target", "check", "down", "script", "status", "up"]
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+Target = str | Connection
+"""A DSN, for which a connection is opened and closed, or a connection (never a pooled one)."""
+
+LOCK = int.from_bytes(b"chatmigr", "big")
+RETRY_SECONDS = 0.2
+SESSION = """\
+SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
+
+HOLDER = """\
+SELECT l.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')
+FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = $1"""
+
+
+async def up(
+    target: Target,
+    *,
+    to: int | None = None,
+    folder: Traversable | None = None,
+    wait_seconds: float = 60,
+) -> list[Migration]:
+    """Apply what is pending, up to version ``to`` or the newest, and return what was applied.
+
+    ``folder`` holds the files, this chatd's own unless given; ``wait_seconds`` is how long another
+    process may take with its own migrations. Raises ``SchemaMismatch`` when the database is ahead,
+    ``MigrationError`` when a file was changed, failed, or the wait was too long, and
+    ``DatabaseAway``.
+    """
+    migrations = load(folder)
+    async with _connected(target) as conn, _locked(conn, wait_seconds):
+        await conn.execute(BOOKS)
+        chosen = _pending(await history(conn, migrations), migrations, to)
+        for migration in chosen:
+            await _run(conn, migration, migration.up, entered(migration), "migrate.applied")
+    return chosen
+
+
+async def down(
+    target: Target, *, to: int, folder: Traversable | None = None, wait_seconds: float = 60
+) -> list[Migration]:
+    """Revert every migration after version ``to``, newest first; 0 reverts all. See ``up``."""
+    migrations = load(folder)
+    async with _connected(target) as conn, _locked(conn, wait_seconds):
+        chosen = _surplus(await history(conn, migrations), migrations, to)
+        for migration in chosen:
+            await _run(conn, migration, migration.down, removed(migration), "migrate.reverted")
+    return chosen
+
+
+async def status(target: Target, *, folder: Traversable | None = None) -> list[State]:
+    """Every migration that this chatd or the database knows, in order."""
+    files = {migration.version: migration for migration in load(folder)}
+    async with _connected(target) as conn:
+        rows = {row["version"]: row for row in await rows_of(conn)}
+    return [
+        state_of(version, files.get(version), rows.get(version))
+        for version in sorted({*files, *rows})
+    ]
+
+
+async def script(
+    target: Target | None,
+    *,
+    start: int | None = None,
+    to: int | None = None,
+    folder: Traversable | None = None,
+) -> str:
+    """The SQL that ``up`` (or ``down``, when ``to`` is lower) would run, for psql.
+
+    ``start`` is the version to begin at; without it the database is asked, with it ``target`` may
+    be ``None``. The script keeps the books as well, so ``up`` continues where it ended.
+    """
+    migrations = load(folder)
+    if start is None:
+        if target is None:
+            raise MigrationError("Say which version to start at, or which database to ask.")
+        async with _connected(target) as conn:
+            start = max(await history(conn, migrations), default=0)
+    goal = len(migrations) if to is None else to
+    _known(goal, migrations)
+    applied = range(1, start + 1)
+    if goal < start:
+        back = _surplus(applied, migrations, goal)
+        parts = [_block(each.down, removed(each)) for each in back]
+    else:
+        parts = [_block(each.up, entered(each)) for each in _pending(applied, migrations, goal)]
+    head = f"-- chatd {__version__}: schema {start:04} to {goal:04}. Run with psql."
+    return "\n\n".join([head, "\\set ON_ERROR_STOP on", BOOKS, *parts]) + "\n"
+
+
+def _known(version: int, migrations: Sequence[Migration]) -> None:
+    if not 0 <= version <= len(migrations):
+        raise MigrationError(
+            f"There is no migration {version:04}; the newest is {len(migrations):04}."
+        )
+
+
+def _pending(
+    applied: Iterable[int], migrations: Sequence[Migration], to: int | None
+) -> list[Migration]:
+    done = set(applied)
+    goal = len(migrations) if to is None else to
+    _known(goal, migrations)
+    if done and goal < max(done):
+        raise MigrationError(
+            f"The database is at schema {max(done):04} already: to go back, use "
+            f"'chatd migrate down --to {goal}'."
+        )
+    return [each for each in migrations[:goal] if each.version not in done]
+
+
+def _surplus(applied: Iterable[int], migrations: Sequence[Migration], to: int) -> list[Migration]:
+    _known(to, migrations)
+    return [migrations[version - 1] for version in sorted(applied, reverse=True) if version > to]
+
+
+def _block(source: Script, record: str) -> str:
+    body = "\n\n".join([*source.statements(), record])
+    return f"BEGIN;\n{body}\nCOMMIT;" if source.transactional else body
+
+
+async def _run(
+    conn: Connection, migration: Migration, source: Script, record: str, event: str
+) -> None:
+    started = time.monotonic()
+    done = 0
+    try:
+        if source.transactional:
+            async with conn.transaction():
+                await conn.execute(source.sql)
+                await conn.execute(record)
+        else:
+            for statement in [*source.statements(), record]:
+                await conn.execute(statement)
+                done += 1
+    except asyncpg.PostgresError as error:
+        if is_away(error):
+            raise
+        raise MigrationError(_why(source, error, done), migration=migration.label) from error
+    seconds = round(time.monotonic() - started, 3)
+    log.info(event, version=migration.version, name=migration.name, seconds=seconds)
+
+
+def _why(source: Script, error: asyncpg.PostgresError, done: int) -> str:
+    """What failed, where, and what is left of it."""
+    position = getattr(error, "position", None)
+    line = f" at line {source.sql.count(chr(10), 0, int(position)) + 1}" if position else ""
+    if source.transactional:
+        left = "nothing of it was kept"
+    else:
+        line = f" at statement {done + 1}"
+        left = f"the {done} statements before it are kept, since the file has no transaction"
+    hints = "".join(f" {text}." for text in (error.detail, error.hint) if text)
+    reason = clean(f"{error.args[0]} ({error.sqlstate}).{hints}")
+    return f"{source.file} failed{line}: {reason} {left[0].upper()}{left[1:]}."
+
+
+@asynccontextmanager
+async def _connected(target: Target) -> AsyncIterator[Connection]:
+    if not isinstance(target, str):
+        yield target
+        return
+    try:
+        with translated():
+            conn = await asyncpg.connect(target, timeout=10)
+    except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = clean(str(error)) or type(error).__name__
+        raise DatabaseAway(f"The database cannot be reached: {reason}") from error
+    try:
+        with translated():
+            await conn.execute(SESSION)
+            yield conn
+    finally:
+        await conn.close()
+
+
+@asynccontextmanager
+async def _locked(conn: Connection, wait_seconds: float) -> AsyncIterator[None]:
+    deadline = time.monotonic() + wait_seconds
+    waiting = False
+    while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        if not waiting:
+            holder = await conn.fetchval(HOLDER, LOCK)
+            log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
+            waiting = True
+        if time.monotonic() >= deadline:
+            holder = await conn.fetchval(HOLDER, LOCK)
+            raise MigrationError(
+                f"Another process has been migrating for {wait_seconds:g} s: backend {holder}."
+            )
+        await asyncio.sleep(RETRY_SECONDS)
+    try:
+        yield
+    finally:
+        if not conn.is_closed():
+            await conn.execute(f"SELECT pg_advisory_unlock({LOCK})")

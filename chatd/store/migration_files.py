@@ -1,0 +1,132 @@
+"""What the migration files say; nothing here talks to a database.
+
+A migration is a pair of files, ``NNNN_name.up.sql`` and ``NNNN_name.down.sql``, numbered from 0001
+without gaps, in plain SQL that psql can run. A file is one transaction, so it holds no ``BEGIN`` or
+``COMMIT``; one whose first line is ``-- chatd: no-transaction`` (for ``CREATE INDEX CONCURRENTLY``
+and the like) is run statement by statement, and should be written so that it can be run again.
+
+The checksum is of the up file alone: a better way down may be found later.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from itertools import pairwise
+from pathlib import Path
+
+from chatd.domain.errors import ChatdError
+
+NO_TRANSACTION = "-- chatd: no-transaction"
+_FILE = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
+_CONTROL = re.compile(r"(?i)(begin|start|commit|end|rollback|abort|savepoint|release)\b")
+_TOKEN = re.compile(
+    r"""(?sx)
+      (?P<comment> --[^\n]* | /\*.*?\*/ )
+    | (?P<quoted> (?<!\w)[eE]'(?:\\.|''|[^'\\])*' | '(?:''|[^'])*' | "(?:""|[^"])*"
+                | \$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$ )
+    | (?P<end> ; )
+    | (?P<plain> [^;'"$/\-eE]+ | . )
+    """
+)
+
+
+class MigrationError(ChatdError):
+    """The schema was not changed as asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One file: its name, its SQL, and whether it is one transaction."""
+
+    file: str
+    sql: str
+
+    @property
+    def transactional(self) -> bool:
+        return self.sql.partition("\n")[0].strip() != NO_TRANSACTION
+
+    def statements(self) -> list[str]:
+        """The statements, each with the comments before it and its semicolon."""
+        return [text for text, _ in _statements(self.sql)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step of the schema, and the way back."""
+
+    version: int
+    name: str
+    up: Script
+    down: Script
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.up.sql.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        return f"{self.version:04}_{self.name}"
+
+
+def packaged() -> Traversable:
+    """The migrations of this chatd: in the installed package, or beside it in the repository."""
+    installed = files("chatd") / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
+def load(folder: Traversable | None = None) -> list[Migration]:
+    """All migrations in order. Raises ``MigrationError`` when the files do not make sense."""
+    found: dict[int, dict[str, Script]] = {}
+    for file in sorted((folder or packaged()).iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".sql"):
+            continue
+        match = _FILE.fullmatch(file.name)
+        if match is None:
+            raise MigrationError(
+                f"{file.name} is not named NNNN_name.up.sql or NNNN_name.down.sql."
+            )
+        text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+        script = _checked(Script(file=file.name, sql=text))
+        if found.setdefault(int(match["version"]), {}).setdefault(match["way"], script) != script:
+            raise MigrationError(f"There are two migrations {match['version']}: see {file.name}.")
+    migrations = [_migration(version, scripts) for version, scripts in sorted(found.items())]
+    for before, after in pairwise([0, *found]):
+        if after != before + 1:
+            raise MigrationError(f"There is no migration {before + 1:04} before {after:04}.")
+    return migrations
+
+
+def _migration(version: int, scripts: dict[str, Script]) -> Migration:
+    names = {script.file.removesuffix(f".{way}.sql")[5:] for way, script in scripts.items()}
+    if set(scripts) != {"up", "down"} or len(names) != 1:
+        listed = " and ".join(script.file for script in scripts.values())
+        raise MigrationError(f"A migration is an up and a down file of one name; found {listed}.")
+    return Migration(version=version, name=names.pop(), up=scripts["up"], down=scripts["down"])
+
+
+def _checked(script: Script) -> Script:
+    for _, bare in _statements(script.sql):
+        if control := _CONTROL.match(bare):
+            raise MigrationError(
+                f"{script.file} must not contain {control[1].upper()}: a migration is one "
+                f"transaction, or none if its first line is '{NO_TRANSACTION}'."
+            )
+    return script
+
+
+def _statements(sql: str) -> Iterator[tuple[str, str]]:
+    """Each statement as written, and without comments and outer space."""
+    text, bare = "", ""
+    for token in _TOKEN.finditer(sql):
+        text += token[0]
+        if token.lastgroup != "comment" and not token["comment"]:
+            bare += token[0]
+        if token["end"]:
+            if bare.strip(" \n\t;"):
+                yield text.strip(), bare.strip()
+            text, bare = "", ""
+    if bare.strip():
+        yield f"{text.strip()}\n;", bare.strip()

@@ -1,0 +1,68 @@
+"""The notifier: tells the other processes of moves, after the fact and many at a time.
+
+A NOTIFY inside the transaction of a move makes all committers queue for one lock. So hints go out in
+a transaction of their own, and those that come while one is under way go together in the next.
+"""
+
+from typing import Final
+
+import anyio
+
+from chatd.domain.errors import DatabaseAway
+from chatd.domain.event import Hint
+from chatd.store import sql
+from chatd.store.pool import Database
+from chatd.supervision.actor import Child
+from chatd.supervision.outage import Outage
+
+_Q = sql.load("streams")
+_LONG: Final = 3600.0
+"""Seconds; there is nothing to do until somebody has something to tell."""
+
+
+class Notifier:
+    """Coalesces hints per chat; the newest version wins."""
+
+    def __init__(
+        self, database: Database, *, sender: str, gather_seconds: float = 0.02, most: int = 500
+    ) -> None:
+        self._database = database
+        self._sender = sender
+        self._gather_seconds = gather_seconds
+        self._most = most
+        self._waiting: dict[tuple[str, bool], Hint] = {}
+        self._woken = anyio.Event()
+
+    def tell(self, hint: Hint) -> None:
+        """Have ``hint`` told soon."""
+        key = (str(hint.chat_id), hint.status is None)
+        known = self._waiting.get(key)
+        if known is None or known.version <= hint.version:
+            self._waiting[key] = hint
+        self._woken.set()
+
+    async def step(self) -> None:
+        """Tell what waits, in one statement. What could not be told is left to polling."""
+        hints = [self._waiting.pop(key) for key in list(self._waiting)[: self._most]]
+        if hints:
+            await self._database.fetch(
+                _Q["notify"], [payload(hint, self._sender) for hint in hints]
+            )
+
+    async def run(self, child: Child) -> None:
+        outage = Outage(child, expected=(DatabaseAway,))
+        child.ready()
+        while not child.stopping.is_set() or self._waiting:
+            async with outage:
+                await self.step()
+            if child.stopping.is_set():
+                continue
+            # The first hint after a calm goes at once; in a storm they go together, fifty times a second.
+            await child.pause(self._gather_seconds)
+            if not self._waiting:
+                self._woken = anyio.Event()
+                await child.pause(_LONG, until=self._woken)
+
+
+def payload(hint: Hint, sender: str) -> str:
+    return f"{sender} {hint.chat_id} {hint.version} {hint.status or '-'}"

@@ -1,0 +1,254 @@
+-- The moves that callers make, and what they read.
+--
+-- Every move locks the chat's row, and does what it does in the same statement. A statement that had
+-- to wait for the lock sees the row as it is now, but every other table as it was before the wait;
+-- so a move that reads other tables compares the version it saw with the version it locked, and
+-- answers 'again' when they differ.
+
+-- name: create
+-- A new chat: pending when its messages ask for an answer, else waiting.
+-- $1 owner, $2 title, $3 labels, $4 model, $5 messages, $6 asks for an answer, $7 tools
+WITH new AS (
+    SELECT gen_random_uuid() AS id
+), chat AS (
+    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id, tools,
+                       status, pending_since)
+    SELECT new.id, new.id, $1, $2, $3, $4, $7,
+           CASE WHEN $6 THEN 'pending' ELSE 'waiting' END,
+           CASE WHEN $6 THEN clock_timestamp() END
+    FROM new
+    RETURNING *
+), stored AS (
+    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id)
+    SELECT chat.id, chat.version, m.role, m.content, m.visibility, m.model_config_id
+    FROM chat, chat_given_messages($5) m ORDER BY m.n
+    RETURNING *
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
+    SELECT chat.id, chat.version, 'create', chat.status, chat.epoch, jsonb_build_object(
+        'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM stored))
+    FROM chat
+    RETURNING at, data
+)
+SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
+       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
+FROM chat, event;
+
+-- name: send
+-- A message of the user: into history when the chat is at rest, else as `busy` says.
+-- $1 chat, $2 owner, $3 content, $4 model or null, $5 busy, $6 longest queue
+WITH seen AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = $1
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = $1 AND owner_id = $2 FOR NO KEY UPDATE
+), asked AS MATERIALIZED (
+    SELECT locked.id, COALESCE($4, locked.last_model_config_id) AS model,
+           CASE
+               WHEN locked.version <> seen.version THEN 'again'
+               WHEN locked.archived THEN 'archived'
+               WHEN locked.status = 'waiting' THEN 'append'
+               WHEN locked.status = 'error' AND locked.queue_length = 0 THEN 'append'
+               WHEN locked.status = 'error' THEN 'rotate'
+               WHEN $5 = 'reject' THEN 'busy'
+               WHEN $5 = 'interrupt' AND locked.status IN ('pending', 'requires_action') THEN 'append'
+               WHEN locked.queue_length >= $6 THEN 'full'
+               WHEN $5 = 'interrupt' AND locked.status = 'running' THEN 'overtake'
+               ELSE 'queue'
+           END AS plan
+    FROM locked, seen
+), head AS MATERIALIZED (
+    SELECT q.* FROM chat_queued_messages q, asked
+    WHERE asked.plan = 'rotate' AND q.chat_id = asked.id
+    ORDER BY q.position, q.id LIMIT 1
+), taken AS (
+    DELETE FROM chat_queued_messages q USING head WHERE q.chat_id = head.chat_id AND q.id = head.id
+), queued AS (
+    INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)
+    SELECT asked.id,
+           CASE asked.plan
+               WHEN 'overtake' THEN (SELECT COALESCE(min(position), 0) - 1
+                                     FROM chat_queued_messages WHERE chat_id = $1)
+               ELSE (SELECT COALESCE(max(position), 0) + 1
+                     FROM chat_queued_messages WHERE chat_id = $1)
+           END, $3, asked.model
+    FROM asked WHERE asked.plan IN ('queue', 'overtake', 'rotate')
+    RETURNING *
+), closed AS (
+    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
+    FROM asked WHERE asked.plan IN ('append', 'rotate') AND t.chat_id = asked.id AND t.completed_at IS NULL
+    RETURNING t.tool_call_id, t.tool_name
+), chat AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = CASE asked.plan WHEN 'queue' THEN c.status
+                                 WHEN 'overtake' THEN 'interrupting'
+                                 ELSE 'pending' END,
+        pending_since = CASE WHEN asked.plan IN ('append', 'rotate')
+                             THEN COALESCE(c.pending_since, clock_timestamp())
+                             ELSE c.pending_since END,
+        action_deadline = CASE WHEN asked.plan = 'append' THEN NULL ELSE c.action_deadline END,
+        last_error = NULL,
+        last_error_detail = NULL,
+        queue_length = c.queue_length + CASE WHEN asked.plan IN ('queue', 'overtake') THEN 1 ELSE 0 END,
+        last_model_config_id = CASE asked.plan
+            WHEN 'append' THEN asked.model
+            WHEN 'rotate' THEN (SELECT model_config_id FROM head)
+            ELSE c.last_model_config_id END
+    FROM asked
+    WHERE c.id = asked.id AND asked.plan IN ('append', 'rotate', 'queue', 'overtake')
+    RETURNING c.*
+), stored AS (
+    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
+    SELECT chat.id, chat.version, given.role, given.content, given.model
+    FROM chat, (
+        SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
+                   'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
+                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+        FROM closed HAVING count(*) > 0
+        UNION ALL
+        SELECT 2, 'user', $3, asked.model FROM asked WHERE asked.plan = 'append'
+        UNION ALL
+        SELECT 2, 'user', head.content, head.model_config_id FROM head
+    ) given ORDER BY given.n
+    RETURNING *
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
+    SELECT chat.id, chat.version, 'send', chat.status, chat.epoch, jsonb_strip_nulls(jsonb_build_object(
+        'messages', (SELECT jsonb_agg(id ORDER BY id) FROM stored),
+        'queued', (SELECT id FROM queued),
+        'promoted', (SELECT id FROM head),
+        'queue_length', chat.queue_length))
+    FROM chat
+    RETURNING at, data
+)
+SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, chat.*,
+       event.at AS event_at, event.data AS event_data,
+       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages,
+       (SELECT to_jsonb(queued) FROM queued) AS queued
+FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+
+-- name: interrupt
+-- Stop: a running chat is asked to, one that nobody works on stops here and now.
+-- $1 chat, $2 owner
+WITH seen AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = $1
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = $1 AND owner_id = $2 FOR NO KEY UPDATE
+), asked AS MATERIALIZED (
+    SELECT locked.id,
+           CASE
+               WHEN locked.version <> seen.version THEN 'again'
+               WHEN locked.status IN ('waiting', 'error', 'interrupting') THEN 'unchanged'
+               WHEN locked.status = 'running' THEN 'ask'
+               ELSE 'stop'
+           END AS plan
+    FROM locked, seen
+), head AS MATERIALIZED (
+    SELECT q.* FROM chat_queued_messages q, asked
+    WHERE asked.plan = 'stop' AND q.chat_id = asked.id
+    ORDER BY q.position, q.id LIMIT 1
+), taken AS (
+    DELETE FROM chat_queued_messages q USING head WHERE q.chat_id = head.chat_id AND q.id = head.id
+), closed AS (
+    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
+    FROM asked WHERE asked.plan = 'stop' AND t.chat_id = asked.id AND t.completed_at IS NULL
+    RETURNING t.tool_call_id, t.tool_name
+), chat AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = CASE WHEN asked.plan = 'ask' THEN 'interrupting'
+                      WHEN EXISTS (SELECT FROM head) THEN 'pending'
+                      ELSE 'waiting' END,
+        pending_since = CASE WHEN EXISTS (SELECT FROM head)
+                             THEN COALESCE(c.pending_since, clock_timestamp()) END,
+        action_deadline = NULL,
+        recoveries = CASE WHEN asked.plan = 'ask' THEN c.recoveries ELSE 0 END,
+        attempts = CASE WHEN asked.plan = 'ask' THEN c.attempts ELSE 0 END,
+        next_attempt_at = CASE WHEN asked.plan = 'ask' THEN c.next_attempt_at END,
+        queue_length = c.queue_length - CASE WHEN EXISTS (SELECT FROM head) THEN 1 ELSE 0 END,
+        last_model_config_id = COALESCE((SELECT model_config_id FROM head), c.last_model_config_id)
+    FROM asked
+    WHERE c.id = asked.id AND asked.plan IN ('ask', 'stop')
+    RETURNING c.*
+), stored AS (
+    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
+    SELECT chat.id, chat.version, given.role, given.content, given.model
+    FROM chat, (
+        SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
+                   'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
+                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+        FROM closed HAVING count(*) > 0
+        UNION ALL
+        SELECT 2, 'user', head.content, head.model_config_id FROM head
+    ) given ORDER BY given.n
+    RETURNING *
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
+    SELECT chat.id, chat.version, 'interrupt', chat.status, chat.epoch, jsonb_strip_nulls(jsonb_build_object(
+        'messages', (SELECT jsonb_agg(id ORDER BY id) FROM stored),
+        'promoted', (SELECT id FROM head),
+        'queue_length', chat.queue_length))
+    FROM chat
+    RETURNING at, data
+)
+SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, chat.*,
+       event.at AS event_at, event.data AS event_data,
+       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
+FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+
+-- name: describe
+-- Title and labels; a null leaves what is there. Never disturbs a running turn.
+-- $1 chat, $2 owner, $3 title or null, $4 labels or null
+WITH chat AS (
+    UPDATE chats SET
+        version = version + 1,
+        updated_at = clock_timestamp(),
+        title = COALESCE($3, title),
+        labels = COALESCE($4, labels)
+    WHERE id = $1 AND owner_id = $2
+    RETURNING *
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
+    SELECT id, version, 'describe', status, epoch,
+           jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
+    FROM chat
+    RETURNING at, data
+)
+SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
+FROM chat, event;
+
+-- name: archive
+-- The whole family of a chat, or nothing; the first row is the chat itself. Only chats at rest are
+-- locked, in the order of their ids: a heartbeat that renews several of the family is not in the way.
+-- $1 chat, $2 owner, $3 archive (false: unarchive)
+WITH asked AS MATERIALIZED (
+    SELECT root_chat_id FROM chats WHERE id = $1 AND owner_id = $2
+), family AS MATERIALIZED (
+    SELECT count(*) AS size FROM chats c, asked WHERE c.root_chat_id = asked.root_chat_id
+), locked AS MATERIALIZED (
+    SELECT c.* FROM chats c, asked
+    WHERE c.root_chat_id = asked.root_chat_id AND c.status IN ('waiting', 'error')
+    ORDER BY c.id FOR NO KEY UPDATE OF c
+), plan AS MATERIALIZED (
+    SELECT CASE WHEN (SELECT count(*) FROM locked) = family.size THEN 'done' ELSE 'busy' END AS outcome
+    FROM family, asked
+), chat AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        archived = $3
+    FROM locked, plan
+    WHERE c.id = locked.id AND plan.outcome = 'done' AND locked.archived <> $3
+    RETURNING c.*
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
+    SELECT id, version, CASE WHEN $3 THEN 'archive' ELSE 'unarchive' END, status, epoch,
+           jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
+    FROM chat
+    RETURNING chat_id, at, data
+)
+SELECT plan.outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
+FROM plan LEFT JOIN (chat JOIN event ON event.chat_id = chat.id) ON true
+ORDER BY chat.id <> $1;

@@ -1,0 +1,71 @@
+-- What callers read. Another owner's chat is not there.
+
+-- name: chat
+-- $1 chat, $2 owner
+SELECT * FROM chats WHERE id = $1 AND owner_id = $2;
+
+-- name: chats
+-- A page of a caller's chats, most recently touched first.
+-- $1 owner, $2 archived or null, $3 status or null, $4 and $5 the last row before, or null, $6 most
+SELECT * FROM chats
+WHERE owner_id = $1
+  AND ($2::boolean IS NULL OR archived = $2)
+  AND ($3::text IS NULL OR status = $3)
+  AND ($4::timestamptz IS NULL OR (updated_at, id) < ($4, $5::uuid))
+ORDER BY updated_at DESC, id DESC
+LIMIT $6;
+
+-- name: messages_after
+-- $1 chat, $2 id, $3 most
+SELECT * FROM chat_messages
+WHERE chat_id = $1 AND id > $2 AND superseded_version IS NULL AND visibility <> 'model'
+ORDER BY id LIMIT $3;
+
+-- name: messages_before
+-- The latest ones before an id, oldest first.
+-- $1 chat, $2 id, $3 most
+SELECT * FROM (
+    SELECT * FROM chat_messages
+    WHERE chat_id = $1 AND id < $2 AND superseded_version IS NULL AND visibility <> 'model'
+    ORDER BY id DESC LIMIT $3
+) latest ORDER BY id;
+
+-- name: queue
+-- $1 chat
+SELECT chat_id, id, content, model_config_id, created_at FROM chat_queued_messages
+WHERE chat_id = $1 ORDER BY position, id;
+
+-- name: entries
+-- $1 chat, $2 after version, $3 most
+SELECT * FROM chat_events WHERE chat_id = $1 AND version > $2 ORDER BY version LIMIT $3;
+
+-- name: keep_models
+-- The configured models as rows, so that a chat's model always resolves. Several processes may start
+-- at the same moment: DO UPDATE would heed one unique index and stumble over the other, so what is
+-- new goes in by DO NOTHING, in one order.
+-- $1 ids, $2 names (an id is derived from its name), $3 providers, $4 models, $5 context limits, $6 settings
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::jsonb[])
+        AS g (id, name, provider, model, context_limit, settings)
+), other AS MATERIALIZED (
+    SELECT c.id FROM chat_model_configs c JOIN given g ON g.id = c.id
+    WHERE (c.provider, c.model, c.context_limit, c.settings)
+          IS DISTINCT FROM (g.provider, g.model, g.context_limit, g.settings)
+    ORDER BY c.id FOR NO KEY UPDATE OF c
+), changed AS (
+    UPDATE chat_model_configs c SET
+        provider = g.provider, model = g.model, context_limit = g.context_limit,
+        settings = g.settings, updated_at = clock_timestamp()
+    FROM other JOIN given g ON g.id = other.id
+    WHERE c.id = other.id
+)
+INSERT INTO chat_model_configs (id, name, provider, model, context_limit, settings)
+SELECT id, name, provider, model, context_limit, settings FROM given ORDER BY id
+ON CONFLICT DO NOTHING;
+
+-- name: model_names
+-- Every model that a chat may name, also one that is no longer configured.
+SELECT id, name FROM chat_model_configs;
+
+-- name: ping
+SELECT 1;

@@ -1,0 +1,84 @@
+"""What callers read: chats, messages, queue and journal, in pages."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import ChatNotFound
+from chatd.domain.event import Entry
+from chatd.domain.message import Message, QueuedMessage
+from chatd.store import rows, sql
+from chatd.store.pool import Database
+
+_Q = sql.load("reads")
+
+
+class Reads:
+    """Reads as the owner of a chat. Another owner's chat is ``ChatNotFound``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def chat(self, chat_id: UUID, *, owner_id: str) -> Chat:
+        row = await self._database.fetchrow(_Q["chat"], chat_id, owner_id)
+        if row is None:
+            raise ChatNotFound(chat_id)
+        return rows.chat(row)
+
+    async def chats(
+        self,
+        *,
+        owner_id: str,
+        archived: bool | None = None,
+        status: Status | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        most: int = 50,
+    ) -> list[Chat]:
+        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
+        touched, chat_id = before or (None, None)
+        answer = await self._database.fetch(
+            _Q["chats"],
+            owner_id,
+            archived,
+            status.value if status else None,
+            touched,
+            chat_id,
+            most,
+        )
+        return [rows.chat(row) for row in answer]
+
+    async def messages_after(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
+        answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, most)
+        return [rows.message(row) for row in answer]
+
+    async def messages_before(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
+        """The latest ones before ``message_id``, oldest first."""
+        answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, most)
+        return [rows.message(row) for row in answer]
+
+    async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
+        """The messages that wait, the next one first."""
+        return [
+            rows.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
+        ]
+
+    async def entries(self, chat_id: UUID, *, after: int, most: int) -> list[Entry]:
+        """The journal, oldest first."""
+        answer = await self._database.fetch(_Q["entries"], chat_id, after, most)
+        return [rows.entry(row) for row in answer]
+
+    async def keep_models(
+        self, models: Sequence[tuple[UUID, str, str, str, int | None, dict[str, object]]]
+    ) -> None:
+        """Have the configured models as rows: id, name, provider, model, context limit, settings."""
+        await self._database.fetch(_Q["keep_models"], *map(list, zip(*models, strict=True)))
+
+    async def model_names(self) -> dict[UUID, str]:
+        """Every model that a chat may name, also one that is no longer configured."""
+        answer = await self._database.fetch(_Q["model_names"])
+        return {row["id"]: row["name"] for row in answer}
+
+    async def ping(self) -> None:
+        """Raise ``DatabaseAway`` when it is."""
+        await self._database.fetch(_Q["ping"])

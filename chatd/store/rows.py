@@ -1,0 +1,131 @@
+"""Rows of the database as values of the domain."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.event import Entry
+from chatd.domain.message import Message, Part, QueuedMessage, Role, Visibility
+from chatd.domain.moves import Move
+
+Row = asyncpg.Record | Mapping[str, Any]
+
+_USAGE = tuple(field.name for field in fields(Usage))
+_PLAIN = tuple(field.name for field in fields(Chat) if field.name not in {"status", "usage"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What a move did: the chat as it is now, and the journal row (None: nothing had to change)."""
+
+    chat: Chat
+    entry: Entry | None
+    queued: QueuedMessage | None = None
+
+
+def chat(row: Row) -> Chat:
+    return Chat(
+        status=Status(row["status"]),
+        usage=Usage(*(row[name] for name in _USAGE)),
+        **{name: row[name] for name in _PLAIN},
+    )
+
+
+def _moment(value: datetime | str) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _uuid(value: UUID | str | None) -> UUID | None:
+    return UUID(value) if isinstance(value, str) else value
+
+
+def _usage(row: Row) -> Usage | None:
+    if row["input_tokens"] is None and row["output_tokens"] is None:
+        return None
+    return Usage(*(row[name] or 0 for name in _USAGE))
+
+
+def message(row: Row) -> Message:
+    """A row of ``chat_messages``, as a record or as the object that ``to_jsonb`` makes of it."""
+    return Message(
+        id=row["id"],
+        chat_id=UUID(str(row["chat_id"])),
+        version=row["version"],
+        role=Role(row["role"]),
+        content=tuple(row["content"]),
+        model_config_id=_uuid(row["model_config_id"]),
+        usage=_usage(row),
+        finish_reason=row["finish_reason"],
+        created_at=_moment(row["created_at"]),
+    )
+
+
+def queued_message(row: Row) -> QueuedMessage:
+    return QueuedMessage(
+        id=row["id"],
+        chat_id=UUID(str(row["chat_id"])),
+        content=tuple(row["content"]),
+        model_config_id=UUID(str(row["model_config_id"])),
+        created_at=_moment(row["created_at"]),
+    )
+
+
+def parts_after(number: int, batches: Iterable[tuple[int, Sequence[Part]]]) -> tuple[Part, ...]:
+    """The parts that follow on part ``number``, from batches in order, each with its first number.
+
+    Batches overlap when a flush was said again, and early ones are missing when the server crashed:
+    what comes after a gap is left out.
+    """
+    found: list[Part] = []
+    for first, parts in batches:
+        known = number + 1 - first
+        if known < 0:
+            break
+        found.extend(parts[known:])
+        number = max(number, first + len(parts) - 1)
+    return tuple(found)
+
+
+def entry(row: Row) -> Entry:
+    """A row of ``chat_events``, as ``since`` returns it (with ``stored``) or as it stands."""
+    return Entry(
+        chat_id=UUID(str(row["chat_id"])),
+        version=row["version"],
+        at=_moment(row["at"]),
+        move=Move(row["move"]),
+        status=Status(row["status"]),
+        epoch=row["epoch"],
+        worker_id=_uuid(row["worker_id"]),
+        data=row["data"],
+        messages=tuple(map(message, row.get("stored") or ())),
+    )
+
+
+def moved(row: asyncpg.Record, move: Move, worker_id: UUID | None = None) -> Moved:
+    """What a statement of a move answers when it is ``done``."""
+    now = chat(row)
+    queued = row.get("queued")
+    return Moved(
+        chat=now,
+        entry=Entry(
+            chat_id=now.id,
+            version=now.version,
+            at=row["event_at"],
+            move=move,
+            status=now.status,
+            epoch=now.epoch,
+            worker_id=worker_id,
+            data=row["event_data"],
+            messages=tuple(
+                message(stored)
+                for stored in row["messages"] or ()
+                if stored["visibility"] != Visibility.MODEL  # as ``since`` shows it to the others
+            ),
+        ),
+        queued=queued_message(queued) if queued else None,
+    )

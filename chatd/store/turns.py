@@ -1,0 +1,161 @@
+"""The moves that an owner makes while it works on a chat.
+
+Every one is fenced: it says whose the chat is (worker and epoch) and which step it stores, and
+raises ``Lost`` when no row answers to that. An owner that did not hear the answer to its statement
+asks ``standing`` what became of it before it says the same again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import Lost
+from chatd.domain.failure import storable_value
+from chatd.domain.message import Message, NewMessage
+from chatd.domain.moves import Move
+from chatd.store import rows, sql
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+
+_Q = sql.load("turns")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Whose a chat is: what every write of an owner carries."""
+
+    chat_id: UUID
+    worker_id: UUID
+    epoch: int
+
+
+def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
+    """New messages in the shape of ``chat_given_messages``, fit to be stored."""
+    return [
+        {
+            "role": message.role.value,
+            "content": storable_value(message.content),
+            "visibility": message.visibility.value,
+            "model_config_id": message.model_config_id,
+            "finish_reason": message.finish_reason,
+            "usage": asdict(message.usage) if message.usage else None,
+        }
+        for message in messages
+    ]
+
+
+class Turns:
+    """Store what an owner did. Every method raises ``Lost`` when the chat is no longer its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def history(self, chat_id: UUID) -> tuple[Message, ...]:
+        """What the model is shown, oldest first."""
+        return tuple(map(rows.message, await self._database.fetch(_Q["history"], chat_id)))
+
+    async def standing(self, chat_id: UUID) -> Chat | None:
+        """The chat as it is now, whoever owns it."""
+        row = await self._database.fetchrow(_Q["standing"], chat_id)
+        return rows.chat(row) if row else None
+
+    async def commit_step(
+        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+    ) -> Moved:
+        """Store one step and go on; ``parts_done`` is the last streamed part that it settles."""
+        return await self._fenced(
+            Move.COMMIT_STEP, hold, _Q["commit_step"], step, as_given(messages), parts_done
+        )
+
+    async def finish_turn(
+        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+    ) -> Moved:
+        """Store the last step and end the turn; the head of the queue becomes the next one."""
+        return await self._finish(
+            Move.FINISH_TURN, Status.RUNNING, hold, step, messages, parts_done, keep=True
+        )
+
+    async def finish_interrupt(
+        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+    ) -> Moved:
+        """Store what there was when the stop came; the head of the queue becomes the next turn."""
+        return await self._finish(
+            Move.FINISH_INTERRUPT, Status.INTERRUPTING, hold, step, messages, parts_done, keep=True
+        )
+
+    async def reap_interrupt(
+        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+    ) -> Moved:
+        """``finish_interrupt`` for an owner that is gone: nobody keeps the chat."""
+        return await self._finish(
+            Move.REAP_INTERRUPT, Status.INTERRUPTING, hold, step, messages, parts_done, keep=False
+        )
+
+    async def record_retry(
+        self,
+        hold: Hold,
+        *,
+        step: int,
+        attempts: int,
+        delay_seconds: float,
+        parts_done: int,
+        failure: Mapping[str, Any],
+    ) -> Moved:
+        """The ``attempts``-th try of this step failed; the next is due in ``delay_seconds``."""
+        return await self._fenced(
+            Move.RECORD_RETRY,
+            hold,
+            _Q["record_retry"],
+            step,
+            attempts,
+            delay_seconds,
+            parts_done,
+            storable_value(failure),
+        )
+
+    async def fail(
+        self, hold: Hold, *, step: int, last_error: str, detail: Mapping[str, Any], parts_done: int
+    ) -> Moved:
+        """The turn cannot succeed."""
+        return await self._fenced(
+            Move.FAIL, hold, _Q["fail"], step, last_error, storable_value(detail), parts_done
+        )
+
+    async def release(self, hold: Hold, *, why: str) -> Moved:
+        """Give the chat back, unharmed."""
+        return await self._fenced(Move.RELEASE, hold, _Q["release"], why)
+
+    async def _finish(
+        self,
+        move: Move,
+        ends: Status,
+        hold: Hold,
+        step: int,
+        messages: Sequence[NewMessage],
+        parts_done: int,
+        *,
+        keep: bool,
+    ) -> Moved:
+        return await self._fenced(
+            move,
+            hold,
+            _Q["finish"],
+            step,
+            as_given(messages),
+            parts_done,
+            move.value,
+            ends.value,
+            keep,
+        )
+
+    async def _fenced(self, move: Move, hold: Hold, query: str, *args: object) -> Moved:
+        while True:
+            row = await self._database.fetchrow(
+                query, hold.chat_id, hold.worker_id, hold.epoch, *args
+            )
+            if row is None:
+                raise Lost(chat_id=hold.chat_id, epoch=hold.epoch, move=move)
+            if row["outcome"] != "again":
+                return rows.moved(row, move, hold.worker_id)

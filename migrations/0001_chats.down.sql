@@ -1,0 +1,12 @@
+DROP TABLE idempotency_keys;
+DROP TABLE api_tokens;
+DROP TABLE chat_tool_calls;
+DROP TABLE chat_parts;
+DROP TABLE chat_events;
+DROP TABLE chat_queued_messages;
+DROP FUNCTION chat_given_messages (jsonb);
+DROP TABLE chat_messages;
+DROP FUNCTION chat_gone_workers (uuid);
+DROP TABLE chats;
+DROP TABLE workers;
+DROP TABLE chat_model_configs;

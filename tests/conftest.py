@@ -1,0 +1,88 @@
+"""Real PostgreSQL for every test: the server of ``CHATD_TEST_DSN``, else an embedded one.
+
+Each test gets a database of its own, copied from a template that is migrated once.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from chatd.embedded import Postgres
+from chatd.store import migrate
+from chatd.store.pool import Database
+
+TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The DSN of a database that tests may create others beside."""
+    if dsn := os.environ.get("CHATD_TEST_DSN"):
+        yield dsn
+        return
+    with Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded:
+        yield embedded.dsn
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """The name of a database that has the schema, and nothing in it."""
+
+    async def make() -> None:
+        admin = await asyncpg.connect(server)
+        await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+        await admin.close()
+        await migrate.up(named(server, TEMPLATE))
+
+    async def drop() -> None:
+        admin = await asyncpg.connect(server)
+        await admin.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        await admin.close()
+
+    asyncio.run(make())
+    yield TEMPLATE
+    asyncio.run(drop())
+
+
+def named(server: str, database: str) -> str:
+    """The DSN of another database on the same server."""
+    return urlsplit(server)._replace(path=f"/{database}").geturl()
+
+
+async def _database(server: str, template: str | None) -> AsyncIterator[str]:
+    name = f"chatd_test_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server)
+    await admin.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    try:
+        yield named(server, name)
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+@pytest.fixture
+async def empty_dsn(server: str) -> AsyncIterator[str]:
+    """A database with nothing in it."""
+    async for dsn in _database(server, None):
+        yield dsn
+
+
+@pytest.fixture
+async def dsn(server: str, template: str) -> AsyncIterator[str]:
+    """A database with the schema, of this test's own."""
+    async for one in _database(server, template):
+        yield one
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """A pool on that database."""
+    pool = Database(dsn, pool_size=5, statement_timeout_seconds=10.0)
+    await pool.open()
+    yield pool
+    await pool.close()

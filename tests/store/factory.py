@@ -1,0 +1,104 @@
+"""Chats in any state, put into the database by hand, past all moves."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from chatd.domain.chat import OWNED, Chat, Status
+from chatd.store import rows
+from chatd.store.leases import Leases
+from chatd.store.pool import Database
+
+OWNER = "ann"
+WORKER = UUID("00000000-0000-4000-8000-000000000001")
+MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
+OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
+
+
+def text(words: str) -> tuple[dict[str, str], ...]:
+    return ({"type": "text", "text": words},)
+
+
+async def models(database: Database) -> None:
+    await database.fetch(
+        "INSERT INTO chat_model_configs (id, name, provider, model)"
+        " VALUES ($1, 'one', 'p', 'm'), ($2, 'two', 'p', 'm') ON CONFLICT DO NOTHING",
+        MODEL,
+        OTHER_MODEL,
+    )
+
+
+def legal(status: Status) -> dict[str, Any]:
+    """Columns that make a legal row of this status."""
+    columns: dict[str, Any] = {"status": status.value}
+    if status in OWNED:
+        columns |= {"worker_id": WORKER, "epoch": 1, "started_at": "now", "heartbeat_at": "now"}
+    if status is Status.ERROR:
+        columns |= {"last_error": "it broke", "last_error_detail": {"kind": "server"}}
+    if status is Status.PENDING:
+        columns["pending_since"] = "now"
+    if status is Status.REQUIRES_ACTION:
+        columns["action_deadline"] = "now"
+    return columns
+
+
+async def insert(database: Database, **columns: Any) -> Chat:
+    """One row, as given. Times are the word ``now``."""
+    chat_id = uuid4()
+    columns = {
+        "id": chat_id,
+        "root_chat_id": chat_id,
+        "owner_id": OWNER,
+        "last_model_config_id": MODEL,
+        **columns,
+    }
+    times = {name for name, value in columns.items() if value == "now"}
+    values = {name: value for name, value in columns.items() if name not in times}
+    names = [*values, *times]
+    places = [f"${n}" for n in range(1, len(values) + 1)] + ["clock_timestamp()"] * len(times)
+    row = await database.fetchrow(
+        f"INSERT INTO chats ({', '.join(names)}) VALUES ({', '.join(places)}) RETURNING *",
+        *values.values(),
+    )
+    assert row is not None
+    return rows.chat(row)
+
+
+async def chat_in(database: Database, status: Status, *, queued: int = 0, **more: Any) -> Chat:
+    """A chat in this status, with a user message in its history and some in its queue."""
+    await models(database)
+    chat = await insert(database, **(legal(status) | {"queue_length": queued} | more))
+    await database.fetch(
+        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'user', $2)",
+        chat.id,
+        text("hello"),
+    )
+    for number in range(queued):
+        await database.fetch(
+            "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
+            " VALUES ($1, $2, $3, $4)",
+            chat.id,
+            number + 1,
+            text(f"queued {number}"),
+            OTHER_MODEL,
+        )
+    return chat
+
+
+async def image(database: Database, chat: Chat) -> list[Any]:
+    """Everything that is stored of a chat: what a refused move must leave as it is."""
+    tables = ("chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls")
+    found: list[Any] = [
+        tuple(row) for row in await database.fetch("SELECT * FROM chats WHERE id = $1", chat.id)
+    ]
+    for table in tables:
+        answer = await database.fetch(
+            f"SELECT t.*::text FROM {table} t WHERE chat_id = $1 ORDER BY 1", chat.id
+        )
+        found.append([tuple(row) for row in answer])
+    return found
+
+
+async def entered(database: Database, leases: Leases) -> None:
+    """Have a worker listed, as its heartbeat does."""
+    async with database.direct() as connection:
+        await leases.enter(connection, host="here", pid=1, version="0", max_chats=10)

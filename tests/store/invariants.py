@@ -1,0 +1,98 @@
+"""What is true of every chat that only moves have touched, read from what is stored."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from chatd.domain.chat import Status
+from chatd.domain.moves import TABLE, Move
+from chatd.store.pool import Database
+
+Row = Any
+
+
+def leads(move: Move, status: Status | None) -> set[Status]:
+    """Every status that the table lets ``move`` lead to from ``status``."""
+    return {
+        to
+        for (of, _), cells in TABLE.items()
+        if of is move and (cell := cells.get(status)) is not None
+        for to in (cell.status, cell.queued, cell.given_up)
+        if to is not None
+    } | ({Status.WAITING} if move is Move.CREATE else set())
+
+
+async def check_all(database: Database) -> int:
+    """Check every chat of the database; returns how many journal rows that were."""
+    chats = await database.fetch("SELECT * FROM chats")
+    journal = await _by_chat(database, "chat_events", "version")
+    messages = await _by_chat(database, "chat_messages", "id")
+    queue = await _by_chat(database, "chat_queued_messages", "position, id")
+    for chat in chats:
+        rows = journal.get(chat["id"], [])
+        _check_journal(chat, rows)
+        _check_messages(rows, messages.get(chat["id"], []))
+        _check_queue(chat, rows, queue.get(chat["id"], []))
+    return sum(map(len, journal.values()))
+
+
+async def _by_chat(database: Database, table: str, order: str) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    for row in await database.fetch(f"SELECT * FROM {table} ORDER BY chat_id, {order}"):
+        found.setdefault(row["chat_id"], []).append(row)
+    return found
+
+
+def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
+    assert [row["version"] for row in rows] == list(range(1, chat["version"] + 1))
+    assert (rows[-1]["status"], rows[-1]["epoch"]) == (chat["status"], chat["epoch"])
+    status: Status | None = None
+    epoch = done = 0
+    for row in rows:
+        move = Move(row["move"])
+        assert Status(row["status"]) in leads(move, status), (status, dict(row))
+        assert row["epoch"] == epoch + (move is Move.ACQUIRE), dict(row)
+        if move is Move.ACQUIRE:
+            done = 0
+        if (settled := row["data"].get("parts_done")) is not None:
+            assert settled > done, dict(row)
+            done = settled
+        status, epoch = Status(row["status"]), row["epoch"]
+    assert done == chat["parts_done"]
+    moments = [row["at"] for row in rows]
+    assert moments == sorted(moments)
+
+
+def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
+    """A message is named by the journal row of the move that stored it, and they agree on order."""
+    named = [
+        (row["version"], message_id)
+        for row in rows
+        for message_id in row["data"].get("messages") or ()
+    ]
+    assert named == [(message["version"], message["id"]) for message in messages]
+
+
+def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
+    waiting: set[int] = set()
+    for row in rows:
+        data = row["data"]
+        if (queued := data.get("queued")) is not None:
+            waiting.add(queued)
+        if (promoted := data.get("promoted")) is not None:
+            waiting.remove(promoted)
+        if "queue_length" in data:
+            assert data["queue_length"] == len(waiting), dict(row)
+        assert row["status"] != Status.WAITING or not waiting, dict(row)
+    assert waiting == {row["id"] for row in queue}
+    assert chat["queue_length"] == len(queue)
+
+
+def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
+    """What messages say, in order."""
+    return [row["content"][0]["text"] for row in messages if row["role"] == role]
+
+
+def once(values: Sequence[str]) -> bool:
+    """Whether nothing is there twice."""
+    return not values or max(Counter(values).values()) == 1

@@ -1,0 +1,484 @@
+"""Owning chats: who is alive, who is gone, and what becomes of what the dead had in hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from concurrency import locked, many, until_blocked
+from factory import MODEL, OWNER, WORKER, chat_in, entered, models, text
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import Lost
+from chatd.domain.message import NewMessage, Role
+from chatd.store.chats import Chats
+from chatd.store.leases import Beat, Leases
+from chatd.store.pool import Connection, Database
+from chatd.store.rows import Moved
+from chatd.store.streams import Batch, Streams
+from chatd.store.turns import Hold, Turns
+
+REAPER = UUID("00000000-0000-4000-8000-00000000dead")
+LEASE = 20.0
+
+
+def hold_of(chat: Chat) -> Hold:
+    assert chat.worker_id is not None
+    return Hold(chat.id, chat.worker_id, chat.epoch)
+
+
+async def reap(database: Database, *, reaper: UUID = REAPER, most: int = 3) -> list[Moved]:
+    leases = Leases(database, worker_id=reaper)
+    return await leases.reap(stale_after_seconds=LEASE, max_recoveries=most)
+
+
+async def age(database: Database, chat: Chat, seconds: float) -> None:
+    """Make a chat's last beat that old."""
+    await database.fetch(
+        "UPDATE chats SET heartbeat_at = clock_timestamp() - make_interval(secs => $2)"
+        " WHERE id = $1",
+        chat.id,
+        seconds,
+    )
+
+
+async def age_past_server_start(database: Database, chat: Chat) -> None:
+    """Make a chat's last beat older than this server, which is younger than the lease.
+
+    The server of the tests may have run for longer than any lease, so the lease is what gives way:
+    the caller has to use one that reaches back to before the server's start.
+    """
+    await database.fetch(
+        "UPDATE chats SET heartbeat_at = pg_postmaster_start_time() - interval '1 second'"
+        " WHERE id = $1",
+        chat.id,
+    )
+
+
+@asynccontextmanager
+async def alive(database: Database, worker_id: UUID) -> AsyncIterator[Connection]:
+    """A process that holds its lock."""
+    async with database.direct() as connection:
+        assert await Leases(database, worker_id=worker_id).hold_own_lock(connection)
+        yield connection
+
+
+# -- who is gone -------------------------------------------------------------------------------------
+
+
+async def test_an_owner_without_its_lock_is_gone_at_once(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    async with alive(database, WORKER):
+        assert await reap(database) == []
+    (moved,) = await until_reaped(database)
+    assert moved.chat.id == chat.id
+    assert moved.chat.status is Status.PENDING
+    assert moved.chat.pending_since == chat.started_at
+    assert moved.entry is not None
+    assert moved.entry.data["reason"] == "owner_gone"
+    assert moved.entry.worker_id == REAPER
+
+
+async def until_reaped(database: Database) -> Sequence[Moved]:
+    """Reap until something was: the server frees the lock of a cut connection when it notices."""
+    while not (reaped := await reap(database)):
+        pass
+    return reaped
+
+
+async def test_looking_at_a_lock_does_not_take_it(database: Database) -> None:
+    await chat_in(database, Status.RUNNING)
+    assert len(await reap(database)) == 1
+    async with alive(database, WORKER):
+        pass
+
+
+async def test_a_lock_is_one_workers_own(database: Database) -> None:
+    await chat_in(database, Status.RUNNING, worker_id=WORKER)
+    other = await chat_in(database, Status.RUNNING, worker_id=uuid4())
+    async with alive(database, WORKER):
+        assert [moved.chat.id for moved in await reap(database)] == [other.id]
+
+
+async def test_a_lock_cannot_be_held_by_two(database: Database) -> None:
+    async with alive(database, WORKER), database.direct() as second:
+        assert not await Leases(database, worker_id=WORKER).hold_own_lock(second)
+        assert await Leases(database, worker_id=REAPER).hold_own_lock(second)
+
+
+async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> None:
+    """It freed every lock; an owner that has not renewed since then has its lease's time."""
+    chat = await chat_in(database, Status.RUNNING)
+    interrupting = await chat_in(database, Status.INTERRUPTING)
+    await age_past_server_start(database, chat)
+    await age_past_server_start(database, interrupting)
+    leases = Leases(database, worker_id=REAPER)
+    beat = await database.fetchrow(
+        "SELECT EXTRACT(EPOCH FROM clock_timestamp() - heartbeat_at)::float8 AS age FROM chats"
+    )
+    assert beat is not None
+    patient, stale = beat["age"] + 3600.0, beat["age"] / 2
+    assert await leases.reap(stale_after_seconds=patient, max_recoveries=3) == []
+    assert await leases.abandoned(stale_after_seconds=patient) == []
+    (moved,) = await leases.reap(stale_after_seconds=stale, max_recoveries=3)
+    assert moved.entry is not None
+    assert moved.entry.data["reason"] == "lease_expired"
+    (abandoned,) = await leases.abandoned(stale_after_seconds=stale)
+    assert abandoned.hold == hold_of(interrupting)
+
+
+async def test_one_beat_since_the_restart_makes_the_lock_evidence_again(database: Database) -> None:
+    old = await chat_in(database, Status.RUNNING)
+    await age_past_server_start(database, old)
+    await chat_in(database, Status.RUNNING)  # the same owner, renewed
+    assert len(await reap(database)) == 2
+
+
+async def test_a_lease_that_ran_out_is_reaped_also_from_the_living(database: Database) -> None:
+    stale = await chat_in(database, Status.RUNNING)
+    fresh = await chat_in(database, Status.RUNNING)
+    await age(database, stale, LEASE + 1)
+    await age(database, fresh, LEASE - 5)
+    async with alive(database, WORKER):
+        (moved,) = await reap(database)
+        assert moved.chat.id == stale.id
+        assert moved.entry is not None
+        assert moved.entry.data["reason"] == "lease_expired"
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.INTERRUPTING])
+async def test_ones_own_lock_says_nothing_of_ones_own_chats(
+    database: Database, status: Status
+) -> None:
+    """The reaper's process may be about to take its lock again; its lease counts all the same."""
+    chat = await chat_in(database, status)
+    own = Leases(database, worker_id=WORKER)
+    assert await own.reap(stale_after_seconds=LEASE, max_recoveries=3) == []
+    assert await own.abandoned(stale_after_seconds=LEASE) == []
+    await age(database, chat, LEASE + 1)
+    found = [
+        *[moved.chat.id for moved in await own.reap(stale_after_seconds=LEASE, max_recoveries=3)],
+        *[one.hold.chat_id for one in await own.abandoned(stale_after_seconds=LEASE)],
+    ]
+    assert found == [chat.id]
+
+
+@pytest.mark.parametrize("status", set(Status) - {Status.RUNNING})
+async def test_only_running_chats_are_reaped(database: Database, status: Status) -> None:
+    await chat_in(database, status)
+    leases = Leases(database, worker_id=REAPER)
+    assert await leases.reap(stale_after_seconds=-1.0, max_recoveries=3) == []
+    abandoned = await leases.abandoned(stale_after_seconds=-1.0)
+    assert len(abandoned) == (status is Status.INTERRUPTING)
+
+
+async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
+    await models(database)
+    await many(database, 7, Status.RUNNING)
+    leases = Leases(database, worker_id=REAPER)
+    taken = [
+        len(await leases.reap(stale_after_seconds=LEASE, max_recoveries=3, most=3))
+        for _ in range(4)
+    ]
+    assert taken == [3, 3, 1, 0]
+
+
+async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    await reap(database)
+    turns = Turns(database)
+    said: dict[str, Any] = {"step": 0, "messages": [], "parts_done": 0}
+    for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
+        with pytest.raises(Lost):
+            await move(hold_of(chat), **said)
+    (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
+    with pytest.raises(Lost):  # the same process again, but an epoch later
+        await turns.commit_step(hold_of(chat), **said)
+    await turns.commit_step(hold_of(claim.moved.chat), **said)
+
+
+async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
+    """The network swallowed the end of a connection, and the server still has its session."""
+    leases = Leases(database, worker_id=WORKER)
+    async with alive(database, WORKER), alive(database, REAPER) as other:
+        async with database.direct() as connection:
+            await leases.end_ghost(connection)
+            while not await leases.hold_own_lock(connection):
+                pass
+            await leases.end_ghost(connection)
+            assert await connection.fetchval("SELECT true"), "not its own session"
+        assert await other.fetchval("SELECT true"), "nor another worker's"
+
+
+async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
+    database: Database,
+) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    leases = Leases(database, worker_id=WORKER)
+    async with alive(database, WORKER) as busy, database.direct() as connection:
+        async with locked(database, chat) as blocker:
+            statement = asyncio.create_task(
+                busy.fetchval("SELECT true FROM chats WHERE id = $1 FOR UPDATE", chat.id)
+            )
+            await until_blocked(blocker)
+            await leases.end_ghost(connection)
+        assert await statement
+
+
+# -- crash loops ---------------------------------------------------------------------------------------
+
+
+async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> None:
+    chat = await chat_in(database, Status.PENDING)
+    leases = Leases(database, worker_id=WORKER)
+    for death in range(1, 4):
+        await leases.acquire(1)
+        (moved,) = await reap(database)
+        assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, death)
+        assert moved.chat.last_error is None
+    await leases.acquire(1)
+    (moved,) = await reap(database)
+    assert moved.chat.id == chat.id
+    assert moved.chat.status is Status.ERROR
+    assert moved.chat.last_error == "chat given up: its worker died 4 times without progress"
+    assert moved.chat.last_error_detail is not None
+    assert moved.chat.last_error_detail["kind"] == "crash_loop"
+    assert set(moved.chat.last_error_detail) == {
+        "kind", "message", "provider", "model", "status_code", "retryable", "attempts", "at"
+    }  # fmt: skip
+    assert moved.chat.recoveries == 0
+    again = await Chats(database).send(chat.id, owner_id=OWNER, content=text("again"))
+    assert again.chat.status is Status.PENDING
+    assert again.chat.last_error is None
+
+
+async def test_progress_is_what_counts(database: Database) -> None:
+    """A committed step starts the count afresh; a retry that was recorded does not."""
+    await chat_in(database, Status.PENDING)
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    for step in range(6):
+        (claim,) = await leases.acquire(1)
+        await turns.commit_step(hold_of(claim.moved.chat), step=step, messages=[], parts_done=0)
+        (moved,) = await reap(database, most=1)
+        assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, 1)
+    (claim,) = await leases.acquire(1)
+    await turns.record_retry(
+        hold_of(claim.moved.chat), step=6, attempts=1, delay_seconds=50, parts_done=0, failure={}
+    )
+    (moved,) = await reap(database, most=1)
+    assert moved.chat.status is Status.ERROR
+
+
+async def test_a_backoff_outlives_its_owner(database: Database) -> None:
+    await chat_in(database, Status.PENDING)
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    (claim,) = await leases.acquire(1)
+    assert claim.next_attempt_in == 0.0
+    await turns.record_retry(
+        hold_of(claim.moved.chat), step=0, attempts=1, delay_seconds=500, parts_done=0, failure={}
+    )
+    (moved,) = await reap(database)
+    assert moved.chat.attempts == 1
+    (claim,) = await leases.acquire(1)
+    assert 400 < claim.next_attempt_in <= 500
+    assert claim.moved.chat.attempts == 1
+
+
+# -- interrupted, and then the owner died ----------------------------------------------------------------
+
+
+async def flush(database: Database, chat: Chat, first: int, *parts: dict[str, Any]) -> None:
+    await Streams(database).flush_parts([Batch(chat.id, chat.epoch, first, parts)])
+
+
+def said(words: str, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "type": "text", "text": words}
+
+
+async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
+    """Text and reasoning stand by themselves; a half-made tool call does not."""
+    chat = await chat_in(database, Status.INTERRUPTING, parts_done=10, step=4)
+    thought = {"index": 0, "type": "reasoning", "text": "hm"}
+    call = {"index": 2, "type": "tool-call", "tool_call_id": "a", "tool_name": "f", "args": "{"}
+    await flush(database, chat, 11, thought, said("Hel", 1))
+    await flush(database, chat, 13, said("lo", 1), call)
+    leases = Leases(database, worker_id=REAPER)
+    (one,) = await leases.abandoned(stale_after_seconds=LEASE)
+    assert one.hold == hold_of(chat)
+    assert (one.step, one.parts_done) == (4, 14)
+    moved = await Turns(database).reap_interrupt(
+        one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+    )
+    assert moved.chat.status is Status.WAITING
+    assert moved.chat.worker_id is None
+    assert moved.entry is not None
+    (message,) = moved.entry.messages
+    assert message.content == (
+        {"type": "reasoning", "text": "hm"},
+        {"type": "text", "text": "Hello"},
+    )
+    assert message.finish_reason == "interrupted"
+    assert message.model_config_id == MODEL
+    assert await database.fetch("SELECT FROM chat_parts") == []
+
+
+async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Database) -> None:
+    """A flush whose answer was cut off is said again, longer; a crash of the server loses the first."""
+    chat = await chat_in(database, Status.INTERRUPTING)
+    await flush(database, chat, 1, said("a"), said("b"))
+    await flush(database, chat, 1, said("a"), said("b"), said("c"))
+    await flush(database, chat, 5, said("e"))
+    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    assert [message.content for message in one.messages] == [text("abc")]
+    assert one.parts_done == 5
+
+
+@pytest.mark.parametrize("parts", [(), ({"index": 0, "type": "tool-call", "args": "{"},)])
+async def test_nothing_that_can_stand_is_stored_as_nothing(
+    database: Database, parts: tuple[dict[str, Any], ...]
+) -> None:
+    chat = await chat_in(database, Status.INTERRUPTING, queued=1)
+    if parts:
+        await flush(database, chat, 1, *parts)
+    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    assert one.messages == ()
+    moved = await Turns(database).reap_interrupt(one.hold, step=0, messages=(), parts_done=0)
+    assert moved.chat.status is Status.PENDING
+    assert moved.entry is not None
+    assert [message.role for message in moved.entry.messages] == [Role.USER]
+
+
+async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) -> None:
+    chat = await chat_in(database, Status.INTERRUPTING, epoch=3)
+    await database.fetch(
+        "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, 2, 1, 1, $2)",
+        chat.id,
+        [said("old")],
+    )
+    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    assert one.messages == ()
+
+
+async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
+    chat = await chat_in(database, Status.INTERRUPTING)
+    await flush(database, chat, 1, said("half"))
+    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    whole = NewMessage(role=Role.ASSISTANT, content=text("whole"))
+    turns = Turns(database)
+    await turns.finish_interrupt(hold_of(chat), step=0, messages=[whole], parts_done=2)
+    with pytest.raises(Lost):
+        await turns.reap_interrupt(one.hold, step=one.step, messages=one.messages, parts_done=1)
+    assert [message.content for message in await turns.history(chat.id)][1:] == [text("whole")]
+
+
+# -- renewing, releasing ---------------------------------------------------------------------------------
+
+
+async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -> None:
+    running = await chat_in(database, Status.RUNNING, epoch=3)
+    stopping = await chat_in(database, Status.INTERRUPTING)
+    forgotten = await chat_in(database, Status.RUNNING)
+    others = await chat_in(database, Status.RUNNING, worker_id=REAPER)
+    ended = await chat_in(database, Status.WAITING)
+    for chat in (running, stopping, forgotten, others):
+        await age(database, chat, 10)
+    leases = Leases(database, worker_id=WORKER)
+    await entered(database, leases)
+    await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
+    in_hand = [chat.id for chat in (running, stopping, others, ended)]
+    async with database.direct() as connection:
+        beats = await leases.renew(connection, in_hand)
+        assert set(beats) == {
+            Beat(running.id, 3, 1, Status.RUNNING),
+            Beat(stopping.id, 1, 1, Status.INTERRUPTING),
+        }
+        assert await leases.renew(connection, []) == []
+    ages = {
+        row["id"]: row["age"] < 5
+        for row in await database.fetch(
+            "SELECT id, EXTRACT(EPOCH FROM clock_timestamp() - heartbeat_at)::float8 AS age"
+            " FROM chats WHERE heartbeat_at IS NOT NULL"
+        )
+    }
+    assert ages == {running.id: True, stopping.id: True, forgotten.id: False, others.id: False}
+    assert await database.fetch(
+        "SELECT FROM workers WHERE heartbeat_at > clock_timestamp() - interval '5 seconds'"
+    )
+    assert {chat.id for chat in await leases.owned()} == {running.id, stopping.id, forgotten.id}
+
+
+async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -> None:
+    first = await chat_in(database, Status.PENDING)
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    (claim,) = await leases.acquire(1)
+    second = await chat_in(database, Status.PENDING)
+    moved = await turns.release(hold_of(claim.moved.chat), why="shutdown")
+    assert moved.chat.status is Status.PENDING
+    assert moved.chat.pending_since == claim.moved.chat.started_at
+    assert (moved.chat.attempts, moved.chat.recoveries, moved.chat.last_error) == (0, 0, None)
+    assert [c.moved.chat.id for c in await leases.acquire(1)] == [first.id]
+    assert [c.moved.chat.id for c in await leases.acquire(1)] == [second.id]
+
+
+async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> None:
+    first = await chat_in(database, Status.RUNNING)
+    second = await chat_in(database, Status.PENDING)
+    await reap(database)
+    leases = Leases(database, worker_id=WORKER)
+    assert [c.moved.chat.id for c in await leases.acquire(1)] == [first.id]
+    assert [c.moved.chat.id for c in await leases.acquire(1)] == [second.id]
+
+
+async def test_a_beat_stays_on_its_page(database: Database) -> None:
+    """No index knows the heartbeat, so beats are HOT: they bloat neither table nor indexes."""
+    await models(database)
+    ids = await many(database, 40, Status.RUNNING)
+    leases = Leases(database, worker_id=WORKER)
+    await entered(database, leases)
+    counted = (
+        "SELECT relname, n_tup_upd AS updated, n_tup_hot_upd AS hot FROM pg_stat_user_tables"
+        " WHERE relname IN ('chats', 'workers') AND n_tup_upd >= $1"
+    )
+    async with database.direct() as connection:
+        for _ in range(100):
+            assert len(await leases.renew(connection, ids)) == 40
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        await connection.execute("SELECT 1")
+    while len(stats := await database.fetch(counted, 100)) < 2:
+        pass
+    for row in stats:
+        assert row["updated"] == {"chats": 4000, "workers": 100}[row["relname"]]
+        assert row["hot"] / row["updated"] >= 0.99, dict(row)
+
+
+# -- the list of workers ---------------------------------------------------------------------------------
+
+
+async def test_silent_workers_are_forgotten_unless_they_own_something(database: Database) -> None:
+    owner, idle, fresh = WORKER, uuid4(), uuid4()
+    for worker_id in (owner, idle, fresh):
+        leases = Leases(database, worker_id=worker_id)
+        await entered(database, leases)
+        await entered(database, leases)  # after an outage
+    await chat_in(database, Status.RUNNING, worker_id=owner)
+    await database.fetch(
+        "UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id <> $1",
+        fresh,
+    )
+    await leases.forget_workers(silent_seconds=60)
+    assert await listed(database) == {owner, fresh}
+    await leases.leave()
+    assert await listed(database) == {owner}
+
+
+async def listed(database: Database) -> set[UUID]:
+    return {row["worker_id"] for row in await database.fetch("SELECT worker_id FROM workers")}
+
+
+async def test_a_reaper_does_not_wait_for_a_chat_that_is_being_moved(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    async with locked(database, chat):
+        assert await reap(database) == []
+    assert len(await reap(database)) == 1

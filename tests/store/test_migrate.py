@@ -1,0 +1,344 @@
+"""Migrations against a real PostgreSQL, with folders of files that each test writes."""
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from chatd import __version__
+from chatd.cli.root import main
+from chatd.domain.errors import DatabaseAway, SchemaMismatch
+from chatd.store import migrate, migration_files
+from chatd.store.migrate import MigrationError
+from chatd.store.migration_books import Connection
+
+FILES = {
+    "0001_chats.up.sql": "CREATE TABLE chats (id int PRIMARY KEY, title text);\n",
+    "0001_chats.down.sql": "DROP TABLE chats;\n",
+    "0002_title.up.sql": (
+        "-- chatd: no-transaction\n"
+        "-- Titles; searched.\n"
+        "CREATE INDEX CONCURRENTLY chats_title ON chats (title);\n"
+        "COMMENT ON INDEX chats_title IS 'a ; b -- c';"
+    ),
+    "0002_title.down.sql": "-- chatd: no-transaction\nDROP INDEX CONCURRENTLY chats_title;\n",
+    "0003_notes.up.sql": "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1)",
+    "0003_notes.down.sql": "DROP TABLE notes;\n",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "migrations", FILES)
+
+
+@pytest.fixture
+async def conn(empty_dsn: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(empty_dsn)
+    yield connection
+    await connection.close()
+
+
+async def tables(conn: Connection) -> set[str]:
+    rows = await conn.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relname !~ '^chatd_schema|_pkey$'"
+    )
+    return {row["relname"] for row in rows}
+
+
+async def states(empty_dsn: str, folder: Path) -> list[str]:
+    return [state.state for state in await migrate.status(empty_dsn, folder=folder)]
+
+
+async def test_up_down_up(empty_dsn: str, folder: Path, conn: Connection) -> None:
+    assert await states(empty_dsn, folder) == ["pending"] * 3
+    assert [each.version for each in await migrate.up(empty_dsn, folder=folder)] == [1, 2, 3]
+    assert await tables(conn) == {"chats", "chats_title", "notes"}
+    first = (await migrate.status(empty_dsn, folder=folder))[0]
+    assert (first.name, first.state, first.applied_by_version) == ("chats", "applied", __version__)
+    assert await migrate.up(empty_dsn, folder=folder) == []
+    assert [each.version for each in await migrate.down(empty_dsn, to=0, folder=folder)] == [
+        3,
+        2,
+        1,
+    ]
+    assert await tables(conn) == set()
+    await migrate.up(empty_dsn, folder=folder)
+    assert await tables(conn) == {"chats", "chats_title", "notes"}
+
+
+async def test_up_and_down_to_a_version(empty_dsn: str, folder: Path) -> None:
+    await migrate.up(empty_dsn, to=2, folder=folder)
+    assert await states(empty_dsn, folder) == ["applied", "applied", "pending"]
+    await migrate.down(empty_dsn, to=1, folder=folder)
+    assert await states(empty_dsn, folder) == ["applied", "pending", "pending"]
+    with pytest.raises(MigrationError, match=r"migrate down --to 0"):
+        await migrate.up(empty_dsn, to=0, folder=folder)
+    with pytest.raises(MigrationError, match="no migration 0004; the newest is 0003"):
+        await migrate.up(empty_dsn, to=4, folder=folder)
+
+
+async def test_a_given_connection_is_used_and_left_open(folder: Path, conn: Connection) -> None:
+    await migrate.up(conn, folder=folder)
+    await migrate.check(conn, folder=folder)
+    assert await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_a_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -> None:
+    await migrate.up(empty_dsn, to=1, folder=folder)
+    write(folder, {"0001_chats.up.sql": "CREATE TABLE chats (id bigint PRIMARY KEY);\n"})
+    with pytest.raises(MigrationError, match=r"0001_chats\.up\.sql was changed after"):
+        await migrate.up(empty_dsn, folder=folder)
+    assert await states(empty_dsn, folder) == ["changed", "pending", "pending"]
+
+
+async def test_only_the_way_down_and_line_ends_may_change(empty_dsn: str, folder: Path) -> None:
+    await migrate.up(empty_dsn, folder=folder)
+    write(folder, {"0001_chats.down.sql": "DROP TABLE IF EXISTS chats;\n"})
+    (folder / "0001_chats.up.sql").write_bytes(
+        FILES["0001_chats.up.sql"].replace("\n", "\r\n").encode()
+    )
+    assert await states(empty_dsn, folder) == ["applied"] * 3
+
+
+async def test_a_failed_migration_leaves_nothing_and_says_where(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    write(
+        folder,
+        {"0003_notes.up.sql": "CREATE TABLE notes (id int);\n\nINSERT INTO nots VALUES (1);"},
+    )
+    with pytest.raises(MigrationError) as caught:
+        await migrate.up(empty_dsn, folder=folder)
+    text = 'failed at line 3: relation "nots" does not exist (42P01). Nothing of it was kept.'
+    assert str(caught.value) == f"0003_notes.up.sql {text}"
+    assert await tables(conn) == {"chats", "chats_title"}
+    assert await states(empty_dsn, folder) == ["applied", "applied", "pending"]
+    write(folder, FILES)
+    await migrate.up(empty_dsn, folder=folder)
+
+
+async def test_a_failed_file_without_transaction_says_what_stays(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    broken = FILES["0002_title.up.sql"].replace(
+        "COMMENT ON INDEX chats_title", "COMMENT ON INDEX nope"
+    )
+    write(folder, {"0002_title.up.sql": broken})
+    with pytest.raises(
+        MigrationError, match=r"at statement 2: .* The 1 statements before it are kept"
+    ):
+        await migrate.up(empty_dsn, folder=folder)
+    assert await tables(conn) == {"chats", "chats_title"}
+    assert await states(empty_dsn, folder) == ["applied", "pending", "pending"]
+
+
+async def test_check_says_who_is_behind(folder: Path, conn: Connection) -> None:
+    with pytest.raises(SchemaMismatch, match=r"at schema 0000, .* needs 0003 \(3 to apply\)"):
+        await migrate.check(conn, folder=folder)
+    await migrate.up(conn, to=2, folder=folder)
+    with pytest.raises(SchemaMismatch, match=r"at schema 0002, .* 'chatd migrate up'"):
+        await migrate.check(conn, folder=folder)
+    await migrate.up(conn, folder=folder)
+    await migrate.check(conn, folder=folder)
+
+
+async def test_an_older_chatd_is_told_that_the_database_is_ahead(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    await migrate.up(empty_dsn, folder=folder)
+    for name in ("0003_notes.up.sql", "0003_notes.down.sql"):
+        (folder / name).unlink()
+    for attempt in (
+        migrate.check(conn, folder=folder),
+        migrate.up(empty_dsn, folder=folder),
+        migrate.down(empty_dsn, to=0, folder=folder),
+    ):
+        with pytest.raises(SchemaMismatch, match=r"at schema 0003, .* knows only 0002: run chatd"):
+            await attempt
+    assert await states(empty_dsn, folder) == ["applied", "applied", "unknown"]
+
+
+async def test_the_script_for_psql_does_the_same_and_keeps_the_books(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    await run_like_psql(conn, await migrate.script(empty_dsn, folder=folder))
+    assert await states(empty_dsn, folder) == ["applied"] * 3
+    await migrate.check(conn, folder=folder)
+    assert await migrate.up(empty_dsn, folder=folder) == []
+    await run_like_psql(conn, await migrate.script(empty_dsn, to=1, folder=folder))
+    assert await states(empty_dsn, folder) == ["applied", "pending", "pending"]
+    offline = await migrate.script(None, start=1, folder=folder)
+    assert offline == await migrate.script(empty_dsn, folder=folder)
+    with pytest.raises(MigrationError, match="which version to start at"):
+        await migrate.script(None, folder=folder)
+
+
+async def run_like_psql(conn: Connection, script: str) -> None:
+    """Statement by statement, as psql does, minus its own commands."""
+    sql = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
+    for statement in migration_files.Script(file="script", sql=sql).statements():
+        await conn.execute(statement)
+
+
+async def test_two_processes_apply_once(empty_dsn: str, folder: Path) -> None:
+    code = (
+        "import asyncio, pathlib, sys; from chatd.store import migrate; "
+        "done = asyncio.run(migrate.up(sys.argv[1], folder=pathlib.Path(sys.argv[2]))); "
+        "print(len(done))"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            empty_dsn,
+            str(folder),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for _ in range(3)
+    ]
+    results = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [process.returncode for process in processes] == [0, 0, 0], results
+    assert sum(int(out.split()[-1]) for out, _ in results) == 3
+    assert await states(empty_dsn, folder) == ["applied"] * 3
+
+
+async def test_waiting_for_another_is_logged_and_bounded(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    await conn.execute("SET application_name = 'the other'")
+    await conn.execute(f"SELECT pg_advisory_lock({migrate.LOCK})")
+    with capture_logs() as lines, pytest.raises(MigrationError, match=r"backend \d+ \(the other\)"):
+        await migrate.up(empty_dsn, folder=folder, wait_seconds=0)
+    assert [line["event"] for line in lines] == ["migrate.waiting"]
+    assert lines[0]["holder"].endswith("(the other)")
+
+
+async def test_a_waiting_process_does_not_block_a_concurrent_index(
+    empty_dsn: str, folder: Path, conn: Connection
+) -> None:
+    """The reason why the lock is tried and not waited for: see the page of ``migrate``."""
+    await conn.execute(f"SELECT pg_advisory_lock({migrate.LOCK})")
+    waiting = asyncio.create_task(migrate.up(empty_dsn, folder=folder))
+    await conn.execute(FILES["0001_chats.up.sql"])
+    await conn.execute("SET statement_timeout = '20s'")
+    await conn.execute("CREATE INDEX CONCURRENTLY chats_title ON chats (title)")
+    await conn.execute("DROP TABLE chats")
+    await conn.execute(f"SELECT pg_advisory_unlock({migrate.LOCK})")
+    assert len(await waiting) == 3
+
+
+async def test_an_absent_database_is_said_plainly() -> None:
+    with pytest.raises(DatabaseAway, match="cannot be reached") as caught:
+        await migrate.up("postgresql://someone:geheim123@127.0.0.1:1/none")
+    assert "geheim123" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"1_x.up.sql": ""}, "1_x.up.sql is not named NNNN_name"),
+        ({"0001_x.up.sql": ""}, "an up and a down file of one name; found 0001_x.up.sql"),
+        ({"0001_x.up.sql": "", "0001_y.down.sql": ""}, "0001_x.up.sql and 0001_y.down.sql"),
+        ({"0002_x.up.sql": "", "0002_x.down.sql": ""}, "no migration 0001 before 0002"),
+        (
+            {"0001_x.up.sql": "A", "0001_y.up.sql": "B", "0001_x.down.sql": ""},
+            "two migrations 0001",
+        ),
+        (
+            {"0001_x.up.sql": "SELECT 1; /* so */ commit;", "0001_x.down.sql": ""},
+            "must not contain COMMIT",
+        ),
+    ],
+)
+def test_files_that_make_no_sense_are_refused(
+    tmp_path: Path, files: dict[str, str], words: str
+) -> None:
+    with pytest.raises(MigrationError) as caught:
+        migration_files.load(write(tmp_path / "wrong", files))
+    assert words in str(caught.value)
+
+
+def test_statements_are_split_where_postgres_would() -> None:
+    sql = """-- a; comment
+    CREATE TABLE "odd;name" (x text DEFAULT 'it''s; fine', y text DEFAULT E'\\';');
+    /* not; this */
+    CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN; RETURN $$;$$; END $body$;;
+    SELECT 1 -- last, without its semicolon"""
+    script = migration_files.Script(file="x", sql=sql)
+    starts = [statement.split("\n")[-1].split()[0] for statement in script.statements()]
+    assert len(starts) == 3
+    assert script.statements()[2].startswith("SELECT 1 -- last")
+    assert script.statements()[2].endswith("\n;")
+    assert script.transactional
+    assert not replace(script, sql="-- chatd: no-transaction\n" + sql).transactional
+
+
+async def test_the_migrations_of_this_chatd_go_up_down_and_up(
+    empty_dsn: str, conn: Connection
+) -> None:
+    """A way down that forgets something is found here: nothing but the books may be left."""
+    applied = await migrate.up(empty_dsn)
+    assert applied == migration_files.load() != []
+    await migrate.check(conn)
+    await migrate.down(empty_dsn, to=0)
+    left = await conn.fetch(
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace"
+    )
+    assert {row["name"].lstrip("_") for row in left} == {
+        "chatd_schema_migrations",
+        "chatd_schema_migrations_pkey",
+    }
+    assert await migrate.up(empty_dsn) == applied
+
+
+async def test_the_command_line(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHATD_CONFIG", os.devnull)
+    monkeypatch.setenv("CHATD_DATABASE__URL", "postgresql://127.0.0.1:1/a-pooler")
+    monkeypatch.setenv("CHATD_DATABASE__DIRECT_URL", empty_dsn)
+    monkeypatch.setattr("chatd.logs.configure", lambda **_: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
+
+    async def chatd(*arguments: str) -> tuple[int, str, str]:
+        with capture_logs():
+            code = await asyncio.to_thread(main, ["migrate", *arguments])
+        return code, *capsys.readouterr()
+
+    labels = [each.label for each in migration_files.load()]
+    applied = "".join(f"applied {label}\n" for label in labels)
+    reverted = "".join(f"reverted {label}\n" for label in reversed(labels))
+
+    assert (await chatd("up"))[:2] == (0, applied)
+    assert (await chatd("up"))[:2] == (0, "Nothing to apply.\n")
+    states = json.loads((await chatd("status", "--json"))[1])
+    assert [f"{each['version']:04}_{each['name']}" for each in states] == labels
+    assert {each["state"] for each in states} == {"applied"}
+    assert (await chatd("status"))[1].startswith("VERSION  NAME")
+    code, out, err = await chatd("down", "--to", "0")
+    assert (code, out) == (1, "")
+    assert "no terminal" in err
+    assert (await chatd("down", "--to", "0", "--yes"))[:2] == (0, reverted)
+    assert (await chatd("down", "--to", "0"))[:2] == (0, "Nothing to revert.\n")

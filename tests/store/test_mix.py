@@ -1,0 +1,215 @@
+"""Everybody at once: whatever the order, what is stored makes sense, and nobody waits for ever."""
+
+import asyncio
+import random
+from uuid import UUID, uuid4
+
+import pytest
+from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
+from factory import MODEL, OWNER, WORKER, chat_in, models, text
+from invariants import check_all, texts
+from mill import Mill
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import FamilyBusy, Refused
+from chatd.store.chats import Chats
+from chatd.store.leases import Claim, Leases
+from chatd.store.pool import Database
+from chatd.store.streams import Batch, Streams
+from chatd.store.turns import Hold, Turns
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+async def test_everything_at_once(wide: Database, seed: int) -> None:
+    mill = Mill(wide, seed)
+    await mill.start(6)
+    calm = asyncio.Event()
+
+    async def work() -> None:
+        while not calm.is_set() or await wide.fetch(
+            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+        ):
+            await mill.work(uuid4(), calm)
+
+    async def call() -> None:
+        await all_of(*(mill.call(number) for number in range(6)))
+        calm.set()
+
+    await all_of(call(), work(), work(), work(), mill.reap(calm), mill.reap(calm))
+
+    assert await check_all(wide) > mill.moves > 150
+    stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
+    queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
+    assert sorted(stored + queued) == sorted(mill.said)
+    statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
+    assert statuses <= {"waiting", "error"}
+    await Streams(wide).forget_parts()
+    assert await wide.fetch("SELECT FROM chat_parts") == []
+
+
+# -- little room, and no deadlocks -------------------------------------------------------------------
+
+
+async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
+    small = Database(dsn, pool_size=2, statement_timeout_seconds=SECONDS)
+    await small.open()
+    try:
+        await models(small)
+        chats = Chats(small)
+        created = await all_of(
+            *(
+                chats.create(owner_id=OWNER, model_config_id=MODEL, content=text(str(n)))
+                for n in range(50)
+            )
+        )
+        assert len({moved.chat.id for moved in created}) == 50
+        assert await check_all(small) == 50
+    finally:
+        await small.close()
+
+
+async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
+    """A root and its children; ids rise."""
+    root = await chat_in(database, statuses[0])
+    return [
+        root,
+        *[
+            await chat_in(database, status, root_chat_id=root.id, parent_chat_id=root.id)
+            for status in statuses[1:]
+        ],
+    ]
+
+
+async def test_archiving_a_busy_family_waits_for_nobody(database: Database) -> None:
+    """A heartbeat renews several chats in an order of its own: waiting for one could wait for ever."""
+    root, child = await family_of(database, [Status.WAITING, Status.RUNNING])
+    async with locked(database, child), asyncio.timeout(SECONDS / 2):
+        with pytest.raises(FamilyBusy):
+            await Chats(database).archive(root.id, owner_id=OWNER)
+
+
+async def test_a_family_member_that_starts_meanwhile_keeps_the_family_from_the_archive(
+    database: Database,
+) -> None:
+    root, child = await family_of(database, [Status.WAITING, Status.WAITING])
+    async with locked(database, child) as other:
+        archive = asyncio.create_task(Chats(database).archive(root.id, owner_id=OWNER))
+        await until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET version = version + 1, status = 'pending',"
+            " pending_since = clock_timestamp() WHERE id = $1",
+            child.id,
+        )
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(FamilyBusy):
+            await archive
+    assert not await database.fetch("SELECT FROM chats WHERE archived")
+
+
+class FamilyDay:
+    """A family that is archived, brought back, talked to, worked and renewed, all at once."""
+
+    def __init__(self, database: Database, family: list[Chat]) -> None:
+        self.database, self.family = database, family
+        self.chats = Chats(database)
+        self.dice = random.Random(7)
+        self.over = asyncio.Event()
+        self.seen = {"archived": 0, "busy": 0, "sent": 0, "refused": 0}
+
+    async def archive(self) -> None:
+        tries = 0
+        while tries < 60 or not self.seen["archived"]:  # at last nobody sends, and it must succeed
+            chat = self.dice.choice(self.family)
+            tries += 1
+            try:
+                await self.chats.archive(chat.id, owner_id=OWNER, archived=tries % 2 == 1)
+            except FamilyBusy:
+                self.seen["busy"] += 1
+                continue
+            self.seen["archived"] += 1
+
+    async def send(self) -> None:
+        for _ in range(60):
+            chat = self.dice.choice(self.family)
+            try:
+                await self.chats.send(chat.id, owner_id=OWNER, content=text("hello"))
+            except Refused:
+                self.seen["refused"] += 1
+                continue
+            self.seen["sent"] += 1
+
+    async def work(self) -> None:
+        leases, turns = Leases(self.database, worker_id=WORKER), Turns(self.database)
+        async with self.database.direct() as connection:
+            claims: list[Claim] = []
+            while claims or not self.over.is_set():
+                claims = await leases.acquire(10)
+                ids = [claim.moved.chat.id for claim in claims]
+                self.dice.shuffle(ids)
+                assert len(await leases.renew(connection, ids)) == len(ids)
+                for claim in claims:
+                    moved, hold = claim.moved, hold_of(claim.moved)
+                    while moved.chat.status is Status.RUNNING:
+                        step = moved.chat.step
+                        moved = await turns.finish_turn(hold, step=step, messages=[], parts_done=0)
+
+    async def look(self) -> None:
+        while not self.over.is_set():
+            (row,) = await self.database.fetch(
+                "SELECT count(*) FILTER (WHERE archived) AS archived FROM chats"
+            )
+            assert row["archived"] in {0, 6}, "the whole family, or nothing"
+
+    async def callers(self) -> None:
+        await all_of(self.archive(), self.archive(), self.send(), self.send(), self.send())
+        self.over.set()
+
+
+async def test_families_are_archived_whole_while_others_send(wide: Database) -> None:
+    day = FamilyDay(wide, await family_of(wide, [Status.WAITING] * 6))
+    await all_of(day.callers(), day.work(), day.look())
+    assert day.seen["archived"], day.seen
+    assert day.seen["busy"], day.seen
+    assert day.seen["sent"], day.seen
+
+
+async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Database) -> None:
+    """Parts are deleted by the moves of their chat and by the janitors of all replicas."""
+    ids = await many(wide, 20, Status.RUNNING)
+    streams, turns = Streams(wide), Turns(wide)
+
+    async def turn(chat_id: UUID) -> None:
+        done = 0
+        for step in range(12):
+            parts = [{"index": 0, "type": "text", "text": "x"}]
+            await streams.flush_parts([Batch(chat_id, 1, done + n, parts) for n in range(1, 8)])
+            moved = await turns.commit_step(
+                Hold(chat_id, WORKER, 1), step=step, messages=[], parts_done=done + 7
+            )
+            done = moved.chat.parts_done
+            # what was flushed too late, for the janitors to find
+            await wide.fetch(
+                "INSERT INTO chat_parts SELECT $1, 0, n, n, '[{}]' FROM generate_series($2::int, $2 + 5) n",
+                chat_id,
+                done,
+            )
+
+    over = asyncio.Event()
+
+    async def sweep() -> None:
+        while not over.is_set():
+            await streams.forget_parts(most=50)
+            await streams.forget_events(days=-1.0, most=50)
+
+    async def work() -> None:
+        await all_of(*map(turn, ids))
+        over.set()
+
+    await all_of(work(), *(sweep() for _ in range(4)))
+    left = await wide.fetch(
+        "SELECT chat_id, array_agg(version ORDER BY version) AS versions"
+        " FROM chat_events GROUP BY chat_id"
+    )
+    assert len(left) == 20
+    for row in left:  # the newest is kept, and what is left has no gap
+        assert row["versions"] == list(range(row["versions"][0], 14))

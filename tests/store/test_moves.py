@@ -1,0 +1,220 @@
+"""Every (move, status) cell of the table, in the store: each that is allowed, each that is refused."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from factory import OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
+
+from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.errors import ChatBusy, FamilyBusy, Lost, Refused
+from chatd.domain.message import NewMessage, Role
+from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
+from chatd.store.chats import Chats
+from chatd.store.leases import Leases
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+from chatd.store.turns import Hold, Turns
+
+REAPER = UUID("00000000-0000-4000-8000-00000000dead")
+
+
+class Nothing(Exception):
+    """A move that looks for chats found none to move."""
+
+
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+STEP = {"step": 0, "messages": [ANSWER], "parts_done": 7}
+
+
+async def make(
+    database: Database, move: Move, busy: Busy | None, chat: Chat, *, given_up: bool = False
+) -> Moved:
+    """Make one move on a chat; every move of the table has its line here."""
+    chats, turns = Chats(database), Turns(database)
+    hold = Hold(chat.id, WORKER, chat.epoch)
+    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+        Move.SEND: lambda: chats.send(
+            chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
+        ),
+        Move.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
+        Move.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
+        Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
+        Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
+        Move.ACQUIRE: lambda: Leases(database, worker_id=WORKER).acquire(10),
+        Move.COMMIT_STEP: lambda: turns.commit_step(hold, **STEP),
+        Move.RECORD_RETRY: lambda: turns.record_retry(
+            hold, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
+        ),
+        Move.FINISH_TURN: lambda: turns.finish_turn(hold, **STEP),
+        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(hold, **STEP),
+        Move.FAIL: lambda: turns.fail(
+            hold, step=0, last_error="no", detail={"kind": "auth"}, parts_done=7
+        ),
+        Move.RELEASE: lambda: turns.release(hold, why="shutdown"),
+        Move.REAP: lambda: Leases(database, worker_id=REAPER).reap(
+            stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
+        ),
+        Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(hold, **STEP),
+    }
+    answer = await calls[move]()
+    if isinstance(answer, Moved):
+        return answer
+    if not answer:
+        raise Nothing
+    first = answer[0]
+    return first if isinstance(first, Moved) else first.moved
+
+
+CELLS = [
+    pytest.param(move, busy, status, id=f"{move}{f'-{busy}' if busy else ''}-{status}")
+    for move, busy in TABLE
+    if move is not Move.CREATE
+    for status in Status
+]
+
+
+def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
+    if move in OWNER_MOVES or move is Move.REAP_INTERRUPT:
+        return Lost
+    if move in {Move.ACQUIRE, Move.REAP}:
+        return Nothing
+    return ChatBusy if busy is Busy.REJECT else FamilyBusy
+
+
+def may_queue(status: Status) -> bool:
+    return status is not Status.WAITING
+
+
+@pytest.mark.parametrize("queued", [0, 2])
+@pytest.mark.parametrize(("move", "busy", "status"), CELLS)
+async def test_each_cell(
+    database: Database, move: Move, busy: Busy | None, status: Status, queued: int
+) -> None:
+    if queued and not may_queue(status):
+        queued = 0
+    chat = await chat_in(
+        database, status, queued=queued, archived=move is Move.UNARCHIVE and status in ARCHIVABLE
+    )
+    to = target(move, status, busy=busy, queued=queued > 0)
+    before = await image(database, chat)
+    if to is None:
+        with pytest.raises(expected_refusal(move, busy)):
+            await make(database, move, busy, chat)
+        assert await image(database, chat) == before
+        return
+    moved = await make(database, move, busy, chat)
+    assert moved.chat.status is to
+    if not TABLE[move, busy][status].counts:
+        assert moved.entry is None
+        assert await image(database, chat) == before
+        return
+    await check(database, chat, moved, move)
+
+
+ARCHIVABLE = {Status.WAITING, Status.ERROR}
+
+
+async def check(database: Database, before: Chat, moved: Moved, move: Move) -> None:
+    """What every move does, whichever it is."""
+    after = moved.chat
+    assert after.version == before.version + 1
+    assert moved.entry is not None
+    journal = await database.fetch("SELECT * FROM chat_events WHERE chat_id = $1", before.id)
+    assert [(r["version"], r["move"], r["status"], r["epoch"]) for r in journal] == [
+        (after.version, move.value, after.status.value, after.epoch)
+    ]
+    assert moved.entry.data == journal[0]["data"]
+    assert moved.entry.at == journal[0]["at"]
+    if after.status is not Status.ERROR:
+        assert after.last_error is None
+        assert after.last_error_detail is None
+    queue = await database.fetch(
+        "SELECT id FROM chat_queued_messages WHERE chat_id = $1", before.id
+    )
+    assert len(queue) == after.queue_length
+    stored = await database.fetch(
+        "SELECT id FROM chat_messages WHERE chat_id = $1 AND version = $2", before.id, after.version
+    )
+    assert {row["id"] for row in stored} == {message.id for message in moved.entry.messages}
+    assert moved.entry.data.get("messages", []) == [m.id for m in moved.entry.messages]
+
+
+async def test_a_crash_loop_is_given_up(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING, recoveries=0)
+    moved = await make(database, Move.REAP, None, chat, given_up=True)
+    assert moved.chat.status is target(Move.REAP, Status.RUNNING, given_up=True)
+    assert moved.chat.last_error is not None
+    assert "died 1 times" in moved.chat.last_error
+    assert moved.chat.last_error_detail is not None
+    assert moved.chat.last_error_detail["kind"] == "crash_loop"
+    await check(database, chat, moved, Move.REAP)
+
+
+@pytest.mark.parametrize("content", [None, text("hello")], ids=["empty", "asked"])
+async def test_create(database: Database, content: Any) -> None:
+    await models(database)
+    moved = await Chats(database).create(
+        owner_id=OWNER,
+        model_config_id=OTHER_MODEL,
+        content=content,
+        system_prompt="be brief",
+        title="a \x00 title",
+        labels={"a": "b"},
+    )
+    assert moved.chat.status is (Status.PENDING if content else Status.WAITING)
+    assert moved.chat.root_chat_id == moved.chat.id
+    assert moved.chat.title == "a \N{REPLACEMENT CHARACTER} title"
+    assert moved.entry is not None
+    roles = [message.role for message in moved.entry.messages]
+    assert roles == [Role.SYSTEM, Role.USER][: 2 if content else 1]
+    assert [m.id for m in moved.entry.messages] == sorted(m.id for m in moved.entry.messages)
+
+
+STORES_NO_STEP = {Move.RELEASE}
+
+
+@pytest.mark.parametrize(
+    ("move", "wrong"),
+    [
+        (move, wrong)
+        for move in sorted(OWNER_MOVES)
+        for wrong in ("worker", "epoch", "step")
+        if wrong != "step" or move not in STORES_NO_STEP
+    ],
+)
+async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
+    """A stale owner's write changes nothing."""
+    status = Status.INTERRUPTING if move is Move.FINISH_INTERRUPT else Status.RUNNING
+    more = {
+        "worker": {"worker_id": REAPER},
+        "epoch": {"epoch": 2},
+        "step": {"step": 1},
+    }[wrong]
+    chat = await chat_in(database, status, **more)
+    stale = Hold(chat.id, WORKER, 1)
+    before = await image(database, chat)
+    turns = Turns(database)
+    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+        Move.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
+        Move.RECORD_RETRY: lambda: turns.record_retry(
+            stale, step=0, attempts=1, delay_seconds=1.0, parts_done=0, failure={}
+        ),
+        Move.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
+        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
+        Move.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
+        Move.RELEASE: lambda: turns.release(stale, why="x"),
+    }
+    with pytest.raises(Lost):
+        await calls[move]()
+    assert await image(database, chat) == before
+
+
+@pytest.mark.parametrize("move", [Move.SEND, Move.INTERRUPT, Move.DESCRIBE, Move.ARCHIVE])
+async def test_another_owners_chat_is_not_there(database: Database, move: Move) -> None:
+    chat = await chat_in(database, Status.WAITING, owner_id="bob")
+    before = await image(database, chat)
+    with pytest.raises(Refused, match=f"no chat {chat.id}"):
+        await make(database, move, None, chat)
+    assert await image(database, chat) == before

@@ -1,0 +1,168 @@
+"""The plans of the queries that run all day, on tables of a few thousand rows."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from factory import MODEL, OWNER, WORKER, models
+
+from chatd.store import sql
+from chatd.store.pool import Connection, Database
+
+FILL = """
+INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since,
+                   worker_id, started_at, heartbeat_at, epoch, updated_at)
+SELECT id, id, CASE WHEN n % 10 = 0 THEN '{owner}' ELSE 'owner ' || n % 40 END, '{model}', status,
+       CASE WHEN status = 'pending' THEN clock_timestamp() END,
+       CASE WHEN status = 'running' THEN '{worker}'::uuid END,
+       CASE WHEN status = 'running' THEN clock_timestamp() END,
+       CASE WHEN status = 'running' THEN clock_timestamp() END,
+       1, clock_timestamp() - random() * interval '9 days'
+FROM (SELECT n, gen_random_uuid() AS id,
+             CASE n % 100 WHEN 1 THEN 'pending' WHEN 2 THEN 'running' ELSE 'waiting' END AS status
+      FROM generate_series(1, 6000) n) made;
+INSERT INTO chat_messages (chat_id, version, role, content)
+SELECT id, 1, 'user', '[]' FROM chats, generate_series(1, 5);
+INSERT INTO chat_events (chat_id, version, move, status, epoch)
+SELECT id, n, 'send', 'waiting', 1 FROM chats, generate_series(1, 5) n;
+ANALYZE;
+"""
+
+
+@pytest.fixture
+async def filled(database: Database) -> AsyncIterator[Connection]:
+    await models(database)
+    async with database.direct() as connection:
+        await connection.execute(FILL.format(owner=OWNER, model=MODEL, worker=WORKER))
+        yield connection
+
+
+async def plan(connection: Connection, file: str, name: str, *args: Any, generic: bool) -> Any:
+    """The plan of a named query: for these arguments, or the one that is kept for any."""
+    query = sql.load(file)[name]
+    if not generic:
+        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
+    else:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE asked AS {query}")
+        nulls = ", ".join(["NULL"] * len(args))
+        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({nulls})")
+        await connection.execute("DEALLOCATE asked")
+    (root,) = json.loads(answer)
+    return root["Plan"]
+
+
+def nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def indexes(plan: Any) -> set[str]:
+    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+
+
+def kinds(plan: Any) -> set[str]:
+    return {node["Node Type"] for node in nodes(plan)}
+
+
+def scanned(plan: Any) -> set[str]:
+    """Tables that are read from end to end."""
+    return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+
+
+BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+
+
+@BOTH
+async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, generic: bool) -> None:
+    found = await plan(filled, "leases", "acquire", WORKER, 10, generic=generic)
+    assert indexes(found) == {"chats_pending", "chats_pkey"}
+    assert scanned(found) == set()
+    assert "Sort" not in kinds(found)
+
+
+@BOTH
+async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic: bool) -> None:
+    for name, args in {
+        "owned": (WORKER,),
+        "reap": (UUID(int=9), 20.0, 3, 100),
+        "stale_interrupting": (UUID(int=9), 20.0, 100),
+    }.items():
+        found = await plan(filled, "leases", name, *args, generic=generic)
+        assert "chats_owned" in indexes(found), name
+        assert "chats" not in scanned(found), name
+
+
+@BOTH
+async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
+    ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
+    found = await plan(filled, "leases", "renew", WORKER, ids, generic=generic)
+    assert indexes(found) & {"chats_pkey", "chats_owned"}
+    assert "chats" not in scanned(found)
+
+
+@BOTH
+@pytest.mark.parametrize("further", [False, True])
+async def test_a_callers_list_is_read_in_order(
+    filled: Connection, generic: bool, further: bool
+) -> None:
+    last = await filled.fetchrow(
+        "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET 99",
+        OWNER,
+    )
+    assert last is not None
+    before = tuple(last) if further else (None, None)
+    found = await plan(filled, "reads", "chats", OWNER, None, None, *before, 50, generic=generic)
+    assert indexes(found) == {"chats_of_owner"}
+    assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan"}
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["messages_after", "messages_before"])
+async def test_messages_are_paged_through_their_key(
+    filled: Connection, generic: bool, name: str
+) -> None:
+    chat_id = await filled.fetchval("SELECT id FROM chats LIMIT 1")
+    found = await plan(filled, "reads", name, chat_id, 10**6, 50, generic=generic)
+    assert indexes(found) == {"chat_messages_pkey"}
+    assert scanned(found) == set()
+
+
+@BOTH
+async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
+    chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
+    ask: dict[tuple[str, str], tuple[Any, ...]] = {
+        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20),
+        ("chats", "interrupt"): (chat_id, OWNER),
+        ("turns", "history"): (chat_id,),
+        ("turns", "commit_step"): (chat_id, WORKER, 1, 0, [], 0),
+        ("turns", "finish"): (chat_id, WORKER, 1, 0, [], 0, "finish_turn", "running", True),
+        ("streams", "snapshot"): (chat_id, OWNER),
+        ("streams", "span"): (chat_id, OWNER),
+        ("streams", "since"): ([chat_id], [1], [1], [0], 200),
+        ("reads", "entries"): (chat_id, 1, 100),
+    }
+    for (file, name), args in ask.items():
+        found = await plan(filled, file, name, *args, generic=generic)
+        assert not scanned(found) & {"chats", "chat_messages", "chat_events"}, name
+
+
+async def test_no_index_knows_the_heartbeat(filled: Connection) -> None:
+    """It would take every beat off its page: no HOT update, and bloat by the hour."""
+    definitions = [row[0] for row in await filled.fetch("SELECT indexdef FROM pg_indexes")]
+    assert any("chats_owned" in definition for definition in definitions)
+    assert [definition for definition in definitions if "heartbeat_at" in definition] == []
+
+
+async def test_pages_leave_room_for_beats(filled: Connection) -> None:
+    options = {
+        row["relname"]: set(row["reloptions"] or ())
+        for row in await filled.fetch(
+            "SELECT relname, reloptions FROM pg_class WHERE relname IN ('chats', 'workers')"
+        )
+    }
+    assert "fillfactor=70" in options["chats"]
+    assert "fillfactor=50" in options["workers"]

@@ -1,0 +1,390 @@
+"""Real concurrency: nothing is lost, nothing is doubled, and a waiting statement sees what came."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
+from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
+from invariants import check_all, once, texts
+
+from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.errors import ChatBusy, Lost, QueueFull
+from chatd.domain.message import NewMessage, Role
+from chatd.store.chats import Chats
+from chatd.store.leases import Claim, Leases
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+from chatd.store.turns import Hold, Turns
+
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+
+
+# -- send against finish --------------------------------------------------------------------------
+
+
+async def speak(chats: Chats, chat_id: UUID, name: str, count: int) -> list[tuple[int, str]]:
+    """Say ``count`` things one after the other; returns at which version each was taken."""
+    said: list[tuple[int, str]] = []
+    while len(said) < count:
+        words = f"{name}-{len(said)}"
+        try:
+            moved = await chats.send(chat_id, owner_id=OWNER, content=text(words))
+        except QueueFull:
+            await asyncio.sleep(0)
+            continue
+        said.append((moved.chat.version, words))
+    return said
+
+
+async def answer_all(database: Database, silence: asyncio.Event) -> int:
+    """Claim the chat whenever it is pending, and finish turn after turn; returns how many."""
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    finished = 0
+    while True:
+        silent = silence.is_set()
+        claims = await leases.acquire(1)
+        if not claims and silent:
+            return finished
+        for claim in claims:
+            moved = claim.moved
+            while moved.chat.status is Status.RUNNING:
+                moved = await turns.finish_turn(
+                    hold_of(claim.moved),
+                    step=moved.chat.step,
+                    messages=[ANSWER],
+                    parts_done=moved.chat.parts_done,
+                )
+                finished += 1
+                assert moved.chat.queue_length == 0 or moved.chat.status is Status.RUNNING
+
+
+@pytest.mark.parametrize("speakers", [2, 8])
+async def test_sends_against_finish(wide: Database, speakers: int) -> None:
+    chats = Chats(wide, max_queued_messages=5)
+    created = await chats.create(owner_id=OWNER, model_config_id=MODEL)
+    done = asyncio.Event()
+
+    async def speakers_all() -> list[list[tuple[int, str]]]:
+        each = 160 // speakers
+        found = await all_of(
+            *(speak(chats, created.chat.id, f"s{n}", each) for n in range(speakers))
+        )
+        done.set()
+        return found
+
+    said, finished = await all_of(speakers_all(), answer_all(wide, done))
+
+    assert await check_all(wide) > 160
+    history = await wide.fetch("SELECT * FROM chat_messages ORDER BY id")
+    in_commit_order = [words for _, words in sorted(one for each in said for one in each)]
+    assert texts(history) == in_commit_order
+    assert len(texts(history)) == 160
+    assert once(texts(history))
+    assert len(texts(history, "assistant")) == finished
+    (chat,) = await wide.fetch("SELECT status, queue_length FROM chats")
+    assert tuple(chat) == ("waiting", 0)
+    ways = {  # the test is worth something only when both ways into history were taken
+        way
+        for row in await wide.fetch("SELECT data FROM chat_events WHERE move = 'send'")
+        for way in ("queued" if "queued" in row["data"] else "appended",)
+    }
+    assert ways == {"queued", "appended"}
+
+
+# -- a statement that waited sees what came --------------------------------------------------------
+
+
+async def queue_one(connection: Any, chat: Chat, words: str, position: int) -> None:
+    """What a send does that queues: a row in another table, and a new version."""
+    await connection.execute(
+        "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
+        " VALUES ($1, $2, $3, $4)",
+        chat.id,
+        position,
+        text(words),
+        OTHER_MODEL,
+    )
+    await connection.execute(
+        "UPDATE chats SET version = version + 1, queue_length = queue_length + 1 WHERE id = $1",
+        chat.id,
+    )
+
+
+Ask = Callable[[Database, Chat], Awaitable[Moved]]
+STEP: dict[str, Any] = {"step": 0, "messages": [ANSWER], "parts_done": 0}
+
+
+@dataclass(frozen=True)
+class Waits:
+    """A move that reads the queue, and where it leads when the queue got a message meanwhile."""
+
+    status: Status
+    queued: int
+    ask: Ask
+    to: Status
+    promoted: str = "came meanwhile"
+
+
+def _hold(chat: Chat) -> Hold:
+    return Hold(chat.id, WORKER, chat.epoch)
+
+
+WAITING_MOVES = {
+    "finish_turn": Waits(
+        Status.RUNNING,
+        0,
+        lambda database, chat: Turns(database).finish_turn(_hold(chat), **STEP),
+        Status.RUNNING,
+    ),
+    "finish_interrupt": Waits(
+        Status.INTERRUPTING,
+        0,
+        lambda database, chat: Turns(database).finish_interrupt(_hold(chat), **STEP),
+        Status.RUNNING,
+    ),
+    "reap_interrupt": Waits(
+        Status.INTERRUPTING,
+        0,
+        lambda database, chat: Turns(database).reap_interrupt(_hold(chat), **STEP),
+        Status.PENDING,
+    ),
+    "send_after_an_error": Waits(
+        Status.ERROR,
+        0,
+        lambda database, chat: Chats(database).send(chat.id, owner_id=OWNER, content=text("mine")),
+        Status.PENDING,
+    ),
+    "send_after_an_error_with_a_queue": Waits(
+        Status.ERROR,
+        2,
+        lambda database, chat: Chats(database).send(chat.id, owner_id=OWNER, content=text("mine")),
+        Status.PENDING,
+    ),
+    "interrupt_of_pending": Waits(
+        Status.PENDING,
+        0,
+        lambda database, chat: Chats(database).interrupt(chat.id, owner_id=OWNER),
+        Status.PENDING,
+    ),
+    "interrupt_of_pending_with_a_queue": Waits(
+        Status.PENDING,
+        2,
+        lambda database, chat: Chats(database).interrupt(chat.id, owner_id=OWNER),
+        Status.PENDING,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAITING_MOVES)
+async def test_a_move_that_waited_sees_the_queue_as_it_is(database: Database, name: str) -> None:
+    case = WAITING_MOVES[name]
+    chat = await chat_in(database, case.status, queued=case.queued)
+    before = database.statements
+    async with locked(database, chat) as other:
+        move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
+        await until_blocked(other)
+        await queue_one(other, chat, case.promoted, position=-1)
+    async with asyncio.timeout(SECONDS):
+        moved = await move
+    assert database.statements - before == 2, "asked again, once"
+    assert moved.chat.status is case.to
+    assert moved.entry is not None
+    assert [
+        part["text"]
+        for message in moved.entry.messages
+        if message.role is Role.USER
+        for part in message.content
+    ] == [case.promoted]
+    assert moved.chat.version == 3
+    queue = await database.fetch("SELECT * FROM chat_queued_messages ORDER BY position, id")
+    assert len(queue) == moved.chat.queue_length == case.queued + ("send" in name)
+    assert case.promoted not in [row["content"][0]["text"] for row in queue]
+
+
+@pytest.mark.parametrize("name", WAITING_MOVES)
+async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
+    database: Database, name: str
+) -> None:
+    """A statement that waited for one that changed nothing it reads is done in one go."""
+    case = WAITING_MOVES[name]
+    chat = await chat_in(database, case.status, queued=max(case.queued, 1))
+    before = database.statements
+    async with locked(database, chat) as other:
+        move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
+        await until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET heartbeat_at = heartbeat_at + interval '1 second' WHERE id = $1",
+            chat.id,
+        )
+    async with asyncio.timeout(SECONDS):
+        moved = await move
+    assert database.statements - before == 1
+    assert moved.chat.status is case.to
+    assert moved.chat.version == 2
+    assert moved.entry is not None
+    assert moved.entry.messages[-1].content == text("queued 0")
+    if moved.chat.heartbeat_at and chat.heartbeat_at:
+        assert moved.chat.heartbeat_at > chat.heartbeat_at, "the beat is not undone"
+
+
+@pytest.mark.parametrize("busy", Busy)
+async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
+    database: Database, busy: Busy
+) -> None:
+    chat = await chat_in(database, Status.WAITING)
+    async with locked(database, chat) as other:
+        send = asyncio.create_task(
+            Chats(database).send(chat.id, owner_id=OWNER, content=text("late"), busy=busy)
+        )
+        await until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET version = version + 2, status = 'running', epoch = 1, worker_id = $2,"
+            " started_at = clock_timestamp(), heartbeat_at = clock_timestamp() WHERE id = $1",
+            chat.id,
+            WORKER,
+        )
+    async with asyncio.timeout(SECONDS):
+        if busy is Busy.REJECT:
+            with pytest.raises(ChatBusy):
+                await send
+            return
+        moved = await send
+    assert moved.queued is not None
+    assert moved.queued.content == text("late")
+    overtaken = {Busy.QUEUE: Status.RUNNING, Busy.INTERRUPT: Status.INTERRUPTING}
+    assert moved.chat.status is overtaken[busy]
+
+
+async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    async with locked(database, chat) as other:
+        finish = asyncio.create_task(Turns(database).finish_turn(_hold(chat), **STEP))
+        await until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET version = version + 1, status = 'pending', worker_id = NULL,"
+            " started_at = NULL, heartbeat_at = NULL, pending_since = clock_timestamp()"
+            " WHERE id = $1",
+            chat.id,
+        )
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(Lost):
+            await finish
+    assert await database.fetch("SELECT FROM chat_messages WHERE version > 1") == []
+
+
+# -- claims and reaping ----------------------------------------------------------------------------
+
+
+async def in_line(database: Database, count: int, **more: Any) -> list[UUID]:
+    """Pending chats, longest waiting first, whatever the order of their ids and their rows."""
+    ids = await many(database, count, Status.PENDING, **more)
+    random.Random(5).shuffle(ids)
+    await database.fetch(
+        "UPDATE chats SET pending_since = pending_since + n * interval '1 second'"
+        " FROM unnest($1::uuid[]) WITH ORDINALITY AS line (line_id, n) WHERE id = line_id",
+        ids,
+    )
+    await database.fetch("ANALYZE chats")  # else the plan reads the line in order by luck
+    return ids
+
+
+async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> None:
+    line = await in_line(wide, 200, epoch=4)
+    place = {chat_id: number for number, chat_id in enumerate(line)}
+
+    async def claim_all(worker_id: UUID) -> list[list[Claim]]:
+        leases = Leases(wide, worker_id=worker_id)
+        batches: list[list[Claim]] = []
+        while await wide.fetch("SELECT FROM chats WHERE status = 'pending' LIMIT 1"):
+            batches.append(await leases.acquire(7))
+        return batches
+
+    workers = [uuid4() for _ in range(8)]
+    taken = await all_of(*map(claim_all, workers))
+    claims = [claim for batches in taken for batch in batches for claim in batch]
+    assert {claim.moved.chat.id for claim in claims} == set(line)
+    assert len(claims) == 200
+    assert {claim.moved.chat.epoch for claim in claims} == {5}
+    for worker_id, batches in zip(workers, taken, strict=True):
+        assert {c.moved.chat.worker_id for batch in batches for c in batch} <= {worker_id}
+        assert all(len(batch) <= 7 for batch in batches)
+        places = [sorted(place[claim.moved.chat.id] for claim in batch) for batch in batches]
+        flat = [number for batch in places for number in batch]
+        assert flat == sorted(flat), "longest waiting first"
+    assert sum(any(batches) for batches in taken) > 1, "they did claim side by side"
+
+
+async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database) -> None:
+    await models(database)
+    line = await in_line(database, 30)
+    leases = Leases(database, worker_id=WORKER)
+    for start in range(0, 30, 10):
+        claims = await leases.acquire(10)
+        assert {claim.moved.chat.id for claim in claims} == set(line[start : start + 10])
+    assert await leases.acquire(10) == []
+
+
+async def test_a_claim_passes_by_what_another_holds(database: Database) -> None:
+    first = await chat_in(database, Status.PENDING)
+    second = await chat_in(database, Status.PENDING)
+    async with locked(database, first):
+        (claim,) = await Leases(database, worker_id=WORKER).acquire(2)
+    assert claim.moved.chat.id == second.id
+
+
+async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
+    gone = [
+        chat_id
+        for n in range(3)
+        for chat_id in await many(wide, 20, Status.RUNNING, worker_id=UUID(int=n + 1))
+    ]
+    await wide.fetch(
+        "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id = $1",
+        UUID(int=1),
+    )
+
+    async def reap_all(worker_id: UUID) -> list[Moved]:
+        leases = Leases(wide, worker_id=worker_id)
+        found: list[Moved] = []
+        while await wide.fetch("SELECT FROM chats WHERE worker_id IS NOT NULL LIMIT 1"):
+            found += await leases.reap(stale_after_seconds=60.0, max_recoveries=3, most=7)
+        return found
+
+    reaped = [
+        moved for each in await all_of(*(reap_all(uuid4()) for _ in range(4))) for moved in each
+    ]
+    assert sorted(moved.chat.id for moved in reaped) == sorted(gone)
+    assert {moved.chat.recoveries for moved in reaped} == {1}
+    assert {moved.chat.version for moved in reaped} == {2}
+
+
+async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None:
+    """The reaper saw a dead owner; by the time it would lock the row, it is somebody else's."""
+    chat = await chat_in(database, Status.RUNNING, worker_id=UUID(int=1))
+    async with locked(database, chat) as other:
+        await other.execute(
+            "UPDATE chats SET worker_id = $2, epoch = epoch + 1 WHERE id = $1", chat.id, WORKER
+        )
+        reaper = Leases(database, worker_id=UUID(int=2))
+        assert await reaper.reap(stale_after_seconds=60.0, max_recoveries=3) == []
+    async with database.direct() as alive:
+        assert await Leases(database, worker_id=WORKER).hold_own_lock(alive)
+        assert await reaper.reap(stale_after_seconds=60.0, max_recoveries=3) == []
+
+
+async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> None:
+    """The answer was cut off, and the owner says the same again."""
+    chat = await chat_in(database, Status.RUNNING)
+    turns = Turns(database)
+    said: dict[str, Any] = {"step": 0, "attempts": 1, "parts_done": 0, "failure": {}}
+    await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
+    with pytest.raises(Lost):
+        await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
+    standing = await turns.standing(chat.id)
+    assert standing is not None
+    assert (standing.attempts, standing.version) == (1, 2)

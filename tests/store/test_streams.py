@@ -1,0 +1,461 @@
+"""What streams are made of: every read is of one moment, and nothing settled is served as live."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from concurrency import all_of, locked, many
+from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
+from test_moves import make, may_queue
+
+from chatd.domain.chat import ARCHIVABLE, OWNED, Busy, Chat, Status
+from chatd.domain.event import Cursor, Entry
+from chatd.domain.message import NewMessage, Part, Role, Visibility
+from chatd.domain.moves import TABLE, Move
+from chatd.store.chats import Chats
+from chatd.store.leases import Leases
+from chatd.store.pool import Database
+from chatd.store.reads import Reads
+from chatd.store.streams import Batch, Streams
+from chatd.store.turns import Hold, Turns
+
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+
+
+def said(*words: str) -> tuple[Part, ...]:
+    return tuple({"index": 0, "type": "text", "text": word} for word in words)
+
+
+def hold(chat: Chat) -> Hold:
+    return Hold(chat.id, WORKER, chat.epoch)
+
+
+async def flush(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
+    await Streams(database).flush_parts([Batch(chat.id, epoch, first, said(*words))])
+
+
+async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
+    """What a flush stores whose snapshot was older than the move that settled its parts."""
+    await database.fetch(
+        "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, $2, $3, $4, $5)",
+        chat.id,
+        epoch,
+        first,
+        first + len(words) - 1,
+        said(*words),
+    )
+
+
+async def stored(database: Database) -> list[tuple[int, int, int]]:
+    """Epoch, first and last of every batch."""
+    query = "SELECT epoch, first, last FROM chat_parts ORDER BY chat_id, epoch, last, first"
+    return [tuple(row) for row in await database.fetch(query)]
+
+
+async def live(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """The live parts, as a snapshot shows them and as a stream from the beginning reads them."""
+    streams = Streams(database)
+    snapshot = await streams.snapshot(chat.id, owner_id=OWNER)
+    assert snapshot is not None
+    here = await streams.since([(chat.id, Cursor(snapshot.chat.version))])
+    behind = await streams.since([(chat.id, Cursor(0))])
+    found = [
+        tuple(part for one in news for batch in one.batches for part in batch.parts)
+        for news in (here, behind)
+    ]
+    assert found[0] == found[1]
+    if snapshot.chat.worker_id is None:
+        assert here == [], "nothing new is left out"
+    return snapshot.parts, found[0]
+
+
+# -- snapshots ---------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING, queued=2)
+    for visibility, superseded in (("user", None), ("model", None), ("both", 1)):
+        await database.fetch(
+            "INSERT INTO chat_messages (chat_id, version, role, content, visibility,"
+            " superseded_version) VALUES ($1, 1, 'assistant', $2, $3, $4)",
+            chat.id,
+            text(visibility),
+            visibility,
+            superseded,
+        )
+    await database.fetch("UPDATE chat_queued_messages SET position = -id")
+    await flush(database, chat, 1, "a", "b")
+    await flush(database, chat, 3, "c")
+    snapshot = await Streams(database).snapshot(chat.id, owner_id=OWNER)
+    assert snapshot is not None
+    assert snapshot.chat == chat
+    assert [message.content for message in snapshot.messages] == [text("hello"), text("user")]
+    assert [q.content for q in snapshot.queue] == [text("queued 1"), text("queued 0")]
+    assert {q.model_config_id for q in snapshot.queue} == {OTHER_MODEL}
+    assert snapshot.parts == said("a", "b", "c")
+    assert await Streams(database).snapshot(chat.id, owner_id="bob") is None
+    assert await Streams(database).snapshot(uuid4(), owner_id=OWNER) is None
+
+
+async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
+    """Whatever the owner does meanwhile: chat, messages, queue and parts fit each other."""
+    chat = await chat_in(wide, Status.RUNNING)
+    streams, turns, over = Streams(wide), Turns(wide), asyncio.Event()
+
+    async def work() -> None:
+        for step in range(60):
+            standing = await turns.standing(chat.id)
+            assert standing is not None
+            base = standing.parts_done
+            await streams.flush_parts([Batch(chat.id, 1, base + 1, said(str(step)))])
+            answer = NewMessage(role=Role.ASSISTANT, content=text(str(step)))
+            await turns.commit_step(hold(chat), step=step, messages=[answer], parts_done=base + 1)
+        over.set()
+
+    async def look() -> int:
+        seen = set()
+        while not over.is_set():
+            snapshot = await streams.snapshot(chat.id, owner_id=OWNER)
+            assert snapshot is not None
+            answers = [m.content[0]["text"] for m in snapshot.messages if m.role is Role.ASSISTANT]
+            assert answers == [str(n) for n in range(snapshot.chat.step)]
+            assert snapshot.messages[-1].version == snapshot.chat.version
+            assert snapshot.parts in [(), said(str(snapshot.chat.step))]
+            seen.add((snapshot.chat.step, len(snapshot.parts)))
+        return len(seen)
+
+    _, *looked = await all_of(work(), look(), look(), look())
+    assert max(looked) > 5
+
+
+# -- the entry that the mover has is the entry that others read -----------------------------------------
+
+
+COUNTED = [
+    pytest.param(move, busy, status, id=f"{move}-{busy}-{status}")
+    for (move, busy), cells in TABLE.items()
+    for status, cell in cells.items()
+    if status is not None and cell.counts
+]
+
+
+@pytest.mark.parametrize(("move", "busy", "status"), COUNTED)
+async def test_every_replica_reads_the_same_entry(
+    database: Database, move: Move, busy: Busy | None, status: Status
+) -> None:
+    """Local viewers are fed what the move answered, others read the journal; both must be the same."""
+    archived = move is Move.UNARCHIVE and status in ARCHIVABLE
+    queued = 2 if may_queue(status) and not archived else 0
+    chat = await chat_in(database, status, queued=queued, archived=archived)
+    moved = await make(database, move, busy, chat)
+    (news,) = await Streams(database).since([(chat.id, Cursor(1))])
+    assert news.entries == (moved.entry,)
+    assert (news.version, news.epoch, news.parts_done) == (
+        moved.chat.version,
+        moved.chat.epoch,
+        moved.chat.parts_done,
+    )
+    (entry,) = await Reads(database).entries(chat.id, after=1, most=10)
+    assert moved.entry is not None
+    assert entry.data == moved.entry.data
+
+
+async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    summary = NewMessage(role=Role.USER, content=text("psst"), visibility=Visibility.MODEL)
+    moved = await Turns(database).commit_step(
+        hold(chat), step=0, messages=[summary, ANSWER], parts_done=0
+    )
+    (news,) = await Streams(database).since([(chat.id, Cursor(1))])
+    assert news.entries == (moved.entry,)
+    assert [message.content for message in news.entries[0].messages] == [ANSWER.content]
+
+
+STEP_ENDS = [
+    Move.COMMIT_STEP,
+    Move.RECORD_RETRY,
+    Move.FINISH_TURN,
+    Move.FINISH_INTERRUPT,
+    Move.FAIL,
+    Move.RELEASE,
+    Move.REAP,
+    Move.REAP_INTERRUPT,
+]
+
+
+@pytest.mark.parametrize("parts_done", [0, 6, 7, 30])
+@pytest.mark.parametrize("move", STEP_ENDS)
+async def test_every_end_of_a_step_moves_the_parts_on(
+    database: Database, move: Move, parts_done: int
+) -> None:
+    """So the parts of the next try can never be taken for parts of this one."""
+    status = Status.INTERRUPTING if "interrupt" in move else Status.RUNNING
+    chat = await chat_in(database, status, parts_done=parts_done, queued=1)
+    moved = await make(database, move, None, chat)
+    assert moved.chat.parts_done > parts_done
+    assert moved.entry is not None
+    assert moved.entry.data["parts_done"] == moved.chat.parts_done
+
+
+# -- since ---------------------------------------------------------------------------------------------
+
+
+async def create(database: Database, *words: str) -> list[Entry]:
+    """A chat with a journal: created, and then sent to."""
+    await models(database)
+    chats = Chats(database)
+    moved = await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("first"))
+    entries = [moved.entry]
+    for word in words:
+        sent = await chats.send(
+            moved.chat.id, owner_id=OWNER, content=text(word), busy=Busy.INTERRUPT
+        )
+        entries.append(sent.entry)
+    return [entry for entry in entries if entry is not None]
+
+
+async def test_since_reads_several_chats_at_once(database: Database) -> None:
+    streams = Streams(database)
+    behind, current, gone = (
+        await create(database, "a", "b", "c"),
+        await create(database, "d"),
+        uuid4(),
+    )
+    part_way = await chat_in(database, Status.RUNNING, epoch=2)
+    await flush(database, part_way, 1, "x", "y", "z", epoch=2)
+    news = await streams.since(
+        [
+            (behind[0].chat_id, Cursor(2)),
+            (current[0].chat_id, Cursor(2)),
+            (gone, Cursor(9, 9, 9)),
+            (part_way.id, Cursor(1, 2, 1)),
+        ]
+    )
+    found = {one.chat_id: one for one in news}
+    assert set(found) == {behind[0].chat_id, gone, part_way.id}
+    assert found[behind[0].chat_id].entries == tuple(behind[2:])
+    assert found[behind[0].chat_id].version == 4
+    assert found[behind[0].chat_id].batches == ()
+    assert found[gone].version is None
+    assert found[gone].entries == ()
+    assert found[part_way.id].entries == ()
+    assert found[part_way.id].version == 1
+    (batch,) = found[part_way.id].batches
+    assert batch == Batch(part_way.id, 2, 2, said("y", "z"))
+
+
+async def test_since_stops_at_the_most_and_goes_on_from_there(database: Database) -> None:
+    entries = await create(database, "a", "b", "c", "d")
+    chat_id = entries[0].chat_id
+    read: list[Entry] = []
+    cursor = Cursor(0)
+    while news := await Streams(database).since([(chat_id, cursor)], most=2):
+        (one,) = news
+        assert len(one.entries) <= 2
+        assert one.version == 5
+        read += one.entries
+        cursor = Cursor(one.entries[-1].version)
+    assert read == entries
+
+
+PARTS_CASES: dict[str, tuple[Cursor, tuple[int, tuple[Part, ...]] | None]] = {
+    "from the start": (Cursor(1), (11, said("a", "b", "c"))),
+    "of an older epoch": (Cursor(1, 2, 12), (11, said("a", "b", "c"))),
+    "a step before": (Cursor(1, 3, 4), (11, said("a", "b", "c"))),
+    "in the middle of a batch": (Cursor(1, 3, 11), (12, said("b", "c"))),
+    "between batches": (Cursor(1, 3, 12), (13, said("c"))),
+    "all": (Cursor(1, 3, 13), None),
+    "of a step that runs here": (Cursor(1, 3, 2**62), None),
+}
+
+
+@pytest.mark.parametrize("case", PARTS_CASES)
+async def test_since_reads_the_parts_past_the_cursor(database: Database, case: str) -> None:
+    cursor, expected = PARTS_CASES[case]
+    chat = await chat_in(database, Status.RUNNING, epoch=3, parts_done=10)
+    await slip_in(database, chat, 1, "settled", epoch=3)
+    await slip_in(database, chat, 11, "old", "epoch", epoch=2)
+    await flush(database, chat, 11, "a", "b", epoch=3)
+    await flush(database, chat, 13, "c", epoch=3)
+    news = await Streams(database).since([(chat.id, cursor)])
+    if expected is None:
+        assert news == []
+        return
+    (one,) = news
+    (batch,) = one.batches
+    assert (batch.first, tuple(batch.parts)) == expected
+    assert batch.last == 13
+    assert (one.epoch, one.parts_done, one.entries) == (3, 10, ())
+
+
+# -- flushing ------------------------------------------------------------------------------------------
+
+
+async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
+    idle = await chat_in(database, Status.PENDING, epoch=2)
+    await Streams(database).flush_parts(
+        [
+            Batch(chat.id, 1, 6, said("an older epoch")),
+            Batch(chat.id, 3, 6, said("an epoch that is not")),
+            Batch(chat.id, 2, 5, said("settled")),
+            Batch(idle.id, 2, 1, said("nobody works on it")),
+            Batch(uuid4(), 2, 1, said("no such chat")),
+            Batch(chat.id, 2, 6, said("live")),
+        ]
+    )
+    assert await stored(database) == [(2, 6, 6)]
+    await Streams(database).flush_parts([])
+
+
+ENDS: dict[str, Callable[[Database, Chat], Any]] = {
+    "commit_step": lambda db, chat: Turns(db).commit_step(
+        hold(chat), step=0, messages=[ANSWER], parts_done=2
+    ),
+    "record_retry": lambda db, chat: Turns(db).record_retry(
+        hold(chat), step=0, attempts=1, delay_seconds=0, parts_done=2, failure={}
+    ),
+    "finish_turn": lambda db, chat: Turns(db).finish_turn(
+        hold(chat), step=0, messages=[ANSWER], parts_done=2
+    ),
+    "fail": lambda db, chat: Turns(db).fail(
+        hold(chat), step=chat.step, last_error="no", detail={}, parts_done=2
+    ),
+    "release": lambda db, chat: Turns(db).release(hold(chat), why="test"),
+    "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(
+        stale_after_seconds=60, max_recoveries=3
+    ),
+}
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_step_that_ends_takes_its_parts_with_it(
+    database: Database, end: str, queued: int
+) -> None:
+    """They are gone at once; what is flushed too late is refused, or slips in and is never served."""
+    chat = await chat_in(database, Status.RUNNING, queued=queued)
+    await flush(database, chat, 1, "a", "b")
+    assert await live(database, chat) == (said("a", "b"), said("a", "b"))
+    await ENDS[end](database, chat)
+    assert await stored(database) == []
+    assert await live(database, chat) == ((), ())
+    await flush(database, chat, 2, "b")
+    assert await stored(database) == []
+    await slip_in(database, chat, 2, "b")
+    assert await live(database, chat) == ((), ())
+    for claim in await Leases(database, worker_id=WORKER).acquire(1):
+        assert await live(database, claim.moved.chat) == ((), ())
+    assert await Streams(database).forget_parts() == 1
+    assert await stored(database) == []
+
+
+async def test_a_zombie_that_goes_on_streaming_is_not_served(database: Database) -> None:
+    """It was reaped and does not know: neither its late parts nor its epoch is anybody's step."""
+    chat = await chat_in(database, Status.RUNNING)
+    await ENDS["reap"](database, chat)
+    await slip_in(database, chat, 40, "zombie")
+    assert await live(database, chat) == ((), ())
+    (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
+    await flush(database, chat, 41, "zombie")
+    await flush(database, chat, 1, "fresh", epoch=claim.moved.chat.epoch)
+    assert await live(database, chat) == (said("fresh"), said("fresh"))
+
+
+async def test_batches_are_joined_without_overlap_or_gap(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING)
+    await flush(database, chat, 1, "a", "b")
+    await flush(database, chat, 1, "a", "b")  # said again
+    await flush(database, chat, 1, "a", "b", "c")  # said again, longer
+    await flush(database, chat, 3, "c", "d")
+    assert await live(database, chat) == (said(*"abcd"), said(*"abcd"))
+    await flush(database, chat, 6, "f")  # the server crashed, and what came between is lost
+    assert await live(database, chat) == (said(*"abcd"), said(*"abcd"))
+    await database.fetch("DELETE FROM chat_parts WHERE first = 1")
+    assert await live(database, chat) == ((), ())
+
+
+# -- retention -----------------------------------------------------------------------------------------
+
+
+async def test_the_span_is_what_the_journal_still_holds(database: Database) -> None:
+    entries = await create(database, "a", "b", "c")
+    chat_id, streams = entries[0].chat_id, Streams(database)
+
+    async def resumable() -> list[int]:
+        span = await streams.span(chat_id, owner_id=OWNER)
+        assert span is not None
+        return [version for version in range(8) if span.holds(Cursor(version))]
+
+    assert await resumable() == [0, 1, 2, 3, 4]
+    await database.fetch("UPDATE chat_events SET at = at - interval '8 days' WHERE version <= 2")
+    assert await streams.forget_events(days=7.0) == 2
+    assert await resumable() == [2, 3, 4]
+    assert await streams.forget_events(days=0.0) == 1
+    assert await resumable() == [3, 4], "the newest row is kept, as the edge"
+    await database.fetch("DELETE FROM chat_events")
+    assert await resumable() == [4]
+    assert await streams.span(chat_id, owner_id="bob") is None
+    assert await streams.span(uuid4(), owner_id=OWNER) is None
+
+
+async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
+    """Also when a sweep ends in the middle, wherever the rows lie on disk."""
+    await models(database)
+    ids = await many(database, 3, Status.WAITING, version=5)
+    for version in (5, 2, 4, 1, 3):  # the order on disk
+        await database.fetch(
+            "INSERT INTO chat_events (chat_id, version, at, move, status, epoch)"
+            " SELECT id, $2::bigint, clock_timestamp() - interval '1 day' + $2 * interval '1 second',"
+            " 'send', 'waiting', 0 FROM unnest($1::uuid[]) AS id",
+            ids,
+            version,
+        )
+    await database.fetch("ANALYZE chats, chat_events")  # else the plan reads them in order by luck
+    streams = Streams(database)
+    sweeps = []
+    while gone := await streams.forget_events(days=0.5, most=5):
+        sweeps.append(gone)
+        left = await database.fetch(
+            "SELECT array_agg(version ORDER BY version) AS versions FROM chat_events GROUP BY chat_id"
+        )
+        for row in left:
+            assert row["versions"] == list(range(row["versions"][0], 6))
+    assert sweeps == [5, 5, 2]
+
+
+async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -> None:
+    chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
+    idle = await chat_in(database, Status.WAITING, epoch=2)
+    await slip_in(database, chat, 9, "an older epoch", epoch=1)
+    await slip_in(database, chat, 5, "settled", epoch=2)
+    await slip_in(database, chat, 6, "live", epoch=2)
+    await slip_in(database, idle, 1, "nobody works on it", epoch=2)
+    await database.fetch(
+        "INSERT INTO chat_parts VALUES ($1, 1, 1, 1, '[{}]')", UUID(int=7)  # of a deleted chat
+    )  # fmt: skip
+    streams = Streams(database)
+    assert await streams.forget_parts(most=1) == 1
+    assert await streams.forget_parts() == 3
+    assert await stored(database) == [(2, 6, 6)]
+
+
+async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
+    """A move that deletes its chat's parts may be waiting for a row that the sweeper has."""
+    chat = await chat_in(database, Status.WAITING)
+    await slip_in(database, chat, 1, "a")
+    await slip_in(database, chat, 2, "b")
+    async with locked(database, chat) as other, asyncio.timeout(8):
+        await other.execute("DELETE FROM chat_parts WHERE first = 1")
+        assert await Streams(database).forget_parts() == 1
+    assert await stored(database) == []
+
+
+@pytest.mark.parametrize("status", Status)
+async def test_only_owned_chats_have_live_parts(database: Database, status: Status) -> None:
+    chat = await chat_in(database, status, **({} if status in OWNED else {"epoch": 1}))
+    await slip_in(database, chat, 1, "a")
+    expected = said("a") if status in OWNED else ()
+    assert await live(database, chat) == (expected, expected)
