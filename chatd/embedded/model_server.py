@@ -1,0 +1,53 @@
+"""The process of the local model. Run by path, so that it imports nothing of chatd's.
+
+It answers from the moment its address stands in the given file, and ends at TERM. The signal is
+blocked before the server starts its threads, so that it reaches ``sigwait`` and none of them. The
+page for browsers, the slot and prompt listings are off: other users of the host can reach loopback.
+Prompts are remembered in little memory.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+import xllamacpp
+
+PROMPT_CACHE_MIB = 256
+WARNINGS = 2
+
+
+def start(
+    weights: str, model: str, context_tokens: int, parallel: int, threads: int
+) -> xllamacpp.Server:
+    """Load the weights and listen on a free port of loopback; returns when it answers."""
+    params = xllamacpp.CommonParams()
+    params.model.path = weights
+    params.model_alias = {model}
+    params.n_ctx = context_tokens
+    params.n_parallel = parallel
+    params.kv_unified = True
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.cors_origins = "http://127.0.0.1"
+    params.ui = False
+    params.endpoint_slots = False
+    params.verbosity = WARNINGS
+    return xllamacpp.Server(params)
+
+
+def main(address_file: str, weights: str, model: str, *numbers: str) -> None:
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    server = start(weights, model, *map(int, numbers))
+    unfinished = Path(f"{address_file}.new")
+    unfinished.write_text(f"{server.listening_address}/v1")
+    unfinished.rename(address_file)
+    signal.sigwait(stop)
+    del server  # stops the server's threads, in their order
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

