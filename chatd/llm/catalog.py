@@ -1,0 +1,158 @@
+"""Which models there are and who serves them, built from plain values.
+
+A catalog is made at start and again at each reload; it owns its providers, and ``aclose`` lets
+their connections go.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid5
+
+from chatd.domain.errors import ModelNotFound
+from chatd.llm.errors import Misconfigured
+from chatd.llm.provider import Provider
+from chatd.llm.pydantic_ai import CONNECTORS, PydanticAIProvider
+from chatd.llm.script import DEFAULT, parse_script
+from chatd.llm.scripted import ScriptedProvider
+
+NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
+"""Ids of models are made of their names in here. Never change it: chats refer to them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A model as a user names it. ``model`` is the vendor's own name of it."""
+
+    name: str
+    provider: str
+    model: str
+    context_limit: int | None = None
+    """Tokens that fit into one call, question and answer together."""
+    max_output_tokens: int | None = None
+    compaction_percent: float | None = None
+    """How full, in percent of ``context_limit``, a history may get before it is summarised."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Passed to the vendor as they are: ``temperature`` and the like."""
+    default: bool = False
+
+    id: UUID = field(init=False)
+    """Made of the name: the same in every process and for ever."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", uuid5(NAMESPACE, self.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """A vendor's API as it is configured. ``script`` and ``scripts`` are for kind ``scripted``."""
+
+    name: str
+    kind: str
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    script: Sequence[Mapping[str, Any]] | None = None
+    scripts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+class Catalog:
+    """The models, each with its provider."""
+
+    def __init__(self, *, models: Iterable[ModelConfig], providers: Mapping[str, Provider]) -> None:
+        self._models = {model.name: model for model in models}
+        self._ids = {model.id: model for model in self._models.values()}
+        self._providers = dict(providers)
+        for model in self._models.values():
+            if model.provider not in self._providers:
+                known = ", ".join(sorted(self._providers)) or "none"
+                problem = f"there is no provider {model.provider!r}; configured: {known}"
+                raise Misconfigured(f"models.{model.name}.provider", problem)
+        self._default = _default(self._models.values())
+
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        return tuple(self._models.values())
+
+    @property
+    def default(self) -> ModelConfig:
+        """The model of a chat that asks for none."""
+        return self._default
+
+    def by_name(self, name: str) -> ModelConfig:
+        """Raises ``ModelNotFound``."""
+        if (model := self._models.get(name)) is None:
+            raise ModelNotFound(f"There is no model {name!r}.", name=name)
+        return model
+
+    def by_id(self, model_id: UUID) -> ModelConfig:
+        """Raises ``ModelNotFound``, also for a model that was configured once and is no more."""
+        if (model := self._ids.get(model_id)) is None:
+            raise ModelNotFound(f"There is no model {model_id}.", model_id=model_id)
+        return model
+
+    def provider_of(self, model: ModelConfig) -> Provider:
+        return self._providers[model.provider]
+
+    async def warm(self) -> None:
+        """Let every provider that is used do its slow first things; see ``Provider.warm``."""
+        for name in {model.provider for model in self._models.values()}:
+            await self._providers[name].warm()
+
+    async def aclose(self) -> None:
+        for provider in self._providers.values():
+            await provider.aclose()
+
+
+def build(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:
+    """Make the providers and the catalog. Raises ``Misconfigured``, which names the key."""
+    made = {config.name: _provider(config) for config in providers}
+    return Catalog(models=models, providers=made)
+
+
+def _default(models: Iterable[ModelConfig]) -> ModelConfig:
+    several = list(models)
+    chosen = [model for model in several if model.default]
+    match several, chosen:
+        case [], _:
+            raise Misconfigured("models", "configure at least one model")
+        case ([only], []) | (_, [only]):
+            return only
+        case _, []:
+            names = ", ".join(model.name for model in several)
+            raise Misconfigured("models", f"set default = true for one of {names}")
+        case _:
+            names = " and ".join(model.name for model in chosen)
+            raise Misconfigured(f"models.{chosen[1].name}.default", f"{names} are both the default")
+
+
+def _provider(config: ProviderConfig) -> Provider:
+    if config.kind == "scripted":
+        return _scripted(config)
+    if config.kind not in CONNECTORS:
+        kinds = ", ".join([*CONNECTORS, "scripted"])
+        problem = f"{config.kind!r} is none of {kinds}"
+        raise Misconfigured(f"providers.{config.name}.kind", problem)
+    if config.script is not None or config.scripts:
+        problem = "only a provider of kind 'scripted' plays scripts"
+        raise Misconfigured(f"providers.{config.name}.script", problem)
+    return PydanticAIProvider(
+        name=config.name,
+        kind=config.kind,
+        base_url=config.base_url,
+        api_key=config.api_key,
+        headers=config.headers,
+    )
+
+
+def _scripted(config: ProviderConfig) -> Provider:
+    key = f"providers.{config.name}"
+    script = DEFAULT if config.script is None else parse_script(config.script, key=f"{key}.script")
+    return ScriptedProvider(
+        name=config.name,
+        script=script,
+        scripts={
+            name: parse_script(steps, key=f"{key}.scripts.{name}")
+            for name, steps in config.scripts.items()
+        },
+    )

@@ -1,0 +1,38 @@
+"""What this room raises itself, beside what vendors' libraries raise."""
+
+from collections.abc import Mapping
+
+from chatd.domain.errors import ChatdError
+
+
+class ProviderError(ChatdError):
+    """The provider answered with an error."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, code=code)
+        self.status_code = status_code
+        self.code = code
+        self.headers = headers
+
+
+class Garbled(ChatdError):
+    """What the provider sent could not be read."""
+
+
+class Unsendable(ChatdError):
+    """This chat holds content that cannot be sent to a model."""
+
+
+class Misconfigured(ChatdError):
+    """A provider or a model is configured wrongly."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}", key=key)
+        self.key = key

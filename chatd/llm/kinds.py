@@ -1,0 +1,165 @@
+"""Which kind of failure a status, a code or a class stands for. Tables only.
+
+Sources: https://platform.openai.com/docs/guides/error-codes,
+https://docs.anthropic.com/en/api/errors, and what compatible servers (vLLM, llama.cpp, gateways)
+were seen to send.
+"""
+
+from http import HTTPStatus
+
+from chatd.domain.failure import FailureKind as Kind
+
+_CODES: dict[str, Kind] = {
+    "insufficient_quota": Kind.QUOTA,
+    "billing_error": Kind.QUOTA,
+    "billing_hard_limit_reached": Kind.QUOTA,
+    "credit_balance_exhausted": Kind.QUOTA,
+    "exceeded_current_quota_error": Kind.QUOTA,
+    "organization_spend_limit_exceeded": Kind.QUOTA,
+    "project_spend_limit_exceeded": Kind.QUOTA,
+    "organization_usage_limit_exceeded": Kind.QUOTA,
+    "context_length_exceeded": Kind.CONTEXT_LIMIT,
+    "exceed_context_size_error": Kind.CONTEXT_LIMIT,
+    "request_too_large": Kind.CONTEXT_LIMIT,
+    "content_filter": Kind.CONTENT_FILTER,
+    "content_policy_violation": Kind.CONTENT_FILTER,
+    "invalid_api_key": Kind.AUTH,
+    "authentication_error": Kind.AUTH,
+    "permission_error": Kind.PERMISSION,
+    "permission_denied": Kind.PERMISSION,
+    "model_not_found": Kind.NOT_FOUND,
+    "not_found_error": Kind.NOT_FOUND,
+    "rate_limit_exceeded": Kind.RATE_LIMIT,
+    "rate_limit_error": Kind.RATE_LIMIT,
+    "too_many_requests": Kind.RATE_LIMIT,
+    "overloaded": Kind.OVERLOADED,
+    "overloaded_error": Kind.OVERLOADED,
+    "server_is_overloaded": Kind.OVERLOADED,
+    "service_unavailable": Kind.OVERLOADED,
+    "service_unavailable_error": Kind.OVERLOADED,
+    "timeout_error": Kind.TIMEOUT,
+}
+
+_PHRASES: tuple[tuple[str, Kind], ...] = (
+    ("maximum context length", Kind.CONTEXT_LIMIT),
+    ("context window", Kind.CONTEXT_LIMIT),
+    ("context size", Kind.CONTEXT_LIMIT),
+    ("prompt is too long", Kind.CONTEXT_LIMIT),
+    ("input is too long", Kind.CONTEXT_LIMIT),
+    ("reduce the length of the messages", Kind.CONTEXT_LIMIT),
+    ("content filter", Kind.CONTENT_FILTER),
+    ("content management policy", Kind.CONTENT_FILTER),
+    ("content policy", Kind.CONTENT_FILTER),
+    ("credit balance is too low", Kind.QUOTA),
+    ("exceeded your current quota", Kind.QUOTA),
+    ("insufficient balance", Kind.QUOTA),
+    ("overloaded", Kind.OVERLOADED),
+    ("over capacity", Kind.OVERLOADED),
+)
+"""For vendors that send one code for everything; looked at when the code says nothing."""
+
+_VAGUE_CODES: dict[str, Kind] = {
+    "invalid_request_error": Kind.INVALID_REQUEST,
+    "server_error": Kind.SERVER,
+    "api_error": Kind.SERVER,
+    "internal_server_error": Kind.SERVER,
+}
+
+_STATUSES: dict[int, Kind] = {
+    401: Kind.AUTH,
+    402: Kind.QUOTA,
+    403: Kind.PERMISSION,
+    404: Kind.NOT_FOUND,
+    408: Kind.TIMEOUT,
+    409: Kind.SERVER,  # "try again", says OpenAI; both SDKs would have
+    413: Kind.CONTEXT_LIMIT,
+    425: Kind.SERVER,
+    429: Kind.RATE_LIMIT,
+    503: Kind.OVERLOADED,
+    504: Kind.TIMEOUT,
+    524: Kind.TIMEOUT,
+    529: Kind.OVERLOADED,
+}
+
+CLASSES: dict[tuple[str, str], Kind] = {
+    ("pydantic_ai", "ModelContextWindowExceededError"): Kind.CONTEXT_LIMIT,
+    ("pydantic_ai", "ModelQuotaExceededError"): Kind.QUOTA,
+    ("pydantic_ai", "ModelOverloadedError"): Kind.OVERLOADED,
+    ("pydantic_ai", "ModelUnavailableError"): Kind.OVERLOADED,
+    ("pydantic_ai", "ModelRateLimitError"): Kind.RATE_LIMIT,
+    ("pydantic_ai", "ModelAuthenticationError"): Kind.AUTH,
+    ("pydantic_ai", "ModelNotFoundError"): Kind.NOT_FOUND,
+    ("pydantic_ai", "ModelRequestRejectedError"): Kind.INVALID_REQUEST,
+    ("pydantic_ai", "ModelRequestTimeout"): Kind.TIMEOUT,
+    ("pydantic_ai", "ModelTimeoutError"): Kind.TIMEOUT,
+    ("pydantic_ai", "ModelConnectionError"): Kind.NETWORK,
+    ("pydantic_ai", "ModelAPIError"): Kind.SERVER,
+    ("pydantic_ai", "ContentFilterError"): Kind.CONTENT_FILTER,
+    ("pydantic_ai", "UnexpectedModelBehavior"): Kind.SERVER,
+    ("pydantic_ai", "UserError"): Kind.INVALID_REQUEST,
+    ("anyio", "BrokenResourceError"): Kind.NETWORK,
+    ("anyio", "ClosedResourceError"): Kind.NETWORK,
+    ("anyio", "EndOfStream"): Kind.NETWORK,
+    ("anyio", "IncompleteRead"): Kind.NETWORK,
+    ("asyncio", "IncompleteReadError"): Kind.NETWORK,
+    ("h11", "ProtocolError"): Kind.NETWORK,
+    **{
+        (sdk, name): kind
+        for sdk in ("openai", "anthropic")
+        for name, kind in {
+            "APITimeoutError": Kind.TIMEOUT,
+            "APIConnectionError": Kind.NETWORK,
+            "APIError": Kind.SERVER,
+            "OpenAIError": Kind.CONFIGURATION,
+            "AnthropicError": Kind.CONFIGURATION,
+        }.items()
+    },
+    **{
+        (http, name): kind
+        for http in ("httpx2", "httpcore2", "httpx", "httpcore")
+        for name, kind in {
+            "ConnectTimeout": Kind.NETWORK,
+            "PoolTimeout": Kind.NETWORK,
+            "TimeoutException": Kind.TIMEOUT,
+            "UnsupportedProtocol": Kind.CONFIGURATION,
+            "InvalidURL": Kind.CONFIGURATION,
+            "TooManyRedirects": Kind.CONFIGURATION,
+            "DecodingError": Kind.SERVER,
+            "ProtocolError": Kind.NETWORK,
+            "NetworkError": Kind.NETWORK,
+            "HTTPError": Kind.NETWORK,
+            "StreamError": Kind.NETWORK,
+        }.items()
+    },
+}
+"""Classes by their library and name, so that nothing has to be imported to recognise them."""
+
+LIBRARIES = frozenset(library for library, _ in CLASSES)
+
+
+def kind_of_answer(*, status: int | None, codes: tuple[str | None, ...], text: str) -> Kind:
+    """The kind of an error that the vendor itself told us about."""
+    for code in codes:
+        if code in _CODES:
+            return _CODES[code]
+    words = text.lower()
+    for phrase, kind in _PHRASES:
+        if phrase in words:
+            return kind
+    if status in _STATUSES:
+        return _STATUSES[status]
+    for code in codes:
+        if code in _VAGUE_CODES:
+            return _VAGUE_CODES[code]
+    server_errors = HTTPStatus.INTERNAL_SERVER_ERROR
+    rejected = status is not None and HTTPStatus.BAD_REQUEST <= status < server_errors
+    return Kind.INVALID_REQUEST if rejected else Kind.SERVER
+
+
+def kind_of_class(error: BaseException) -> Kind | None:
+    """The kind that the nearest known class of an exception stands for."""
+    for cls in type(error).__mro__:
+        kind = CLASSES.get((cls.__module__.partition(".")[0], cls.__name__))
+        if kind is not None:
+            return kind
+    return None

@@ -1,0 +1,99 @@
+"""The vendors, through pydantic-ai's model classes (no Agent), imported when first needed.
+
+Importing a vendor's SDK takes about a second of CPU, so nothing here is imported with the module:
+``connection`` and its neighbours are loaded by name, in a worker thread, at ``warm()`` or at the
+first call.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+import anyio
+import anyio.to_thread
+
+from chatd.llm.errors import Misconfigured
+from chatd.llm.provider import Delta, ModelRequest
+
+if TYPE_CHECKING:
+    from chatd.llm.connection import Connection
+
+CONNECTORS = {
+    "openai": ("chatd.llm.openai_models", "connect_openai"),
+    "openai-compatible": ("chatd.llm.openai_models", "connect_compatible"),
+    "anthropic": ("chatd.llm.anthropic_models", "connect_anthropic"),
+}
+"""The kinds of provider, and where each one's connector stands."""
+
+_KEYLESS = frozenset({"openai-compatible"})
+
+
+class PydanticAIProvider:
+    """A vendor's API.
+
+    ``kind`` is a key of ``CONNECTORS``; ``connect_seconds`` bounds the opening of a connection.
+    Raises ``Misconfigured`` when the vendor could not possibly be reached with what is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        kind: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_seconds: float = 5.0,
+    ) -> None:
+        if not api_key and kind not in _KEYLESS:
+            raise Misconfigured(f"providers.{name}.api_key", f"kind {kind!r} needs a key")
+        if not base_url and kind == "openai-compatible":
+            raise Misconfigured(f"providers.{name}.base_url", f"kind {kind!r} needs an address")
+        self._name = name
+        self._kind = kind
+        self._base_url = base_url
+        self._api_key = api_key
+        self._headers = dict(headers or {})
+        self._connect_seconds = connect_seconds
+        self._connecting = anyio.Lock()
+        self._connection: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def warm(self) -> None:
+        await self._connected()
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:
+        connection = await self._connected()
+        async with connection.call(request) as deltas:
+            yield deltas
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    async def _connected(self) -> "Connection":
+        if self._connection is None:
+            async with self._connecting:
+                if self._connection is None:
+                    self._connection = await anyio.to_thread.run_sync(
+                        self._connect, abandon_on_cancel=True
+                    )
+        return self._connection
+
+    def _connect(self) -> "Connection":
+        reach = import_module("chatd.llm.connection").Reach(
+            name=self._name,
+            base_url=self._base_url,
+            api_key=self._api_key,
+            headers=self._headers,
+            connect_seconds=self._connect_seconds,
+        )
+        module, connector = CONNECTORS[self._kind]
+        connect = cast("Callable[[object], Connection]", getattr(import_module(module), connector))
+        return connect(reach)

@@ -1,0 +1,79 @@
+"""Failures in words for a person: ours, with at most a short, cleaned reason of the vendor's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chatd.domain.failure import FailureKind, clean
+from chatd.llm.errors import Misconfigured, ProviderError, Unsendable
+from chatd.llm.kinds import kind_of_class
+
+LONGEST_REASON = 200
+"""Characters of a vendor's own words that are kept."""
+
+_SENTENCES: dict[FailureKind, str] = {
+    FailureKind.AUTH: "{provider} did not accept the API key",
+    FailureKind.PERMISSION: "{provider} does not let this key use {model}",
+    FailureKind.NOT_FOUND: "{provider} does not know {model}",
+    FailureKind.INVALID_REQUEST: "{provider} rejected the request to {model}",
+    FailureKind.CONTEXT_LIMIT: "This chat is too long for {model} of {provider}",
+    FailureKind.CONTENT_FILTER: "{provider} blocked this chat by its content filter",
+    FailureKind.QUOTA: "The account at {provider} has no quota or credit left",
+    FailureKind.RATE_LIMIT: "{provider} is limiting the rate of requests to {model}",
+    FailureKind.OVERLOADED: "{provider} is overloaded and could not serve {model}",
+    FailureKind.SERVER: "{provider} failed while {model} was answering",
+    FailureKind.NETWORK: "The connection to {provider} failed",
+    FailureKind.TIMEOUT: "{provider} took too long to answer for {model}",
+    FailureKind.CONFIGURATION: "{provider} is not configured correctly",
+}
+_UNREADABLE = "{provider} sent an answer of {model} that could not be read"
+_QUIET = frozenset({FailureKind.AUTH, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED})
+"""Kinds that need no word of the vendor, who is apt to name keys and organisations in them."""
+
+
+def body_of(error: BaseException) -> Mapping[str, Any]:
+    """The object of the vendor's answer that describes the error."""
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
+        body = body["error"]
+    return body if isinstance(body, Mapping) else {}
+
+
+def reason_of(error: BaseException) -> str:
+    """The vendor's own words, if there are any that a person may see."""
+    said = _said(error)
+    if "<" in said[:LONGEST_REASON]:
+        return ""  # a page of some gateway
+    said = " ".join(clean(said).split()).rstrip(".")
+    return said if len(said) <= LONGEST_REASON else said[: LONGEST_REASON - 1] + "…"
+
+
+def _said(error: BaseException) -> str:
+    body = getattr(error, "body", None)
+    for said in (body_of(error).get("message"), body):
+        if isinstance(said, str):
+            return said
+    if isinstance(error, OSError):
+        return getattr(error, "verify_message", "") or error.strerror or str(error)
+    misused = kind_of_class(error) is FailureKind.INVALID_REQUEST and body is None
+    if misused or isinstance(error, ProviderError | Misconfigured | Unsendable):
+        return str(error)
+    return ""
+
+
+def message_of(
+    chain: Sequence[BaseException],
+    kind: FailureKind,
+    *,
+    provider: str,
+    model: str,
+    status: int | None,
+) -> str:
+    unreadable = kind is FailureKind.SERVER and status is None
+    sentence = _UNREADABLE if unreadable else _SENTENCES[kind]
+    text = sentence.format(provider=provider, model=f"model {model}")
+    if status is not None:
+        text += f" (status {status})"
+    reasons = [reason for error in chain if (reason := reason_of(error))]
+    if reasons and kind not in _QUIET:
+        text += f": {reasons[-1] if kind is FailureKind.NETWORK else reasons[0]}"
+    return clean(text) + ("" if text.endswith("…") else ".")

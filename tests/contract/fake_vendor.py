@@ -1,0 +1,129 @@
+"""A vendor on loopback: a real HTTP server that can be cut, reset and left hanging at any byte."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+
+class Ending(Enum):
+    """What happens to the connection once the body has been written."""
+
+    CHUNKED = auto()
+    """The body ends as HTTP says it must."""
+    CLOSE = auto()
+    """Closed cleanly, and the body has no length: nothing on the wire tells that more was due."""
+    BROKEN = auto()
+    """Closed cleanly in the middle of a chunked body."""
+    RESET = auto()
+    HANG = auto()
+    """Silence, until the client goes away."""
+
+
+@dataclass
+class Answer:
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ending: Ending = Ending.CHUNKED
+    pieces: int = 1
+    """In how many writes the body goes out."""
+
+
+class FakeVendor:
+    """Gives each request the same ``answer``; keeps what it was asked, and whether it was left."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.connections = 0
+        self.open: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
+        self.hanging = asyncio.Event()
+        self.left = asyncio.Event()
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open[writer] = asyncio.current_task()
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.left.set()
+        finally:
+            del self.open[writer]
+            writer.close()
+
+    async def stop(self) -> None:
+        """Drop every connection and wait until nobody serves one any more."""
+        serving = [task for task in self.open.values() if task is not None]
+        for writer in self.open:
+            writer.transport.abort()
+        if serving:
+            await asyncio.wait(serving)
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")[1:]
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines) if k}
+        self.headers.append(headers)
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.requests.append(json.loads(body))
+        ending = self.answer.ending
+        chunked = ending is not Ending.CLOSE
+        self._begin(writer, chunked=chunked)
+        await self._write(writer, chunked=chunked)
+        match ending:
+            case Ending.CHUNKED:
+                writer.write(b"0\r\n\r\n")
+                await writer.drain()
+                return True
+            case Ending.HANG:
+                self.hanging.set()
+                await reader.read()
+                self.left.set()
+            case Ending.RESET:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                writer.transport.abort()
+        return False
+
+    def _begin(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+        stream = self.answer.status == 200
+        headers = {
+            "content-type": "text/event-stream" if stream else "application/json",
+            **({"transfer-encoding": "chunked"} if chunked else {"connection": "close"}),
+            **self.answer.headers,
+        }
+        writer.write(f"HTTP/1.1 {self.answer.status} Whatever\r\n".encode())
+        writer.write("".join(f"{k}: {v}\r\n" for k, v in headers.items()).encode() + b"\r\n")
+
+    async def _write(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+        body = self.answer.body
+        size = max(1, -(-len(body) // self.answer.pieces))
+        for at in range(0, len(body), size):
+            piece = body[at : at + size]
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def fake_vendor(answer: Answer) -> AsyncIterator[FakeVendor]:
+    vendor = FakeVendor(answer)
+    server = await asyncio.start_server(vendor.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    vendor.url = f"http://{host}:{port}"
+    async with server:
+        try:
+            yield vendor
+        finally:
+            await vendor.stop()

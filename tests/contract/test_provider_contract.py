@@ -1,0 +1,156 @@
+"""What every provider promises, the scripted one included."""
+
+import asyncio
+import json
+
+import pytest
+from dialects import Said
+from subjects import SUBJECTS, Subject, listen, request
+
+from chatd.domain.chat import Usage
+from chatd.domain.failure import Failure, FailureKind
+from chatd.llm.classify import classify
+from chatd.llm.provider import Finished, Fragment, Provider
+
+pytestmark = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.kind)
+
+USAGE = Usage(input_tokens=11, output_tokens=5)
+WORDS = Said(text=("Guten ", "Tag", "!"))
+
+
+async def failure(provider: Provider, kind: str) -> Failure:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the provider's own affair
+        await listen(provider, request(kind))
+    found = classify(caught.value, provider="acme", model="m1")
+    assert found is not None, repr(caught.value)
+    return found
+
+
+async def test_text_arrives_in_pieces_and_folds_to_the_whole(subject: Subject) -> None:
+    async with subject.says(WORDS) as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert [p["text"] for p in heard.fragments if p.get("text")] == ["Guten ", "Tag", "!"]
+    assert [(p["type"], p["text"]) for p in heard.content] == [("text", "Guten Tag!")]
+
+
+async def test_finished_comes_once_and_last_with_reason_and_usage(subject: Subject) -> None:
+    async with subject.says(WORDS) as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert heard.finished == [Finished("stop", USAGE)]
+    assert isinstance(heard.deltas[-1], Finished)
+
+
+async def test_a_full_answer_is_told_from_one_that_ran_out_of_tokens(subject: Subject) -> None:
+    async with subject.says(Said(text=("Guten",), reason="length")) as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert [finished.reason for finished in heard.finished] == ["length"]
+
+
+async def test_reasoning_is_a_part_of_its_own_before_the_text(subject: Subject) -> None:
+    async with subject.says(Said(reasoning=("Hm, ", "well"), text=("So.",))) as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert [(p["type"], p["text"]) for p in heard.content] == [
+        ("reasoning", "Hm, well"),
+        ("text", "So."),
+    ]
+
+
+async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: Subject) -> None:
+    said = Said(text=("Look: ",), tool_args=('{"ci', 'ty": "Bo', 'nn"}'), reason="tool_call")
+    async with subject.says(said) as provider:
+        heard = await listen(provider, request(subject.kind))
+    _, call = heard.content
+    assert (call["type"], call["tool_call_id"], call["tool_name"]) == (
+        "tool-call",
+        "call_7",
+        "weather",
+    )
+    assert json.loads(call["args"]) == {"city": "Bonn"}
+    assert [finished.reason for finished in heard.finished] == ["tool_call"]
+
+
+async def test_what_cannot_be_stored_passes_through(subject: Subject) -> None:
+    """The consumer cleans once (``storable_value``); a provider neither cleans nor chokes."""
+    async with subject.says(Said(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert heard.content[0]["text"] == "nul\x00half \ud83dé😀"
+
+
+async def test_a_stream_that_just_ends_is_not_finished(subject: Subject) -> None:
+    async with subject.says(WORDS, end="cut") as provider:
+        heard = await listen(provider, request(subject.kind))
+    assert heard.finished == []
+    assert heard.content[0]["text"] == "Guten Tag!"
+
+
+async def test_a_reset_connection_is_a_failure_of_the_network(subject: Subject) -> None:
+    async with subject.says(WORDS, end="reset") as provider:
+        found = await failure(provider, subject.kind)
+    assert (found.kind, found.retryable) == (FailureKind.NETWORK, True)
+
+
+async def test_silence_lasts_until_the_caller_cancels(subject: Subject) -> None:
+    heard: asyncio.Queue[object] = asyncio.Queue()
+
+    async def listen_on(provider: Provider) -> None:
+        async with provider.stream(request(subject.kind)) as deltas:
+            async for delta in deltas:
+                heard.put_nowait(delta)
+
+    async with subject.says(WORDS, end="hang") as provider, asyncio.TaskGroup() as tasks:
+        listener = tasks.create_task(listen_on(provider))
+        words = ""
+        while words != "Guten Tag!":
+            delta = await heard.get()
+            assert isinstance(delta, Fragment)
+            words += delta.part.get("text", "")
+        listener.cancel()
+    assert listener.cancelled()
+
+
+async def test_leaving_early_is_no_error(subject: Subject) -> None:
+    async with (
+        subject.says(WORDS, end="hang") as provider,
+        provider.stream(request(subject.kind)) as deltas,
+    ):
+        assert isinstance(await anext(deltas), Fragment)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "retryable"),
+    [
+        (400, "invalid_request_error", FailureKind.INVALID_REQUEST, False),
+        (401, "authentication_error", FailureKind.AUTH, False),
+        (403, "permission_error", FailureKind.PERMISSION, False),
+        (404, "not_found_error", FailureKind.NOT_FOUND, False),
+        (413, "request_too_large", FailureKind.CONTEXT_LIMIT, False),
+        (429, "rate_limit_error", FailureKind.RATE_LIMIT, True),
+        (429, "insufficient_quota", FailureKind.QUOTA, False),
+        (500, "api_error", FailureKind.SERVER, True),
+        (503, "whatever", FailureKind.OVERLOADED, True),
+        (529, "overloaded_error", FailureKind.OVERLOADED, True),
+    ],
+)
+async def test_an_error_status_becomes_a_failure(
+    subject: Subject, status: int, code: str, kind: FailureKind, retryable: bool
+) -> None:
+    async with subject.fails(status, code) as provider:
+        found = await failure(provider, subject.kind)
+    assert (found.kind, found.retryable, found.status_code) == (kind, retryable, status)
+    assert (found.provider, found.model) == ("acme", "m1")
+    assert "acme" in found.message
+    assert str(status) in found.message
+
+
+async def test_retry_after_is_kept(subject: Subject) -> None:
+    async with subject.fails(429, "rate_limit_error", retry_after="7") as provider:
+        found = await failure(provider, subject.kind)
+    assert found.retry_after == 7
+
+
+async def test_a_provider_can_be_called_again_and_at_once(subject: Subject) -> None:
+    async with subject.says(WORDS) as provider:
+        await provider.warm()
+        several = await asyncio.gather(*(listen(provider, request(subject.kind)) for _ in range(5)))
+    assert {heard.content[0]["text"] for heard in several} == {"Guten Tag!"}
+    assert all(len(heard.finished) == 1 for heard in several)

@@ -1,0 +1,237 @@
+"""From exceptions to failures: the table, the wrappers, the words, and what is not named."""
+
+import asyncio
+import json
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import anthropic
+import anyio
+import httpx2
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_ai import exceptions as pai
+
+from chatd.domain.failure import Failure, FailureKind
+from chatd.llm.classify import classify
+from chatd.llm.errors import Garbled, Misconfigured, ProviderError, Unsendable
+from chatd.llm.retry_after import LONGEST_WAIT, retry_after
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+REQUEST = httpx2.Request("POST", "https://example.org/v1")
+
+
+def found(error: BaseException) -> Failure:
+    failure = classify(error, provider="acme", model="m1", now=NOW)
+    assert failure is not None, repr(error)
+    return failure
+
+
+def answer(status: int, **headers: str) -> httpx2.Response:
+    return httpx2.Response(status, request=REQUEST, headers=headers)
+
+
+def http(
+    status: int, message: str = "", code: str | None = None, **more: Any
+) -> pai.ModelHTTPError:
+    body = {"error": {"message": message, "code": code}}
+    return pai.ModelHTTPError(status, "m1", body, provider_error_code=code, **more)
+
+
+K = FailureKind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (http(400, "temperature is too high"), K.INVALID_REQUEST),
+        (http(401), K.AUTH),
+        (http(402), K.QUOTA),
+        (http(403), K.PERMISSION),
+        (http(404), K.NOT_FOUND),
+        (http(408), K.TIMEOUT),
+        (http(409), K.SERVER),
+        (http(413), K.CONTEXT_LIMIT),
+        (http(418), K.INVALID_REQUEST),
+        (http(422), K.INVALID_REQUEST),
+        (http(429), K.RATE_LIMIT),
+        (http(429, code="insufficient_quota"), K.QUOTA),
+        (http(500), K.SERVER),
+        (http(502), K.SERVER),
+        (http(503), K.OVERLOADED),
+        (http(504), K.TIMEOUT),
+        (http(529), K.OVERLOADED),
+        (http(599), K.SERVER),
+        (http(400, code="context_length_exceeded"), K.CONTEXT_LIMIT),
+        (http(400, "prompt is too long: 210000 tokens > 200000 maximum"), K.CONTEXT_LIMIT),
+        (http(500, "the request exceeds the available context size"), K.CONTEXT_LIMIT),
+        (http(400, "Your credit balance is too low to use this API"), K.QUOTA),
+        (http(400, code="content_filter"), K.CONTENT_FILTER),
+        (http(400, "triggering our content management policy"), K.CONTENT_FILTER),
+        (pai.ContentFilterError("no"), K.CONTENT_FILTER),
+        (pai.ModelQuotaExceededError("m1", "no"), K.QUOTA),
+        (pai.ModelContextWindowExceededError("m1", "no"), K.CONTEXT_LIMIT),
+        (pai.ModelConnectionError("m1", "no"), K.NETWORK),
+        (pai.ModelTimeoutError("m1", "slow", phase="read"), K.TIMEOUT),
+        (pai.ModelTimeoutError("m1", "slow", phase="connect"), K.NETWORK),
+        (pai.ModelAPIError("m1", "who knows"), K.SERVER),
+        (pai.UnexpectedModelBehavior("odd"), K.SERVER),
+        (pai.UserError("this model takes no images"), K.INVALID_REQUEST),
+        (openai.AuthenticationError("no", response=answer(401), body=None), K.AUTH),
+        (
+            openai.RateLimitError("no", response=answer(429), body={"code": "insufficient_quota"}),
+            K.QUOTA,
+        ),
+        (openai.APIConnectionError(request=REQUEST), K.NETWORK),
+        (openai.APITimeoutError(request=REQUEST), K.TIMEOUT),
+        (openai.OpenAIError("no key"), K.CONFIGURATION),
+        (anthropic.PermissionDeniedError("no", response=answer(403), body=None), K.PERMISSION),
+        (anthropic.APIStatusError("no", response=answer(529), body=None), K.OVERLOADED),
+        (httpx2.ConnectError("refused"), K.NETWORK),
+        (httpx2.ReadError("reset"), K.NETWORK),
+        (httpx2.RemoteProtocolError("incomplete chunked read"), K.NETWORK),
+        (httpx2.ConnectTimeout("slow"), K.NETWORK),
+        (httpx2.ReadTimeout("slow"), K.TIMEOUT),
+        (httpx2.UnsupportedProtocol("no scheme"), K.CONFIGURATION),
+        (httpx2.DecodingError("not gzip"), K.SERVER),
+        (anyio.BrokenResourceError(), K.NETWORK),
+        (anyio.EndOfStream(), K.NETWORK),
+        (asyncio.IncompleteReadError(b"", 5), K.NETWORK),
+        (ConnectionResetError(104, "Connection reset by peer"), K.NETWORK),
+        (BrokenPipeError(), K.NETWORK),
+        (OSError(101, "Network is unreachable"), K.NETWORK),
+        (socket.gaierror(-2, "Name or service not known"), K.NETWORK),
+        (ssl.SSLCertVerificationError("certificate verify failed"), K.NETWORK),
+        (TimeoutError(), K.TIMEOUT),
+        (ProviderError("no", status_code=503), K.OVERLOADED),
+        (ProviderError("gave up"), K.SERVER),
+        (Garbled(), K.SERVER),
+        (Unsendable(), K.INVALID_REQUEST),
+        (Misconfigured("models.x.settings", "no"), K.CONFIGURATION),
+    ],
+    ids=lambda value: (
+        f"{type(value).__name__}-{value}"[:60] if isinstance(value, Exception) else None
+    ),
+)
+def test_the_table(error: Exception, kind: FailureKind) -> None:
+    failure = found(error)
+    assert failure.kind is kind
+    assert (failure.provider, failure.model) == ("acme", "m1")
+    assert "acme" in failure.message
+    assert failure.message == failure.message.strip()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("bug"),
+        AttributeError("bug"),
+        ValueError("bug"),
+        KeyError("bug"),
+        AssertionError(),
+        RuntimeError("bug"),
+        NotImplementedError(),
+        json.JSONDecodeError("bug", "", 0),
+        FileNotFoundError(2, "No such file"),
+        PermissionError(13, "Permission denied"),
+        asyncio.CancelledError(),
+        ExceptionGroup("two", [httpx2.ReadError("a"), TypeError("b")]),
+    ],
+    ids=repr,
+)
+def test_what_is_nobodys_fault_but_ours_is_not_named(error: BaseException) -> None:
+    assert classify(error, provider="acme", model="m1") is None
+
+
+def _raised(error: BaseException | None, cause: BaseException) -> Exception:
+    assert isinstance(error, Exception)
+    error.__cause__ = cause
+    return error
+
+
+def test_a_bug_is_not_excused_by_what_it_was_raised_from() -> None:
+    error = _raised(TypeError("bug"), httpx2.ReadError("reset"))
+    assert classify(error, provider="acme", model="m1") is None
+
+
+def test_wrappers_are_looked_through() -> None:
+    wrapped = _raised(
+        pai.ModelConnectionError("m1", "x"), openai.APIConnectionError(request=REQUEST)
+    )
+    refused = ConnectionRefusedError(111, "Connection refused")
+    _raised(wrapped.__cause__, _raised(httpx2.ConnectError("failed"), refused))
+    failure = found(ExceptionGroup("g", [ExceptionGroup("h", [wrapped])]))
+    assert failure.kind is FailureKind.NETWORK
+    assert failure.message == "The connection to acme failed: Connection refused."
+
+
+def test_a_ring_of_causes_ends() -> None:
+    error = _raised(pai.AgentRunError("a"), pai.AgentRunError("b"))
+    _raised(error.__cause__, error)
+    assert classify(error, provider="acme", model="m1") is None
+
+
+def test_the_words_are_ours_with_a_short_reason() -> None:
+    failure = found(http(400, "temperature must be at most 2.\n  See docs."))
+    assert failure.message == (
+        "acme rejected the request to model m1 (status 400): "
+        "temperature must be at most 2. See docs."
+    )
+
+
+def test_a_vendors_flood_of_words_is_cut_short() -> None:
+    assert len(found(http(400, "blah " * 10_000)).message) < 300
+
+
+def test_a_gateways_page_is_not_shown() -> None:
+    error = pai.ModelHTTPError(502, "m1", "<html><title>Bad Gateway</title></html>")
+    assert found(error).message == "acme failed while model m1 was answering (status 502)."
+
+
+def test_keys_and_organisations_are_not_repeated() -> None:
+    for status in (401, 429, 529):
+        assert "org-1" not in found(http(status, "key of org-1")).message
+    assert "sk-abcdefgh12" not in found(http(400, "bad key sk-abcdefgh12")).message
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "12"}, 12),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "12", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, 30),
+        ({"retry-after": "Thu, 01 Jan 2026 11:00:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "1e999"}, LONGEST_WAIT),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0.5s"}, 360.5),
+        ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "6m0s"}, None),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 0.02),
+        (
+            {
+                "anthropic-ratelimit-tokens-remaining": "0",
+                "anthropic-ratelimit-tokens-reset": "2026-01-01T12:00:09Z",
+            },
+            9,
+        ),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=NOW) == pytest.approx(seconds)
+    response = httpx2.Response(429, request=REQUEST, headers=headers)
+    raw = openai.RateLimitError("no", response=response, body=None)
+    assert found(raw).retry_after == pytest.approx(seconds)
+    assert found(http(429, headers=headers)).retry_after == pytest.approx(seconds)
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()))
+def test_no_header_breaks_it(headers: dict[str, str]) -> None:
+    wait = retry_after(headers, now=NOW)
+    assert wait is None or 0 <= wait <= LONGEST_WAIT

@@ -1,0 +1,194 @@
+"""The scripted provider: what it can be told to do, and how cheap it is."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chatd.domain.failure import FailureKind
+from chatd.domain.message import Message, Role, fold, text_of
+from chatd.llm.classify import classify
+from chatd.llm.errors import Misconfigured
+from chatd.llm.provider import Delta, Finished, Fragment, ModelRequest
+from chatd.llm.script import DEFAULT, Script, parse_script
+from chatd.llm.scripted import ScriptedProvider
+
+CHAT = UUID(int=1)
+
+
+def message(number: int, role: Role, words: str) -> Message:
+    return Message(
+        id=number,
+        chat_id=CHAT,
+        version=number,
+        role=role,
+        content=({"type": "text", "text": words},),
+        model_config_id=None,
+        usage=None,
+        finish_reason=None,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def asked(*words: str) -> ModelRequest:
+    """A history in which user and model take turns, the user first and last."""
+    roles = (Role.USER, Role.ASSISTANT)
+    messages = (message(n + 1, roles[n % 2], said) for n, said in enumerate(words))
+    return ModelRequest(model="m1", messages=tuple(messages))
+
+
+def script(*steps: dict[str, Any]) -> Script:
+    return parse_script(steps, key="script")
+
+
+async def hear(provider: ScriptedProvider, request: ModelRequest) -> list[Delta]:
+    async with provider.stream(request) as deltas:
+        return [delta async for delta in deltas]
+
+
+async def say(provider: ScriptedProvider, *words: str) -> str:
+    deltas = await hear(provider, asked(*words))
+    return text_of(fold(delta.part for delta in deltas if isinstance(delta, Fragment)))
+
+
+async def test_it_can_tell_which_message_it_answers() -> None:
+    provider = ScriptedProvider(script=script({"text": "{model}: {message}!", "chunks": 3}))
+    assert await say(provider, "one", "m1: one!", "{attempt} two") == "m1: {attempt} two!"
+
+
+async def test_a_message_picks_its_script() -> None:
+    scripts = {"loud": script({"text": "{message}?!"})}
+    provider = ScriptedProvider(script=script({"text": "quiet"}), scripts=scripts)
+    assert await say(provider, "hey [[loud]]") == "hey?!"
+    assert await say(provider, "hey") == "quiet"
+    assert await say(provider, "hey [[unknown]]") == "quiet"
+
+
+async def test_it_fails_twice_and_then_succeeds() -> None:
+    provider = ScriptedProvider(
+        script=script(
+            {"error": {"status": 503, "retry_after": 2}, "attempts": [1, 2]},
+            {"text": "at attempt {attempt}"},
+        )
+    )
+    for _ in range(2):
+        with pytest.raises(Exception, match="The script says so") as caught:
+            await say(provider, "hello")
+        failure = classify(caught.value, provider="p", model="m")
+        assert failure is not None
+        assert (failure.kind, failure.retry_after) == (FailureKind.OVERLOADED, 2)
+    assert await say(provider, "hello") == "at attempt 3"
+    assert provider.calls == 3
+
+
+async def test_a_turn_of_two_calls_and_a_second_turn() -> None:
+    provider = ScriptedProvider(
+        script=script(
+            {"tool_call": {"name": "look", "args": {"n": 1}}, "calls": [1], "turns": [1]},
+            {"text": "found", "calls": [2]},
+            {"text": "turn {turn}", "turns": [2]},
+        )
+    )
+    first = await hear(provider, asked("go"))
+    assert [d.reason for d in first if isinstance(d, Finished)] == ["tool_call"]
+    history = asked("go", "call").messages
+    after = ModelRequest(model="m1", messages=(*history, message(3, Role.TOOL, "")))
+    deltas = await hear(provider, after)
+    assert text_of(fold(d.part for d in deltas if isinstance(d, Fragment))) == "found"
+    assert await say(provider, "go", "found", "and?") == "turn 2"
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 100])
+async def test_text_comes_in_so_many_pieces(chunks: int) -> None:
+    provider = ScriptedProvider(script=script({"text": "ab" * 7, "chunks": chunks}))
+    pieces = [d for d in await hear(provider, asked("x")) if isinstance(d, Fragment)]
+    assert len(pieces) == min(chunks, 14)
+    assert text_of(fold(piece.part for piece in pieces)) == "ab" * 7
+
+
+async def test_speech_that_pauses_stays_one_part() -> None:
+    steps = ({"text": "a"}, {"wait_seconds": 0}, {"text": "b"}, {"reasoning": "c"}, {"text": "d"})
+    deltas = await hear(ScriptedProvider(script=script(*steps)), asked("x"))
+    content = fold(d.part for d in deltas if isinstance(d, Fragment))
+    assert [(p["type"], p["text"]) for p in content] == [
+        ("text", "ab"),
+        ("reasoning", "c"),
+        ("text", "d"),
+    ]
+
+
+async def test_a_panic_is_no_failure_of_a_provider() -> None:
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        await say(ScriptedProvider(script=script({"text": "a"}, {"panic": "boom"})), "x")
+    assert classify(caught.value, provider="p", model="m") is None
+
+
+async def test_a_test_can_watch_and_break_it() -> None:
+    seen: list[ModelRequest] = []
+
+    def watch(request: ModelRequest) -> None:
+        seen.append(request)
+        if len(seen) > 1:
+            raise KeyError("broken on purpose")
+
+    provider = ScriptedProvider(script=script({"text": "a"}), on_call=watch)
+    assert await say(provider, "x") == "a"
+    with pytest.raises(KeyError):
+        await say(provider, "x")
+    assert (provider.calls, provider.open) == (2, 0)
+
+
+async def test_a_cancelled_stream_is_no_longer_open() -> None:
+    provider = ScriptedProvider(script=script({"hang": True}))
+    called = asyncio.Event()
+    provider.on_call = lambda _: called.set()
+    call = asyncio.create_task(say(provider, "x"))
+    await called.wait()
+    assert provider.open == 1
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert provider.open == 0
+
+
+async def test_a_long_answer_lets_others_run() -> None:
+    provider = ScriptedProvider(script=script({"text": "x" * 1000, "chunks": 1000}))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    bystander = asyncio.create_task(other())
+    await say(provider, "x")
+    bystander.cancel()
+    assert turns > 10
+
+
+def test_the_default_needs_no_configuration() -> None:
+    assert len(DEFAULT) == 1
+    assert DEFAULT[0].chunks > 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "key"),
+    [
+        ([{"text": "a", "chunk": 3}], "providers.fake.script.0.chunk"),
+        ([{"text": "a"}, {"text": "a", "chunks": 0}], "providers.fake.script.1.chunks"),
+        ([{}], "providers.fake.script.0"),
+        ([{"text": "a", "hang": True}], "providers.fake.script.0"),
+        ([{"error": {}}], "providers.fake.script.0.error"),
+        ([{"error": {"status": 7}}], "providers.fake.script.0.error.status"),
+        ([{"tool_call": {}}], "providers.fake.script.0.tool_call.name"),
+        ("text", "providers.fake.script"),
+    ],
+)
+def test_a_wrong_script_is_refused_by_the_name_of_its_key(steps: Any, key: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse_script(steps, key="providers.fake.script")
+    assert caught.value.key == key
+    assert str(caught.value).startswith(f"{key}: ")
