@@ -1,0 +1,77 @@
+"""A viewer who comes back in the middle of a row, or with a cursor that somebody made up."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from chatd.domain.chat import Status
+from chatd.domain.event import Cursor, Entry, EventType, told
+from chatd.domain.moves import Move
+from chatd.live.hub import Hub
+from chatd.live.viewer import Event, Viewer
+
+CHAT = UUID(int=1)
+FAIL = Entry(
+    chat_id=CHAT,
+    version=4,
+    at=datetime(2026, 1, 1, tzinfo=UTC),
+    move=Move.FAIL,
+    status=Status.ERROR,
+    epoch=2,
+    worker_id=None,
+    data={"last_error": "no", "last_error_detail": {}, "parts_done": 9},
+)
+"""A row of three events."""
+
+
+def seen_from(cursor: Cursor) -> list[Event]:
+    hub = Hub()
+    subscription = hub.subscribe(CHAT)
+    viewer = Viewer(subscription, cursor, parts_done=5)
+    events = viewer.show((FAIL,))
+    assert viewer.cursor == Cursor(4, 2, cursor.part if cursor.epoch == 2 else 0)
+    return events
+
+
+def test_every_event_of_a_row_has_its_own_cursor() -> None:
+    events = seen_from(Cursor(3, 2, 7))
+    assert [kind for _, kind, _ in events] == [
+        EventType.PREVIEW_RESET,
+        EventType.ERROR,
+        EventType.STATUS,
+    ]
+    assert [str(cursor) for cursor, *_ in events] == ["3.2.7+1", "3.2.7+2", "4.2.7"]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("arrived", [0, 1, 2])
+def test_who_was_cut_off_in_the_middle_gets_the_rest(arrived: int, epoch: int) -> None:
+    whole = seen_from(Cursor(3, epoch, 7))
+    came = whole[:arrived]
+    rest = seen_from(came[-1][0] if came else Cursor(3, epoch, 7))
+    assert came + rest == whole
+    assert [fields for *_, fields in whole] == [fields for _, fields in told(FAIL)]
+
+
+@pytest.mark.parametrize("sent", [3, 4, 99])
+def test_a_cursor_past_the_row_shows_nothing_of_it(sent: int) -> None:
+    assert seen_from(Cursor(3, 2, 7, sent)) == []
+
+
+@pytest.mark.parametrize("version", [0, 2, 4, 9])
+def test_a_row_that_does_not_follow_is_not_shown(version: int) -> None:
+    viewer = Viewer(Hub().subscribe(CHAT), Cursor(version), parts_done=0)
+    assert viewer.show((FAIL,)) == []
+    assert viewer.cursor == Cursor(version)
+
+
+def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
+    hub = Hub()
+    subscription = hub.subscribe(CHAT)
+    hub.begin(subscription, Cursor(3, 2), 0, [{"text": "a"}])
+    assert Viewer(subscription, Cursor(3, 9), parts_done=0).pull() == []
+    (event,) = Viewer(subscription, Cursor(3, 2), parts_done=0).pull()
+    assert event == (Cursor(3, 2, 1), EventType.MESSAGE_PART, {"text": "a"})
+    assert Viewer(subscription, Cursor(3, 2, 1), parts_done=0).pull() == []
+    assert Viewer(subscription, Cursor(3, 2, 0), parts_done=5).pull() == [], "of another try"
