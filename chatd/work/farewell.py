@@ -1,0 +1,56 @@
+"""The last word of a process that stops in order: what it still owns goes back, and its row goes.
+
+The runners have given their chats back by now. What is left was claimed by a statement whose answer
+never came, or by a task that did not end in time.
+"""
+
+import anyio
+import structlog
+
+from chatd.domain.chat import Status
+from chatd.domain.errors import DatabaseAway, Lost
+from chatd.live.hints import Hints
+from chatd.store.leases import Leases
+from chatd.store.turns import Hold, Turns
+from chatd.supervision.actor import Child
+
+_log = structlog.get_logger()
+
+
+class Farewell:
+    """Waits for the end, and sweeps then."""
+
+    def __init__(self, leases: Leases, turns: Turns, hints: Hints, *, seconds: float = 4.0) -> None:
+        self._leases = leases
+        self._turns = turns
+        self._hints = hints
+        self._seconds = seconds
+
+    async def step(self) -> int:
+        """Give back what is still owned; returns how many chats that was."""
+        owned = await self._leases.owned()
+        for chat in owned:
+            hold = Hold(chat.id, self._leases.worker_id, chat.epoch)
+            try:
+                if chat.status is Status.INTERRUPTING:
+                    moved = await self._turns.reap_interrupt(
+                        hold, step=chat.step, messages=[], parts_done=chat.parts_done
+                    )
+                else:
+                    moved = await self._turns.release(hold, why="sweep")
+            except Lost:
+                continue
+            self._hints.moved(moved.entry)
+        await self._leases.leave()
+        return len(owned)
+
+    async def run(self, child: Child) -> None:
+        child.ready()
+        await child.stopping.wait()
+        with anyio.move_on_after(self._seconds):
+            try:
+                swept = await self.step()
+            except DatabaseAway:
+                _log.warning("worker.left_without_a_word")
+            else:
+                _log.info("worker.left", swept=swept)

@@ -1,0 +1,70 @@
+"""The parts flusher: what local steps stream is stored now and then, for viewers elsewhere.
+
+One statement a tick for all chats of the process. A step that ends between two ticks is never
+flushed at all: its message says everything.
+"""
+
+from uuid import UUID
+
+from chatd.domain.errors import DatabaseAway
+from chatd.live.hints import Hints
+from chatd.live.topic import Preview
+from chatd.store.streams import Batch, Streams
+from chatd.supervision.actor import Child
+from chatd.supervision.periodic import Periodic
+
+
+class Flusher:
+    """Knows the running steps of this process, and how much of each is stored."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        hints: Hints,
+        *,
+        flush_seconds: float = 0.1,
+        flush_bytes: int = 4096,
+    ) -> None:
+        self._streams = streams
+        self._hints = hints
+        self._flush_bytes = flush_bytes
+        self._unflushed_bytes = 0
+        self._steps: dict[UUID, tuple[Preview, int]] = {}
+        self._loop = Periodic(self.step, every_seconds=flush_seconds, outages=(DatabaseAway,))
+
+    def watch(self, chat_id: UUID, preview: Preview) -> None:
+        """A step starts."""
+        self._steps[chat_id] = (preview, preview.base)
+
+    def streamed(self, size: int) -> None:
+        """So many more bytes wait; past ``flush_bytes`` they do not wait for the tick."""
+        self._unflushed_bytes += size
+        if self._unflushed_bytes >= self._flush_bytes:
+            self._unflushed_bytes = 0
+            self._loop.wake()
+
+    def forget(self, chat_id: UUID, *, epoch: int) -> None:
+        """The step of this epoch is about to be stored, or thrown away."""
+        known = self._steps.get(chat_id)
+        if known is not None and known[0].epoch <= epoch:
+            del self._steps[chat_id]
+
+    async def step(self) -> None:
+        """Store what is new, of all steps at once."""
+        self._unflushed_bytes = 0
+        batches = [
+            Batch(chat_id, preview.epoch, flushed + 1, preview.after(flushed))
+            for chat_id, (preview, flushed) in self._steps.items()
+            if preview.last > flushed
+        ]
+        if not batches:
+            return
+        await self._streams.flush_parts(batches)
+        for batch in batches:
+            known = self._steps.get(batch.chat_id)
+            if known is not None and known[0].epoch == batch.epoch and known[1] < batch.last:
+                self._steps[batch.chat_id] = (known[0], max(known[1], batch.last))
+            self._hints.flushed(batch.chat_id)
+
+    async def run(self, child: Child) -> None:
+        await self._loop.run(child)

@@ -1,0 +1,80 @@
+"""A chat in hand: whose it is, how long that is certain, and how to make its task stop."""
+
+import time
+from enum import StrEnum
+
+from chatd.domain.chat import Chat
+from chatd.domain.errors import Lost
+from chatd.store.turns import Hold
+from chatd.supervision.progress import Progress, Scope
+
+
+class Cause(StrEnum):
+    """Why a chat's task was cancelled. A cancellation without one is a bug."""
+
+    INTERRUPTED = "interrupted"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+def now() -> float:
+    """Seconds on a clock that also runs while the machine is suspended or the process stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Hand:
+    """One chat that this process owns, as far as it knows.
+
+    ``renewed_at`` is when the statement that last confirmed the ownership was *sent*; the lease is
+    good for ``private_seconds`` from then, which is less than what the others grant.
+    """
+
+    def __init__(self, chat: Chat, *, renewed_at: float, private_seconds: float) -> None:
+        assert chat.worker_id is not None  # noqa: S101 - a chat in hand has an owner
+        self.chat = chat
+        self.hold = Hold(chat.id, chat.worker_id, chat.epoch)
+        self.renewed_at = renewed_at
+        self.progress = Progress()
+        self.cause: Cause | None = None
+        self.moving = False
+        """Whether a move of its own is under way: that one's answer says whose the chat is."""
+        self._private_seconds = private_seconds
+        self._scope: Scope[Cause] | None = None
+
+    @property
+    def lease_left(self) -> float:
+        """Seconds for which the chat is certainly this process's own."""
+        return self.renewed_at + self._private_seconds - now()
+
+    def check(self) -> None:
+        """Raise ``Lost`` when the lease is up: asked before anything that must not be done twice."""
+        if self.cause is Cause.LOST or self.lease_left <= 0:
+            raise Lost(chat_id=self.hold.chat_id, epoch=self.hold.epoch)
+
+    def names(self) -> dict[str, object]:
+        """What a log line about this chat carries."""
+        return {
+            "chat_id": self.hold.chat_id,
+            "epoch": self.hold.epoch,
+            "worker_id": self.hold.worker_id,
+        }
+
+    def cancel(self, cause: Cause) -> None:
+        """Make the task stop, and tell it why. The first cause counts, but lost is lost."""
+        if self.cause is None or cause is Cause.LOST:
+            self.cause = cause
+        if self._scope is not None:
+            self._scope.cancel(cause)
+
+    def scope(self) -> Scope[Cause]:
+        """A scope to work one turn in; a cause that is known already cancels it at once."""
+        self._scope = Scope()
+        if self.cause is not None:
+            self._scope.cancel(self.cause)
+        return self._scope
+
+    def stopped(self) -> None:
+        """The interrupt was dealt with, or came when the turn was over; other causes stay."""
+        self._scope = None
+        if self.cause is Cause.INTERRUPTED:
+            self.cause = None

@@ -1,0 +1,97 @@
+"""The heartbeat: one statement renews every chat in hand, on a connection of its own.
+
+The same connection holds this worker's lock: whoever can take that lock knows that the process, or
+its connection, is gone. Without its own lock a worker claims nothing.
+"""
+
+import socket
+from os import getpid
+
+import anyio
+import structlog
+
+from chatd import __version__
+from chatd.domain.errors import DatabaseAway
+from chatd.store.leases import Leases
+from chatd.store.pool import Connection, Database
+from chatd.supervision.actor import Child
+from chatd.supervision.outage import Outage
+from chatd.work.hand import now
+from chatd.work.roster import Roster
+
+_log = structlog.get_logger()
+
+_LOOK_AGAIN_SECONDS = 0.02
+"""A reaper that looks at our lock holds it for the length of one statement."""
+
+
+class Heartbeat:
+    """Beats every ``heartbeat_seconds``, and when it is woken."""
+
+    def __init__(
+        self,
+        database: Database,
+        leases: Leases,
+        roster: Roster,
+        *,
+        heartbeat_seconds: float = 5.0,
+        max_chats: int = 100,
+    ) -> None:
+        self._database = database
+        self._leases = leases
+        self._roster = roster
+        self._heartbeat_seconds = heartbeat_seconds
+        self._max_chats = max_chats
+        self._woken = anyio.Event()
+        self.holds_lock = False
+
+    def wake(self) -> None:
+        """Beat now: a chat in hand may not be ours any more."""
+        self._woken.set()
+
+    async def run(self, child: Child) -> None:
+        outage = Outage(child, expected=(DatabaseAway,))
+        while not child.stopping.is_set():
+            async with outage, self._database.direct() as connection:
+                connection.add_termination_listener(lambda _: self.wake())
+                try:
+                    await self._take_lock(connection, child)
+                    if outage.ongoing:
+                        await self._database.distrust()
+                    outage.over()
+                    await self._beat_on(connection, child)
+                finally:
+                    self.holds_lock = False
+
+    async def step(self, connection: Connection) -> None:
+        """One beat. A database that does not answer within a beat is away."""
+        hands = tuple(self._roster.hands)
+        sent_at = now()
+        try:
+            with anyio.fail_after(self._heartbeat_seconds):
+                beats = await self._leases.renew(connection, [hand.chat.id for hand in hands])
+        except TimeoutError as error:
+            raise DatabaseAway("The lease could not be renewed within a beat.") from error
+        self._roster.renewed(hands, beats, sent_at=sent_at)
+
+    async def _take_lock(self, connection: Connection, child: Child) -> None:
+        await self._leases.enter(
+            connection,
+            host=socket.gethostname(),
+            pid=getpid(),
+            version=__version__,
+            max_chats=self._max_chats,
+        )
+        while not await self._leases.hold_own_lock(connection):
+            if child.stopping.is_set():
+                return
+            await self._leases.end_ghost(connection)
+            await child.pause(_LOOK_AGAIN_SECONDS)
+        self.holds_lock = True
+
+    async def _beat_on(self, connection: Connection, child: Child) -> None:
+        while not child.stopping.is_set():
+            self._woken = anyio.Event()
+            await self.step(connection)
+            child.ready()
+            await child.pause(self._heartbeat_seconds, until=self._woken)

@@ -1,0 +1,37 @@
+"""The janitor: what is past its retention goes, a little at a time."""
+
+from chatd.domain.errors import DatabaseAway
+from chatd.store.leases import Leases
+from chatd.store.streams import Streams
+from chatd.supervision.actor import Child
+from chatd.supervision.periodic import Periodic
+
+
+class Janitor:
+    """Sweeps every ``sweep_seconds``."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        leases: Leases,
+        *,
+        event_retention_days: float = 7.0,
+        stale_after_seconds: float = 20.0,
+        sweep_seconds: float = 60.0,
+    ) -> None:
+        self._streams = streams
+        self._leases = leases
+        self._event_retention_days = event_retention_days
+        self._silent_seconds = 10 * stale_after_seconds
+        self._loop = Periodic(self.step, every_seconds=sweep_seconds, outages=(DatabaseAway,))
+
+    async def step(self) -> bool:
+        """Sweep once; True when there may be more."""
+        most = 5_000
+        events = await self._streams.forget_events(days=self._event_retention_days, most=most)
+        parts = await self._streams.forget_parts(most=most)
+        await self._leases.forget_workers(silent_seconds=self._silent_seconds)
+        return most in {events, parts}
+
+    async def run(self, child: Child) -> None:
+        await self._loop.run(child)

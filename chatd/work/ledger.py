@@ -1,0 +1,146 @@
+"""Writing for an owner: patient while the database is away, and never the same thing twice."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import anyio
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import DatabaseAway, Lost
+from chatd.domain.event import Hint
+from chatd.domain.message import Message, NewMessage
+from chatd.live.hints import Hints
+from chatd.store.rows import Moved
+from chatd.store.turns import Turns
+from chatd.work.hand import Hand
+
+T = TypeVar("T")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
+"""Seconds between two tries while the database is away."""
+
+
+class Interrupted(Exception):
+    """A stop was asked before this could be stored."""
+
+
+class Ledger:
+    """The moves of one chat in hand.
+
+    A statement whose answer was cut off may have taken effect. So after an outage, and whenever no
+    row answers to the fence, the chat is looked at: it may be stored already, it may be interrupting,
+    or it may be somebody else's, which raises ``Lost``.
+    """
+
+    def __init__(self, turns: Turns, hints: Hints, hand: Hand) -> None:
+        self._turns = turns
+        self._hints = hints
+        self._hand = hand
+
+    async def history(self) -> tuple[Message, ...]:
+        return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
+
+    async def commit_step(self, messages: Sequence[NewMessage], parts_done: int) -> None:
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.commit_step(
+                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+            ),
+            lambda chat: chat.step > step,
+        )
+
+    async def finish_turn(self, messages: Sequence[NewMessage], parts_done: int) -> None:
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.finish_turn(
+                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+            ),
+            lambda chat: chat.step > step,
+        )
+
+    async def finish_interrupt(self, messages: Sequence[NewMessage], parts_done: int) -> None:
+        """Store what there is; a chat that turns out not to be interrupting is left running."""
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.finish_interrupt(
+                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+            ),
+            lambda chat: chat.step > step or chat.status is Status.RUNNING,
+        )
+
+    async def record_retry(
+        self, *, attempts: int, delay_seconds: float, parts_done: int, failure: dict[str, Any]
+    ) -> None:
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.record_retry(
+                self._hand.hold,
+                step=step,
+                attempts=attempts,
+                delay_seconds=delay_seconds,
+                parts_done=parts_done,
+                failure=failure,
+            ),
+            lambda chat: chat.attempts >= attempts,
+        )
+
+    async def fail(self, *, last_error: str, detail: dict[str, Any], parts_done: int) -> None:
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.fail(
+                self._hand.hold,
+                step=step,
+                last_error=last_error,
+                detail=detail,
+                parts_done=parts_done,
+            ),
+            # A turn that was cut in the middle of its finish may have finished all the same.
+            lambda chat: chat.status is Status.ERROR or chat.step > step,
+        )
+
+    async def release(self, *, why: str) -> None:
+        """Give the chat back; the end of its turn may have been cut off on its way, and be stored."""
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.release(self._hand.hold, why=why),
+            lambda chat: chat.status is Status.PENDING or chat.step > step,
+        )
+
+    async def _moved(
+        self, ask: Callable[[], Awaitable[Moved]], took_effect: Callable[[Chat], bool]
+    ) -> None:
+        self._hand.moving = True
+        try:
+            moved = await self._patiently(ask)
+        except Lost:
+            self._hand.chat = await self._look(took_effect)
+            chat = self._hand.chat
+            self._hints.heard(Hint(chat.id, chat.version, chat.status))
+        else:
+            self._hand.chat = moved.chat
+            self._hints.moved(moved.entry)
+        finally:
+            self._hand.moving = False
+
+    async def _look(self, took_effect: Callable[[Chat], bool]) -> Chat:
+        """What became of the chat that did not answer to the fence."""
+        chat = await self._patiently(lambda: self._turns.standing(self._hand.chat.id))
+        hold = self._hand.hold
+        if chat is None or chat.epoch != hold.epoch:
+            raise Lost(chat_id=hold.chat_id, epoch=hold.epoch)
+        if took_effect(chat):
+            return chat
+        if chat.status is Status.INTERRUPTING and chat.worker_id == hold.worker_id:
+            self._hand.chat = chat
+            raise Interrupted
+        raise Lost(chat_id=hold.chat_id, epoch=hold.epoch)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return await ask()
+            except DatabaseAway:
+                await anyio.sleep(wait)
+                self._hand.check()
+                wait = min(2 * wait, _LONGEST_WAIT)

@@ -1,0 +1,125 @@
+"""One call of a model: from the history to an answer, streamed on the way.
+
+Slow things have a deadline of their own. A stream that says nothing for ``silence_seconds`` is cut,
+and one that ends without a word why is a failure: neither vendor's library says so by itself.
+"""
+
+from dataclasses import dataclass
+
+import anyio
+
+from chatd.domain.failure import Failure, FailureKind, storable_value
+from chatd.domain.message import Content, Message, fold
+from chatd.live.hub import Hub
+from chatd.live.topic import Preview
+from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.classify import classify
+from chatd.llm.provider import Finished, Fragment, ModelRequest
+from chatd.supervision.progress import ZoneTimeout
+from chatd.work.flusher import Flusher
+from chatd.work.hand import Hand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long things may take, in seconds, and how many steps a turn may have."""
+
+    silence_seconds: float = 60.0
+    attempt_seconds: float = 600.0
+    turn_seconds: float = 3600.0
+    max_steps: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said, to the end."""
+
+    content: Content
+    finished: Finished
+
+
+class ModelCall:
+    """Calls the model of one step; ``preview`` holds what it streamed, whatever became of it."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        hub: Hub,
+        flusher: Flusher,
+        limits: Limits,
+        hand: Hand,
+        model: ModelConfig,
+    ) -> None:
+        self._provider = catalog.provider_of(model)
+        self._hub = hub
+        self._flusher = flusher
+        self._limits = limits
+        self._hand = hand
+        self._model = model
+        self.preview: Preview = hub.start_step(
+            hand.chat.id, epoch=hand.chat.epoch, base=hand.chat.parts_done
+        )
+        self.first_part_at: float | None = None
+        flusher.watch(hand.chat.id, self.preview)
+
+    @property
+    def content(self) -> Content:
+        """What was streamed so far."""
+        return fold(self.preview.parts)
+
+    async def answer(self, history: tuple[Message, ...]) -> Answer | Failure:
+        """Call the model once. An exception that is nobody's failure is raised: it is a bug."""
+        request = ModelRequest(
+            model=self._model.model,
+            messages=history,
+            max_output_tokens=self._model.max_output_tokens,
+            settings=self._model.settings,
+        )
+        try:
+            finished = await self._stream(request)
+        except ZoneTimeout as timeout:
+            return self._failure(_TIMEOUTS[timeout.zone], str(timeout))
+        except Exception as error:
+            failure = classify(error, provider=self._provider.name, model=self._model.name)
+            if failure is None:
+                raise
+            return failure
+        if finished is None:
+            return self._failure(FailureKind.CUT, "the answer was cut off before its end")
+        return Answer(content=self.content, finished=finished)
+
+    async def _stream(self, request: ModelRequest) -> Finished | None:
+        progress, limits = self._hand.progress, self._limits
+        finished: Finished | None = None
+        with (
+            progress.zone("model call", limits.attempt_seconds),
+            progress.zone("model stream", limits.silence_seconds) as silence,
+        ):
+            self._hand.check()
+            async with self._provider.stream(request) as deltas:
+                async for delta in deltas:
+                    silence.mark("streaming")
+                    match delta:
+                        case Fragment(part):
+                            self._show(storable_value(part))
+                        case Finished():
+                            finished = delta
+        return finished
+
+    def _show(self, part: dict[str, object]) -> None:
+        if self.first_part_at is None:
+            self.first_part_at = anyio.current_time()
+        self._hub.stream(self._hand.chat.id, self.preview, part)
+        self._flusher.streamed(len(str(part.get("text", ""))))
+
+    def _failure(self, kind: FailureKind, message: str) -> Failure:
+        return Failure(
+            kind=kind,
+            message=f"{self._model.name} ({self._provider.name}): {message}",
+            provider=self._provider.name,
+            model=self._model.name,
+        )
+
+
+_TIMEOUTS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.SILENCE}

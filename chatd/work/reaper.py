@@ -1,0 +1,87 @@
+"""The reaper: gives the chats of the dead back, so that somebody finishes them.
+
+Dead owners are found twice: by their lock, within a second, when the process or its connection is
+gone; by their lease, when a host vanished without a word. A wrong guess is harmless: the claim that
+follows raises the epoch, and what the old owner writes changes nothing.
+"""
+
+import structlog
+
+from chatd.domain.chat import Status
+from chatd.domain.errors import DatabaseAway, Lost
+from chatd.live.hints import Hints
+from chatd.store.leases import Leases
+from chatd.store.turns import Turns
+from chatd.supervision.actor import Child
+from chatd.supervision.periodic import Periodic
+
+_log = structlog.get_logger()
+
+
+class Reaper:
+    """Looks every ``reap_seconds``. Any number of replicas may do so at the same time."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        turns: Turns,
+        hints: Hints,
+        *,
+        reap_seconds: float = 1.0,
+        stale_after_seconds: float = 20.0,
+        max_recoveries: int = 3,
+    ) -> None:
+        self._leases = leases
+        self._turns = turns
+        self._hints = hints
+        self._stale_after_seconds = stale_after_seconds
+        self._max_recoveries = max_recoveries
+        self._loop = Periodic(self.step, every_seconds=reap_seconds, outages=(DatabaseAway,))
+
+    async def step(self) -> bool:
+        """Reap once; True when there may be more."""
+        running, interrupting = await self._leases.look(
+            stale_after_seconds=self._stale_after_seconds
+        )
+        reaped = await self._reap() if running else False
+        finished = await self._finish_interrupts() if interrupting else False
+        return reaped or finished
+
+    async def _reap(self) -> bool:
+        """Running chats of the dead: pending again."""
+        reaped = await self._leases.reap(
+            stale_after_seconds=self._stale_after_seconds, max_recoveries=self._max_recoveries
+        )
+        for moved in reaped:
+            gave_up = moved.chat.status is Status.ERROR
+            _log.warning(
+                "chat.given_up" if gave_up else "chat.reaped",
+                chat_id=str(moved.chat.id),
+                epoch=moved.chat.epoch,
+                recoveries=moved.chat.recoveries,
+                reason=moved.entry.data["reason"] if moved.entry else None,
+            )
+            self._hints.moved(moved.entry)
+        return bool(reaped)
+
+    async def _finish_interrupts(self) -> bool:
+        """Interrupting chats of the dead: store what they had flushed."""
+        abandoned = await self._leases.abandoned(stale_after_seconds=self._stale_after_seconds)
+        for one in abandoned:
+            try:
+                moved = await self._turns.reap_interrupt(
+                    one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+                )
+            except Lost:
+                continue  # its owner, or another reaper, was quicker
+            _log.warning(
+                "chat.reaped",
+                chat_id=str(one.hold.chat_id),
+                epoch=one.hold.epoch,
+                reason="interrupting",
+            )
+            self._hints.moved(moved.entry)
+        return bool(abandoned)
+
+    async def run(self, child: Child) -> None:
+        await self._loop.run(child)

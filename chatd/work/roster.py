@@ -1,0 +1,148 @@
+"""The roster: the chats in hand, each worked by a task of its own."""
+
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+import anyio
+import structlog
+
+from chatd.domain.chat import OWNED, Status
+from chatd.domain.event import Hint
+from chatd.store.leases import Beat, Claim
+from chatd.supervision.actor import Child
+from chatd.work.hand import Cause, Hand
+from chatd.work.runner import Runner
+from chatd.work.turn import Shop
+
+_log = structlog.get_logger()
+
+
+class Roster:
+    """At most ``max_chats`` chats at once.
+
+    Asked to stop, it lets them finish their turns for ``grace_seconds`` (or until ``hurry``) and has
+    the rest given back.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        *,
+        max_chats: int = 100,
+        private_seconds: float = 15.0,
+        grace_seconds: float = 10.0,
+    ) -> None:
+        self._shop = shop
+        self._max_chats = max_chats
+        self._private_seconds = private_seconds
+        self._grace_seconds = grace_seconds
+        self._hands: dict[UUID, Hand] = {}
+        self._group: anyio.abc.TaskGroup | None = None
+        self._empty = anyio.Event()
+        self._hurry = anyio.Event()
+        self._draining = False
+        self.on_room: Callable[[], None] = lambda: None
+        """Called when a full roster has room again."""
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Called when a hint says that a chat in hand may not be ours any more."""
+
+    @property
+    def room(self) -> int:
+        """How many more chats can be taken in hand."""
+        if self._group is None or self._draining:
+            return 0
+        return self._max_chats - len(self._hands)
+
+    @property
+    def hands(self) -> Iterable[Hand]:
+        return tuple(self._hands.values())
+
+    # -- work ---------------------------------------------------------------------------------
+
+    def take(self, claim: Claim, *, renewed_at: float) -> None:
+        """Start a task for a chat that was just claimed, by a statement sent at ``renewed_at``."""
+        assert self._group is not None  # noqa: S101 - there is no room without a group
+        hand = Hand(claim.moved.chat, renewed_at=renewed_at, private_seconds=self._private_seconds)
+        self._hands[hand.chat.id] = hand
+        self._shop.hints.moved(claim.moved.entry)
+        self._group.start_soon(self._work, hand, claim.next_attempt_in)
+
+    async def _work(self, hand: Hand, wait_seconds: float) -> None:
+        try:
+            runner = Runner(self._shop, hand, draining=lambda: self._draining)
+            await runner.run(wait_seconds=wait_seconds)
+        except Exception as error:  # noqa: BLE001 - beyond this chat's own means: its lease runs out
+            _log.error("chat.broken", chat_id=str(hand.chat.id), exc_info=error)
+        finally:
+            was_full = self.room == 0
+            if self._hands.get(hand.chat.id) is hand:
+                del self._hands[hand.chat.id]
+            if not self._hands:
+                self._empty.set()
+            if was_full:
+                self.on_room()
+
+    # -- what others have to say about chats in hand --------------------------------------------
+
+    def hint(self, hint: Hint) -> None:
+        """A chat moved, somewhere. A hint proves nothing: the next beat says what is so."""
+        hand = self._hands.get(hint.chat_id)
+        if hand is None or hint.status is None or hint.version <= hand.chat.version:
+            return
+        if hint.status is not Status.RUNNING:
+            self.on_doubt()
+
+    def renewed(self, asked: Iterable[Hand], beats: Iterable[Beat], *, sent_at: float) -> None:
+        """The heartbeat asked for these chats, and these answered."""
+        answered = {(beat.chat_id, beat.epoch): beat for beat in beats}
+        for hand in asked:
+            beat = answered.get((hand.hold.chat_id, hand.hold.epoch))
+            if beat is not None:
+                hand.renewed_at = sent_at
+                # An answer that crossed a move of the owner speaks of the turn before.
+                if beat.status is Status.INTERRUPTING and beat.version > hand.chat.version:
+                    hand.cancel(Cause.INTERRUPTED)
+            elif hand.chat.status in OWNED and not hand.moving:
+                hand.cancel(Cause.LOST)
+
+    async def expire(self) -> None:
+        """Drop what could not be renewed in time. The watchdog asks for this, whatever hangs."""
+        for hand in self.hands:
+            if hand.lease_left <= 0:
+                hand.cancel(Cause.LOST)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def run(self, child: Child) -> None:
+        async with anyio.create_task_group() as group:
+            self._group, self._draining = group, False
+            try:
+                child.ready()
+                await child.stopping.wait()
+                await self._drain()
+            finally:
+                self._group = None
+
+    async def _drain(self) -> None:
+        self._draining = True
+        if self._hands and self._grace_seconds > 0:
+            self._empty = anyio.Event()
+            with anyio.move_on_after(self._grace_seconds):
+                async with anyio.create_task_group() as either:
+                    for event in (self._empty, self._hurry):
+                        either.start_soon(_first, event, either.cancel_scope)
+        for hand in self.hands:
+            hand.cancel(Cause.SHUTDOWN)
+
+    def stop_claiming(self) -> None:
+        """No new chats from now on."""
+        self._draining = True
+
+    def hurry(self) -> None:
+        """Do not wait for the turns that are running."""
+        self._hurry.set()
+
+
+async def _first(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

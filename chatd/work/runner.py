@@ -1,0 +1,106 @@
+"""The runner: one chat, from the moment it is claimed until it is somebody else's or nobody's.
+
+It keeps what it has not stored yet in its hands; the ledger stores it, whatever the database is up
+to, for as long as the lease lasts.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import anyio
+import structlog
+
+from chatd.domain.chat import OWNED
+from chatd.domain.errors import Lost
+from chatd.domain.failure import panic
+from chatd.work.hand import Cause, Hand
+from chatd.work.ledger import Interrupted, Ledger
+from chatd.work.turn import Shop, Turn
+
+_log = structlog.get_logger()
+
+_LAST_WORD_SECONDS = 5.0
+"""How long a cancelled task may take to store what it has."""
+
+
+class Runner:
+    """Works one chat in hand."""
+
+    def __init__(self, shop: Shop, hand: Hand, *, draining: Callable[[], bool]) -> None:
+        self._shop = shop
+        self._hand = hand
+        self._draining = draining
+        self._ledger = Ledger(shop.turns, shop.hints, hand)
+
+    async def run(self, *, wait_seconds: float = 0.0) -> None:
+        """Work turns until the chat is not in hand any more.
+
+        ``wait_seconds`` is what is left of the backoff of an earlier owner.
+        """
+        try:
+            while self._hand.chat.status in OWNED:
+                turn = Turn(self._shop, self._hand, self._ledger)
+                try:
+                    await self._work(turn, wait_seconds)
+                except Lost:
+                    turn.tally.outcome = "lost"
+                    _log.warning("chat.lost", **self._hand.names())
+                    return
+                finally:
+                    turn.tally.log()
+                wait_seconds = 0.0
+        finally:
+            hold = self._hand.hold
+            self._shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
+            self._shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
+
+    async def _work(self, turn: Turn, wait_seconds: float) -> None:
+        """One turn, and the ways it may end."""
+        try:
+            with self._hand.scope() as scope:
+                if self._draining():
+                    await turn.release(why="draining")
+                else:
+                    await turn.work(wait_seconds)
+            if scope.cancelled:
+                await self._stop(turn, self._hand.cause)
+        except Interrupted:
+            await self._stop(turn, Cause.INTERRUPTED)
+        except Lost:
+            raise
+        except BaseException as error:  # the one place where a bug becomes a chat's failure
+            if _is_order(error):
+                raise
+            await self._panic(turn, error)
+        self._hand.stopped()
+
+    async def _stop(self, turn: Turn, cause: Cause | None) -> None:
+        """The turn was cancelled: store what there is, or give the chat back."""
+        with anyio.move_on_after(_LAST_WORD_SECONDS, shield=True) as last_word:
+            match cause:
+                case Cause.INTERRUPTED:
+                    await turn.finish_interrupt()
+                case Cause.SHUTDOWN:
+                    await turn.release(why="shutdown")
+                case _:
+                    raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
+        if last_word.cancelled_caught:
+            raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
+
+    async def _panic(self, turn: Turn, error: BaseException) -> None:
+        _log.error("chat.panicked", **self._hand.names(), exc_info=error)
+        if self._hand.cause is not None:  # it broke while it was being stopped: the stop counts
+            await self._stop(turn, self._hand.cause)
+            return
+        try:
+            await turn.fail(panic(error))
+        except Interrupted:
+            await turn.finish_interrupt()
+        turn.tally.outcome = "panicked"
+
+
+def _is_order(error: BaseException) -> bool:
+    """Whether this task was told to end, rather than broken by what it called."""
+    task = asyncio.current_task()
+    cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+    return bool(cancelled) or task is None or isinstance(error, KeyboardInterrupt)

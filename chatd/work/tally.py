@@ -1,0 +1,64 @@
+"""What one turn cost and how it ended: the fields of its one canonical log line."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import structlog
+
+from chatd.domain.chat import Chat, Usage
+from chatd.domain.failure import Failure
+from chatd.work.model_call import ModelCall
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Filled while a turn runs, logged once when it has ended."""
+
+    chat: Chat
+    began: float = field(default_factory=anyio.current_time)
+    outcome: str = "cut"
+    """``finished``, ``failed``, ``interrupted``, ``released``, ``lost``, ``panicked``; or cut."""
+    model: str | None = None
+    steps: int = 0
+    attempts: int = 0
+    parts: int = 0
+    first_part_seconds: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    failure: Failure | None = None
+
+    def called(self, call: ModelCall) -> None:
+        """A model call is over."""
+        self.attempts += 1
+        self.parts += len(call.preview.parts)
+        if self.first_part_seconds is None and call.first_part_at is not None:
+            self.first_part_seconds = call.first_part_at - self.began
+
+    def used(self, usage: Usage) -> None:
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+
+    def log(self) -> None:
+        """Say it: one line a turn, and never a word of what was said."""
+        _log.info(
+            "chat.turn",
+            chat_id=self.chat.id,
+            epoch=self.chat.epoch,
+            worker_id=self.chat.worker_id,
+            outcome=self.outcome,
+            model=self.model,
+            steps=self.steps,
+            attempts=self.attempts,
+            parts=self.parts,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            first_part_seconds=_rounded(self.first_part_seconds),
+            seconds=_rounded(anyio.current_time() - self.began),
+            error_kind=self.failure.kind.value if self.failure else None,
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

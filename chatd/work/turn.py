@@ -1,0 +1,230 @@
+"""One turn: step by step, from what is stored to an answer that is stored, or to a failure.
+
+A step that failed may be tried again; how often and when is durable, so that the next owner goes on
+where this one stopped.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio
+import structlog
+
+from chatd.domain.chat import Status
+from chatd.domain.errors import ModelNotFound
+from chatd.domain.failure import Failure, FailureKind
+from chatd.domain.message import Message, NewMessage, Part, Role, standing
+from chatd.live.hints import Hints
+from chatd.live.hub import Hub
+from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.store.turns import Turns
+from chatd.supervision.progress import ZoneTimeout
+from chatd.work.flusher import Flusher
+from chatd.work.hand import Hand
+from chatd.work.ledger import Interrupted, Ledger
+from chatd.work.model_call import Answer, Limits, ModelCall
+from chatd.work.next_step import AnswerTools, CallModel, Finish, next_step, steps_taken
+from chatd.work.retry import RetryPolicy
+from chatd.work.tally import Tally
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """What every runner works with."""
+
+    turns: Turns
+    hints: Hints
+    hub: Hub
+    flusher: Flusher
+    catalog: Catalog
+    limits: Limits
+    retry: RetryPolicy
+    dice: Callable[[], float] = random.random
+
+
+class Turn:
+    """Works one turn of a chat in hand; ``tally`` counts what it costs."""
+
+    def __init__(self, shop: Shop, hand: Hand, ledger: Ledger) -> None:
+        self._shop = shop
+        self._hand = hand
+        self._ledger = ledger
+        self._call: ModelCall | None = None
+        self._answer: NewMessage | None = None
+        self.tally = Tally(hand.chat)
+
+    async def work(self, wait_seconds: float) -> None:
+        """Go on until the turn is over. Raises ``Interrupted`` and ``Lost``."""
+        if self._hand.chat.status is Status.INTERRUPTING:
+            raise Interrupted  # before this turn began, and nobody heard how the last one ended
+        try:
+            with self._hand.progress.zone("turn", self._shop.limits.turn_seconds):
+                await self._wait(wait_seconds)
+                while await self._step():
+                    pass
+        except ZoneTimeout as timeout:
+            await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(timeout)))
+
+    async def finish_interrupt(self) -> None:
+        """Store what there is: the whole answer, or what was said of it."""
+        message = self._answer
+        if message is None and self._call is not None and (said := standing(self._call.content)):
+            message = NewMessage(
+                role=Role.ASSISTANT,
+                content=said,
+                model_config_id=self._hand.chat.last_model_config_id,
+                finish_reason="interrupted",
+            )
+        self.tally.outcome = "interrupted"
+        await self._ledger.finish_interrupt([message] if message else [], self._settled())
+
+    async def release(self, *, why: str) -> None:
+        """Give the chat back, or stop if that was asked meanwhile."""
+        self.tally.outcome = "released"
+        try:
+            await self._ledger.release(why=why)
+        except Interrupted:
+            await self.finish_interrupt()
+
+    async def fail(self, failure: Failure, *, attempts: int | None = None) -> None:
+        """The turn cannot succeed: keep the reason."""
+        tried = self._hand.chat.attempts + 1 if attempts is None else attempts
+        self.tally.outcome, self.tally.failure = "failed", failure
+        _log.warning(
+            "chat.failed",
+            **self._hand.names(),
+            kind=failure.kind.value,
+            status_code=failure.status_code,
+            attempts=tried,
+            reason=failure.message,
+        )
+        await self._ledger.fail(
+            last_error=failure.message,
+            detail=failure.detail(attempts=tried, at=datetime.now(UTC)),
+            parts_done=self._settled(),
+        )
+
+    async def _step(self) -> bool:
+        """One step; False when the turn is over."""
+        history = await self._ledger.history()
+        self.tally.steps += 1
+        match next_step(history):
+            case CallModel():
+                return await self._answer_user(history)
+            case AnswerTools(calls):
+                await self._ledger.commit_step([_no_such_tools(calls)], self._settled())
+                return True
+            case Finish():
+                return await self._finish([])
+
+    async def _answer_user(self, history: tuple[Message, ...]) -> bool:
+        if steps_taken(history) >= self._shop.limits.max_steps:
+            await self.fail(
+                Failure(
+                    kind=FailureKind.STEP_LIMIT,
+                    message=f"the turn took {self._shop.limits.max_steps} steps without an end",
+                )
+            )
+            return False
+        try:
+            model = self._shop.catalog.by_id(self._hand.chat.last_model_config_id)
+        except ModelNotFound:
+            message = "the chat's model is not configured on this server any more"
+            await self.fail(Failure(kind=FailureKind.CONFIGURATION, message=message))
+            return False
+        self.tally.model = model.name
+        outcome = await self._ask(model, history)
+        if isinstance(outcome, Failure):
+            return await self._again(outcome)
+        return await self._store(model, outcome)
+
+    async def _ask(self, model: ModelConfig, history: tuple[Message, ...]) -> Answer | Failure:
+        shop = self._shop
+        self._call = call = ModelCall(
+            catalog=shop.catalog,
+            hub=shop.hub,
+            flusher=shop.flusher,
+            limits=shop.limits,
+            hand=self._hand,
+            model=model,
+        )
+        try:
+            return await call.answer(history)
+        finally:
+            shop.flusher.forget(self._hand.chat.id, epoch=self._hand.hold.epoch)
+            self.tally.called(call)
+
+    async def _store(self, model: ModelConfig, answer: Answer) -> bool:
+        self._answer = message = NewMessage(
+            role=Role.ASSISTANT,
+            content=answer.content,
+            model_config_id=model.id,
+            usage=answer.finished.usage,
+            finish_reason=answer.finished.reason,
+        )
+        self.tally.used(answer.finished.usage)
+        if isinstance(next_step([message]), AnswerTools):
+            await self._ledger.commit_step([message], self._settled())
+            self._call = self._answer = None
+            return True
+        return await self._finish([message])
+
+    async def _finish(self, messages: list[NewMessage]) -> bool:
+        await self._ledger.finish_turn(messages, self._settled())
+        self.tally.outcome = "finished"
+        return False
+
+    async def _again(self, failure: Failure) -> bool:
+        """Wait and go on, or give up."""
+        attempts = self._hand.chat.attempts + 1
+        delay = self._shop.retry.delay(failure, attempts=attempts, dice=self._shop.dice())
+        if delay is None:
+            await self.fail(failure, attempts=attempts)
+            return False
+        _log.info(
+            "chat.retry",
+            **self._hand.names(),
+            attempt=attempts,
+            delay_seconds=round(delay, 3),
+            kind=failure.kind.value,
+            status_code=failure.status_code,
+        )
+        await self._ledger.record_retry(
+            attempts=attempts,
+            delay_seconds=delay,
+            parts_done=self._settled(),
+            failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
+        )
+        self._call = None
+        await self._wait(delay)
+        return True
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            self._hand.progress.mark("backing off")
+            await anyio.sleep(seconds)
+
+    def _settled(self) -> int:
+        """The number of the last part that was streamed."""
+        return self._call.preview.last if self._call else self._hand.chat.parts_done
+
+
+def _no_such_tools(calls: tuple[Part, ...]) -> NewMessage:
+    """The model called tools; nobody here has any."""
+    return NewMessage(
+        role=Role.TOOL,
+        content=tuple(
+            {
+                "type": "tool-result",
+                "tool_call_id": call["tool_call_id"],
+                "tool_name": call["tool_name"],
+                "result": f"There is no tool named {call['tool_name']}.",
+                "is_error": True,
+            }
+            for call in calls
+        ),
+    )

@@ -1,0 +1,132 @@
+"""What to do next, from what is stored: also when a crash came between any two rows."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.domain.message import NewMessage, Part, Role
+from chatd.work.next_step import AnswerTools, CallModel, Finish, next_step, steps_taken
+
+
+def text(words: str = "x") -> Part:
+    return {"type": "text", "text": words}
+
+
+def call(name: str) -> Part:
+    return {"type": "tool-call", "tool_call_id": name, "tool_name": "f", "args": "{}"}
+
+
+def result(name: str) -> Part:
+    return {"type": "tool-result", "tool_call_id": name, "tool_name": "f", "result": "1"}
+
+
+def said(role: Role, *parts: Part) -> NewMessage:
+    return NewMessage(role=role, content=parts)
+
+
+SYSTEM = said(Role.SYSTEM, text("be brief"))
+USER = said(Role.USER, text())
+ANSWER = said(Role.ASSISTANT, text())
+CALLS = said(Role.ASSISTANT, text(), call("a"), call("b"))
+
+CASES: dict[str, tuple[list[NewMessage], Any]] = {
+    "nothing was said": ([], Finish()),
+    "only a prompt": ([SYSTEM], Finish()),
+    "asked": ([SYSTEM, USER], CallModel()),
+    "asked twice": ([USER, USER], CallModel()),
+    "answered": ([USER, ANSWER], Finish()),
+    "answered with nothing": ([USER, said(Role.ASSISTANT)], Finish()),
+    "asked again": ([USER, ANSWER, USER], CallModel()),
+    "tools were called": ([USER, CALLS], AnswerTools((call("a"), call("b")))),
+    "one tool has answered": (
+        [USER, CALLS, said(Role.TOOL, result("a"))],
+        AnswerTools((call("b"),)),
+    ),
+    "all tools have answered": (
+        [USER, CALLS, said(Role.TOOL, result("b")), said(Role.TOOL, result("a"))],
+        CallModel(),
+    ),
+    "all tools have answered at once": (
+        [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
+        CallModel(),
+    ),
+    "a tool was called again": (
+        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), CALLS],
+        AnswerTools((call("a"), call("b"))),
+    ),
+    "the model has seen the results": (
+        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), ANSWER],
+        Finish(),
+    ),
+    "a call that nobody answered is settled by what the user says": (
+        [USER, CALLS, USER],
+        CallModel(),
+    ),
+    "a settled call stays settled": ([USER, CALLS, USER, ANSWER], Finish()),
+    "a prompt at the end changes nothing": ([USER, SYSTEM], CallModel()),
+    "a result of nobody's call": ([USER, said(Role.TOOL, result("z"))], CallModel()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_next_step(name: str) -> None:
+    history, expected = CASES[name]
+    assert next_step(history) == expected
+
+
+def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
+    """A turn from where it is: the model calls so many tools at each step, and then answers."""
+    for _ in range(100):
+        match next_step(history):
+            case CallModel():
+                step = steps_taken(history)
+                wanted = calls[step] if step < len(calls) else 0
+                parts = [call(f"{len(history)}-{n}") for n in range(wanted)]
+                history = [*history, said(Role.ASSISTANT, text(), *parts)]
+            case AnswerTools(open_calls):
+                (one, *_) = open_calls
+                history = [*history, said(Role.TOOL, result(one["tool_call_id"]))]
+            case Finish():
+                return history
+    raise AssertionError("the turn does not end")
+
+
+@given(st.lists(st.integers(0, 3), max_size=5), st.data())
+def test_a_crash_resumes_at_the_right_step(calls: list[int], data: st.DataObject) -> None:
+    """Whatever was stored when the process died, the turn goes on to the same history."""
+    whole = play([SYSTEM, USER], calls)
+    stored = whole[: data.draw(st.integers(2, len(whole)))]
+    assert play(stored, calls) == whole
+
+
+@given(st.lists(st.sampled_from([SYSTEM, USER, ANSWER, CALLS, said(Role.TOOL, result("a"))])))
+def test_a_turn_ends_and_leaves_no_call_open(history: list[NewMessage]) -> None:
+    whole = play(history, [])
+    assert whole[: len(history)] == history
+    since_user = [m for m in whole[_after_last_user(whole) :] if m.role is not Role.SYSTEM]
+    made = [p["tool_call_id"] for m in since_user for p in m.content if p["type"] == "tool-call"]
+    answered = [
+        p["tool_call_id"] for m in since_user for p in m.content if p["type"] == "tool-result"
+    ]
+    assert set(made) <= set(answered)
+
+
+def _after_last_user(history: list[NewMessage]) -> int:
+    return max((n for n, message in enumerate(history) if message.role is Role.USER), default=0)
+
+
+@pytest.mark.parametrize(
+    ("history", "steps"),
+    [
+        ([], 0),
+        ([USER], 0),
+        ([USER, ANSWER], 1),
+        ([USER, ANSWER, USER], 0),
+        ([USER, ANSWER, USER, CALLS, said(Role.TOOL, result("a")), ANSWER], 2),
+        ([ANSWER, ANSWER], 2),
+    ],
+)
+def test_steps_are_counted_since_the_user_last_spoke(history: Any, steps: int) -> None:
+    assert steps_taken(history) == steps

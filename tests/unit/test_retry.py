@@ -1,0 +1,97 @@
+"""Whether, and how long to wait: bounds that hold for any policy, any failure and any dice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.domain.failure import RETRYABLE, Failure, FailureKind
+from chatd.work.retry import RetryPolicy
+
+seconds = st.floats(0.001, 600.0)
+policies = st.builds(
+    lambda attempts, first, times: RetryPolicy(
+        max_attempts=attempts, backoff_seconds=first, backoff_max_seconds=first * times
+    ),
+    st.integers(1, 60),
+    seconds,
+    st.floats(1.0, 1000.0),
+)
+dice = st.floats(0.0, 1.0)
+
+
+def failure(kind: FailureKind = FailureKind.SERVER, *, after: float | None = None) -> Failure:
+    return Failure(kind=kind, message="no", retry_after=after)
+
+
+@given(policies, st.integers(1, 80), dice)
+def test_a_wait_is_between_half_the_backoff_and_all_of_it(
+    policy: RetryPolicy, attempts: int, drawn: float
+) -> None:
+    delay = policy.delay(failure(), attempts=attempts, dice=drawn)
+    if attempts >= policy.max_attempts:
+        assert delay is None
+        return
+    assert delay is not None
+    whole = min(policy.backoff_seconds * 2 ** (attempts - 1), policy.backoff_max_seconds)
+    assert 0 < whole / 2 <= delay * (1 + 1e-9)
+    assert delay <= whole * (1 + 1e-9)
+    assert delay <= policy.backoff_max_seconds
+
+
+@given(policies, dice)
+def test_waits_never_become_shorter(policy: RetryPolicy, drawn: float) -> None:
+    waits = [
+        policy.delay(failure(), attempts=attempts, dice=drawn)
+        for attempts in range(1, policy.max_attempts)
+    ]
+    assert None not in waits
+    assert waits == sorted(waits)
+
+
+@given(policies, st.integers(1, 60), dice, dice)
+def test_the_dice_only_make_it_longer(
+    policy: RetryPolicy, attempts: int, low: float, high: float
+) -> None:
+    low, high = sorted((low, high))
+    shorter = policy.delay(failure(), attempts=attempts, dice=low)
+    longer = policy.delay(failure(), attempts=attempts, dice=high)
+    assert (shorter is None) == (longer is None)
+    if shorter is not None and longer is not None:
+        assert shorter <= longer
+
+
+@given(policies, st.integers(1, 60), dice, st.floats(0.0, 10_000.0))
+def test_what_the_provider_asks_for_is_the_least_that_is_waited(
+    policy: RetryPolicy, attempts: int, drawn: float, after: float
+) -> None:
+    plain = policy.delay(failure(), attempts=attempts, dice=drawn)
+    asked = policy.delay(failure(after=after), attempts=attempts, dice=drawn)
+    if plain is None or after > policy.backoff_max_seconds:
+        assert asked is None, "waiting for so long would only hide the failure"
+        return
+    assert asked == max(plain, after)
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_only_what_another_try_may_cure_is_tried_again(kind: FailureKind) -> None:
+    delay = RetryPolicy().delay(failure(kind), attempts=1, dice=0.5)
+    assert (delay is not None) == (kind in RETRYABLE)
+    asked = RetryPolicy().delay(failure(kind, after=1.0), attempts=1, dice=0.5)
+    assert (asked is not None) == (kind in RETRYABLE)
+
+
+@given(policies, dice)
+def test_there_are_exactly_so_many_tries(policy: RetryPolicy, drawn: float) -> None:
+    tries = 1
+    while policy.delay(failure(), attempts=tries, dice=drawn) is not None:
+        tries += 1
+    assert tries == policy.max_attempts
+
+
+def test_the_waits_of_the_defaults() -> None:
+    policy = RetryPolicy()
+    waits = [policy.delay(failure(), attempts=n, dice=1.0) for n in range(1, 6)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, None]
+    patient = RetryPolicy(max_attempts=50)
+    assert patient.delay(failure(), attempts=49, dice=1.0) == 60.0
+    assert patient.delay(failure(), attempts=49, dice=0.0) == 30.0
