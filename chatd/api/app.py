@@ -1,0 +1,95 @@
+"""The application: routes, problems, and the limit on bodies."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
+
+from chatd import __version__
+from chatd.api import chats, health, messages, problems, stream
+from chatd.api.desk import Desk
+
+_DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
+
+Create a chat, follow its stream, and come back to it with the id of the last event you have."""
+
+
+def create_app(
+    desk: Desk | None,
+    *,
+    not_ready: Callable[[], str | None] = lambda: None,
+    max_body_bytes: int = 4 * 1024 * 1024,
+) -> FastAPI:
+    """The application. Without a ``desk`` it can only describe itself.
+
+    ``not_ready`` says why the process is not ready, or None.
+    """
+    app = _App(
+        title="chatd",
+        version=__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.desk = desk
+    app.state.not_ready = not_ready
+    problems.install(app)
+    for room in (chats, messages, stream, health):
+        app.include_router(room.router)
+    app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    return app
+
+
+class _App(FastAPI):
+    @override
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            problems.describe(super().openapi())
+        return super().openapi()
+
+
+class LimitBody:
+    """Answer 413 to a body of more than ``max_body_bytes``, announced or not."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._most = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > self._most:
+            await self._refuse(scope, receive, send)
+            return
+        taken, answering = 0, False
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._most and not answering:  # after that, one only waits for the end
+                raise problems.BadRequest("body_too_large", self._text(), _TOO_LARGE)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        await self._app(scope, counted, noted)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The connection stays: closed under a body that still comes, the answer would be lost.
+        refusal = problems.answer(_TOO_LARGE, "body_too_large", self._text())
+        await refusal(scope, receive, send)
+
+    def _text(self) -> str:
+        return f"The body is larger than {self._most} bytes (http.max_body_bytes)."
+
+
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -1,0 +1,163 @@
+"""Routes of chats."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from chatd.api.auth import Caller
+from chatd.api.desk import AtDesk
+from chatd.api.problems import BadRequest, documented
+from chatd.api.schemas import (
+    LARGEST,
+    ChangeChat,
+    ChatOut,
+    CreateChat,
+    EntryOut,
+    ModelOut,
+    Page,
+    parts_of,
+)
+from chatd.domain.chat import Chat, Status
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+Limit = Annotated[int, Query(ge=1, le=200, description="The most items of a page.")]
+Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
+
+
+@router.post(
+    "/chats",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut:
+    """Create a chat. With `content` it is answered at once; without, it waits for a message."""
+    model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
+    moved = await desk.chats.create(
+        owner_id=caller,
+        model_config_id=model.id,
+        content=None if body.content is None else parts_of(body.content),
+        title=body.title,
+        system_prompt=body.system_prompt,
+        labels=body.labels,
+    )
+    desk.hints.moved(moved.entry)
+    return desk.names.chat(moved.chat)
+
+
+@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
+async def list_chats(
+    caller: Caller,
+    desk: AtDesk,
+    archived: bool | None = None,
+    status: Status | None = None,
+    limit: Limit = 50,
+    cursor: str | None = None,
+) -> Page[ChatOut]:
+    """Your chats, most recently touched first."""
+    found = await desk.reads.chats(
+        owner_id=caller,
+        archived=archived,
+        status=status,
+        before=None if cursor is None else _place(cursor),
+        most=limit + 1,
+    )
+    await desk.know(*(chat.last_model_config_id for chat in found))
+    return Page(
+        items=[desk.names.chat(chat) for chat in found[:limit]],
+        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
+    )
+
+
+@router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
+async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
+    """One chat."""
+    chat = await desk.reads.chat(chat_id, owner_id=caller)
+    await desk.know(chat.last_model_config_id)
+    return desk.names.chat(chat)
+
+
+@router.patch("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk) -> ChatOut:
+    """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
+    chat = None
+    if body.archived is not None:
+        family = await desk.chats.archive(chat_id, owner_id=caller, archived=body.archived)
+        for one in family:
+            desk.hints.moved(one.entry)
+        chat = family[0].chat
+    if body.title is not None or body.labels is not None:
+        moved = await desk.chats.describe(
+            chat_id, owner_id=caller, title=body.title, labels=body.labels
+        )
+        desk.hints.moved(moved.entry)
+        chat = moved.chat
+    if chat is None:
+        chat = await desk.reads.chat(chat_id, owner_id=caller)
+    await desk.know(chat.last_model_config_id)
+    return desk.names.chat(chat)
+
+
+@router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
+async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
+    """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
+    moved = await desk.chats.interrupt(chat_id, owner_id=caller)
+    desk.hints.moved(moved.entry)
+    await desk.know(moved.chat.last_model_config_id)
+    return desk.names.chat(moved.chat)
+
+
+@router.get("/chats/{chat_id}/events", responses=documented(HTTPStatus.NOT_FOUND))
+async def list_events(
+    chat_id: UUID,
+    caller: Caller,
+    desk: AtDesk,
+    after: Version = 0,
+    limit: Limit = 100,
+) -> Page[EntryOut]:
+    """The chat's journal: every move that was made on it, oldest first."""
+    await desk.reads.chat(chat_id, owner_id=caller)
+    found = await desk.reads.entries(chat_id, after=after, most=limit + 1)
+    return Page(
+        items=[desk.names.entry(entry) for entry in found[:limit]],
+        next_cursor=str(found[limit - 1].version) if len(found) > limit else None,
+    )
+
+
+@router.get("/models", tags=["models"])
+async def list_models(_caller: Caller, desk: AtDesk) -> Page[ModelOut]:
+    """The models that a chat may ask for."""
+    default = desk.catalog.default
+    return Page(
+        items=[
+            ModelOut(
+                id=model.id,
+                name=model.name,
+                provider=model.provider,
+                context_limit=model.context_limit,
+                default=model is default,
+            )
+            for model in desk.catalog.models
+        ]
+    )
+
+
+def _cursor(chat: Chat) -> str:
+    place = f"{chat.updated_at.isoformat()} {chat.id}"
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise BadRequest(
+            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
+        ) from error

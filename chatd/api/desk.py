@@ -1,0 +1,46 @@
+"""What the routes work with."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from chatd.api.schemas import Names
+from chatd.live.hints import Hints
+from chatd.live.hub import Hub
+from chatd.llm.catalog import Catalog
+from chatd.store.chats import Chats
+from chatd.store.reads import Reads
+from chatd.store.streams import Streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The rooms downstairs, as far as a request may go into them."""
+
+    chats: Chats
+    reads: Reads
+    streams: Streams
+    hub: Hub
+    hints: Hints
+    catalog: Catalog
+    names: Names
+    keepalive_seconds: float = 15.0
+
+    def model_id(self, name: str | None) -> UUID | None:
+        """Raises ``ModelNotFound``."""
+        return None if name is None else self.catalog.by_name(name).id
+
+    async def know(self, *model_ids: UUID | None) -> None:
+        """Learn names of models that another replica is configured with."""
+        if not all(map(self.names.knows, model_ids)):
+            self.names.learn(await self.reads.model_names())
+
+
+async def desk(request: Request) -> Desk:  # async: a plain function would be run in a thread
+    found: Desk = request.app.state.desk
+    return found
+
+
+AtDesk = Annotated[Desk, Depends(desk)]

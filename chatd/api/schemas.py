@@ -1,0 +1,298 @@
+"""The shapes of the API."""
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
+
+from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.chat import Usage as StoredUsage
+from chatd.domain.event import Entry
+from chatd.domain.failure import storable
+from chatd.domain.message import Content, Message, QueuedMessage, Role
+
+LONGEST_TITLE = 500
+MOST_LABELS = 64
+
+LARGEST = 2**63 - 1
+"""What the database can count to."""
+
+
+def _fit(given: object) -> object:
+    return storable(given) if isinstance(given, str) else given
+
+
+Fit = BeforeValidator(_fit)
+"""JSON can spell strings that are no Unicode; a string's constraints would refuse them."""
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
+LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
+Labels = Annotated[dict[Label, LabelText], Field(max_length=MOST_LABELS)]
+Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
+Words = Annotated[str, StringConstraints(min_length=1), Fit]
+
+
+def _is_base64(given: str) -> str:
+    try:
+        base64.b64decode(given, validate=True)
+    except ValueError:
+        raise ValueError("must be base64, as in RFC 4648") from None
+    return given
+
+
+Base64 = Annotated[Words, AfterValidator(_is_base64)]
+"""Contents, never an address: nobody makes this host fetch something for them."""
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextPart(_Request):
+    """Words."""
+
+    type: Literal["text"]
+    text: Words
+
+
+class FilePart(_Request):
+    """A file, inline."""
+
+    type: Literal["file"]
+    media_type: Words = Field(examples=["image/png"])
+    data: Base64 = Field(description="base64")
+
+
+def _form(given: object) -> str | None:
+    return "words" if isinstance(given, str) else "parts" if isinstance(given, list) else None
+
+
+GivenPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
+GivenContent = Annotated[
+    Annotated[Words, Tag("words")] | Annotated[list[GivenPart], Field(min_length=1), Tag("parts")],
+    Discriminator(
+        _form,
+        custom_error_type="content_type",
+        custom_error_message="Input should be a string or a list of parts",
+    ),
+    Field(description="Words, or a list of parts.", examples=["Why is the sky blue?"]),
+]
+
+
+def parts_of(content: str | list[TextPart | FilePart]) -> Content:
+    """What a caller gave, as content parts."""
+    if isinstance(content, str):
+        return ({"type": "text", "text": content},)
+    return tuple(part.model_dump() for part in content)
+
+
+class CreateChat(_Request):
+    content: GivenContent | None = Field(
+        default=None, description="The first message; without one the chat waits for it."
+    )
+    title: Title = ""
+    model: str | None = Field(default=None, description="A name of `GET /models`.")
+    system_prompt: str | None = None
+    labels: Labels = Field(default_factory=dict)
+
+
+class ChangeChat(_Request):
+    title: Title | None = None
+    labels: Labels | None = None
+    archived: bool | None = None
+
+
+class SendMessage(_Request):
+    content: GivenContent
+    model: str | None = None
+    busy_behavior: Busy = Field(default=Busy.QUEUE, description="What to do when the chat is busy.")
+
+
+class Usage(BaseModel):
+    """Tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+    @classmethod
+    def of(cls, usage: StoredUsage) -> "Usage":
+        return cls(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+        )
+
+
+class ChatOut(BaseModel):
+    """A chat. `last_error` is null unless the status is `error`."""
+
+    model_config = ConfigDict(title="Chat")
+
+    id: UUID
+    owner_id: str
+    parent_chat_id: UUID | None
+    root_chat_id: UUID
+    title: str
+    status: Status
+    last_error: str | None
+    last_error_detail: dict[str, Any] | None
+    archived: bool
+    labels: dict[str, str]
+    model: str | None
+    last_model_config_id: UUID
+    version: int
+    queue_length: int
+    usage: Usage
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageOut(BaseModel):
+    model_config = ConfigDict(title="Message")
+
+    id: int
+    chat_id: UUID
+    role: Role
+    content: list[dict[str, Any]]
+    model: str | None
+    usage: Usage | None
+    finish_reason: str | None
+    created_at: datetime
+
+
+class QueuedMessageOut(BaseModel):
+    model_config = ConfigDict(title="QueuedMessage")
+
+    id: int
+    chat_id: UUID
+    content: list[dict[str, Any]]
+    model: str | None
+    created_at: datetime
+
+
+class Sent(BaseModel):
+    """What became of a message: it is in the history, or it waits in the queue."""
+
+    queued: bool
+    message: MessageOut | None = None
+    queued_message: QueuedMessageOut | None = None
+    chat: ChatOut
+
+
+class EntryOut(BaseModel):
+    """A row of the chat's journal."""
+
+    model_config = ConfigDict(title="JournalEntry")
+
+    version: int
+    at: datetime
+    move: str
+    status: Status
+    epoch: int
+    worker_id: UUID | None
+    data: dict[str, Any]
+
+
+class ModelOut(BaseModel):
+    model_config = ConfigDict(title="Model")
+
+    id: UUID
+    name: str
+    provider: str
+    context_limit: int | None
+    default: bool
+
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """Some items, and where to go on; `next_cursor` is null at the end."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class Names:
+    """Names of models by their id."""
+
+    def __init__(self, names: dict[UUID, str]) -> None:
+        self._names = names
+
+    def learn(self, names: dict[UUID, str]) -> None:
+        self._names.update(names)
+
+    def of(self, model_id: UUID | None) -> str | None:
+        return None if model_id is None else self._names.get(model_id)
+
+    def knows(self, model_id: UUID | None) -> bool:
+        return model_id is None or model_id in self._names
+
+    def chat(self, chat: Chat) -> ChatOut:
+        return ChatOut(
+            id=chat.id,
+            owner_id=chat.owner_id,
+            parent_chat_id=chat.parent_chat_id,
+            root_chat_id=chat.root_chat_id,
+            title=chat.title,
+            status=chat.status,
+            last_error=chat.last_error,
+            last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
+            archived=chat.archived,
+            labels=dict(chat.labels),
+            model=self.of(chat.last_model_config_id),
+            last_model_config_id=chat.last_model_config_id,
+            version=chat.version,
+            queue_length=chat.queue_length,
+            usage=Usage.of(chat.usage),
+            created_at=chat.created_at,
+            updated_at=chat.updated_at,
+        )
+
+    def message(self, message: Message) -> MessageOut:
+        return MessageOut(
+            id=message.id,
+            chat_id=message.chat_id,
+            role=message.role,
+            content=[dict(part) for part in message.content],
+            model=self.of(message.model_config_id),
+            usage=Usage.of(message.usage) if message.usage else None,
+            finish_reason=message.finish_reason,
+            created_at=message.created_at,
+        )
+
+    def queued_message(self, message: QueuedMessage) -> QueuedMessageOut:
+        return QueuedMessageOut(
+            id=message.id,
+            chat_id=message.chat_id,
+            content=[dict(part) for part in message.content],
+            model=self.of(message.model_config_id),
+            created_at=message.created_at,
+        )
+
+    def entry(self, entry: Entry) -> EntryOut:
+        return EntryOut(
+            version=entry.version,
+            at=entry.at,
+            move=entry.move,
+            status=entry.status,
+            epoch=entry.epoch,
+            worker_id=entry.worker_id,
+            data=dict(entry.data),
+        )

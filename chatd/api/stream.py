@@ -1,0 +1,221 @@
+"""The stream of one chat, as server-sent events.
+
+The hand-over from what is stored to what is live is atomic: subscribe first, then read, then drop by
+cursor what came twice. Every event carries the cursor that follows it as its ``id``; who comes back
+with that gets exactly the rest, from any replica.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+import anyio
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from chatd.api.auth import Caller
+from chatd.api.desk import AtDesk, Desk
+from chatd.api.problems import documented
+from chatd.domain.errors import ChatNotFound
+from chatd.domain.event import Cursor, EventType
+from chatd.domain.message import Message
+from chatd.live.topic import Subscription
+from chatd.live.viewer import Event, Viewer
+from chatd.store.streams import Snapshot
+
+router = APIRouter(prefix="/api/v1", tags=["streams"])
+
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class ChatStream(EventSourceResponse):
+    """A response that gives its subscription back, however it ends."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], desk: Desk, subscription: Subscription
+    ) -> None:
+        super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._desk = desk
+        self._subscription = subscription
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send, until there is no more to send or nobody to send it to.
+
+        The watch for the reader's leaving is a task that ends with this block. Starlette's own way,
+        or a task group, would do the same at ten times the cost, once for every stream.
+        """
+        leaving = asyncio.create_task(self._heed_leaving(receive))
+        try:
+            await self.stream_response(send)
+        finally:
+            self._desk.hub.unsubscribe(self._subscription)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+
+    async def _heed_leaving(self, receive: Receive) -> None:
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self._subscription.leave()
+
+
+@router.get(
+    "/chats/{chat_id}/stream",
+    response_model=None,
+    response_class=Response,
+    responses={
+        int(HTTPStatus.OK): {
+            "description": "Server-sent events.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **documented(HTTPStatus.NOT_FOUND),
+    },
+)
+async def stream_chat(
+    chat_id: UUID,
+    caller: Caller,
+    desk: AtDesk,
+    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> ChatStream:
+    """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
+
+    The parts of a step (`message_part`) are a preview: `message` says all of it again when it is
+    stored, and `preview_reset` says that what was previewed will not come.
+    """
+    subscription = desk.hub.subscribe(chat_id)
+    try:
+        opening = _Opening(desk, chat_id, caller, subscription)
+        viewer, first = await opening.open(last_event_id or after)
+    except BaseException:
+        desk.hub.unsubscribe(subscription)
+        raise
+    return ChatStream(_follow(desk, subscription, viewer, first), desk, subscription)
+
+
+class _Opening:
+    """Where a stream starts."""
+
+    def __init__(
+        self, desk: Desk, chat_id: UUID, owner_id: str, subscription: Subscription
+    ) -> None:
+        self._desk = desk
+        self._chat_id = chat_id
+        self._owner_id = owner_id
+        self._subscription = subscription
+
+    async def open(self, cursor: str | None) -> tuple[Viewer, list[bytes]]:
+        """A viewer, and what it is to be told first."""
+        if cursor is None:
+            viewer, first = await self._snapshot()
+            return viewer, [first]
+        try:
+            resumed = await self._resume(Cursor.parse(cursor))
+        except ValueError:
+            resumed = None
+        if resumed is not None:
+            return resumed
+        viewer, first = await self._snapshot()
+        why = "this cursor cannot be resumed; what follows is a snapshot"
+        return viewer, [_encode(EventType.RESET, {"reason": why}, None), first]
+
+    async def _snapshot(self) -> tuple[Viewer, bytes]:
+        found = await self._desk.streams.snapshot(self._chat_id, owner_id=self._owner_id)
+        if found is None:
+            raise ChatNotFound(self._chat_id)
+        chat = found.chat
+        cursor = Cursor(chat.version, chat.epoch, chat.parts_done)
+        self._desk.hub.begin(self._subscription, cursor, chat.parts_done, found.parts)
+        viewer = Viewer(self._subscription, cursor, parts_done=chat.parts_done)
+        parts = viewer.catch_up_parts()
+        await self._desk.know(
+            chat.last_model_config_id,
+            *(message.model_config_id for message in found.messages),
+            *(message.model_config_id for message in found.queue),
+        )
+        shown = _shown(self._desk, found, parts)
+        return viewer, _encode(EventType.SNAPSHOT, shown, viewer.cursor)
+
+    async def _resume(self, cursor: Cursor) -> tuple[Viewer, list[bytes]] | None:
+        """None when the journal does not reach back to the cursor, or not yet up to it."""
+        span = await self._desk.streams.span(self._chat_id, owner_id=self._owner_id)
+        if span is None:
+            raise ChatNotFound(self._chat_id)
+        if not span.holds(cursor):
+            return None
+        parts_done = span.parts_done
+        viewer = Viewer(self._subscription, cursor, parts_done=parts_done)
+        events: list[Event] = []
+        parts: tuple[Any, ...] = ()
+        epoch = span.epoch
+        while True:
+            # Parts are asked for from the start of the step: others will watch it from here too.
+            shown = viewer.cursor.version
+            place = replace(viewer.cursor, epoch=0, part=0)
+            news = await self._desk.streams.since([(self._chat_id, place)])
+            if not news or news[0].version is None:
+                break
+            parts_done, epoch = news[0].parts_done, news[0].epoch
+            events += viewer.show(news[0].entries)
+            if viewer.cursor.version >= news[0].version:
+                parts = tuple(part for batch in news[0].batches for part in batch.parts)
+                break
+            if viewer.cursor.version == shown:
+                return None  # what follows on the cursor is gone
+        viewer.settle(parts_done)
+        begin = Cursor(viewer.cursor.version, epoch)
+        self._desk.hub.begin(self._subscription, begin, parts_done, parts)
+        return viewer, await _dress(self._desk, events)
+
+
+async def _follow(
+    desk: Desk, subscription: Subscription, viewer: Viewer, first: list[bytes]
+) -> AsyncIterator[bytes]:
+    """Everything that happens from here on."""
+    if first:
+        yield b"".join(first)
+    while not subscription.overflowed and not subscription.topic.gone:
+        lines = await _dress(desk, viewer.pull())
+        if desk.hub.draining:
+            lines.append(_encode(EventType.DRAINING, {}, None))
+            yield b"".join(lines)
+            return
+        if lines:
+            yield b"".join(lines)
+            continue
+        with anyio.move_on_after(desk.keepalive_seconds) as silence:
+            await subscription.wait()
+        if silence.cancelled_caught:
+            yield _KEEP_ALIVE
+
+
+async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
+    messages = [fields for _, _, fields in events if isinstance(fields, Message)]
+    await desk.know(*(message.model_config_id for message in messages))
+    return [_encode(kind, _fields(desk, fields), cursor) for cursor, kind, fields in events]
+
+
+def _fields(desk: Desk, fields: Mapping[str, Any] | Message) -> object:
+    return desk.names.message(fields) if isinstance(fields, Message) else fields
+
+
+def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
+    return {
+        "chat": desk.names.chat(found.chat),
+        "messages": [desk.names.message(message) for message in found.messages],
+        "queue": [desk.names.queued_message(message) for message in found.queue],
+        "parts": parts,
+    }
+
+
+def _encode(kind: EventType, fields: object, cursor: Cursor | None) -> bytes:
+    return format_sse_event(
+        event=kind, data_str=to_json(fields).decode(), id=None if cursor is None else str(cursor)
+    )

@@ -1,0 +1,61 @@
+"""The watch: one batched read for all streams of this process.
+
+It reads the topics that are behind when a hint comes, and all of them every ``poll_seconds``, so that
+a hint that never comes costs latency and nothing else.
+"""
+
+import anyio
+
+from chatd.domain.errors import DatabaseAway
+from chatd.live.hub import Hub
+from chatd.store.streams import Streams
+from chatd.supervision.actor import Child
+from chatd.supervision.periodic import Periodic
+
+_EARLY = 0.9
+"""A poll may come this much before its time: the loop's interval has jitter."""
+
+
+_NEVER = float("-inf")
+
+
+class Watch:
+    """Feeds the hub from the journal."""
+
+    def __init__(self, hub: Hub, streams: Streams, *, poll_seconds: float = 1.0) -> None:
+        self._hub = hub
+        self._streams = streams
+        self._poll_seconds = poll_seconds
+        self._polled_at = _NEVER
+        self._loop = Periodic(self.step, every_seconds=poll_seconds, outages=(DatabaseAway,))
+        hub.on_behind = self._loop.wake
+
+    async def step(self) -> None:
+        """Read what is new: in the topics that are behind, or in all when it is time to poll."""
+        now, polled_at = anyio.current_time(), self._polled_at
+        everything = now - polled_at >= self._poll_seconds * _EARLY
+        places = self._hub.doubted(everything=everything)
+        if not places:
+            return
+        read_from = {chat_id: cursor.version for chat_id, cursor in places}
+        self._polled_at = (
+            _NEVER  # until the answer is there: a read that fails leaves all to be read
+        )
+        found = await self._streams.since(places)
+        self._polled_at = now if everything else polled_at
+        for news in found:
+            if news.version is None:
+                self._hub.gone(news.chat_id)
+                continue
+            self._hub.catch_up(
+                news.chat_id,
+                news.entries,
+                read_from=read_from[news.chat_id],
+                version=news.version,
+                epoch=news.epoch,
+                parts_done=news.parts_done,
+                batches=((batch.first, batch.parts) for batch in news.batches),
+            )
+
+    async def run(self, child: Child) -> None:
+        await self._loop.run(child)
