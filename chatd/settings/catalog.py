@@ -1,0 +1,77 @@
+"""The named sections of the tree: providers, and the models they serve."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, SecretStr, StringConstraints
+
+from chatd.settings.sections import STRICT
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class ProviderKind(StrEnum):
+    """Which dialect a provider speaks."""
+
+    OPENAI = "openai"
+    OPENAI_COMPATIBLE = "openai-compatible"
+    ANTHROPIC = "anthropic"
+    SCRIPTED = "scripted"
+
+
+class ProviderSettings(BaseModel):
+    """A vendor's API, or something that behaves like one."""
+
+    model_config = STRICT
+
+    kind: ProviderKind = Field(
+        description='Which dialect it speaks: "openai", "openai-compatible" (also vLLM, Ollama, '
+        'llama.cpp and gateways), "anthropic", or "scripted" (plays a script; for tests and demos).'
+    )
+    base_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s]+$",
+        description="Where its API is, if not at the vendor's; openai-compatible needs it.",
+    )
+    api_key: SecretStr | None = Field(default=None, description="The key it asks for. A secret.")
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Further HTTP headers. Secrets; as a file, a JSON object.",
+    )
+    script: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="What a scripted provider plays, step by step; no other kind takes it.",
+    )
+    scripts: dict[str, list[dict[str, Any]]] = Field(
+        default_factory=dict,
+        description="Scripts by name; a user's message that holds [[NAME]] has that one played.",
+    )
+
+
+class ModelSettings(BaseModel):
+    """A model that chats may ask for by this name."""
+
+    model_config = STRICT
+
+    provider: Text = Field(description="Which of the providers serves it.")
+    model: Text = Field(description="What the provider calls it.")
+    context_limit: int | None = Field(
+        default=None,
+        gt=0,
+        description="How many tokens its context holds. Not set: histories are never compacted.",
+    )
+    compaction_percent: int = Field(
+        default=80,
+        ge=1,
+        le=100,
+        description="How full the context may be, in percent, before the history is compacted.",
+    )
+    max_output_tokens: int | None = Field(
+        default=None, gt=0, description="The longest answer. Not set: the provider decides."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Further settings of each call, such as temperature."
+    )
+    default: bool = Field(
+        default=False, description="Whether chats that name no model get this one; at most one is."
+    )

@@ -1,0 +1,137 @@
+"""Put the sources together, check the whole, and keep where each value came from."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import PydanticBaseSettingsSource
+
+from chatd.domain.failure import clean
+from chatd.settings.keys import known_keys, required, sections
+from chatd.settings.layer import Found, Layer, Origin
+from chatd.settings.problems import ConfigurationError, Problem
+from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
+from chatd.settings.tree import KeyPath, Settings
+
+DEFAULT_FILE = Path("/etc/chatd/config.toml")
+DEFAULT = Origin("default")
+LONGEST_VALUE = 80
+"""Characters of an offending value that an error shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, the file they were read from, and the origin of each key that was given."""
+
+    settings: Settings
+    file: Path | None
+    origins: Mapping[KeyPath, Origin]
+
+    def origin(self, path: KeyPath) -> Origin:
+        return self.origins.get(path, DEFAULT)
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    ``config`` is the file named on the command line; ``environ`` is the process's environment
+    unless given. Raises ``ConfigurationError`` with everything that is wrong.
+    """
+    return read(config, environ).settings
+
+
+def read(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """``load``, and where each value came from."""
+    environ = os.environ if environ is None else environ
+    path = _file(config, environ)
+    file = read_file(path) if path else Layer()
+    credentials = read_credentials(environ)
+    environment = read_environment(environ, file.names)
+    layers = (file, credentials, environment)
+    found = {key: value for layer in layers for key, value in layer.values.items()}
+    problems = [problem for layer in layers for problem in layer.problems]
+    try:
+        sources = (Source(environment), Source(credentials), Source(file))
+        settings = Settings(_build_sources=(sources, {}))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        known = [one for detail in details for one in _translated(detail, found)]
+        raise ConfigurationError([*problems, *known]) from None
+    if problems:
+        raise ConfigurationError(problems)
+    return Loaded(settings, path, {key: value.origin for key, value in found.items()})
+
+
+def _file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    if config is not None:
+        return config
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT_FILE if _exists(DEFAULT_FILE) else None
+
+
+def _exists(path: Path) -> bool:
+    """A file that may not be looked at counts as there, so that reading it says why not."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
+
+
+class Source(PydanticBaseSettingsSource):
+    """A layer, as pydantic-settings wants a source: what it says, as nested tables."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(Settings)
+        self._layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """One section; ``__call__`` hands over all of them at once."""
+        return self().get(field_name, field.default), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for section, name in self._layer.names:
+            tree.setdefault(section, {}).setdefault(name, {})
+        for path, value in self._layer.values.items():
+            table = tree
+            for word in path[:-1]:
+                table = table.setdefault(word, {})
+            table[path[-1]] = value.value
+        return tree
+
+
+def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator[Problem]:
+    """pydantic's finding in our words: the key, the place, and the value unless it is a secret."""
+    if error["type"] == "rules":
+        for path, reason in error["ctx"]["broken"]:
+            yield _problem(path, reason, found)
+        return
+    location = tuple(str(word) for word in error["loc"])
+    named = sections()[location[0]][1]
+    path, inside = (location[:3], location[3:]) if named else (location[:2], location[2:])
+    reason = error["msg"].removeprefix("Input ").replace("Field required", "is required")
+    if inside:
+        reason = f"{'.'.join(inside)} {reason}"
+    key = known_keys().get((path[0], path[-1]))
+    if key is not None and not key.secret and path in found:
+        reason += f", got {clean(repr(found[path].value))[:LONGEST_VALUE]}"
+    yield _problem(path, reason, found)
+
+
+def _problem(path: KeyPath, reason: str, found: Mapping[KeyPath, Found]) -> Problem:
+    layer = Layer()
+    if path in found:
+        layer.refuse(path, reason, found[path].origin)
+        return layer.problems[0]
+    return Problem(".".join(path), reason, _unset(path))
+
+
+def _unset(path: KeyPath) -> str:
+    key = known_keys().get((path[0], path[-1]))
+    return "default" if key and not required(key) and key.default is not None else "not set"

@@ -1,0 +1,199 @@
+"""The fixed sections of the tree. Durations are plain seconds, with the unit in the name.
+
+A ``timedelta`` would take ``5`` from TOML and refuse ``"7"`` from the environment. Each default
+mirrors the keyword of the actor that uses it; each description stands in ``config.example.toml``.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+STRICT = ConfigDict(
+    extra="forbid",
+    frozen=True,
+    allow_inf_nan=False,
+    hide_input_in_errors=True,
+    validate_default=True,
+)
+"""Every table of the tree: nothing unknown, nothing changed later, no secret in an error."""
+
+
+class DatabaseSettings(BaseModel):
+    """PostgreSQL, the one thing chatd needs."""
+
+    model_config = STRICT
+
+    url: SecretStr = Field(
+        default=SecretStr("postgresql:///chatd"),
+        description="Where the database is: a postgresql:// URL. A secret; it may hold a password.",
+    )
+    direct_url: SecretStr | None = Field(
+        default=None,
+        description="A URL past any connection pooler, for LISTEN, session locks and migrations, "
+        "when url goes through one. Not set: url serves for these too.",
+    )
+    pool_size: int = Field(
+        default=10, ge=2, le=1000, description="The most pooled connections of one process."
+    )
+    migrate_on_start: bool = Field(
+        default=False,
+        description="Whether run applies pending migrations itself. Otherwise it refuses to start "
+        "until 'chatd migrate up' was run.",
+    )
+    connect_timeout_seconds: float = Field(
+        default=10, gt=0, description="How long one attempt to connect may take."
+    )
+    statement_timeout_seconds: float = Field(
+        default=10,
+        gt=0,
+        description="How long one statement may take, and how long a free connection may be waited "
+        "for, before the database counts as away. Less than a lease, or a stall costs the chat.",
+    )
+
+
+class HttpSettings(BaseModel):
+    """The HTTP server."""
+
+    model_config = STRICT
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="The address to listen on. Without authentication it must be a loopback one.",
+    )
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="The port to listen on; 0 picks a free one."
+    )
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        ge=1024,
+        description="The largest request body that is read; a larger one is answered 413.",
+    )
+    sse_keepalive_seconds: float = Field(
+        default=15,
+        gt=0,
+        description="How often a silent stream sends a comment, so that proxies keep it open.",
+    )
+
+
+class AuthSettings(BaseModel):
+    """Who may call, and whose chats a caller sees."""
+
+    model_config = STRICT
+
+    mode: Literal["none", "token", "jwt"] = Field(
+        default="none",
+        description='How callers prove who they are. "none" is for loopback only; "token" and '
+        '"jwt" are not available in this version.',
+    )
+
+
+class WorkerSettings(BaseModel):
+    """Claiming chats, holding them, and taking over those of the dead."""
+
+    model_config = STRICT
+
+    enabled: bool = Field(
+        default=True, description="Whether this process works on chats; false only serves HTTP."
+    )
+    max_chats: int = Field(
+        default=100, gt=0, description="The most chats one process owns at once."
+    )
+    poll_seconds: float = Field(
+        default=1, gt=0, description="How often to look for work when no hint came."
+    )
+    heartbeat_seconds: float = Field(
+        default=5, gt=0, description="How often the ownership of all owned chats is renewed."
+    )
+    stale_after_seconds: float = Field(
+        default=20,
+        gt=0,
+        description="How old the last renewal may be before others take the chat. At least three "
+        "times heartbeat_seconds; the same on every replica.",
+    )
+    reap_seconds: float = Field(
+        default=1, gt=0, description="How often to look for chats whose owner has gone."
+    )
+    max_recoveries: int = Field(
+        default=3,
+        ge=0,
+        description="How often a chat may lose its owner without progress before it fails.",
+    )
+    shutdown_grace_seconds: float = Field(
+        default=10,
+        ge=0,
+        description="How long turns may go on after TERM before their chats are handed back.",
+    )
+    max_queued_messages: int = Field(
+        default=20, gt=0, description="The most messages that may wait in one chat's queue."
+    )
+
+
+class TurnSettings(BaseModel):
+    """The limits of one turn: from a user's message to the model's final answer."""
+
+    model_config = STRICT
+
+    max_steps: int = Field(default=50, gt=0, description="The most model calls in one turn.")
+    max_attempts: int = Field(
+        default=5, gt=0, description="How often one model call is tried, the first try included."
+    )
+    backoff_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="The pause after a first failed attempt; it doubles each time.",
+    )
+    backoff_max_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="The longest pause, unless the provider asks for more.",
+    )
+    silence_seconds: float = Field(
+        default=60, gt=0, description="How long a model may stream nothing before the call is cut."
+    )
+    attempt_seconds: float = Field(
+        default=600, gt=0, description="How long one model call may take in all."
+    )
+    turn_seconds: float = Field(
+        default=3600, gt=0, description="How long one turn may take in all."
+    )
+    action_seconds: float = Field(
+        default=300, gt=0, description="How long a client may take to hand in its tool results."
+    )
+
+
+class StreamSettings(BaseModel):
+    """What clients follow while a turn runs."""
+
+    model_config = STRICT
+
+    flush_seconds: float = Field(
+        default=0.1, gt=0, description="How often streamed parts are shared with other replicas."
+    )
+    flush_bytes: int = Field(
+        default=4096, gt=0, description="How much may collect before parts are shared sooner."
+    )
+    subscriber_buffer: int = Field(
+        default=1024,
+        gt=0,
+        description="How many events a reader may be behind before its stream ends; it resumes.",
+    )
+    event_retention_days: float = Field(
+        default=7,
+        gt=0,
+        description="How many days a stream can be resumed; older events go.",
+    )
+
+
+class LogSettings(BaseModel):
+    """The log, on standard error."""
+
+    model_config = STRICT
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least serious level that is written."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description='"json": one object per line; "console": for eyes; "auto": by terminal or not.',
+    )

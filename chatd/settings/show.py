@@ -1,0 +1,80 @@
+"""Every key with its value and its origin, and no secret: what ``config show`` prints."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+from chatd.domain.failure import clean
+from chatd.settings.keys import known_keys, sections
+from chatd.settings.layer import Origin
+from chatd.settings.load import Loaded
+from chatd.settings.tree import KeyPath
+
+HIDDEN = "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One key, its value fit for JSON, and where the value came from."""
+
+    key: str
+    value: Any
+    origin: Origin
+
+
+def shown(loaded: Loaded) -> list[Shown]:
+    """All keys in the order of the tree; a section of named tables has them once for each name."""
+    return [
+        Shown(".".join(path), _fit(path, value), loaded.origin(path))
+        for path, value in _values(loaded)
+    ]
+
+
+def _values(loaded: Loaded) -> Iterator[tuple[KeyPath, Any]]:
+    for section, (_, named) in sections().items():
+        table = getattr(loaded.settings, section)
+        tables: Mapping[str | None, BaseModel] = table if named else {None: table}
+        for name, inner in tables.items():
+            for key in known_keys().values():
+                if key.section == section:
+                    yield key.path(name), getattr(inner, key.field)
+
+
+def _fit(path: KeyPath, value: Any) -> Any:
+    match value:
+        case SecretStr() if path[0] == "database":
+            return redacted_url(value.get_secret_value())
+        case SecretStr():
+            return HIDDEN
+        case str():
+            return clean(value)
+        case Mapping():
+            return {clean(str(key)): _fit(path, inner) for key, inner in value.items()}
+        case list():
+            return [_fit(path, inner) for inner in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return clean(str(value))
+
+
+def redacted_url(url: str) -> str:
+    """A database URL without its password, or nothing of it when it is not plainly a URL.
+
+    A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login,
+    which is why an ``@`` anywhere else hides everything. The query may hold secrets too.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    if "@" in parts.path + parts.query + parts.fragment:
+        return HIDDEN
+    login, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    password = f":{HIDDEN}" if colon else ""
+    query = f"?{HIDDEN}" if parts.query else ""
+    return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

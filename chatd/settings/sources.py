@@ -1,0 +1,125 @@
+"""The three readers: the TOML file, systemd's credentials, and the environment."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chatd.settings.keys import ENV_PREFIX, env_name, known_keys, nearest_section, sections
+from chatd.settings.layer import Layer, Origin, secret_text
+from chatd.settings.problems import Problem
+from chatd.settings.tree import KeyPath
+
+CONFIG_VARIABLE = "CHATD_CONFIG"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+NOT_SETTINGS = ("CHATD_TEST_",)
+"""Variables of the test suite; every other ``CHATD_`` variable must be a key."""
+
+
+def read_file(path: Path) -> Layer:
+    """The TOML file. A file that cannot be read or parsed is one problem, not an exception."""
+    layer, origin = Layer(), Origin("file", str(path))
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        layer.problems.append(Problem(str(path), error.strerror or "cannot be read", "file"))
+    except ValueError as error:
+        layer.problems.append(Problem(str(path), f"not valid TOML: {error}", "file"))
+    else:
+        for section, table in tables.items():
+            for keys, value in _entries(layer, section, table, origin):
+                layer.add(keys, value, origin, folder=path.parent)
+    return layer
+
+
+def _entries(
+    layer: Layer, section: str, table: Any, origin: Origin
+) -> Iterable[tuple[KeyPath, Any]]:
+    """The keys of one section with their values; a shape that does not fit is a problem."""
+    if section not in sections():
+        layer.add((section,), table, origin)
+    elif not isinstance(table, dict):
+        layer.refuse((section,), f"must be a table: [{section}]", origin)
+    elif not sections()[section][1]:
+        yield from (((section, key), value) for key, value in table.items())
+    else:
+        for name, inner in table.items():
+            if not isinstance(inner, dict):
+                layer.refuse((section, name), f"must be a table: [{section}.NAME]", origin)
+                continue
+            layer.names.append((section, name))
+            yield from (((section, name, key), value) for key, value in inner.items())
+
+
+def read_environment(environ: Mapping[str, str], names: Iterable[tuple[str, str]] = ()) -> Layer:
+    """Every ``CHATD_`` variable. ``names`` are the tables of the file, which a variable may extend.
+
+    A variable cannot spell ``my-model``, so ``MY_MODEL`` means the name of the file it fits.
+    """
+    layer = Layer()
+    spellings: dict[str, list[str]] = {}
+    for section, name in sorted(names):
+        spellings.setdefault(env_name((section, name)), []).append(name)
+    for variable, text in sorted(environ.items()):
+        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(NOT_SETTINGS)
+        if not ours or variable == CONFIG_VARIABLE or not text:
+            continue
+        origin = Origin("env", variable)
+        table, path = _path(variable)
+        match spellings.get(table, []):
+            case [name]:
+                layer.add((path[0], name, path[-1]), text, origin)
+            case [_, *_] as several:
+                layer.refuse(path, f"may mean any of {', '.join(several)}", origin)
+            case _:
+                layer.add(path, text, origin)
+    return layer
+
+
+def _path(variable: str) -> tuple[str, KeyPath]:
+    """What a variable spells: the part that names a table, and the key in lower case.
+
+    A misspelt section is split like the one that was probably meant, for the sake of the hint.
+    """
+    head, _, rest = variable.removeprefix(ENV_PREFIX).partition("__")
+    section = head.lower()
+    if not rest:
+        return variable, (section,)
+    meant = nearest_section(section)
+    if meant is None or not sections()[meant][1]:
+        return variable, (section, rest.lower())
+    name, _, key = rest.rpartition("__")
+    return variable.rpartition("__")[0], (section, name.lower(), key.lower())
+
+
+def read_credentials(environ: Mapping[str, str]) -> Layer:
+    """systemd's credentials that are named like a secret of the tree, such as ``database.url``.
+
+    Others may stand beside them for other purposes and are left alone, unless the name begins like
+    one of ours: then it is a misspelling.
+    """
+    layer = Layer()
+    folder = environ.get(CREDENTIALS_VARIABLE)
+    for file in sorted(Path(folder).glob("*.*")) if folder else ():
+        section, _, rest = file.name.partition(".")
+        if section not in sections():
+            continue
+        name, _, key = rest.rpartition(".")
+        _credential(layer, (section, name, key) if name else (section, key), file)
+    return layer
+
+
+def _credential(layer: Layer, path: KeyPath, file: Path) -> None:
+    origin = Origin("credential", str(file))
+    key = known_keys().get((path[0], path[-1]))
+    if key is not None and not key.secret:
+        layer.refuse(path, "is not a secret, so it is no credential", origin)
+        return
+    try:
+        text = secret_text(file)
+    except OSError as error:
+        layer.refuse(path, f"cannot read it: {error.strerror}", origin)
+    except ValueError as error:
+        layer.refuse(path, str(error), origin)
+    else:
+        layer.add(path, text, origin)

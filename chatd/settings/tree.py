@@ -1,0 +1,160 @@
+"""The root of the tree, and the rules between keys."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from chatd.settings.catalog import ModelSettings, ProviderKind, ProviderSettings
+from chatd.settings.sections import (
+    AuthSettings,
+    DatabaseSettings,
+    HttpSettings,
+    LogSettings,
+    StreamSettings,
+    TurnSettings,
+    WorkerSettings,
+)
+
+MIN_BEATS = 3
+"""How many renewals must fit into a lease: one may be lost, and one late, without losing chats."""
+
+KeyPath = tuple[str, ...]
+"""``(section, key)``, or ``(section, name, key)`` in a section of named tables."""
+
+Broken = Iterator[tuple[KeyPath, str]]
+"""The rules that do not hold: the key to change, and why."""
+
+
+class Settings(BaseSettings):
+    """All settings. ``Settings()`` is the defaults: ``load`` hands in the sources it has read."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    turn: TurnSettings = Field(default_factory=TurnSettings)
+    stream: StreamSettings = Field(default_factory=StreamSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    models: dict[str, ModelSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature of pydantic-settings
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **_others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is handed in: the usual sources do not see a misspelt variable."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        broken = [
+            *_database(self.database),
+            *_authentication(self.auth, self.http),
+            *_durations(self.worker, self.turn),
+            *_providers(self.providers),
+            *_models(self.models, self.providers),
+        ]
+        if broken:
+            text = "; ".join(f"{'.'.join(path)}: {reason}" for path, reason in broken)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
+        return self
+
+
+def _database(database: DatabaseSettings) -> Broken:
+    for name in ("url", "direct_url"):
+        url: SecretStr | None = getattr(database, name)
+        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            yield ("database", name), "must begin with postgresql:// (its value is not shown)"
+
+
+def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
+    if auth.mode != "none":
+        yield ("auth", "mode"), f'"{auth.mode}" is not available in this version; only "none" is'
+    elif not _loopback(http.host):
+        yield (
+            ("http", "host"),
+            (
+                f'without authentication (auth.mode = "none") it must be a loopback address '
+                f"(127.0.0.1, ::1 or localhost), not {http.host!r}: "
+                "whoever reaches the port could read every chat"
+            ),
+        )
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _durations(worker: WorkerSettings, turn: TurnSettings) -> Broken:
+    least = MIN_BEATS * worker.heartbeat_seconds
+    if worker.stale_after_seconds < least:
+        yield (
+            ("worker", "stale_after_seconds"),
+            (
+                f"must be at least {MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
+                f"got {worker.stale_after_seconds:g}: one late renewal would lose chats"
+            ),
+        )
+    if turn.backoff_max_seconds < turn.backoff_seconds:
+        yield (
+            ("turn", "backoff_max_seconds"),
+            (
+                f"must not be less than turn.backoff_seconds ({turn.backoff_seconds:g}), "
+                f"got {turn.backoff_max_seconds:g}"
+            ),
+        )
+
+
+def _providers(providers: dict[str, ProviderSettings]) -> Broken:
+    for name, provider in providers.items():
+        path = ("providers", name)
+        kind = provider.kind
+        if kind is ProviderKind.OPENAI_COMPATIBLE and provider.base_url is None:
+            yield (*path, "base_url"), f'is required when kind is "{kind}"'
+        vendor = kind in {ProviderKind.OPENAI, ProviderKind.ANTHROPIC}
+        if vendor and provider.api_key is None and provider.base_url is None:
+            yield (*path, "api_key"), f'is required when kind is "{kind}" and there is no base_url'
+        if kind is not ProviderKind.SCRIPTED:
+            for key in ("script", "scripts"):
+                if getattr(provider, key):
+                    yield (*path, key), f'is for kind "scripted" only, not "{kind}"'
+
+
+def _models(models: dict[str, ModelSettings], providers: dict[str, ProviderSettings]) -> Broken:
+    for name, model in models.items():
+        if model.provider not in providers:
+            known = ", ".join(sorted(providers)) or "none"
+            yield (
+                ("models", name, "provider"),
+                f"there is no provider {model.provider!r}; configured: {known}",
+            )
+    marked = [name for name, model in models.items() if model.default]
+    if len(models) > 1 and not marked:
+        yield ("models",), f"set default = true for one of {', '.join(models)}"
+    for name in marked[1:]:
+        yield ("models", name, "default"), f"models.{marked[0]} is the default already; one may be"

@@ -1,0 +1,199 @@
+"""The log: valid lines whatever is thrown at it, libraries in the same form, and no secrets."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.typing import FilteringBoundLogger
+
+from chatd import logs
+
+
+class Unshowable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.configure(**config)
+    logging.captureWarnings(capture=False)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def started(stream: io.StringIO, **options: Any) -> FilteringBoundLogger:
+    logs.configure(stream=stream, **options)
+    logger: FilteringBoundLogger = structlog.get_logger("chatd.work.runner")
+    return logger
+
+
+def test_a_line_is_one_json_object_with_its_fields() -> None:
+    out = io.StringIO()
+    chat = UUID(int=7)
+    with structlog.contextvars.bound_contextvars(worker_id="w"):
+        started(out).info("turn.finished", chat_id=chat, steps=2, seconds=0.5, kinds={"a"})
+    (line,) = lines(out)
+    assert list(line)[:4] == ["timestamp", "level", "event", "logger"]
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "info", "event": "turn.finished", "logger": "chatd.work.runner", "worker_id": "w",
+        "chat_id": str(chat), "steps": 2, "seconds": 0.5, "kinds": ["a"],
+    }  # fmt: skip
+
+
+def test_levels_and_formats_change_under_loggers_that_are_cached() -> None:
+    out = io.StringIO()
+    log = started(out)
+    log.debug("a.b")
+    log.info("b.c")
+    logs.configure(level="debug", stream=out)
+    log.debug("c.d")
+    logs.configure(level="error", stream=out)
+    log.warning("d.e")
+    assert [line["event"] for line in lines(out)] == ["b.c", "c.d"]
+    other = io.StringIO()
+    logs.configure(format="console", stream=other)
+    log.info("e.f", answer=42)
+    assert "e.f" in other.getvalue()
+    assert "answer=42" in other.getvalue()
+    assert "\x1b" not in other.getvalue()
+
+
+def test_auto_is_console_on_a_terminal_and_json_elsewhere() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    started(terminal).info("a.b")
+    assert "\x1b[" in terminal.getvalue()
+    started(pipe).info("a.b")
+    assert lines(pipe)
+
+
+def test_libraries_come_in_the_same_form_from_warning_up() -> None:
+    out = io.StringIO()
+    started(out)
+    library = logging.getLogger("asyncpg")
+    library.info("not heard")
+    library.warning("slow: %s", "yes")
+    library.warning("wrong arguments: %d", "x")
+    library.error("%s", Unshowable())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", stacklevel=1)
+    events = lines(out)
+    assert {event["event"] for event in events} == {"library.message"}
+    assert [event["logger"] for event in events] == ["asyncpg"] * 3 + ["py.warnings"]
+    assert [event["message"] for event in events[:3]] == ["slow: yes", "wrong arguments: %d", "%s"]
+    logs.configure(level="debug", stream=out)
+    library.info("heard")
+    library.debug("never: requests are printed here")
+    assert [event["message"] for event in lines(out)[4:]] == ["heard"]
+
+
+def fail() -> None:
+    raise ExceptionGroup("several", [ValueError("key sk-abcdefghijklmnop")])
+
+
+def test_exceptions_are_one_line_of_json_and_readable_on_the_console() -> None:
+    out, console = io.StringIO(), io.StringIO()
+    log = started(out)
+    try:
+        fail()
+    except ExceptionGroup as error:
+        log.exception("chat.panicked")
+        log.warning("chat.retried", exc_info=error)
+        logging.getLogger("uvicorn").exception("oh")
+        logs.configure(format="console", stream=console)
+        log.exception("chat.panicked")
+    for line in lines(out):
+        assert line["exception"]["type"] == "ExceptionGroup"
+        assert line["exception"]["message"] == "several (1 sub-exception)"
+        assert "ValueError: key [redacted]" in line["exception"]["traceback"]
+    assert [line["level"] for line in lines(out)] == ["error", "warning", "error"]
+    assert "\n  | ExceptionGroup: several" in console.getvalue()
+    assert "sk-abc" not in out.getvalue() + console.getvalue()
+
+
+def test_secrets_are_removed_from_every_string() -> None:
+    out = io.StringIO()
+    started(out).info(
+        "Not.An event with sk-abcdefghijklmnop",
+        url="postgresql://u:geheim@h/d",
+        nested={"authorization": "geheim", "rows": [("Bearer geheim4711",)]},
+        api_key="geheim", openai_api_key="geheim", password=b"geheim", token="geheim",
+        input_tokens=5, last_token="geheim",
+    )  # fmt: skip
+    assert "geheim" not in out.getvalue()
+    assert "sk-abc" not in out.getvalue()
+    assert lines(out)[0]["input_tokens"] == 5
+
+
+def test_long_tracebacks_are_kept_whole_and_cleaned() -> None:
+    out = io.StringIO()
+    text = "\n".join(f"line {n} sk-abcdefghijklmnop" for n in range(500))
+    pem = "-----BEGIN PRIVATE KEY-----\n" + "geheim/geheim/geheim\n" * 500
+    started(out).info("a.b", text=text, pem=pem)
+    assert lines(out)[0]["text"].splitlines()[-1] == "line 499 [redacted]"
+    assert "geheim" not in out.getvalue()
+
+
+def test_garbage_never_raises() -> None:
+    out = io.StringIO()
+    circle: dict[Any, Any] = {}
+    circle["again"] = circle
+    log = started(out)
+    log.info(
+        "a.b", one=Unshowable(), circle=circle, many=list(range(10_000)), huge=10**5000,
+        nan=float("nan"), odd={Unshowable(): 1}, text="\ud800\x00", raw=b"\xff",
+    )  # fmt: skip
+    log.info(Unshowable())
+    log.error("a.c", exc_info=Unshowable())
+    assert len(lines(out)) == 3
+    assert lines(out)[0]["one"] == "<Unshowable that cannot be shown>"
+    assert lines(out)[0]["nan"] == "nan"
+
+
+@given(st.dictionaries(st.text(), st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.uuids(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)))  # fmt: skip
+def test_whatever_the_fields_are_the_line_is_json(fields: dict[str, Any]) -> None:
+    out = io.StringIO()
+    log = started(out)
+    for name in ("event", "self", "exc_info", "stack_info"):
+        fields.pop(name, None)
+    log.info("a.b", **fields)
+    assert len(out.getvalue().splitlines()) == 1
+    json.loads(out.getvalue())
+
+
+def test_a_stream_that_is_gone_swallows_the_line() -> None:
+    out = io.StringIO()
+    log = started(out)
+    out.close()
+    log.info("a.b")
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    logs.configure(format="console", stream=narrow)
+    log.info("a.b", text="ä")
+    narrow.seek(0)
+    assert r"\xe4" in narrow.read()

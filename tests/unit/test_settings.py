@@ -1,0 +1,263 @@
+"""Where values come from, which source wins, and what a person is told when something is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from chatd.settings import (
+    ConfigurationError,
+    HttpSettings,
+    Settings,
+    WorkerSettings,
+    load,
+    read,
+    shown,
+)
+from chatd.settings.show import redacted_url
+
+SECRET = "geheim-4711"
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        file = tmp_path / "config.toml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def problems(config: Path | None = None, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(config, environ or {})
+    assert str(caught.value).splitlines() == [each.text for each in caught.value.problems]
+    return str(caught.value).splitlines()
+
+
+def test_without_any_source_the_defaults_are_in_force() -> None:
+    assert load(environ={}) == Settings()
+    assert read(environ={}).origins == {}
+
+
+def test_each_source_and_which_wins(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "database.url").write_text("postgresql://credential/db\n")
+    (tmp_path / "unrelated.pem").write_text("somebody else's")
+    config = write('[database]\nurl = "postgresql://file/db"\npool_size = 3\n[http]\nport = 1\n')
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    variable = {"CHATD_DATABASE__URL": "postgresql://env/db"}
+
+    def url(environ: dict[str, str]) -> str:
+        return load(config, environ).database.url.get_secret_value()
+
+    assert url({}) == "postgresql://file/db"
+    assert url(credentials) == "postgresql://credential/db"
+    assert url(credentials | variable) == "postgresql://env/db"
+    assert url({"CHATD_DATABASE__URL": ""}) == "postgresql://file/db"
+    loaded = read(config, credentials | {"CHATD_HTTP__PORT": "7"})
+    assert loaded.settings.http.port == 7
+    kinds = {".".join(path): origin.kind for path, origin in loaded.origins.items()}
+    assert kinds == {"database.url": "credential", "database.pool_size": "file", "http.port": "env"}
+
+
+def test_the_file_is_named_by_argument_or_variable(write: Write, tmp_path: Path) -> None:
+    config = write("[http]\nport = 5\n")
+    other = tmp_path / "other.toml"
+    other.write_text("[http]\nport = 6\n")
+    assert load(config, {}).http.port == 5
+    assert load(None, {"CHATD_CONFIG": str(config)}).http.port == 5
+    assert load(other, {"CHATD_CONFIG": str(config)}).http.port == 6
+    missing = tmp_path / "missing.toml"
+    assert problems(missing) == [f"{missing}: No such file or directory (file)"]
+    other.write_text("[http\n")
+    assert problems(other)[0].startswith(f"{other}: not valid TOML: ")
+
+
+def test_text_of_the_environment_becomes_what_the_key_needs() -> None:
+    settings = load(
+        environ={
+            "CHATD_WORKER__ENABLED": "false",
+            "CHATD_STREAM__FLUSH_SECONDS": "0.25",
+            "CHATD_PROVIDERS__OPENAI__KIND": "openai",
+            "CHATD_PROVIDERS__OPENAI__API_KEY": SECRET,
+            "CHATD_PROVIDERS__OPENAI__HEADERS": '{"X-Team": "a"}',
+            "CHATD_MODELS__FAST__PROVIDER": "openai",
+            "CHATD_MODELS__FAST__MODEL": "gpt",
+            "CHATD_MODELS__FAST__SETTINGS": '{"temperature": 0.2}',
+            "CHATD_TEST_DSN": "not a setting",
+            "OTHER": "not ours",
+        }
+    )
+    assert settings.worker.enabled is False
+    assert settings.stream.flush_seconds == 0.25
+    assert settings.providers["openai"].api_key == SecretStr(SECRET)
+    assert settings.providers["openai"].headers == {"X-Team": SecretStr("a")}
+    assert settings.models["fast"].settings == {"temperature": 0.2}
+
+
+def test_a_variable_finds_the_table_whose_name_it_cannot_spell(write: Write) -> None:
+    config = write('[providers.My-AI]\nkind = "openai"\n[providers.a-b]\n[providers.a_b]\n')
+    environ = {"CHATD_PROVIDERS__MY_AI__API_KEY": SECRET, "CHATD_PROVIDERS__A_B__KIND": "scripted"}
+    text = problems(config, environ)
+    assert text[0] == "CHATD_PROVIDERS__A_B__KIND: may mean any of a-b, a_b (environment)"
+    del environ["CHATD_PROVIDERS__A_B__KIND"]
+    config = write('[providers.My-AI]\nkind = "openai"\n')
+    assert load(config, environ).providers["My-AI"].api_key == SecretStr(SECRET)
+
+
+def test_a_secret_may_be_in_a_file_of_its_own(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"postgresql://u:{SECRET}@h/db\r\n")
+    config = write('[database]\nurl_file = "url"\n')
+    assert load(config, {}).database.url.get_secret_value().endswith("@h/db")
+    environ = {"CHATD_DATABASE__URL_FILE": str(tmp_path / "url")}
+    assert load(environ=environ) == load(config, {})
+    (tmp_path / "url").write_text("\n")
+    assert problems(config) == [f"database.url_file: {tmp_path}/url is empty (file {config})"]
+    (tmp_path / "url").unlink()
+    assert "cannot read" in problems(config)[0]
+    assert "No such file" in problems(environ=environ)[0]
+
+
+def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql:///b")
+    config = write('[database]\nurl = "postgresql:///a"\nurl_file = "url"\n')
+    assert problems(config) == [f"database.url_file: database.url is given twice (file {config})"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[worker]\nmax_chat = 1", "worker.max_chat: unknown key; did you mean worker.max_chats?"),
+        ("[wroker]\nmax_chats = 1", "wroker: unknown key; did you mean worker?"),
+        ("[log]\nlevel_file = 'x'", "log.level_file: unknown key"),
+        ("[providers.x]\nkind = 'scripted'\napi_kee = ''", "did you mean providers.x.api_key?"),
+        ("http = 5", "http: must be a table: [http]"),
+        ("[models]\nfast = 5", "models.fast: must be a table: [models.NAME]"),
+        ("[providers.'a b']\nkind = 'scripted'", "a name is made of letters, digits"),
+        ("[http]\nport = 'x'", "http.port: should be a valid integer"),
+        ("[http]\nport = -1", "got -1"),
+        ("[turn]\nturn_seconds = inf", "turn.turn_seconds: should be a finite number"),
+        ("[providers.x]\n", "providers.x.kind: is required (not set)"),
+        ("[providers.x]\nkind = 'gpt'", "got 'gpt'"),
+        ("[auth]\nmode = 'jwt'", 'auth.mode: "jwt" is not available in this version'),
+        ("[http]\nhost = '0.0.0.0'", "http.host: without authentication"),
+        ("[worker]\nheartbeat_seconds = 7", "stale_after_seconds: must be at least 3 times"),
+        ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
+        ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
+        ("[providers.x]\nkind = 'openai'", "providers.x.api_key: is required"),
+        ("[providers.x]\nkind = 'openai'\nscript = [{}]", "providers.x.script: is for kind"),
+        ("[providers.x]\nkind = 'openai-compatible'", "providers.x.base_url: is required"),
+        ("[models.m]\nprovider = 'x'\nmodel = 'y'", "there is no provider 'x'; configured: none"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(write: Write, text: str, expected: str) -> None:
+    assert expected in "\n".join(problems(write(text)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("CHATD_WORKER__MAX_CHAT", "CHATD_WORKER__MAX_CHATS"),
+        ("CHATD_DATABASE_URL", "CHATD_DATABASE__URL"),
+        ("CHATD_PROVIDER__MY_AI__API_KEY", "CHATD_PROVIDERS__MY_AI__API_KEY"),
+        ("CHATD_DATABASE__URL_FIEL", "CHATD_DATABASE__URL_FILE"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_what_was_meant(variable: str, meant: str) -> None:
+    expected = f"{variable}: unknown key; did you mean {meant}? (environment)"
+    assert problems(environ={variable: "1"}) == [expected]
+
+
+def test_credentials_are_secrets_and_misspelt_ones_are_named(tmp_path: Path) -> None:
+    (tmp_path / "http.port").write_text("80")
+    (tmp_path / "database.ulr").write_text("x")
+    text = "\n".join(problems(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}))
+    assert "http.port: is not a secret" in text
+    assert "database.ulr: unknown key; did you mean database.url?" in text
+
+
+def test_all_problems_come_at_once(write: Write) -> None:
+    config = write("[worker]\nmax_chat = 1\n[http]\nport = 'x'\n[log]\nlevel = 'loud'\n")
+    assert len(problems(config, {"CHATD_X": "1"})) == 4
+
+
+def test_of_several_models_one_is_the_default(write: Write) -> None:
+    provider = "[providers.p]\nkind = 'scripted'\n"
+    one, other = (f"[models.{name}]\nprovider = 'p'\nmodel = 'm'\n" for name in "ab")
+    load(write(provider + one), {})
+    load(write(provider + one + "default = true\n" + other), {})
+    text = problems(write(provider + one + "default = true\n" + other + "default = true\n"))
+    assert text[0].startswith("models.b.default: models.a is the default already")
+    assert problems(write(provider + one + other))[0].startswith("models: set default = true for")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_loopback_needs_no_authentication(host: str) -> None:
+    assert Settings(http=HttpSettings(host=host)).http.host == host
+
+
+def test_the_rules_hold_for_settings_made_in_code() -> None:
+    with pytest.raises(ValidationError, match="at least 3 times"):
+        Settings(worker=WorkerSettings(stale_after_seconds=1))
+
+
+def test_secrets_are_never_shown(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(SECRET)
+    config = write(
+        f'[database]\nurl = "postgresql://u:{SECRET}@h/db"\n'
+        f'[providers.x]\nkind = "openai"\napi_key_file = "key"\nheaders = {{ X = "{SECRET}" }}\n'
+    )
+    loaded = read(config, {})
+    entries = {entry.key: entry for entry in shown(loaded)}
+    assert entries["database.url"].value == "postgresql://u:[redacted]@h/db"
+    assert entries["providers.x.headers"].value == {"X": "[redacted]"}
+    assert entries["providers.x.api_key"].origin.kind == "file"
+    assert entries["http.port"].origin.kind == "default"
+    for text in (
+        repr(loaded),
+        str(loaded.settings),
+        json.dumps([e.value for e in entries.values()]),
+    ):
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[database]\nurl = 'mysql://u:{SECRET}@h/db'",
+        f"[database]\nurl = ['{SECRET}']",
+        f"[providers.x]\nkind = 'scripted'\napi_key = {{ a = '{SECRET}' }}",
+        f"[providers.x]\nkind = 'scripted'\nheaders = '{SECRET}'",
+        f"[providers.x]\nkind = 'scripted'\nheaders = {{ X = ['{SECRET}'] }}",
+    ],
+)
+def test_an_error_about_a_secret_does_not_tell_it(write: Write, text: str) -> None:
+    assert SECRET not in "\n".join(problems(write(text)))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql:///chatd", "postgresql:///chatd"),
+        ("postgresql://u@h:5/d", "postgresql://u@h:5/d"),
+        ("postgresql://u:p@h:5/d?password=x", "postgresql://u:[redacted]@h:5/d?[redacted]"),
+        ("postgresql://u:p/q@h/d", "[redacted]"),
+        ("postgresql://u:p#q@h/d", "[redacted]"),
+        ("postgresql://[u:p", "[redacted]"),
+    ],
+)
+def test_a_database_url_is_shown_without_its_password(url: str, expected: str) -> None:
+    assert redacted_url(url) == expected
+
+
+def test_values_that_are_shown_fit_into_json(write: Write) -> None:
+    config = write("[providers.s]\nkind = 'scripted'\nscript = [{ at = 2026-01-01, n = [1, 'a'] }]")
+    values: dict[str, Any] = {entry.key: entry.value for entry in shown(read(config, {}))}
+    assert values["providers.s.script"] == [{"at": "2026-01-01", "n": [1, "a"]}]
+    assert values["providers.s.kind"] == "scripted"
+    assert json.loads(json.dumps(values)) == values
