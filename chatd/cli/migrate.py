@@ -1,0 +1,126 @@
+"""``chatd migrate``: the schema, by hand or from a deployment. ``store.migrate`` does the work."""
+
+import asyncio
+import json as json_format
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from chatd.cli.start import Config, Flag, configured
+from chatd.cli.table import table
+from chatd.store import migrate
+from chatd.store.migrate import MigrationError
+
+app = App(
+    name="migrate",
+    help="Bring the database's schema up to date, back, or show it.",
+    help_epilogue="""Examples:
+  chatd migrate status
+  chatd migrate up
+  chatd migrate down --to 3
+  chatd migrate sql --from 0 > schema.sql    (for psql; needs no connection)
+
+Any number of processes may run 'up' at once; one does the work and the others
+wait for it. database.direct_url is used where it is set, because a connection
+pooler would lose the lock.""",
+)
+
+Wait = Annotated[
+    float, Parameter(name="--wait-seconds", help="How long another process may be migrating.")
+]
+
+
+@app.command
+def up(
+    *,
+    to: Annotated[int | None, Parameter(help="The last version to apply; else the newest.")] = None,
+    wait_seconds: Wait = 60,
+    config: Config = None,
+) -> None:
+    """Apply the migrations that the database does not have yet."""
+    done = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
+    for each in done:
+        print(f"applied {each.label}")
+    if not done:
+        print("Nothing to apply.")
+
+
+@app.command
+def down(
+    *,
+    to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
+    yes: Annotated[Flag, Parameter(help="Do not ask; needed where there is no terminal.")] = False,
+    wait_seconds: Wait = 60,
+    config: Config = None,
+) -> None:
+    """Revert migrations, newest first. What they stored is lost."""
+    dsn = _dsn(config)
+    states = asyncio.run(migrate.status(dsn))
+    doomed = [each for each in states if each.version > to and each.applied_at is not None]
+    if doomed and not yes:
+        _confirm([f"{each.version:04}_{each.name}" for each in reversed(doomed)])
+    done = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
+    for each in done:
+        print(f"reverted {each.label}")
+    if not done:
+        print("Nothing to revert.")
+
+
+@app.command
+def status(
+    *,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    config: Config = None,
+) -> None:
+    """Show every migration: applied, pending, changed since, or unknown to this chatd."""
+    states = asyncio.run(migrate.status(_dsn(config)))
+    if json:
+        print(json_format.dumps([asdict(each) for each in states], default=str, indent=2))
+        return
+    rows = [
+        (
+            f"{each.version:04}",
+            each.name,
+            each.state,
+            each.applied_at.isoformat(" ", "seconds") if each.applied_at else "",
+            each.applied_by_version or "",
+        )
+        for each in states
+    ]
+    print(table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
+
+
+@app.command
+def sql(
+    *,
+    start: Annotated[
+        int | None,
+        Parameter(name="--from", help="The version to begin at; else the database is asked."),
+    ] = None,
+    to: Annotated[int | None, Parameter(help="The version to end at; else the newest.")] = None,
+    config: Config = None,
+) -> None:
+    """Print the SQL that 'up' would run, or 'down' when --to is lower, for a person to run.
+
+    It records what it did, so that 'chatd migrate' continues where it ended.
+    """
+    dsn = None if start is not None else _dsn(config)
+    print(asyncio.run(migrate.script(dsn, start=start, to=to)), end="")
+
+
+def _dsn(config: Path | None) -> str:
+    database = configured(config).database
+    return (database.direct_url or database.url).get_secret_value()
+
+
+def _confirm(labels: list[str]) -> None:
+    """Ask the person at the terminal; refuse when there is none."""
+    if not sys.stdin.isatty():
+        raise MigrationError("There is no terminal to ask at: say --yes to revert without asking.")
+    print(f"This reverts {', '.join(labels)} and deletes what they hold.", file=sys.stderr)
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise MigrationError("Nothing was reverted.")

@@ -1,0 +1,23 @@
+"""``chatd openapi``: the description of the HTTP API, for client generators and reviews."""
+
+import json
+
+from cyclopts import App
+
+app = App(
+    name="openapi",
+    help_epilogue="""Needs neither a configuration nor a database; a running chatd serves the same
+at /openapi.json.
+
+Examples:
+  chatd openapi > openapi.json
+  chatd openapi | jq '.paths | keys'""",
+)
+
+
+@app.default
+def openapi() -> None:
+    """Print the OpenAPI description of the HTTP API."""
+    from chatd import daemon  # noqa: PLC0415  (help does not pay for it)
+
+    print(json.dumps(daemon.openapi(), indent=2, sort_keys=True))

@@ -1,0 +1,64 @@
+"""The commands by name, and how each ends.
+
+They stand in the order in which a newcomer needs them. Each sentence is repeated here from the
+command's own docstring, because reading it there would import every command; a test compares the
+two. What there is to say beyond it stands in the command's epilogue, for the same reason.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from chatd import __version__
+from chatd.cli.exits import Exit, exit_for
+
+COMMANDS = {
+    "demo": "Answer one prompt with everything embedded: the main job in one command.",
+    "dev": "Run chatd with a database and a model of its own, for development.",
+    "run": "Run the daemon.",
+    "migrate": "Bring the database's schema up to date, back, or show it.",
+    "config": "Check the configuration, or show what is in force.",
+    "openapi": "Print the OpenAPI description of the HTTP API.",
+    "bench": "Measure what this machine and database can do.",
+}
+
+app = App(
+    name="chatd",
+    help="A daemon that runs AI chats over PostgreSQL.",
+    version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+    help_epilogue="""Try it:           chatd demo 'Why is the sky blue?'
+Set it up:        chatd config check && chatd migrate up && chatd run
+More on each:     chatd COMMAND --help""",
+)
+for order, (name, sentence) in enumerate(COMMANDS.items()):
+    app.command(f"chatd.cli.{name}:app", name=name, help=sentence, sort_key=order)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code of the process."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        complain(f"{error}\nTry 'chatd --help'.")
+        return Exit.USAGE
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except Exception as error:
+        code = exit_for(error)
+        if code is None:
+            raise
+        complain(str(error))
+        return code
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def complain(text: str) -> None:
+    """Say on standard error what is wrong, each line under the program's name."""
+    for line in text.splitlines():
+        print(f"chatd: {line}", file=sys.stderr)

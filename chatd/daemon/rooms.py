@@ -1,0 +1,91 @@
+"""What the actors share, made from the settings."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatd.api.schemas import Names
+from chatd.live.hints import Hints
+from chatd.live.hub import Hub
+from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
+from chatd.settings import ModelSettings, ProviderSettings, Settings
+from chatd.store.chats import Chats
+from chatd.store.notifier import Notifier
+from chatd.store.pool import Database
+from chatd.store.reads import Reads
+from chatd.store.streams import Streams
+from chatd.store.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the actors share."""
+
+    database: Database
+    catalog: Catalog
+    hub: Hub
+    notifier: Notifier
+    hints: Hints
+    streams: Streams
+    reads: Reads
+    turns: Turns
+    chats: Chats
+    names: Names
+
+
+def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Rooms:
+    """Nothing here connects to anything yet."""
+    given = settings.database
+    database = Database(
+        given.url.get_secret_value(),
+        direct_dsn=given.direct_url.get_secret_value() if given.direct_url else None,
+        pool_size=given.pool_size,
+        connect_timeout_seconds=given.connect_timeout_seconds,
+        statement_timeout_seconds=given.statement_timeout_seconds,
+    )
+    hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
+    notifier = Notifier(database, sender=str(worker_id))
+    return Rooms(
+        database=database,
+        catalog=catalog,
+        hub=hub,
+        notifier=notifier,
+        hints=Hints(hub, tell_others=notifier.tell),
+        streams=Streams(database),
+        reads=Reads(database),
+        turns=Turns(database),
+        chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        names=Names({}),
+    )
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The models and providers that are configured."""
+    return build(
+        providers=[_provider(name, given) for name, given in settings.providers.items()],
+        models=[_model(name, given) for name, given in settings.models.items()],
+    )
+
+
+def _provider(name: str, given: ProviderSettings) -> ProviderConfig:
+    return ProviderConfig(
+        name=name,
+        kind=given.kind,
+        base_url=given.base_url,
+        api_key=given.api_key.get_secret_value() if given.api_key else None,
+        headers={key: value.get_secret_value() for key, value in given.headers.items()},
+        script=given.script,
+        scripts=given.scripts,
+    )
+
+
+def _model(name: str, given: ModelSettings) -> ModelConfig:
+    return ModelConfig(
+        name=name,
+        provider=given.provider,
+        model=given.model,
+        context_limit=given.context_limit,
+        max_output_tokens=given.max_output_tokens,
+        compaction_percent=given.compaction_percent,
+        settings=given.settings,
+        default=given.default,
+    )

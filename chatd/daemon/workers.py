@@ -1,0 +1,123 @@
+"""The actors of the shop floor, made from the settings and wired to each other."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from chatd.daemon.rooms import Rooms
+from chatd.settings import Settings, TurnSettings
+from chatd.store.leases import Leases
+from chatd.supervision.actor import ChildSpec
+from chatd.supervision.periodic import Periodic
+from chatd.work.acquirer import Acquirer
+from chatd.work.farewell import Farewell
+from chatd.work.flusher import Flusher
+from chatd.work.heartbeat import Heartbeat
+from chatd.work.janitor import Janitor
+from chatd.work.model_call import Limits
+from chatd.work.reaper import Reaper
+from chatd.work.retry import RetryPolicy
+from chatd.work.roster import Roster
+from chatd.work.turn import Shop
+
+_WATCHDOG_SECONDS = 0.5
+_RELEASE_SECONDS = 10.0
+"""What releasing chats may take after their grace is over."""
+
+
+class Workers:
+    """``roster`` has the chats in hand; ``specs`` are the children, in the order of their start."""
+
+    def __init__(self, settings: Settings, rooms: Rooms, *, worker_id: UUID) -> None:
+        worker, stream = settings.worker, settings.stream
+        self._grace_seconds = worker.shutdown_grace_seconds
+        leases = Leases(rooms.database, worker_id=worker_id)
+        self._flusher = Flusher(
+            rooms.streams,
+            rooms.hints,
+            flush_seconds=stream.flush_seconds,
+            flush_bytes=stream.flush_bytes,
+        )
+        self.roster = Roster(
+            _shop(settings.turn, rooms, self._flusher),
+            max_chats=worker.max_chats,
+            private_seconds=worker.stale_after_seconds - worker.heartbeat_seconds,
+            grace_seconds=worker.shutdown_grace_seconds,
+        )
+        self._heartbeat = Heartbeat(
+            rooms.database,
+            leases,
+            self.roster,
+            heartbeat_seconds=worker.heartbeat_seconds,
+            max_chats=worker.max_chats,
+        )
+        self._acquirer = Acquirer(
+            leases,
+            self.roster,
+            may_claim=lambda: self._heartbeat.holds_lock,
+            poll_seconds=worker.poll_seconds,
+        )
+        self._reaper = Reaper(
+            leases,
+            rooms.turns,
+            rooms.hints,
+            reap_seconds=worker.reap_seconds,
+            stale_after_seconds=worker.stale_after_seconds,
+            max_recoveries=worker.max_recoveries,
+        )
+        self._janitor = Janitor(
+            rooms.streams,
+            leases,
+            event_retention_days=stream.event_retention_days,
+            stale_after_seconds=worker.stale_after_seconds,
+        )
+        self._watchdog = Periodic(
+            self.roster.expire, every_seconds=min(_WATCHDOG_SECONDS, worker.heartbeat_seconds / 4)
+        )
+        self._farewell = Farewell(leases, rooms.turns, rooms.hints)
+        self._wire(rooms)
+
+    def _wire(self, rooms: Rooms) -> None:
+        """Who wakes whom."""
+        rooms.hints.listen(self._acquirer.hint)
+        rooms.hints.listen(self.roster.hint)
+        rooms.hints.claims_here = lambda: self._heartbeat.holds_lock and self.roster.room > 0
+        self.roster.on_room = self._acquirer.wake
+        self.roster.on_doubt = self._heartbeat.wake
+
+    def specs(self) -> Sequence[ChildSpec]:
+        return [
+            ChildSpec(name="heartbeat", start=self._heartbeat.run),
+            ChildSpec(name="watchdog", start=self._watchdog.run),
+            ChildSpec(name="flusher", start=self._flusher.run),
+            ChildSpec(name="farewell", start=self._farewell.run),
+            ChildSpec(
+                name="chats",
+                start=self.roster.run,
+                needs=("heartbeat",),
+                shutdown_seconds=self._grace_seconds + _RELEASE_SECONDS,
+            ),
+            ChildSpec(name="acquirer", start=self._acquirer.run, needs=("chats",)),
+            ChildSpec(name="reaper", start=self._reaper.run),
+            ChildSpec(name="janitor", start=self._janitor.run),
+        ]
+
+
+def _shop(turn: TurnSettings, rooms: Rooms, flusher: Flusher) -> Shop:
+    return Shop(
+        turns=rooms.turns,
+        hints=rooms.hints,
+        hub=rooms.hub,
+        flusher=flusher,
+        catalog=rooms.catalog,
+        limits=Limits(
+            silence_seconds=turn.silence_seconds,
+            attempt_seconds=turn.attempt_seconds,
+            turn_seconds=turn.turn_seconds,
+            max_steps=turn.max_steps,
+        ),
+        retry=RetryPolicy(
+            max_attempts=turn.max_attempts,
+            backoff_seconds=turn.backoff_seconds,
+            backoff_max_seconds=turn.backoff_max_seconds,
+        ),
+    )

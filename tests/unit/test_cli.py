@@ -1,0 +1,156 @@
+"""The command line: help for everything, answers on stdout, clear words and codes on failure."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import chatd
+from chatd.cli.exits import Exit, exit_for
+from chatd.cli.root import COMMANDS, app, main
+from chatd.domain.errors import ChatdError, DatabaseAway, SchemaMismatch
+from chatd.llm.errors import Misconfigured
+from chatd.settings import ConfigurationError
+from chatd.supervision.budget import RestartBudgetExceeded
+
+Captured = pytest.CaptureFixture[str]
+REPOSITORY = Path(chatd.__file__).parents[1]
+GROUPS = {"migrate": ["up", "down", "status", "sql"], "config": ["check", "show"]}
+ALL = [[name] for name in COMMANDS] + [[name, one] for name, some in GROUPS.items() for one in some]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty.toml").touch()
+    monkeypatch.setenv("CHATD_CONFIG", str(tmp_path / "empty.toml"))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr("chatd.logs.configure", lambda **_: None)
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_every_command_has_help_with_examples(command: list[str], capsys: Captured) -> None:
+    assert main([*command, "--help"]) == Exit.DONE
+    out = capsys.readouterr().out
+    assert out.startswith(f"Usage: chatd {' '.join(command)}")
+    assert "Examples:" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None:
+    assert main(["--help"]) == Exit.DONE
+    assert main([]) == Exit.DONE
+    out = capsys.readouterr().out
+    for name, sentence in COMMANDS.items():
+        command = import_module(f"chatd.cli.{name}").app
+        own = command.default_command.__doc__ if command.default_command else command.help
+        assert own == sentence
+        assert f" {name} " in out
+    files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
+    assert files - set(COMMANDS) == {
+        "__init__",
+        "exits",
+        "root",
+        "standalone",
+        "start",
+        "table",
+        "visitor",
+    }
+    assert set(COMMANDS) == {name for name in app if not name.startswith("-")}
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    code = "import sys; from chatd.cli.root import main; main(['--help']); print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    imported = set(ran.stdout.splitlines()[-1].split())
+    slow = {"asyncpg", "pydantic", "structlog", "anyio", "fastapi", "pydantic_ai", "openai"}
+    assert "chatd.cli.root" in imported
+    assert imported & slow == set()
+
+
+def test_version(capsys: Captured) -> None:
+    assert main(["--version"]) == Exit.DONE
+    assert capsys.readouterr().out.strip() == chatd.__version__
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["bogus"], 'Unknown command "bogus"'),
+        (["config", "chek"], 'Did you mean "check"?'),
+        (["config", "show", "--jsn"], "Did you mean --json?"),
+        (["migrate", "down"], "--to"),
+        (["migrate", "up", "--to", "x"], 'unable to convert "x"'),
+    ],
+)
+def test_usage_errors(command: list[str], words: str, capsys: Captured) -> None:
+    assert main(command) == Exit.USAGE
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+def test_configuration_errors_are_lines_and_78(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATD_HTTP__PORT", "x")
+    monkeypatch.setenv("CHATD_HTTP__PROT", "1")
+    for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"]):
+        assert main(command) == 78
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert len(captured.err.splitlines()) == 2
+        assert all(line.startswith("chatd: CHATD_HTTP__") for line in captured.err.splitlines())
+
+
+def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[database]\nurl = 'postgresql://u:geheim@h/d'\n[http]\nport = 9\n")
+    assert main(["config", "check", "--config", str(file)]) == Exit.DONE
+    assert capsys.readouterr().out == f"The configuration is fine ({file}).\n"
+    assert main(["config", "show", "-c", str(file)]) == Exit.DONE
+    table = capsys.readouterr().out
+    assert "http.port                           9 " in table
+    assert main(["config", "show", "--json", "-c", str(file)]) == Exit.DONE
+    out = capsys.readouterr().out
+    entries = {entry["key"]: entry for entry in json.loads(out)}
+    assert entries["http.port"] == {
+        "key": "http.port", "value": 9, "origin": {"kind": "file", "where": str(file)},
+    }  # fmt: skip
+    assert "geheim" not in table + out
+
+
+def test_an_absent_database_is_one_line_and_69(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATD_DATABASE__URL", "postgresql://u:geheim@127.0.0.1:1/none")
+    assert main(["migrate", "status"]) == Exit.DATABASE_AWAY
+    err = capsys.readouterr().err
+    assert err.startswith("chatd: The database cannot be reached")
+    assert len(err.splitlines()) == 1
+    assert "geheim" not in err
+
+
+def test_sql_needs_no_database_when_it_knows_where_to_begin(capsys: Captured) -> None:
+    assert main(["migrate", "sql", "--from", "0", "--to", "0"]) == Exit.DONE
+    assert "CREATE TABLE IF NOT EXISTS chatd_schema_migrations" in capsys.readouterr().out
+    assert main(["migrate", "sql", "--from", "0", "--to", "9999"]) == Exit.FAILED
+    assert "There is no migration 9999" in capsys.readouterr().err
+
+
+def test_each_ending_has_its_code() -> None:
+    codes = {
+        ConfigurationError([]): 78,
+        Misconfigured("models", "configure at least one model"): 78,
+        SchemaMismatch(): 65,
+        DatabaseAway(): 69,
+        RestartBudgetExceeded(child="reaper", restarts=5, window_seconds=60): 70,
+        ChatdError(): 1,
+    }
+    assert {error: exit_for(error) for error in codes} == codes
+    assert exit_for(ValueError()) is None
+    assert len(set(Exit)) == len(Exit.__members__)
