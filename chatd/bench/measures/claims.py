@@ -1,0 +1,56 @@
+"""How many chats per second can be claimed when very many wait."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from chatd.bench.bench import Bench
+from chatd.bench.figures import Figure
+from chatd.bench.measures import seed
+from chatd.domain.errors import ChatdError
+from chatd.store.leases import Leases
+from chatd.store.pool import Database
+
+_CLAIMERS = 4
+
+
+async def measure(bench: Bench) -> Sequence[Figure]:
+    rows = bench.plan.pending_rows
+    database = Database(await bench.ground.database("claims"), pool_size=_CLAIMERS)
+    await database.open()
+    model_id = await seed.model(database)
+    rates = []
+    for claimers, batch, share in ((1, 1, 10), (1, 100, 1), (_CLAIMERS, 10, 1)):
+        bench.say(f"{rows:,} pending, {claimers} claimers, {batch} at a time")
+        await seed.pending(database, model_id, rows)
+        rates.append(await _rate(database, claimers, batch, rows // share))
+    await database.close()
+    titles = ("one at a time", "a hundred at a time", f"{_CLAIMERS} claimers, ten at a time")
+    names = ("one", "hundred", "claimers")
+    return [
+        Figure(
+            name=f"claims_per_second_{name}",
+            title=title,
+            value=rate,
+            unit="chats/s",
+            says=f"the acquire statement over {rows:,} pending chats, none claimed twice",
+        )
+        for name, title, rate in zip(names, titles, rates, strict=True)
+    ]
+
+
+async def _rate(database: Database, claimers: int, batch: int, rows: int) -> float:
+    claimed: list[UUID] = []
+
+    async def claim() -> None:
+        leases = Leases(database, worker_id=uuid4())
+        while len(claimed) < rows and (claims := await leases.acquire(batch)):
+            claimed.extend(claim.moved.chat.id for claim in claims)
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(claim() for _ in range(claimers)))
+    seconds = time.perf_counter() - begun
+    if len(set(claimed)) != len(claimed):
+        raise ChatdError("A chat was claimed twice.")
+    return len(claimed) / seconds

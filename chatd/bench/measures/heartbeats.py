@@ -1,0 +1,66 @@
+"""What renewing costs: time, and whether PostgreSQL can do it without touching an index (HOT)."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+from chatd.bench.bench import Bench
+from chatd.bench.figures import Figure, Required, percentile
+from chatd.bench.measures import seed
+from chatd.store.leases import Leases
+from chatd.store.pool import Connection, Database
+
+_WARMING_BEATS = 5
+_UPDATES: Final = """
+SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'chats'
+"""
+
+
+async def measure(bench: Bench) -> Sequence[Figure]:
+    rows, beats = bench.plan.owned_rows, bench.plan.beats
+    database = Database(await bench.ground.database("heartbeats"))
+    await database.open()
+    worker_id = uuid4()
+    leases = Leases(database, worker_id=worker_id)
+    mine = await seed.owned(database, await seed.model(database), rows, worker_id)
+    bench.say(f"{beats} beats for {rows:,} chats")
+    times = []
+    async with database.direct() as connection:
+        for _ in range(_WARMING_BEATS):
+            await leases.renew(connection, mine)
+        updates, hot, size = await _updates(connection)
+        for _ in range(beats):
+            begun = time.perf_counter()
+            await leases.renew(connection, mine)
+            times.append(time.perf_counter() - begun)
+        updates_then, hot_then, size_then = await _updates(connection)
+    await database.close()
+    return [
+        Figure(
+            name="heartbeat_hot_percent",
+            title="HOT updates",
+            value=100 * (hot_then - hot) / (updates_then - updates),
+            unit="%",
+            says=f"of {beats} beats for {rows:,} chats in hand among {10 * rows:,}",
+            required=Required("≥", 99),
+            detail={"table grew, MB": (size_then - size) / 2**20},
+        ),
+        Figure(
+            name="heartbeat_ms",
+            title=f"one beat for {rows:,} chats",
+            value=percentile(times, 50) * 1000,
+            unit="ms",
+            says="one statement renews all (p50)",
+            detail={"p99": percentile(times, 99) * 1000},
+        ),
+    ]
+
+
+async def _updates(connection: Connection) -> tuple[int, int, int]:
+    """Updates and HOT updates of ``chats`` so far, and its size; this session's own are told first."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    row = await connection.fetchrow(_UPDATES)
+    assert row is not None  # noqa: S101 - the table is there
+    return row[0], row[1], row[2]

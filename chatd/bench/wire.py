@@ -1,0 +1,183 @@
+"""A proxy between chatd and PostgreSQL that counts what goes over the wire.
+
+A round trip is a ``ReadyForQuery`` of the server, or a ``Flush`` of the client, which waits for answers
+without one: so preparing a statement, resetting a session or opening a transaction each cost one too,
+whatever library or pool is used. A statement is an ``Execute`` or a simple ``Query`` of a client. Each is
+kept under the name of the query, which stands in its first line (``-- leases.acquire``).
+"""
+
+import asyncio
+import re
+import time
+from collections import Counter, deque
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from chatd.domain.errors import ChatdError
+
+_NAME = re.compile(rb"-- (\w+\.\w+)\n")
+_CHUNK = 65536
+_HEAD = 5
+"""Bytes before a message's body: its type, and its length without the type."""
+
+
+class Tally:
+    """How often each statement was said, and when first and last."""
+
+    def __init__(self) -> None:
+        self._moments: dict[str, list[float]] = {}
+
+    def add(self, name: str) -> None:
+        self._moments.setdefault(name, []).append(time.monotonic())
+
+    def counts(self) -> Counter[str]:
+        return Counter({name: len(moments) for name, moments in self._moments.items()})
+
+    def rates(self, seconds: float) -> dict[str, float]:
+        """Per second, the most frequent first. What is said again and again is judged by its interval:
+        a window of a few seconds cuts a poll of every second off anywhere."""
+        found = {}
+        for name, moments in self._moments.items():
+            span = moments[-1] - moments[0]
+            steady = len(moments) > 2 and span > seconds / 2  # noqa: PLR2004 - two intervals
+            found[name] = (len(moments) - 1) / span if steady else len(moments) / seconds
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+    def clear(self) -> None:
+        self._moments.clear()
+
+
+class Conversation:
+    """What one connection said, as far as it counts."""
+
+    def __init__(self, statements: Tally, round_trips: Tally) -> None:
+        self._statements = statements
+        self._round_trips = round_trips
+        self._begun = False
+        self._asked, self._answered = bytearray(), bytearray()
+        self._names: dict[bytes, str] = {}
+        self._portals: dict[bytes, str] = {}
+        self._now = ""
+        self._open: deque[str] = deque()
+
+    def client_said(self, data: bytes) -> None:
+        self._asked += data
+        if not self._begun:  # the first message has no type
+            length = int.from_bytes(self._asked[:4], "big")
+            if len(self._asked) < max(length, 4):
+                return
+            del self._asked[:length]
+            self._begun = True
+        for kind, body in _messages(self._asked):
+            self._heed(kind, body)
+
+    def server_said(self, data: bytes) -> None:
+        self._answered += data
+        for kind, _ in _messages(self._answered):
+            if kind == b"Z":
+                self._round_trips.add(self._open.popleft() if self._open else "(connect)")
+
+    def _heed(self, kind: bytes, body: bytes) -> None:
+        match kind:
+            case b"P":
+                name, query, _ = body.split(b"\0", 2)
+                self._names[name] = _named(query)
+                self._now = f"{self._names[name]} (prepare)"
+            case b"B":
+                portal, name, _ = body.split(b"\0", 2)
+                self._portals[portal] = self._names.get(name, "(unknown)")
+            case b"E":
+                self._now = self._portals.get(body.split(b"\0", 1)[0], "(unknown)")
+                self._statements.add(self._now)
+            case b"Q":
+                self._statements.add(_named(body))
+                self._open.append(_named(body))
+            case b"H":  # a flush: answers are waited for without a ReadyForQuery
+                self._round_trips.add(self._now or "(flush)")
+            case b"S":
+                self._open.append(self._now or "(sync)")
+                self._now = ""
+
+
+def _messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
+    """Take the whole messages off a buffer."""
+    found, at = [], 0
+    while len(buffer) - at >= _HEAD:
+        end = at + 1 + int.from_bytes(buffer[at + 1 : at + _HEAD], "big")
+        if len(buffer) < end:
+            break
+        found.append((bytes(buffer[at : at + 1]), bytes(buffer[at + _HEAD : end])))
+        at = end
+    del buffer[:at]
+    return found
+
+
+def _named(query: bytes) -> str:
+    name = _NAME.match(query)
+    return (name[1] if name else b" ".join(query.split(b"\0")[0].split())[:40]).decode()
+
+
+class Wire:
+    """Listens on a Unix socket in ``folder``; ``dsn`` leads through it to the given database."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self._server: tuple[str, int] = _address(dsn)
+        self._socket = folder / ".s.PGSQL.5432"
+        user, _, _ = urlsplit(dsn).netloc.rpartition("@")
+        place = f"{quote(str(folder), safe='')}:5432"
+        netloc = f"{user}@{place}" if user else place
+        self.dsn = urlsplit(dsn)._replace(netloc=netloc, query="").geturl()
+        self.statements = Tally()
+        self.round_trips = Tally()
+
+    def clear(self) -> None:
+        """Count from zero."""
+        self.statements.clear()
+        self.round_trips.clear()
+
+    async def __aenter__(self) -> "Wire":
+        self._listener = await asyncio.start_unix_server(self._serve, self._socket)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        self._socket.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._server
+        talk = Conversation(self.statements, self.round_trips)
+        if host.startswith("/"):
+            upstream = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        else:
+            upstream = await asyncio.open_connection(host, port)
+        await asyncio.gather(
+            _pump(reader, upstream[1], talk.client_said),
+            _pump(upstream[0], writer, talk.server_said),
+        )
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: object) -> None:
+    """Pass everything on, as it comes; what cannot be passed on any more ends both ways."""
+    assert callable(tell)  # noqa: S101 - one of the two methods above
+    try:
+        while data := await reader.read(_CHUNK):
+            tell(data)
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        return
+    finally:
+        writer.close()
+
+
+def _address(dsn: str) -> tuple[str, int]:
+    parts = urlsplit(dsn)
+    asked = parse_qs(parts.query)
+    if asked.get("sslmode", ["prefer"])[0] not in {"disable", "allow", "prefer"}:
+        raise ChatdError("What goes over an encrypted wire cannot be counted (sslmode).")
+    place = parts.netloc.rpartition("@")[2]
+    host, _, port = place.rpartition(":") if re.search(r":\d+$", place) else (place, "", "")
+    host = unquote(host) or asked.get("host", [""])[0]
+    if not host:
+        raise ChatdError("The address of the database has no host: its wire cannot be counted.")
+    return host.strip("[]"), int(port or asked.get("port", ["5432"])[0])

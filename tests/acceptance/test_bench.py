@@ -1,0 +1,117 @@
+"""``chatd bench`` measures, says so in JSON, and leaves nothing behind; its counting is right."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from chatd.bench.figures import Figure, Required, Section, percentile
+from chatd.bench.measures import MEASURES
+from chatd.bench.report import show
+from chatd.bench.wire import Wire
+from chatd.cli.bench import app
+from chatd.store.pool import Database
+
+QUICK = ["round-trips", "wake", "claims", "heartbeats"]
+DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'chatd_bench_%'"
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "chatd", "bench", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "CHATD_CONFIG"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+
+
+@pytest.mark.slow
+async def test_it_measures_beside_a_given_database(server: str, dsn: str) -> None:
+    ran = bench("--quick", "--json", "--only", ",".join(QUICK), "--database", dsn)
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    assert [measure["name"] for measure in said["measures"]] == QUICK
+    assert "PostgreSQL" in said["server"]
+    figures: dict[str, dict[str, Any]] = {
+        figure["name"]: figure for measure in said["measures"] for figure in measure["figures"]
+    }
+    assert all(figure["value"] > 0 and figure["says"] for figure in figures.values())
+    trips = figures["round_trips_per_turn"]
+    assert trips["ok"], trips
+    assert trips["value"] <= 6
+    for move in ("chats.send", "turns.history", "turns.finish"):
+        assert trips["detail"][move] == pytest.approx(1)
+    assert figures["heartbeat_hot_percent"]["value"] >= 99
+    assert figures["wake_ms_p50"]["value"] <= figures["wake_ms_p99"]["value"]
+    admin = await asyncpg.connect(server)
+    assert await admin.fetch(DATABASES) == []
+    await admin.close()
+
+
+def test_a_name_it_does_not_know_is_refused_with_those_it_does() -> None:
+    ran = bench("--only", "speed")
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("chatd: No measure speed; there are: start, ")
+
+
+async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
+    async with Wire(dsn, tmp_path) as wire:
+        connection = await asyncpg.connect(wire.dsn)
+        assert wire.round_trips.counts() == {"(connect)": 1}
+        wire.clear()
+        ask = "-- test.ask\nSELECT $1::integer"
+        assert [await connection.fetchval(ask, number) for number in range(5)] == [0, 1, 2, 3, 4]
+        async with connection.transaction():
+            await connection.execute("-- test.do\nSELECT 1")
+        assert wire.statements.counts() == {"test.ask": 5, "BEGIN;": 1, "test.do": 1, "COMMIT;": 1}
+        prepared = Counter({"test.ask (prepare)": 1})
+        assert wire.round_trips.counts() == wire.statements.counts() + prepared
+        await connection.close()
+
+
+async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) -> None:
+    async with Wire(dsn, tmp_path) as wire:
+        database = Database(wire.dsn, pool_size=1)
+        await database.open()
+        await database.fetch("-- test.ask\nSELECT 1")
+        wire.clear()
+        for _ in range(10):
+            await database.fetch("-- test.ask\nSELECT 1")
+        assert wire.round_trips.counts() == {"test.ask": 10}
+        await database.close()
+
+
+def test_what_is_asked_of_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    fast = Figure(
+        name="rate", title="turns", value=60, unit="/s", says="so many", floor=100,
+        required=Required("≥", 0.5, of="ratio"),
+    )  # fmt: skip
+    slow = Figure(
+        name="idle", title="idle", value=3, unit="/s", says="polls", required=Required("<", 3)
+    )
+    assert (fast.ok, fast.ratio, slow.ok, slow.ratio) == (True, 0.6, False, None)
+    assert percentile(range(1, 101), 50) == 51
+    assert percentile([7.0], 99) == 7
+    sections = [
+        Section(name="turns", title="Turns", seconds=1, figures=[fast, slow]),
+        Section(name="wake", title="Waking", seconds=1, broken="it slept"),
+    ]
+    head = {"chatd": "1", "python": "3", "server": "PostgreSQL", "cores": 2, "load_before": 0.1,
+            "load_after": 0.2, "quick": True, "seconds": 2.0}  # fmt: skip
+    show(head, sections)
+    out = capsys.readouterr().out
+    assert "60 /s" in out
+    assert "≥ 0.5 floors ✓" in out
+    assert "< 3 ✗" in out
+    assert "could not be measured: it slept" in out
+
+
+def test_the_help_names_every_measure() -> None:
+    assert app.help_epilogue is not None
+    assert ", ".join(MEASURES) in app.help_epilogue
