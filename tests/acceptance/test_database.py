@@ -1,0 +1,127 @@
+"""PostgreSQL is restarted under fifty running chats: everybody waits, and everything is finished."""
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from running import Chatd, Client, View, books, clients, database_on, fact, replicas, text_of
+
+from chatd.embedded import Postgres, StopMode
+
+SCRIPTS = """
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "One two three four five six seven eight nine ten for {message}"
+chunks = 40
+delay_seconds = 0.05
+[[providers.fake.scripts.longer]]
+text = "One two three four five six seven eight nine ten for {message}"
+chunks = 40
+delay_seconds = 0.075
+[[providers.fake.scripts.longest]]
+text = "One two three four five six seven eight nine ten for {message}"
+chunks = 40
+delay_seconds = 0.1
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+CHATS = 50
+
+
+def answer(number: int) -> str:
+    return f"One two three four five six seven eight nine ten for number {number}"
+
+
+def question(number: int) -> str:
+    """Turns of several lengths: some end while the database is away, some go on past it."""
+    return f"{('', '[[longer]] ', '[[longest]] ')[number % 3]}number {number}"
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Postgres]:
+    """A server of this test's own. It keeps what was committed, whatever ends it."""
+    with Postgres() as own:
+        yield own
+
+
+def streamed(view: View) -> bool:
+    return any(event.event == "message_part" for event in view.events)
+
+
+def at_rest(view: View) -> bool:
+    return view.status in {"waiting", "error"}
+
+
+def outages(process: Chatd) -> str:
+    """What the process said of its outages, as it said it."""
+    return "".join(line for line in process.raw if '"outage.' in line)
+
+
+async def watch(api: Client, chat_id: str, view: View) -> None:
+    """Follow to the end of the turn, coming back whenever the stream ends."""
+    while not at_rest(view):
+        await api.follow(chat_id, view, at_rest)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_restart_of_the_database_costs_nothing_but_time(
+    tmp_path: Path, own_server: Postgres, mode: StopMode
+) -> None:
+    settings = f"[worker]\nmax_chats = {CHATS // 2}\n"
+    async with (
+        database_on(own_server.dsn) as dsn,
+        replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
+        clients(both) as apis,
+    ):
+        pids = [process.process.pid for process in both]
+        views: dict[int, View] = {}
+        chat_ids: dict[int, str] = {}
+
+        async def ask(number: int) -> None:
+            api = apis["a" if number % 2 else "b"]
+            chat_ids[number] = (await api.create(question(number)))["id"]
+            views[number] = View()
+            await watch(api, chat_ids[number], views[number])
+
+        async with anyio.create_task_group() as group:
+            for number in range(CHATS):
+                group.start_soon(ask, number)
+            await fact(lambda: len(views) == CHATS and all(map(streamed, views.values())))
+            await own_server.stop(mode)
+            await fact(lambda: any(view.preview == answer(n) for n, view in views.items()))
+            await own_server.start()
+
+        async with books(dsn) as db:
+            rows = await db.all("SELECT move, count(*) AS n FROM chat_events GROUP BY move")
+            # Who owned a chat owns it to the end: nothing was reaped, released or begun again.
+            assert {row["move"]: row["n"] for row in rows} == dict.fromkeys(
+                ("create", "acquire", "finish_turn"), CHATS
+            )
+            assert await db.one("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
+            claims = "SELECT count(DISTINCT worker_id) FROM chat_events WHERE move = 'acquire'"
+            assert await db.one(claims) == 2
+        for number, view in views.items():
+            truth = {
+                m["id"]: text_of(m["content"]) for m in await apis["a"].messages(chat_ids[number])
+            }
+            assert view.messages == truth
+            assert list(truth.values()) == [question(number), answer(number)]
+        for process, pid in zip(both, pids, strict=True):
+            assert process.process.poll() is None
+            assert process.process.pid == pid
+            assert not process.said("supervisor.child_restarted")
+            assert not process.said("supervisor.child_failed")
+            assert not process.said("chat.lost")
+            began = Counter(line["child"] for line in process.said("outage.began"))
+            ended = Counter(line["child"] for line in process.said("outage.ended"))
+            assert "heartbeat" in began
+            assert "listener" in began
+            assert set(began.values()) == {1}, outages(process)
+            assert ended == began
+            process.send(signal.SIGTERM)
+            assert await process.ended() == 0

@@ -1,0 +1,103 @@
+"""``chatd demo`` and ``chatd dev``: everything embedded, as a newcomer meets it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from running import fact
+
+from chatd.embedded import local_model_available
+
+
+def environment() -> dict[str, str]:
+    secret = ("CHATD_", "OPENAI_", "ANTHROPIC_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(secret)}
+
+
+def descendants_in(folder: Path) -> list[int]:
+    """The processes that work in ``folder``: an embedded PostgreSQL's all do."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not local_model_available(), reason="the extra 'local' is not installed")
+def test_the_demo_ends_with_the_stored_chat() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chatd", "demo", "Say hello."],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = done.stdout.strip()
+    assert answer
+    assert f"assistant: {answer!r}" in done.stderr
+    assert "a real but tiny model" in done.stderr
+    assert "create (pending) -> acquire (running) -> finish_turn (waiting)" in done.stderr
+
+
+class Dev:
+    """A running ``chatd dev``."""
+
+    def __init__(self, data: Path, log: Path) -> None:
+        self.log = log
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "chatd", "dev", "--data", str(data), "--port", "0"],
+                env=environment(),
+                stdout=out,
+                stderr=out,
+            )
+
+    async def url(self) -> str:
+        def listening() -> str | None:
+            for line in self.log.read_text().splitlines():
+                if '"http.listening"' in line:
+                    port = line.split('"port":')[1].split(",")[0].strip(" }")
+                    return f"http://127.0.0.1:{port}/api/v1"
+            assert self.process.poll() is None, self.log.read_text()
+            return None
+
+        return str(await fact(listening, 60))
+
+
+async def test_dev_keeps_its_chats_and_leaves_nothing_running(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    # As root, the database's account must be able to reach the folder.
+    base = Path("/tmp") if os.geteuid() == 0 else tmp_path_factory.mktemp("dev")
+    data = base / f"chatd-dev-{os.getpid()}"
+    log = tmp_path_factory.mktemp("logs") / "dev.log"
+    try:
+        first = Dev(data, log)
+        url = await first.url()
+        async with httpx2.AsyncClient() as http:
+            made = await http.post(f"{url}/chats", json={"title": "kept"})
+            assert made.status_code == 201, made.text
+        first.process.kill()
+        first.process.wait()
+        await fact(lambda: not descendants_in(data))
+
+        second = Dev(data, log)
+        url = await second.url()
+        async with httpx2.AsyncClient() as http:
+            listed = (await http.get(f"{url}/chats")).json()["items"]
+        assert [chat["title"] for chat in listed] == ["kept"]
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(30) == 0
+        assert descendants_in(data) == []
+    finally:
+        shutil.rmtree(data, ignore_errors=True)

@@ -1,0 +1,288 @@
+"""The owner of a chat dies, stops, or vanishes; another finishes, and a viewer misses nothing."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from socket import socket
+
+import anyio
+import httpx2
+import pytest
+from running import (
+    Books,
+    Chatd,
+    Client,
+    View,
+    books,
+    clients,
+    database_on,
+    fact,
+    replicas,
+    started,
+    text_of,
+)
+from talker import TOOL_CALL, Delta, talking
+from wire import wired
+
+from chatd.embedded import Postgres
+
+SCRIPTS = """
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "You said: {message}"
+chunks = 3
+[[providers.fake.scripts.slow]]
+text = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."
+chunks = 20
+delay_seconds = 0.05
+[[providers.fake.scripts.hang]]
+text = "I begin and "
+chunks = 3
+[[providers.fake.scripts.hang]]
+hang = true
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+
+BRISK = """
+[worker]
+heartbeat_seconds = 0.5
+stale_after_seconds = 2
+[database]
+connect_timeout_seconds = 1
+statement_timeout_seconds = 2
+"""
+
+
+async def watch(api: Client, chat_id: str, view: View) -> None:
+    """Follow until the turn is over, or the connection is."""
+    with suppress(httpx2.TransportError):
+        await api.follow(chat_id, view, at_rest)
+
+
+def at_rest(view: View) -> bool:
+    return view.status in {"waiting", "error"}
+
+
+def has_begun(view: View) -> bool:
+    return len(view.preview) > 10
+
+
+async def stored(api: Client, chat_id: str) -> dict[int, str]:
+    return {m["id"]: text_of(m["content"]) for m in await api.messages(chat_id)}
+
+
+def said_at(line: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(line["timestamp"])
+
+
+async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, dsn: str) -> None:
+    async with (
+        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
+        clients((a, b)) as apis,
+        books(dsn) as db,
+    ):
+        chat_id = (await apis["a"].create("[[slow]]"))["id"]
+        owner, (other,) = await db.owner(chat_id, a, b)
+        bereft, steady = View(), View()
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, apis[owner.name], chat_id, bereft)
+            group.start_soon(watch, apis[other.name], chat_id, steady)
+            await fact(lambda: has_begun(bereft) and has_begun(steady))
+            killed_at = await db.now()
+            owner.send(signal.SIGKILL)
+        await watch(apis[other.name], chat_id, bereft)
+        assert (await db.moves(chat_id)) == ["create", "acquire", "reap", "acquire", "finish_turn"]
+        _, first, reaped, second, _ = await db.journal(chat_id)
+        assert reaped["reason"] == "owner_gone"
+        assert (first["worker_id"], second["worker_id"]) == (owner.worker_id, other.worker_id)
+        assert (second["at"] - killed_at).total_seconds() < 3
+        truth = await stored(apis[other.name], chat_id)
+        assert list(truth.values())[1:] == [
+            "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."
+        ]
+        assert bereft.messages == steady.messages == truth
+        assert (await apis[other.name].chat(chat_id))["last_error"] is None
+
+
+async def test_what_was_queued_is_answered_in_order_after_a_kill(tmp_path: Path, dsn: str) -> None:
+    async with (
+        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
+        clients((a, b)) as apis,
+        books(dsn) as db,
+    ):
+        chat_id = (await apis["a"].create("[[slow]] zero"))["id"]
+        owner, (other,) = await db.owner(chat_id, a, b)
+        api = apis[other.name]
+        for word in ("one", "two", "three"):
+            assert (await api.send(chat_id, word))["queued"]
+        view = View()
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, api, chat_id, view)
+            await fact(lambda: has_begun(view))
+            owner.send(signal.SIGKILL)
+        chat = await api.chat(chat_id)
+        assert (chat["status"], chat["queue_length"], chat["last_error"]) == ("waiting", 0, None)
+        truth = await stored(api, chat_id)
+        assert list(truth.values())[2:] == [
+            *("one", "You said: one"),
+            *("two", "You said: two"),
+            *("three", "You said: three"),
+        ]
+        assert len(truth) == 8
+        assert view.messages == truth
+
+
+@pytest.mark.parametrize("queued", [False, True])
+async def test_what_an_interrupted_owner_had_said_outlives_it(
+    tmp_path: Path, dsn: str, queued: bool
+) -> None:
+    async with (
+        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
+        clients((a, b)) as apis,
+        books(dsn) as db,
+    ):
+        chat_id = (await apis["a"].create("[[hang]]"))["id"]
+        owner, (other,) = await db.owner(chat_id, a, b)
+        api, view = apis[other.name], View()
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, api, chat_id, view)
+            await fact(lambda: view.preview == "I begin and ")
+            owner.send(signal.SIGSTOP)  # so that it cannot do itself what it is asked
+            if queued:
+                await api.send(chat_id, "and now?", busy_behavior="interrupt")
+            else:
+                assert (await api.interrupt(chat_id))["status"] == "interrupting"
+            killed_at = await db.now()
+            owner.send(signal.SIGKILL)
+        row = await db.moved(chat_id, "reap_interrupt")
+        assert (row["at"] - killed_at).total_seconds() < 3
+        chat = await api.until(chat_id, "waiting")
+        assert chat["last_error"] is None
+        truth = await stored(api, chat_id)
+        rest = ["and now?", "You said: and now?"] if queued else []
+        assert list(truth.values()) == ["[[hang]]", "I begin and ", *rest]
+        assert view.messages == truth
+
+
+async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: str) -> None:
+    settings = "[worker]\nmax_recoveries = 1\nreap_seconds = 0.2"
+    async with (
+        replicas(tmp_path, dsn, "a", "b", "c", settings=settings, scripts=SCRIPTS) as alive,
+        clients(alive) as apis,
+        books(dsn) as db,
+    ):
+        chat_id = (await apis["a"].create("[[hang]]"))["id"]
+        await db.moved(chat_id, "acquire")
+        owner, others = await db.owner(chat_id, *alive)
+        owner.send(signal.SIGKILL)
+        await db.moved(chat_id, "acquire", times=2)
+        owner, (last,) = await db.owner(chat_id, *others)
+        owner.send(signal.SIGKILL)
+        api = apis[last.name]
+        chat = await api.until(chat_id, "error")
+        assert chat["last_error_detail"]["kind"] == "crash_loop"
+        assert "died 2 times without progress" in chat["last_error"]
+        assert last.said("chat.given_up", chat_id=chat_id)
+        await api.send(chat_id, "again?")
+        chat = await api.until(chat_id, "waiting")
+        assert chat["last_error"] is None
+        assert await api.texts(chat_id) == ["You said: again?"]
+
+
+@pytest.mark.parametrize("rest", [TOOL_CALL, None], ids=["complete", "cut"])
+async def test_a_stopped_owner_wakes_up_to_nothing(
+    tmp_path: Path, dsn: str, rest: list[Delta] | None
+) -> None:
+    """While it slept its lease ran out, and its model's answer came, or was cut off."""
+    settings = "[worker]\nheartbeat_seconds = 0.3\nstale_after_seconds = 1\nreap_seconds = 0.2\n"
+    async with talking(rest) as talker:
+        with (
+            started(tmp_path, dsn, name="a", settings=settings, scripts=talker.provider("a")) as a,
+            started(tmp_path, dsn, name="b", settings=settings, scripts=talker.provider("b")) as b,
+        ):
+            await a.ready()
+            await b.ready()
+            async with clients((a, b)) as apis, books(dsn) as db:
+                chat_id = (await apis["a"].create("well?"))["id"]
+                owner, (other,) = await db.owner(chat_id, a, b)
+                await apis[owner.name].follow(chat_id, View(), lambda view: view.preview != "")
+                owner.send(signal.SIGSTOP)
+                await apis[other.name].until(chat_id, "waiting")
+                talker.go.set()
+                if rest is not None:
+                    await talker.gone.wait()
+                before = await db.journal(chat_id)
+                assert [row["reason"] for row in before if row["move"] == "reap"] == [
+                    "lease_expired"
+                ]
+                owner.send(signal.SIGCONT)
+                await owner.says("chat.lost", chat_id=chat_id)
+
+                # It goes on working for others: what it wrote or called until then is all there is.
+                other.send(signal.SIGTERM)
+                assert await other.ended() == 0
+                calls = talker.calls[owner.name]
+                after = (await apis[owner.name].create("and you?"))["id"]
+                await apis[owner.name].until(after, "waiting")
+                assert await apis[owner.name].texts(after) == ["Let me see."]
+                assert (calls, talker.calls) == (1, {owner.name: 2, other.name: 1})
+                assert await db.journal(chat_id) == before
+                assert await apis[owner.name].texts(chat_id) == ["Let me see."]
+                assert len(owner.said("chat.lost")) == 1
+
+
+@pytest.fixture(scope="module")
+def far_server() -> Iterator[str]:
+    """The address of a server that is reached over TCP, so that a wire can go dead."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Postgres(port=port, settings={"synchronous_commit": "off"}) as server:
+        yield server.tcp_dsn
+
+
+@pytest.mark.parametrize("heals", ["for all", "for new connections only"])
+async def test_a_host_that_vanishes_is_replaced_and_stops_by_itself(
+    tmp_path: Path, far_server: str, heals: str
+) -> None:
+    async with database_on(far_server) as dsn, wired(dsn) as a_way, wired(dsn) as b_way:
+        wires, ways = {"a": a_way[0], "b": b_way[0]}, {"a": a_way[1], "b": b_way[1]}
+        async with (
+            replicas(tmp_path, ways, "a", "b", settings=BRISK, scripts=SCRIPTS) as (a, b),
+            clients((a, b)) as apis,
+            books(dsn) as db,
+        ):
+            chat_id = (await apis["a"].create("[[hang]]"))["id"]
+            owner, (other,) = await db.owner(chat_id, a, b)
+            await apis[owner.name].follow(chat_id, View(), has_begun)
+            wire = wires[owner.name]
+            dead_at = await db.now()
+            wire.die()
+            lost = await owner.says("chat.lost", chat_id=chat_id)
+            taken = await db.moved(chat_id, "acquire", times=2)
+            assert (taken["at"] - dead_at).total_seconds() < 4  # stale_after_seconds + 2
+            assert said_at(lost) < taken["at"]
+            assert (await db.journal(chat_id))[2]["reason"] == "lease_expired"
+
+            # What was under way arrives now, late, while the other is working on the chat.
+            wire.heal() if heals == "for all" else wire.heal_for_new()
+            await works_again(owner, apis[owner.name], other, db)
+            rows = await db.journal(chat_id)
+            late = [row for row in rows if row["version"] > taken["version"] and row["worker_id"]]
+            assert owner.worker_id not in {row["worker_id"] for row in late if row["epoch"] == 2}
+            assert len(owner.said("chat.lost")) == 1
+            assert len(owner.said("outage.began", child="heartbeat")) == 1
+
+
+async def works_again(owner: Chatd, api: Client, other: Chatd, db: Books) -> None:
+    """The other leaves, so that only the one that was cut off can answer."""
+    other.send(signal.SIGTERM)
+    await other.says("daemon.stopping")
+    chat_id = (await api.create("still there?"))["id"]
+    await api.until(chat_id, "waiting")
+    assert (await db.journal(chat_id))[-1]["worker_id"] == owner.worker_id

@@ -1,0 +1,296 @@
+"""Routes of chats: create, list, read, change, interrupt, and the journal."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+from asking import paged, refused
+from inside import Acted, Inside, one, said, scripted, several
+from running import fact
+
+from chatd.llm.provider import ModelRequest
+
+HANG = scripted([{"text": "I begin"}, {"hang": True}])
+
+CHAT = {
+    "id",
+    "owner_id",
+    "parent_chat_id",
+    "root_chat_id",
+    "title",
+    "status",
+    "last_error",
+    "last_error_detail",
+    "archived",
+    "labels",
+    "model",
+    "last_model_config_id",
+    "version",
+    "queue_length",
+    "usage",
+    "created_at",
+    "updated_at",
+}
+
+
+async def change(chatd: Inside, chat_id: str, **fields: Any) -> dict[str, Any]:
+    answer = await chatd.api.http.patch(f"/api/v1/chats/{chat_id}", json=fields)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def listed(chatd: Inside, **params: Any) -> list[str]:
+    answer = await chatd.api.http.get("/api/v1/chats", params=params)
+    assert answer.status_code == 200, answer.text
+    return [chat["id"] for chat in answer.json()["items"]]
+
+
+async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create(title="a title", labels={"team": "red"}, model="two")
+        assert chat.keys() == CHAT
+        assert UUID(chat["id"])
+        assert chat["id"] == chat["root_chat_id"]
+        assert (chat["title"], chat["labels"], chat["model"]) == ("a title", {"team": "red"}, "two")
+        assert (chat["status"], chat["version"], chat["queue_length"]) == ("waiting", 1, 0)
+        assert (chat["owner_id"], chat["archived"]) == ("local", False)
+        for nothing in ("last_error", "last_error_detail", "parent_chat_id"):
+            assert chat[nothing] is None
+        assert set(chat["usage"].values()) == {0}
+        assert await chatd.api.chat(chat["id"]) == chat
+        assert await chatd.api.messages(chat["id"]) == []
+
+
+async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create("hello", system_prompt="Be brief.")
+        assert (chat["status"], chat["model"]) == ("pending", "one")
+        rested = await chatd.api.until(chat["id"], "waiting")
+        assert rested.keys() == CHAT
+        messages = await chatd.api.messages(chat["id"])
+        assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+        assert await chatd.api.texts(chat["id"], "system") == ["Be brief."]
+        assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
+
+
+async def test_usage_is_the_sum_of_the_messages(dsn: str) -> None:
+    provider = scripted([{"text": "a"}, {"finish": {"input_tokens": 7, "output_tokens": 11}}])
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create("one")
+        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.send(chat["id"], "two")
+        rested = await chatd.api.until(chat["id"], "waiting")
+        spent = [m["usage"] for m in await chatd.api.messages(chat["id"]) if m["usage"]]
+        assert [(u["input_tokens"], u["output_tokens"]) for u in spent] == [(7, 11)] * 2
+        assert rested["usage"] == {key: sum(u[key] for u in spent) for key in spent[0]}
+
+
+async def test_models_say_which_one_is_the_default(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        answer = await chatd.api.http.get("/api/v1/models")
+        assert answer.status_code == 200
+        models = {model["name"]: model for model in answer.json()["items"]}
+        assert answer.json()["next_cursor"] is None
+        assert {name: model["default"] for name, model in models.items()} == {
+            "one": True,
+            "two": False,
+        }
+        chat = await chatd.api.create()
+        assert chat["last_model_config_id"] == models["one"]["id"]
+
+
+async def test_chats_come_most_recently_touched_first(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        a, b, c = [(await chatd.api.create(title=t))["id"] for t in "abc"]
+        assert await listed(chatd) == [c, b, a]
+        await change(chatd, a, title="touched")
+        assert await listed(chatd) == [a, c, b]
+        await chatd.api.send(b, "hello")
+        await chatd.api.until(b, "waiting")
+        assert await listed(chatd) == [b, a, c]
+        await change(chatd, c)  # nothing is not a touch
+        await chatd.api.interrupt(c)
+        assert await listed(chatd) == [b, a, c]
+
+
+async def test_paging_gives_each_chat_once(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        made = [(await chatd.api.create())["id"] for _ in range(7)]
+        for limit in (1, 3, 7, 8):
+            chats = await paged(chatd, "/api/v1/chats", limit=limit)
+            assert [chat["id"] for chat in chats] == made[::-1], limit
+
+
+async def test_chats_that_were_touched_at_the_same_moment_are_all_paged(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        made = {(await chatd.api.create())["id"] for _ in range(5)}
+        await chatd.daemon.rooms.database.fetch("UPDATE chats SET updated_at = '2026-01-01'")
+        chats = await paged(chatd, "/api/v1/chats", limit=2)
+        assert len(chats) == len(made)
+        assert {chat["id"] for chat in chats} == made
+
+
+async def test_filters(dsn: str) -> None:
+    provider = scripted(fail=[{"error": {"status": 401}}])
+    async with one(dsn, provider) as chatd:
+        waiting, archived = [(await chatd.api.create())["id"] for _ in range(2)]
+        await change(chatd, archived, archived=True)
+        failed = (await chatd.api.create("[[fail]]"))["id"]
+        await chatd.api.until(failed, "error")
+        assert await listed(chatd, archived=True) == [archived]
+        assert await listed(chatd, archived=False) == [failed, waiting]
+        assert await listed(chatd, status="error") == [failed]
+        assert await listed(chatd, status="waiting") == [archived, waiting]
+        assert await listed(chatd, status="waiting", archived=False) == [waiting]
+        assert await listed(chatd, status="running") == []
+        chats = await paged(chatd, "/api/v1/chats", limit=1, status="waiting", archived=False)
+        assert [chat["id"] for chat in chats] == [waiting]
+
+
+async def test_a_change_changes_what_it_names(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create(title="old", labels={"a": "1"}))["id"]
+        titled = await change(chatd, chat_id, title="new")
+        assert (titled["title"], titled["labels"]) == ("new", {"a": "1"})
+        labelled = await change(chatd, chat_id, labels={"b": "2"})
+        assert (labelled["title"], labelled["labels"]) == ("new", {"b": "2"})
+        both = await change(chatd, chat_id, title="", labels={})
+        assert (both["title"], both["labels"]) == ("", {})
+        assert both["version"] == labelled["version"] + 1
+        for nothing in ({}, {"title": None, "labels": None, "archived": None}):
+            assert await change(chatd, chat_id, **nothing) == both
+        everything = await change(chatd, chat_id, title="t", labels={"c": "3"}, archived=True)
+        assert everything["archived"] is True
+        assert (everything["title"], everything["labels"]) == ("t", {"c": "3"})
+        assert await chatd.api.chat(chat_id) == everything
+
+
+async def test_an_archived_chat_takes_no_message_until_it_is_brought_back(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        archived = await change(chatd, chat_id, archived=True)
+        assert archived["archived"] is True
+        assert await change(chatd, chat_id, archived=True) == archived  # again: nothing
+        answer = await chatd.api.http.post(
+            f"/api/v1/chats/{chat_id}/messages", json={"content": "hello"}
+        )
+        refused(answer, 409, "chat_archived")
+        assert (await chatd.api.interrupt(chat_id))["archived"] is True
+        assert (await change(chatd, chat_id, title="a title"))["title"] == "a title"
+        assert (await change(chatd, chat_id, archived=False))["archived"] is False
+        await chatd.api.send(chat_id, "hello")
+        await chatd.api.until(chat_id, "waiting")
+        assert await chatd.api.texts(chat_id) == ["You said: hello"]
+
+
+async def test_a_busy_chat_cannot_be_archived_and_keeps_its_title(dsn: str) -> None:
+    async with one(dsn, HANG) as chatd:
+        chat_id = (await chatd.api.create("hello", title="old"))["id"]
+        busy = await chatd.api.until(chat_id, "running")
+        answer = await chatd.api.http.patch(
+            f"/api/v1/chats/{chat_id}", json={"archived": True, "title": "new"}
+        )
+        refused(answer, 409, "family_busy")
+        assert await chatd.api.chat(chat_id) == busy
+        described = await change(chatd, chat_id, title="new")  # alone, it may
+        assert (described["title"], described["status"]) == ("new", "running")
+
+
+async def test_interrupt_can_be_repeated(dsn: str) -> None:
+    async with one(dsn, HANG) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        await chatd.api.until(chat_id, "running")
+        answers = await asyncio.gather(*(chatd.api.interrupt(chat_id) for _ in range(4)))
+        assert {answer["status"] for answer in answers} <= {"interrupting", "waiting"}
+        rested = await chatd.api.until(chat_id, "waiting")
+        assert await chatd.api.interrupt(chat_id) == rested
+        assert len(await chatd.moves(chat_id, "interrupt")) == 1
+        new = await chatd.api.create()
+        assert await chatd.api.interrupt(new["id"]) == new
+
+
+async def test_interrupt_leaves_an_error_as_it_is(dsn: str) -> None:
+    async with one(dsn, scripted([{"error": {"status": 401}}])) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        failed = await chatd.api.until(chat_id, "error")
+        assert await chatd.api.interrupt(chat_id) == failed
+
+
+async def test_a_message_clears_the_error(dsn: str) -> None:
+    provider = scripted(fail=[{"error": {"status": 401}}])
+    async with one(dsn, provider) as chatd:
+        chat_id = (await chatd.api.create("[[fail]]"))["id"]
+        failed = await chatd.api.until(chat_id, "error")
+        assert failed.keys() == CHAT
+        assert failed["last_error"]
+        assert failed["last_error_detail"]["kind"] == "auth"
+        sent = await chatd.api.send(chat_id, "hello")
+        assert sent["chat"]["last_error"] is sent["chat"]["last_error_detail"] is None
+        rested = await chatd.api.until(chat_id, "waiting")
+        assert rested["last_error"] is rested["last_error_detail"] is None
+
+
+async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        rested = await chatd.api.until(chat_id, "waiting")
+        path = f"/api/v1/chats/{chat_id}/events"
+        whole = (await chatd.api.http.get(path)).json()
+        assert whole["next_cursor"] is None
+        assert [e["version"] for e in whole["items"]] == list(range(1, rested["version"] + 1))
+        assert [e["move"] for e in whole["items"]] == ["create", "acquire", "finish_turn"]
+        assert whole["items"][-1]["status"] == "waiting"
+        for limit in (1, 2, 3, 4):
+            assert await paged(chatd, path, "after", limit=limit) == whole["items"]
+        rest = await chatd.api.http.get(path, params={"after": 2})
+        assert rest.json()["items"] == whole["items"][2:]
+        nothing = await chatd.api.http.get(path, params={"after": 2**63 - 1})
+        assert nothing.json() == {"items": [], "next_cursor": None}
+
+
+async def test_every_process_says_the_same(dsn: str) -> None:
+    async with several(dsn, [scripted()] * 2) as (a, b):
+        chat_id = (await a.api.create("hello", title="t", labels={"k": "v"}))["id"]
+        rested = await a.api.until(chat_id, "waiting")
+        assert await b.api.chat(chat_id) == rested
+        for path in (
+            "/api/v1/chats",
+            "/api/v1/models",
+            f"/api/v1/chats/{chat_id}/messages",
+            f"/api/v1/chats/{chat_id}/events",
+            f"/api/v1/chats/{chat_id}/queue",
+        ):
+            answers = [await chatd.api.http.get(path) for chatd in (a, b)]
+            assert answers[0].status_code == 200
+            assert answers[0].json() == answers[1].json(), path
+        await change(b, chat_id, title="changed")
+        assert (await a.api.chat(chat_id))["title"] == "changed"
+
+
+async def test_a_chat_stopped_by_another_process_than_its_owner(dsn: str) -> None:
+    calls: list[str] = []
+
+    async def act(request: ModelRequest) -> Any:
+        calls.append(request.model)
+        yield said("I begin")
+        await asyncio.Event().wait()
+
+    async with several(dsn, [Acted(act)] * 2) as (a, b):
+        chat_id = (await a.api.create("hello"))["id"]
+        await fact(lambda: calls)
+        for chatd in (a, b):
+            assert (await chatd.api.interrupt(chat_id))["status"] in {"interrupting", "waiting"}
+        assert await b.api.until(chat_id, "waiting") == await a.api.chat(chat_id)
+
+
+async def test_a_chat_of_somebody_else_is_not_there(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create()
+        await chatd.daemon.rooms.database.fetch("UPDATE chats SET owner_id = 'somebody else'")
+        answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}")
+        problem = refused(answer, 404, "chat_not_found", chat["id"])
+        assert await listed(chatd) == []
+        nowhere = str(uuid4())
+        other = await chatd.api.http.get(f"/api/v1/chats/{nowhere}")
+        same = refused(other, 404, "chat_not_found", nowhere)
+        assert same["detail"].replace(nowhere, chat["id"]) == problem["detail"]

@@ -1,0 +1,199 @@
+"""Requests that no client of good will makes. None may be answered with an error of ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from asking import PROBLEM, opened, refused
+from inside import Inside, one
+
+JSON = {"content-type": "application/json"}
+
+BODIES: Mapping[bytes, tuple[int, str]] = {
+    b"": (422, "invalid_request"),
+    b"{": (422, "invalid_request"),
+    b'{"content": "a"}}': (422, "invalid_request"),
+    b"\x00": (422, "invalid_request"),
+    b"\x1f\x8b\x08\x00": (400, "bad_request"),
+    b'{"content": "\xff"}': (400, "bad_request"),
+    b'{"content": NaN}': (422, "invalid_request"),
+    b'{"content": 1e999}': (422, "invalid_request"),
+    b'{"content": ' + b"9" * 5000 + b"}": (400, "bad_request"),
+    b"[" * 100_000: (400, "bad_request"),
+    b'{"content": ' + b"[" * 100_000: (400, "bad_request"),
+    b'{"content": ' + b"[" * 900 + b"]" * 900 + b"}": (422, "invalid_request"),
+    b'{"labels": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}": (422, "invalid_request"),
+    b'{"\\ud800": 1}': (422, "invalid_request"),
+    b'{"a\\u0000": 1}': (422, "invalid_request"),
+    b'{"content": "a", "model": "\\ud800"}': (422, "model_not_found"),
+    b'{"content": [{"type": "\\ud800"}]}': (422, "invalid_request"),
+}
+
+TYPES = [
+    None,
+    "",
+    ";;;",
+    "text/plain",
+    "application/jsonp",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "multipart/form-data; boundary=x",
+]
+
+HEADERS: list[dict[str, str]] = [
+    {"host": "ev il"},
+    {"host": ""},
+    {"accept": "text/html"},
+    {"accept-encoding": "gzip, br;q=nan"},
+    {"range": "bytes=0-1"},
+    {"x-filler": "a" * 60_000},
+    {"connection": "upgrade", "upgrade": "websocket"},
+    {"connection": "upgrade", "upgrade": "h2c"},
+    {"expect": "100-continue"},
+    {"transfer-encoding": "chunked"},
+    {"content-encoding": "br"},
+    {"last-event-id": "-1.-1.-1"},
+    {"cookie": "=;;="},
+    {"x-forwarded-for": "' OR 1=1 --", "x-forwarded-proto": "javascript"},
+]
+
+
+async def test_bodies(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for body, (status, code) in BODIES.items():
+            answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
+            refused(answer, status, code)
+        assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
+
+
+async def test_a_body_that_does_not_say_that_it_is_json(dsn: str) -> None:
+    """A page of another site can make a browser send such a body, without asking first."""
+    async with one(dsn) as chatd:
+        for media_type in TYPES:
+            headers = {} if media_type is None else {"content-type": media_type}
+            answer = await chatd.api.http.post(
+                "/api/v1/chats", content=b'{"content": "a"}', headers=headers
+            )
+            refused(answer, 422, "invalid_request", "content-type")
+        for media_type in ("application/json; charset=utf-8", "application/merge-patch+json"):
+            answer = await chatd.api.http.post(
+                "/api/v1/chats", content=b"{}", headers={"content-type": media_type}
+            )
+            assert answer.status_code == 201, answer.text
+
+
+async def test_headers(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create()
+        for headers in HEADERS:
+            answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}", headers=headers)
+            assert (answer.status_code, answer.json()) == (200, chat), headers
+
+
+async def test_paths_and_queries(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        for wrong in ("%00", "%ff", "a" * 60_000, f"{chat_id}%00", "%2e%2e", "'--", "0", "-"):
+            answer = await chatd.api.http.get(f"/api/v1/chats/{wrong}")
+            refused(answer, 422, "invalid_request", "path.chat_id")
+        for query in ("x=%00", "%00", "&&&", "=", "limit=1&limit=2", "status=error&status=waiting"):
+            answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
+            assert answer.status_code == 200, (query, answer.text)
+            assert len(answer.json()["items"]) == 1  # of two that are the same, the last counts
+        refused(await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request")
+
+
+CURSORS = [
+    "",
+    "\x00",
+    "x",
+    "-1.0.0",
+    "1.0",
+    "9" * 5000,
+    "9" * 18 + ".0.0",
+    "1.1.1.1",
+]
+
+
+async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
+    """They are no reason to show nothing: a snapshot comes, or the rest after a place that exists."""
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create()
+        path = f"/api/v1/chats/{chat['id']}/stream"
+        for cursor in CURSORS:
+            async with opened(chatd, path, params={"after": cursor}) as stream:
+                assert stream.status_code == 200, cursor
+                first = await anext(stream.aiter_lines())
+                expected = {"event: reset"} | ({"event: snapshot"} if not cursor else set())
+                assert first in expected, (cursor, first)
+
+
+async def test_head_has_no_body(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
+            answer = await chatd.api.http.head(path)
+            assert (answer.status_code, answer.content) == (status, b""), path
+            if status >= 400:
+                assert answer.headers["content-type"] == PROBLEM
+
+
+async def test_a_path_that_ends_in_a_slash_leads_nowhere_else(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for path in ("/api/v1/chats/", "/livez/", "//evil.example/"):
+            answer = await chatd.api.http.get(path)
+            refused(answer, 404, "not_found")
+
+
+@asynccontextmanager
+async def wire(chatd: Inside) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which anything can be said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", chatd.daemon.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+RAW: Mapping[bytes, bytes] = {
+    b"GET /livez HTTP/1.0\r\n\r\n": b"200",
+    b"GET http://evil.example/livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n": b"200",
+    b"FOO /livez HTTP/1.1\r\nhost: a\r\n\r\n": b"400",
+    b"GET /livez HTTP/9.9\r\nhost: a\r\n\r\n": b"400",
+    b"GET /livez\r\n\r\n": b"200",  # HTTP/0.9
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n": b"400",  # TLS
+    b"GET /api/v1/chats HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n": b"400",
+    b"GET /api/v1/chats HTTP/1.1\r\nhost: a\r\nx-forwarded-for: \xff\r\nconnection: close\r\n\r\n": b"200",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 1"
+    + b"0" * 30
+    + b"\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n": b"413",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n"
+    b"\r\n2\r\n{}\r\n0\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}": b"400",
+}
+
+
+async def test_what_is_hardly_http(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for said, status in RAW.items():
+            async with wire(chatd) as (reader, writer):
+                writer.write(said)
+                line = await asyncio.wait_for(reader.readline(), 20)
+                assert line.split()[1:2] == [status], (said, line)
+        assert (await chatd.api.http.get("/livez")).status_code == 200
+    assert not chatd.said("http.unexpected")
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_its_body(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        async with wire(chatd) as (_, writer):
+            writer.write(
+                b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+                b'content-length: 100\r\n\r\n{"content": "a'
+            )
+            await writer.drain()
+        assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
+    assert not chatd.said("http.unexpected")  # now that every request has ended

@@ -1,0 +1,261 @@
+"""What is refused, by every route alike: each refusal is a problem with a code that does not change."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from asking import BODIES, ask, of_chats, opened, operations, refused
+from inside import one
+from running import fact
+
+CREATE, SEND, CHANGE = (
+    ("post", "/api/v1/chats"),
+    ("post", "/api/v1/chats/{chat_id}/messages"),
+    ("patch", "/api/v1/chats/{chat_id}"),
+)
+
+FAULTS: list[tuple[tuple[str, str], Any, str]] = [
+    (CREATE, {"content": ""}, "body.content"),
+    (CREATE, {"content": []}, "body.content"),
+    (CREATE, {"content": 1}, "body.content"),
+    (CREATE, {"content": {"type": "text", "text": "a"}}, "body.content"),
+    (CREATE, {"content": [1]}, "body.content.parts.0"),
+    (CREATE, {"content": [{"text": "a"}]}, "body.content.parts.0"),
+    (CREATE, {"content": [{"type": "tool-result", "text": "a"}]}, "body.content.parts.0"),
+    (CREATE, {"content": [{"type": "text"}]}, "body.content.parts.0.text.text"),
+    (CREATE, {"content": [{"type": "text", "text": ""}]}, "body.content.parts.0.text.text"),
+    (CREATE, {"content": [{"type": "text", "text": "a", "x": 1}]}, "body.content.parts.0.text.x"),
+    (
+        CREATE,
+        {"content": [{"type": "file", "data": "aaaa"}]},
+        "body.content.parts.0.file.media_type",
+    ),
+    (
+        CREATE,
+        {"content": [{"type": "file", "media_type": "image/png", "data": ""}]},
+        "body.content.parts.0.file.data",
+    ),
+    (
+        CREATE,
+        {"content": [{"type": "file", "media_type": "image/png", "data": "http://inside/x"}]},
+        "body.content.parts.0.file.data",
+    ),
+    (CREATE, {"titel": "a"}, "body.titel"),
+    (CREATE, {"title": None}, "body.title"),
+    (CREATE, {"title": "a" * 501}, "body.title"),
+    (CREATE, {"labels": []}, "body.labels"),
+    (CREATE, {"labels": {"a": 1}}, "body.labels.a"),
+    (CREATE, {"labels": {"": "a"}}, "body.labels"),
+    (CREATE, {"labels": {"k" * 201: "a"}}, "body.labels"),
+    (CREATE, {"labels": {"a": "v" * 1001}}, "body.labels.a"),
+    (CREATE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
+    (CREATE, {"model": 1}, "body.model"),
+    (CREATE, {"system_prompt": ["a"]}, "body.system_prompt"),
+    (CREATE, [], "body"),
+    (CREATE, None, "body"),
+    (SEND, {}, "body.content"),
+    (SEND, {"content": None}, "body.content"),
+    (SEND, {"content": ""}, "body.content"),
+    (SEND, {"content": "a", "busy_behavior": "wait"}, "body.busy_behavior"),
+    (SEND, {"content": "a", "role": "system"}, "body.role"),
+    (CHANGE, {"status": "waiting"}, "body.status"),
+    (CHANGE, {"archived": "perhaps"}, "body.archived"),
+    (CHANGE, {"title": "a" * 501}, "body.title"),
+    (CHANGE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
+]
+
+
+async def test_a_chat_that_does_not_exist_or_could_not(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        assert len(of_chats()) >= 6
+        for method, path in of_chats():
+            refused(await ask(chatd, method, path), 404, "chat_not_found")
+            answer = await ask(chatd, method, path, "no-uuid")
+            problem = refused(answer, 422, "invalid_request", "path.chat_id")
+            assert [error["where"] for error in problem["errors"]] == ["path.chat_id"]
+        assert chatd.daemon.rooms.hub.viewers == 0
+
+
+async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create(title="kept")
+        for (method, path), body, where in FAULTS:
+            answer = await ask(chatd, method, path, chat["id"], content=json.dumps(body), **JSON)
+            problem = refused(answer, 422, "invalid_request", where)
+            (error,) = problem["errors"]
+            assert error["where"].startswith(where), (body, error)
+            assert error["message"]
+        chats = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+        assert chats == [chat], "a refusal changed something"
+
+
+async def test_every_fault_of_a_body_is_named(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        body = {"content": "", "titel": "a", "labels": {"a": 1}}
+        problem = refused(
+            await chatd.api.http.post("/api/v1/chats", json=body), 422, "invalid_request"
+        )
+        assert {e["where"] for e in problem["errors"]} == {
+            "body.content.words",
+            "body.titel",
+            "body.labels.a",
+        }
+
+
+async def test_the_limits_themselves_are_allowed(dsn: str) -> None:
+    labels = {f"{n:0200}": "v" * 1000 for n in range(64)}
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create(title="t" * 500, labels=labels)
+        assert (chat["title"], chat["labels"]) == ("t" * 500, labels)
+        page = await chatd.api.http.get("/api/v1/chats", params={"limit": 200})
+        assert page.json()["items"] == [chat]
+
+
+async def test_query_parameters_out_of_range(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        chats, chat = "/api/v1/chats", f"/api/v1/chats/{chat_id}"
+        wrong = [
+            *((path, "limit") for path in (chats, f"{chat}/messages", f"{chat}/events")),
+            (f"{chat}/messages", "after_id"),
+            (f"{chat}/messages", "before_id"),
+            (f"{chat}/events", "after"),
+        ]
+        for path, name in wrong:
+            numbers = ["-1", str(2**63), str(10**30), "9" * 5000, "1.5", "x", "", "\x00", "1\x00"]
+            if name == "limit":
+                numbers += ["0", "201"]
+            for number in numbers:
+                answer = await chatd.api.http.get(path, params={name: number})
+                refused(answer, 422, "invalid_request", f"query.{name}")
+        for name, value in (("status", "idle"), ("status", "\x00"), ("archived", "perhaps")):
+            answer = await chatd.api.http.get(chats, params={name: value})
+            refused(answer, 422, "invalid_request", f"query.{name}")
+
+
+CURSORS = [
+    "",
+    "\x00",
+    "abc",
+    "A" * 3000,
+    "ÿ",
+    "MjAyNi0wMS0wMSB4",  # "2026-01-01 x"
+    "OTk5OS0xMi0zMVQyMzo1OTo1OS0xNDowMCA1YjVkMzVmYy1hYTkxLTQ2MDUtYmY4MS1hM2Q1YmJhNjM5NzY",
+    "MDAwMS0wMS0wMVQwMDowMDowMCsxNDowMCA1YjVkMzVmYy1hYTkxLTQ2MDUtYmY4MS1hM2Q1YmJhNjM5NzY",
+]
+"""The last two are the end and the start of the calendar, a few hours too far."""
+
+
+async def test_a_cursor_that_this_api_did_not_give(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for cursor in CURSORS:
+            answer = await chatd.api.http.get("/api/v1/chats", params={"cursor": cursor})
+            refused(answer, 422, "invalid_cursor", "cursor")
+
+
+JSON: dict[str, Any] = {"headers": {"content-type": "application/json"}}
+
+
+async def test_a_body_that_is_too_large(dsn: str) -> None:
+    most = 1024
+
+    async def pieces(size: int) -> AsyncIterator[bytes]:
+        body = json.dumps({"content": "a" * size}).encode()
+        for at in range(0, len(body), 100):
+            yield body[at : at + 100]
+
+    async with one(dsn, http={"max_body_bytes": most}) as chatd:
+        chat = await chatd.api.create()
+        for method, path in BODIES:
+            body = {"content": "a" * most}
+            answer = await ask(chatd, method, path, chat["id"], json=body)
+            refused(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
+            answer = await ask(chatd, method, path, chat["id"], content=pieces(most), **JSON)
+            assert answer.request.headers["transfer-encoding"] == "chunked"
+            refused(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
+        assert await chatd.api.chat(chat["id"]) == chat
+        answer = await ask(chatd, *SEND, chat["id"], content=pieces(most - 20), **JSON)
+        assert answer.status_code == 202, answer.text  # the very largest
+        exact = json.dumps({"content": "a" * (most - 15)}).encode()
+        assert len(exact) == most
+        assert (await ask(chatd, *CREATE, content=exact, **JSON)).status_code == 201
+
+
+async def test_a_body_of_more_than_the_usual_limit_is_answered_before_it_is_read(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        body = {"content": "a" * (5 * 1024 * 1024)}
+        refused(await ask(chatd, *CREATE, json=body), 413, "body_too_large")
+        refused(await ask(chatd, *CREATE, json=body), 413, "body_too_large")
+        assert (await ask(chatd, *CREATE)).status_code == 201
+
+
+async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
+    """A stream listens for its reader to leave; a body of any size is not that."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"a" * 100
+
+    async with one(dsn, http={"max_body_bytes": 1024}) as chatd:
+        chat = await chatd.api.create()
+        path = f"/api/v1/chats/{chat['id']}"
+        answer = await chatd.api.http.request("GET", path, content=pieces())
+        assert answer.json() == chat
+        async with opened(chatd, f"{path}/stream", content=pieces()) as stream:
+            assert stream.status_code == 200
+            assert "snapshot" in await anext(stream.aiter_lines())
+            assert chatd.daemon.rooms.hub.viewers == 1
+        await fact(lambda: chatd.daemon.rooms.hub.viewers == 0)
+    assert not chatd.said("http.unexpected")
+
+
+async def test_paths_and_methods_that_are_not_there(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
+            refused(await chatd.api.http.get(path), 404, "not_found")
+        chat_id = (await chatd.api.create())["id"]
+        given = {(method, path) for method, path, _ in operations()}
+        for _, path in sorted(given):
+            for method in ("put", "options", "trace", "delete", "post"):
+                if (method, path) in given:
+                    continue
+                answer = await ask(chatd, method, path, chat_id)
+                refused(answer, 405, "method_not_allowed")
+                assert answer.headers["allow"]
+
+
+def plain(answer: httpx2.Response) -> str:
+    return f"{answer.headers} {answer.text}"
+
+
+async def test_a_bug_is_answered_without_its_details(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_args: object, **_more: object) -> None:
+        raise RuntimeError("password=hunter2")
+
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        rooms = chatd.daemon.rooms
+        for room, names in (
+            (rooms.reads, ("chat", "chats")),
+            (rooms.chats, ("create", "send", "interrupt", "describe")),
+            (rooms.streams, ("snapshot",)),
+        ):
+            for name in names:
+                monkeypatch.setattr(room, name, broken)
+        asked = [("get", "/api/v1/chats"), CREATE, *of_chats()]
+        for method, path in asked:
+            answer = await ask(chatd, method, path, chat_id)
+            refused(answer, 500, "internal")
+            assert "hunter2" not in plain(answer)
+            assert "RuntimeError" not in plain(answer)
+        lines = chatd.said("http.unexpected")
+        assert len(lines) == len(asked)
+        assert {line["method"] for line in lines} == {"GET", "POST", "PATCH"}
+        assert all(isinstance(line["exc_info"], RuntimeError) for line in lines)
+        monkeypatch.undo()
+        assert (await chatd.api.chat(chat_id))["id"] == chat_id  # and it lives on
+        assert chatd.daemon.rooms.hub.viewers == 0

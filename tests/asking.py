@@ -1,0 +1,105 @@
+"""What an answer of the API must look like, by its own description."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+from inside import Inside
+
+from chatd.daemon import openapi
+
+PROBLEM = "application/problem+json"
+
+BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("post", "/api/v1/chats"): {},
+    ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
+    ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+}
+"""A body that is right, for every operation that takes one."""
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    return openapi()
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Every operation: method, path template, and its description."""
+    return [
+        (method, path, operation)
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def of_chats() -> list[tuple[str, str]]:
+    """Method and path template of everything that is asked of one chat."""
+    return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
+
+
+def described(request: httpx2.Request) -> dict[str, Any] | None:
+    """The operation that a request asked for; None when there is no such thing."""
+    for method, template, operation in operations():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+        if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
+            return operation
+    return None
+
+
+def refused(answer: httpx2.Response, status: int, code: str, *named: str) -> dict[str, Any]:
+    """See that ``answer`` is this problem, that its detail has these words, and that it is documented."""
+    assert answer.status_code == status, (answer.request.url, answer.status_code, answer.text)
+    assert answer.headers["content-type"] == PROBLEM
+    problem: dict[str, Any] = answer.json()
+    assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"}
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["title"]
+    assert problem["detail"]
+    for words in named:
+        assert words in problem["detail"], problem
+    operation = described(answer.request)
+    if operation is not None:
+        told = operation["responses"].get(str(status))
+        assert told, f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
+        assert list(told["content"]) == [PROBLEM]
+    return problem
+
+
+async def ask(
+    chatd: Inside, method: str, template: str, chat_id: str | None = None, **more: Any
+) -> httpx2.Response:
+    """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
+    if (method, template) in BODIES:
+        more.setdefault("json", BODIES[method, template])
+    path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    return await chatd.api.http.request(method.upper(), path, **more)
+
+
+async def paged(
+    chatd: Inside, path: str, key: str = "cursor", **params: Any
+) -> list[dict[str, Any]]:
+    """Everything that a list has, page by page."""
+    items: list[dict[str, Any]] = []
+    while True:
+        answer = await chatd.api.http.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["items"]) <= params["limit"]
+        assert page["items"] or page["next_cursor"] is None
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        assert len(page["items"]) == params["limit"], "a page that is not full, and not the last"
+        params[key] = page["next_cursor"]
+
+
+@asynccontextmanager
+async def opened(chatd: Inside, path: str, **more: Any) -> AsyncIterator[httpx2.Response]:
+    """A stream, answered and not yet read."""
+    async with chatd.api.http.stream("GET", path, **more) as answer:
+        yield answer

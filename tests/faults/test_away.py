@@ -1,0 +1,43 @@
+"""What means that the database is away, and what is a bug that must not be waited out."""
+
+import asyncpg
+import pytest
+
+from chatd.domain.errors import DatabaseAway
+from chatd.store.pool import is_away, translated
+
+AWAY = [
+    ConnectionRefusedError(),
+    TimeoutError(),
+    asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+    asyncpg.CannotConnectNowError("the database system is starting up"),
+    asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+    asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE in a read-only transaction"),
+    asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    asyncpg.InterfaceError("connection is closed"),
+    # Seen in one of a hundred sessions that were terminated just as a statement was sent.
+    asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+]
+BUGS = [
+    asyncpg.UndefinedColumnError('column "x" does not exist'),
+    asyncpg.CheckViolationError("violates check constraint"),
+    asyncpg.DeadlockDetectedError("deadlock detected"),
+    asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
+    asyncpg.InternalClientError("got result for unknown protocol state 3"),
+    ValueError("x"),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=str)
+def test_this_is_waited_out(error: Exception) -> None:
+    assert is_away(error)
+    with pytest.raises(DatabaseAway) as raised, translated():
+        raise error
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", BUGS, ids=str)
+def test_this_is_not(error: Exception) -> None:
+    assert not is_away(error)
+    with pytest.raises(type(error)), translated():
+        raise error

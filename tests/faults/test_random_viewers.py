@@ -1,0 +1,169 @@
+"""Requirement 9: a thousand viewers come and go while chats stream, on the owner and elsewhere.
+
+Whatever is cut off where, what a viewer has put together is the stored message: a part that came
+twice, or never, breaks the sequence of the words.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from inside import Acted, Inside, asked, done, one, said, several, tool_call
+from running import View, fact, text_of
+from viewing import some
+
+from chatd.llm.errors import ProviderError
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.pool import Database
+
+SEED = random.randrange(10**6)
+
+
+def talker() -> Acted:
+    """Counts aloud, at the pace and with the mishaps that the message asks for."""
+    calls: dict[tuple[str, int], int] = {}
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        kind, words, pause = asked(request).split()
+        key = str(request.messages[0].chat_id), len(request.messages)
+        calls[key] = attempt = calls.get(key, 0) + 1
+        for n in range(int(words)):
+            if float(pause):
+                await asyncio.sleep(float(pause))
+            elif n % 64 == 0:
+                await asyncio.sleep(0)
+            yield said(f"{attempt}/{n} ")
+            if kind == "flaky" and attempt == 1 and n == int(words) // 2:
+                raise ProviderError("no", status_code=503)
+        if kind == "tool" and len(request.messages) < 4:
+            yield tool_call("t", f"c{len(request.messages)}", index=1)
+            yield done("tool_call")
+            return
+        yield done()
+
+    return Acted(act)
+
+
+def ended(view: View, turns: int) -> bool:
+    """Whether so many messages were answered, as far as the viewer knows."""
+    if view.status != "waiting" or view.events[-1].event not in {"status", "snapshot"}:
+        return False
+    told = [e.data for e in view.events if e.event == "message"]
+    for snapshot in (e.data for e in view.events if e.event == "snapshot"):
+        told += snapshot["messages"]
+    return len({m["id"] for m in told if m["role"] == "user"}) >= turns
+
+
+class Crowd:
+    """Viewers of many chats who hang up again and again, on any replica, and speakers who go on
+    until there were enough of them."""
+
+    def __init__(self, replicas: list[Inside], *, pause: float, connections: int) -> None:
+        self.dice = random.Random(SEED)
+        self.connections = 0
+        self._replicas = replicas
+        self._pause = pause
+        self._enough = connections
+        self._turns: dict[str, int] = {}
+        self._over: set[str] = set()
+
+    async def speak(self, number: int, chat_id: str) -> None:
+        """One turn after the other, or two at once, of every kind."""
+        kind = ("plain", "tool", "flaky", "plain")[number % 4]
+        self._turns[chat_id] = 0
+        while self.connections < self._enough:
+            for _ in range(self.dice.choice([1, 2])):
+                words = self.dice.choice([1, 9, 40])
+                api = self.dice.choice(self._replicas).api
+                await api.send(chat_id, f"{kind} {words} {self._pause}")
+                self._turns[chat_id] += 1
+            await self._replicas[0].api.until(chat_id, "waiting")
+        self._over.add(chat_id)
+
+    async def watch(self, chat_id: str) -> None:
+        view = View()
+        while chat_id not in self._over or not ended(view, self._turns[chat_id]):
+            most = self.dice.choice([0, 1, 1, 2, 3, 7, 20])
+            await some(self.dice.choice(self._replicas), chat_id, view, most)
+            self.connections += 1
+        texts = {m["id"]: text_of(m["content"]) for m in await messages(self._replicas[0], chat_id)}
+        assert view.messages == texts, SEED
+        assert view.preview == "", SEED
+
+
+async def messages(chatd: Inside, chat_id: str) -> list[dict[str, Any]]:
+    """The whole history."""
+    found: list[dict[str, Any]] = []
+    cursor = "0"
+    while cursor:
+        path = f"/api/v1/chats/{chat_id}/messages"
+        page = (await chatd.api.http.get(path, params={"after_id": cursor, "limit": 200})).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+    return found
+
+
+@pytest.mark.parametrize("pause", [0, 0.002])
+async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
+    """Twice five hundred are a thousand."""
+    http = {"sse_keepalive_seconds": 0.1}  # who hears nothing for so long hangs up, too
+    async with several(dsn, [talker(), talker()], http=http) as replicas:
+        crowd = Crowd(replicas, pause=pause, connections=500)
+        chats = [(await replicas[0].api.create())["id"] for _ in range(10)]
+        async with asyncio.TaskGroup() as group:
+            for number, chat_id in enumerate(chats):
+                group.create_task(crowd.speak(number, chat_id))
+                for _ in range(3):
+                    group.create_task(crowd.watch(chat_id))
+        assert crowd.connections >= 500
+        for replica in replicas:
+            hub = replica.daemon.rooms.hub
+            await fact(lambda hub=hub: hub.viewers == 0)
+            await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
+
+
+async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
+    """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
+    dice = random.Random(SEED)
+    worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+
+    async def view_of(replica: Inside, chat_id: str) -> View:
+        view = View()
+        while not ended(view, 1):
+            if not await some(replica, chat_id, view, dice.choice([1, 5, 50])):
+                await asyncio.sleep(0.001)
+        return view
+
+    quick = {"sse_keepalive_seconds": 0.1}
+    async with one(dsn, talker(), http=quick, worker={"enabled": False}) as front:
+        chats = [(await front.api.create())["id"] for _ in range(6)]
+        async with asyncio.TaskGroup() as group:
+            views = [group.create_task(view_of(front, c)) for c in chats for _ in range(2)]
+            async with one(dsn, talker(), worker=worker) as first:
+                for chat_id in chats:
+                    await front.api.send(chat_id, "plain 60 0.01")
+                await fact(lambda: len(first.daemon.roster.hands) == 6)
+                await fact(lambda: all_streaming(database, 6))
+                async with one(dsn, talker(), worker=worker) as second:
+                    first.daemon.roster.stop_claiming()
+                    await database.fetch(
+                        "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
+                        " WHERE id = ANY($1::uuid[])",
+                        chats[:3],
+                    )
+                    await fact(lambda: len(second.daemon.roster.hands) == 3)
+                    await first.stop()
+                    for chat_id in chats:
+                        await second.api.until(chat_id, "waiting")
+        for chat_id, pair in zip(chats, zip(views[::2], views[1::2], strict=True), strict=True):
+            [text] = await front.api.texts(chat_id)
+            assert text.split() == [f"1/{n}" for n in range(60)]
+            for view in pair:
+                assert list(view.result().messages.values())[1:] == [text], SEED
+
+
+async def all_streaming(database: Database, chats: int) -> bool:
+    rows = await database.fetch("SELECT count(DISTINCT chat_id) AS n FROM chat_parts")
+    return bool(rows[0]["n"] == chats)

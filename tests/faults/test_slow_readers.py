@@ -1,0 +1,173 @@
+"""Viewers who do not read, and callers who come all at once: bounded, and nobody else waits."""
+
+import asyncio
+import json
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from inside import Acted, Inside, done, one, said, scripted
+from running import FACT_SECONDS, Event, View, fact
+from viewing import everything
+
+from chatd.live.topic import Subscription
+from chatd.llm.provider import Delta, ModelRequest
+
+BUFFER = 20
+LARGE = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
+"""About 240 kB as an event: a few fill what the network holds for a reader."""
+
+
+@asynccontextmanager
+async def deaf(chatd: Inside, chat_id: str) -> AsyncIterator[socket.socket]:
+    """A connection to a stream that is not read from, with as small a window as can be had."""
+    assert chatd.daemon.server is not None
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(wire, ("127.0.0.1", chatd.daemon.server.port))
+        request = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: x\r\n\r\n"
+        await loop.sock_sendall(wire, request.encode())
+        yield wire
+
+
+async def read_to_the_end(wire: socket.socket) -> bytes:
+    """All that was sent before the stream ended."""
+    read = bytearray()
+    loop = asyncio.get_running_loop()
+    with anyio.fail_after(FACT_SECONDS):
+        while not read.endswith(b"\r\n0\r\n\r\n"):
+            piece = await loop.sock_recv(wire, 1 << 20)
+            assert piece, "cut off rather than ended"
+            read += piece
+    return bytes(read)
+
+
+def events_of(answer: bytes) -> list[Event]:
+    """What an answer in chunks says."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    text = bytearray()
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        text += body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+    events = []
+    for block in text.decode().split("\n\n"):
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
+        )
+        if fields:
+            events.append(Event(fields["event"], json.loads(fields["data"]), fields.get("id")))
+    return events
+
+
+def viewers(chatd: Inside, chat_id: str) -> set[Subscription]:
+    topics = chatd.daemon.rooms.hub._topics.values()
+    return next((t.subscriptions for t in topics if str(t.chat_id) == chat_id), set())
+
+
+async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
+    """Its rows wait up to a bound, then no more; what it read and what it resumes is everything."""
+    http = {"sse_keepalive_seconds": 0.1}
+    stream = {"subscriber_buffer": BUFFER}
+    async with one(dsn, http=http, stream=stream, worker={"enabled": False}) as chatd:
+        chat = await chatd.api.create()
+        async with deaf(chatd, chat["id"]) as wire:
+            [subscription] = await fact(lambda: viewers(chatd, chat["id"]))
+            number = 0
+            while not subscription.overflowed:
+                number += 1
+                answer = await chatd.api.http.patch(
+                    f"/api/v1/chats/{chat['id']}", json={"title": str(number), "labels": LARGE}
+                )
+                assert answer.status_code == 200
+                assert len(subscription._entries) <= BUFFER
+                assert number < 500, "it should have been cut off by now"
+            for _ in range(3 * BUFFER):  # and it stays bounded while nobody reads
+                number += 1
+                await chatd.api.http.patch(
+                    f"/api/v1/chats/{chat['id']}", json={"title": str(number)}
+                )
+                assert len(subscription._entries) <= BUFFER
+            read = events_of(await read_to_the_end(wire))
+        assert read[0].event == "snapshot"
+        assert len(read) < number
+        rest = await everything(chatd, chat["id"], read[-1].id)
+        titles = [e.data["title"] for e in read[1:] + rest]
+        assert titles == [str(n) for n in range(1, number + 1)]
+        await fact(lambda: not viewers(chatd, chat["id"]))
+
+
+async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> None:
+    """Thirty deaf viewers of a long answer share its parts: they cost a position each, not a copy."""
+    go = asyncio.Event()
+    piece = "x" * 10_000
+
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        await go.wait()
+        for _ in range(500):
+            yield said(piece)
+            await asyncio.sleep(0)
+        yield done()
+
+    async with one(dsn, Acted(act)) as chatd:
+        chat = await chatd.api.create("go")
+        async with asyncio.TaskGroup() as group:
+            release = asyncio.Event()
+
+            async def sit() -> None:
+                async with deaf(chatd, chat["id"]):
+                    await release.wait()
+
+            for _ in range(30):
+                group.create_task(sit())
+            await fact(lambda: len(viewers(chatd, chat["id"])) == 30)
+            tracemalloc.start()
+            go.set()
+            view = await chatd.api.follow(
+                chat["id"],
+                View(),
+                lambda view: view.status == "waiting" and len(view.messages) == 2,
+            )
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert len(list(view.messages.values())[-1]) == 5_000_000
+            assert peak < 100_000_000, peak  # a copy for each would be 150 MB at the least
+            release.set()
+        await fact(lambda: not viewers(chatd, chat["id"]))
+
+
+async def test_a_stop_does_not_wait_for_who_does_not_read(dsn: str) -> None:
+    """Its connection is cut when the allowance of the server is up; everybody else ends well."""
+    async with one(dsn, http={"sse_keepalive_seconds": 0.05}, worker={"enabled": False}) as chatd:
+        chat = await chatd.api.create()
+        async with deaf(chatd, chat["id"]):
+            await fact(lambda: viewers(chatd, chat["id"]))
+            for number in range(60):
+                await chatd.api.http.patch(
+                    f"/api/v1/chats/{chat['id']}", json={"title": str(number), "labels": LARGE}
+                )
+            with anyio.fail_after(20):
+                await chatd.stop()
+
+
+async def test_fifty_callers_share_a_pool_of_two(dsn: str) -> None:
+    """Requirement 10: nobody is refused, nobody is forgotten, whoever streams meanwhile is served."""
+    async with one(dsn, scripted(), database={"pool_size": 2}) as chatd:
+        chats = await asyncio.gather(*(chatd.api.create(f"number {n}") for n in range(50)))
+        assert len({chat["id"] for chat in chats}) == 50
+
+        async def answered(number: int, chat_id: str) -> None:
+            view = await chatd.api.follow(
+                chat_id, View(), lambda view: view.status == "waiting" and len(view.messages) == 2
+            )
+            assert list(view.messages.values())[-1] == f"You said: number {number}"
+
+        async with asyncio.TaskGroup() as group:
+            for number, chat in enumerate(chats):
+                group.create_task(answered(number, chat["id"]))
+        assert not chatd.said("http.database_away")

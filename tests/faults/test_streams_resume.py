@@ -1,0 +1,226 @@
+"""A thousand viewers subscribe anywhere, hang up anywhere, and come back anywhere.
+
+A viewer may begin with nothing, or where another viewer was; it hangs up without a word (RST), also in
+the middle of an event; it comes back to the same replica or to the other. What it has put together at
+the end is what is stored.
+"""
+
+import asyncio
+import json
+import random
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from inside import Acted, Inside, asked, done, said, scripted, several
+from running import FACT_SECONDS, Event, View, fact, text_of
+from viewing import everything, following, plain
+
+from chatd.llm.errors import ProviderError
+from chatd.llm.provider import Delta, ModelRequest
+
+SEED = random.randrange(10**6)
+CHATS = 40
+VIEWERS = 1_000
+AT_ONCE = 60
+
+SPEECH = [
+    {"error": {"status": 503}, "attempts": [1], "turns": [2]},
+    {"text": "One two three four five six seven: {message}. ", "chunks": 6, "delay_seconds": 0.02},
+    {"text": "Eight nine ten.", "chunks": 5, "delay_seconds": 0.03},
+]
+
+
+def copied(view: View) -> View:
+    """What a viewer has at its cursor, for another to go on from."""
+    return replace(view, events=[], messages=dict(view.messages))
+
+
+async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[Event]:
+    """Events as they come through chunked coding, without waiting for the end of anything."""
+    fields: dict[str, str] = {}
+    while line := await reader.readline():
+        name, colon, value = line.decode().rstrip("\r\n").partition(": ")
+        if colon and name in {"event", "id", "data"}:
+            fields[name] = value
+        elif not name and "data" in fields:
+            yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+            fields = {}
+
+
+async def glimpse(chatd: Inside, chat_id: str, view: View, most: int, *, torn: bool) -> int:
+    """Read some events over a connection of one's own, and reset it."""
+    host = urlsplit(str(chatd.api.http.base_url))
+    reader, writer = await asyncio.open_connection(host.hostname, host.port)
+    try:
+        cursor = f"last-event-id: {view.cursor}\r\n" if view.cursor else ""
+        writer.write(
+            f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\n{cursor}\r\n".encode()
+        )
+        count = 0
+        if most:
+            async with asyncio.timeout(FACT_SECONDS):
+                assert b" 200 " in await reader.readline()
+                async for event in events_of(reader):
+                    view.apply(event)
+                    count += 1
+                    if count >= most or rests(view):
+                        break
+        if torn:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(7), 0.001)
+        return count
+    finally:
+        at_once = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.transport.abort()
+
+
+def rests(view: View) -> bool:
+    return view.status == "waiting" and len(view.messages) == 4
+
+
+async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
+    dice = random.Random(SEED)
+    places: dict[str, list[View]] = {}
+    room = asyncio.Semaphore(AT_ONCE)
+    hangups = borrowed = 0
+
+    async def look_on(chat_id: str) -> View:
+        nonlocal hangups, borrowed
+        view = View()
+        async with room:
+            if places[chat_id] and dice.random() < 0.5:
+                view = copied(dice.choice(places[chat_id]))
+                borrowed += 1
+            while not rests(view):
+                most = dice.choice([0, 1, 1, 2, 3, 8, 1000])
+                replica = dice.choice(replicas)
+                await glimpse(replica, chat_id, view, most, torn=dice.random() < 0.3)
+                hangups += 1
+                if view.cursor:
+                    places[chat_id].append(copied(view))
+        return view
+
+    async def converse(number: int, chat_id: str) -> None:
+        here = replicas[number % 2]
+        await asyncio.sleep(dice.random() * 4)
+        for turn in range(2):
+            await here.api.send(chat_id, f"{number}-{turn}")
+
+    async with several(dsn, [scripted(SPEECH), scripted(SPEECH)]) as replicas:
+        ids = [(await replicas[0].api.create())["id"] for _ in range(CHATS)]
+        places |= {chat_id: [] for chat_id in ids}
+        async with asyncio.TaskGroup() as group:
+            for number, chat_id in enumerate(ids):
+                group.create_task(converse(number, chat_id))
+            watching = [
+                (chat_id, group.create_task(look_on(chat_id)))
+                for _ in range(VIEWERS // CHATS)
+                for chat_id in ids
+            ]
+        stored = {
+            chat_id: {
+                m["id"]: text_of(m["content"]) for m in await replicas[0].api.messages(chat_id)
+            }
+            for chat_id in ids
+        }
+        assert len(watching) == VIEWERS
+        for chat_id, task in watching:
+            view = task.result()
+            assert view.messages == stored[chat_id], SEED
+            assert view.preview == "", SEED
+        assert hangups > VIEWERS, hangups
+        assert borrowed > VIEWERS / 4, borrowed
+        for replica in replicas:
+            hub = replica.daemon.rooms.hub
+            await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
+
+
+class Moody:
+    """Says what the message asks for: some words, and then it fails, or waits to be stopped."""
+
+    def __init__(self) -> None:
+        self.provider = Acted(self._act)
+        self.hangs = 0
+
+    async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
+        words = asked(request)
+        for number in range(4):
+            yield said(f"{words}/{number} ")
+            await asyncio.sleep(0.01)
+        if words.startswith("hang"):
+            self.hangs += 1
+            await asyncio.Event().wait()
+        if words.startswith("fail"):
+            raise ProviderError("no", status_code=400)
+        yield done()
+
+
+async def live(chatd: Inside, chat_id: str, moody: Moody) -> int:
+    """Everything that happens to a chat: stops, queues, a failure, a new name. Its last version."""
+    api = chatd.api
+    path = f"/api/v1/chats/{chat_id}"
+    await api.send(chat_id, "one")
+    await api.until(chat_id, "waiting")
+    await api.send(chat_id, "hang one")
+    await fact(lambda: moody.hangs == 1)
+    await api.send(chat_id, "two", busy_behavior="queue")
+    await api.send(chat_id, "three", busy_behavior="queue")
+    named = await api.http.patch(path, json={"title": "a new name", "labels": {"a": "b"}})
+    assert named.status_code == 200, named.text
+    await api.interrupt(chat_id)  # and on with what is queued
+    await api.until(chat_id, "waiting")
+    await api.send(chat_id, "hang two")
+    await fact(lambda: moody.hangs == 2)
+    await api.send(chat_id, "four", busy_behavior="interrupt")
+    await api.until(chat_id, "waiting")
+    await api.send(chat_id, "fail")
+    await api.until(chat_id, "error")
+    await api.send(chat_id, "five")
+    return int((await api.until(chat_id, "waiting"))["version"])
+
+
+async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
+    """Also those between two events of one move, and whichever replica showed it."""
+    moody = Moody()
+    replicas = several(
+        dsn,
+        [moody.provider] * 2,
+        http={"sse_keepalive_seconds": 0.2},
+        stream={"flush_seconds": 0.01},
+    )
+    async with replicas as (here, there):
+        chat_id = (await here.api.create())["id"]
+        async with following(here, chat_id) as one, following(there, chat_id) as two:
+            version = await live(here, chat_id, moody)
+            runs = [one.heard, two.heard]
+            for run in runs:
+                await fact(lambda run=run: (run[-1].id or "").startswith(f"{version}."))
+        assert {event.event for event in runs[0]} >= {
+            "snapshot",
+            "status",
+            "message",
+            "message_part",
+            "preview_reset",
+            "queue_update",
+            "error",
+            "chat",
+        }
+        assert plain(runs[0])[1:] == plain(runs[1])[1:]
+        cursors = [(run, number) for run in runs for number in range(len(run))]
+        assert sum("+" in (run[number].id or "") for run, number in cursors) >= 10
+        room = asyncio.Semaphore(40)
+
+        async def resume(replica: Inside, run: list[Event], number: int) -> None:
+            async with room:
+                heard = await everything(replica, chat_id, run[number].id)
+            assert plain(heard) == plain(run[number + 1 :]), run[number].id
+
+        async with asyncio.TaskGroup() as group:
+            for run, number in cursors:
+                for replica in (here, there):
+                    group.create_task(resume(replica, run, number))

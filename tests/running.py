@@ -1,0 +1,428 @@
+"""A real chatd: a subprocess with a configuration of its own, and a client that follows streams."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import anyio
+import asyncpg
+import httpx2
+
+from chatd.store import migrate
+from chatd.store.pool import Connection
+
+FACT_SECONDS = 30.0
+"""How long a test waits for a fact before it says that it will not come."""
+
+SCRIPTS = """
+[providers.fake]
+kind = "scripted"
+
+[[providers.fake.script]]
+text = "You said: {message}"
+chunks = 4
+
+[[providers.fake.scripts.slow]]
+text = "One word after the other the answer comes, slowly, so that one can cut it. "
+repeat = 3
+chunks = 40
+delay_seconds = 0.1
+
+[[providers.fake.scripts.hang]]
+text = "I begin and "
+[[providers.fake.scripts.hang]]
+hang = true
+
+[[providers.fake.scripts.panic]]
+text = "Something is "
+[[providers.fake.scripts.panic]]
+panic = "wires crossed"
+
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+
+
+class Chatd:
+    """One process of ``chatd run``. Its log lines are read as they come."""
+
+    def __init__(self, folder: Path, dsn: str, name: str, settings: str, scripts: str) -> None:
+        self.config = folder / f"{name}.toml"
+        self.config.write_text(f"{settings}\n{scripts}")
+        self.name = name
+        self.lines: list[dict[str, Any]] = []
+        self.raw: list[str] = []
+        self._news = threading.Condition()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
+        environment |= {
+            "CHATD_DATABASE__URL": dsn,
+            "CHATD_HTTP__PORT": "0",
+            "CHATD_LOG__FORMAT": "json",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.raw.append(line)
+                try:
+                    self.lines.append(json.loads(line))
+                except ValueError:
+                    self.lines.append({"event": "?", "text": line})
+                self._news.notify_all()
+
+    def said(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The log lines of this event with these fields, so far."""
+        return [
+            line
+            for line in list(self.lines)
+            if line.get("event") == event and fields.items() <= line.items()
+        ]
+
+    async def says(
+        self, event: str, seconds: float = FACT_SECONDS, **fields: Any
+    ) -> dict[str, Any]:
+        """Wait for a log line."""
+
+        def found() -> Any:
+            lines = self.said(event, **fields)
+            if not lines and self.process.poll() is not None and not self._reader.is_alive():
+                raise AssertionError(f"{self.name} ended without {event}:\n{''.join(self.raw)}")
+            return lines[0] if lines else None
+
+        return await fact(found, seconds, what=lambda: f"{event} in:\n{''.join(self.raw[-50:])}")
+
+    @property
+    def worker_id(self) -> UUID:
+        """What the database calls this process."""
+        return UUID(self.said("daemon.starting")[0]["worker_id"])
+
+    async def ready(self) -> None:
+        listening = await self.says("http.listening")
+        self.url = f"http://{listening['host']}:{listening['port']}"
+        async with httpx2.AsyncClient(base_url=self.url) as client:
+
+            async def answers() -> bool:
+                return (await client.get("/readyz")).status_code == 200
+
+            await fact(answers)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, seconds: float = FACT_SECONDS) -> int:
+        """Wait for the process to end; its exit code."""
+        await fact(lambda: self.process.poll() is not None, seconds)
+        self._reader.join(5)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextmanager
+def started(
+    folder: Path, dsn: str, *, name: str = "a", settings: str = "", scripts: str = SCRIPTS
+) -> Iterator[Chatd]:
+    """A process that is killed at the end, if it still runs; await ``ready()`` first."""
+    chatd = Chatd(folder, dsn, name, settings, scripts)
+    try:
+        yield chatd
+    finally:
+        chatd.kill()
+
+
+async def fact(
+    look: Callable[[], Any],
+    seconds: float = FACT_SECONDS,
+    *,
+    what: Callable[[], str] | None = None,
+    every: float = 0.01,
+) -> Any:
+    """Look until there is something true to see, and return it."""
+    try:
+        with anyio.fail_after(seconds):
+            while True:
+                seen = look()
+                if hasattr(seen, "__await__"):
+                    seen = await seen
+                if seen:
+                    return seen
+                await anyio.sleep(every)
+    except TimeoutError:
+        raise AssertionError(f"not so within {seconds} s: {what() if what else look}") from None
+
+
+@dataclass
+class Event:
+    """A server-sent event."""
+
+    event: str
+    data: Any
+    id: str | None
+
+
+@dataclass
+class View:
+    """What a person would see of a chat who follows its stream with the simplest of clients."""
+
+    events: list[Event] = field(default_factory=list)
+    status: str | None = None
+    cursor: str | None = None
+    preview: str = ""
+    messages: dict[int, str] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        self.events.append(event)
+        self.cursor = event.id or self.cursor
+        match event.event:
+            case "snapshot":
+                self.status = event.data["chat"]["status"]
+                self.messages = {m["id"]: text_of(m["content"]) for m in event.data["messages"]}
+                self.preview = text_of(event.data["parts"])
+            case "status":
+                self.status = event.data["status"]
+            case "message_part":
+                self.preview += text_of([event.data])
+            case "preview_reset":
+                self.preview = ""
+            case "message":
+                text = text_of(event.data["content"])
+                if event.data["role"] == "assistant":
+                    assert text.startswith(self.preview), (self.preview, text)
+                    self.preview = ""
+                assert event.data["id"] not in self.messages, "the same message twice"
+                self.messages[event.data["id"]] = text
+
+
+def text_of(parts: list[dict[str, Any]]) -> str:
+    return "".join(part.get("text", "") for part in parts if part["type"] == "text")
+
+
+class Client:
+    """The API, as a caller uses it."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.http = http
+
+    async def create(self, content: str | None = None, **more: Any) -> dict[str, Any]:
+        body = ({"content": content} if content is not None else {}) | more
+        answer = await self.http.post("/api/v1/chats", json=body)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def send(self, chat_id: str, content: str, **more: Any) -> dict[str, Any]:
+        answer = await self.http.post(
+            f"/api/v1/chats/{chat_id}/messages", json={"content": content} | more
+        )
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def interrupt(self, chat_id: str) -> dict[str, Any]:
+        answer = await self.http.post(f"/api/v1/chats/{chat_id}/interrupt")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def chat(self, chat_id: str) -> dict[str, Any]:
+        answer = await self.http.get(f"/api/v1/chats/{chat_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def messages(self, chat_id: str) -> list[dict[str, Any]]:
+        answer = await self.http.get(f"/api/v1/chats/{chat_id}/messages", params={"limit": 200})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["items"])
+
+    async def texts(self, chat_id: str, role: str = "assistant") -> list[str]:
+        return [text_of(m["content"]) for m in await self.messages(chat_id) if m["role"] == role]
+
+    async def until(
+        self, chat_id: str, status: str, seconds: float = FACT_SECONDS
+    ) -> dict[str, Any]:
+        """Wait for a status; the chat then."""
+
+        async def reached() -> dict[str, Any] | None:
+            chat = await self.chat(chat_id)
+            return chat if chat["status"] == status else None
+
+        return dict(await fact(reached, seconds, every=0.05))
+
+    async def stream(self, chat_id: str, after: str | None = None) -> AsyncIterator[Event]:
+        """Events of one connection, until it ends."""
+        headers = {"last-event-id": after} if after else {}
+        path = f"/api/v1/chats/{chat_id}/stream"
+        async with self.http.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            event: dict[str, str] = {}
+            async for line in answer.aiter_lines():
+                name, _, value = line.partition(": ")
+                if name:
+                    event[name] = value
+                elif "event" in event:
+                    yield Event(event["event"], json.loads(event["data"]), event.get("id"))
+                    event = {}
+                else:
+                    event = {}
+
+    async def follow(
+        self,
+        chat_id: str,
+        view: View,
+        until: Callable[[View], bool],
+        *,
+        seconds: float = FACT_SECONDS,
+    ) -> View:
+        """Apply events to ``view``, from its cursor on, until it looks right or the stream ends."""
+        events = self.stream(chat_id, view.cursor)
+        try:
+            with anyio.fail_after(seconds):
+                async for event in events:
+                    view.apply(event)
+                    if until(view):
+                        break
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+        return view
+
+
+@asynccontextmanager
+async def client(chatd: Chatd) -> AsyncIterator[Client]:
+    """A client of one process."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+    async with httpx2.AsyncClient(base_url=chatd.url, timeout=FACT_SECONDS, limits=limits) as http:
+        yield Client(http)
+
+
+class Books:
+    """What is stored, read past the API: the journal, and whose a chat is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def all(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        return list(await self._connection.fetch(query, *args))
+
+    async def one(self, query: str, *args: Any) -> Any:
+        return await self._connection.fetchval(query, *args)
+
+    async def now(self) -> datetime:
+        moment: datetime = await self.one("SELECT clock_timestamp()")
+        return moment
+
+    async def journal(self, chat_id: str) -> list[asyncpg.Record]:
+        """All moves of a chat, in order."""
+        return await self.all(
+            "SELECT version, at, move, status, epoch, worker_id, data::jsonb->>'reason' AS reason,"
+            " data FROM chat_events WHERE chat_id = $1 ORDER BY version",
+            UUID(chat_id),
+        )
+
+    async def moves(self, chat_id: str) -> list[str]:
+        return [row["move"] for row in await self.journal(chat_id)]
+
+    async def moved(self, chat_id: str, move: str, *, times: int = 1) -> asyncpg.Record:
+        """Wait for a move to have been made so often; its journal row."""
+
+        async def made() -> asyncpg.Record | None:
+            rows = [row for row in await self.journal(chat_id) if row["move"] == move]
+            return rows[times - 1] if len(rows) >= times else None
+
+        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}")
+        return row
+
+    async def owner(self, chat_id: str, *processes: Chatd) -> tuple[Chatd, list[Chatd]]:
+        """Wait for somebody to own the chat: that process, and the others."""
+
+        async def owned() -> UUID | None:
+            found: UUID | None = await self.one(
+                "SELECT worker_id FROM chats WHERE id = $1", UUID(chat_id)
+            )
+            return found
+
+        worker_id = await fact(owned, what=lambda: f"an owner of {chat_id}")
+        (owner,) = (one for one in processes if one.worker_id == worker_id)
+        return owner, [one for one in processes if one is not owner]
+
+
+@asynccontextmanager
+async def books(dsn: str) -> AsyncIterator[Books]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield Books(connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def replicas(
+    folder: Path,
+    dsn: str | dict[str, str],
+    *names: str,
+    settings: str = "",
+    scripts: str = SCRIPTS,
+) -> AsyncIterator[list[Chatd]]:
+    """Several processes, all ready. ``dsn`` may say how each comes to the database."""
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                started(
+                    folder,
+                    dsn if isinstance(dsn, str) else dsn[name],
+                    name=name,
+                    settings=settings,
+                    scripts=scripts,
+                )
+            )
+            for name in names
+        ]
+        for process in processes:
+            await process.ready()
+        yield processes
+
+
+@asynccontextmanager
+async def clients(processes: Sequence[Chatd]) -> AsyncIterator[dict[str, Client]]:
+    """A client of each process, by the name of the process."""
+    async with AsyncExitStack() as stack:
+        yield {
+            process.name: await stack.enter_async_context(client(process)) for process in processes
+        }
+
+
+@asynccontextmanager
+async def database_on(server: str) -> AsyncIterator[str]:
+    """A database with the schema, on a server that is a test's own."""
+    name = f"chatd_test_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server)
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    dsn = urlsplit(server)._replace(path=f"/{name}").geturl()
+    await migrate.up(dsn)
+    yield dsn

@@ -1,0 +1,117 @@
+"""A vendor with OpenAI's dialect that knows who calls, and answers the first call only when told to."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+Delta = dict[str, Any]
+
+TOOL_CALL: list[Delta] = [
+    {
+        "tool_calls": [
+            {
+                "index": 0,
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": "no_such_tool", "arguments": "{}"},
+            }
+        ]
+    }
+]
+"""The rest of an answer that makes chatd call the model once more."""
+
+
+class Talker:
+    """Counts its callers by the header ``x-replica``. Holds the first answer back in the middle."""
+
+    def __init__(self, rest: list[Delta] | None) -> None:
+        self._rest = rest
+        self.calls: Counter[str] = Counter()
+        self.go = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.url = ""
+
+    def provider(self, replica: str) -> str:
+        """The configuration of one replica."""
+        return f"""
+            [providers.talker]
+            kind = "openai-compatible"
+            base_url = "{self.url}/v1"
+            headers = {{ x-replica = "{replica}" }}
+            [models.talker]
+            provider = "talker"
+            model = "talk-1"
+        """
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                await self._answer(reader, writer)
+        writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")[1:]
+        headers = dict(line.split(": ", 1) for line in head if line)
+        await reader.readexactly(int(headers["content-length"]))
+        first = not self.calls
+        self.calls[headers["x-replica"]] += 1
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        _say(writer, {"role": "assistant", "content": "Let me "})
+        await writer.drain()
+        if first:
+            await self.go.wait()
+        if first and self._rest is None:
+            raise ConnectionResetError  # the answer is cut off
+        rest = self._rest if first and self._rest else [{"content": "see."}]
+        for delta in rest:
+            _say(writer, delta)
+        _say(writer, {}, finish="tool_calls" if rest is TOOL_CALL else "stop")
+        _chunk(writer, b"data: [DONE]\n\n")
+        _chunk(writer, b"")
+        await writer.drain()
+        if first:
+            self.gone.set()
+
+
+def _say(writer: asyncio.StreamWriter, delta: Delta, *, finish: str | None = None) -> None:
+    chunk = {
+        "id": "answer",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "talk-1",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    _chunk(writer, b"data: %s\n\n" % json.dumps(chunk).encode())
+
+
+def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
+@asynccontextmanager
+async def talking(rest: list[Delta] | None) -> AsyncIterator[Talker]:
+    """``rest`` is how the first answer goes on; None: it is cut off."""
+    talker = Talker(rest)
+    serving: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(talker.serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    talker.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        try:
+            yield talker
+        finally:
+            for task in tuple(serving):
+                task.cancel()
+            if serving:
+                await asyncio.wait(serving)

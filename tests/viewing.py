@@ -1,0 +1,107 @@
+"""Following streams the hard way: by raw events, cut off anywhere, and compared event by event."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from inside import Inside
+from running import FACT_SECONDS, Event, View, fact
+
+Told = tuple[str, Any, str | None]
+
+
+async def listen(
+    chatd: Inside, chat_id: str, after: str | None = None, *, by_query: bool = False
+) -> AsyncGenerator[Event | None]:
+    """Events of one connection; None for a comment, which is sent when there is nothing to say."""
+    headers = {"last-event-id": after} if after is not None and not by_query else {}
+    params = {"after": after} if after is not None and by_query else {}
+    path = f"/api/v1/chats/{chat_id}/stream"
+    async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            if line.startswith(":"):
+                yield None
+            elif line:
+                name, _, value = line.partition(": ")
+                assert name in {"event", "id", "data"}, line
+                fields[name] = value
+            elif "event" in fields:
+                yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                fields = {}
+
+
+@dataclass
+class Following:
+    """A connection that is listened to in the background; ``task`` ends when the stream does."""
+
+    heard: list[Event]
+    task: "asyncio.Task[None]"
+
+
+@asynccontextmanager
+async def following(chatd: Inside, chat_id: str) -> AsyncIterator[Following]:
+    """Listen from now on, and hang up at the end; the snapshot has been heard by then."""
+    heard: list[Event] = []
+
+    async def collect() -> None:
+        async with aclosing(listen(chatd, chat_id)) as events:
+            async for event in events:
+                heard.extend([event] if event else [])
+
+    task = asyncio.create_task(collect())
+    try:
+        await fact(lambda: heard or task.done())
+        yield Following(heard, task)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def everything(chatd: Inside, chat_id: str, after: str | None = None) -> list[Event]:
+    """All there is to hear now: up to the first keep-alive, or to the end of the stream."""
+    heard: list[Event] = []
+    with anyio.fail_after(FACT_SECONDS):
+        async with aclosing(listen(chatd, chat_id, after)) as events:
+            async for event in events:
+                if event is None:
+                    break
+                heard.append(event)
+    return heard
+
+
+async def some(chatd: Inside, chat_id: str, view: View, most: int) -> int:
+    """Apply at most so many events of one connection, then hang up; how many there were."""
+    count = 0
+    with anyio.fail_after(FACT_SECONDS):
+        async with aclosing(listen(chatd, chat_id, view.cursor)) as events:
+            while count < most:
+                event = await anext(events, None)
+                if event is None:
+                    break
+                view.apply(event)
+                count += 1
+    return count
+
+
+def plain(events: list[Event]) -> list[Told]:
+    """What the journal makes every viewer hear, each with its place in the journal.
+
+    Which parts a viewer was shown before is its own affair, and stands in its cursors.
+    """
+    return [(e.event, e.data, place(e)) for e in events if e.event != "message_part"]
+
+
+def place(event: Event) -> str | None:
+    if event.id is None:
+        return None
+    version, epoch, part = event.id.split(".")
+    return f"{version}.{epoch}{part[part.find('+') :] if '+' in part else ''}"

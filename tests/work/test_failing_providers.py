@@ -1,0 +1,278 @@
+"""A provider that fails: bounded tries, a classified reason, and a chat that can be spoken to again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from inside import Acted, Inside, asked, done, one, rows, said, scripted, several
+from running import View, fact
+
+from chatd.domain.failure import RETRYABLE, FailureKind
+from chatd.llm.errors import ProviderError
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.pool import Database
+
+FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
+    "unauthorized": ([{"error": {"status": 401}}], FailureKind.AUTH, 401),
+    "endless-500": ([{"error": {"status": 500}}], FailureKind.SERVER, 500),
+    "500-after-text": (
+        [{"text": "Half an answer", "chunks": 3}, {"error": {"status": 500}}],
+        FailureKind.SERVER,
+        500,
+    ),
+    "cut": ([{"text": "Half an"}, {"cut": True}], FailureKind.CUT, None),
+    "empty": ([{"cut": True}], FailureKind.CUT, None),
+    "silent": ([{"hang": True}], FailureKind.SILENCE, None),
+    "silent-after-text": ([{"text": "Half"}, {"hang": True}], FailureKind.SILENCE, None),
+    "garbage": ([{"error": {"transport": "garbled"}}], FailureKind.SERVER, None),
+    "reset": ([{"error": {"transport": "reset"}}], FailureKind.NETWORK, None),
+    "refused": ([{"error": {"transport": "refused"}}], FailureKind.NETWORK, None),
+    "too-long": (
+        [{"error": {"status": 400, "code": "context_length_exceeded"}}],
+        FailureKind.CONTEXT_LIMIT,
+        400,
+    ),
+    "asked-to-wait-for-long": (
+        [{"error": {"status": 429, "retry_after": 3600}}],
+        FailureKind.RATE_LIMIT,
+        429,
+    ),
+}
+SILENCE = {"silence_seconds": 0.2}
+
+
+async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: str) -> None:
+    provider = scripted(**{name: steps for name, (steps, _, _) in FAILING.items()})
+    async with one(dsn, provider, turn=SILENCE) as chatd:
+        api = chatd.api
+        chats = {name: (await api.create(f"[[{name}]] hi"))["id"] for name in FAILING}
+        for name, chat_id in chats.items():
+            _, kind, status = FAILING[name]
+            chat = await api.until(chat_id, "error")
+            detail = chat["last_error_detail"]
+            assert (detail["kind"], detail["status_code"]) == (kind, status), name
+            patient = kind in RETRYABLE and name != "asked-to-wait-for-long"
+            assert detail["attempts"] == (3 if patient else 1), name
+            assert detail["retryable"] is (kind in RETRYABLE), name
+            assert (detail["provider"], detail["model"]) == ("scripted", "one"), name
+            assert detail["message"] == chat["last_error"] != "", name
+            assert len(await chatd.moves(chat_id, "record_retry")) == (2 if patient else 0), name
+            assert await api.texts(chat_id) == [], name
+        for chat_id in chats.values():
+            assert (await api.send(chat_id, "better now"))["chat"]["status"] == "pending"
+        for chat_id in chats.values():
+            assert (await api.until(chat_id, "waiting"))["last_error"] is None
+            assert await api.texts(chat_id) == ["You said: better now"]
+
+
+async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: str) -> None:
+    provider = scripted(trickle=[{"text": "x" * 10_000, "chunks": 10_000, "delay_seconds": 0.01}])
+    limits = {"attempt_seconds": 0.2, "silence_seconds": 5, "max_attempts": 2}
+    async with one(dsn, provider, turn=limits) as chatd:
+        chat = await chatd.api.create("[[trickle]]")
+        detail = (await chatd.api.until(chat["id"], "error"))["last_error_detail"]
+        assert (detail["kind"], detail["attempts"]) == ("timeout", 2)
+
+
+async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
+    provider = scripted(flaky=[{"error": {"status": 500}}])
+    limits = {
+        "turn_seconds": 0.3,
+        "backoff_seconds": 20,
+        "backoff_max_seconds": 60,
+        "max_attempts": 99,
+    }
+    async with one(dsn, provider, turn=limits) as chatd:
+        chat = await chatd.api.create("[[flaky]]")
+        failed = await chatd.api.until(chat["id"], "error")
+        assert failed["last_error_detail"]["kind"] == "timeout"
+        assert "turn" in failed["last_error"]
+        await chatd.api.send(chat["id"], "hello")
+        await chatd.api.until(chat["id"], "waiting")
+
+
+async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
+    provider = scripted(
+        flaky=[
+            {"text": "First, wrong", "chunks": 3, "attempts": [1, 2]},
+            {"error": {"status": 503, "retry_after": 0.01}, "attempts": [1, 2]},
+            {"text": "Third time lucky", "chunks": 4},
+        ]
+    )
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create()
+        view = View()
+
+        async def speak() -> None:
+            await fact(lambda: view.status == "waiting")
+            await chatd.api.send(chat["id"], "[[flaky]] go")
+
+        speaking = asyncio.create_task(speak())
+        await chatd.api.follow(chat["id"], view, lambda view: len(view.messages) == 2)
+        await speaking
+        kinds = [e.event for e in view.events]
+        assert kinds.count("preview_reset") == kinds.count("retry") == 2
+        retries = [e.data for e in view.events if e.event == "retry"]
+        assert [r["attempt"] for r in retries] == [1, 2]
+        assert {r["failure"]["kind"] for r in retries} == {"overloaded"}
+        assert all(r["delay_seconds"] >= 0.01 and r["next_attempt_at"] for r in retries)
+        first_reset = kinds.index("preview_reset")
+        before = [e.data["text"] for e in view.events[:first_reset] if e.event == "message_part"]
+        assert "".join(before) == "First, wrong"  # it was shown, then taken back
+        after = kinds.index("retry") - first_reset
+        assert after == 1
+        assert list(view.messages.values()) == ["[[flaky]] go", "Third time lucky"]
+
+
+async def test_a_failure_after_text_resets_the_preview_before_the_error(dsn: str) -> None:
+    provider = scripted(bad=[{"text": "Half", "chunks": 2}, {"error": {"status": 401}}])
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create()
+        view = View()
+
+        async def speak() -> None:
+            await fact(lambda: view.status == "waiting")
+            await chatd.api.send(chat["id"], "[[bad]]")
+
+        speaking = asyncio.create_task(speak())
+        await chatd.api.follow(chat["id"], view, lambda view: view.status == "error")
+        await speaking
+        told = [e.event for e in view.events]
+        assert told[-3:] == ["preview_reset", "error", "status"]
+        assert told.count("message_part") == 2
+        [error] = [e.data for e in view.events if e.event == "error"]
+        stored = await chatd.api.chat(chat["id"])
+        assert error["last_error"] == stored["last_error"]
+        assert error["last_error_detail"] == stored["last_error_detail"]
+
+
+async def test_a_restart_in_mid_backoff_goes_on_with_the_count_and_the_wait(
+    dsn: str, database: Database
+) -> None:
+    """The second process must neither start counting anew nor try before its time."""
+    calls: list[str] = []
+
+    def fail(_: ModelRequest) -> None:
+        calls.append("call")
+        raise ProviderError("no", status_code=500)
+
+    provider = scripted()
+    provider.on_call = fail
+    patient = {"backoff_seconds": 2, "backoff_max_seconds": 2, "max_attempts": 2}
+    async with one(dsn, provider, turn=patient) as first:
+        chat = await first.api.create("hello")
+        await fact(lambda: first.moves(chat["id"], "record_retry"))
+        await first.stop()
+    [row] = await rows(database, "SELECT status, attempts, next_attempt_at FROM chats")
+    assert (row["status"], row["attempts"], len(calls)) == ("pending", 1, 1)
+    async with one(dsn, provider, turn=patient) as second:
+        failed = await second.api.until(chat["id"], "error")
+        [event] = await second.moves(chat["id"], "fail")
+        assert len(calls) == 2
+        assert failed["last_error_detail"]["attempts"] == 2
+        [at] = await rows(database, "SELECT at FROM chat_events WHERE move = 'fail'")
+        assert at["at"] >= row["next_attempt_at"]
+        assert event["epoch"] == 2
+
+
+async def test_a_committed_step_forgives_the_attempts_before_it(dsn: str) -> None:
+    """Two failures before the first step and two before the second are not four in a row."""
+    provider = scripted(
+        twice=[
+            {"error": {"status": 500}, "attempts": [1, 2]},
+            {"tool_call": {"name": "nothing"}, "calls": [1]},
+            {"text": "done", "calls": [2]},
+        ]
+    )
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create("[[twice]]")
+        await chatd.api.until(chat["id"], "waiting")
+        assert (await chatd.api.texts(chat["id"]))[-1] == "done"
+        assert [e["data"]["attempt"] for e in await chatd.moves(chat["id"], "record_retry")] == [
+            1,
+            2,
+            1,
+            2,
+        ]
+
+
+async def test_a_model_that_is_configured_no_more_is_a_reason(dsn: str) -> None:
+    async with one(dsn, models=("one", "gone")) as chatd:
+        chat = await chatd.api.create(model="gone")
+    async with one(dsn, models=("one",)) as chatd:
+        sent = await chatd.api.send(chat["id"], "hello")
+        assert sent["chat"]["model"] == "gone"
+        failed = await chatd.api.until(chat["id"], "error")
+        assert failed["last_error_detail"]["kind"] == "configuration"
+        await chatd.api.send(chat["id"], "hello", model="one")
+        assert (await chatd.api.until(chat["id"], "waiting"))["model"] == "one"
+
+
+async def test_failures_of_one_chat_hold_up_no_other(dsn: str) -> None:
+    """Twenty chats wait in their backoffs; the twenty-first is answered."""
+    patient = {"backoff_seconds": 30, "backoff_max_seconds": 30}
+    provider = scripted(bad=[{"error": {"status": 500}}])
+    async with one(dsn, provider, turn=patient) as chatd:
+        bad = [(await chatd.api.create("[[bad]]"))["id"] for _ in range(20)]
+        for chat_id in bad:
+            await fact(lambda chat_id=chat_id: chatd.moves(chat_id, "record_retry"))
+        good = await chatd.api.create("good")
+        await chatd.api.until(good["id"], "waiting")
+        assert {(await chatd.api.chat(c))["status"] for c in bad} == {"running"}
+
+
+async def test_what_a_provider_says_is_cleaned_before_it_is_shown(dsn: str) -> None:
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        if asked(request) == "fail":
+            raise ProviderError("bad key sk-live-0123456789abcdef \x00\ud800", status_code=401)
+        yield said("nul \x00, lone \ud800, fine \U0001f600")
+        yield done()
+
+    async with one(dsn, Acted(act)) as chatd:
+        failed = await chatd.api.create("fail")
+        told = await chatd.api.until(failed["id"], "error")
+        assert "0123456789abcdef" not in str(told)
+        chat = await chatd.api.create("odd")
+        view = await chatd.api.follow(
+            chat["id"], View(), lambda view: view.status == "waiting" and len(view.messages) == 2
+        )
+        expected = "nul \ufffd, lone \ufffd, fine \U0001f600"
+        assert list(view.messages.values())[-1] == expected
+        assert await chatd.api.texts(chat["id"]) == [expected]
+
+
+@pytest.mark.parametrize("how", ["stop", "crash"])
+async def test_attempts_are_not_lost_between_replicas(
+    dsn: str, database: Database, how: str
+) -> None:
+    """Whoever takes over after the first failed attempt has one less."""
+    provider = scripted()
+
+    def fail(_: ModelRequest) -> None:
+        raise ProviderError("no", status_code=500)
+
+    provider.on_call = fail
+    patient = {"backoff_seconds": 0.6, "backoff_max_seconds": 0.6, "max_attempts": 3}
+    worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+    async with several(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
+        chat = await daemons[0].api.create("hello")
+        [retry, *_] = await fact(lambda: daemons[0].moves(chat["id"], "record_retry"))
+        owner = await owner_of(daemons, retry["worker_id"])
+        if how == "stop":
+            await owner.stop()
+        else:
+            await database.fetch(
+                "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
+            )
+        other = next(d for d in daemons if d is not owner)
+        failed = await other.api.until(chat["id"], "error")
+        assert failed["last_error_detail"]["attempts"] == 3
+        assert [e["data"]["attempt"] for e in await other.moves(chat["id"], "record_retry")] == [
+            1,
+            2,
+        ]
+
+
+async def owner_of(daemons: list[Inside], worker_id: str) -> Inside:
+    return next(d for d in daemons if str(d.daemon.worker_id) == worker_id)

@@ -1,0 +1,297 @@
+"""A stop, at every moment: the chat comes to rest, what was said is kept, the next message is answered."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from inside import Acted, Inside, asked, done, one, rows, said, scripted, several, tool_call
+from running import View, fact
+
+from chatd.domain.chat import Status
+from chatd.domain.event import Hint
+from chatd.llm.errors import ProviderError
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.pool import Database
+
+LONG = "All that is gold does not glitter, not all those who wander are lost. "
+SEED = random.randrange(10**6)
+
+
+async def rests(chatd: Inside, chat_id: str) -> dict[str, object]:
+    """Wait until the chat is at rest, and see that it can be spoken to."""
+    chat = await fact(lambda: at_rest(chatd, chat_id), what=lambda: f"rest; seed {SEED}")
+    assert chat["status"] == "waiting", chat
+    assert chat["last_error"] is None
+    said_before = len(await chatd.api.texts(chat_id))
+    await chatd.api.send(chat_id, "and now")
+    await chatd.api.until(chat_id, "waiting")
+    texts = await chatd.api.texts(chat_id)
+    assert texts[-1] == "You said: and now"
+    assert len(texts) == said_before + 1
+    return dict(chat)
+
+
+async def at_rest(chatd: Inside, chat_id: str) -> dict[str, object] | None:
+    chat = await chatd.api.chat(chat_id)
+    return chat if chat["status"] in {"waiting", "error"} else None
+
+
+async def test_a_pending_chat_stops_at_once(dsn: str) -> None:
+    async with one(dsn, worker={"enabled": False}) as front:
+        chat = await front.api.create("hello")
+        stopped = await front.api.interrupt(chat["id"])
+        assert stopped["status"] == "waiting"
+        again = await front.api.interrupt(chat["id"])
+        assert (again["status"], again["version"]) == ("waiting", stopped["version"])
+    provider = scripted()
+    async with one(dsn, provider) as chatd:
+        await rests(chatd, chat["id"])
+        assert provider.calls == 1
+
+
+async def test_before_the_first_part_nothing_is_kept(dsn: str) -> None:
+    provider = scripted(hang=[{"hang": True}])
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create("[[hang]]")
+        await fact(lambda: provider.open)
+        await chatd.api.interrupt(chat["id"])
+        await rests(chatd, chat["id"])
+        assert (await chatd.api.texts(chat["id"])) == ["You said: and now"]
+        assert provider.open == 0  # the call of the model was ended
+
+
+async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
+    reached = asyncio.Event()
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        if asked(request) != "go":
+            yield said(f"You said: {asked(request)}")
+            yield done()
+            return
+        for part in ("one ", "two ", "three "):
+            yield said(part)
+        yield tool_call("half", "c", args='{"a":', index=1)
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with several(dsn, [Acted(act)] * 2) as daemons:
+        first, second = daemons
+        chat = await first.api.create("go")
+        await reached.wait()
+        asked_at = second if owner(first, chat["id"]) else first  # not the one that works on it
+        stopping = await asked_at.api.interrupt(chat["id"])
+        assert stopping["status"] in {"interrupting", "waiting"}
+        await rests(first, chat["id"])
+        message = (await first.api.messages(chat["id"]))[1]
+        assert message["content"] == [{"type": "text", "text": "one two three "}]
+        assert message["finish_reason"] == "interrupted"
+
+
+def owner(chatd: Inside, chat_id: str) -> bool:
+    return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.roster.hands)
+
+
+async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
+    provider = scripted(bad=[{"text": "no"}, {"error": {"status": 500}}])
+    async with one(dsn, provider, turn={"backoff_seconds": 60, "backoff_max_seconds": 60}) as chatd:
+        chat = await chatd.api.create("[[bad]]")
+        await fact(lambda: chatd.moves(chat["id"], "record_retry"))
+        await chatd.api.interrupt(chat["id"])
+        await rests(chatd, chat["id"])
+        assert await chatd.api.texts(chat["id"]) == ["You said: and now"]
+
+
+async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Database) -> None:
+    """The stop is stored after the commit of a step; the model is not called again for this turn."""
+    reached, go = asyncio.Event(), asyncio.Event()
+    provider_calls: list[str] = []
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        provider_calls.append(asked(request))
+        if asked(request) != "go":
+            yield said(f"You said: {asked(request)}")
+            yield done()
+        elif len(provider_calls) == 1:
+            yield said("step one ")
+            yield tool_call("t", "c", index=1)
+            yield done("tool_call")
+        else:
+            reached.set()
+            await go.wait()
+            raise AssertionError("the call should have been ended")
+
+    async with one(dsn, Acted(act)) as chatd:
+        chat = await chatd.api.create("go")
+        await reached.wait()
+        await chatd.api.interrupt(chat["id"])
+        await rests(chatd, chat["id"])
+        assert provider_calls == ["go", "go", "and now"]
+        assert [m["role"] for m in await chatd.api.messages(chat["id"])] == [
+            "user",
+            "assistant",
+            "tool",
+            "user",
+            "assistant",
+        ]
+
+
+async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
+    dsn: str, database: Database
+) -> None:
+    """The status changes behind everybody's back while an answer is on its way: it is kept whole."""
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        if asked(request) == "go":
+            yield said("All of ")
+            reached.set()
+            await go.wait()
+            yield said("it")
+        else:
+            yield said(f"You said: {asked(request)}")
+        yield done()
+
+    async with one(
+        dsn, Acted(act), worker={"heartbeat_seconds": 30, "stale_after_seconds": 90}
+    ) as chatd:
+        chat = await chatd.api.create("go")
+        await reached.wait()
+        await chatd.daemon.rooms.chats.interrupt(chat["id"], owner_id="local")
+        go.set()
+        await rests(chatd, chat["id"])
+        assert (await chatd.api.texts(chat["id"]))[0] == "All of it"
+
+
+async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) -> None:
+    provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
+    worker = {"heartbeat_seconds": 0.1}
+    async with one(dsn, provider, worker=worker) as chatd:
+        chat = await chatd.api.create("[[hang]]")
+        await fact(lambda: provider.open)
+        await chatd.daemon.rooms.chats.interrupt(chat["id"], owner_id="local")
+        await rests(chatd, chat["id"])
+        assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
+
+
+async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
+    """A hint is only a hint: the turn goes on, and the viewer sees one answer."""
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        yield said(f"call {len(provider.called)} ")
+        reached.set()
+        await go.wait()
+        yield said("and its end")
+        yield done()
+
+    provider = Acted(act)
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create("go")
+        await reached.wait()
+        beats = chatd.daemon.rooms.database.statements
+        [hand] = chatd.daemon.roster.hands
+        renewed = hand.renewed_at
+        chatd.daemon.rooms.hints.heard(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
+        await fact(lambda: hand.renewed_at > renewed)  # it was looked at
+        assert beats <= chatd.daemon.rooms.database.statements
+        go.set()
+        await chatd.api.until(chat["id"], "waiting")
+        assert await chatd.api.texts(chat["id"]) == ["call 1 and its end"]
+        assert len(provider.called) == 1
+
+
+def moody() -> Acted:
+    """Answers short or long, after failures or in steps, as the message says."""
+    calls: dict[str, int] = {}
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        words = asked(request)
+        key = str(request.messages[0].chat_id)
+        calls[key] = calls.get(key, 0) + 1
+        match words.split()[0]:
+            case "short":
+                yield said(LONG)
+            case "long":
+                for at in range(0, len(LONG), 3):
+                    await asyncio.sleep(0.001)
+                    yield said(LONG[at : at + 3])
+            case "flaky":
+                yield said(LONG[:5])
+                if calls[key] % 3:
+                    raise ProviderError("no", status_code=503)
+            case "steps":
+                yield said(LONG[:10])
+                if len(request.messages) < 6:
+                    yield tool_call("t", f"c{len(request.messages)}", index=1)
+                    yield done("tool_call")
+                    return
+            case _:
+                yield said(f"You said: {words}")
+        yield done()
+
+    return Acted(act)
+
+
+@pytest.mark.parametrize("daemons", [1, 2])
+async def test_a_hundred_stops_at_random_moments(dsn: str, daemons: int) -> None:
+    """Short and long turns, retries, steps and queues; the stop may race every move of the owner."""
+    dice = random.Random(SEED)
+
+    async def one_chat(number: int) -> None:
+        kind = ("short", "long", "flaky", "steps")[number % 4]
+        here, there = dice.choice(replicas), dice.choice(replicas)
+        chat = await here.api.create(f"{kind} {number}")
+        if number % 5 == 0:
+            await there.api.send(chat["id"], f"queued {number}")
+        await asyncio.sleep(dice.random() * 0.06)
+        await there.api.interrupt(chat["id"])
+        await rests(here, chat["id"])
+        for text in await here.api.texts(chat["id"]):
+            assert LONG.startswith(text) or text.startswith("You said: "), (SEED, text)
+
+    async with (
+        several(dsn, [moody() for _ in range(daemons)], turn={"max_attempts": 9}) as replicas,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(100):
+            group.create_task(one_chat(number))
+
+
+async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
+    provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
+    async with one(dsn, provider) as chatd:
+        chat = await chatd.api.create("[[hang]]")
+        await fact(lambda: provider.open)
+        view = View()
+
+        async def stop() -> None:
+            await fact(lambda: view.status is not None)
+            await chatd.api.interrupt(chat["id"])
+
+        stopping = asyncio.create_task(stop())
+        await chatd.api.follow(chat["id"], view, lambda view: view.status == "waiting")
+        await stopping
+        statuses = [e.data["status"] for e in view.events if e.event == "status"]
+        assert statuses[-2:] == ["interrupting", "waiting"]
+        assert list(view.messages.values())[-1] == "I begin"
+
+
+async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> None:
+    """The owner dies while it was to stop: the reaper stores what had been flushed."""
+    provider = scripted(hang=[{"text": "flushed ", "chunks": 2}, {"hang": True}])
+    async with one(dsn, provider, stream={"flush_seconds": 0.01}) as first:
+        chat = await first.api.create("[[hang]]")
+        await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
+        first.daemon.roster.stop_claiming()
+        [hand] = first.daemon.roster.hands
+        hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
+        await first.api.interrupt(chat["id"])
+        async with one(dsn, worker={"reap_seconds": 0.1}) as second:
+            await database.fetch(
+                "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
+            )
+            await rests(second, chat["id"])
+            assert (await second.api.texts(chat["id"]))[0] == "flushed "
+            assert await second.moves(chat["id"], "reap_interrupt")
+        del hand.cancel

@@ -1,0 +1,136 @@
+"""Requirement 6: whatever a chat's task raises becomes that chat's reason, and nobody else's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from inside import Acted, asked, done, one, said
+from running import fact
+
+from chatd.llm.provider import Delta, ModelRequest
+
+SECRET = "sk-live-0123456789abcdef"
+
+
+class Mute(Exception):
+    """An exception that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Beyond(BaseException):
+    """Not an Exception: what ``except Exception`` lets through."""
+
+
+def nested() -> BaseException:
+    return ExceptionGroup("some", [ValueError("inner"), ExceptionGroup("deep", [KeyError("k")])])
+
+
+PANICS: dict[str, Callable[[], BaseException]] = {
+    "plain": lambda: RuntimeError("wires crossed"),
+    "assertion": AssertionError,
+    "cancelled by nobody": asyncio.CancelledError,
+    "group": nested,
+    "group of one": lambda: ExceptionGroup("wrapper", [RuntimeError("the one")]),
+    "group with a cancellation": lambda: BaseExceptionGroup("b", [asyncio.CancelledError()]),
+    "beyond Exception": lambda: Beyond("far out"),
+    "exit": lambda: SystemExit(3),
+    "stop iteration": StopAsyncIteration,
+    "generator exit": GeneratorExit,
+    "silent": lambda: RuntimeError(""),
+    "unshowable": Mute,
+    "NUL and a lone surrogate": lambda: RuntimeError("a\x00b\ud800c"),
+    "secret": lambda: RuntimeError(f"refused with api_key={SECRET}"),
+    "long": lambda: RuntimeError("x" * 1_000_000),
+}
+
+EXPECTED = {
+    "plain": "chat processing panicked: wires crossed",
+    "group of one": "chat processing panicked: the one",
+    "silent": "chat processing panicked: RuntimeError",
+    "unshowable": "chat processing panicked: Mute",
+    "cancelled by nobody": "chat processing panicked: CancelledError",
+    "NUL and a lone surrogate": "chat processing panicked: a\ufffdb\ufffdc",
+    "secret": "chat processing panicked: refused with api_key=[redacted]",
+}
+
+
+@pytest.mark.parametrize("when", ["at once", "mid-stream", "at the end"])
+async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> None:
+    others = asyncio.Event()
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        words = asked(request)
+        if words == "other":
+            yield said("I ")
+            await others.wait()
+            yield said("went on")
+        elif words in PANICS:
+            if when != "at once":
+                yield said("Something is ")
+            if when == "at the end":
+                yield done()
+            error = PANICS[words]
+            raise error()
+        else:
+            yield said(f"answer to {words}")
+        yield done()
+
+    async with one(dsn, Acted(act)) as chatd:
+        api = chatd.api
+        other = await api.create("other")
+        broken = {name: (await api.create(name))["id"] for name in PANICS}
+        for name, chat_id in broken.items():
+            chat = await api.until(chat_id, "error")
+            assert chat["last_error"].startswith("chat processing panicked: "), (name, chat)
+            assert chat["last_error"] == EXPECTED.get(name, chat["last_error"])
+            assert len(chat["last_error"]) < 2_100
+            assert chat["last_error_detail"]["kind"] == "panic"
+            assert chat["last_error_detail"]["retryable"] is False
+            assert SECRET not in str(chat)
+            [logged] = [line for line in chatd.said("chat.panicked") if line["chat_id"] == chat_id]
+            assert isinstance(logged["exc_info"], BaseException)
+            assert logged["exc_info"].__traceback__ is not None
+            assert await api.texts(chat_id) == []  # what it began to say is not an answer
+        assert (await api.chat(other["id"]))["status"] == "running"
+        others.set()
+        await api.until(other["id"], "waiting")
+        assert await api.texts(other["id"]) == ["I went on"]
+        for chat_id in broken.values():
+            sent = await api.send(chat_id, "now")
+            assert sent["chat"]["status"] == "pending"
+            assert sent["chat"]["last_error"] is None
+            assert sent["chat"]["last_error_detail"] is None
+        for chat_id in broken.values():
+            assert (await api.until(chat_id, "waiting"))["last_error"] is None
+            assert await api.texts(chat_id) == ["answer to now"]
+        assert not chatd.daemon.roster.hands
+        assert chatd.daemon.supervisor.ready.is_set()
+
+
+async def test_a_panic_that_meets_an_interrupt_comes_to_rest(dsn: str) -> None:
+    """The stop was asked before the panic could be stored: the stop counts."""
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        if asked(request) == "panic":
+            yield said("Half an ")
+            reached.set()
+            try:
+                await go.wait()
+            finally:
+                raise RuntimeError("while being stopped")
+        yield said("well")
+        yield done()
+
+    async with one(dsn, Acted(act)) as chatd:
+        chat = await chatd.api.create("panic")
+        await reached.wait()
+        await chatd.api.interrupt(chat["id"])
+        await chatd.api.until(chat["id"], "waiting")
+        assert await chatd.api.texts(chat["id"]) == ["Half an "]
+        await chatd.api.send(chat["id"], "again")
+        await fact(lambda: chatd.api.texts(chat["id"]), what=lambda: "an answer")
+        await chatd.api.until(chat["id"], "waiting")
+        assert await chatd.api.texts(chat["id"]) == ["Half an ", "well"]
