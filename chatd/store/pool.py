@@ -116,7 +116,7 @@ class Database:
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.statements = 0
-        """Statements sent through the pool since the start; ``chatd bench`` reads it."""
+        """Statements sent through the pool since the start: tests count what a step costs."""
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so this needs no database."""
