@@ -1,5 +1,6 @@
 """Who is calling. Without authentication, which is for loopback only, everybody is ``local``."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
@@ -7,9 +8,22 @@ from fastapi import Depends
 LOCAL = "local"
 
 
-async def caller() -> str:
-    """The owner of the chats that this request may see."""
-    return LOCAL
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is calling. What is created belongs to ``owner_id``."""
+
+    owner_id: str
+    admin: bool = False
+
+    @property
+    def sees(self) -> str | None:
+        """Whose chats can be named by their ids; None: anybody's."""
+        return None if self.admin else self.owner_id
 
 
-Caller = Annotated[str, Depends(caller)]
+async def caller() -> Identity:
+    """Who this request acts for."""
+    return Identity(LOCAL)
+
+
+Caller = Annotated[Identity, Depends(caller)]

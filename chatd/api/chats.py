@@ -39,7 +39,7 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
-        owner_id=caller,
+        owner_id=caller.owner_id,
         model_config_id=model.id,
         content=None if body.content is None else parts_of(body.content),
         title=body.title,
@@ -61,7 +61,7 @@ async def list_chats(
 ) -> Page[ChatOut]:
     """Your chats, most recently touched first."""
     found = await desk.reads.chats(
-        owner_id=caller,
+        owner_id=caller.owner_id,
         archived=archived,
         status=status,
         before=None if cursor is None else _place(cursor),
@@ -77,7 +77,7 @@ async def list_chats(
 @router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
 async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """One chat."""
-    chat = await desk.reads.chat(chat_id, owner_id=caller)
+    chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
     await desk.know(chat.last_model_config_id)
     return desk.names.chat(chat)
 
@@ -87,18 +87,18 @@ async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtD
     """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
     chat = None
     if body.archived is not None:
-        family = await desk.chats.archive(chat_id, owner_id=caller, archived=body.archived)
+        family = await desk.chats.archive(chat_id, owner_id=caller.sees, archived=body.archived)
         for one in family:
             desk.hints.moved(one.entry)
         chat = family[0].chat
     if body.title is not None or body.labels is not None:
         moved = await desk.chats.describe(
-            chat_id, owner_id=caller, title=body.title, labels=body.labels
+            chat_id, owner_id=caller.sees, title=body.title, labels=body.labels
         )
         desk.hints.moved(moved.entry)
         chat = moved.chat
     if chat is None:
-        chat = await desk.reads.chat(chat_id, owner_id=caller)
+        chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
     await desk.know(chat.last_model_config_id)
     return desk.names.chat(chat)
 
@@ -106,7 +106,7 @@ async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtD
 @router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
 async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
-    moved = await desk.chats.interrupt(chat_id, owner_id=caller)
+    moved = await desk.chats.interrupt(chat_id, owner_id=caller.sees)
     desk.hints.moved(moved.entry)
     await desk.know(moved.chat.last_model_config_id)
     return desk.names.chat(moved.chat)
@@ -121,7 +121,7 @@ async def list_events(
     limit: Limit = 100,
 ) -> Page[EntryOut]:
     """The chat's journal: every move that was made on it, oldest first."""
-    await desk.reads.chat(chat_id, owner_id=caller)
+    await desk.reads.chat(chat_id, owner_id=caller.sees)
     found = await desk.reads.entries(chat_id, after=after, most=limit + 1)
     return Page(
         items=[desk.names.entry(entry) for entry in found[:limit]],

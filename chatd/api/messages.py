@@ -44,7 +44,7 @@ async def list_messages(
             "after_id, before_id: give one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
-    await desk.reads.chat(chat_id, owner_id=caller)
+    await desk.reads.chat(chat_id, owner_id=caller.sees)
     if before_id is not None:
         found = await desk.reads.messages_before(chat_id, before_id, limit + 1)
         more, items = len(found) > limit, found[-limit:]
@@ -74,7 +74,7 @@ async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: A
     """Say something. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await desk.chats.send(
         chat_id,
-        owner_id=caller,
+        owner_id=caller.sees,
         content=parts_of(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
@@ -93,7 +93,7 @@ async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: A
 @router.get("/chats/{chat_id}/queue", responses=documented(HTTPStatus.NOT_FOUND))
 async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[QueuedMessageOut]:
     """The messages that wait for the running turn to end, the next one first."""
-    await desk.reads.chat(chat_id, owner_id=caller)
+    await desk.reads.chat(chat_id, owner_id=caller.sees)
     found = await desk.reads.queue(chat_id)
     await desk.know(*(message.model_config_id for message in found))
     return Page(items=[desk.names.queued_message(message) for message in found])

@@ -92,7 +92,7 @@ async def stream_chat(
     """
     subscription = desk.hub.subscribe(chat_id)
     try:
-        opening = _Opening(desk, chat_id, caller, subscription)
+        opening = _Opening(desk, chat_id, caller.sees, subscription)
         viewer, first = await opening.open(last_event_id or after)
     except BaseException:
         desk.hub.unsubscribe(subscription)
@@ -104,7 +104,7 @@ class _Opening:
     """Where a stream starts."""
 
     def __init__(
-        self, desk: Desk, chat_id: UUID, owner_id: str, subscription: Subscription
+        self, desk: Desk, chat_id: UUID, owner_id: str | None, subscription: Subscription
     ) -> None:
         self._desk = desk
         self._chat_id = chat_id

@@ -34,7 +34,10 @@ _REFUSALS: Mapping[str, type[Refused]] = {
 
 
 class Chats:
-    """Create chats and change them, as their owner. Another owner's chat is ``ChatNotFound``."""
+    """Create chats and change them, as their owner (None: whoever's they are).
+
+    Another owner's chat is ``ChatNotFound``.
+    """
 
     def __init__(self, database: Database, *, max_queued_messages: int = 20) -> None:
         self._database = database
@@ -77,7 +80,7 @@ class Chats:
         self,
         chat_id: UUID,
         *,
-        owner_id: str,
+        owner_id: str | None,
         content: Content,
         model_config_id: UUID | None = None,
         busy: Busy = Busy.QUEUE,
@@ -98,7 +101,7 @@ class Chats:
         )
         return rows.moved(row, Move.SEND)
 
-    async def interrupt(self, chat_id: UUID, *, owner_id: str) -> Moved:
+    async def interrupt(self, chat_id: UUID, *, owner_id: str | None) -> Moved:
         """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
         row = await self._until_fresh(_Q["interrupt"], chat_id, owner_id)
         if row["outcome"] == "unchanged":
@@ -109,7 +112,7 @@ class Chats:
         self,
         chat_id: UUID,
         *,
-        owner_id: str,
+        owner_id: str | None,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Moved:
@@ -123,7 +126,9 @@ class Chats:
         )
         return rows.moved(row, Move.DESCRIBE)
 
-    async def archive(self, chat_id: UUID, *, owner_id: str, archived: bool = True) -> list[Moved]:
+    async def archive(
+        self, chat_id: UUID, *, owner_id: str | None, archived: bool = True
+    ) -> list[Moved]:
         """Archive (or bring back) the whole family of a chat, which comes first, or nothing.
 
         Raises:
@@ -150,7 +155,7 @@ class Chats:
             if row["outcome"] != "again":  # each "again" is another's move that went through
                 return row
 
-    async def _unchanged(self, chat_id: UUID, owner_id: str) -> Moved:
+    async def _unchanged(self, chat_id: UUID, owner_id: str | None) -> Moved:
         row = await self._database.fetchrow(_READ["chat"], chat_id, owner_id)
         if row is None:
             raise ChatNotFound(chat_id)

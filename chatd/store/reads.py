@@ -15,12 +15,12 @@ _Q = sql.load("reads")
 
 
 class Reads:
-    """Reads as the owner of a chat. Another owner's chat is ``ChatNotFound``."""
+    """Reads as the owner of a chat (None: anybody). Another owner's chat is ``ChatNotFound``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def chat(self, chat_id: UUID, *, owner_id: str) -> Chat:
+    async def chat(self, chat_id: UUID, *, owner_id: str | None) -> Chat:
         row = await self._database.fetchrow(_Q["chat"], chat_id, owner_id)
         if row is None:
             raise ChatNotFound(chat_id)

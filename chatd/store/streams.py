@@ -92,7 +92,7 @@ class Streams:
             ],
         )
 
-    async def snapshot(self, chat_id: UUID, *, owner_id: str) -> Snapshot | None:
+    async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> Snapshot | None:
         row = await self._database.fetchrow(_Q["snapshot"], chat_id, owner_id)
         if row is None:
             return None
@@ -103,7 +103,7 @@ class Streams:
             parts=rows.parts_after(row["parts_done"], row["batches"] or ()),
         )
 
-    async def span(self, chat_id: UUID, *, owner_id: str) -> Span | None:
+    async def span(self, chat_id: UUID, *, owner_id: str | None) -> Span | None:
         """Which cursors of a chat can be resumed; None when there is no such chat."""
         row = await self._database.fetchrow(_Q["span"], chat_id, owner_id)
         if row is None:

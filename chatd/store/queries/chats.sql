@@ -36,11 +36,11 @@ FROM chat, event;
 
 -- name: send
 -- A message of the user: into history when the chat is at rest, else as `busy` says.
--- $1 chat, $2 owner, $3 content, $4 model or null, $5 busy, $6 longest queue
+-- $1 chat, $2 owner (null: anybody), $3 content, $4 model or null, $5 busy, $6 longest queue
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = $1 AND owner_id = $2 FOR NO KEY UPDATE
+    SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
 ), asked AS MATERIALIZED (
     SELECT locked.id, COALESCE($4, locked.last_model_config_id) AS model,
            CASE
@@ -130,11 +130,11 @@ FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
 
 -- name: interrupt
 -- Stop: a running chat is asked to, one that nobody works on stops here and now.
--- $1 chat, $2 owner
+-- $1 chat, $2 owner (null: anybody)
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = $1 AND owner_id = $2 FOR NO KEY UPDATE
+    SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
 ), asked AS MATERIALIZED (
     SELECT locked.id,
            CASE
@@ -200,14 +200,14 @@ FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
 
 -- name: describe
 -- Title and labels; a null leaves what is there. Never disturbs a running turn.
--- $1 chat, $2 owner, $3 title or null, $4 labels or null
+-- $1 chat, $2 owner (null: anybody), $3 title or null, $4 labels or null
 WITH chat AS (
     UPDATE chats SET
         version = version + 1,
         updated_at = clock_timestamp(),
         title = COALESCE($3, title),
         labels = COALESCE($4, labels)
-    WHERE id = $1 AND owner_id = $2
+    WHERE id = $1 AND owner_id = COALESCE($2, owner_id)
     RETURNING *
 ), event AS (
     INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
@@ -222,9 +222,9 @@ FROM chat, event;
 -- name: archive
 -- The whole family of a chat, or nothing; the first row is the chat itself. Only chats at rest are
 -- locked, in the order of their ids: a heartbeat that renews several of the family is not in the way.
--- $1 chat, $2 owner, $3 archive (false: unarchive)
+-- $1 chat, $2 owner (null: anybody), $3 archive (false: unarchive)
 WITH asked AS MATERIALIZED (
-    SELECT root_chat_id FROM chats WHERE id = $1 AND owner_id = $2
+    SELECT root_chat_id FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id)
 ), family AS MATERIALIZED (
     SELECT count(*) AS size FROM chats c, asked WHERE c.root_chat_id = asked.root_chat_id
 ), locked AS MATERIALIZED (

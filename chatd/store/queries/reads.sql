@@ -1,8 +1,8 @@
 -- What callers read. Another owner's chat is not there.
 
 -- name: chat
--- $1 chat, $2 owner
-SELECT * FROM chats WHERE id = $1 AND owner_id = $2;
+-- $1 chat, $2 owner (null: anybody)
+SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id);
 
 -- name: chats
 -- A page of a caller's chats, most recently touched first.

@@ -14,7 +14,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: snapshot
 -- A chat, all that a person sees of it, and the parts of its running step, as of one moment.
--- $1 chat, $2 owner
+-- $1 chat, $2 owner (null: anybody)
 SELECT c.*,
        (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM chat_messages m
         WHERE m.chat_id = c.id AND m.superseded_version IS NULL AND m.visibility <> 'model') AS messages,
@@ -24,14 +24,14 @@ SELECT c.*,
         WHERE p.chat_id = c.id AND p.epoch = c.epoch AND p.first > c.parts_done
           AND c.worker_id IS NOT NULL) AS batches
 FROM chats c
-WHERE c.id = $1 AND c.owner_id = $2;
+WHERE c.id = $1 AND c.owner_id = COALESCE($2, c.owner_id);
 
 -- name: span
 -- Which cursors a chat's journal can resume.
--- $1 chat, $2 owner
+-- $1 chat, $2 owner (null: anybody)
 SELECT c.version, c.epoch, c.parts_done, (SELECT min(version) FROM chat_events WHERE chat_id = c.id) AS oldest
 FROM chats c
-WHERE c.id = $1 AND c.owner_id = $2;
+WHERE c.id = $1 AND c.owner_id = COALESCE($2, c.owner_id);
 
 -- name: since
 -- What is new in watched chats: journal rows with the messages they stored, then the parts of the

@@ -1,0 +1,38 @@
+-- What the whole HTTP surface needs: repeatable requests, limits of an owner, what a chat's owner is
+-- doing, and chats that are gone.
+
+-- An answer is kept as the row that the move answered with; the API dresses both the first answer and
+-- each repeat from it. A deleted chat's answers go; their keys stay, so that nothing is done twice.
+ALTER TABLE idempotency_keys
+    DROP COLUMN status_code,
+    ADD COLUMN chat_id uuid NOT NULL,
+    ALTER COLUMN answer DROP NOT NULL;
+CREATE INDEX idempotency_keys_of_chat ON idempotency_keys (chat_id);
+
+-- A model may use an id again in a later answer; within one answer it names one call.
+ALTER TABLE chat_tool_calls
+    DROP CONSTRAINT chat_tool_calls_pkey,
+    ADD PRIMARY KEY (chat_id, message_id, tool_call_id);
+
+-- What its owner said at its last beat: {"epoch", "zone", "since", "until"}. A beat writes it, and no
+-- move clears it: it counts while `epoch` is the chat's. In no index: beats stay HOT.
+ALTER TABLE chats ADD COLUMN doing jsonb;
+
+-- Whether an owner has as many chats in flight as it may have.
+CREATE INDEX chats_in_flight ON chats (owner_id)
+    WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');
+CREATE FUNCTION chat_owner_is_busy(owner text, most integer) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT count(*) >= most FROM (
+        SELECT FROM chats
+        WHERE owner_id = owner AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        LIMIT most
+    ) busy
+$$;
+
+-- Chats that were deleted, for those who follow an owner's list and were not there.
+CREATE TABLE chat_tombstones (
+    owner_id    text NOT NULL,
+    chat_id     uuid NOT NULL,
+    deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (owner_id, deleted_at, chat_id)
+);
