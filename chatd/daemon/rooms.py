@@ -8,6 +8,7 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
@@ -29,6 +30,7 @@ class Rooms:
     reads: Reads
     turns: Turns
     chats: Chats
+    actions: Actions
     names: Names
 
 
@@ -54,6 +56,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         reads=Reads(database),
         turns=Turns(database),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        actions=Actions(database),
         names=Names({}),
     )
 

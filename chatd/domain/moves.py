@@ -17,24 +17,28 @@ class Move(StrEnum):
     CREATE = "create"
     SEND = "send"
     INTERRUPT = "interrupt"
+    SUBMIT_TOOL_RESULTS = "submit_tool_results"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
     ACQUIRE = "acquire"
     COMMIT_STEP = "commit_step"
     RECORD_RETRY = "record_retry"
+    REQUIRE_ACTION = "require_action"
     FINISH_TURN = "finish_turn"
     FINISH_INTERRUPT = "finish_interrupt"
     FAIL = "fail"
     RELEASE = "release"
     REAP = "reap"
     REAP_INTERRUPT = "reap_interrupt"
+    EXPIRE_ACTION = "expire_action"
 
 
 OWNER_MOVES: Final = frozenset(
     {
         Move.COMMIT_STEP,
         Move.RECORD_RETRY,
+        Move.REQUIRE_ACTION,
         Move.FINISH_TURN,
         Move.FINISH_INTERRUPT,
         Move.FAIL,
@@ -81,18 +85,21 @@ TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
         _W: To(_W, counts=False),
         _E: To(_E, counts=False),
     },
+    (Move.SUBMIT_TOOL_RESULTS, None): {_A: To(_P)},
     (Move.DESCRIBE, None): _SAME,
     (Move.ARCHIVE, None): _AT_REST,
     (Move.UNARCHIVE, None): _AT_REST,
     (Move.ACQUIRE, None): {_P: To(_R)},
     (Move.COMMIT_STEP, None): {_R: To(_R)},
     (Move.RECORD_RETRY, None): {_R: To(_R)},
+    (Move.REQUIRE_ACTION, None): {_R: To(_A)},
     (Move.FINISH_TURN, None): {_R: To(_W, queued=_R)},
     (Move.FINISH_INTERRUPT, None): {_I: To(_W, queued=_R)},
     (Move.FAIL, None): {_R: To(_E)},
     (Move.RELEASE, None): {_R: To(_P)},
     (Move.REAP, None): {_R: To(_P, given_up=_E)},
     (Move.REAP_INTERRUPT, None): {_I: To(_W, queued=_P)},
+    (Move.EXPIRE_ACTION, None): {_A: To(_P)},
 }
 """(move, what a message does when the chat is busy) → from → to. A cell that is missing is refused."""
 
