@@ -18,8 +18,11 @@ from chatd.domain.errors import (
     DatabaseAway,
     FamilyBusy,
     ModelNotFound,
+    NoActionRequired,
     QueueFull,
     Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
 )
 
 _log = structlog.get_logger()
@@ -31,6 +34,9 @@ _STATUS: Mapping[type[Refused], HTTPStatus] = {
     FamilyBusy: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoActionRequired: HTTPStatus.CONFLICT,
+    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 _MEDIA_TYPE = "application/problem+json"

@@ -177,6 +177,7 @@ class Daemon:
         rooms = self.rooms
         desk = Desk(
             chats=rooms.chats,
+            actions=rooms.actions,
             reads=rooms.reads,
             streams=rooms.streams,
             hub=rooms.hub,
@@ -184,6 +185,7 @@ class Daemon:
             catalog=rooms.catalog,
             names=rooms.names,
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
+            max_tools=self.settings.turn.max_tools,
         )
         return create_app(
             desk,

@@ -108,9 +108,7 @@ def open_calls(history: Iterable[Message | NewMessage]) -> tuple[OpenCall, ...]:
 
 def asked_of_client(calls: Iterable[Part]) -> list[dict[str, Any]]:
     """Calls as the client that is to run them is shown them."""
-    return [
-        {key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls
-    ]
+    return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
 
 
 def errors_of(calls: Sequence[Part], say: Callable[[Part], str]) -> NewMessage:

@@ -55,9 +55,7 @@ class Actions:
         """
         given = [result.given() for result in results]
         while True:
-            row = await self._database.fetchrow(
-                _Q["submit_tool_results"], chat_id, owner_id, given
-            )
+            row = await self._database.fetchrow(_Q["submit_tool_results"], chat_id, owner_id, given)
             if row is None:
                 raise ChatNotFound(chat_id)
             match row["outcome"]:

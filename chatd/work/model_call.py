@@ -18,8 +18,8 @@ from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.classify import classify
 from chatd.llm.provider import Finished, Fragment, ModelRequest, ToolSpec
 from chatd.supervision.progress import ZoneTimeout
-from chatd.work.flusher import Flusher
 from chatd.work.call_ids import CallIds
+from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
 
 

@@ -33,7 +33,15 @@ from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
 from chatd.work.ledger import Interrupted, Ledger
 from chatd.work.model_call import Answer, Limits, ModelCall
-from chatd.work.next_step import AnswerTools, AskClient, CallModel, Finish, NextStep, next_step, steps_taken
+from chatd.work.next_step import (
+    AnswerTools,
+    AskClient,
+    CallModel,
+    Finish,
+    NextStep,
+    next_step,
+    steps_taken,
+)
 from chatd.work.retry import RetryPolicy
 from chatd.work.tally import Tally
 
