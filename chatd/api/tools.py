@@ -9,7 +9,7 @@ from chatd.api.json_schema import checked_parameters
 from chatd.store.actions import ToolResult
 
 Parameters = Annotated[
-    dict[str, Json],
+    dict[Annotated[str, Fit], Json],
     AfterValidator(checked_parameters),
     Field(
         description="A JSON schema of type `object`.",
@@ -23,7 +23,7 @@ class Tool(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,64}\z"), Fit] = Field(
+    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$"), Fit] = Field(
         examples=["weather"]
     )
     description: Annotated[str, Fit] = Field(

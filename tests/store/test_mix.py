@@ -27,7 +27,8 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
 
     async def work() -> None:
         while not calm.is_set() or await wide.fetch(
-            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
             await mill.work(uuid4(), calm)
 
@@ -41,6 +42,12 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
     assert sorted(stored + queued) == sorted(mill.said)
+    moved = {
+        row["move"]: row["count"]
+        for row in await wide.fetch("SELECT move, count(*) FROM chat_events GROUP BY move")
+    }
+    assert moved["require_action"]
+    assert moved.get("submit_tool_results", 0) == mill.submitted
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
     await Streams(wide).forget_parts()
