@@ -21,6 +21,7 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats/{chat_id}/tool-results"): {
         "results": [{"tool_call_id": "a", "result": "sunny"}]
     },
+    ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""
 
@@ -80,6 +81,7 @@ async def ask(
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    path = re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
     return await chatd.api.http.request(method.upper(), path, **more)
 
 

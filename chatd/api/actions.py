@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
+from chatd.api.keys import Keyed
 from chatd.api.problems import documented
 from chatd.api.schemas import ChatOut
 from chatd.api.tools import SubmitToolResults
@@ -21,12 +22,13 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
     ),
 )
 async def submit_tool_results(
-    chat_id: UUID, body: SubmitToolResults, caller: Caller, desk: AtDesk
+    chat_id: UUID, body: SubmitToolResults, caller: Caller, desk: AtDesk, key: Keyed
 ) -> ChatOut:
     """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
     moved = await desk.actions.submit(
-        chat_id, owner_id=caller.sees, results=[result.of_store() for result in body.results]
+        chat_id,
+        owner_id=caller.sees,
+        results=[result.of_store() for result in body.results],
+        key=key,
     )
-    desk.hints.moved(moved.entry)
-    await desk.know(moved.chat.last_model_config_id)
-    return desk.names.chat(moved.chat)
+    return await desk.moved(moved)

@@ -178,6 +178,8 @@ class Daemon:
         desk = Desk(
             chats=rooms.chats,
             actions=rooms.actions,
+            messages=rooms.messages,
+            queue=rooms.queue,
             reads=rooms.reads,
             streams=rooms.streams,
             hub=rooms.hub,

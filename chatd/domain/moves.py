@@ -3,6 +3,7 @@
 A move is one transaction that locks the chat's row, checks this table, adds one to ``version``,
 writes, and appends one row to the journal. The store has one method per move; its tests are
 generated from ``TABLE`` and cover every (move, status) cell, also each that must be refused.
+Deleting a chat is no move: it is legal from everywhere, and leaves no row that could be written to.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,11 @@ class Move(StrEnum):
     SEND = "send"
     INTERRUPT = "interrupt"
     SUBMIT_TOOL_RESULTS = "submit_tool_results"
+    EDIT = "edit"
+    UNQUEUE = "unqueue"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    CLEAR = "clear"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
@@ -69,6 +75,7 @@ _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
 Cells = Mapping[Status | None, To]
 
 _SAME: Final[Cells] = {status: To(status) for status in Status}
+_BUSY_OR_FAILED: Final[Cells] = {status: To(status) for status in Status if status is not _W}
 _AT_REST: Final[Cells] = {_W: To(_W), _E: To(_E)}
 _FROM_REST: Final[Cells] = {_W: To(_P), _E: To(_P)}
 
@@ -86,6 +93,11 @@ TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
         _E: To(_E, counts=False),
     },
     (Move.SUBMIT_TOOL_RESULTS, None): {_A: To(_P)},
+    (Move.EDIT, None): {status: To(_P) for status in Status},
+    (Move.UNQUEUE, None): _BUSY_OR_FAILED,
+    (Move.PROMOTE, None): {_P: To(_P), _R: To(_I), _I: To(_I), _A: To(_P), _E: To(_P)},
+    (Move.RETRY, None): {_E: To(_P)},
+    (Move.CLEAR, None): {_W: To(_W), _E: To(_W)},
     (Move.DESCRIBE, None): _SAME,
     (Move.ARCHIVE, None): _AT_REST,
     (Move.UNARCHIVE, None): _AT_REST,

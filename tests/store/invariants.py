@@ -53,8 +53,8 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     for row in rows:
         move = Move(row["move"])
         assert Status(row["status"]) in leads(move, status), (status, dict(row))
-        assert row["epoch"] == epoch + (move is Move.ACQUIRE), dict(row)
-        if move is Move.ACQUIRE:
+        assert row["epoch"] == epoch + (move in {Move.ACQUIRE, Move.EDIT}), dict(row)
+        if move in {Move.ACQUIRE, Move.EDIT}:
             done = 0
         if (settled := row["data"].get("parts_done")) is not None:
             assert settled > done, dict(row)
@@ -73,6 +73,18 @@ def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         for message_id in row["data"].get("messages") or ()
     ]
     assert named == [(message["version"], message["id"]) for message in messages]
+    resets = [
+        (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
+    ]
+    for message in messages:
+        hidden = [
+            version
+            for version, first in resets
+            if message["version"] < version
+            and message["id"] >= first
+            and message["role"] != "system"
+        ]
+        assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 
 
 def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
@@ -83,6 +95,7 @@ def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
             waiting.add(queued)
         if (promoted := data.get("promoted")) is not None:
             waiting.remove(promoted)
+        waiting -= set(data.get("unqueued", ()))
         if "queue_length" in data:
             assert data["queue_length"] == len(waiting), dict(row)
         assert row["status"] != Status.WAITING or not waiting, dict(row)
@@ -94,6 +107,8 @@ def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> No
     """Every call has exactly one result, in its order, or is what the chat waits for."""
     waiting: dict[str, int] = {}
     for message in messages:
+        if message["superseded_version"] is not None:
+            continue
         assert message["role"] != "user" or not waiting, "a user message after an open call"
         parts = message["content"]
         for part in parts:

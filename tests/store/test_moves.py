@@ -9,13 +9,23 @@ from factory import CALLED, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, m
 from invariants import check_calls
 
 from chatd.domain.chat import Busy, Chat, Status
-from chatd.domain.errors import ChatBusy, FamilyBusy, Lost, NoActionRequired, Refused
+from chatd.domain.errors import (
+    ChatBusy,
+    FamilyBusy,
+    Lost,
+    NoActionRequired,
+    NotFailed,
+    QueuedMessageNotFound,
+    Refused,
+)
 from chatd.domain.message import NewMessage, OpenCall, Role
 from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
 from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
+from chatd.store.messages import Messages
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 from chatd.store.rows import Moved
 from chatd.store.turns import Hold, Turns
 
@@ -42,7 +52,7 @@ async def make(
     database: Database, move: Move, busy: Busy | None, chat: Chat, *, given_up: bool = False
 ) -> Moved:
     """Make one move on a chat; every move of the table has its line here."""
-    chats, turns = Chats(database), Turns(database)
+    chats, messages, turns = Chats(database), Messages(database), Turns(database)
     hold = Hold(chat.id, WORKER, chat.epoch)
     ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.SEND: lambda: chats.send(
@@ -54,6 +64,11 @@ async def make(
             owner_id=OWNER,
             results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
         ),
+        Move.EDIT: lambda: first_edited(messages, database, chat),
+        Move.UNQUEUE: lambda: last_queued(Queue(database).unqueue, database, chat),
+        Move.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
+        Move.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
+        Move.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Move.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
@@ -84,6 +99,24 @@ async def make(
     return first if isinstance(first, Moved) else first.moved
 
 
+async def first_edited(messages: Messages, database: Database, chat: Chat) -> Moved:
+    """Edit the message that ``chat_in`` made."""
+    query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
+    said = await database.fetchrow(query, chat.id)
+    assert said is not None
+    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text("instead"))
+
+
+async def last_queued(
+    move: Callable[..., Awaitable[Moved]], database: Database, chat: Chat
+) -> Moved:
+    """Make a move on the last message that waits; on one that is not there, when none does."""
+    query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
+    queued = await database.fetchrow(query, chat.id)
+    assert queued is not None
+    return await move(chat.id, queued["id"] or 1, owner_id=OWNER)
+
+
 CELLS = [
     pytest.param(move, busy, status, id=f"{move}{f'-{busy}' if busy else ''}-{status}")
     for move, busy in TABLE
@@ -97,9 +130,13 @@ def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
         return Lost
     if move in {Move.ACQUIRE, Move.REAP, Move.EXPIRE_ACTION}:
         return Nothing
+    if move in {Move.UNQUEUE, Move.PROMOTE}:
+        return QueuedMessageNotFound
     if move is Move.SUBMIT_TOOL_RESULTS:
         return NoActionRequired
-    return ChatBusy if busy is Busy.REJECT else FamilyBusy
+    if move is Move.RETRY:
+        return NotFailed
+    return ChatBusy if busy is Busy.REJECT or move is Move.CLEAR else FamilyBusy
 
 
 def may_queue(status: Status) -> bool:
@@ -117,6 +154,8 @@ async def test_each_cell(
         database, status, queued=queued, archived=move is Move.UNARCHIVE and status in ARCHIVABLE
     )
     to = target(move, status, busy=busy, queued=queued > 0)
+    if move in {Move.UNQUEUE, Move.PROMOTE} and not queued:
+        to = None  # there is no message that it could be made on
     before = await image(database, chat)
     if to is None:
         with pytest.raises(expected_refusal(move, busy)):
@@ -239,12 +278,16 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
     assert await image(database, chat) == before
 
 
-@pytest.mark.parametrize(
-    "move",
-    [Move.SEND, Move.INTERRUPT, Move.SUBMIT_TOOL_RESULTS, Move.DESCRIBE, Move.ARCHIVE],
+BY_CALLERS = sorted(
+    {move for move, _ in TABLE}
+    - OWNER_MOVES
+    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
 )
+
+
+@pytest.mark.parametrize("move", BY_CALLERS)
 async def test_another_owners_chat_is_not_there(database: Database, move: Move) -> None:
-    chat = await chat_in(database, Status.WAITING, owner_id="bob")
+    chat = await chat_in(database, Status.ERROR, queued=2, owner_id="bob")
     before = await image(database, chat)
     with pytest.raises(Refused, match=f"no chat {chat.id}"):
         await make(database, move, None, chat)

@@ -74,7 +74,8 @@ FROM chat, event;
 -- name: submit_tool_results
 -- The client's results of all open calls, no more and no less, as one message in the order of the
 -- calls. `named` says which ids are wrong with it.
--- $1 chat, $2 owner (null: anybody), $3 results: objects of tool_call_id, result, is_error
+-- $1 chat, $2 owner (null: anybody), $3 results: objects of tool_call_id, result, is_error,
+-- $4 $5 $6 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -95,9 +96,9 @@ WITH seen AS MATERIALIZED (
     SELECT locked.id,
            CASE
                WHEN locked.version <> seen.version THEN 'again'
-               WHEN locked.status <> 'requires_action' THEN 'no_action_required'
-               WHEN named.unknown IS NOT NULL THEN 'unknown'
-               WHEN named.missing IS NOT NULL THEN 'missing'
+               WHEN locked.status <> 'requires_action' THEN 'no_action'
+               WHEN named.unknown IS NOT NULL THEN 'call_unknown'
+               WHEN named.missing IS NOT NULL THEN 'results_missing'
                ELSE 'done'
            END AS outcome,
            COALESCE(named.unknown, named.missing) AS named
@@ -132,10 +133,15 @@ WITH seen AS MATERIALIZED (
            jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM stored))
     FROM chat
     RETURNING at, data
+), answer AS (
+    SELECT asked.outcome, asked.named, chat.*, event.at AS event_at, event.data AS event_data,
+           (SELECT jsonb_agg(to_jsonb(stored)) FROM stored) AS messages
+    FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $4, $5, $6, id, to_jsonb(answer) FROM answer WHERE $5::text IS NOT NULL AND outcome = 'done'
 )
-SELECT asked.outcome, asked.named, chat.*, event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored)) FROM stored) AS messages
-FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+SELECT * FROM answer;
 
 -- name: expire_action
 -- Chats whose client took too long: their calls are answered for it, and the model goes on. A chat that
