@@ -83,8 +83,8 @@ WITH gone AS MATERIALIZED (
 )
 SELECT COALESCE(bool_or(c.status = 'running'), false) AS running,
        COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting,
-       EXISTS (SELECT FROM chats WHERE status = 'requires_action'
-               AND action_deadline < (SELECT clock_timestamp())) AS overdue
+       COALESCE((SELECT min(action_deadline) FROM chats WHERE status = 'requires_action')
+                < clock_timestamp(), false) AS overdue
 FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL
   AND (gone.worker_id IS NOT NULL
