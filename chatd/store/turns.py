@@ -14,13 +14,14 @@ from uuid import UUID
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import Lost
 from chatd.domain.failure import storable_value
-from chatd.domain.message import Message, NewMessage
+from chatd.domain.message import Message, NewMessage, OpenCall
 from chatd.domain.moves import Move
 from chatd.store import rows, sql
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
 
 _Q = sql.load("turns")
+_ACTIONS = sql.load("actions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,38 @@ class Turns:
         """Store one step and go on; ``parts_done`` is the last streamed part that it settles."""
         return await self._fenced(
             Move.COMMIT_STEP, hold, _Q["commit_step"], step, as_given(messages), parts_done
+        )
+
+    async def require_action(
+        self,
+        hold: Hold,
+        *,
+        step: int,
+        messages: Sequence[NewMessage],
+        calls: Sequence[OpenCall],
+        action_seconds: float,
+        parts_done: int,
+    ) -> Moved:
+        """Store one step and wait for the client, which has ``action_seconds`` to run ``calls``.
+
+        A call that is not stored yet is one of the assistant's message among ``messages``.
+        """
+        return await self._fenced(
+            Move.REQUIRE_ACTION,
+            hold,
+            _ACTIONS["require_action"],
+            step,
+            as_given(messages),
+            parts_done,
+            action_seconds,
+            [
+                {
+                    "tool_call_id": call.id,
+                    "tool_name": call.part["tool_name"],
+                    "message_id": call.message_id,
+                }
+                for call in calls
+            ],
         )
 
     async def finish_turn(
