@@ -1,6 +1,7 @@
 DROP INDEX chats_action_deadline;
 DROP TABLE chat_tombstones;
 DROP FUNCTION chat_owner_is_busy(text, integer);
+DROP INDEX chats_failed;
 DROP INDEX chats_in_flight;
 ALTER TABLE chats DROP COLUMN doing;
 DELETE FROM chat_tool_calls;

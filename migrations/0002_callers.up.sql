@@ -42,3 +42,6 @@ ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;
 
 -- Chats that wait for their client, by when they have waited long enough: the reaper looks each second.
 CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 'requires_action';
+
+-- Failed chats are counted every few seconds.
+CREATE INDEX chats_failed ON chats (id) WHERE status = 'error';

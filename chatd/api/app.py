@@ -10,7 +10,11 @@ from typing_extensions import override
 
 from chatd import __version__
 from chatd.api import actions, chats, health, messages, problems, queue, stream
+from chatd.api import operations as operators
+from chatd.api.counted import Counted
 from chatd.api.desk import Desk
+from chatd.api.operations import Operations
+from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
 
@@ -20,6 +24,8 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 def create_app(
     desk: Desk | None,
     *,
+    operations: Operations | None = None,
+    metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
 ) -> FastAPI:
@@ -35,11 +41,13 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
+    app.state.operations = operations
     app.state.not_ready = not_ready
     problems.install(app)
-    for room in (chats, messages, queue, actions, stream, health):
+    for room in (chats, messages, queue, actions, stream, health, operators):
         app.include_router(room.router)
     app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
 
 

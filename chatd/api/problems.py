@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from chatd.api.counted import PROBLEM
 from chatd.domain.errors import (
     ChatArchived,
     ChatBusy,
@@ -92,12 +94,23 @@ def answer(
     problem = Problem(
         title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
     )
-    return JSONResponse(
-        problem.model_dump(mode="json"),
-        status_code=status,
-        headers=dict(headers or {}),
-        media_type=_MEDIA_TYPE,
-    )
+    return _Answer(problem, headers)
+
+
+class _Answer(JSONResponse):
+    """A problem, which also says in the scope of its request which one it is: it is counted there."""
+
+    media_type = _MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
+        super().__init__(
+            problem.model_dump(mode="json"), status_code=problem.status, headers=headers
+        )
+        self._code = problem.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

@@ -41,8 +41,17 @@ class FloorStore:
 
     async def create(self, content: str) -> UUID:
         given = [_message("user", content, self.model_id)]
+        unkeyed = (None, None, None)
         rows = await self.pool.fetch(
-            _CHATS["create"], "local", "", "{}", self.model_id, json.dumps(given), True, "[]"
+            _CHATS["create"],
+            "local",
+            "",
+            "{}",
+            self.model_id,
+            json.dumps(given),
+            True,
+            "[]",
+            *unkeyed,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id

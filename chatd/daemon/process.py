@@ -15,6 +15,7 @@ from chatd.api.app import create_app
 from chatd.api.desk import Desk
 from chatd.api.server import Server
 from chatd.api.watch import Watch
+from chatd.daemon.overview import Overview
 from chatd.daemon.rooms import catalog_of, make_rooms
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
@@ -50,6 +51,14 @@ class Daemon:
             Workers(settings, self.rooms, worker_id=self.worker_id)
             if settings.worker.enabled
             else None
+        )
+        self._overview = Overview(
+            settings,
+            self.rooms,
+            worker_id=self.worker_id,
+            roster=self.roster,
+            actors=lambda: self.supervisor.snapshot(),  # noqa: PLW0108 - it is made last
+            phase=self._phase,
         )
         self.server = Server(
             self._app(), self.rooms.hub, host=settings.http.host, port=settings.http.port
@@ -162,14 +171,21 @@ class Daemon:
             sender=str(self.worker_id),
             heard=rooms.hints.heard,
             deaf=rooms.hints.deaf,
+            metrics=rooms.metrics.hints,
         )
-        watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        watch = Watch(
+            rooms.hub,
+            rooms.streams,
+            poll_seconds=given.worker.poll_seconds,
+            metrics=rooms.metrics.hints,
+        )
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
             ChildSpec(name="http", start=self.server.run, shutdown_seconds=8.0),
+            *self._overview.specs(),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
         ]
 
@@ -191,9 +207,16 @@ class Daemon:
         )
         return create_app(
             desk,
+            operations=self._overview.operations,
+            metrics=rooms.metrics.http,
             not_ready=self._not_ready,
             max_body_bytes=self.settings.http.max_body_bytes,
         )
+
+    def _phase(self) -> str:
+        if self._stop.is_set():
+            return "stopping"
+        return "serving" if self.supervisor.ready.is_set() else "starting"
 
     def _not_ready(self) -> str | None:
         return None if self.supervisor.ready.is_set() else "starting"

@@ -18,12 +18,14 @@ from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 from chatd.store.turns import Turns
+from chatd.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What the actors share."""
 
+    metrics: Metrics
     database: Database
     catalog: Catalog
     hub: Hub
@@ -50,9 +52,11 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         connect_timeout_seconds=given.connect_timeout_seconds,
         statement_timeout_seconds=given.statement_timeout_seconds,
     )
+    metrics = Metrics()
     hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
-    notifier = Notifier(database, sender=str(worker_id))
+    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.hints)
     return Rooms(
+        metrics=metrics,
         database=database,
         catalog=catalog,
         hub=hub,
@@ -60,7 +64,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         hints=Hints(hub, tell_others=notifier.tell),
         streams=Streams(database),
         reads=Reads(database),
-        turns=Turns(database),
+        turns=Turns(database, metrics=metrics.leases),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
         actions=Actions(database),
         messages=Messages(database),

@@ -28,7 +28,7 @@ class Workers:
     """``roster`` has the chats in hand; ``specs`` are the children, in the order of their start."""
 
     def __init__(self, settings: Settings, rooms: Rooms, *, worker_id: UUID) -> None:
-        worker, stream = settings.worker, settings.stream
+        worker, stream, metrics = settings.worker, settings.stream, rooms.metrics
         self._grace_seconds = worker.shutdown_grace_seconds
         leases = Leases(rooms.database, worker_id=worker_id)
         self._flusher = Flusher(
@@ -36,6 +36,7 @@ class Workers:
             rooms.hints,
             flush_seconds=stream.flush_seconds,
             flush_bytes=stream.flush_bytes,
+            metrics=metrics.streams,
         )
         self.roster = Roster(
             _shop(settings.turn, rooms, self._flusher),
@@ -49,12 +50,15 @@ class Workers:
             self.roster,
             heartbeat_seconds=worker.heartbeat_seconds,
             max_chats=worker.max_chats,
+            metrics=metrics.leases,
         )
         self._acquirer = Acquirer(
             leases,
             self.roster,
             may_claim=lambda: self._heartbeat.holds_lock,
             poll_seconds=worker.poll_seconds,
+            metrics=metrics.turns,
+            hint_metrics=metrics.hints,
         )
         self._reaper = Reaper(
             leases,
@@ -64,6 +68,7 @@ class Workers:
             reap_seconds=worker.reap_seconds,
             stale_after_seconds=worker.stale_after_seconds,
             max_recoveries=worker.max_recoveries,
+            metrics=metrics.leases,
         )
         self._janitor = Janitor(
             rooms.streams,
@@ -124,4 +129,5 @@ def _shop(turn: TurnSettings, rooms: Rooms, flusher: Flusher) -> Shop:
             backoff_seconds=turn.backoff_seconds,
             backoff_max_seconds=turn.backoff_max_seconds,
         ),
+        metrics=rooms.metrics,
     )

@@ -69,7 +69,7 @@ class Subscription:
 class Topic:
     """One chat: how far its journal was fed, its running step, and its viewers."""
 
-    __slots__ = ("chat_id", "fed", "gone", "preview", "subscriptions", "wanted")
+    __slots__ = ("chat_id", "fed", "gone", "hinted", "preview", "subscriptions", "wanted")
 
     def __init__(self, chat_id: UUID) -> None:
         self.chat_id = chat_id
@@ -77,6 +77,8 @@ class Topic:
         """Up to here everything was put to the viewers; None until the first has read a snapshot."""
         self.wanted = 0
         """The newest version that is known of."""
+        self.hinted = 0
+        """The newest version that was told of, by this process or by others."""
         self.preview: Preview | None = None
         self.subscriptions: set[Subscription] = set()
         self.gone = False

@@ -53,6 +53,9 @@ class Roster:
             return 0
         return self._max_chats - len(self._hands)
 
+    def __len__(self) -> int:
+        return len(self._hands)
+
     @property
     def hands(self) -> Iterable[Hand]:
         return tuple(self._hands.values())

@@ -1,0 +1,71 @@
+"""What operators look at: ``/metrics`` and ``/statusz``.
+
+Both speak of everybody's chats together, so with authentication they are for admins. A scraper sends a
+token of one, as Prometheus can. ``metrics.open`` lets everybody read ``/metrics``, for networks where
+only a scraper gets that far: no label says whose chats these are. ``/statusz`` names chats, and stays
+closed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from chatd.api.auth import Caller
+from chatd.api.problems import BadRequest, documented
+from chatd.api.status import StatusOut
+
+router = APIRouter(tags=["operations"])
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """Where the routes get what they show; with ``anybody`` it is shown to everybody."""
+
+    metrics: Callable[[], bytes]
+    status: Callable[[], StatusOut]
+    anybody: bool = True
+
+
+async def operations(request: Request) -> Operations:
+    found: Operations = request.app.state.operations
+    return found
+
+
+async def operator(caller: Caller, found: Annotated[Operations, Depends(operations)]) -> Operations:
+    """The operations, for who may see them."""
+    if not (caller.admin or found.anybody):
+        raise BadRequest(
+            "not_an_admin", "Only an admin may see how the process is.", HTTPStatus.FORBIDDEN
+        )
+    return found
+
+
+ForOperator = Annotated[Operations, Depends(operator)]
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        int(HTTPStatus.OK): {
+            "description": "Metrics of this process, in the text format of Prometheus.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **documented(HTTPStatus.FORBIDDEN),
+    },
+)
+async def metrics(shown: ForOperator) -> Response:
+    """What this process has counted, and what the database had a few seconds ago."""
+    return Response(shown.metrics(), media_type=MEDIA_TYPE)
+
+
+@router.get("/statusz", responses=documented(HTTPStatus.FORBIDDEN))
+async def statusz(shown: ForOperator) -> StatusOut:
+    """How this process is: its actors, the chats in hand, streams and connections."""
+    return shown.status()
