@@ -7,6 +7,7 @@ asks ``standing`` what became of it before it says the same again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,20 @@ class Hold:
     chat_id: UUID
     worker_id: UUID
     epoch: int
+
+
+class Fate(StrEnum):
+    """How an owner lost its chat."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+    REAPED = "reaped"
+    """Others took it for dead."""
+    EXPIRED = "expired"
+    """It could not renew its lease in time, and stopped by itself."""
+
+
+_FATES = {"edit": Fate.EDITED, "reap": Fate.REAPED, "reap_interrupt": Fate.REAPED}
 
 
 def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
@@ -61,6 +76,14 @@ class Turns:
         """The chat as it is now, whoever owns it."""
         row = await self._database.fetchrow(_Q["standing"], chat_id)
         return rows.chat(row) if row else None
+
+    async def fate(self, hold: Hold) -> Fate:
+        """How a chat was lost, for those who read logs."""
+        row = await self._database.fetchrow(_Q["fate"], hold.chat_id, hold.epoch)
+        assert row is not None  # noqa: S101 - it selects from nothing
+        if not row["there"]:
+            return Fate.DELETED
+        return _FATES.get(row["move"], Fate.EXPIRED)
 
     async def commit_step(
         self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
