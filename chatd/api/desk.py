@@ -11,6 +11,7 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog
 from chatd.store.chats import Chats
+from chatd.store.lists import Lists
 from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 
@@ -21,6 +22,7 @@ class Desk:
 
     chats: Chats
     reads: Reads
+    lists: Lists
     streams: Streams
     hub: Hub
     hints: Hints

@@ -178,6 +178,7 @@ class Daemon:
         desk = Desk(
             chats=rooms.chats,
             reads=rooms.reads,
+            lists=rooms.lists,
             streams=rooms.streams,
             hub=rooms.hub,
             hints=rooms.hints,

@@ -9,6 +9,7 @@ from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
 from chatd.store.chats import Chats
+from chatd.store.lists import Lists
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
 from chatd.store.reads import Reads
@@ -27,6 +28,7 @@ class Rooms:
     hints: Hints
     streams: Streams
     reads: Reads
+    lists: Lists
     turns: Turns
     chats: Chats
     names: Names
@@ -52,6 +54,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         hints=Hints(hub, tell_others=notifier.tell),
         streams=Streams(database),
         reads=Reads(database),
+        lists=Lists(database),
         turns=Turns(database),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
         names=Names({}),

@@ -1,10 +1,9 @@
 """What callers read: chats, messages, queue and journal, in pages."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import Chat
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Entry
 from chatd.domain.message import Message, QueuedMessage
@@ -25,28 +24,6 @@ class Reads:
         if row is None:
             raise ChatNotFound(chat_id)
         return rows.chat(row)
-
-    async def chats(
-        self,
-        *,
-        owner_id: str,
-        archived: bool | None = None,
-        status: Status | None = None,
-        before: tuple[datetime, UUID] | None = None,
-        most: int = 50,
-    ) -> list[Chat]:
-        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
-        touched, chat_id = before or (None, None)
-        answer = await self._database.fetch(
-            _Q["chats"],
-            owner_id,
-            archived,
-            status.value if status else None,
-            touched,
-            chat_id,
-            most,
-        )
-        return [rows.chat(row) for row in answer]
 
     async def messages_after(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
         answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, most)

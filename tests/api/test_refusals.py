@@ -240,7 +240,8 @@ async def test_a_bug_is_answered_without_its_details(
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.rooms
         for room, names in (
-            (rooms.reads, ("chat", "chats")),
+            (rooms.reads, ("chat",)),
+            (rooms.lists, ("page",)),
             (rooms.chats, ("create", "send", "interrupt", "describe")),
             (rooms.streams, ("snapshot",)),
         ):

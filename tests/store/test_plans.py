@@ -105,22 +105,6 @@ async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: b
 
 
 @BOTH
-@pytest.mark.parametrize("further", [False, True])
-async def test_a_callers_list_is_read_in_order(
-    filled: Connection, generic: bool, further: bool
-) -> None:
-    last = await filled.fetchrow(
-        "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET 99",
-        OWNER,
-    )
-    assert last is not None
-    before = tuple(last) if further else (None, None)
-    found = await plan(filled, "reads", "chats", OWNER, None, None, *before, 50, generic=generic)
-    assert indexes(found) == {"chats_of_owner"}
-    assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan"}
-
-
-@BOTH
 @pytest.mark.parametrize("name", ["messages_after", "messages_before"])
 async def test_messages_are_paged_through_their_key(
     filled: Connection, generic: bool, name: str

@@ -4,17 +4,6 @@
 -- $1 chat, $2 owner (null: anybody)
 SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id);
 
--- name: chats
--- A page of a caller's chats, most recently touched first.
--- $1 owner, $2 archived or null, $3 status or null, $4 and $5 the last row before, or null, $6 most
-SELECT * FROM chats
-WHERE owner_id = $1
-  AND ($2::boolean IS NULL OR archived = $2)
-  AND ($3::text IS NULL OR status = $3)
-  AND ($4::timestamptz IS NULL OR (updated_at, id) < ($4, $5::uuid))
-ORDER BY updated_at DESC, id DESC
-LIMIT $6;
-
 -- name: messages_after
 -- $1 chat, $2 id, $3 most
 SELECT * FROM chat_messages
