@@ -52,7 +52,9 @@ def crowded(server: str, template: str) -> Iterator[str]:
         async with pool.direct() as connection:
             await connection.execute(FILL, timeout=60)
             seen = False
-            while not seen:  # who else looks at the table at this moment keeps it from being done with
+            while (
+                not seen
+            ):  # who else looks at the table at this moment keeps it from being done with
                 await connection.execute("VACUUM (ANALYZE) chats", timeout=60)
                 seen = await connection.fetchval(
                     "SELECT relallvisible = relpages FROM pg_class WHERE oid = 'chats'::regclass"
