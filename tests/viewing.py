@@ -18,9 +18,18 @@ async def listen(
     chatd: Inside, chat_id: str, after: str | None = None, *, by_query: bool = False
 ) -> AsyncGenerator[Event | None]:
     """Events of one connection; None for a comment, which is sent when there is nothing to say."""
+    async for event in listen_to(
+        chatd, f"/api/v1/chats/{chat_id}/stream", after, by_query=by_query
+    ):
+        yield event
+
+
+async def listen_to(
+    chatd: Inside, path: str, after: str | None = None, *, by_query: bool = False
+) -> AsyncGenerator[Event | None]:
+    """The same of any stream."""
     headers = {"last-event-id": after} if after is not None and not by_query else {}
     params = {"after": after} if after is not None and by_query else {}
-    path = f"/api/v1/chats/{chat_id}/stream"
     async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")

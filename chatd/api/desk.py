@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from chatd.api.schemas import ChatOut, Names
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
+from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
 from chatd.store.chats import Chats
 from chatd.store.lists import Lists
@@ -30,10 +31,12 @@ class Desk:
     lists: Lists
     streams: Streams
     hub: Hub
+    list_hub: ListHub
     hints: Hints
     catalog: Catalog
     names: Names
     keepalive_seconds: float = 15.0
+    event_retention_days: float = 7.0
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
