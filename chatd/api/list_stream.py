@@ -105,7 +105,7 @@ class _Opening:
         clock = await self._read(_NEVER)
         found = await self._desk.lists.page(owner_id=self._view.owner_id, most=_SNAPSHOT + 1)
         await self._desk.know(*(chat.last_model_config_id for chat in found))
-        self._view.told(map(Touch.of, found[:_SNAPSHOT]))
+        self._view.told([Touch.of(chat) for chat in found[:_SNAPSHOT]])
         self._desk.list_hub.begin(self._view, clock.read_at)
         page = page_of(found, _SNAPSHOT, self._desk.names.chat)
         return encode(EventType.SNAPSHOT, page, mark(clock.read_at))

@@ -71,11 +71,15 @@ class Memory:
     def __len__(self) -> int:
         return len(self._told)
 
+    def knows(self, touch: Touch) -> bool:
+        """Whether this version was told, or a later one."""
+        return touch.version <= self._told.get(touch.chat_id, (0,))[0]
+
     def fresh(self, touches: Iterable[Touch]) -> list[Touch]:
         """Those that are newer than what was told; they count as told from now on."""
         found = []
         for touch in touches:
-            if touch.version > self._told.get(touch.chat_id, (0,))[0]:
+            if not self.knows(touch):
                 self._told[touch.chat_id] = (touch.version, touch.at)
                 found.append(touch)
         return found

@@ -1,6 +1,6 @@
 """The lists that are followed in this process: one for each owner who has a viewer here."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -31,8 +31,10 @@ class ListView:
         """What a read of the list found."""
         if self.over:  # who was let go may never look again: nothing is kept for it
             return
-        for touch in self.told(seen.touches):
-            self._waiting[touch.chat_id] = touch
+        for touch in seen.touches:
+            waiting = self._waiting.get(touch.chat_id, touch)
+            if waiting.version <= touch.version and not self._memory.knows(touch):
+                self._waiting[touch.chat_id] = touch
         if seen.whole:
             self.read_at = seen.read_at
             self._memory.forget(seen.read_at - 2 * overlap)
@@ -41,8 +43,12 @@ class ListView:
         elif self._waiting:
             self._woken.set()
 
-    def told(self, touches: Iterable[Touch]) -> list[Touch]:
+    def told(self, touches: Sequence[Touch]) -> list[Touch]:
         """Those that this viewer has not been told of in that version; from now on it has."""
+        for touch in touches:
+            waiting = self._waiting.get(touch.chat_id)
+            if waiting is not None and waiting.version <= touch.version:
+                del self._waiting[touch.chat_id]
         return self._memory.fresh(touches)
 
     def take(self) -> list[Touch]:
@@ -50,7 +56,7 @@ class ListView:
         self._woken = anyio.Event()
         taken = sorted(self._waiting.values(), key=lambda touch: touch.at)
         self._waiting = {}
-        return taken
+        return self._memory.fresh(taken)
 
     def wake(self) -> None:
         self._woken.set()

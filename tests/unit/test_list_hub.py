@@ -87,6 +87,20 @@ def test_who_comes_later_is_told_what_is_read_from_then_on() -> None:
     assert told(first) == [(1, 2), (2, 1), (3, 1), (4, 1)]
 
 
+def test_what_waits_is_not_told_after_what_is_newer() -> None:
+    """A viewer's own read may bring a later state than the read for all, which was there before."""
+    hub = hub_of()
+    view = hub.watch("ann")
+    hub.begin(view, at(0))
+    read(hub, 1, touch(1, 2, 0.5), touch(2, 1, 0.6))
+    read(hub, 2, touch(3, 9, 1.6))
+    own = [touch(1, 3, 1.5), touch(2, 1, 0.6), touch(3, 8, 1.4)]
+    assert view.told(own) == own
+    assert told(view) == [(3, 9)]
+    read(hub, 3, touch(1, 3, 1.5))
+    assert told(view) == []
+
+
 def test_who_began_earlier_than_the_first_puts_the_list_back() -> None:
     hub = hub_of()
     first, second = hub.watch("ann"), hub.watch("ann")
