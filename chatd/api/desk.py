@@ -37,6 +37,7 @@ class Desk:
     names: Names
     keepalive_seconds: float = 15.0
     event_retention_days: float = 7.0
+    stale_after_seconds: float = 20.0
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""

@@ -8,10 +8,12 @@ then read, then drop by version what came twice.
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
@@ -59,6 +61,14 @@ async def stream_chats(
         raise
     content = _follow(opening, desk, view, first, seen)
     return EventStream(content, view, close=lambda: desk.list_hub.unwatch(view))
+
+
+@router.api_route(
+    "/chats/stream", methods=["DELETE", "PATCH", "POST", "PUT"], include_in_schema=False
+)
+async def only_get() -> None:
+    """Else these would be asked of a chat called ``stream``."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET"})
 
 
 class _Opening:

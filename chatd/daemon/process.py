@@ -193,6 +193,7 @@ class Daemon:
             names=rooms.names,
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
             event_retention_days=self.settings.stream.event_retention_days,
+            stale_after_seconds=self.settings.worker.stale_after_seconds,
         )
         return create_app(
             desk,

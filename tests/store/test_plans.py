@@ -99,7 +99,8 @@ async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic:
 @BOTH
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
-    found = await plan(filled, "leases", "renew", WORKER, ids, generic=generic)
+    some = ([1] * len(ids), ["zone"] * len(ids), [1.0] * len(ids), [9.0] * len(ids))
+    found = await plan(filled, "leases", "renew", WORKER, ids, *some, generic=generic)
     assert indexes(found) & {"chats_pkey", "chats_owned"}
     assert "chats" not in scanned(found)
 
@@ -128,6 +129,7 @@ async def test_moves_find_everything_by_an_index(filled: Connection, generic: bo
         ("streams", "span"): (chat_id, OWNER),
         ("streams", "since"): ([chat_id], [1], [1], [0], 200),
         ("reads", "entries"): (chat_id, 1, 100),
+        ("reads", "explain"): (chat_id, OWNER, 20.0, 10_000),
     }
     for (file, name), args in ask.items():
         found = await plan(filled, file, name, *args, generic=generic)
