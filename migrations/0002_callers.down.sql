@@ -1,3 +1,4 @@
+DROP INDEX chats_action_deadline;
 DROP INDEX chats_of_parent;
 CREATE INDEX chats_of_parent ON chats (parent_chat_id) WHERE parent_chat_id IS NOT NULL;
 DROP INDEX chats_of_owner;
@@ -8,6 +9,7 @@ DROP INDEX chats_in_flight;
 ALTER TABLE chats DROP COLUMN doing;
 DELETE FROM chat_tool_calls;
 ALTER TABLE chat_tool_calls
+    DROP COLUMN position,
     DROP CONSTRAINT chat_tool_calls_pkey,
     ADD PRIMARY KEY (chat_id, tool_call_id);
 DELETE FROM idempotency_keys;

@@ -46,3 +46,9 @@ CREATE INDEX chats_of_owner ON chats (owner_id, updated_at DESC, id DESC)
 DROP INDEX chats_of_parent;
 CREATE INDEX chats_of_parent ON chats (parent_chat_id, updated_at DESC, id DESC)
     WHERE parent_chat_id IS NOT NULL;
+
+-- Results are stored in the order of the calls: its place among the calls of its message.
+ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;
+
+-- Chats that wait for their client, by when they have waited long enough: the reaper looks each second.
+CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 'requires_action';

@@ -18,6 +18,9 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("post", "/api/v1/chats/{chat_id}/tool-results"): {
+        "results": [{"tool_call_id": "a", "result": "sunny"}]
+    },
     ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""
@@ -45,7 +48,10 @@ def of_chats() -> list[tuple[str, str]]:
 
 def described(request: httpx2.Request) -> dict[str, Any] | None:
     """The operation that a request asked for; None when there is no such thing."""
+    named = any(template == request.url.path for _, template, _ in operations())
     for method, template, operation in operations():
+        if named and template != request.url.path:
+            continue  # ``/chats/stream`` is not of a chat called so
         pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
         if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
             return operation

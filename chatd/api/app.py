@@ -9,7 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import chats, explain, health, list_stream, lists, messages, problems, queue, stream
+from chatd.api import (
+    actions,
+    chats,
+    explain,
+    health,
+    list_stream,
+    lists,
+    messages,
+    problems,
+    queue,
+    stream,
+)
 from chatd.api.desk import Desk
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -38,7 +49,7 @@ def create_app(
     app.state.not_ready = not_ready
     problems.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
-    for room in (list_stream, lists, chats, explain, messages, queue, stream, health):
+    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
         app.include_router(room.router)
     app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
     return app

@@ -11,6 +11,7 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.lists import Lists
 from chatd.store.messages import Messages
@@ -25,6 +26,7 @@ class Desk:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
+    actions: Actions
     messages: Messages
     queue: Queue
     reads: Reads
@@ -38,6 +40,7 @@ class Desk:
     keepalive_seconds: float = 15.0
     event_retention_days: float = 7.0
     stale_after_seconds: float = 20.0
+    max_tools: int = 64
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, StringConstraints
 from chatd.api.auth import Caller
 from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
+from chatd.api.given import Fit
 from chatd.api.problems import BadRequest, documented
-from chatd.api.schemas import LONGEST_TITLE, MOST_LABELS, ChatOut, Fit, Page
+from chatd.api.schemas import LONGEST_TITLE, MOST_LABELS, ChatOut, Page
 from chatd.domain.chat import Chat, Status
 from chatd.store.lists import Filters
 

@@ -181,6 +181,7 @@ class Daemon:
         rooms = self.rooms
         desk = Desk(
             chats=rooms.chats,
+            actions=rooms.actions,
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
@@ -194,6 +195,7 @@ class Daemon:
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
             event_retention_days=self.settings.stream.event_retention_days,
             stale_after_seconds=self.settings.worker.stale_after_seconds,
+            max_tools=self.settings.turn.max_tools,
         )
         return create_app(
             desk,

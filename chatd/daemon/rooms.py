@@ -9,6 +9,7 @@ from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.keys import Keys
 from chatd.store.lists import Lists
@@ -39,6 +40,7 @@ class Rooms:
     lists: Lists
     turns: Turns
     chats: Chats
+    actions: Actions
     messages: Messages
     queue: Queue
     keys: Keys
@@ -74,6 +76,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         lists=Lists(database),
         turns=Turns(database),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        actions=Actions(database),
         messages=Messages(database),
         queue=Queue(database),
         keys=Keys(database),
