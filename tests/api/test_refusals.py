@@ -245,7 +245,7 @@ async def test_a_bug_is_answered_without_its_details(
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.rooms
         asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.actions)
-        for room in (rooms.reads, rooms.streams, *asked_of):
+        for room in (rooms.reads, rooms.lists, rooms.streams, *asked_of):
             for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
                     monkeypatch.setattr(room, name, broken)
