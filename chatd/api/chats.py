@@ -21,7 +21,6 @@ from chatd.api.schemas import (
     EntryOut,
     ModelOut,
     Page,
-    parts_of,
 )
 from chatd.domain.chat import Chat, Status
 
@@ -42,10 +41,10 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
-        content=None if body.content is None else parts_of(body.content),
+        content=None if body.content is None else desk.limits.content(body.content),
         title=body.title,
         system_prompt=body.system_prompt,
-        labels=body.labels,
+        labels=desk.limits.labels(body.labels),
         key=key,
     )
     return await desk.moved(moved)
@@ -99,7 +98,7 @@ async def change_chat(
             owner_id=caller.sees,
             archived=body.archived,
             title=body.title,
-            labels=body.labels,
+            labels=desk.limits.labels(body.labels),
             key=key,
         )
         for one in family[1:]:
@@ -108,7 +107,11 @@ async def change_chat(
     if body.title is None and body.labels is None:
         return await get_chat(chat_id, caller, desk)
     moved = await desk.chats.describe(
-        chat_id, owner_id=caller.sees, title=body.title, labels=body.labels, key=key
+        chat_id,
+        owner_id=caller.sees,
+        title=body.title,
+        labels=desk.limits.labels(body.labels),
+        key=key,
     )
     return await desk.moved(moved)
 

@@ -1,12 +1,16 @@
 """What the routes work with."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
+from chatd.api.auth import LET_IN, Seat
+from chatd.api.limits import Limits
 from chatd.api.schemas import ChatOut, Names
+from chatd.api.seats import Seats
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog
@@ -31,6 +35,8 @@ class Desk:
     hints: Hints
     catalog: Catalog
     names: Names
+    limits: Limits = field(default_factory=Limits)
+    seats: Seats = field(default_factory=Seats)
     keepalive_seconds: float = 15.0
 
     def model_id(self, name: str | None) -> UUID | None:
@@ -55,3 +61,12 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 
 
 AtDesk = Annotated[Desk, Depends(desk)]
+
+
+async def seat(request: Request, desk: AtDesk) -> AsyncIterator[Seat]:
+    """A seat for a stream, given back when it has ended."""
+    with desk.seats.take(request.scope[LET_IN]) as taken:
+        yield taken
+
+
+AtSeat = Annotated[Seat, Depends(seat)]

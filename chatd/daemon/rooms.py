@@ -59,7 +59,11 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         streams=Streams(database),
         reads=Reads(database),
         turns=Turns(database),
-        chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        chats=Chats(
+            database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=settings.limits.max_chats_in_flight,
+        ),
         messages=Messages(database),
         queue=Queue(database),
         keys=Keys(database),

@@ -17,6 +17,7 @@ from chatd.settings.sections import (
     AuthSettings,
     DatabaseSettings,
     HttpSettings,
+    LimitSettings,
     LogSettings,
     StreamSettings,
     TurnSettings,
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
@@ -88,17 +90,18 @@ def _database(database: DatabaseSettings) -> Broken:
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
-    if auth.mode != "none":
-        yield ("auth", "mode"), f'"{auth.mode}" is not available in this version; only "none" is'
-    elif not _loopback(http.host):
+    if auth.mode == "none" and not _loopback(http.host):
         yield (
             ("http", "host"),
             (
                 f'without authentication (auth.mode = "none") it must be a loopback address '
                 f"(127.0.0.1, ::1 or localhost), not {http.host!r}: "
-                "whoever reaches the port could read every chat"
+                "whoever reaches the port could read every chat. "
+                'Set auth.mode to "token" (then: chatd token create --owner NAME) or to "jwt"'
             ),
         )
+    if auth.mode == "jwt":
+        yield ("auth", "mode"), '"jwt" is not available in this version'
 
 
 def _loopback(host: str) -> bool:
