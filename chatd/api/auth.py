@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeGuard
 
 from anyio.lowlevel import checkpoint
 from fastapi import Depends, Header, Request
@@ -141,7 +141,7 @@ def _owner(header: str) -> str:
     return owner_id
 
 
-def is_owner(name: object) -> bool:
+def is_owner(name: object) -> TypeGuard[str]:
     """Whether this can be an owner's name, stored exactly as it is."""
     return isinstance(name, str) and name != "" and storable(name) == name
 

@@ -28,4 +28,15 @@ def make_callers(settings: Settings, database: Database) -> Callers:
             doorkeeper = Doorkeeper(Tokens(database))
             return Callers(doorkeeper, [ChildSpec(name="doorkeeper", start=doorkeeper.run)])
         case "jwt":
-            raise NotImplementedError
+            from chatd.api.jwts import Jwts  # noqa: PLC0415 (only this mode pays for cryptography)
+            from chatd.api.key_set import KeySet  # noqa: PLC0415
+
+            given = settings.auth
+            jwts = Jwts(
+                KeySet(given.jwks or ""),
+                issuer=given.issuer or "",
+                audience=given.audience or "",
+                owner_claim=given.owner_claim,
+                admin_claim=given.admin_claim,
+            )
+            return Callers(jwts, [ChildSpec(name="doorkeeper", start=jwts.run)])

@@ -93,6 +93,28 @@ class AuthSettings(BaseModel):
         description='How callers prove who they are. "none": not at all, for loopback only; "token": '
         "with a token of 'chatd token create'; \"jwt\": with one that an identity provider signed.",
     )
+    jwks: str | None = Field(
+        default=None,
+        description="The provider's public keys, as a JSON Web Key Set: an https:// URL (http:// on "
+        "loopback), or the absolute path of a file. It is read again every five minutes, and when a "
+        "token names a key that is not in it. This and the next two are required for jwt.",
+    )
+    issuer: str | None = Field(
+        default=None, min_length=1, description="Who must have made a JWT: its claim iss."
+    )
+    audience: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Whom a JWT must be for: its claim aud, or one of it.",
+    )
+    owner_claim: str = Field(
+        default="sub", min_length=1, description="The claim of a JWT that names the owner."
+    )
+    admin_claim: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The claim of a JWT that must be true for an admin. Not set: no JWT is an admin.",
+    )
 
 
 class LimitSettings(BaseModel):

@@ -2,7 +2,9 @@
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
@@ -101,7 +103,26 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
             ),
         )
     if auth.mode == "jwt":
-        yield ("auth", "mode"), '"jwt" is not available in this version'
+        for name in ("jwks", "issuer", "audience"):
+            if getattr(auth, name) is None:
+                yield ("auth", name), 'is required when auth.mode is "jwt"'
+    if auth.jwks is not None and not _trusted(auth.jwks):
+        yield (
+            ("auth", "jwks"),
+            (
+                "must be an https:// URL or an absolute path (http:// is for loopback: "
+                "whoever is on the way could become anybody)"
+            ),
+        )
+
+
+def _trusted(source: str) -> bool:
+    """Whether a key set that is read from there is the provider's own."""
+    url = urlsplit(source)
+    if url.scheme in {"http", "https"}:
+        host = url.hostname or ""
+        return bool(host) and (url.scheme == "https" or _loopback(host))
+    return PurePath(source).is_absolute()
 
 
 def _loopback(host: str) -> bool:
