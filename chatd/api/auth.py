@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Protocol, TypeGuard
 
-from anyio.lowlevel import checkpoint
 from fastapi import Depends, Header, Request
 
 from chatd.api.problems import BadRequest
@@ -87,9 +86,11 @@ class Keeper(Protocol):
 class Anyone:
     """Lets everybody in, as ``local``."""
 
+    def __init__(self) -> None:
+        self._everybody = Pass(identity=Identity(LOCAL))
+
     async def admit(self, credential: str | None) -> Pass:  # noqa: ARG002 - nobody is asked
-        await checkpoint()
-        return Pass(identity=Identity(LOCAL))
+        return self._everybody
 
 
 def unauthorized(detail: str) -> BadRequest:

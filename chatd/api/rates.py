@@ -3,6 +3,9 @@
 _FEW = 10_000
 """So many owners are kept before those whose bucket is full again are forgotten."""
 
+_ROUNDING = 1e-6
+"""Sums of many small steps are off by less than this, also on a clock that has run for a year."""
+
 
 class Rates:
     """``per_second`` requests of each owner, and as many at once after a pause of a second.
@@ -30,7 +33,3 @@ class Rates:
             self._sweep_at = max(_FEW, 2 * len(self._full_at))  # or many would be walked each time
         self._full_at[owner_id] = full_at
         return 0.0
-
-
-_ROUNDING = 1e-9
-"""Sums of many small steps are off by about this."""
