@@ -50,5 +50,11 @@ CREATE TABLE chat_tombstones (
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
 
+-- Results are stored in the order of the calls: its place among the calls of its message.
+ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;
+
+-- Chats that wait for their client, by when they have waited long enough: the reaper looks each second.
+CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 'requires_action';
+
 -- What a token is for, in its maker's words.
 ALTER TABLE api_tokens ADD COLUMN name text NOT NULL DEFAULT '';

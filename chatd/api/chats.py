@@ -45,6 +45,7 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed
         title=body.title,
         system_prompt=body.system_prompt,
         labels=desk.limits.labels(body.labels),
+        tools=desk.limits.tools(body.tools),
         key=key,
     )
     return await desk.moved(moved)

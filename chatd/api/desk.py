@@ -14,6 +14,7 @@ from chatd.api.seats import Seats
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
@@ -27,6 +28,7 @@ class Desk:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
+    actions: Actions
     messages: Messages
     queue: Queue
     reads: Reads

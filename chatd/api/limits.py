@@ -1,11 +1,13 @@
 """What one request may hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from chatd.api.problems import BadRequest, FieldProblem
 from chatd.api.schemas import FilePart, TextPart
+from chatd.api.tools import Tool
 from chatd.domain.message import Content
 
 
@@ -15,6 +17,7 @@ class Limits:
 
     max_content_parts: int = 100
     max_labels: int = 64
+    max_tools: int = 64
 
     def content(self, given: str | list[TextPart | FilePart]) -> Content:
         """What a caller gave, as content parts. Raises ``BadRequest`` (422)."""
@@ -31,6 +34,13 @@ class Limits:
             most = f"at most {self.max_labels} labels (limits.max_labels)"
             raise _too_many("too_many_labels", "body.labels", most)
         return given
+
+    def tools(self, given: Sequence[Tool]) -> Sequence[Mapping[str, Any]]:
+        """The tools a caller gave, as they are stored. Raises ``BadRequest`` (422)."""
+        if self.max_tools and len(given) > self.max_tools:
+            most = f"at most {self.max_tools} tools (turn.max_tools)"
+            raise _too_many("too_many_tools", "body.tools", most)
+        return [tool.model_dump() for tool in given]
 
 
 def _too_many(code: str, where: str, most: str) -> BadRequest:

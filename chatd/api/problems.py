@@ -20,11 +20,14 @@ from chatd.domain.errors import (
     KeyReused,
     MessageNotFound,
     ModelNotFound,
+    NoActionRequired,
     NotFailed,
     NotUsersMessage,
     QueuedMessageNotFound,
     QueueFull,
     Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
     TooManyChats,
 )
 
@@ -43,6 +46,9 @@ _STATUS: Mapping[type[Refused], HTTPStatus] = {
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyChats: HTTPStatus.TOO_MANY_REQUESTS,
     ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoActionRequired: HTTPStatus.CONFLICT,
+    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 _MEDIA_TYPE = "application/problem+json"

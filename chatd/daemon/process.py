@@ -182,6 +182,7 @@ class Daemon:
         rooms, limits = self.rooms, self.settings.limits
         desk = Desk(
             chats=rooms.chats,
+            actions=rooms.actions,
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
