@@ -136,8 +136,8 @@ class Doorkeeper:
             self._forget(valid.digest)
             known = self._known[valid.digest] = _Known(Pass(identity=identity), now, now, now)
         known.checked_at = max(known.checked_at, now)
-        if valid.expires_in is not None:
-            known.passed.until = now + valid.expires_in
+        if valid.expires_in is not None:  # as of the answer: who comes back then is refused
+            known.passed.until = anyio.current_time() + valid.expires_in
 
     def _refuse(self, asked: bytes) -> None:
         if len(self._refused) >= _MOST_REFUSED:

@@ -191,7 +191,11 @@ class Daemon:
             hints=rooms.hints,
             catalog=rooms.catalog,
             names=rooms.names,
-            limits=Limits(max_content_parts=limits.max_content_parts, max_labels=limits.max_labels),
+            limits=Limits(
+                max_content_parts=limits.max_content_parts,
+                max_labels=limits.max_labels,
+                max_tools=self.settings.turn.max_tools,
+            ),
             seats=Seats(most=limits.max_streams),
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
         )
