@@ -99,10 +99,11 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
         async def kill() -> None:
             nonlocal chatd
             chatd.kill()
-            chatd = start(chatd.port)
+            chatd = start(port)
 
         chatd = start(0)
         await chatd.ready()
+        port = chatd.port
         async with Client(chatd.url) as client:
             await watch(client, viewer, kill)
 
