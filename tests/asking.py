@@ -18,6 +18,7 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""
 
@@ -77,6 +78,7 @@ async def ask(
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    path = re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
     return await chatd.api.http.request(method.upper(), path, **more)
 
 

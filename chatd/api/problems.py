@@ -17,7 +17,12 @@ from chatd.domain.errors import (
     ChatNotFound,
     DatabaseAway,
     FamilyBusy,
+    KeyReused,
+    MessageNotFound,
     ModelNotFound,
+    NotFailed,
+    NotUsersMessage,
+    QueuedMessageNotFound,
     QueueFull,
     Refused,
 )
@@ -26,6 +31,11 @@ _log = structlog.get_logger()
 
 _STATUS: Mapping[type[Refused], HTTPStatus] = {
     ChatNotFound: HTTPStatus.NOT_FOUND,
+    MessageNotFound: HTTPStatus.NOT_FOUND,
+    QueuedMessageNotFound: HTTPStatus.NOT_FOUND,
+    NotUsersMessage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFailed: HTTPStatus.CONFLICT,
     ChatBusy: HTTPStatus.CONFLICT,
     ChatArchived: HTTPStatus.CONFLICT,
     FamilyBusy: HTTPStatus.CONFLICT,
