@@ -43,11 +43,12 @@ class StatusData(TypedDict):
 
 
 class QueueData(TypedDict):
-    """``added`` and ``removed`` are ids of queued messages."""
+    """Ids of queued messages: what came, what went (said or not), what was brought to the front."""
 
     queue_length: int
     added: int | None
-    removed: int | None
+    removed: list[int]
+    head: int | None
 
 
 class RetryData(TypedDict):

@@ -122,7 +122,9 @@ class Transcript:
                 chat["archived"] = event.data["archived"]
             case QueueChanged():
                 chat["queue_length"] = event.data["queue_length"]
-                self.queue = [one for one in self.queue if one["id"] != event.data["removed"]]
+                gone, head = event.data["removed"], event.data["head"]
+                self.queue = [one for one in self.queue if one["id"] not in gone]
+                self.queue.sort(key=lambda one: one["id"] != head)
             case Retrying():
                 self.retry = event.data
             case ActionRequired():

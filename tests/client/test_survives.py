@@ -25,8 +25,24 @@ DICE = random.Random(SEED)
 KILLS = 10
 SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
 TEXT = SENTENCE * 3
-SETTINGS = "[worker]\nmax_recoveries = 30\n"
-"""Each kill of an owner counts, and nothing is committed between them."""
+SETUP = {
+    "settings": """
+[worker]
+max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
+""",
+    "scripts": f"""
+[models.fake]
+provider = "fake"
+model = "fake-1"
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "{SENTENCE}"
+repeat = 3
+chunks = 80
+delay_seconds = 0.1
+""",
+}
 
 
 class Viewer:
@@ -67,7 +83,7 @@ class Viewer:
 
 async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[None]]) -> None:
     """Follow an answer to its end, over everything; compare with what is stored."""
-    chat = await client.chats.create("[[slow]] go")
+    chat = await client.chats.create("go")
     with anyio.fail_after(10 * FACT_SECONDS):
         async with client.follow(chat["id"]) as events:
             async for event in events:
@@ -80,7 +96,7 @@ async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[Non
     assert viewer.kills == KILLS
     assert viewer.snapshots == 1
     assert viewer.transcript.messages == stored
-    assert [text_of(message["content"]) for message in stored] == ["[[slow]] go", TEXT]
+    assert [text_of(message["content"]) for message in stored] == ["go", TEXT]
     moves = [entry["move"] async for entry in client.chats.events(chat["id"])]
     assert moves.count("reap") == KILLS
 
@@ -92,9 +108,7 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
 
         def start(port: int) -> Chatd:
             name = f"life-{viewer.kills}"
-            return stack.enter_context(
-                started(tmp_path, dsn, name=name, settings=SETTINGS, port=port)
-            )
+            return stack.enter_context(started(tmp_path, dsn, name=name, port=port, **SETUP))
 
         async def kill() -> None:
             nonlocal chatd
@@ -112,23 +126,25 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
 async def test_ten_kills_of_the_owner_behind_one_address(tmp_path: Path, dsn: str) -> None:
     viewer = Viewer()
     async with (
-        replicas(tmp_path, dsn, "a", "b", settings=SETTINGS) as processes,
+        replicas(tmp_path, dsn, "a", "b", **SETUP) as processes,
         front(*(process.port for process in processes)) as address,
         Client(address.url) as client,
         books(dsn) as journal,
     ):
+        ports = address.ports
         with ExitStack() as stack:
 
             async def kill() -> None:
                 """The other goes on; the dead one comes back on its port, and takes over in turn."""
-                chat_id = await journal.one("SELECT id FROM chats")
-                owner, (other,) = await journal.owner(str(chat_id), *processes)
-                await other.ready()
-                owner.kill()
-                again = stack.enter_context(
-                    started(tmp_path, dsn, name=owner.name, settings=SETTINGS, port=owner.port)
+                worker = str(await journal.one("SELECT worker_id FROM chats"))
+                (place,) = (
+                    place
+                    for place, process in enumerate(processes)
+                    if process.said("daemon.starting", worker_id=worker)
                 )
-                processes[processes.index(owner)] = again
-                await again.says("daemon.starting")
+                processes[place].kill()
+                processes[place] = stack.enter_context(
+                    started(tmp_path, dsn, name="ab"[place], port=ports[place], **SETUP)
+                )
 
             await watch(client, viewer, kill)
