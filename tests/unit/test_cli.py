@@ -49,15 +49,7 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
         assert own == sentence
         assert f" {name} " in out
     files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
-    assert files - set(COMMANDS) == {
-        "__init__",
-        "exits",
-        "root",
-        "standalone",
-        "start",
-        "table",
-        "visitor",
-    }
+    assert files - set(COMMANDS) == {"__init__", "exits", "root", "standalone", "start", "table"}
     assert set(COMMANDS) == {name for name in app if not name.startswith("-")}
 
 
