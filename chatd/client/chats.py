@@ -1,5 +1,6 @@
 """What can be asked of chats, of their messages, and of their queues."""
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -23,17 +24,27 @@ def given(**fields: Any) -> dict[str, Any]:
 
 
 async def pages(
-    http: Http, path: str, params: Mapping[str, Any], *, key: str = "cursor"
+    http: Http,
+    path: str,
+    params: Mapping[str, Any],
+    *,
+    key: str = "cursor",
+    most: int | None = None,
 ) -> AsyncIterator[Any]:
-    """The items of all pages; the next page is asked for when it is needed."""
+    """The items of all pages, or so many; the next page is asked for when it is needed."""
     place: dict[str, Any] = {}
-    while True:
+    left = math.inf if most is None else most
+    while left > 0:
         page = await http.ask("GET", path, params={**params, **place})
-        for item in page["items"]:
+        for item in page["items"][: None if most is None else int(left)]:
+            left -= 1
             yield item
         if page.get("next_cursor") is None:
             return
         place = {key: page["next_cursor"]}
+
+
+_LARGEST_PAGE = 200
 
 
 class Chats:
@@ -81,15 +92,17 @@ class Chats:
         parent: str | None = None,
         q: str | None = None,
         page_size: int = 50,
+        most: int | None = None,
     ) -> AsyncIterator[Chat]:
-        """Your chats, most recently touched first.
+        """Your chats, most recently touched first; at most so many.
 
         ``labels`` are ``name`` or ``name:value`` and must all be there; ``q`` is looked for in titles.
         """
+        page_size = page_size if most is None else min(most, _LARGEST_PAGE)
         params = given(archived=archived, status=status, parent=parent, q=q, limit=page_size)
         if labels:
             params["label"] = [*labels]
-        return pages(self._http, "/chats", params)
+        return pages(self._http, "/chats", params, most=most)
 
     async def change(
         self,
