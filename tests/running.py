@@ -222,6 +222,10 @@ class View:
                 self.preview += text_of([event.data])
             case "preview_reset":
                 self.preview = ""
+            case "history_reset":
+                first = event.data["from_message_id"]
+                self.messages = {n: text for n, text in self.messages.items() if n < first}
+                self.preview = ""
             case "message":
                 text = text_of(event.data["content"])
                 if event.data["role"] == "assistant":
@@ -252,6 +256,13 @@ class Client:
             f"/api/v1/chats/{chat_id}/messages", json={"content": content} | more
         )
         assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def edit(self, chat_id: str, message_id: int, content: str) -> dict[str, Any]:
+        answer = await self.http.patch(
+            f"/api/v1/chats/{chat_id}/messages/{message_id}", json={"content": content}
+        )
+        assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def interrupt(self, chat_id: str) -> dict[str, Any]:
