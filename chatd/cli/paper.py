@@ -7,9 +7,8 @@ but the last are printed for good, and the last is drawn anew with each piece, u
 import io
 from collections.abc import Iterable
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.markdown import Markdown
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from chatd.client import (
     PreviewReset,
     QueueChanged,
     Snapshot,
+    StatusChanged,
     Transcript,
     TurnFailed,
 )
@@ -41,6 +41,7 @@ class Paper:
         self._printed: set[int] = set()
         self._settled = ""
         """What of the answer under way was printed."""
+        self._stopping = False
 
     def take(self, event: Event) -> Iterable[RenderableType]:
         """What ``event``, which the transcript has taken already, adds for good."""
@@ -51,28 +52,38 @@ class Paper:
                 yield from self._settle()
             case MessageStored():
                 yield from self._message(event.data)
-            case PreviewReset() if self._settled:
-                self._settled = ""
-                yield _aside("it starts over")
             case HistoryReset():
                 self._settled = ""
                 yield Rule("from here on said differently", style="dim")
-            case QueueChanged() if event.data["added"] is not None:
-                yield _aside(f"waits in line ({event.data['queue_length']})")
+            case PreviewReset() if self._settled:
+                self._settled = ""
+                yield _aside("it starts over")
             case TurnFailed():
-                yield Text(f"{event.data['last_error']}  (/retry tries again)", style="red")
+                yield _failure(event.data["last_error"])
+            case _:
+                yield from map(_aside, self._noted(event))
+
+    def _noted(self, event: Event) -> Iterable[str]:
+        """What happened beside what was said."""
+        match event:
+            case StatusChanged():
+                if self._stopping:
+                    yield "stopped"
+                self._stopping = event.data["status"] == "interrupting"
+            case QueueChanged() if event.data["added"] is not None:
+                yield f"waits in line ({event.data['queue_length']})"
             case ActionRequired():
                 names = ", ".join(call["tool_name"] for call in event.data["calls"])
-                yield _aside(f"waits for another client to run {names}")
+                yield f"waits for another client to run {names}"
             case Deleted():
-                yield _aside("the chat was deleted")
+                yield "the chat was deleted"
 
     def draft(self) -> RenderableType | None:
         """The block that is being said."""
         text = self._transcript.preview_text
         text = text.removeprefix(self._settled)
         if text.strip():
-            return _answer(text)
+            return Markdown(text)
         return Text("...", style="dim") if self._transcript.preview and not text else None
 
     def _history(self, messages: list[Message]) -> Iterable[RenderableType]:
@@ -84,14 +95,14 @@ class Paper:
             yield from self._message(message)
         chat = self._transcript.chat
         if chat is not None and chat["last_error"]:
-            yield Text(f"{chat['last_error']}  (/retry tries again)", style="red")
+            yield _failure(chat["last_error"])
         yield from self._settle()
 
     def _message(self, message: Message) -> Iterable[RenderableType]:
         self._printed.add(message["id"])
         words = words_of(message["content"])
         if message["role"] == "user":
-            yield Padding(Text(f"> {words}", style="bold cyan"), (1, 0, 1, 0))
+            yield Text(f"> {words}", style="bold cyan")
             return
         if message["role"] != "assistant":
             yield _aside(words)
@@ -101,7 +112,7 @@ class Paper:
             yield _aside("said differently in the end")
             said = ""
         if words[len(said) :].strip():
-            yield _answer(words[len(said) :])
+            yield Markdown(words[len(said) :])
 
     def _settle(self) -> Iterable[RenderableType]:
         """The blocks of the answer under way that can no longer change."""
@@ -109,7 +120,7 @@ class Paper:
         done = rest[: settled(rest)]
         if done.strip():
             self._settled += done
-            yield _answer(done)
+            yield Markdown(done)
 
 
 def settled(markdown: str) -> int:
@@ -125,17 +136,23 @@ _TWO = 2
 
 
 def drawn(what: Iterable[RenderableType], width: int, most_lines: int | None = None) -> str:
-    """The text for a terminal of so many columns; at most the last so many lines of it."""
-    out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=True, color_system="standard")
-    console.print(Group(*what), end="")
-    lines = out.getvalue().rstrip("\n").split("\n")
-    return "\n".join(lines if most_lines is None else lines[-most_lines:])
-
-
-def _answer(text: str) -> RenderableType:
-    return Padding(Markdown(text), (0, 0, 1, 0))
+    """Text for a terminal of so many columns, an empty line after each; at most the last lines of it."""
+    blocks = []
+    for one in what:
+        out = io.StringIO()
+        Console(file=out, width=width, force_terminal=True, color_system="standard").print(one)
+        lines = out.getvalue().split("\n")
+        while lines and not lines[0].strip():
+            del lines[0]
+        while lines and not lines[-1].strip():
+            del lines[-1]
+        blocks.append("\n".join(lines[-(most_lines or 0) :]))
+    return "".join(f"{block}\n\n" for block in blocks)
 
 
 def _aside(text: str) -> RenderableType:
     return Text(f"[{text}]", style="dim")
+
+
+def _failure(last_error: str) -> RenderableType:
+    return Text(f"{last_error}  (/retry tries again)", style="red")

@@ -38,7 +38,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
     help_epilogue="""Try it:           chatd demo 'Why is the sky blue?'
-Talk:             chatd dev &  chatd chat
+Talk:             chatd dev, and elsewhere: chatd chat
 Set it up:        chatd config check && chatd migrate up && chatd run
 More on each:     chatd COMMAND --help""",
 )

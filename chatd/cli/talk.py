@@ -7,7 +7,6 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.styles import Style
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -33,10 +32,8 @@ class Talk:
         self._stopping = anyio.Event()
         self._session: PromptSession[str] = PromptSession(
             message=self._above,
-            bottom_toolbar=self._below,
             key_bindings=self._keys(),
             erase_when_done=True,
-            style=Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack"}),
         )
         self._session.app.min_redraw_interval = _REDRAW_SECONDS
 
@@ -95,7 +92,7 @@ class Talk:
         """Above the line that is typed, for good."""
         if what:
             text = drawn(what, self._columns)
-            await run_in_terminal(lambda: print(text, flush=True))
+            await run_in_terminal(lambda: print(text, end="", flush=True))
         self._session.app.invalidate()
 
     @property
@@ -103,32 +100,32 @@ class Talk:
         return self._session.app.output.get_size().columns
 
     def _above(self) -> AnyFormattedText:
-        """The answer under way, and the sign to type."""
+        """The answer under way, what the chat is doing, and the sign to type."""
         draft = self._paper.draft()
         room = max(3, self._session.app.output.get_size().rows - _ROOM)
-        above = "" if draft is None else drawn([draft], self._columns, room) + "\n"
-        return ANSI(f"{above}\x1b[1;36m>\x1b[0m ")
+        above = "" if draft is None else drawn([draft], self._columns, room)
+        return ANSI(f"{above}\x1b[90m{self._doing()}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
 
-    def _below(self) -> AnyFormattedText:
+    def _doing(self) -> str:
         """What the chat is doing, and what Ctrl-C would do."""
         transcript = self._conversation.transcript
         chat = transcript.chat
         if self._trouble:
             return self._trouble
         if chat is None:
-            return " a new chat | /help | Ctrl-C leaves"
+            return "a new chat | /help | Ctrl-C leaves"
         words = [chat["id"][:SHORT_ID], chat["model"] or "", chat["status"].replace("_", " ")]
         if transcript.retry is not None:
             words.append(f"the model failed; try {transcript.retry['attempt'] + 1} follows")
         if transcript.queue_length:
             words.append(f"{transcript.queue_length} waiting")
         words.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C leaves")
-        return " " + " | ".join(filter(None, words))
+        return " | ".join(filter(None, words))
 
     def _gap(self, why: ClientError | None, delay: float) -> None:
         if why is not None:
             what = "no connection" if isinstance(why, Unreachable) else str(why)
-            self._trouble = f" {what}; trying again in {delay:.1f} s"
+            self._trouble = f"{what}; trying again in {delay:.1f} s"
             self._session.app.invalidate()
 
     def _keys(self) -> KeyBindings:
