@@ -20,11 +20,14 @@ from chatd.domain.errors import (
     KeyReused,
     MessageNotFound,
     ModelNotFound,
+    NoActionRequired,
     NotFailed,
     NotUsersMessage,
     QueuedMessageNotFound,
     QueueFull,
     Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
 )
 
 _log = structlog.get_logger()
@@ -41,6 +44,9 @@ _STATUS: Mapping[type[Refused], HTTPStatus] = {
     FamilyBusy: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoActionRequired: HTTPStatus.CONFLICT,
+    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 _MEDIA_TYPE = "application/problem+json"
