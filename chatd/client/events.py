@@ -6,7 +6,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, get_args
+from typing import Any, ClassVar, Generic, NotRequired, TypeAlias, TypedDict, TypeVar, get_args
 
 from chatd.client.shapes import (
     Chat,
@@ -28,13 +28,6 @@ class _Event(Generic[Data]):
 
     data: Data
     id: str | None = None
-
-
-class SnapshotData(TypedDict):
-    chat: Chat
-    messages: list[Message]
-    queue: list[QueuedMessage]
-    parts: list[Fragment]
 
 
 class StatusData(TypedDict):
@@ -72,6 +65,16 @@ class DescriptionData(TypedDict):
 class ActionData(TypedDict):
     calls: list[ToolCall]
     deadline: str
+
+
+class SnapshotData(TypedDict):
+    """``parts`` are the pieces of the answer under way."""
+
+    chat: Chat
+    messages: list[Message]
+    queue: list[QueuedMessage]
+    parts: list[Fragment]
+    action_required: NotRequired[ActionData | None]
 
 
 class HistoryResetData(TypedDict):

@@ -144,11 +144,11 @@ class ToolResult(TypedDict):
 
 
 class ToolCall(TypedDict):
-    """A call that waits for its result."""
+    """A call that waits for its result; ``args`` is JSON, as the model wrote it."""
 
     tool_call_id: str
     tool_name: str
-    args: Any
+    args: str
 
 
 def text_of(content: list[Part]) -> str:

@@ -82,7 +82,8 @@ class Transcript:
         self.messages = [*data["messages"]]
         self.queue = [*data["queue"]]
         self._parts = folded(data["parts"])
-        self.retry = self.action = None
+        self.retry = None
+        self.action = data.get("action_required")
 
     def _show(self, event: Event) -> None:
         """What was said."""
@@ -112,7 +113,7 @@ class Transcript:
                 if chat["status"] != "error":
                     chat["last_error"] = chat["last_error_detail"] = None
                 if chat["status"] != "requires_action":
-                    self.action = None
+                    self.action = chat["action_deadline"] = None
             case TurnFailed():
                 chat["last_error"] = event.data["last_error"]
                 chat["last_error_detail"] = event.data["last_error_detail"]
@@ -129,6 +130,7 @@ class Transcript:
                 self.retry = event.data
             case ActionRequired():
                 self.action = event.data
+                chat["action_deadline"] = event.data["deadline"]
 
 
 def folded(

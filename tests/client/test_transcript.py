@@ -128,6 +128,7 @@ def test_what_the_chat_waits_for_is_forgotten_when_it_goes_on() -> None:
     waits = [snapshot(), ActionRequired(action)]
     stands = StatusChanged({"status": "requires_action", "epoch": 1})
     assert seen(*waits, stands).action == action
+    assert seen(Snapshot({**snapshot().data, "action_required": action})).action == action
     goes_on = StatusChanged({"status": "pending", "epoch": 1})
     assert seen(*waits, stands, goes_on).action is None
 
