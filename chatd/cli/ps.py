@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 app = App(
     name="ps",
     help_epilogue="""On a terminal the table follows what happens until Ctrl-C. Into a pipe it is
-printed once. With --json and without --once, it prints each chat that moves, one
-a line.
+printed once. With --json and without --once it prints what happens among all
+your chats, one event a line.
 
 Examples:
   chatd ps

@@ -9,6 +9,8 @@ from chatd.cli.calling import ChatId, Json, Server, call, show_json, whole_id
 from chatd.cli.words import words_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chatd.client import Chat, Client
 
 app = App(
@@ -67,8 +69,22 @@ def _print_chat(chat: "Chat") -> None:
 
 
 def _print_explanation(why: dict[str, Any]) -> None:
+    """The reasons in words, then the facts that are not told above."""
     print()
-    for name, value in why.items():
-        if value not in (None, "", [], {}):
+    for reason in why.pop("because", ()):
+        print(f"why         {reason['text']}")
+    for name, value in _flat(why):
+        if name not in _TOLD and value not in (None, "", [], {}):
             shown = value if isinstance(value, str) else json_format.dumps(value)
-            print(f"{name.replace('_', ' '):<18} {shown}")
+            print(f"  {name.replace('_', ' '):<28} {shown}")
+
+
+_TOLD = frozenset({"chat_id", "at", "status", "version", "queue_length"})
+
+
+def _flat(facts: dict[str, Any]) -> "Iterator[tuple[str, Any]]":
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from ((f"{name} {inner}", fact) for inner, fact in value.items())
+        else:
+            yield name, value

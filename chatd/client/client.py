@@ -92,9 +92,20 @@ class Client:
         )
 
     def follow_all(
-        self, *, patience_seconds: float | None = None, on_gap: Gap | None = None
+        self,
+        after: str | None = None,
+        *,
+        patience_seconds: float | None = None,
+        on_gap: Gap | None = None,
     ) -> FollowingChats:
-        """What happens among all your chats: each as it is, whenever one of them moved."""
+        """What happens among all your chats: each as it is, whenever one of them moved.
+
+        Begins with a ``ChatsSnapshot`` of the most recent ones, or with what moved since ``after``.
+        """
         return FollowingChats(
-            self._http, "/chats/stream", patience_seconds=patience_seconds, on_gap=on_gap
+            self._http,
+            "/chats/stream",
+            after=after,
+            patience_seconds=patience_seconds,
+            on_gap=on_gap,
         )

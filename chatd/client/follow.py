@@ -4,6 +4,7 @@ A stream is a row of connections. Each begins where the one before ended, at the
 event; the server tells the rest and nothing else, so what is handed out is told exactly once.
 """
 
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
@@ -37,6 +38,8 @@ Gap = Callable[[ClientError | None, float], None]
 _REMEMBERED = 256
 """Ids of the latest events, to know one that something on the way tells twice."""
 
+_BEGINNINGS = frozenset({"reset", "snapshot"})
+
 
 class Following(Generic[E]):
     """The events of a stream: iterate over it, within ``async with`` if you may leave early.
@@ -61,7 +64,6 @@ class Following(Generic[E]):
         self._path = path
         self._backoff = Backoff(patience_seconds)
         self._on_gap = on_gap
-        self._told: deque[str] = deque(maxlen=_REMEMBERED)
         self._events = self._run()
 
     def __aiter__(self) -> Self:
@@ -94,7 +96,7 @@ class Following(Generic[E]):
                     parser = Parser()
                     async for chunk in answer.aiter_bytes():
                         for told in parser.feed(chunk):
-                            if told.event == "draining" or told.id in self._told:
+                            if told.event == "draining" or self._is_repeated(told):
                                 continue
                             heard = True
                             event: E = typed(told, self.kinds)
@@ -110,11 +112,9 @@ class Following(Generic[E]):
             await self._wait(why, heard=heard)
 
     def _advance(self, told: ServerSentEvent) -> None:
-        if told.event in {"reset", "snapshot"}:  # a new beginning, whose ids may be old ones
-            self._told.clear()
+        if told.event in _BEGINNINGS:
             self.cursor = None
         if told.id is not None:
-            self._told.append(told.id)
             self.cursor = told.id
 
     async def _wait(self, why: ClientError | None, *, heard: bool) -> None:
@@ -130,6 +130,9 @@ class Following(Generic[E]):
             self._on_gap(why, delay)
         await anyio.sleep(delay)
 
+    def _is_repeated(self, _: ServerSentEvent, /) -> bool:
+        return False
+
     def _is_news(self, _: E, /) -> bool:
         return True
 
@@ -142,19 +145,33 @@ class FollowingChat(Following[Event]):
 
     kinds = OF_A_CHAT
 
+    def __init__(self, http: Http, path: str, **more: Any) -> None:
+        super().__init__(http, path, **more)
+        self._told: deque[str] = deque(maxlen=_REMEMBERED)
+
+    @override
+    def _is_repeated(self, told: ServerSentEvent, /) -> bool:
+        """Each event of a chat has an id of its own; only a new beginning may use old ones again."""
+        if told.event in _BEGINNINGS:
+            self._told.clear()
+        if told.id is None or told.id in self._told:
+            return told.id is not None
+        self._told.append(told.id)
+        return False
+
     @override
     def _is_last(self, event: Event, /) -> bool:
         return isinstance(event, Deleted)
 
 
 class FollowingChats(Following[ListEvent]):
-    """What happens among all chats; of each, only what is newer than what was told before."""
+    """What happens among all chats: states, of which only those are told that are newer."""
 
     kinds = OF_ALL_CHATS
 
     def __init__(self, http: Http, path: str, **more: Any) -> None:
         super().__init__(http, path, **more)
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, float] = {}
 
     @override
     def _is_news(self, event: ListEvent, /) -> bool:
@@ -166,5 +183,7 @@ class FollowingChats(Following[ListEvent]):
                     return False
                 self._versions[event.data["id"]] = event.data["version"]
             case Deleted():
-                self._versions.pop(event.data["id"], None)
+                if self._versions.get(event.data["id"]) == math.inf:
+                    return False
+                self._versions[event.data["id"]] = math.inf
         return True

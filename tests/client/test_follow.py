@@ -205,17 +205,19 @@ async def test_among_all_chats_only_what_is_newer_is_told() -> None:
     )
     second = answer(
         told("snapshot", {"items": [{"id": "a", "version": 4}], "next_cursor": None})
-        + moved("a", 4) + moved("b", 2) + told("deleted", {"id": "b"})
+        + moved("a", 4) + moved("b", 2) + told("deleted", {"id": "b"}, "m1") + moved("c", 1)
+        + told("chat", {"id": "d", "version": 1}, "m1") + told("deleted", {"id": "b"}) + moved("b", 3)
     )  # fmt: skip
     async with client_of(first, second, problem(401, "unauthorized")) as (client, _):
         stream = client.follow_all()
-        heard: list[Any] = [await anext(stream) for _ in range(6)]
+        heard: list[Any] = [await anext(stream) for _ in range(8)]
         with pytest.raises(Unauthorized):
             await anext(stream)
     brief = [(type(e), e.data.get("id"), e.data.get("version")) for e in heard]
     assert brief == [
         (ChatsSnapshot, None, None), (ChatMoved, "b", 1), (ChatMoved, "a", 4),
         (ChatsSnapshot, None, None), (ChatMoved, "b", 2), (Deleted, "b", None),
+        (ChatMoved, "c", 1), (ChatMoved, "d", 1),
     ]  # fmt: skip
 
 
