@@ -63,12 +63,11 @@ class Terminal:
         self._far, near = pty.openpty()
         fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "chatd", *arguments],
+            ["setsid", "--ctty", sys.executable, "-m", "chatd", *arguments],  # Ctrl-C is a signal
             env=environment(url),
             stdin=near,
             stdout=near,
             stderr=near,
-            start_new_session=True,
         )
         os.close(near)
         self._bytes = b""
