@@ -9,9 +9,11 @@ from fastapi import Depends, Request
 from chatd.api.schemas import ChatOut, Names
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
+from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
 from chatd.store.actions import Actions
 from chatd.store.chats import Chats
+from chatd.store.lists import Lists
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 from chatd.store.reads import Reads
@@ -28,12 +30,16 @@ class Desk:
     messages: Messages
     queue: Queue
     reads: Reads
+    lists: Lists
     streams: Streams
     hub: Hub
+    list_hub: ListHub
     hints: Hints
     catalog: Catalog
     names: Names
     keepalive_seconds: float = 15.0
+    event_retention_days: float = 7.0
+    stale_after_seconds: float = 20.0
     max_tools: int = 64
 
     def model_id(self, name: str | None) -> UUID | None:

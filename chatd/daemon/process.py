@@ -15,6 +15,7 @@ from chatd.api.app import create_app
 from chatd.api.desk import Desk
 from chatd.api.server import Server
 from chatd.api.watch import Watch
+from chatd.api.watch_lists import ListWatch
 from chatd.daemon.rooms import catalog_of, make_rooms
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
@@ -164,11 +165,14 @@ class Daemon:
             deaf=rooms.hints.deaf,
         )
         watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        rooms.hints.listen(rooms.list_hub.hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
+            ChildSpec(name="list watch", start=list_watch.run),
             ChildSpec(name="http", start=self.server.run, shutdown_seconds=8.0),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
         ]
@@ -181,12 +185,16 @@ class Daemon:
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
+            lists=rooms.lists,
             streams=rooms.streams,
             hub=rooms.hub,
+            list_hub=rooms.list_hub,
             hints=rooms.hints,
             catalog=rooms.catalog,
             names=rooms.names,
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
+            event_retention_days=self.settings.stream.event_retention_days,
+            stale_after_seconds=self.settings.worker.stale_after_seconds,
             max_tools=self.settings.turn.max_tools,
         )
         return create_app(
