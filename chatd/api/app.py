@@ -26,7 +26,7 @@ from chatd.api.auth import OPEN, Anyone, Keeper
 from chatd.api.counted import Counted
 from chatd.api.desk import Desk
 from chatd.api.door import Door
-from chatd.api.operations import Operations
+from chatd.api.operations import METRICS, Operations
 from chatd.api.rates import Rates
 from chatd.telemetry.metrics import HttpMetrics
 
@@ -67,7 +67,12 @@ def create_app(
     app.include_router(operators.router)
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
-    app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
+    app.add_middleware(
+        Door,
+        keeper=keeper or Anyone(),
+        rates=Rates(per_second=requests_per_second),
+        open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
+    )
     app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
 

@@ -14,22 +14,27 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from chatd.api.auth import Caller
+from chatd.api.auth import LET_IN, Pass
 from chatd.api.problems import BadRequest, documented
 from chatd.api.status import StatusOut
 
 router = APIRouter(tags=["operations"])
 
+METRICS = "/metrics"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operations:
-    """Where the routes get what they show; with ``anybody`` it is shown to everybody."""
+    """Where the routes get what they show.
+
+    Without authentication it is shown to ``anybody``; ``open_metrics`` is the setting.
+    """
 
     metrics: Callable[[], bytes]
     status: Callable[[], StatusOut]
     anybody: bool = True
+    open_metrics: bool = False
 
 
 async def operations(request: Request) -> Operations:
@@ -37,20 +42,30 @@ async def operations(request: Request) -> Operations:
     return found
 
 
-async def operator(caller: Caller, found: Annotated[Operations, Depends(operations)]) -> Operations:
+AtOperations = Annotated[Operations, Depends(operations)]
+
+
+async def operator(request: Request, found: AtOperations) -> Operations:
     """The operations, for who may see them."""
-    if not (caller.admin or found.anybody):
+    passed: Pass | None = request.scope.get(LET_IN)
+    if not (found.anybody or (passed is not None and passed.identity.admin)):
         raise BadRequest(
             "not_an_admin", "Only an admin may see how the process is.", HTTPStatus.FORBIDDEN
         )
     return found
 
 
+async def scraper(request: Request, found: AtOperations) -> Operations:
+    """The operations, for who may see the metrics."""
+    return found if found.open_metrics else await operator(request, found)
+
+
 ForOperator = Annotated[Operations, Depends(operator)]
+ForScraper = Annotated[Operations, Depends(scraper)]
 
 
 @router.get(
-    "/metrics",
+    METRICS,
     response_class=Response,
     responses={
         int(HTTPStatus.OK): {
@@ -60,7 +75,7 @@ ForOperator = Annotated[Operations, Depends(operator)]
         **documented(HTTPStatus.FORBIDDEN),
     },
 )
-async def metrics(shown: ForOperator) -> Response:
+async def metrics(shown: ForScraper) -> Response:
     """What this process has counted, and what the database had a few seconds ago."""
     return Response(shown.metrics(), media_type=MEDIA_TYPE)
 

@@ -40,7 +40,10 @@ class Overview:
             census_seconds=given.census_seconds,
         )
         _read_process(metrics.process, rooms.database, actors)
-        metrics.streams.open.read = lambda: rooms.hub.viewers
+        metrics.streams.open.read = lambda: {
+            ("chat",): rooms.hub.viewers,
+            ("list",): rooms.list_hub.viewers,
+        }
         if roster is not None:
             _read_roster(metrics.leases, roster, stalled_seconds=given.stalled_seconds)
         panel = Panel(
@@ -56,6 +59,7 @@ class Overview:
             metrics=Exposition(metrics).text,
             status=panel.status,
             anybody=settings.auth.mode == "none",
+            open_metrics=given.open,
         )
 
     def specs(self) -> Sequence[ChildSpec]:

@@ -66,7 +66,7 @@ class Panel:
             actors=[_actor(one) for one in self._actors()],
             chats=[_hand(hand, now) for hand in self._roster.hands] if self._roster else [],
             room=max(self._roster.room, 0) if self._roster else 0,
-            streams=self._rooms.hub.viewers,
+            streams=self._rooms.hub.viewers + self._rooms.list_hub.viewers,
             pool=PoolOut(size=database.pool_size, in_use=database.in_use, waiting=database.waiting),
             loop_lag_seconds=self._loop_lag.seconds,
             census=self._counted(),

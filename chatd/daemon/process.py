@@ -210,6 +210,7 @@ class Daemon:
             streams=rooms.streams,
             hub=rooms.hub,
             list_hub=rooms.list_hub,
+            metrics=rooms.metrics,
             hints=rooms.hints,
             catalog=rooms.catalog,
             names=rooms.names,

@@ -38,6 +38,13 @@ class Subscription:
         self._entries: list[Entry] = []
         self._woken = anyio.Event()
         self.overflowed = False
+        self.slow = False
+        """Whether it was let go because too much waited for it."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the chat was deleted."""
+        return self.topic.gone
 
     @property
     def over(self) -> bool:
@@ -48,7 +55,7 @@ class Subscription:
         if not self.overflowed:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)
         if len(self._entries) > self._most:
-            self.overflowed = True
+            self.overflowed = self.slow = True
             self._entries.clear()
         self._woken.set()
 

@@ -252,6 +252,11 @@ class MetricsSettings(BaseModel):
 
     model_config = STRICT
 
+    open: bool = Field(
+        default=False,
+        description="Whether /metrics is shown to everybody. Otherwise, with authentication, it takes "
+        "an admin's token, as it speaks of all owners together.",
+    )
     census_seconds: float = Field(
         default=5,
         gt=0,

@@ -19,7 +19,11 @@ runs its tools; while the history is read and steps are stored; between two trie
 FATES: Final = ("edited", "deleted", "reaped", "expired", "unknown")
 REAPED: Final = ("owner_gone", "lease_expired", "interrupting")
 TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
-ENDS: Final = ("draining", "slow", "revoked", "gone", "left")
+ENDS: Final = ("left", "revoked", "gone", "slow", "draining", "cut")
+"""The reader left; its token is not good any more; the chat was deleted; too much waited for the reader;
+the process stops; what it was to be shown next is not there, or the database was away."""
+
+FOLLOWED: Final = ("chat", "list")
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 _KINDS: Final = tuple(FailureKind)
 _FENCED: Final = (*sorted(OWNER_MOVES), Move.REAP_INTERRUPT)
@@ -123,7 +127,9 @@ class StreamMetrics:
     """What readers get."""
 
     def __init__(self) -> None:
-        self.open = Reading("chatd_streams_open", "Open streams.")
+        self.open = Reading(
+            "chatd_streams_open", "Open streams, of one chat or of all of a caller.", of=FOLLOWED
+        )
         self.opened = Counter("chatd_streams_opened_total", "Streams that were opened.")
         self.ended = Counter("chatd_streams_ended_total", "Streams that ended, by why.", why=ENDS)
         self.flushed = Counter(
