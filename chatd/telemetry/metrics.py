@@ -167,6 +167,7 @@ class HttpMetrics:
         self.seconds = Histogram(
             "chatd_http_request_seconds",
             "From a request to the start of its answer.",
+            bounds=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
             method=METHODS,
             route=None,
         )
