@@ -49,6 +49,16 @@ CREATE TABLE chat_tombstones (
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
+CREATE INDEX chat_tombstones_by_age ON chat_tombstones USING brin (deleted_at);
+
+-- A caller's list, most recently touched first. What it is filtered by goes along (INCLUDE), so that a
+-- page is found without looking at the rows that it passes by; no index more, so nothing more to write.
+DROP INDEX chats_of_owner;
+CREATE INDEX chats_of_owner ON chats (owner_id, updated_at DESC, id DESC)
+    INCLUDE (status, archived, parent_chat_id);
+DROP INDEX chats_of_parent;
+CREATE INDEX chats_of_parent ON chats (parent_chat_id, updated_at DESC, id DESC)
+    WHERE parent_chat_id IS NOT NULL;
 
 -- Results are stored in the order of the calls: its place among the calls of its message.
 ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;

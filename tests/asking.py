@@ -48,7 +48,10 @@ def of_chats() -> list[tuple[str, str]]:
 
 def described(request: httpx2.Request) -> dict[str, Any] | None:
     """The operation that a request asked for; None when there is no such thing."""
+    named = any(template == request.url.path for _, template, _ in operations())
     for method, template, operation in operations():
+        if named and template != request.url.path:
+            continue  # ``/chats/stream`` is not of a chat called so
         pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
         if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
             return operation

@@ -9,7 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import actions, chats, health, messages, problems, queue, stream
+from chatd.api import (
+    actions,
+    chats,
+    explain,
+    health,
+    list_stream,
+    lists,
+    messages,
+    problems,
+    queue,
+    stream,
+)
 from chatd.api.auth import OPEN, Anyone, Keeper
 from chatd.api.desk import Desk
 from chatd.api.door import Door
@@ -43,7 +54,8 @@ def create_app(
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
-    for room in (chats, messages, queue, actions, stream, health):
+    # list_stream first: its path must not be taken for that of a chat called "stream"
+    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
         app.include_router(room.router)
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)

@@ -1,8 +1,5 @@
 """Routes of chats."""
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -12,7 +9,7 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
-from chatd.api.problems import BadRequest, documented
+from chatd.api.problems import documented
 from chatd.api.schemas import (
     LARGEST,
     ChangeChat,
@@ -22,7 +19,6 @@ from chatd.api.schemas import (
     ModelOut,
     Page,
 )
-from chatd.domain.chat import Chat, Status
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -49,30 +45,6 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed
         key=key,
     )
     return await desk.moved(moved)
-
-
-@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
-async def list_chats(
-    caller: Caller,
-    desk: AtDesk,
-    archived: bool | None = None,
-    status: Status | None = None,
-    limit: Limit = 50,
-    cursor: str | None = None,
-) -> Page[ChatOut]:
-    """Your chats, most recently touched first."""
-    found = await desk.reads.chats(
-        owner_id=caller.owner_id,
-        archived=archived,
-        status=status,
-        before=None if cursor is None else _place(cursor),
-        most=limit + 1,
-    )
-    await desk.know(*(chat.last_model_config_id for chat in found))
-    return Page(
-        items=[desk.names.chat(chat) for chat in found[:limit]],
-        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
-    )
 
 
 @router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
@@ -189,19 +161,3 @@ async def list_models(_caller: Caller, desk: AtDesk) -> Page[ModelOut]:
             for model in desk.catalog.models
         ]
     )
-
-
-def _cursor(chat: Chat) -> str:
-    place = f"{chat.updated_at.isoformat()} {chat.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise BadRequest(
-            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
-        ) from error

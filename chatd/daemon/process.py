@@ -14,9 +14,10 @@ from chatd import __version__
 from chatd.api.app import create_app
 from chatd.api.desk import Desk
 from chatd.api.limits import Limits
-from chatd.api.seats import Seats
 from chatd.api.server import Server
+from chatd.api.stays import Stays
 from chatd.api.watch import Watch
+from chatd.api.watch_lists import ListWatch
 from chatd.daemon.callers import make_callers
 from chatd.daemon.rooms import catalog_of, make_rooms
 from chatd.daemon.workers import Workers
@@ -168,11 +169,14 @@ class Daemon:
             deaf=rooms.hints.deaf,
         )
         watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        rooms.hints.listen(rooms.list_hub.hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
+            ChildSpec(name="list watch", start=list_watch.run),
             *self._callers.specs,
             ChildSpec(name="http", start=self.server.run, shutdown_seconds=8.0),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
@@ -186,8 +190,10 @@ class Daemon:
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
+            lists=rooms.lists,
             streams=rooms.streams,
             hub=rooms.hub,
+            list_hub=rooms.list_hub,
             hints=rooms.hints,
             catalog=rooms.catalog,
             names=rooms.names,
@@ -196,8 +202,10 @@ class Daemon:
                 max_labels=limits.max_labels,
                 max_tools=self.settings.turn.max_tools,
             ),
-            seats=Seats(most=limits.max_streams),
+            stays=Stays(most=limits.max_streams),
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
+            event_retention_days=self.settings.stream.event_retention_days,
+            stale_after_seconds=self.settings.worker.stale_after_seconds,
         )
         return create_app(
             desk,

@@ -122,25 +122,10 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
 @BOTH
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
-    found = await plan(filled, "leases", "renew", WORKER, ids, generic=generic)
+    some = ([1] * len(ids), ["zone"] * len(ids), [1.0] * len(ids), [9.0] * len(ids))
+    found = await plan(filled, "leases", "renew", WORKER, ids, *some, generic=generic)
     assert indexes(found) & {"chats_pkey", "chats_owned"}
     assert "chats" not in scanned(found)
-
-
-@BOTH
-@pytest.mark.parametrize("further", [False, True])
-async def test_a_callers_list_is_read_in_order(
-    filled: Connection, generic: bool, further: bool
-) -> None:
-    last = await filled.fetchrow(
-        "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET 99",
-        OWNER,
-    )
-    assert last is not None
-    before = tuple(last) if further else (None, None)
-    found = await plan(filled, "reads", "chats", OWNER, None, None, *before, 50, generic=generic)
-    assert indexes(found) == {"chats_of_owner"}
-    assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan"}
 
 
 @BOTH
@@ -169,6 +154,7 @@ async def test_moves_find_everything_by_an_index(filled: Connection, generic: bo
         ("streams", "span"): (chat_id, OWNER),
         ("streams", "since"): ([chat_id], [1], [1], [0], 200),
         ("reads", "entries"): (chat_id, 1, 100),
+        ("reads", "explain"): (chat_id, OWNER, 20.0, 10_000),
     }
     for (file, name), args in ask.items():
         found = await plan(filled, file, name, *args, generic=generic)
