@@ -58,7 +58,9 @@ model = "fake-1"
 class Chatd:
     """One process of ``chatd run``. Its log lines are read as they come."""
 
-    def __init__(self, folder: Path, dsn: str, name: str, settings: str, scripts: str) -> None:
+    def __init__(
+        self, folder: Path, dsn: str, name: str, settings: str, scripts: str, port: int
+    ) -> None:
         self.config = folder / f"{name}.toml"
         self.config.write_text(f"{settings}\n{scripts}")
         self.name = name
@@ -68,7 +70,7 @@ class Chatd:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
         environment |= {
             "CHATD_DATABASE__URL": dsn,
-            "CHATD_HTTP__PORT": "0",
+            "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
@@ -120,7 +122,8 @@ class Chatd:
 
     async def ready(self) -> None:
         listening = await self.says("http.listening")
-        self.url = f"http://{listening['host']}:{listening['port']}"
+        self.port = int(listening["port"])
+        self.url = f"http://{listening['host']}:{self.port}"
         async with httpx2.AsyncClient(base_url=self.url) as client:
 
             async def answers() -> bool:
@@ -149,10 +152,16 @@ class Chatd:
 
 @contextmanager
 def started(
-    folder: Path, dsn: str, *, name: str = "a", settings: str = "", scripts: str = SCRIPTS
+    folder: Path,
+    dsn: str,
+    *,
+    name: str = "a",
+    settings: str = "",
+    scripts: str = SCRIPTS,
+    port: int = 0,
 ) -> Iterator[Chatd]:
     """A process that is killed at the end, if it still runs; await ``ready()`` first."""
-    chatd = Chatd(folder, dsn, name, settings, scripts)
+    chatd = Chatd(folder, dsn, name, settings, scripts, port)
     try:
         yield chatd
     finally:

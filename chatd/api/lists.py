@@ -31,9 +31,9 @@ def _is_named(given: str) -> str:
 
 Asked = Annotated[str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_is_named)]
 
-_MOST_LABELS = 64
-"""How many labels one list may be asked by."""
 _REPEATABLE = "Repeatable: "
+_MOST_LABELS = 64
+"""That one query may ask for; a chat may have others than these."""
 
 
 @router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))

@@ -81,8 +81,8 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
             max_chats_in_flight=settings.limits.max_chats_in_flight,
         ),
         actions=Actions(database),
-        messages=Messages(database),
-        queue=Queue(database),
+        messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
+        queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
         names=Names({}),
     )

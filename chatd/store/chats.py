@@ -114,9 +114,11 @@ class Chats:
         """A failed turn again, without a new message.
 
         Raises:
-            ChatNotFound, ChatArchived, NotFailed
+            ChatNotFound, ChatArchived, NotFailed, TooManyChats
         """
-        return await self._asking.move(Move.RETRY, _Q["retry"], chat_id, owner_id, key=key)
+        return await self._asking.move(
+            Move.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
+        )
 
     async def describe(
         self,

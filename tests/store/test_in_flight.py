@@ -7,11 +7,13 @@ import pytest
 from factory import MODEL, OWNER, chat_in, image, text
 from running import FACT_SECONDS, fact
 
-from chatd.domain.chat import Status
+from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import TooManyChats
 from chatd.store import sql
 from chatd.store.chats import Chats
+from chatd.store.messages import Messages
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 
 WAITING = (
     "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
@@ -100,3 +102,39 @@ async def test_what_is_in_flight_already_takes_messages(database: Database, stat
         chat.id, owner_id=OWNER, content=text("more")
     )
     assert moved.chat.queue_length == 1
+
+
+async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
+    """Also an edit, a retry and a promoted message; and whoever is in flight already may go on."""
+    chats = Chats(database, max_chats_in_flight=1)
+    messages, queue = (
+        Messages(database, max_chats_in_flight=1),
+        Queue(database, max_chats_in_flight=1),
+    )
+    busy = await chat_in(database, Status.PENDING, queued=1)
+    failed = await chat_in(database, Status.ERROR, queued=1)
+    said, queued = (
+        await first_of(database, failed, "chat_messages"),
+        await first_of(database, failed, "chat_queued_messages"),
+    )
+    before = await image(database, failed)
+    for ask in (
+        chats.retry(failed.id, owner_id=OWNER),
+        messages.edit(failed.id, said, owner_id=OWNER, content=text("x")),
+        queue.promote(failed.id, queued, owner_id=OWNER),
+    ):
+        with pytest.raises(TooManyChats):
+            await ask
+    assert await image(database, failed) == before
+    said, queued = (
+        await first_of(database, busy, "chat_messages"),
+        await first_of(database, busy, "chat_queued_messages"),
+    )
+    await queue.promote(busy.id, queued, owner_id=OWNER)
+    await messages.edit(busy.id, said, owner_id=OWNER, content=text("x"))
+
+
+async def first_of(database: Database, chat: Chat, table: str) -> int:
+    row = await database.fetchrow(f"SELECT min(id) AS id FROM {table} WHERE chat_id = $1", chat.id)
+    assert row is not None
+    return int(row["id"])

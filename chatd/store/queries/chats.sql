@@ -225,12 +225,13 @@ SELECT * FROM answer;
 
 -- name: retry
 -- A failed turn again, without a new message. What is queued goes on waiting.
--- $1 chat, $2 owner (null: anybody), $3 $4 $5 key
+-- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key
 WITH locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
 ), asked AS MATERIALIZED (
     SELECT id, CASE WHEN status <> 'error' THEN 'not_failed'
                     WHEN archived THEN 'archived'
+                    WHEN chat_owner_is_busy(owner_id, $3) THEN 'in_flight'
                     ELSE 'done' END AS outcome
     FROM locked
 ), chat AS (
@@ -253,7 +254,7 @@ WITH locked AS MATERIALIZED (
     FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $3, $4, $5, id, to_jsonb(answer) FROM answer WHERE $4::text IS NOT NULL AND outcome = 'done'
+    SELECT $4, $5, $6, id, to_jsonb(answer) FROM answer WHERE $5::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM answer;
 
