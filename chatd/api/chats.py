@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
-from chatd.api.problems import BadRequest, documented
+from chatd.api.problems import documented
 from chatd.api.schemas import (
     LARGEST,
     ChangeChat,
@@ -18,7 +18,6 @@ from chatd.api.schemas import (
     EntryOut,
     ModelOut,
     Page,
-    parts_of,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -34,21 +33,15 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
-    if len(body.tools) > desk.max_tools:
-        raise BadRequest(
-            "too_many_tools",
-            f"body.tools: a chat has at most {desk.max_tools} tools (turn.max_tools).",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-        )
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
-        content=None if body.content is None else parts_of(body.content),
+        content=None if body.content is None else desk.limits.content(body.content),
         title=body.title,
         system_prompt=body.system_prompt,
-        labels=body.labels,
-        tools=[tool.model_dump() for tool in body.tools],
+        labels=desk.limits.labels(body.labels),
+        tools=desk.limits.tools(body.tools),
         key=key,
     )
     return await desk.moved(moved)
@@ -78,7 +71,7 @@ async def change_chat(
             owner_id=caller.sees,
             archived=body.archived,
             title=body.title,
-            labels=body.labels,
+            labels=desk.limits.labels(body.labels),
             key=key,
         )
         for one in family[1:]:
@@ -87,7 +80,11 @@ async def change_chat(
     if body.title is None and body.labels is None:
         return await get_chat(chat_id, caller, desk)
     moved = await desk.chats.describe(
-        chat_id, owner_id=caller.sees, title=body.title, labels=body.labels, key=key
+        chat_id,
+        owner_id=caller.sees,
+        title=body.title,
+        labels=desk.limits.labels(body.labels),
+        key=key,
     )
     return await desk.moved(moved)
 

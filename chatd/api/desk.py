@@ -1,12 +1,16 @@
 """What the routes work with."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
+from chatd.api.auth import LET_IN, Seat
+from chatd.api.limits import Limits
 from chatd.api.schemas import ChatOut, Names
+from chatd.api.seats import Seats
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
@@ -37,10 +41,11 @@ class Desk:
     hints: Hints
     catalog: Catalog
     names: Names
+    limits: Limits = field(default_factory=Limits)
+    seats: Seats = field(default_factory=Seats)
     keepalive_seconds: float = 15.0
     event_retention_days: float = 7.0
     stale_after_seconds: float = 20.0
-    max_tools: int = 64
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
@@ -64,3 +69,12 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 
 
 AtDesk = Annotated[Desk, Depends(desk)]
+
+
+async def seat(request: Request, desk: AtDesk) -> AsyncIterator[Seat]:
+    """A seat for a stream, given back when it has ended."""
+    with desk.seats.take(request.scope[LET_IN]) as taken:
+        yield taken
+
+
+AtSeat = Annotated[Seat, Depends(seat)]

@@ -16,7 +16,7 @@ from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
 from chatd.api.given import Fit
 from chatd.api.problems import BadRequest, documented
-from chatd.api.schemas import LONGEST_TITLE, MOST_LABELS, ChatOut, Page
+from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
 from chatd.domain.chat import Chat, Status
 from chatd.store.lists import Filters
 
@@ -32,6 +32,8 @@ def _is_named(given: str) -> str:
 Asked = Annotated[str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_is_named)]
 
 _REPEATABLE = "Repeatable: "
+_MOST_LABELS = 64
+"""That one query may ask for; a chat may have others than these."""
 
 
 @router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
@@ -49,7 +51,7 @@ async def list_chats(
         Query(
             description=f"{_REPEATABLE}`name:value`, or a name alone; all must hold. The name ends at "
             "the first colon.",
-            max_length=MOST_LABELS,
+            max_length=_MOST_LABELS,
         ),
     ] = None,
     parent: Annotated[

@@ -19,7 +19,6 @@ from chatd.api.schemas import (
     Place,
     SendMessage,
     Sent,
-    parts_of,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -79,7 +78,7 @@ async def send_message(
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
-        content=parts_of(body.content),
+        content=desk.limits.content(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
         key=key,
@@ -109,7 +108,11 @@ async def edit_message(
     gone from the history; a turn that is running ends without a word.
     """
     moved = await desk.messages.edit(
-        chat_id, message_id, owner_id=caller.sees, content=parts_of(body.content), key=key
+        chat_id,
+        message_id,
+        owner_id=caller.sees,
+        content=desk.limits.content(body.content),
+        key=key,
     )
     await desk.moved(moved)
     assert moved.entry is not None  # noqa: S101 - an edit always moves the chat

@@ -23,7 +23,7 @@ EVENTS: Final[Mapping[int | str, dict[str, Any]]] = {
 """The ``responses`` of a route that streams, when all is well."""
 
 
-class Seat(Protocol):
+class Follower(Protocol):
     """A viewer's place, wherever it sits."""
 
     @property
@@ -38,13 +38,13 @@ class Seat(Protocol):
 
 
 class EventStream(EventSourceResponse):
-    """A response that gives its ``seat`` back by ``close``, however it ends."""
+    """A response that gives its follower's place back by ``close``, however it ends."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], seat: Seat, *, close: Callable[[], None]
+        self, content: AsyncIterator[bytes], follower: Follower, *, close: Callable[[], None]
     ) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        self._seat = seat
+        self._follower = follower
         self._close = close
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,18 +66,18 @@ class EventStream(EventSourceResponse):
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
-            self._seat.leave()
+            self._follower.leave()
 
 
 async def follow(
-    seat: Seat,
+    follower: Follower,
     pull: Callable[[], Awaitable[list[bytes]]],
     *,
     draining: Callable[[], bool],
     keepalive_seconds: float,
 ) -> AsyncIterator[bytes]:
-    """What ``pull`` gives, whenever the seat is woken, until it is over or the process stops."""
-    while not seat.over:
+    """What ``pull`` gives, whenever the follower is woken, until it is over or the process stops."""
+    while not follower.over:
         lines = await pull()
         if draining():
             lines.append(encode(EventType.DRAINING, {}))
@@ -87,7 +87,7 @@ async def follow(
             yield b"".join(lines)
             continue
         with anyio.move_on_after(keepalive_seconds) as silence:
-            await seat.wait()
+            await follower.wait()
         if silence.cancelled_caught:
             yield KEEP_ALIVE
 

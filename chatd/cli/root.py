@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Run the daemon.",
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
+    "token": "Make, list and revoke the tokens that callers prove themselves with.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "bench": "Measure what this machine and database can do.",
     "completion": "Print the completion script of a shell.",

@@ -75,10 +75,14 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         reads=Reads(database),
         lists=Lists(database),
         turns=Turns(database),
-        chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        chats=Chats(
+            database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=settings.limits.max_chats_in_flight,
+        ),
         actions=Actions(database),
-        messages=Messages(database),
-        queue=Queue(database),
+        messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
+        queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
         names=Names({}),
     )

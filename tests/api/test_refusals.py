@@ -51,7 +51,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CREATE, {"labels": {"": "a"}}, "body.labels"),
     (CREATE, {"labels": {"k" * 201: "a"}}, "body.labels"),
     (CREATE, {"labels": {"a": "v" * 1001}}, "body.labels.a"),
-    (CREATE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
     (CREATE, {"model": 1}, "body.model"),
     (CREATE, {"system_prompt": ["a"]}, "body.system_prompt"),
     (CREATE, [], "body"),
@@ -64,7 +63,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CHANGE, {"status": "waiting"}, "body.status"),
     (CHANGE, {"archived": "perhaps"}, "body.archived"),
     (CHANGE, {"title": "a" * 501}, "body.title"),
-    (CHANGE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
 ]
 
 

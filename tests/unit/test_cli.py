@@ -19,7 +19,11 @@ from chatd.supervision.budget import RestartBudgetExceeded
 
 Captured = pytest.CaptureFixture[str]
 REPOSITORY = Path(chatd.__file__).parents[1]
-GROUPS = {"migrate": ["up", "down", "status", "sql"], "config": ["check", "show"]}
+GROUPS = {
+    "migrate": ["up", "down", "status", "sql"],
+    "config": ["check", "show"],
+    "token": ["create", "list", "revoke"],
+}
 ALL = [[name] for name in COMMANDS] + [[name, one] for name, some in GROUPS.items() for one in some]
 
 
