@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import chats, health, messages, problems, stream
+from chatd.api import chats, document, health, messages, problems, stream
 from chatd.api.desk import Desk
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -32,6 +32,7 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
@@ -47,8 +48,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
-        return super().openapi()
+            self.openapi_schema = document.complete(super().openapi())
+        return self.openapi_schema
 
 
 class LimitBody:

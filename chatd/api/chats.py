@@ -33,7 +33,7 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
 @router.post(
     "/chats",
     status_code=HTTPStatus.CREATED,
-    responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("model_not_found"),
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
@@ -50,7 +50,7 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut
     return desk.names.chat(moved.chat)
 
 
-@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
+@router.get("/chats", responses=documented("invalid_cursor"))
 async def list_chats(
     caller: Caller,
     desk: AtDesk,
@@ -74,7 +74,7 @@ async def list_chats(
     )
 
 
-@router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}", responses=documented("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """One chat."""
     chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -82,7 +82,10 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     return desk.names.chat(chat)
 
 
-@router.patch("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+@router.patch(
+    "/chats/{chat_id}",
+    responses=documented("chat_not_found", "family_busy"),
+)
 async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk) -> ChatOut:
     """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
     chat = None
@@ -103,7 +106,7 @@ async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtD
     return desk.names.chat(chat)
 
 
-@router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
+@router.post("/chats/{chat_id}/interrupt", responses=documented("chat_not_found"))
 async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
     moved = await desk.chats.interrupt(chat_id, owner_id=caller.sees)
@@ -112,7 +115,7 @@ async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut
     return desk.names.chat(moved.chat)
 
 
-@router.get("/chats/{chat_id}/events", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}/events", responses=documented("chat_not_found"))
 async def list_events(
     chat_id: UUID,
     caller: Caller,

@@ -27,7 +27,7 @@ MessageId = Annotated[int | None, Query(ge=0, le=LARGEST, description="A message
 
 @router.get(
     "/chats/{chat_id}/messages",
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found"),
 )
 async def list_messages(
     chat_id: UUID,
@@ -64,10 +64,7 @@ async def list_messages(
     "/chats/{chat_id}/messages",
     status_code=HTTPStatus.ACCEPTED,
     responses=documented(
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
+        "chat_not_found", "chat_archived", "chat_busy", "model_not_found", "queue_full"
     ),
 )
 async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk) -> Sent:
@@ -90,7 +87,7 @@ async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: A
     )
 
 
-@router.get("/chats/{chat_id}/queue", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}/queue", responses=documented("chat_not_found"))
 async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[QueuedMessageOut]:
     """The messages that wait for the running turn to end, the next one first."""
     await desk.reads.chat(chat_id, owner_id=caller.sees)

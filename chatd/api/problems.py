@@ -11,31 +11,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from chatd.domain.errors import (
-    ChatArchived,
-    ChatBusy,
-    ChatNotFound,
-    DatabaseAway,
-    FamilyBusy,
-    ModelNotFound,
-    QueueFull,
-    Refused,
-)
+from chatd.api.codes import REFUSALS, codes_of
+from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()
 
-_STATUS: Mapping[type[Refused], HTTPStatus] = {
-    ChatNotFound: HTTPStatus.NOT_FOUND,
-    ChatBusy: HTTPStatus.CONFLICT,
-    ChatArchived: HTTPStatus.CONFLICT,
-    FamilyBusy: HTTPStatus.CONFLICT,
-    QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
-    ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+MEDIA_TYPE = "application/problem+json"
+CODES = "x-codes"
+"""Where a route says its codes, until the document is finished."""
 
-_MEDIA_TYPE = "application/problem+json"
 _SAY_JSON = "send JSON, with the header content-type: application/json"
-_OF_BODIES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -52,7 +37,11 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str = Field(examples=["Conflict"])
     status: int = Field(examples=[409])
-    code: str = Field(examples=["chat_busy"], description="Stable; meant for programs.")
+    code: str = Field(
+        examples=["chat_busy"],
+        description="Stable; meant for programs.",
+        json_schema_extra={"enum": [*sorted(REFUSALS)]},
+    )
     detail: str = Field(examples=["The chat is busy."], description="Meant for people.")
     errors: list[FieldProblem] = []
 
@@ -80,31 +69,21 @@ def answer(
         problem.model_dump(mode="json"),
         status_code=status,
         headers=dict(headers or {}),
-        media_type=_MEDIA_TYPE,
+        media_type=MEDIA_TYPE,
     )
 
 
-def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these problems."""
-    return {
-        int(status): {"description": status.phrase, "model": Problem}
-        for status in (*statuses, HTTPStatus.SERVICE_UNAVAILABLE)
-    }
-
-
-def describe(document: dict[str, Any]) -> None:
-    """Have the OpenAPI ``document`` say what ``install`` does: whatever is refused is a problem."""
-    schemas = document["components"]["schemas"]
-    for foreign in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(foreign, None)
-    problem = {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operation in (one for path in document["paths"].values() for one in path.values()):
-        answers = operation["responses"]
-        for status in (*(_OF_BODIES if "requestBody" in operation else ()), _INTERNAL):
-            answers.setdefault(str(int(status)), {"description": status.phrase})
-        for status, refusal in answers.items():
-            if int(status) >= HTTPStatus.BAD_REQUEST:
-                refusal["content"] = problem
+def documented(*refusals: HTTPStatus | str) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these codes, or any code of a status."""
+    codes = ["database_away"]
+    for one in refusals:
+        codes += [one] if isinstance(one, str) else codes_of([one])
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        status = REFUSALS[code].status
+        told = {"description": status.phrase, "model": Problem, CODES: []}
+        responses.setdefault(int(status), told)[CODES].append(code)
+    return responses
 
 
 def install(app: FastAPI) -> None:
@@ -118,8 +97,7 @@ def install(app: FastAPI) -> None:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    status = _STATUS.get(type(error), HTTPStatus.CONFLICT)
-    return answer(status, error.code, str(error))
+    return answer(REFUSALS[error.code].status, error.code, str(error))
 
 
 async def _away(_: Request, error: Exception) -> JSONResponse:

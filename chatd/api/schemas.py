@@ -16,10 +16,11 @@ from pydantic import (
     Tag,
 )
 
+from chatd.api.parts import Parts, ShownAs, shown
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
-from chatd.domain.failure import storable
+from chatd.domain.failure import FailureKind, storable
 from chatd.domain.message import Content, Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
@@ -59,14 +60,14 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TextPart(_Request):
+class GivenText(_Request):
     """Words."""
 
     type: Literal["text"]
     text: Words
 
 
-class FilePart(_Request):
+class GivenFile(_Request):
     """A file, inline."""
 
     type: Literal["file"]
@@ -78,7 +79,7 @@ def _form(given: object) -> str | None:
     return "words" if isinstance(given, str) else "parts" if isinstance(given, list) else None
 
 
-GivenPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
+GivenPart = Annotated[GivenText | GivenFile, Field(discriminator="type")]
 GivenContent = Annotated[
     Annotated[Words, Tag("words")] | Annotated[list[GivenPart], Field(min_length=1), Tag("parts")],
     Discriminator(
@@ -90,7 +91,7 @@ GivenContent = Annotated[
 ]
 
 
-def parts_of(content: str | list[TextPart | FilePart]) -> Content:
+def parts_of(content: str | list[GivenText | GivenFile]) -> Content:
     """What a caller gave, as content parts."""
     if isinstance(content, str):
         return ({"type": "text", "text": content},)
@@ -139,6 +140,19 @@ class Usage(BaseModel):
         )
 
 
+class FailureDetail(BaseModel):
+    """Why a turn failed, for programs."""
+
+    kind: FailureKind
+    message: str
+    provider: str | None
+    model: str | None
+    status_code: int | None = Field(description="What the provider answered.")
+    retryable: bool = Field(description="Whether another attempt may cure it.")
+    attempts: int
+    at: datetime
+
+
 class ChatOut(BaseModel):
     """A chat. `last_error` is null unless the status is `error`."""
 
@@ -151,7 +165,7 @@ class ChatOut(BaseModel):
     title: str
     status: Status
     last_error: str | None
-    last_error_detail: dict[str, Any] | None
+    last_error_detail: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
     archived: bool
     labels: dict[str, str]
     model: str | None
@@ -169,7 +183,7 @@ class MessageOut(BaseModel):
     id: int
     chat_id: UUID
     role: Role
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     usage: Usage | None
     finish_reason: str | None
@@ -181,7 +195,7 @@ class QueuedMessageOut(BaseModel):
 
     id: int
     chat_id: UUID
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     created_at: datetime
 
@@ -270,7 +284,7 @@ class Names:
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             usage=Usage.of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
@@ -281,7 +295,7 @@ class Names:
         return QueuedMessageOut(
             id=message.id,
             chat_id=message.chat_id,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             created_at=message.created_at,
         )

@@ -8,19 +8,19 @@ with that gets exactly the rest, from any replica.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
 import anyio
 from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
+from chatd.api.events import ChatEvent, EventStream, streamed
+from chatd.api.parts import says_nothing, shown
 from chatd.api.problems import documented
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType
@@ -69,14 +69,8 @@ class ChatStream(EventSourceResponse):
 @router.get(
     "/chats/{chat_id}/stream",
     response_model=None,
-    response_class=Response,
-    responses={
-        int(HTTPStatus.OK): {
-            "description": "Server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
-        **documented(HTTPStatus.NOT_FOUND),
-    },
+    response_class=EventStream,
+    responses=streamed(ChatEvent) | documented("chat_not_found"),
 )
 async def stream_chat(
     chat_id: UUID,
@@ -199,11 +193,17 @@ async def _follow(
 async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
     await desk.know(*(message.model_config_id for message in messages))
-    return [_encode(kind, _fields(desk, fields), cursor) for cursor, kind, fields in events]
+    return [
+        _encode(kind, _fields(desk, kind, fields), cursor)
+        for cursor, kind, fields in events
+        if kind is not EventType.MESSAGE_PART or not says_nothing(fields)
+    ]
 
 
-def _fields(desk: Desk, fields: Mapping[str, Any] | Message) -> object:
-    return desk.names.message(fields) if isinstance(fields, Message) else fields
+def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
+    if isinstance(fields, Message):
+        return desk.names.message(fields)
+    return shown(fields) if kind is EventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
@@ -211,7 +211,7 @@ def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
         "chat": desk.names.chat(found.chat),
         "messages": [desk.names.message(message) for message in found.messages],
         "queue": [desk.names.queued_message(message) for message in found.queue],
-        "parts": parts,
+        "parts": [shown(part) for part in parts if not says_nothing(part)],
     }
 
 

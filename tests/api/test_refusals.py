@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import BODIES, ask, of_chats, opened, operations, refused
+from asking import BODIES, ask, of_chats, opened, refused
+from described import operations
 from inside import one
 from running import fact
 

@@ -1,0 +1,95 @@
+"""Every ``code`` that a problem may have: the one list of them.
+
+A code is a promise to programs, so it is added here first: with its status, with the reason why
+somebody meets it, and with its reach, which says whose description lists it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+
+
+class Reach(Enum):
+    """Which operations may answer with a code."""
+
+    NAMED = auto()
+    """Those whose route names it."""
+    EVERY = auto()
+    API = auto()
+    """All under ``/api``."""
+    BODY = auto()
+    """Those that take a body."""
+    INPUT = auto()
+    """Those that take a body or parameters."""
+    REPEATABLE = auto()
+    """POST and PATCH."""
+    NOWHERE = auto()
+    """None: there is no such operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a code stands for. ``when`` is a sentence for people."""
+
+    status: HTTPStatus
+    when: str
+    reach: Reach = Reach.NAMED
+
+
+REFUSALS: Mapping[str, Refusal] = {
+    "bad_request": Refusal(
+        HTTPStatus.BAD_REQUEST, "The body cannot be read as what it says it is.", Reach.BODY
+    ),
+    "body_too_large": Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body is larger than `http.max_body_bytes`.",
+        Reach.BODY,
+    ),
+    "chat_archived": Refusal(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
+    "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy, and this needs it at rest."),
+    "chat_not_found": Refusal(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
+    "database_away": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database cannot be reached just now; try again after `Retry-After` seconds.",
+    ),
+    "family_busy": Refusal(
+        HTTPStatus.CONFLICT, "A chat of this family is busy, so none of it was archived."
+    ),
+    "internal": Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; it was logged.", Reach.EVERY
+    ),
+    "invalid_cursor": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The `cursor` is not one that this API gave."
+    ),
+    "invalid_request": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Something in the request does not fit; `errors` says what, and where.",
+        Reach.INPUT,
+    ),
+    "method_not_allowed": Refusal(
+        HTTPStatus.METHOD_NOT_ALLOWED, "There is no such method here.", Reach.NOWHERE
+    ),
+    "model_not_found": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "No model is configured by this name."
+    ),
+    "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
+    "not_ready": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE, "This process is starting or stopping; others may be ready."
+    ),
+    "queue_full": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "As many messages wait already as may (`max_queued_messages`).",
+    ),
+}
+"""code → what it stands for."""
+
+
+def codes_of(statuses: Iterable[HTTPStatus]) -> list[str]:
+    """The codes that a route has to name, of these statuses."""
+    wanted = set(statuses)
+    return [
+        code
+        for code, refusal in REFUSALS.items()
+        if refusal.reach is Reach.NAMED and refusal.status in wanted
+    ]
