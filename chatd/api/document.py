@@ -14,7 +14,7 @@ from fastapi.encoders import jsonable_encoder
 
 from chatd.api.codes import REFUSALS, Reach, Refusal
 from chatd.api.examples import EXAMPLES
-from chatd.api.problems import CODES, MEDIA_TYPE
+from chatd.api.problems import CODES, MEDIA_TYPE, Problem
 
 _SCHEMAS = "#/components/schemas/"
 _FOREIGN = ("HTTPValidationError", "ValidationError")
@@ -30,6 +30,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for foreign in _FOREIGN:
         document["components"]["schemas"].pop(foreign, None)
     document = _renamed(document)
+    document["components"]["examples"] = {code: _example(code) for code in REFUSALS}
     _show_examples(document["components"]["schemas"])
     return document
 
@@ -86,16 +87,15 @@ def _tell_code(answer: dict[str, Any], code: str) -> None:
     refusal, content = REFUSALS[code], answer["content"][MEDIA_TYPE]
     answer["description"] += f"\n\n* `{code}`: {refusal.when}"
     content["schema"]["allOf"][1]["properties"]["code"]["enum"].append(code)
-    content["examples"][code] = {
-        "value": {
-            "type": "about:blank",
-            "title": refusal.status.phrase,
-            "status": int(refusal.status),
-            "code": code,
-            "detail": refusal.when,
-            "errors": [],
-        }
-    }
+    content["examples"][code] = {"$ref": f"#/components/examples/{code}"}
+
+
+def _example(code: str) -> dict[str, Any]:
+    refusal = REFUSALS[code]
+    problem = Problem(
+        title=refusal.status.phrase, status=refusal.status, code=code, detail=refusal.when
+    )
+    return {"value": problem.model_dump(mode="json")}
 
 
 def _renamed(document: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
     found = set(references(document()))
     schemas = document()["components"]["schemas"]
     assert len(found) > 10
-    assert found == {REF + name for name in schemas}
+    examples = {f"#/components/examples/{code}" for code in REFUSALS}
+    assert found - examples == {REF + name for name in schemas}
     for name in schemas:
         assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
 
@@ -64,11 +65,13 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
             assert problem == {"$ref": f"{REF}Problem"}
             codes = this["properties"]["code"]["enum"]
             assert codes == list(content["examples"]), (method, path, status)
-            for code, example in content["examples"].items():
+            for code, reference in content["examples"].items():
+                assert reference == {"$ref": f"#/components/examples/{code}"}
+                example = document()["components"]["examples"][code]["value"]
                 assert f"`{code}`: {REFUSALS[code].when}" in answer["description"]
                 assert REFUSALS[code].status == int(status)
-                assert not mismatches(example["value"], content["schema"])
-            assert mismatches({**example["value"], "code": "other"}, content["schema"])
+                assert not mismatches(example, content["schema"])
+                assert mismatches({**example, "code": "other"}, content["schema"])
 
 
 def test_what_can_be_refused_is_documented() -> None:
