@@ -38,8 +38,10 @@ def create_app(
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
-    for room in (chats, messages, stream, health):
-        app.include_router(room.router)
+    routers = [room.router for room in (chats, messages, stream, health)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
     return app
 

@@ -49,6 +49,9 @@ REFUSALS: Mapping[str, Refusal] = {
     "chat_archived": Refusal(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
     "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy, and this needs it at rest."),
     "chat_not_found": Refusal(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
+    "conflicting_parameters": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Two parameters were given that exclude each other."
+    ),
     "database_away": Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The database cannot be reached just now; try again after `Retry-After` seconds.",

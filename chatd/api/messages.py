@@ -27,7 +27,7 @@ MessageId = Annotated[int | None, Query(ge=0, le=LARGEST, description="A message
 
 @router.get(
     "/chats/{chat_id}/messages",
-    responses=documented("chat_not_found"),
+    responses=documented("chat_not_found", "conflicting_parameters"),
 )
 async def list_messages(
     chat_id: UUID,
@@ -40,7 +40,7 @@ async def list_messages(
     """The history, oldest first: from the start, after a message, or the latest ones before one."""
     if after_id is not None and before_id is not None:
         raise BadRequest(
-            "invalid_request",
+            "conflicting_parameters",
             "after_id, before_id: give one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from chatd.api.codes import REFUSALS, codes_of
 from chatd.domain.errors import DatabaseAway, Refused
@@ -124,11 +125,24 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", named, errors=errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     status = HTTPStatus(error.status_code)
     code = error.code if isinstance(error, BadRequest) else status.name.lower()
-    return answer(status, code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers |= _allowed(request)
+    return answer(status, code, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> Mapping[str, str]:
+    """All methods of this path; the router's own answer knows those of one route only."""
+    routes: list[Route] = request.app.state.routes
+    methods: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
