@@ -1,5 +1,6 @@
 """What an answer of the API must look like, by its own description."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""
 
@@ -51,6 +53,7 @@ async def ask(
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    path = re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
     return await chatd.api.http.request(method.upper(), path, **more)
 
 

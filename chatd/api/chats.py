@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
+from chatd.api.keys import Keyed
 from chatd.api.problems import BadRequest, documented
 from chatd.api.schemas import (
     LARGEST,
@@ -35,7 +36,7 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
     status_code=HTTPStatus.CREATED,
     responses=documented("model_not_found"),
 )
-async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut:
+async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
@@ -45,9 +46,9 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut
         title=body.title,
         system_prompt=body.system_prompt,
         labels=body.labels,
+        key=key,
     )
-    desk.hints.moved(moved.entry)
-    return desk.names.chat(moved.chat)
+    return await desk.moved(moved)
 
 
 @router.get("/chats", responses=documented("invalid_cursor"))
@@ -86,33 +87,63 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     "/chats/{chat_id}",
     responses=documented("chat_not_found", "family_busy"),
 )
-async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk) -> ChatOut:
+async def change_chat(
+    chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk, key: Keyed
+) -> ChatOut:
     """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
-    chat = None
     if body.archived is not None:
-        family = await desk.chats.archive(chat_id, owner_id=caller.sees, archived=body.archived)
-        for one in family:
-            desk.hints.moved(one.entry)
-        chat = family[0].chat
-    if body.title is not None or body.labels is not None:
-        moved = await desk.chats.describe(
-            chat_id, owner_id=caller.sees, title=body.title, labels=body.labels
+        family = await desk.chats.archive(
+            chat_id,
+            owner_id=caller.sees,
+            archived=body.archived,
+            title=body.title,
+            labels=body.labels,
+            key=key,
         )
-        desk.hints.moved(moved.entry)
-        chat = moved.chat
-    if chat is None:
-        chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
-    await desk.know(chat.last_model_config_id)
-    return desk.names.chat(chat)
+        for one in family[1:]:
+            desk.hints.moved(one.entry)
+        return await desk.moved(family[0])
+    if body.title is None and body.labels is None:
+        return await get_chat(chat_id, caller, desk)
+    moved = await desk.chats.describe(
+        chat_id, owner_id=caller.sees, title=body.title, labels=body.labels, key=key
+    )
+    return await desk.moved(moved)
+
+
+@router.delete(
+    "/chats/{chat_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented("chat_not_found"),
+)
+async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
+    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends."""
+    for gone, version in await desk.chats.delete(chat_id, owner_id=caller.sees):
+        desk.hints.deleted(gone, version)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=documented("chat_not_found"))
-async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
+async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
-    moved = await desk.chats.interrupt(chat_id, owner_id=caller.sees)
-    desk.hints.moved(moved.entry)
-    await desk.know(moved.chat.last_model_config_id)
-    return desk.names.chat(moved.chat)
+    return await desk.moved(await desk.chats.interrupt(chat_id, owner_id=caller.sees, key=key))
+
+
+@router.post(
+    "/chats/{chat_id}/retry",
+    responses=documented("chat_not_found", "chat_archived", "nothing_to_retry"),
+)
+async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
+    """Try a failed turn again, without a new message."""
+    return await desk.moved(await desk.chats.retry(chat_id, owner_id=caller.sees, key=key))
+
+
+@router.post(
+    "/chats/{chat_id}/clear",
+    responses=documented("chat_not_found", "chat_archived", "chat_busy"),
+)
+async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
+    """Start over: the history goes, but for the system prompt. The chat must be at rest."""
+    return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 
 @router.get("/chats/{chat_id}/events", responses=documented("chat_not_found"))

@@ -59,6 +59,11 @@ REFUSALS: Mapping[str, Refusal] = {
     "family_busy": Refusal(
         HTTPStatus.CONFLICT, "A chat of this family is busy, so none of it was archived."
     ),
+    "idempotency_key_reused": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "This `Idempotency-Key` was used for another request.",
+        Reach.REPEATABLE,
+    ),
     "internal": Refusal(
         HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; it was logged.", Reach.EVERY
     ),
@@ -70,15 +75,28 @@ REFUSALS: Mapping[str, Refusal] = {
         "Something in the request does not fit; `errors` says what, and where.",
         Reach.INPUT,
     ),
+    "message_not_found": Refusal(
+        HTTPStatus.NOT_FOUND, "The chat's history has no message with this id."
+    ),
     "method_not_allowed": Refusal(
         HTTPStatus.METHOD_NOT_ALLOWED, "There is no such method here.", Reach.NOWHERE
     ),
     "model_not_found": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY, "No model is configured by this name."
     ),
+    "not_a_user_message": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
+    ),
     "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
     "not_ready": Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE, "This process is starting or stopping; others may be ready."
+    ),
+    "nothing_to_retry": Refusal(
+        HTTPStatus.CONFLICT, "The chat's last turn did not fail, so there is nothing to retry."
+    ),
+    "queued_message_not_found": Refusal(
+        HTTPStatus.NOT_FOUND,
+        "The chat's queue has no message with this id; it may be said already.",
     ),
     "queue_full": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,

@@ -40,8 +40,9 @@ class QueueChange(BaseModel):
     """What changed in the queue."""
 
     queue_length: int
-    added: int | None = Field(default=None, description="The id of a message that waits now.")
-    removed: int | None = Field(default=None, description="The id of one that does no longer.")
+    added: int | None = Field(description="The id of a message that waits now.")
+    removed: list[int] = Field(description="The ids of those that do no longer, said or not.")
+    head: int | None = Field(description="The id of one that was brought to the front.")
 
 
 class Retry(BaseModel):

@@ -93,7 +93,7 @@ EVENTS: Final[Mapping[str, Any]] = {
     "PreviewResetEvent": _event("preview_reset", {}, "2.1.4+1"),
     "HistoryResetEvent": _event("history_reset", {"from_message_id": 1}, "3.1.4+1"),
     "QueueUpdateEvent": _event(
-        "queue_update", {"queue_length": 1, "added": 7, "removed": None}, "3.1.4"
+        "queue_update", {"queue_length": 1, "added": 7, "removed": [], "head": None}, "3.1.4"
     ),
     "ActionRequiredEvent": _event(
         "action_required", {"calls": [_CALL], "deadline": "2026-03-01T09:35:02Z"}, "3.1.4+2"
@@ -131,6 +131,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "labels": {"topic": "physics"},
     },
     "ChangeChat": {"title": "The sky", "archived": True},
+    "EditMessage": {"content": "Why is the sea blue?"},
     "SendMessage": {"content": "And why is it red at night?", "busy_behavior": "queue"},
     "Sent": {"queued": False, "message": QUESTION, "queued_message": None, "chat": CHAT},
     "Entry": {

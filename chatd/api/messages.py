@@ -1,4 +1,4 @@
-"""Routes of messages and of the queue."""
+"""Routes of messages."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -9,12 +9,14 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
+from chatd.api.keys import Keyed
 from chatd.api.problems import BadRequest, documented
 from chatd.api.schemas import (
     LARGEST,
+    EditMessage,
     MessageOut,
     Page,
-    QueuedMessageOut,
+    Place,
     SendMessage,
     Sent,
     parts_of,
@@ -67,7 +69,9 @@ async def list_messages(
         "chat_not_found", "chat_archived", "chat_busy", "model_not_found", "queue_full"
     ),
 )
-async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk) -> Sent:
+async def send_message(
+    chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk, key: Keyed
+) -> Sent:
     """Say something. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await desk.chats.send(
         chat_id,
@@ -75,22 +79,35 @@ async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: A
         content=parts_of(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
+        key=key,
     )
-    desk.hints.moved(moved.entry)
-    await desk.know(moved.chat.last_model_config_id)
+    chat = await desk.moved(moved)
     stored = moved.entry.messages if moved.entry else ()
     return Sent(
         queued=moved.queued is not None,
         message=desk.names.message(stored[-1]) if stored and moved.queued is None else None,
         queued_message=desk.names.queued_message(moved.queued) if moved.queued else None,
-        chat=desk.names.chat(moved.chat),
+        chat=chat,
     )
 
 
-@router.get("/chats/{chat_id}/queue", responses=documented("chat_not_found"))
-async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[QueuedMessageOut]:
-    """The messages that wait for the running turn to end, the next one first."""
-    await desk.reads.chat(chat_id, owner_id=caller.sees)
-    found = await desk.reads.queue(chat_id)
-    await desk.know(*(message.model_config_id for message in found))
-    return Page(items=[desk.names.queued_message(message) for message in found])
+@router.patch(
+    "/chats/{chat_id}/messages/{message_id}",
+    responses=documented(
+        "chat_not_found", "message_not_found", "not_a_user_message", "chat_archived"
+    ),
+)
+async def edit_message(
+    chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
+) -> MessageOut:
+    """Say something differently, and have it answered anew.
+
+    The message gets a new id. It and everything that came after it, also what waits in the queue, are
+    gone from the history; a turn that is running ends without a word.
+    """
+    moved = await desk.messages.edit(
+        chat_id, message_id, owner_id=caller.sees, content=parts_of(body.content), key=key
+    )
+    await desk.moved(moved)
+    assert moved.entry is not None  # noqa: S101 - an edit always moves the chat
+    return desk.names.message(moved.entry.messages[-1])

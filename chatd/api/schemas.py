@@ -30,6 +30,9 @@ MOST_LABELS = 64
 LARGEST = 2**63 - 1
 """What the database can count to."""
 
+Place = Annotated[int, Field(ge=0, le=LARGEST)]
+"""The id of a message, or of one that waits."""
+
 
 def _fit(given: object) -> object:
     return storable(given) if isinstance(given, str) else given
@@ -126,6 +129,10 @@ class SendMessage(_Request):
     content: GivenContent
     model: str | None = None
     busy_behavior: Busy = Field(default=Busy.QUEUE, description="What to do when the chat is busy.")
+
+
+class EditMessage(_Request):
+    content: GivenContent
 
 
 class Usage(BaseModel):

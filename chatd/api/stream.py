@@ -188,6 +188,8 @@ async def _follow(
             await subscription.wait()
         if silence.cancelled_caught:
             yield _KEEP_ALIVE
+    if subscription.topic.gone:
+        yield _encode(EventType.DELETED, {"id": subscription.topic.chat_id}, None)
 
 
 async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:

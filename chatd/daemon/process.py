@@ -177,6 +177,8 @@ class Daemon:
         rooms = self.rooms
         desk = Desk(
             chats=rooms.chats,
+            messages=rooms.messages,
+            queue=rooms.queue,
             reads=rooms.reads,
             streams=rooms.streams,
             hub=rooms.hub,

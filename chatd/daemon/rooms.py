@@ -9,8 +9,11 @@ from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
 from chatd.store.chats import Chats
+from chatd.store.keys import Keys
+from chatd.store.messages import Messages
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 from chatd.store.turns import Turns
@@ -29,6 +32,9 @@ class Rooms:
     reads: Reads
     turns: Turns
     chats: Chats
+    messages: Messages
+    queue: Queue
+    keys: Keys
     names: Names
 
 
@@ -54,6 +60,9 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         reads=Reads(database),
         turns=Turns(database),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        messages=Messages(database),
+        queue=Queue(database),
+        keys=Keys(database),
         names=Names({}),
     )
 

@@ -67,7 +67,9 @@ class Workers:
         self._janitor = Janitor(
             rooms.streams,
             leases,
+            rooms.keys,
             event_retention_days=stream.event_retention_days,
+            idempotency_hours=settings.http.idempotency_hours,
             stale_after_seconds=worker.stale_after_seconds,
         )
         self._watchdog = Periodic(

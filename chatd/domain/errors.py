@@ -45,6 +45,36 @@ class QueueFull(Refused):
     code = "queue_full"
 
 
+class MessageNotFound(Refused):
+    """There is no such message in this chat's history."""
+
+    code = "message_not_found"
+
+
+class NotUsersMessage(Refused):
+    """Only a message of the user can be edited."""
+
+    code = "not_a_user_message"
+
+
+class QueuedMessageNotFound(Refused):
+    """There is no such message in this chat's queue; it may have been said already."""
+
+    code = "queued_message_not_found"
+
+
+class NotFailed(Refused):
+    """The chat's last turn did not fail, so there is nothing to retry."""
+
+    code = "nothing_to_retry"
+
+
+class KeyReused(Refused):
+    """This Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
 class FamilyBusy(Refused):
     """A chat of this family is busy, so none of it was archived."""
 

@@ -49,10 +49,12 @@ class EventType(StrEnum):
     MESSAGE = "message"
     MESSAGE_PART = "message_part"
     PREVIEW_RESET = "preview_reset"
+    HISTORY_RESET = "history_reset"
     QUEUE_UPDATE = "queue_update"
     RETRY = "retry"
     ERROR = "error"
     CHAT = "chat"
+    DELETED = "deleted"
     RESET = "reset"
     DRAINING = "draining"
 
@@ -110,13 +112,25 @@ _SETTLES_PREVIEW = frozenset(
 """Moves whose message replaces the parts that were streamed; without one, the parts are void."""
 
 _KEEPS_STATUS = frozenset(
-    {Move.COMMIT_STEP, Move.RECORD_RETRY, Move.DESCRIBE, Move.ARCHIVE, Move.UNARCHIVE}
+    {
+        Move.COMMIT_STEP,
+        Move.RECORD_RETRY,
+        Move.UNQUEUE,
+        Move.DESCRIBE,
+        Move.ARCHIVE,
+        Move.UNARCHIVE,
+    }
 )
+
+_OF_QUEUE = frozenset({"queued", "promoted", "unqueued", "head"})
+"""Fields of a journal row that say what happened to the queue."""
 
 
 def told(entry: Entry) -> Iterator[Told]:
     """The events of one journal row, in the order in which a viewer is to apply them."""
     data = entry.data
+    if "reset_from" in data:
+        yield EventType.HISTORY_RESET, {"from_message_id": data["reset_from"]}
     if entry.move in _VOIDS_PREVIEW or (
         entry.move in _SETTLES_PREVIEW
         and not any(message.role is not Role.USER for message in entry.messages)
@@ -124,15 +138,8 @@ def told(entry: Entry) -> Iterator[Told]:
         yield EventType.PREVIEW_RESET, {}
     for message in entry.messages:
         yield EventType.MESSAGE, message
-    if "queued" in data or "promoted" in data:
-        yield (
-            EventType.QUEUE_UPDATE,
-            {
-                "queue_length": data["queue_length"],
-                "added": data.get("queued"),
-                "removed": data.get("promoted"),
-            },
-        )
+    if _OF_QUEUE & data.keys():
+        yield EventType.QUEUE_UPDATE, _queue_update(data)
     if entry.move is Move.RECORD_RETRY:
         yield (
             EventType.RETRY,
@@ -147,3 +154,14 @@ def told(entry: Entry) -> Iterator[Told]:
         )
     if entry.move not in _KEEPS_STATUS:
         yield EventType.STATUS, {"status": entry.status, "epoch": entry.epoch}
+
+
+def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What came, what went (said or not), and what was brought to the front."""
+    said = [data["promoted"]] if "promoted" in data else []
+    return {
+        "queue_length": data["queue_length"],
+        "added": data.get("queued"),
+        "removed": [*said, *data.get("unqueued", ())],
+        "head": data.get("head"),
+    }

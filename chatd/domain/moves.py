@@ -3,6 +3,7 @@
 A move is one transaction that locks the chat's row, checks this table, adds one to ``version``,
 writes, and appends one row to the journal. The store has one method per move; its tests are
 generated from ``TABLE`` and cover every (move, status) cell, also each that must be refused.
+Deleting a chat is no move: it is legal from everywhere, and leaves no row that could be written to.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ class Move(StrEnum):
     CREATE = "create"
     SEND = "send"
     INTERRUPT = "interrupt"
+    EDIT = "edit"
+    UNQUEUE = "unqueue"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    CLEAR = "clear"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
@@ -65,6 +71,7 @@ _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
 Cells = Mapping[Status | None, To]
 
 _SAME: Final[Cells] = {status: To(status) for status in Status}
+_BUSY_OR_FAILED: Final[Cells] = {status: To(status) for status in Status if status is not _W}
 _AT_REST: Final[Cells] = {_W: To(_W), _E: To(_E)}
 _FROM_REST: Final[Cells] = {_W: To(_P), _E: To(_P)}
 
@@ -81,6 +88,11 @@ TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
         _W: To(_W, counts=False),
         _E: To(_E, counts=False),
     },
+    (Move.EDIT, None): {status: To(_P) for status in Status},
+    (Move.UNQUEUE, None): _BUSY_OR_FAILED,
+    (Move.PROMOTE, None): {_P: To(_P), _R: To(_I), _I: To(_I), _A: To(_P), _E: To(_P)},
+    (Move.RETRY, None): {_E: To(_P)},
+    (Move.CLEAR, None): {_W: To(_W), _E: To(_W)},
     (Move.DESCRIBE, None): _SAME,
     (Move.ARCHIVE, None): _AT_REST,
     (Move.UNARCHIVE, None): _AT_REST,

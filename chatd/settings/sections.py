@@ -74,6 +74,12 @@ class HttpSettings(BaseModel):
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
     )
+    idempotency_hours: float = Field(
+        default=24,
+        gt=0,
+        description="How long the answer to a request with an Idempotency-Key is kept, so that the "
+        "same request, said again, changes nothing and gets the same answer.",
+    )
 
 
 class AuthSettings(BaseModel):

@@ -58,6 +58,7 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
         for status, answer in operation["responses"].items():
             assert answer["description"], (method, path, status)
             if int(status) < 400:
+                assert ("content" in answer) is (int(status) != 204), (method, path, status)
                 continue
             assert list(answer["content"]) == [PROBLEM], (method, path, status)
             content = answer["content"][PROBLEM]

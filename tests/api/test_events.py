@@ -31,10 +31,11 @@ class Play:
         self.go_on = asyncio.Event()
 
     async def act(self, request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "fail" or not self.stumbled:
-            self.stumbled = True
+        fails = asked(request).startswith("fail")
+        if fails or not self.stumbled:
+            self.stumbled |= not fails
             yield said("I begin and ")
-            status = 401 if asked(request) == "fail" else 503
+            status = 401 if fails else 503
             raise ProviderError("The model stumbled.", status_code=status)
         if request.messages[-1].role == "tool":
             yield said("Th")
@@ -68,10 +69,30 @@ async def play(chatd: Inside, director: Play) -> tuple[str, list[Event]]:
         return chat_id, [*viewer.heard, *late, *whole]
 
 
+async def unsay(chatd: Inside) -> list[Event]:
+    """A message is edited, then its chat deleted."""
+    chat_id = (await chatd.api.create("fail"))["id"]
+    await chatd.api.until(chat_id, "error")
+    path = f"/api/v1/chats/{chat_id}"
+    async with following(chatd, chat_id) as viewer:
+        first = (await chatd.api.messages(chat_id))[0]["id"]
+        edited = await chatd.api.http.patch(
+            f"{path}/messages/{first}", json={"content": "fail again"}
+        )
+        assert edited.status_code == 200, edited.text
+        await fact(lambda: any(e.event == "history_reset" for e in viewer.heard))
+        gone = await chatd.api.http.delete(path)
+        assert gone.status_code == 204, gone.text
+        await fact(viewer.task.done)
+        return viewer.heard
+
+
 async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database: Database) -> None:
     director = Play()
     async with one(dsn, Acted(director.act), http={"sse_keepalive_seconds": 0.2}) as chatd:
+        unsaid = await unsay(chatd)
         chat_id, heard = await play(chatd, director)
+        heard += unsaid
     assert {event.event for event in heard} == set(EventType), "have it said, or say it no more"
     assert MARKS["id"] not in json.dumps([event.data for event in heard])
     (kept,) = await rows(

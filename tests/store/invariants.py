@@ -51,8 +51,8 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     for row in rows:
         move = Move(row["move"])
         assert Status(row["status"]) in leads(move, status), (status, dict(row))
-        assert row["epoch"] == epoch + (move is Move.ACQUIRE), dict(row)
-        if move is Move.ACQUIRE:
+        assert row["epoch"] == epoch + (move in {Move.ACQUIRE, Move.EDIT}), dict(row)
+        if move in {Move.ACQUIRE, Move.EDIT}:
             done = 0
         if (settled := row["data"].get("parts_done")) is not None:
             assert settled > done, dict(row)
@@ -71,6 +71,18 @@ def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         for message_id in row["data"].get("messages") or ()
     ]
     assert named == [(message["version"], message["id"]) for message in messages]
+    resets = [
+        (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
+    ]
+    for message in messages:
+        hidden = [
+            version
+            for version, first in resets
+            if message["version"] < version
+            and message["id"] >= first
+            and message["role"] != "system"
+        ]
+        assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 
 
 def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
@@ -81,6 +93,7 @@ def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
             waiting.add(queued)
         if (promoted := data.get("promoted")) is not None:
             waiting.remove(promoted)
+        waiting -= set(data.get("unqueued", ()))
         if "queue_length" in data:
             assert data["queue_length"] == len(waiting), dict(row)
         assert row["status"] != Status.WAITING or not waiting, dict(row)

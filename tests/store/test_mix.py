@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
 from factory import MODEL, OWNER, WORKER, chat_in, models, text
-from invariants import check_all, texts
+from invariants import check_all, once, texts
 from mill import Mill
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FamilyBusy, Refused
+from chatd.domain.moves import Move
 from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Leases
 from chatd.store.pool import Database
@@ -40,7 +41,16 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     assert await check_all(wide) > mill.moves > 150
     stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
-    assert sorted(stored + queued) == sorted(mill.said)
+    dropped = [
+        queued_id
+        for row in await wide.fetch("SELECT data->'unqueued' AS ids FROM chat_events")
+        for queued_id in row["ids"] or ()
+    ]
+    assert once(stored + queued)
+    assert set(stored + queued) <= set(mill.said)
+    assert len(stored + queued) + len(dropped) == len(mill.said) == len(set(mill.said))
+    made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
+    assert made >= {Move.SEND, Move.INTERRUPT, Move.EDIT, Move.CLEAR, Move.PROMOTE, Move.UNQUEUE}
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
     await Streams(wide).forget_parts()

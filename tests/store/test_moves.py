@@ -8,12 +8,21 @@ import pytest
 from factory import OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
 
 from chatd.domain.chat import Busy, Chat, Status
-from chatd.domain.errors import ChatBusy, FamilyBusy, Lost, Refused
+from chatd.domain.errors import (
+    ChatBusy,
+    FamilyBusy,
+    Lost,
+    NotFailed,
+    QueuedMessageNotFound,
+    Refused,
+)
 from chatd.domain.message import NewMessage, Role
 from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
+from chatd.store.messages import Messages
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 from chatd.store.rows import Moved
 from chatd.store.turns import Hold, Turns
 
@@ -32,13 +41,18 @@ async def make(
     database: Database, move: Move, busy: Busy | None, chat: Chat, *, given_up: bool = False
 ) -> Moved:
     """Make one move on a chat; every move of the table has its line here."""
-    chats, turns = Chats(database), Turns(database)
+    chats, messages, turns = Chats(database), Messages(database), Turns(database)
     hold = Hold(chat.id, WORKER, chat.epoch)
     calls: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.SEND: lambda: chats.send(
             chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
         ),
         Move.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
+        Move.EDIT: lambda: first_edited(messages, database, chat),
+        Move.UNQUEUE: lambda: last_queued(Queue(database).unqueue, database, chat),
+        Move.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
+        Move.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
+        Move.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Move.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
@@ -67,6 +81,24 @@ async def make(
     return first if isinstance(first, Moved) else first.moved
 
 
+async def first_edited(messages: Messages, database: Database, chat: Chat) -> Moved:
+    """Edit the message that ``chat_in`` made."""
+    query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
+    said = await database.fetchrow(query, chat.id)
+    assert said is not None
+    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text("instead"))
+
+
+async def last_queued(
+    move: Callable[..., Awaitable[Moved]], database: Database, chat: Chat
+) -> Moved:
+    """Make a move on the last message that waits; on one that is not there, when none does."""
+    query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
+    queued = await database.fetchrow(query, chat.id)
+    assert queued is not None
+    return await move(chat.id, queued["id"] or 1, owner_id=OWNER)
+
+
 CELLS = [
     pytest.param(move, busy, status, id=f"{move}{f'-{busy}' if busy else ''}-{status}")
     for move, busy in TABLE
@@ -80,7 +112,11 @@ def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
         return Lost
     if move in {Move.ACQUIRE, Move.REAP}:
         return Nothing
-    return ChatBusy if busy is Busy.REJECT else FamilyBusy
+    if move in {Move.UNQUEUE, Move.PROMOTE}:
+        return QueuedMessageNotFound
+    if move is Move.RETRY:
+        return NotFailed
+    return ChatBusy if busy is Busy.REJECT or move is Move.CLEAR else FamilyBusy
 
 
 def may_queue(status: Status) -> bool:
@@ -98,6 +134,8 @@ async def test_each_cell(
         database, status, queued=queued, archived=move is Move.UNARCHIVE and status in ARCHIVABLE
     )
     to = target(move, status, busy=busy, queued=queued > 0)
+    if move in {Move.UNQUEUE, Move.PROMOTE} and not queued:
+        to = None  # there is no message that it could be made on
     before = await image(database, chat)
     if to is None:
         with pytest.raises(expected_refusal(move, busy)):
@@ -211,9 +249,16 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
     assert await image(database, chat) == before
 
 
-@pytest.mark.parametrize("move", [Move.SEND, Move.INTERRUPT, Move.DESCRIBE, Move.ARCHIVE])
+BY_CALLERS = sorted(
+    {move for move, _ in TABLE}
+    - OWNER_MOVES
+    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT}
+)
+
+
+@pytest.mark.parametrize("move", BY_CALLERS)
 async def test_another_owners_chat_is_not_there(database: Database, move: Move) -> None:
-    chat = await chat_in(database, Status.WAITING, owner_id="bob")
+    chat = await chat_in(database, Status.ERROR, queued=2, owner_id="bob")
     before = await image(database, chat)
     with pytest.raises(Refused, match=f"no chat {chat.id}"):
         await make(database, move, None, chat)

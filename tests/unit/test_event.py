@@ -21,7 +21,7 @@ cursors = st.builds(Cursor, numbers, numbers, numbers, numbers)
 CHAT = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 S, M, Q = EventType.STATUS, EventType.MESSAGE, EventType.QUEUE_UPDATE
-RESET, ERROR = EventType.PREVIEW_RESET, EventType.ERROR
+RESET, ERROR, GONE = EventType.PREVIEW_RESET, EventType.ERROR, EventType.HISTORY_RESET
 
 
 # -- cursors -----------------------------------------------------------------------------------------
@@ -134,6 +134,23 @@ TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "interrupt, asked": (row(Move.INTERRUPT, I), [S]),
     "interrupt, stopped": (row(Move.INTERRUPT, W, TOOLS), [M, S]),
     "interrupt, promoted": (row(Move.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
+    "edit": (row(Move.EDIT, P, SAID, reset_from=3, queue_length=0), [GONE, M, S]),
+    "edit, with a queue": (
+        row(Move.EDIT, P, SAID, reset_from=3, unqueued=[4, 5], queue_length=0),
+        [GONE, M, Q, S],
+    ),
+    "unqueue": (row(Move.UNQUEUE, R, unqueued=[4], queue_length=1), [Q]),
+    "unqueue, of an error": (row(Move.UNQUEUE, E, unqueued=[4], queue_length=1), [Q]),
+    "promote, running": (row(Move.PROMOTE, I, head=4, queue_length=2), [Q, S]),
+    "promote, said": (row(Move.PROMOTE, P, TOOLS, SAID, **PROMOTED), [M, M, Q, S]),
+    "send, overtaking": (row(Move.SEND, I, queued=4, head=4, queue_length=2), [Q, S]),
+    "retry": (row(Move.RETRY, P), [S]),
+    "clear": (row(Move.CLEAR, W, reset_from=2, queue_length=0), [GONE, S]),
+    "clear, with a queue": (
+        row(Move.CLEAR, W, reset_from=2, unqueued=[4], queue_length=0),
+        [GONE, Q, S],
+    ),
+    "clear, nothing there": (row(Move.CLEAR, W, queue_length=0), [S]),
     "describe": (row(Move.DESCRIBE, R, **SHOWN), [EventType.CHAT]),
     "describe, of an error": (row(Move.DESCRIBE, E, **SHOWN), [EventType.CHAT]),
     "archive": (row(Move.ARCHIVE, W, **SHOWN), [EventType.CHAT]),
@@ -177,8 +194,14 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[Q] == {
             "queue_length": entry.data["queue_length"],
             "added": entry.data.get("queued"),
-            "removed": entry.data.get("promoted"),
+            "removed": [
+                *([4] if "promoted" in entry.data else []),
+                *entry.data.get("unqueued", []),
+            ],
+            "head": entry.data.get("head"),
         }
+    if GONE in fields:
+        assert fields[GONE] == {"from_message_id": entry.data["reset_from"]}
     if S in fields:
         assert fields[S] == {"status": entry.status, "epoch": 3}
     if ERROR in fields:

@@ -14,6 +14,7 @@ CELLS = [
     for status, to in cells.items()
 ]
 BY_NOBODY = {Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT}
+DROPS_QUEUE = {Move.EDIT, Move.CLEAR}
 BY_CALLERS = set(Move) - OWNER_MOVES - BY_NOBODY
 
 
@@ -39,8 +40,10 @@ def test_only_create_begins_from_nothing() -> None:
 def test_owned_chats_are_left_by_owners_and_reapers_alone(
     move: Move, busy: Busy | None, status: Status | None, to: To
 ) -> None:
-    """A caller never takes a chat out of the hands that hold it; it asks."""
-    if move in OWNER_MOVES or move in {Move.REAP, Move.REAP_INTERRUPT}:
+    """A caller never takes a chat out of the hands that hold it; it asks. But an edit fences."""
+    if move is Move.EDIT:
+        assert ends(to) == {Status.PENDING}
+    elif move in OWNER_MOVES or move in {Move.REAP, Move.REAP_INTERRUPT}:
         assert status in OWNED
     elif status in OWNED:
         assert ends(to) <= OWNED
@@ -59,7 +62,11 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
         assert ends(to) == {status}, "archived goes with these, and it changes nothing else"
     if to.queued is not None:
         assert to.queued is not Status.WAITING, "an idle chat has no queue"
-    if to.status is Status.WAITING and status not in {Status.WAITING, None}:
+    if (
+        to.status is Status.WAITING
+        and status not in {Status.WAITING, None}
+        and move not in DROPS_QUEUE
+    ):
         assert to.queued is not None, "with messages queued it must lead elsewhere"
     if Status.ERROR in ends(to) and status is not Status.ERROR:
         assert move in {Move.FAIL, Move.REAP}, "only these have a reason to give"

@@ -16,6 +16,7 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
+from chatd.store.keys import Keys
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
@@ -350,7 +351,9 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         " WHERE worker_id <> $1",
         leases.worker_id,
     )
-    janitor = Janitor(Streams(database), leases, event_retention_days=7, stale_after_seconds=20)
+    janitor = Janitor(
+        Streams(database), leases, Keys(database), event_retention_days=7, stale_after_seconds=20
+    )
     assert await janitor.step() is False
     versions = await rows(
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
@@ -374,7 +377,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     await chats.describe(chat.id, owner_id=OWNER, title="x")
     await database.fetch("UPDATE chat_events SET at = clock_timestamp() - interval '1 year'")
     leases = Leases(database, worker_id=uuid4())
-    await Janitor(Streams(database), leases).step()
+    await Janitor(Streams(database), leases, Keys(database)).step()
     [left] = await rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 
