@@ -59,7 +59,9 @@ model = "fake-1"
 class Chatd:
     """One process of ``chatd run``. Its log lines are read as they come."""
 
-    def __init__(self, folder: Path, dsn: str, name: str, settings: str, scripts: str) -> None:
+    def __init__(
+        self, folder: Path, dsn: str, name: str, settings: str, scripts: str, port: int
+    ) -> None:
         self.config = folder / f"{name}.toml"
         self.config.write_text(f"{settings}\n{scripts}")
         self.name = name
@@ -69,7 +71,7 @@ class Chatd:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
         environment |= {
             "CHATD_DATABASE__URL": dsn,
-            "CHATD_HTTP__PORT": "0",
+            "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
@@ -121,7 +123,8 @@ class Chatd:
 
     async def ready(self) -> None:
         listening = await self.says("http.listening")
-        self.url = f"http://{listening['host']}:{listening['port']}"
+        self.port = int(listening["port"])
+        self.url = f"http://{listening['host']}:{self.port}"
         async with httpx2.AsyncClient(base_url=self.url) as client:
 
             async def answers() -> bool:
@@ -150,10 +153,16 @@ class Chatd:
 
 @contextmanager
 def started(
-    folder: Path, dsn: str, *, name: str = "a", settings: str = "", scripts: str = SCRIPTS
+    folder: Path,
+    dsn: str,
+    *,
+    name: str = "a",
+    settings: str = "",
+    scripts: str = SCRIPTS,
+    port: int = 0,
 ) -> Iterator[Chatd]:
     """A process that is killed at the end, if it still runs; await ``ready()`` first."""
-    chatd = Chatd(folder, dsn, name, settings, scripts)
+    chatd = Chatd(folder, dsn, name, settings, scripts, port)
     try:
         yield chatd
     finally:
@@ -214,6 +223,10 @@ class View:
                 self.preview += text_of([event.data])
             case "preview_reset":
                 self.preview = ""
+            case "history_reset":
+                first = event.data["from_message_id"]
+                self.messages = {n: text for n, text in self.messages.items() if n < first}
+                self.preview = ""
             case "message":
                 text = text_of(event.data["content"])
                 if event.data["role"] == "assistant":
@@ -244,6 +257,13 @@ class Client:
             f"/api/v1/chats/{chat_id}/messages", json={"content": content} | more
         )
         assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def edit(self, chat_id: str, message_id: int, content: str) -> dict[str, Any]:
+        answer = await self.http.patch(
+            f"/api/v1/chats/{chat_id}/messages/{message_id}", json={"content": content}
+        )
+        assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def interrupt(self, chat_id: str) -> dict[str, Any]:

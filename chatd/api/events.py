@@ -260,7 +260,7 @@ class ListEvent(
     """An event of the stream of all your chats."""
 
 
-class EventStream(Response):
+class Sse(Response):
     """Names the media type of a stream to the document."""
 
     media_type = "text/event-stream"
@@ -272,5 +272,5 @@ field, read as JSON. Lines that begin with a colon keep the connection alive and
 
 
 def streamed(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that streams these events; its class is ``EventStream``."""
+    """The ``responses`` of a route that streams these events; its class is ``Sse``."""
     return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": model}}

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
-from chatd.api.events import ChatEvent, EventStream, streamed
+from chatd.api.events import ChatEvent, Sse, streamed
 from chatd.api.parts import says_nothing, shown
 from chatd.api.problems import documented
 from chatd.domain.errors import ChatNotFound
@@ -69,7 +69,7 @@ class ChatStream(EventSourceResponse):
 @router.get(
     "/chats/{chat_id}/stream",
     response_model=None,
-    response_class=EventStream,
+    response_class=Sse,
     responses=streamed(ChatEvent) | documented("chat_not_found"),
 )
 async def stream_chat(
