@@ -36,3 +36,9 @@ CREATE TABLE chat_tombstones (
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
+
+-- Results are stored in the order of the calls: its place among the calls of its message.
+ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;
+
+-- Chats that wait for their client, by when they have waited long enough: the reaper looks each second.
+CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 'requires_action';

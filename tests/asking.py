@@ -16,6 +16,9 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("post", "/api/v1/chats/{chat_id}/tool-results"): {
+        "results": [{"tool_call_id": "a", "result": "sunny"}]
+    },
     ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""

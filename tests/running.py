@@ -259,6 +259,15 @@ class Client:
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
+    async def submit(self, chat_id: str, results: dict[str, Any]) -> dict[str, Any]:
+        """Hand in what tools returned, by the ids of their calls."""
+        answer = await self.http.post(
+            f"/api/v1/chats/{chat_id}/tool-results",
+            json={"results": [{"tool_call_id": k, "result": v} for k, v in results.items()]},
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
     async def edit(self, chat_id: str, message_id: int, content: str) -> dict[str, Any]:
         answer = await self.http.patch(
             f"/api/v1/chats/{chat_id}/messages/{message_id}", json={"content": content}

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import chats, document, health, messages, problems, queue, stream
+from chatd.api import actions, chats, document, health, messages, problems, queue, stream
 from chatd.api.desk import Desk
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -38,7 +38,7 @@ def create_app(
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
-    routers = [room.router for room in (chats, messages, queue, stream, health)]
+    routers = [room.router for room in (chats, messages, queue, actions, stream, health)]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

@@ -34,10 +34,16 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
 @router.post(
     "/chats",
     status_code=HTTPStatus.CREATED,
-    responses=documented("model_not_found"),
+    responses=documented("model_not_found", "too_many_tools"),
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
+    if len(body.tools) > desk.max_tools:
+        raise BadRequest(
+            "too_many_tools",
+            f"body.tools: a chat has at most {desk.max_tools} tools (turn.max_tools).",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
@@ -46,6 +52,7 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed
         title=body.title,
         system_prompt=body.system_prompt,
         labels=body.labels,
+        tools=[tool.model_dump() for tool in body.tools],
         key=key,
     )
     return await desk.moved(moved)

@@ -84,6 +84,9 @@ REFUSALS: Mapping[str, Refusal] = {
     "model_not_found": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY, "No model is configured by this name."
     ),
+    "no_action_required": Refusal(
+        HTTPStatus.CONFLICT, "The chat does not wait for results of tools, or does no longer."
+    ),
     "not_a_user_message": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
     ),
@@ -101,6 +104,17 @@ REFUSALS: Mapping[str, Refusal] = {
     "queue_full": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "As many messages wait already as may (`max_queued_messages`).",
+    ),
+    "tool_call_unknown": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "There are results of calls that are not open, or two of one call.",
+    ),
+    "tool_results_missing": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Some open calls have no result; all are to be answered at once.",
+    ),
+    "too_many_tools": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat has at most `turn.max_tools` tools."
     ),
 }
 """code → what it stands for."""

@@ -10,6 +10,7 @@ from chatd.api.schemas import ChatOut, Names
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
@@ -23,6 +24,7 @@ class Desk:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
+    actions: Actions
     messages: Messages
     queue: Queue
     reads: Reads
@@ -32,6 +34,7 @@ class Desk:
     catalog: Catalog
     names: Names
     keepalive_seconds: float = 15.0
+    max_tools: int = 64
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""

@@ -22,6 +22,21 @@ class Nothing(BaseModel):
     """Nothing more to say."""
 
 
+class OpenCall(BaseModel):
+    """A call of a tool that you run."""
+
+    tool_call_id: str
+    tool_name: str
+    args: str = Field(description="JSON, as the model wrote it.")
+
+
+class ActionRequired(BaseModel):
+    """The model waits for these results, until the deadline."""
+
+    calls: list[OpenCall]
+    deadline: datetime
+
+
 class ChatSnapshot(BaseModel):
     """The whole chat, as of one moment."""
 
@@ -29,6 +44,9 @@ class ChatSnapshot(BaseModel):
     messages: list[MessageOut]
     queue: list[QueuedMessageOut]
     parts: Fragments = Field(description="What the answer under way has said so far.")
+    action_required: ActionRequired | None = Field(
+        description="What you are to do, if the status is `requires_action`."
+    )
 
 
 class StatusChange(BaseModel):
@@ -71,21 +89,6 @@ class HistoryReset(BaseModel):
     """Drop the messages with this id and later ones, and the preview; what follows tells the rest."""
 
     from_message_id: int
-
-
-class OpenCall(BaseModel):
-    """A call of a tool that you run."""
-
-    tool_call_id: str
-    tool_name: str
-    args: str = Field(description="JSON, as the model wrote it.")
-
-
-class ActionRequired(BaseModel):
-    """The model waits for these results, until the deadline."""
-
-    calls: list[OpenCall]
-    deadline: datetime
 
 
 class Gone(BaseModel):

@@ -38,6 +38,7 @@ CHAT: Final = {
     "status": "waiting",
     "last_error": None,
     "last_error_detail": None,
+    "action_deadline": None,
     "archived": False,
     "labels": {"topic": "physics"},
     "model": "fast",
@@ -83,7 +84,13 @@ def _event(kind: str, data: object, cursor: str | None) -> dict[str, Any]:
 
 
 _DELTA: Final = {"index": 0, "type": "text", "text": "Air scat"}
-_SNAPSHOT: Final = {"chat": CHAT, "messages": [QUESTION, ANSWER], "queue": [], "parts": []}
+_SNAPSHOT: Final = {
+    "chat": CHAT,
+    "messages": [QUESTION, ANSWER],
+    "queue": [],
+    "parts": [],
+    "action_required": None,
+}
 
 EVENTS: Final[Mapping[str, Any]] = {
     "SnapshotEvent": _event("snapshot", _SNAPSHOT, "3.1.4"),
@@ -133,6 +140,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "ChangeChat": {"title": "The sky", "archived": True},
     "EditMessage": {"content": "Why is the sea blue?"},
     "SendMessage": {"content": "And why is it red at night?", "busy_behavior": "queue"},
+    "SubmitToolResults": {"results": [{"tool_call_id": "call_1", "result": {"celsius": 21}}]},
     "Sent": {"queued": False, "message": QUESTION, "queued_message": None, "chat": CHAT},
     "Entry": {
         "version": 3,

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -17,11 +16,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from chatd.api.given import Fit, Words
 from chatd.api.parts import Parts, ShownAs, shown
+from chatd.api.tools import Tools
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
-from chatd.domain.failure import FailureKind, storable
+from chatd.domain.failure import FailureKind
 from chatd.domain.message import Content, Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
@@ -34,18 +35,10 @@ Place = Annotated[int, Field(ge=0, le=LARGEST)]
 """The id of a message, or of one that waits."""
 
 
-def _fit(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
-
-
-Fit = BeforeValidator(_fit)
-"""JSON can spell strings that are no Unicode; a string's constraints would refuse them."""
-
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
 LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
 Labels = Annotated[dict[Label, LabelText], Field(max_length=MOST_LABELS)]
 Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
-Words = Annotated[str, StringConstraints(min_length=1), Fit]
 
 
 def _is_base64(given: str) -> str:
@@ -117,6 +110,7 @@ class CreateChat(_Request):
     model: str | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: str | None = None
     labels: Labels = Field(default_factory=dict)
+    tools: Tools = Field(default_factory=list)
 
 
 class ChangeChat(_Request):
@@ -169,7 +163,8 @@ class FailureDetail(BaseModel):
 
 
 class ChatOut(BaseModel):
-    """A chat. `last_error` is null unless the status is `error`."""
+    """A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+    `requires_action`."""
 
     model_config = ConfigDict(title="Chat")
 
@@ -181,6 +176,7 @@ class ChatOut(BaseModel):
     status: Status
     last_error: str | None
     last_error_detail: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
+    action_deadline: datetime | None
     archived: bool
     labels: dict[str, str]
     model: str | None
@@ -283,6 +279,7 @@ class Names:
             status=chat.status,
             last_error=chat.last_error,
             last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
+            action_deadline=chat.action_deadline,
             archived=chat.archived,
             labels=dict(chat.labels),
             model=self.of(chat.last_model_config_id),

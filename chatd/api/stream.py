@@ -24,7 +24,7 @@ from chatd.api.parts import says_nothing, shown
 from chatd.api.problems import documented
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType
-from chatd.domain.message import Message
+from chatd.domain.message import Message, asked_of_client, open_calls
 from chatd.live.topic import Subscription
 from chatd.live.viewer import Event, Viewer
 from chatd.store.streams import Snapshot
@@ -214,7 +214,17 @@ def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
         "messages": [desk.names.message(message) for message in found.messages],
         "queue": [desk.names.queued_message(message) for message in found.queue],
         "parts": [shown(part) for part in parts if not says_nothing(part)],
+        "action_required": _asked(found),
     }
+
+
+def _asked(found: Snapshot) -> dict[str, object] | None:
+    """What the client is to do, as ``action_required`` told it; who comes back must see it too."""
+    deadline = found.chat.action_deadline
+    if deadline is None:
+        return None
+    calls = asked_of_client(call.part for call in open_calls(found.messages))
+    return {"calls": calls, "deadline": deadline}
 
 
 def _encode(kind: EventType, fields: object, cursor: Cursor | None) -> bytes:

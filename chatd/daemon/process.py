@@ -177,6 +177,7 @@ class Daemon:
         rooms = self.rooms
         desk = Desk(
             chats=rooms.chats,
+            actions=rooms.actions,
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
@@ -186,6 +187,7 @@ class Daemon:
             catalog=rooms.catalog,
             names=rooms.names,
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
+            max_tools=self.settings.turn.max_tools,
         )
         return create_app(
             desk,

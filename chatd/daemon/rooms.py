@@ -8,6 +8,7 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.keys import Keys
 from chatd.store.messages import Messages
@@ -32,6 +33,7 @@ class Rooms:
     reads: Reads
     turns: Turns
     chats: Chats
+    actions: Actions
     messages: Messages
     queue: Queue
     keys: Keys
@@ -60,6 +62,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         reads=Reads(database),
         turns=Turns(database),
         chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        actions=Actions(database),
         messages=Messages(database),
         queue=Queue(database),
         keys=Keys(database),

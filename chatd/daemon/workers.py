@@ -59,6 +59,7 @@ class Workers:
         self._reaper = Reaper(
             leases,
             rooms.turns,
+            rooms.actions,
             rooms.hints,
             reap_seconds=worker.reap_seconds,
             stale_after_seconds=worker.stale_after_seconds,
@@ -116,6 +117,7 @@ def _shop(turn: TurnSettings, rooms: Rooms, flusher: Flusher) -> Shop:
             attempt_seconds=turn.attempt_seconds,
             turn_seconds=turn.turn_seconds,
             max_steps=turn.max_steps,
+            action_seconds=turn.action_seconds,
         ),
         retry=RetryPolicy(
             max_attempts=turn.max_attempts,

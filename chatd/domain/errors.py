@@ -81,6 +81,24 @@ class FamilyBusy(Refused):
     code = "family_busy"
 
 
+class NoActionRequired(Refused):
+    """The chat does not wait for results of tools."""
+
+    code = "no_action_required"
+
+
+class ToolCallUnknown(Refused):
+    """There are results of calls that are not open, or two of one call."""
+
+    code = "tool_call_unknown"
+
+
+class ToolResultsMissing(Refused):
+    """Some open calls have no result; all are to be answered at once."""
+
+    code = "tool_results_missing"
+
+
 class ModelNotFound(Refused):
     """There is no such model."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.message import Message, Role
+from chatd.domain.message import Message, Role, asked_of_client
 from chatd.domain.moves import Move
 
 
@@ -53,6 +53,7 @@ class EventType(StrEnum):
     QUEUE_UPDATE = "queue_update"
     RETRY = "retry"
     ERROR = "error"
+    ACTION_REQUIRED = "action_required"
     CHAT = "chat"
     DELETED = "deleted"
     RESET = "reset"
@@ -107,7 +108,13 @@ _VOIDS_PREVIEW = frozenset({Move.RECORD_RETRY, Move.RELEASE, Move.REAP, Move.FAI
 """Moves after which the parts that were streamed will not become a message."""
 
 _SETTLES_PREVIEW = frozenset(
-    {Move.COMMIT_STEP, Move.FINISH_TURN, Move.FINISH_INTERRUPT, Move.REAP_INTERRUPT}
+    {
+        Move.COMMIT_STEP,
+        Move.REQUIRE_ACTION,
+        Move.FINISH_TURN,
+        Move.FINISH_INTERRUPT,
+        Move.REAP_INTERRUPT,
+    }
 )
 """Moves whose message replaces the parts that were streamed; without one, the parts are void."""
 
@@ -145,6 +152,8 @@ def told(entry: Entry) -> Iterator[Told]:
             EventType.RETRY,
             {key: data[key] for key in ("attempt", "delay_seconds", "next_attempt_at", "failure")},
         )
+    if entry.move is Move.REQUIRE_ACTION:
+        yield EventType.ACTION_REQUIRED, _asked(entry)
     if entry.move in {Move.DESCRIBE, Move.ARCHIVE, Move.UNARCHIVE}:
         yield EventType.CHAT, {key: data[key] for key in ("title", "labels", "archived")}
     if entry.status is Status.ERROR and entry.move not in _KEEPS_STATUS:
@@ -165,3 +174,15 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
         "removed": [*said, *data.get("unqueued", ())],
         "head": data.get("head"),
     }
+
+
+def _asked(entry: Entry) -> Mapping[str, Any]:
+    """What the client is to do. Arguments stand in the message alone; the row has ids and names."""
+    made = {
+        part["tool_call_id"]: part
+        for message in entry.messages
+        for part in message.content
+        if part["type"] == "tool-call"
+    }
+    calls = [made.get(call["tool_call_id"], call) for call in entry.data["calls"]]
+    return {"calls": asked_of_client(calls), "deadline": entry.data["deadline"]}

@@ -166,6 +166,11 @@ class TurnSettings(BaseModel):
     action_seconds: float = Field(
         default=300, gt=0, description="How long a client may take to hand in its tool results."
     )
+    max_tools: int = Field(
+        default=64,
+        ge=0,
+        description="The most tools that a client may give one chat to run itself.",
+    )
 
 
 class StreamSettings(BaseModel):

@@ -12,11 +12,14 @@ from chatd.domain.errors import (
     ChatNotFound,
     FamilyBusy,
     MessageNotFound,
+    NoActionRequired,
     NotFailed,
     NotUsersMessage,
     QueuedMessageNotFound,
     QueueFull,
     Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
 )
 from chatd.domain.moves import Move
 from chatd.store import rows
@@ -27,15 +30,21 @@ from chatd.store.rows import Moved
 _REFUSALS: Mapping[str, type[Refused]] = {
     "archived": ChatArchived,
     "busy": ChatBusy,
+    "call_unknown": ToolCallUnknown,
     "family_busy": FamilyBusy,
     "full": QueueFull,
+    "no_action": NoActionRequired,
     "no_message": MessageNotFound,
     "no_queued": QueuedMessageNotFound,
     "not_failed": NotFailed,
     "not_users": NotUsersMessage,
+    "results_missing": ToolResultsMissing,
 }
 
 _KEYS = "idempotency_keys_pkey"
+
+_MOST_NAMED, _LONGEST_NAME = 10, 200
+"""How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
 class Asking:
@@ -101,7 +110,8 @@ class Asking:
             if outcome == "done":
                 return found
             if outcome != "again":  # each "again" is another's move that went through
-                raise _REFUSALS[outcome](chat_id=args[0])
+                refusal = _REFUSALS[outcome]
+                raise refusal(_naming(refusal, found[0].get("named")), chat_id=args[0])
 
     async def _kept(
         self, error: asyncpg.UniqueViolationError, key: Key | None
@@ -110,3 +120,12 @@ class Asking:
         if key is None or error.constraint_name != _KEYS:
             raise error
         return await self._keys.kept(key)
+
+
+def _naming(refusal: type[Refused], ids: Sequence[str] | None) -> str | None:
+    """What the refusal says, with the ids that it is about; None: nothing more than it always says."""
+    if not ids:
+        return None
+    named = ", ".join(one[:_LONGEST_NAME] for one in ids[:_MOST_NAMED])
+    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+    return f"{refusal.__doc__} They are: {named}{more}."

@@ -44,6 +44,18 @@ class Abandoned:
     messages: tuple[NewMessage, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Which chats wait for a reaper."""
+
+    running: bool
+    """The owner is gone."""
+    interrupting: bool
+    """The owner is gone, and a stop was asked."""
+    overdue: bool
+    """The client took too long to run its tools."""
+
+
 class Leases:
     """Statements about who owns what."""
 
@@ -95,10 +107,11 @@ class Leases:
         """What the database thinks that this worker owns."""
         return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
 
-    async def look(self, *, stale_after_seconds: float) -> tuple[bool, bool]:
-        """Whether running chats wait for a reaper, and whether interrupting ones do."""
+    async def look(self, *, stale_after_seconds: float) -> Waiting:
+        """Whether there are chats that wait for a reaper."""
         row = await self._database.fetchrow(_Q["look"], self.worker_id, stale_after_seconds)
-        return (row["running"], row["interrupting"]) if row else (False, False)
+        assert row is not None  # noqa: S101 - an aggregate returns one row
+        return Waiting(row["running"], row["interrupting"], row["overdue"])
 
     async def reap(
         self, *, stale_after_seconds: float, max_recoveries: int, most: int = 100

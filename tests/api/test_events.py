@@ -69,6 +69,19 @@ async def play(chatd: Inside, director: Play) -> tuple[str, list[Event]]:
         return chat_id, [*viewer.heard, *late, *whole]
 
 
+async def asks(chatd: Inside) -> list[Event]:
+    """The model calls a tool that its client runs."""
+    tool = {"name": "look", "parameters": {"type": "object"}}
+    chat_id = (await chatd.api.create(tools=[tool]))["id"]
+    async with following(chatd, chat_id) as viewer:
+        await chatd.api.send(chat_id, "look at it")
+        await fact(lambda: any(e.event == "action_required" for e in viewer.heard))
+        (late,) = await everything(chatd, chat_id)
+        assert late.data["action_required"]["calls"][0]["tool_call_id"] == "call_1"
+        await chatd.api.interrupt(chat_id)
+        return [*viewer.heard, late]
+
+
 async def unsay(chatd: Inside) -> list[Event]:
     """A message is edited, then its chat deleted."""
     chat_id = (await chatd.api.create("fail"))["id"]
@@ -91,8 +104,9 @@ async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database
     director = Play()
     async with one(dsn, Acted(director.act), http={"sse_keepalive_seconds": 0.2}) as chatd:
         unsaid = await unsay(chatd)
+        asked_for = await asks(chatd)
         chat_id, heard = await play(chatd, director)
-        heard += unsaid
+        heard += unsaid + asked_for
     assert {event.event for event in heard} == set(EventType), "have it said, or say it no more"
     assert MARKS["id"] not in json.dumps([event.data for event in heard])
     (kept,) = await rows(

@@ -8,11 +8,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from concurrency import hold_of
-from factory import MODEL, OWNER, text
+from factory import MODEL, OWNER, calls, text
 
 from chatd.domain.chat import Busy, Chat
 from chatd.domain.errors import Lost, Refused
-from chatd.domain.message import NewMessage, Role
+from chatd.domain.message import NewMessage, OpenCall, Role
+from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.keys import Key
 from chatd.store.leases import Leases
@@ -35,6 +36,7 @@ class Mill:
         self.database = database
         self.chats = Chats(database, max_queued_messages=4)
         self.turns = Turns(database)
+        self.actions = Actions(database)
         self.streams = Streams(database)
         self.ids: list[UUID] = []
         self.said: list[str] = []
@@ -50,7 +52,9 @@ class Mill:
         for n in range(60):
             chat_id = self.dice.choice(self.ids)
             words = f"{number}-{n}"
-            ask, says = await self.wish(chat_id, words)
+            ask, says = await self.results(), False
+            if ask is None:
+                ask, says = await self.wish(chat_id, words)
             if ask is None:
                 continue
             key = self.dice.choice([None, Key(OWNER, words, b"the same")])
@@ -115,6 +119,19 @@ class Mill:
             return
         self.moves += 1
 
+    async def results(self) -> Ask | None:
+        """Now and then: to answer what some chat waited for a moment ago."""
+        asked = await self.database.fetch(
+            "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
+        )
+        if not asked or self.dice.randrange(3):
+            return None
+        chat_id = self.dice.choice(asked)["chat_id"]
+        ids = [row["tool_call_id"] for row in asked if row["chat_id"] == chat_id]
+        self.dice.shuffle(ids)
+        given = [ToolResult(tool_call_id=one, result=1) for one in ids]
+        return partial(self.actions.submit, chat_id, results=given)
+
     async def work(self, worker_id: UUID, calm: asyncio.Event) -> None:
         """An owner's day: claims, steps, retries, failures, ends, and now and then it just stops."""
         leases = Leases(self.database, worker_id=worker_id)
@@ -140,7 +157,7 @@ class Mill:
             "messages": [ANSWER][: self.dice.randrange(2)],
             "parts_done": chat.parts_done + self.dice.randrange(3),
         }
-        match 9 if tame else self.dice.randrange(12):
+        match 9 if tame else self.dice.randrange(20):
             case 0:
                 ask = self.turns.release(hold, why="test")
             case 1 | 10 | 11:
@@ -160,6 +177,16 @@ class Mill:
                 raise Lost  # it dies here, and others find out
             case 4 | 5:
                 ask = self.turns.commit_step(hold, **stored)
+            case n if n > 11:
+                made = calls(*self.dice.sample(["a", "b", "c"], self.dice.randrange(1, 4)))
+                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
+                ask = self.turns.require_action(
+                    hold,
+                    calls=[OpenCall(part, None) for part in made],
+                    action_seconds=self.dice.choice([0.0, 0.1, 60.0]),
+                    **stored,
+                )
+                stored["messages"] = [ANSWER]  # if a stop comes first
             case _:
                 ask = self.turns.finish_turn(hold, **stored)
         try:
@@ -170,8 +197,15 @@ class Mill:
     async def reap(self, calm: asyncio.Event) -> None:
         leases = Leases(self.database, worker_id=uuid4())
         while not calm.is_set() or await self.database.fetch(
-            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
+            if calm.is_set():  # nobody comes any more to hand anything in
+                await self.database.fetch(
+                    "UPDATE chats SET action_deadline = clock_timestamp()"
+                    " WHERE status = 'requires_action'"
+                )
+            await self.actions.expire(most=2)
             await leases.reap(stale_after_seconds=0.0, max_recoveries=2)
             for one in await leases.abandoned(stale_after_seconds=0.0):
                 try:

@@ -28,7 +28,8 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
 
     async def work() -> None:
         while not calm.is_set() or await wide.fetch(
-            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
             await mill.work(uuid4(), calm)
 
@@ -50,7 +51,15 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     assert set(stored + queued) <= set(mill.said)
     assert len(stored + queued) + len(dropped) == len(mill.said) == len(set(mill.said))
     made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
-    assert made >= {Move.SEND, Move.INTERRUPT, Move.EDIT, Move.CLEAR, Move.PROMOTE, Move.UNQUEUE}
+    assert made >= {
+        Move.SEND,
+        Move.INTERRUPT,
+        Move.EDIT,
+        Move.CLEAR,
+        Move.PROMOTE,
+        Move.UNQUEUE,
+        Move.REQUIRE_ACTION,
+    }
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
     await Streams(wide).forget_parts()

@@ -5,19 +5,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
+from factory import CALLED, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
+from invariants import check_calls
 
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.errors import (
     ChatBusy,
     FamilyBusy,
     Lost,
+    NoActionRequired,
     NotFailed,
     QueuedMessageNotFound,
     Refused,
 )
-from chatd.domain.message import NewMessage, Role
+from chatd.domain.message import NewMessage, OpenCall, Role
 from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
+from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
@@ -35,6 +38,14 @@ class Nothing(Exception):
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "parts_done": 7}
+CALLING = calls("z", "a")
+ASKING = {
+    "step": 0,
+    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
+    "calls": [OpenCall(part, None) for part in CALLING],
+    "action_seconds": 60.0,
+    "parts_done": 7,
+}
 
 
 async def make(
@@ -43,11 +54,16 @@ async def make(
     """Make one move on a chat; every move of the table has its line here."""
     chats, messages, turns = Chats(database), Messages(database), Turns(database)
     hold = Hold(chat.id, WORKER, chat.epoch)
-    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.SEND: lambda: chats.send(
             chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
         ),
         Move.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
+        Move.SUBMIT_TOOL_RESULTS: lambda: Actions(database).submit(
+            chat.id,
+            owner_id=OWNER,
+            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
+        ),
         Move.EDIT: lambda: first_edited(messages, database, chat),
         Move.UNQUEUE: lambda: last_queued(Queue(database).unqueue, database, chat),
         Move.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
@@ -61,6 +77,7 @@ async def make(
         Move.RECORD_RETRY: lambda: turns.record_retry(
             hold, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
         ),
+        Move.REQUIRE_ACTION: lambda: turns.require_action(hold, **ASKING),
         Move.FINISH_TURN: lambda: turns.finish_turn(hold, **STEP),
         Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(hold, **STEP),
         Move.FAIL: lambda: turns.fail(
@@ -71,8 +88,9 @@ async def make(
             stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
         Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(hold, **STEP),
+        Move.EXPIRE_ACTION: lambda: Actions(database).expire(),
     }
-    answer = await calls[move]()
+    answer = await ways[move]()
     if isinstance(answer, Moved):
         return answer
     if not answer:
@@ -110,10 +128,12 @@ CELLS = [
 def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
     if move in OWNER_MOVES or move is Move.REAP_INTERRUPT:
         return Lost
-    if move in {Move.ACQUIRE, Move.REAP}:
+    if move in {Move.ACQUIRE, Move.REAP, Move.EXPIRE_ACTION}:
         return Nothing
     if move in {Move.UNQUEUE, Move.PROMOTE}:
         return QueuedMessageNotFound
+    if move is Move.SUBMIT_TOOL_RESULTS:
+        return NoActionRequired
     if move is Move.RETRY:
         return NotFailed
     return ChatBusy if busy is Busy.REJECT or move is Move.CLEAR else FamilyBusy
@@ -177,6 +197,14 @@ async def check(database: Database, before: Chat, moved: Moved, move: Move) -> N
     )
     assert {row["id"] for row in stored} == {message.id for message in moved.entry.messages}
     assert moved.entry.data.get("messages", []) == [m.id for m in moved.entry.messages]
+    (chat,) = await database.fetch("SELECT * FROM chats WHERE id = $1", before.id)
+    messages = await database.fetch(
+        "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", before.id
+    )
+    ledger = await database.fetch(
+        "SELECT * FROM chat_tool_calls WHERE chat_id = $1 ORDER BY message_id, position", before.id
+    )
+    check_calls(chat, messages, ledger)
 
 
 async def test_a_crash_loop_is_given_up(database: Database) -> None:
@@ -234,25 +262,26 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
     stale = Hold(chat.id, WORKER, 1)
     before = await image(database, chat)
     turns = Turns(database)
-    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
         Move.RECORD_RETRY: lambda: turns.record_retry(
             stale, step=0, attempts=1, delay_seconds=1.0, parts_done=0, failure={}
         ),
+        Move.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
         Move.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
         Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
         Move.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
         Move.RELEASE: lambda: turns.release(stale, why="x"),
     }
     with pytest.raises(Lost):
-        await calls[move]()
+        await ways[move]()
     assert await image(database, chat) == before
 
 
 BY_CALLERS = sorted(
     {move for move, _ in TABLE}
     - OWNER_MOVES
-    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT}
+    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
 )
 
 

@@ -97,6 +97,25 @@ async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic:
 
 
 @BOTH
+async def test_who_waits_too_long_is_found_by_its_deadline(
+    filled: Connection, generic: bool
+) -> None:
+    """A look each second of each process: of those who wait, it reads the first."""
+    await filled.execute(
+        "UPDATE chats SET status = 'requires_action', action_deadline = clock_timestamp()"
+        " + interval '1 hour' WHERE id IN (SELECT id FROM chats WHERE status = 'waiting' LIMIT 200)"
+    )
+    await filled.execute("ANALYZE chats")
+    for file, name, args in (
+        ("leases", "look", (UUID(int=9), 20.0)),
+        ("actions", "expire_action", (100,)),
+    ):
+        found = await plan(filled, file, name, *args, generic=generic)
+        assert "chats" not in scanned(found), name
+        assert "chats_action_deadline" in indexes(found), name
+
+
+@BOTH
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
     found = await plan(filled, "leases", "renew", WORKER, ids, generic=generic)
@@ -135,8 +154,10 @@ async def test_messages_are_paged_through_their_key(
 async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     ask: dict[tuple[str, str], tuple[Any, ...]] = {
-        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20),
-        ("chats", "interrupt"): (chat_id, OWNER),
+        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, None, None, None),
+        ("chats", "interrupt"): (chat_id, OWNER, None, None, None),
+        ("actions", "submit_tool_results"): (chat_id, OWNER, [], None, None, None),
+        ("actions", "require_action"): (chat_id, WORKER, 1, 0, [], 0, 60.0, []),
         ("turns", "history"): (chat_id,),
         ("turns", "commit_step"): (chat_id, WORKER, 1, 0, [], 0),
         ("turns", "finish"): (chat_id, WORKER, 1, 0, [], 0, "finish_turn", "running", True),

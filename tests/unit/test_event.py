@@ -121,6 +121,10 @@ TRIED: Mapping[str, Any] = {
     "failure": {"kind": "server"},
     "parts_done": 9,
 }
+CALLS: Mapping[str, Any] = {
+    "calls": [{"tool_call_id": "c1", "tool_name": "weather"}],
+    "deadline": "2026-01-01T00:05:00Z",
+}
 
 TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "create, asked": (row(Move.CREATE, P, Role.SYSTEM, SAID), [M, M, S]),
@@ -161,6 +165,16 @@ TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "commit_step, tools": (row(Move.COMMIT_STEP, R, TOOLS), [M]),
     "commit_step, nothing": (row(Move.COMMIT_STEP, R), [RESET]),
     "record_retry": (row(Move.RECORD_RETRY, R, **TRIED), [RESET, EventType.RETRY]),
+    "require_action": (
+        row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS),
+        [M, EventType.ACTION_REQUIRED, S],
+    ),
+    "require_action, of a call that is stored": (
+        row(Move.REQUIRE_ACTION, A, **CALLS),
+        [RESET, EventType.ACTION_REQUIRED, S],
+    ),
+    "submit_tool_results": (row(Move.SUBMIT_TOOL_RESULTS, P, TOOLS), [M, S]),
+    "expire_action": (row(Move.EXPIRE_ACTION, P, TOOLS), [M, S]),
     "finish_turn": (row(Move.FINISH_TURN, W, ANSWERED), [M, S]),
     "finish_turn, nothing": (row(Move.FINISH_TURN, W), [RESET, S]),
     "finish_turn, promoted": (row(Move.FINISH_TURN, R, ANSWERED, SAID, **PROMOTED), [M, M, Q, S]),
@@ -212,6 +226,20 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[EventType.CHAT] == SHOWN
 
 
+def test_the_client_is_told_what_to_run_from_the_row_and_its_message() -> None:
+    """Arguments are in the message alone; of a call that was stored before, they have been told."""
+    entry = row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS)
+    (call,) = CALLS["calls"]
+    made = {"type": "tool-call", **call, "args": '{"city": "Oslo"}', "provider": {"name": "x"}}
+    other = {"type": "tool-call", "tool_call_id": "c2", "tool_name": "no such", "args": "{}"}
+    whole = replace(entry, messages=(replace(entry.messages[0], content=(other, made)),))
+    told_of = dict(told(whole))[EventType.ACTION_REQUIRED]
+    args = '{"city": "Oslo"}'
+    assert told_of == {"calls": [{**call, "args": args}], "deadline": CALLS["deadline"]}
+    told_of = dict(told(replace(entry, messages=())))[EventType.ACTION_REQUIRED]
+    assert told_of == {"calls": [{**call, "args": None}], "deadline": CALLS["deadline"]}
+
+
 @pytest.mark.parametrize(
     ("move", "status"),
     sorted(
@@ -226,7 +254,7 @@ def test_what_a_row_tells(name: str) -> None:
 )
 def test_whoever_changes_the_status_says_so(move: Move, status: Status) -> None:
     """A viewer who applies every event knows the status, and why it is an error."""
-    everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED}
+    everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED, **CALLS}
     events = list(told(row(move, status, ANSWERED, **everything)))
     assert events[-1] == (S, {"status": status, "epoch": 3})
     assert (ERROR in dict(events)) == (status is E)

@@ -13,7 +13,7 @@ CELLS = [
     for (move, busy), cells in TABLE.items()
     for status, to in cells.items()
 ]
-BY_NOBODY = {Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT}
+BY_NOBODY = {Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
 DROPS_QUEUE = {Move.EDIT, Move.CLEAR}
 BY_CALLERS = set(Move) - OWNER_MOVES - BY_NOBODY
 
@@ -78,14 +78,13 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
 def test_every_status_can_be_left_and_come_to(status: Status) -> None:
     away = {end for cells in TABLE.values() if status in cells for end in ends(cells[status])}
     assert away - {status}
-    if status is not Status.REQUIRES_ACTION:  # nobody runs tools on the client's side yet
-        come = {
-            start
-            for cells in TABLE.values()
-            for start, to in cells.items()
-            if start is not status and status in ends(to)
-        }
-        assert come
+    come = {
+        start
+        for cells in TABLE.values()
+        for start, to in cells.items()
+        if start is not status and status in ends(to)
+    }
+    assert come
 
 
 @pytest.mark.parametrize("status", Status)
@@ -143,6 +142,19 @@ def test_target_reads_the_table(
         assert found is cell.queued
     else:
         assert found is cell.status
+
+
+def test_only_its_owner_makes_a_chat_wait_for_its_client() -> None:
+    come = {
+        move
+        for (move, _), cells in TABLE.items()
+        if Status.RUNNING in cells and Status.REQUIRES_ACTION in ends(cells[Status.RUNNING])
+    }
+    assert come == {Move.REQUIRE_ACTION}
+    for move in (Move.SUBMIT_TOOL_RESULTS, Move.EXPIRE_ACTION):
+        assert {status: ends(to) for status, to in TABLE[move, None].items()} == {
+            Status.REQUIRES_ACTION: {Status.PENDING}
+        }, "nothing is handed in twice"
 
 
 def test_a_crash_loop_ends() -> None:

@@ -15,6 +15,7 @@ from chatd.domain.event import Hint
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.keys import Keys
 from chatd.store.leases import Leases
@@ -255,7 +256,9 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
 def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
     hints, told = heard()
     leases = Leases(database, worker_id=uuid4())
-    return Reaper(leases, Turns(database), hints, stale_after_seconds=20, max_recoveries=3), told
+    return Reaper(
+        leases, Turns(database), Actions(database), hints, stale_after_seconds=20, max_recoveries=3
+    ), told
 
 
 AGED = "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '21 seconds' WHERE id = $1"

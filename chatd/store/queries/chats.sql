@@ -83,7 +83,7 @@ WITH seen AS MATERIALIZED (
 ), closed AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
     FROM asked WHERE asked.plan IN ('append', 'rotate') AND t.chat_id = asked.id AND t.completed_at IS NULL
-    RETURNING t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -111,7 +111,7 @@ WITH seen AS MATERIALIZED (
     FROM chat, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
                    'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
-                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+                   'result', 'cancelled', 'is_error', true) ORDER BY message_id, position) AS content, NULL::uuid AS model
         FROM closed HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', $3, asked.model FROM asked WHERE asked.plan = 'append'
@@ -166,7 +166,7 @@ WITH seen AS MATERIALIZED (
 ), closed AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
     FROM asked WHERE asked.plan = 'stop' AND t.chat_id = asked.id AND t.completed_at IS NULL
-    RETURNING t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -191,7 +191,7 @@ WITH seen AS MATERIALIZED (
     FROM chat, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
                    'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
-                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+                   'result', 'cancelled', 'is_error', true) ORDER BY message_id, position) AS content, NULL::uuid AS model
         FROM closed HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', head.content, head.model_config_id FROM head

@@ -75,14 +75,16 @@ RETURNING id, epoch, version, status;
 SELECT * FROM chats WHERE worker_id = $1;
 
 -- name: look
--- Whether anybody's chats wait for a reaper: running ones, interrupting ones. Asked every second by
--- every process, so it says as little as can be.
+-- Whether anybody's chats wait for a reaper: running ones, interrupting ones, ones whose client took
+-- too long. Asked every second by every process, so it says as little as can be.
 -- $1 worker (the reaper's own), $2 stale after seconds
 WITH gone AS MATERIALIZED (
     SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
 )
 SELECT COALESCE(bool_or(c.status = 'running'), false) AS running,
-       COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting
+       COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting,
+       COALESCE((SELECT min(action_deadline) FROM chats WHERE status = 'requires_action')
+                < clock_timestamp(), false) AS overdue
 FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL
   AND (gone.worker_id IS NOT NULL

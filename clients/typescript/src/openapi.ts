@@ -266,6 +266,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/tool-results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Tool Results
+         * @description Hand in the results of all open calls of a chat that waits for them; the model goes on.
+         */
+        post: operations["submit_tool_results"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -399,8 +419,10 @@ export interface components {
         };
         /**
          * Chat
-         * @description A chat. `last_error` is null unless the status is `error`.
+         * @description A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+         *     `requires_action`.
          * @example {
+         *       "action_deadline": null,
          *       "archived": false,
          *       "created_at": "2026-03-01T09:30:00.120000Z",
          *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -429,6 +451,8 @@ export interface components {
          *     }
          */
         Chat: {
+            /** Action Deadline */
+            action_deadline: string | null;
             /** Archived */
             archived: boolean;
             /**
@@ -514,6 +538,7 @@ export interface components {
          * @example {
          *       "items": [
          *         {
+         *           "action_deadline": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -555,6 +580,8 @@ export interface components {
          * @description The whole chat, as of one moment.
          */
         ChatSnapshot: {
+            /** @description What you are to do, if the status is `requires_action`. */
+            action_required: components["schemas"]["ActionRequired"] | null;
             chat: components["schemas"]["Chat"];
             /** Messages */
             messages: components["schemas"]["Message"][];
@@ -598,6 +625,11 @@ export interface components {
              * @default
              */
             title?: string;
+            /**
+             * Tools
+             * @description Tools that you run: the chat waits for their results.
+             */
+            tools?: components["schemas"]["Tool"][];
         };
         /**
          * DeletedEvent
@@ -927,6 +959,22 @@ export interface components {
             type: "file";
         };
         /**
+         * ToolResult
+         * @description What came of one call; `result` is any JSON.
+         */
+        GivenResult: {
+            /**
+             * Is Error
+             * @description Whether the tool failed; the model is told.
+             * @default false
+             */
+            is_error?: boolean;
+            /** Result */
+            result: unknown;
+            /** Tool Call Id */
+            tool_call_id: string;
+        };
+        /**
          * GivenText
          * @description Words.
          */
@@ -1244,7 +1292,7 @@ export interface components {
              * @example chat_busy
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_away" | "family_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "message_not_found" | "method_not_allowed" | "model_not_found" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_away" | "family_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing";
             /**
              * Detail
              * @description Meant for people.
@@ -1527,6 +1575,7 @@ export interface components {
          * @description What became of a message: it is in the history, or it waits in the queue.
          * @example {
          *       "chat": {
+         *         "action_deadline": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -1584,7 +1633,9 @@ export interface components {
          * @description The chat as it is: show it, and drop what you have shown of it.
          * @example {
          *       "data": {
+         *         "action_required": null,
          *         "chat": {
+         *           "action_deadline": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -1745,6 +1796,24 @@ export interface components {
             id: string;
         };
         /**
+         * SubmitToolResults
+         * @description Results of all open calls of a chat, each once.
+         * @example {
+         *       "results": [
+         *         {
+         *           "result": {
+         *             "celsius": 21
+         *           },
+         *           "tool_call_id": "call_1"
+         *         }
+         *       ]
+         *     }
+         */
+        SubmitToolResults: {
+            /** Results */
+            results: components["schemas"]["GivenResult"][];
+        };
+        /**
          * TextFragment
          * @description Words to add at the end.
          */
@@ -1778,6 +1847,41 @@ export interface components {
              * @enum {string}
              */
             type: "text";
+        };
+        /**
+         * Tool
+         * @description A tool that the chat's client runs when the model calls it.
+         */
+        Tool: {
+            /**
+             * Description
+             * @description What it is for, for the model.
+             * @default
+             */
+            description?: string;
+            /**
+             * Name
+             * @example weather
+             */
+            name: string;
+            /**
+             * Parameters
+             * @description A JSON schema of type `object`.
+             * @example {
+             *       "properties": {
+             *         "city": {
+             *           "type": "string"
+             *         }
+             *       },
+             *       "type": "object"
+             *     }
+             */
+            parameters: {
+                /** @constant */
+                type: "object";
+            } & {
+                [key: string]: unknown;
+            };
         };
         /**
          * ToolCallFragment
@@ -2045,6 +2149,8 @@ export interface operations {
              *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
              *
              *     * `model_not_found`: No model is configured by this name.
+             *
+             *     * `too_many_tools`: A chat has at most `turn.max_tools` tools.
              */
             422: {
                 headers: {
@@ -2053,7 +2159,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_tools";
                         /** @constant */
                         status: 422;
                     };
@@ -3689,6 +3795,167 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong here; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_away";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    submit_tool_results: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmitToolResults"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The body cannot be read as what it says it is.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: You have no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `no_action_required`: The chat does not wait for results of tools, or does no longer.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "no_action_required";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Request Entity Too Large.
+             *
+             *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "body_too_large";
+                        /** @constant */
+                        status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Entity.
+             *
+             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *
+             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *
+             *     * `tool_call_unknown`: There are results of calls that are not open, or two of one call.
+             *
+             *     * `tool_results_missing`: Some open calls have no result; all are to be answered at once.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request" | "tool_call_unknown" | "tool_results_missing";
                         /** @constant */
                         status: 422;
                     };
