@@ -7,8 +7,21 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-from described import described, operations
+from described import described, document, operations
 from inside import Inside
+
+__all__ = [
+    "BODIES",
+    "PROBLEM",
+    "ask",
+    "described",
+    "document",
+    "of_chats",
+    "opened",
+    "operations",
+    "paged",
+    "refused",
+]
 
 PROBLEM = "application/problem+json"
 

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import actions, chats, document, health, messages, problems, queue, stream
+from chatd.api import actions, chats, docs, document, health, messages, problems, queue, stream
 from chatd.api.desk import Desk
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -32,12 +32,15 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
+    docs.install(app)
     routers = [room.router for room in (chats, messages, queue, actions, stream, health)]
     for router in routers:
         app.include_router(router)

@@ -182,6 +182,18 @@ async def test_it_is_served(dsn: str) -> None:
         answer = await chatd.api.http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.json() == document()
-        docs = await chatd.api.http.get("/docs")
-        assert docs.status_code == 200
-        assert "/openapi.json" in docs.text
+
+
+async def test_its_page_is_made_of_what_is_served_here(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        page = await chatd.api.http.get("/docs")
+        assert page.status_code == 200
+        assert "https://" not in page.text
+        assets = re.findall(r"(?:src|href|url)(?:=|: )[\"']([^\"']+)", page.text)
+        assert len(assets) == 4, assets
+        for asset in assets:
+            answer = await chatd.api.http.get(str(page.url.join(asset)))
+            assert answer.status_code == 200, asset
+            assert answer.content, asset
+        gone = await chatd.api.http.get("/docs/assets/../../pyproject.toml")
+        assert gone.status_code == 404
