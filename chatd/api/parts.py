@@ -4,7 +4,6 @@ They are stored, streamed and served as plain mappings: nothing is made of these
 part has beyond them is kept, and a stream pays nothing for its types.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter
@@ -134,13 +133,11 @@ _OURS = "provider"
 
 def shown(part: Part) -> dict[str, Any]:
     """A part without what is not the caller's business."""
-    return {key: value for key, value in part.items() if key != _OURS}
+    return dict(part) if _OURS not in part else {k: part[k] for k in part if k != _OURS}
 
 
-def says_nothing(fragment: object) -> bool:
-    """Whether a fragment has only what is not the caller's business."""
-    return (
-        isinstance(fragment, Mapping)
-        and _OURS in fragment
-        and fragment.keys() <= {"index", "type", _OURS}
-    )
+def streamed_part(fragment: Part) -> Part | None:
+    """A fragment without what is not the caller's business; None when that is all there is to it."""
+    if _OURS not in fragment:
+        return fragment
+    return None if fragment.keys() == {"index", "type", _OURS} else shown(fragment)

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
-from chatd.api.parts import says_nothing, shown
+from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType
@@ -196,16 +196,17 @@ async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
     await desk.know(*(message.model_config_id for message in messages))
     return [
-        _encode(kind, _fields(desk, kind, fields), cursor)
+        _encode(kind, dressed, cursor)
         for cursor, kind, fields in events
-        if kind is not EventType.MESSAGE_PART or not says_nothing(fields)
+        if (dressed := _fields(desk, kind, fields)) is not None
     ]
 
 
 def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
+    """What an event says; None: nothing that would be the caller's business."""
     if isinstance(fields, Message):
         return desk.names.message(fields)
-    return shown(fields) if kind is EventType.MESSAGE_PART else fields
+    return streamed_part(fields) if kind is EventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
@@ -213,7 +214,7 @@ def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
         "chat": desk.names.chat(found.chat),
         "messages": [desk.names.message(message) for message in found.messages],
         "queue": [desk.names.queued_message(message) for message in found.queue],
-        "parts": [shown(part) for part in parts if not says_nothing(part)],
+        "parts": [said for part in parts if (said := streamed_part(part)) is not None],
         "action_required": _asked(found),
     }
 
