@@ -19,6 +19,13 @@ from chatd.api.problems import CODES, MEDIA_TYPE, Problem
 _SCHEMAS = "#/components/schemas/"
 _FOREIGN = ("HTTPValidationError", "ValidationError")
 _STREAM = "text/event-stream"
+_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which to try again, where that would help.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
 _PAGE = re.compile(r"Page_(\w+?)(?:Out)?_")
 
 
@@ -70,17 +77,18 @@ def _reaches(refusal: Refusal, operation: dict[str, Any], method: str, path: str
 
 
 def _refusal(refusal: Refusal) -> dict[str, Any]:
-    told = {"code": {"enum": []}, "status": {"const": int(refusal.status)}}
+    named = {"code": {"enum": []}, "status": {"const": int(refusal.status)}}
     schema = {
         "allOf": [
             {"$ref": f"{_SCHEMAS}Problem"},
-            {"type": "object", "required": ["code", "status"], "properties": told},
+            {"type": "object", "required": ["code", "status"], "properties": named},
         ]
     }
-    return {
+    told = {
         "description": f"{refusal.status.phrase}.",
         "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}},
     }
+    return told | ({"headers": _RETRY_AFTER} if refusal.status in _PASSING else {})
 
 
 def _tell_code(answer: dict[str, Any], code: str) -> None:

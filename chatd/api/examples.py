@@ -152,6 +152,14 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "data": {"messages": [2], "parts_done": 4, "queue_length": 0},
     },
     "Health": {"status": "ready"},
+    "Problem": {
+        "type": "about:blank",
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "code": "invalid_request",
+        "detail": "body.title: Input should be a valid string",
+        "errors": [{"where": "body.title", "message": "Input should be a valid string"}],
+    },
     "Model": {
         "id": _MODEL_ID,
         "name": "fast",

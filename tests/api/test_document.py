@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import pytest
 from asking import BODIES, PROBLEM, of_chats
-from described import REF, STREAM, document, mismatches, operations
+from described import REF, STREAM, document, is_described, mismatches, operations
 from inside import one
 
 import chatd
@@ -163,6 +165,35 @@ def test_every_example_fits() -> None:
             assert not mismatches(example, {"$ref": REF + name}), name
     for name in EXAMPLES.keys() & schemas.keys():
         assert schemas[name]["examples"] == [EXAMPLES[name]]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "media_type", "said"),
+    [
+        ("/livez", 418, PROBLEM, {}),
+        ("/livez", 200, PROBLEM, {"status": "alive"}),
+        ("/livez", 200, "application/json", {"status": "asleep"}),
+        ("/livez", 200, "application/json", {}),
+        ("/api/v1/models", 200, "application/json", {"items": [{"name": "one"}]}),
+        ("/api/v1/chats", 422, PROBLEM, {**EXAMPLES["Problem"], "code": "chat_busy"}),
+    ],
+)
+async def test_what_is_not_described_is_noticed(
+    path: str, status: int, media_type: str, said: object
+) -> None:
+    answer = httpx2.Response(
+        status,
+        headers={"content-type": media_type},
+        json=said,
+        request=httpx2.Request("GET", f"http://chatd{path}"),
+    )
+    with pytest.raises(AssertionError):
+        await is_described(answer)
+
+
+async def test_what_is_described_is_taken() -> None:
+    asked = httpx2.Request("GET", "http://chatd/livez")
+    await is_described(httpx2.Response(200, json={"status": "alive"}, request=asked))
 
 
 def test_every_parameter_of_a_path_is_described() -> None:

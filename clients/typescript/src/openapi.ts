@@ -1284,6 +1284,19 @@ export interface components {
         /**
          * Problem
          * @description Why a request was refused.
+         * @example {
+         *       "code": "invalid_request",
+         *       "detail": "body.title: Input should be a valid string",
+         *       "errors": [
+         *         {
+         *           "message": "Input should be a valid string",
+         *           "where": "body.title"
+         *         }
+         *       ],
+         *       "status": 422,
+         *       "title": "Unprocessable Entity",
+         *       "type": "about:blank"
+         *     }
          */
         Problem: {
             /**
@@ -2067,6 +2080,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2190,6 +2205,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2284,6 +2301,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2376,6 +2395,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2533,6 +2554,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2652,6 +2675,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2751,6 +2776,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2850,6 +2877,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2953,6 +2982,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3096,6 +3127,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3132,6 +3165,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3294,6 +3329,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3388,6 +3425,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3483,6 +3522,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3603,6 +3644,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3722,6 +3765,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3825,6 +3870,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3986,6 +4033,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4120,6 +4169,8 @@ export interface operations {
              */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
