@@ -68,9 +68,18 @@ async def ask(
     """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
+    return await chatd.api.http.request(method.upper(), filled(template, chat_id), **more)
+
+
+def filled(template: str, chat_id: str | None = None) -> str:
+    """A path of this template: of that chat, else of one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
-    path = re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
-    return await chatd.api.http.request(method.upper(), path, **more)
+    return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
+
+
+def is_stream(operation: Mapping[str, Any]) -> bool:
+    """Whether an operation answers with events."""
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 async def paged(

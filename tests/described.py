@@ -34,19 +34,19 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 @cache
-def _patterns() -> list[tuple[str, re.Pattern[str], str]]:
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
     # A path without parameters is meant before one that would take it for a parameter.
     return [
-        (method, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path)
-        for method, path, _ in sorted(operations(), key=lambda one: one[1].count("{"))
+        (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path)
+        for path in sorted(document()["paths"], key=lambda path: path.count("{"))
     ]
 
 
 def described(request: httpx2.Request) -> dict[str, Any] | None:
     """The operation that a request asked for; None when there is no such thing."""
-    for method, pattern, path in _patterns():
-        if method == request.method.lower() and pattern.fullmatch(request.url.path):
-            operation: dict[str, Any] = document()["paths"][path][method]
+    for pattern, path in _patterns():
+        if pattern.fullmatch(request.url.path):
+            operation: dict[str, Any] | None = document()["paths"][path].get(request.method.lower())
             return operation
     return None
 

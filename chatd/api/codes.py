@@ -16,8 +16,8 @@ class Reach(Enum):
     NAMED = auto()
     """Those whose route names it."""
     EVERY = auto()
-    API = auto()
-    """All under ``/api``."""
+    GUARDED = auto()
+    """All that ask who is calling."""
     BODY = auto()
     """Those that take a body."""
     INPUT = auto()
@@ -75,6 +75,11 @@ REFUSALS: Mapping[str, Refusal] = {
         "Something in the request does not fit; `errors` says what, and where.",
         Reach.INPUT,
     ),
+    "key_set_away": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The identity provider's key set cannot be read just now; try again.",
+        Reach.GUARDED,
+    ),
     "message_not_found": Refusal(
         HTTPStatus.NOT_FOUND, "The chat's history has no message with this id."
     ),
@@ -90,6 +95,9 @@ REFUSALS: Mapping[str, Refusal] = {
     "not_a_user_message": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
     ),
+    "not_an_admin": Refusal(
+        HTTPStatus.FORBIDDEN, "Only an admin acts for another (`X-Chatd-Owner`).", Reach.GUARDED
+    ),
     "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
     "not_ready": Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE, "This process is starting or stopping; others may be ready."
@@ -97,13 +105,35 @@ REFUSALS: Mapping[str, Refusal] = {
     "nothing_to_retry": Refusal(
         HTTPStatus.CONFLICT, "The chat's last turn did not fail, so there is nothing to retry."
     ),
+    "queue_full": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "As many messages wait already as may (`max_queued_messages`).",
+    ),
     "queued_message_not_found": Refusal(
         HTTPStatus.NOT_FOUND,
         "The chat's queue has no message with this id; it may be said already.",
     ),
-    "queue_full": Refusal(
+    "too_many_chats": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "As many messages wait already as may (`max_queued_messages`).",
+        "You have as many chats in flight as you may (`limits.max_chats_in_flight`).",
+    ),
+    "too_many_labels": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_labels` labels."
+    ),
+    "too_many_parts": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_content_parts` parts."
+    ),
+    "too_many_requests": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "You ask more often than you may (`limits.requests_per_second`).",
+        Reach.GUARDED,
+    ),
+    "too_many_streams": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "You have as many streams open as you may (`limits.max_streams`).",
+    ),
+    "too_many_tools": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat has at most `turn.max_tools` tools."
     ),
     "tool_call_unknown": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -113,8 +143,10 @@ REFUSALS: Mapping[str, Refusal] = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Some open calls have no result; all are to be answered at once.",
     ),
-    "too_many_tools": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat has at most `turn.max_tools` tools."
+    "unauthorized": Refusal(
+        HTTPStatus.UNAUTHORIZED,
+        "It is not known who you are: no token, or one that is not valid (any more).",
+        Reach.GUARDED,
     ),
 }
 """code → what it stands for."""

@@ -11,7 +11,11 @@ from starlette.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
 
-_ASSETS = "docs/assets"
+_FOLDER = "docs/assets"
+SCRIPT, STYLE, ICON = ASSETS = tuple(
+    f"{_FOLDER}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+)
+"""What the page is made of."""
 
 
 @router.get("/docs")
@@ -20,13 +24,13 @@ async def docs() -> HTMLResponse:
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="chatd",
-        swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{_ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{_ASSETS}/favicon.png",
+        swagger_js_url=SCRIPT,
+        swagger_css_url=STYLE,
+        swagger_favicon_url=ICON,
     )
 
 
 def install(app: FastAPI) -> None:
     """Serve the page and what it is made of."""
     app.include_router(router)
-    app.mount(f"/{_ASSETS}", StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.mount(f"/{_FOLDER}", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi.encoders import jsonable_encoder
 
+from chatd.api.auth import OPEN
 from chatd.api.codes import REFUSALS, Reach, Refusal
 from chatd.api.examples import EXAMPLES
 from chatd.api.problems import CODES, MEDIA_TYPE, Problem
@@ -19,6 +20,12 @@ from chatd.api.problems import CODES, MEDIA_TYPE, Problem
 _SCHEMAS = "#/components/schemas/"
 _FOREIGN = ("HTTPValidationError", "ValidationError")
 _STREAM = "text/event-stream"
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of `chatd token create`, or a JWT, as `auth.mode` says. Where that is "
+    '`"none"`, nobody is asked.',
+}
 _PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _RETRY_AFTER = {
     "Retry-After": {
@@ -34,6 +41,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _tell_refusals(operation, method, path)
+            if path not in OPEN:
+                operation["security"] = [{"bearer": []}]
+    document["components"]["securitySchemes"] = {"bearer": _BEARER}
     for foreign in _FOREIGN:
         document["components"]["schemas"].pop(foreign, None)
     document = _renamed(document)
@@ -64,14 +74,14 @@ def _reaches(refusal: Refusal, operation: dict[str, Any], method: str, path: str
     match refusal.reach:
         case Reach.EVERY:
             return True
-        case Reach.API:
-            return path.startswith("/api/")
+        case Reach.GUARDED:
+            return path not in OPEN
         case Reach.BODY:
             return "requestBody" in operation
         case Reach.INPUT:
             return "requestBody" in operation or bool(operation.get("parameters"))
         case Reach.REPEATABLE:
-            return method in {"post", "patch"} and path.startswith("/api/")
+            return method in {"post", "patch"}
         case Reach.NAMED | Reach.NOWHERE:
             return False
 

@@ -63,7 +63,7 @@ class QueueChange(BaseModel):
     head: int | None = Field(description="The id of one that was brought to the front.")
 
 
-class Retry(BaseModel):
+class RetrySoon(BaseModel):
     """The model is tried again, later."""
 
     attempt: int
@@ -176,7 +176,7 @@ class RetryEvent(_Placed):
     """The model failed in a way that may pass."""
 
     event: Literal["retry"]
-    data: Retry
+    data: RetrySoon
 
 
 class ErrorEvent(_Placed):

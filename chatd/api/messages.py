@@ -19,7 +19,6 @@ from chatd.api.schemas import (
     Place,
     SendMessage,
     Sent,
-    parts_of,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -66,7 +65,13 @@ async def list_messages(
     "/chats/{chat_id}/messages",
     status_code=HTTPStatus.ACCEPTED,
     responses=documented(
-        "chat_not_found", "chat_archived", "chat_busy", "model_not_found", "queue_full"
+        "chat_not_found",
+        "chat_archived",
+        "chat_busy",
+        "model_not_found",
+        "queue_full",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def send_message(
@@ -76,7 +81,7 @@ async def send_message(
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
-        content=parts_of(body.content),
+        content=desk.limits.content(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
         key=key,
@@ -94,7 +99,12 @@ async def send_message(
 @router.patch(
     "/chats/{chat_id}/messages/{message_id}",
     responses=documented(
-        "chat_not_found", "message_not_found", "not_a_user_message", "chat_archived"
+        "chat_not_found",
+        "message_not_found",
+        "not_a_user_message",
+        "chat_archived",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def edit_message(
@@ -106,7 +116,11 @@ async def edit_message(
     gone from the history; a turn that is running ends without a word.
     """
     moved = await desk.messages.edit(
-        chat_id, message_id, owner_id=caller.sees, content=parts_of(body.content), key=key
+        chat_id,
+        message_id,
+        owner_id=caller.sees,
+        content=desk.limits.content(body.content),
+        key=key,
     )
     await desk.moved(moved)
     assert moved.entry is not None  # noqa: S101 - an edit always moves the chat

@@ -1,6 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457), each with a ``code`` that does not change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -50,9 +50,18 @@ class Problem(BaseModel):
 class BadRequest(HTTPException):
     """A request that no model of pydantic could refuse."""
 
-    def __init__(self, code: str, detail: str, status: HTTPStatus) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        status: HTTPStatus,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
         self.code = code
+        self.errors = list(errors)
 
 
 def answer(
@@ -101,7 +110,17 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return answer(REFUSALS[error.code].status, error.code, str(error))
 
 
-async def _away(_: Request, error: Exception) -> JSONResponse:
+def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
+    """The answer that such an error becomes, for those who stand before the application."""
+    if isinstance(error, DatabaseAway):
+        return _database_away(error)
+    status = HTTPStatus(error.status_code)
+    if not isinstance(error, BadRequest):
+        return answer(status, status.name.lower(), str(error.detail), headers=error.headers)
+    return answer(status, error.code, str(error.detail), errors=error.errors, headers=error.headers)
+
+
+def _database_away(error: DatabaseAway) -> JSONResponse:
     _log.warning("http.database_away", error=str(error))
     return answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -109,6 +128,11 @@ async def _away(_: Request, error: Exception) -> JSONResponse:
         "The database cannot be reached just now; try again.",
         headers={"retry-after": "1"},
     )
+
+
+async def _away(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DatabaseAway)  # noqa: S101 - registered for it
+    return refusal(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -127,12 +151,10 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    status = HTTPStatus(error.status_code)
-    code = error.code if isinstance(error, BadRequest) else status.name.lower()
-    headers = dict(error.headers or {})
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers |= _allowed(request)
-    return answer(status, code, str(error.detail), headers=headers)
+    answered = refusal(error)
+    if answered.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answered.headers.update(_allowed(request))
+    return answered
 
 
 def _allowed(request: Request) -> Mapping[str, str]:

@@ -36,7 +36,9 @@ async def remove_queued(chat_id: UUID, queued_id: Place, caller: Caller, desk: A
 
 @router.post(
     "/{queued_id}/promote",
-    responses=documented("chat_not_found", "queued_message_not_found", "chat_archived"),
+    responses=documented(
+        "chat_not_found", "queued_message_not_found", "chat_archived", "too_many_chats"
+    ),
 )
 async def promote_queued(
     chat_id: UUID, queued_id: Place, caller: Caller, desk: AtDesk, key: Keyed

@@ -23,10 +23,9 @@ from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
 from chatd.domain.failure import FailureKind
-from chatd.domain.message import Content, Message, QueuedMessage, Role
+from chatd.domain.message import Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
-MOST_LABELS = 64
 
 LARGEST = 2**63 - 1
 """What the database can count to."""
@@ -37,7 +36,7 @@ Place = Annotated[int, Field(ge=0, le=LARGEST)]
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
 LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
-Labels = Annotated[dict[Label, LabelText], Field(max_length=MOST_LABELS)]
+Labels = dict[Label, LabelText]
 Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
 
 
@@ -93,13 +92,6 @@ GivenContent = Annotated[
     ),
     Field(description="Words, or a list of parts.", examples=["Why is the sky blue?"]),
 ]
-
-
-def parts_of(content: str | list[GivenText | GivenFile]) -> Content:
-    """What a caller gave, as content parts."""
-    if isinstance(content, str):
-        return ({"type": "text", "text": content},)
-    return tuple(part.model_dump() for part in content)
 
 
 class CreateChat(_Request):

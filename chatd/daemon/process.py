@@ -13,8 +13,12 @@ from fastapi import FastAPI
 from chatd import __version__
 from chatd.api.app import create_app
 from chatd.api.desk import Desk
+from chatd.api.limits import Limits
+from chatd.api.seats import Seats
 from chatd.api.server import Server
 from chatd.api.watch import Watch
+from chatd.api.watch_lists import ListWatch
+from chatd.daemon.callers import make_callers
 from chatd.daemon.rooms import catalog_of, make_rooms
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
@@ -51,6 +55,7 @@ class Daemon:
             if settings.worker.enabled
             else None
         )
+        self._callers = make_callers(settings, self.rooms.database)
         self.server = Server(
             self._app(), self.rooms.hub, host=settings.http.host, port=settings.http.port
         )
@@ -164,35 +169,50 @@ class Daemon:
             deaf=rooms.hints.deaf,
         )
         watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        rooms.hints.listen(rooms.list_hub.hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
+            ChildSpec(name="list watch", start=list_watch.run),
+            *self._callers.specs,
             ChildSpec(name="http", start=self.server.run, shutdown_seconds=8.0),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
         ]
 
     def _app(self) -> FastAPI:
-        rooms = self.rooms
+        rooms, limits = self.rooms, self.settings.limits
         desk = Desk(
             chats=rooms.chats,
             actions=rooms.actions,
             messages=rooms.messages,
             queue=rooms.queue,
             reads=rooms.reads,
+            lists=rooms.lists,
             streams=rooms.streams,
             hub=rooms.hub,
+            list_hub=rooms.list_hub,
             hints=rooms.hints,
             catalog=rooms.catalog,
             names=rooms.names,
+            limits=Limits(
+                max_content_parts=limits.max_content_parts,
+                max_labels=limits.max_labels,
+                max_tools=self.settings.turn.max_tools,
+            ),
+            seats=Seats(most=limits.max_streams),
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
-            max_tools=self.settings.turn.max_tools,
+            event_retention_days=self.settings.stream.event_retention_days,
+            stale_after_seconds=self.settings.worker.stale_after_seconds,
         )
         return create_app(
             desk,
+            keeper=self._callers.keeper,
             not_ready=self._not_ready,
             max_body_bytes=self.settings.http.max_body_bytes,
+            requests_per_second=limits.requests_per_second,
         )
 
     def _not_ready(self) -> str | None:

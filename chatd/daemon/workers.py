@@ -69,6 +69,7 @@ class Workers:
             rooms.streams,
             leases,
             rooms.keys,
+            rooms.lists,
             event_retention_days=stream.event_retention_days,
             idempotency_hours=settings.http.idempotency_hours,
             stale_after_seconds=worker.stale_after_seconds,

@@ -52,7 +52,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CREATE, {"labels": {"": "a"}}, "body.labels"),
     (CREATE, {"labels": {"k" * 201: "a"}}, "body.labels"),
     (CREATE, {"labels": {"a": "v" * 1001}}, "body.labels.a"),
-    (CREATE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
     (CREATE, {"model": 1}, "body.model"),
     (CREATE, {"system_prompt": ["a"]}, "body.system_prompt"),
     (CREATE, [], "body"),
@@ -65,7 +64,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CHANGE, {"status": "waiting"}, "body.status"),
     (CHANGE, {"archived": "perhaps"}, "body.archived"),
     (CHANGE, {"title": "a" * 501}, "body.title"),
-    (CHANGE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
 ]
 
 
@@ -233,7 +231,7 @@ def plain(answer: httpx2.Response) -> str:
     return f"{answer.headers} {answer.text}"
 
 
-_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts"})
+_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts", "expire"})
 """What actors ask, who would fail with it."""
 
 
@@ -246,7 +244,8 @@ async def test_a_bug_is_answered_without_its_details(
     async with one(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.rooms
-        for room in (rooms.reads, rooms.chats, rooms.messages, rooms.queue, rooms.streams):
+        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.actions)
+        for room in (rooms.reads, rooms.lists, rooms.streams, *asked_of):
             for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
                     monkeypatch.setattr(room, name, broken)

@@ -14,6 +14,7 @@ import anyio
 import pytest
 import requests
 import schemathesis
+from callers import Bearer, bearer
 from conftest import database_of_a_module
 from described import STREAM, document, operations
 from hypothesis import HealthCheck, Phase, settings
@@ -21,12 +22,16 @@ from running import started
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from chatd.store.pool import Database
+from chatd.store.tokens import Tokens
+
 pytestmark = pytest.mark.slow
 
-WHO: dict[str, str] = {}
-"""The headers of whoever asks; nobody needs any while there is no authentication."""
-
 SETTINGS = """
+[auth]
+mode = "token"
+[limits]
+requests_per_second = 0
 [worker]
 max_queued_messages = 3
 """
@@ -85,6 +90,17 @@ class Asking:
         return told
 
 
+async def who(dsn: str) -> Bearer:
+    """The headers of somebody new."""
+    database = Database(dsn, pool_size=1)
+    await database.open()
+    try:
+        _, secret = await Tokens(database).create(owner_id="anyone")
+        return bearer(secret)
+    finally:
+        await database.close()
+
+
 @pytest.fixture(scope="module")
 def asking(
     server: str, template: str, tmp_path_factory: pytest.TempPathFactory
@@ -96,7 +112,7 @@ def asking(
         requests.Session() as session,
     ):
         anyio.run(chatd.ready)
-        session.headers.update(WHO)
+        session.headers.update(anyio.run(who, dsn))
         yield Asking(chatd.url, session)
         assert not chatd.said("http.unexpected")
 

@@ -6,6 +6,7 @@ import type {
   ChatEvent,
   Content,
   CreateChat,
+  Explanation,
   JournalEntry,
   ListEvent,
   Message,
@@ -14,6 +15,7 @@ import type {
   SendMessage,
   Sent,
   Status,
+  ToolResult,
 } from "./shapes.js";
 
 interface Page<Item> {
@@ -59,7 +61,7 @@ export class Client {
   /** Answer all the calls that the chat waits for; it goes on with them. */
   submitToolResults(
     chatId: string,
-    results: readonly { tool_call_id: string; result: unknown; is_error?: boolean }[],
+    results: readonly ToolResult[],
     options: RequestOptions = {},
   ): Promise<Chat> {
     return this.#http.ask("POST", `/chats/${chatId}/tool-results`, { ...options, body: { results } });
@@ -146,7 +148,7 @@ export class Chats {
   }
 
   /** What the chat is doing, who does it, and what it waits for. */
-  explain(chatId: string, options: RequestOptions = {}): Promise<Record<string, unknown>> {
+  explain(chatId: string, options: RequestOptions = {}): Promise<Explanation> {
     return this.http.ask("GET", `/chats/${chatId}/explain`, options);
   }
 

@@ -14,6 +14,10 @@ export interface paths {
         /**
          * List Chats
          * @description Your chats, most recently touched first.
+         *
+         *     A page takes as long wherever it is in the list. A chat that is touched while you turn pages
+         *     moves to the front, where you have been: `GET /chats/stream` tells you of it. Filters on labels
+         *     and words read every chat that they pass by, so rare ones take longer in a long list.
          */
         get: operations["list_chats"];
         put?: never;
@@ -22,6 +26,31 @@ export interface paths {
          * @description Create a chat. With `content` it is answered at once; without, it waits for a message.
          */
         post: operations["create_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Chats
+         * @description Follow all your chats on one connection.
+         *
+         *     Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
+         *     that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
+         *     is gone. When you come back you may be told again what you know: drop a chat whose `version` you
+         *     have. `reset` says that your cursor is too old; a `snapshot` follows.
+         */
+        get: operations["stream_chats"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -88,6 +117,26 @@ export interface paths {
          * @description The chat's journal: every move that was made on it, oldest first.
          */
         get: operations["list_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Chat
+         * @description Say why a chat is where it is: who works on it, what it is doing, what it waits for.
+         */
+        get: operations["explain_chat"];
         put?: never;
         post?: never;
         delete?: never;
@@ -395,6 +444,15 @@ export interface components {
             id: string;
         };
         /**
+         * Because
+         * @description A reason: a stable code for programs, a sentence for people.
+         */
+        Because: {
+            code: components["schemas"]["Code"];
+            /** Text */
+            text: string;
+        };
+        /**
          * Busy
          * @description What a message does when the chat is busy.
          * @enum {string}
@@ -534,6 +592,67 @@ export interface components {
          */
         ChatEvent: components["schemas"]["SnapshotEvent"] | components["schemas"]["StatusEvent"] | components["schemas"]["MessageEvent"] | components["schemas"]["MessagePartEvent"] | components["schemas"]["PreviewResetEvent"] | components["schemas"]["HistoryResetEvent"] | components["schemas"]["QueueUpdateEvent"] | components["schemas"]["ActionRequiredEvent"] | components["schemas"]["RetryEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["DescribedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
         /**
+         * ChatList
+         * @description Your most recent chats.
+         */
+        ChatList: {
+            /** Items */
+            items: components["schemas"]["Chat"][];
+            /**
+             * Next Cursor
+             * @description For `GET /chats`, to go on where these end.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * ChatMovedEvent
+         * @description A chat moved: this is all of it. Drop it if you have this `version` of it already.
+         * @example {
+         *       "data": {
+         *         "action_deadline": null,
+         *         "archived": false,
+         *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "labels": {
+         *           "topic": "physics"
+         *         },
+         *         "last_error": null,
+         *         "last_error_detail": null,
+         *         "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *         "model": "fast",
+         *         "owner_id": "local",
+         *         "parent_chat_id": null,
+         *         "queue_length": 0,
+         *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "status": "waiting",
+         *         "title": "The sky",
+         *         "updated_at": "2026-03-01T09:30:02.480000Z",
+         *         "usage": {
+         *           "cache_read_tokens": 0,
+         *           "cache_write_tokens": 0,
+         *           "input_tokens": 12,
+         *           "output_tokens": 48,
+         *           "reasoning_tokens": 0
+         *         },
+         *         "version": 3
+         *       },
+         *       "event": "chat"
+         *     }
+         */
+        ChatMovedEvent: {
+            data: components["schemas"]["Chat"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "chat";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /**
          * Page[ChatOut]
          * @example {
          *       "items": [
@@ -593,6 +712,12 @@ export interface components {
             /** Queue */
             queue: components["schemas"]["QueuedMessage"][];
         };
+        /**
+         * Code
+         * @description Reasons, for programs. Several may hold at once; the one to look at first comes first.
+         * @enum {string}
+         */
+        Code: "your_turn" | "archived" | "no_worker" | "no_room" | "in_line" | "to_be_claimed" | "lease_expired" | "stopping" | "backing_off" | "in_zone" | "between_steps" | "not_told_yet" | "needs_results" | "failed" | "recovered" | "queue_waits";
         /**
          * CreateChat
          * @example {
@@ -692,6 +817,23 @@ export interface components {
              * @description Resume with this, and you get exactly what follows.
              */
             id: string;
+        };
+        /**
+         * Doing
+         * @description What the owner said at the chat's last beat; `until` is when it is cut without progress.
+         */
+        Doing: {
+            /** Said Seconds Ago */
+            said_seconds_ago: number | null;
+            /** Since */
+            since: string | null;
+            /** Until */
+            until: string | null;
+            /**
+             * Zone
+             * @example model stream
+             */
+            zone: string | null;
         };
         /**
          * DrainingEvent
@@ -829,6 +971,104 @@ export interface components {
              * @description Resume with this, and you get exactly what follows.
              */
             id: string;
+        };
+        /**
+         * Explanation
+         * @description Why a chat is where it is. All times are the database's.
+         * @example {
+         *       "action_deadline": null,
+         *       "ahead": null,
+         *       "at": "2026-03-01T09:30:02.480000Z",
+         *       "because": [
+         *         {
+         *           "code": "your_turn",
+         *           "text": "It waits for you to say something."
+         *         }
+         *       ],
+         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "doing": null,
+         *       "epoch": 1,
+         *       "last_failure": null,
+         *       "lease_left_seconds": null,
+         *       "owner": null,
+         *       "pending_since": null,
+         *       "queue_length": 0,
+         *       "recoveries": 0,
+         *       "retry": null,
+         *       "status": "waiting",
+         *       "version": 3,
+         *       "workers": {
+         *         "alive": 2,
+         *         "last_beat_at": "2026-03-01T09:30:02.480000Z",
+         *         "room": 199,
+         *         "with_room": 2
+         *       }
+         *     }
+         */
+        Explanation: {
+            /** Action Deadline */
+            action_deadline: string | null;
+            /**
+             * Ahead
+             * @description Chats before it in the line; at most 10,000 are counted.
+             */
+            ahead: number | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Because */
+            because: components["schemas"]["Because"][];
+            /**
+             * Chat Id
+             * Format: uuid
+             */
+            chat_id: string;
+            doing: components["schemas"]["Doing"] | null;
+            /** Epoch */
+            epoch: number;
+            /** Last Failure */
+            last_failure: {
+                /**
+                 * At
+                 * Format: date-time
+                 */
+                at: string;
+                /** Attempts */
+                attempts: number;
+                kind: components["schemas"]["FailureKind"];
+                /** Message */
+                message: string;
+                /** Model */
+                model: string | null;
+                /** Provider */
+                provider: string | null;
+                /**
+                 * Retryable
+                 * @description Whether another attempt may cure it.
+                 */
+                retryable: boolean;
+                /**
+                 * Status Code
+                 * @description What the provider answered.
+                 */
+                status_code: number | null;
+            } | null;
+            /** Lease Left Seconds */
+            lease_left_seconds: number | null;
+            owner: components["schemas"]["Owner"] | null;
+            /** Pending Since */
+            pending_since: string | null;
+            /** Queue Length */
+            queue_length: number;
+            /** Recoveries */
+            recoveries: number;
+            retry: components["schemas"]["Retry"] | null;
+            status: components["schemas"]["Status"];
+            /** Version */
+            version: number;
+            workers: components["schemas"]["Workers"];
         };
         /**
          * FailureDetail
@@ -1042,6 +1282,64 @@ export interface components {
              * @description Resume with this, and you get exactly what follows.
              */
             id: string;
+        };
+        /**
+         * ListEvent
+         * @description An event of the stream of all your chats.
+         */
+        ListEvent: components["schemas"]["ListSnapshotEvent"] | components["schemas"]["ChatMovedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
+        /**
+         * ListSnapshotEvent
+         * @description Your chats as they are.
+         * @example {
+         *       "data": {
+         *         "items": [
+         *           {
+         *             "action_deadline": null,
+         *             "archived": false,
+         *             "created_at": "2026-03-01T09:30:00.120000Z",
+         *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "labels": {
+         *               "topic": "physics"
+         *             },
+         *             "last_error": null,
+         *             "last_error_detail": null,
+         *             "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *             "model": "fast",
+         *             "owner_id": "local",
+         *             "parent_chat_id": null,
+         *             "queue_length": 0,
+         *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "status": "waiting",
+         *             "title": "The sky",
+         *             "updated_at": "2026-03-01T09:30:02.480000Z",
+         *             "usage": {
+         *               "cache_read_tokens": 0,
+         *               "cache_write_tokens": 0,
+         *               "input_tokens": 12,
+         *               "output_tokens": 48,
+         *               "reasoning_tokens": 0
+         *             },
+         *             "version": 3
+         *           }
+         *         ],
+         *         "next_cursor": null
+         *       },
+         *       "event": "snapshot"
+         *     }
+         */
+        ListSnapshotEvent: {
+            data: components["schemas"]["ChatList"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "snapshot";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
         };
         /**
          * Message
@@ -1260,6 +1558,29 @@ export interface components {
             tool_name: string;
         };
         /**
+         * Owner
+         * @description The process that works on the chat. All but its id is null when it is not listed any more.
+         */
+        Owner: {
+            /** Host */
+            host: string | null;
+            /** Last Beat At */
+            last_beat_at: string | null;
+            /** Last Beat Seconds Ago */
+            last_beat_seconds_ago: number | null;
+            /** Pid */
+            pid: number | null;
+            /** Started At */
+            started_at: string | null;
+            /** Version */
+            version: string | null;
+            /**
+             * Worker Id
+             * Format: uuid
+             */
+            worker_id: string;
+        };
+        /**
          * PreviewResetEvent
          * @description Clear the preview: it will be said anew, or not at all.
          * @example {
@@ -1305,7 +1626,7 @@ export interface components {
              * @example chat_busy
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_away" | "family_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_away" | "family_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "key_set_away" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
             /**
              * Detail
              * @description Meant for people.
@@ -1506,19 +1827,18 @@ export interface components {
         };
         /**
          * Retry
-         * @description The model is tried again, later.
+         * @description A step that failed, and is tried again.
          */
         Retry: {
-            /** Attempt */
-            attempt: number;
-            /** Delay Seconds */
-            delay_seconds: number;
-            failure: components["schemas"]["FailureDetail"];
             /**
-             * Next Attempt At
-             * Format: date-time
+             * Attempts
+             * @description How often it was tried.
              */
-            next_attempt_at: string;
+            attempts: number;
+            /** Next Attempt At */
+            next_attempt_at: string | null;
+            /** Next Attempt In Seconds */
+            next_attempt_in_seconds: number | null;
         };
         /**
          * RetryEvent
@@ -1544,7 +1864,7 @@ export interface components {
          *     }
          */
         RetryEvent: {
-            data: components["schemas"]["Retry"];
+            data: components["schemas"]["RetrySoon"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1555,6 +1875,22 @@ export interface components {
              * @description Resume with this, and you get exactly what follows.
              */
             id: string;
+        };
+        /**
+         * RetrySoon
+         * @description The model is tried again, later.
+         */
+        RetrySoon: {
+            /** Attempt */
+            attempt: number;
+            /** Delay Seconds */
+            delay_seconds: number;
+            failure: components["schemas"]["FailureDetail"];
+            /**
+             * Next Attempt At
+             * Format: date-time
+             */
+            next_attempt_at: string;
         };
         /**
          * Role
@@ -2002,6 +2338,23 @@ export interface components {
             /** Reasoning Tokens */
             reasoning_tokens: number;
         };
+        /**
+         * Workers
+         * @description The processes that work on chats, of all replicas.
+         */
+        Workers: {
+            /** Alive */
+            alive: number;
+            /** Last Beat At */
+            last_beat_at: string | null;
+            /**
+             * Room
+             * @description How many more chats they would take.
+             */
+            room: number;
+            /** With Room */
+            with_room: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2014,13 +2367,25 @@ export interface operations {
     list_chats: {
         parameters: {
             query?: {
+                /** @description Only archived ones, or only others. */
                 archived?: boolean | null;
-                status?: components["schemas"]["Status"] | null;
+                /** @description Repeatable: any of them. */
+                status?: components["schemas"]["Status"][] | null;
+                /** @description Repeatable: `name:value`, or a name alone; all must hold. The name ends at the first colon. */
+                label?: string[] | null;
+                /** @description Chats that this chat has started, or `none` for those that no chat did. */
+                parent?: string | "none" | null;
+                /** @description Words of the title, in upper or lower case. */
+                q?: string | null;
                 /** @description The most items of a page. */
                 limit?: number;
+                /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
             };
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2033,6 +2398,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChatPage"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -2052,6 +2453,26 @@ export interface operations {
                         code: "invalid_cursor" | "invalid_request";
                         /** @constant */
                         status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
                     };
                 };
             };
@@ -2077,6 +2498,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2087,7 +2510,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2099,6 +2522,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -2139,6 +2564,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
              * @description Request Entity Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
@@ -2165,6 +2626,10 @@ export interface operations {
              *
              *     * `model_not_found`: No model is configured by this name.
              *
+             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
+             *
+             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *
              *     * `too_many_tools`: A chat has at most `turn.max_tools` tools.
              */
             422: {
@@ -2174,9 +2639,31 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_tools";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_labels" | "too_many_parts" | "too_many_tools";
                         /** @constant */
                         status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
                     };
                 };
             };
@@ -2202,6 +2689,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2212,7 +2701,154 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    stream_chats: {
+        parameters: {
+            query?: {
+                /** @description The id of the last event you have. */
+                after?: string | null;
+            };
+            header?: {
+                "last-event-id"?: string | null;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /**
+             * @description Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
+             *     this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
+             *     field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing.
+             */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["ListEvent"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Entity.
+             *
+             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *
+             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests" | "too_many_streams";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong here; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2223,7 +2859,10 @@ export interface operations {
     get_chat: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
             };
@@ -2241,6 +2880,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
              * @description Not Found.
              *
              *     * `chat_not_found`: You have no chat with this id.
@@ -2277,6 +2952,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2298,6 +2993,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2308,7 +3005,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2319,7 +3016,10 @@ export interface operations {
     delete_chat: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
             };
@@ -2335,6 +3035,42 @@ export interface operations {
                 content?: never;
             };
             /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
              * @description Not Found.
              *
              *     * `chat_not_found`: You have no chat with this id.
@@ -2371,6 +3107,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2392,6 +3148,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2402,7 +3160,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2414,6 +3172,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -2452,6 +3212,42 @@ export interface operations {
                         code: "bad_request";
                         /** @constant */
                         status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
                     };
                 };
             };
@@ -2515,6 +3311,8 @@ export interface operations {
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
              *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *
+             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
              */
             422: {
                 headers: {
@@ -2523,9 +3321,29 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request";
+                        code: "idempotency_key_reused" | "invalid_request" | "too_many_labels";
                         /** @constant */
                         status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
                     };
                 };
             };
@@ -2551,6 +3369,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2561,7 +3381,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2573,6 +3393,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -2590,6 +3412,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -2651,6 +3509,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2672,6 +3550,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2682,7 +3562,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2698,7 +3578,10 @@ export interface operations {
                 /** @description The most items of a page. */
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
             };
@@ -2713,6 +3596,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EntryPage"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -2752,6 +3671,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2773,6 +3712,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2783,7 +3724,164 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    explain_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: You have no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Entity.
+             *
+             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong here; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2795,6 +3893,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -2812,6 +3912,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -2853,6 +3989,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2874,6 +4030,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2884,7 +4042,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -2902,7 +4060,10 @@ export interface operations {
                 /** @description The most items of a page. */
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
             };
@@ -2917,6 +4078,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MessagePage"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -2958,6 +4155,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -2979,6 +4196,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2989,7 +4208,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3001,6 +4220,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -3039,6 +4260,42 @@ export interface operations {
                         code: "bad_request";
                         /** @constant */
                         status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
                     };
                 };
             };
@@ -3106,6 +4363,8 @@ export interface operations {
              *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
              *
              *     * `model_not_found`: No model is configured by this name.
+             *
+             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -3114,7 +4373,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_parts";
                         /** @constant */
                         status: 422;
                     };
@@ -3124,6 +4383,10 @@ export interface operations {
              * @description Too Many Requests.
              *
              *     * `queue_full`: As many messages wait already as may (`max_queued_messages`).
+             *
+             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3134,7 +4397,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "queue_full";
+                        code: "queue_full" | "too_many_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -3162,6 +4425,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3172,7 +4437,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3184,6 +4449,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -3223,6 +4490,42 @@ export interface operations {
                         code: "bad_request";
                         /** @constant */
                         status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
                     };
                 };
             };
@@ -3290,6 +4593,8 @@ export interface operations {
              *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
              *
              *     * `not_a_user_message`: Only a message of the user can be edited.
+             *
+             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -3298,9 +4603,31 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "not_a_user_message";
+                        code: "idempotency_key_reused" | "invalid_request" | "not_a_user_message" | "too_many_parts";
                         /** @constant */
                         status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
                     };
                 };
             };
@@ -3326,6 +4653,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3336,7 +4665,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3347,7 +4676,10 @@ export interface operations {
     list_queue: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
             };
@@ -3362,6 +4694,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["QueuedMessagePage"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -3401,6 +4769,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -3422,6 +4810,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3432,7 +4822,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3443,7 +4833,10 @@ export interface operations {
     remove_queued: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path: {
                 chat_id: string;
                 queued_id: number;
@@ -3458,6 +4851,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
             };
             /**
              * @description Not Found.
@@ -3498,6 +4927,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -3519,6 +4968,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3529,7 +4980,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3541,6 +4992,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -3559,6 +5012,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -3620,6 +5109,28 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -3641,6 +5152,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3651,7 +5164,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3663,6 +5176,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -3680,6 +5195,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -3741,6 +5292,28 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -3762,6 +5335,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3772,7 +5347,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3788,6 +5363,8 @@ export interface operations {
             };
             header?: {
                 "last-event-id"?: string | null;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
             };
             path: {
                 chat_id: string;
@@ -3807,6 +5384,42 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["ChatEvent"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
                 };
             };
             /**
@@ -3846,6 +5459,28 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *
+             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests" | "too_many_streams";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -3867,6 +5502,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3877,7 +5514,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -3889,6 +5526,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string | null;
             };
@@ -3927,6 +5566,42 @@ export interface operations {
                         code: "bad_request";
                         /** @constant */
                         status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
                     };
                 };
             };
@@ -4009,6 +5684,26 @@ export interface operations {
                 };
             };
             /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -4030,6 +5725,8 @@ export interface operations {
              * @description Service Unavailable.
              *
              *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4040,7 +5737,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -4051,7 +5748,10 @@ export interface operations {
     list_models: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4064,6 +5764,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelPage"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Entity.
+             *
+             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
                 };
             };
             /**
@@ -4081,6 +5855,26 @@ export interface operations {
                         code: "internal";
                         /** @constant */
                         status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "key_set_away";
+                        /** @constant */
+                        status: 503;
                     };
                 };
             };

@@ -21,13 +21,12 @@ export type CreateChat = Schemas["CreateChat"];
 export type ChangeChat = Schemas["ChangeChat"];
 export type SendMessage = Schemas["SendMessage"];
 
+export type Tool = Schemas["Tool"];
+export type ToolResult = Schemas["GivenResult"];
+export type Explanation = Schemas["Explanation"];
+
 export type ChatEvent = Schemas["ChatEvent"];
-export type ListEvent =
-  | { event: "snapshot"; id?: string | null; data: { items: Chat[]; next_cursor: string | null } }
-  | { event: "chat"; id?: string | null; data: Chat }
-  | Schemas["DeletedEvent"]
-  | Schemas["ResetEvent"]
-  | Schemas["DrainingEvent"];
+export type ListEvent = Schemas["ListEvent"];
 
 /** The text a person reads: all text parts, joined. */
 export function textOf(content: readonly (Part | Fragment)[]): string {
