@@ -8,13 +8,14 @@ from typing import Annotated, Protocol, TypeGuard
 
 from fastapi import Depends, Header, Request
 
+from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
 from chatd.domain.failure import storable
 
 LOCAL = "local"
 """Whose everything is without authentication, which is for loopback only."""
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
 
 LET_IN = "chatd.pass"
