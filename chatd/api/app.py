@@ -12,6 +12,8 @@ from chatd import __version__
 from chatd.api import (
     actions,
     chats,
+    docs,
+    document,
     explain,
     health,
     list_stream,
@@ -21,7 +23,7 @@ from chatd.api import (
     queue,
     stream,
 )
-from chatd.api.auth import OPEN, Anyone, Keeper
+from chatd.api.auth import Anyone, Keeper
 from chatd.api.desk import Desk
 from chatd.api.door import Door
 from chatd.api.rates import Rates
@@ -49,14 +51,20 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
+    docs.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
-    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
+    rooms = (list_stream, lists, chats, explain, messages, queue, actions, stream, health)
+    for room in rooms:
         app.include_router(room.router)
+    app.state.routes = [route for room in rooms for route in room.router.routes]
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
     app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
@@ -67,9 +75,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            document = super().openapi()
-            problems.describe(document, open_to_all=OPEN)
-        return super().openapi()
+            self.openapi_schema = document.complete(super().openapi())
+        return self.openapi_schema
 
 
 class LimitBody:

@@ -1,9 +1,8 @@
 """What all streams have in common: how events are written, how a stream goes on, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from http import HTTPStatus
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Protocol
 
 import anyio
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -13,14 +12,6 @@ from starlette.types import Receive, Scope, Send
 from chatd.domain.event import EventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-
-EVENTS: Final[Mapping[int | str, dict[str, Any]]] = {
-    int(HTTPStatus.OK): {
-        "description": "Server-sent events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
-"""The ``responses`` of a route that streams, when all is well."""
 
 
 class Follower(Protocol):

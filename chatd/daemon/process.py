@@ -14,8 +14,8 @@ from chatd import __version__
 from chatd.api.app import create_app
 from chatd.api.desk import Desk
 from chatd.api.limits import Limits
-from chatd.api.seats import Seats
 from chatd.api.server import Server
+from chatd.api.stays import Stays
 from chatd.api.watch import Watch
 from chatd.api.watch_lists import ListWatch
 from chatd.daemon.callers import make_callers
@@ -202,7 +202,7 @@ class Daemon:
                 max_labels=limits.max_labels,
                 max_tools=self.settings.turn.max_tools,
             ),
-            seats=Seats(most=limits.max_streams),
+            stays=Stays(most=limits.max_streams),
             keepalive_seconds=self.settings.http.sse_keepalive_seconds,
             event_retention_days=self.settings.stream.event_retention_days,
             stale_after_seconds=self.settings.worker.stale_after_seconds,
