@@ -21,7 +21,6 @@ class Rooms:
     """What the actors share."""
 
     database: Database
-    catalog: Catalog
     hub: Hub
     notifier: Notifier
     hints: Hints
@@ -32,7 +31,7 @@ class Rooms:
     names: Names
 
 
-def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Rooms:
+def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
     """Nothing here connects to anything yet."""
     given = settings.database
     database = Database(
@@ -46,7 +45,6 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
     notifier = Notifier(database, sender=str(worker_id))
     return Rooms(
         database=database,
-        catalog=catalog,
         hub=hub,
         notifier=notifier,
         hints=Hints(hub, tell_others=notifier.tell),

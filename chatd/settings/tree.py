@@ -90,7 +90,7 @@ def _database(database: DatabaseSettings) -> Broken:
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
     if auth.mode != "none":
         yield ("auth", "mode"), f'"{auth.mode}" is not available in this version; only "none" is'
-    elif not _loopback(http.host):
+    elif not is_loopback(http.host):
         yield (
             ("http", "host"),
             (
@@ -101,7 +101,8 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
         )
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

@@ -41,7 +41,7 @@ class Chats:
 
     def __init__(self, database: Database, *, max_queued_messages: int = 20) -> None:
         self._database = database
-        self._max_queued = max_queued_messages
+        self.max_queued_messages = max_queued_messages
 
     async def create(
         self,
@@ -97,7 +97,7 @@ class Chats:
             storable_value(content),
             model_config_id,
             busy.value,
-            self._max_queued,
+            self.max_queued_messages,
         )
         return rows.moved(row, Move.SEND)
 

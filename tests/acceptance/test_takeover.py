@@ -1,11 +1,9 @@
 """The owner of a chat dies, stops, or vanishes; another finishes, and a viewer misses nothing."""
 
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from socket import socket
 
 import anyio
 import httpx2
@@ -25,8 +23,6 @@ from running import (
 )
 from talker import TOOL_CALL, Delta, talking
 from wire import wired
-
-from chatd.embedded import Postgres
 
 SCRIPTS = """
 [providers.fake]
@@ -234,16 +230,6 @@ async def test_a_stopped_owner_wakes_up_to_nothing(
                 assert await db.journal(chat_id) == before
                 assert await apis[owner.name].texts(chat_id) == ["Let me see."]
                 assert len(owner.said("chat.lost")) == 1
-
-
-@pytest.fixture(scope="module")
-def far_server() -> Iterator[str]:
-    """The address of a server that is reached over TCP, so that a wire can go dead."""
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with Postgres(port=port, settings={"synchronous_commit": "off"}) as server:
-        yield server.tcp_dsn
 
 
 @pytest.mark.parametrize("heals", ["for all", "for new connections only"])
