@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "Answer one prompt with everything embedded: the main job in one command.",
     "dev": "Run chatd with a database and a model of its own, for development.",
     "run": "Run the daemon.",
+    "health": "Ask the running chatd whether it is ready.",
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
     "openapi": "Print the OpenAPI description of the HTTP API.",

@@ -3,7 +3,6 @@
 from cyclopts import App
 
 from chatd.cli.start import Config, configured
-from chatd.settings import load
 
 app = App(
     name="run",
@@ -30,5 +29,6 @@ def run(*, config: Config = None) -> int:
     """Run the daemon."""
     settings = configured(config)
     from chatd.daemon import run as serve  # noqa: PLC0415  (only a good configuration pays for it)
+    from chatd.settings import load  # noqa: PLC0415
 
     return serve(settings, reread=lambda: load(config))
