@@ -47,6 +47,7 @@ class Server:
         host: str,
         port: int,
         handed: Callable[[], socket.socket | None] = lambda: None,
+        idle_seconds: float = 75.0,
         drain_seconds: float = 0.0,
         stop_seconds: float = 5.0,
     ) -> None:
@@ -55,6 +56,7 @@ class Server:
         self._host = host
         self.port = port
         self._handed = handed
+        self._idle_seconds = idle_seconds
         self._drain_seconds = drain_seconds
         self._stop_seconds = stop_seconds
         self._hurry = anyio.Event()
@@ -74,6 +76,7 @@ class Server:
             log_config=None,
             access_log=False,
             ws="none",
+            timeout_keep_alive=max(1, round(self._idle_seconds)),
             timeout_graceful_shutdown=max(1, round(self._stop_seconds)),
         )
         listening = anyio.Event()

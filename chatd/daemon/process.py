@@ -76,6 +76,7 @@ class Daemon:
             host=settings.http.host,
             port=settings.http.port,
             handed=lambda: self._manager.listener(loopback_only=settings.auth.mode == "none"),
+            idle_seconds=settings.http.idle_seconds,
             drain_seconds=settings.http.drain_seconds,
         )
         self._signals = signals

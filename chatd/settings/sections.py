@@ -74,6 +74,12 @@ class HttpSettings(BaseModel):
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
     )
+    idle_seconds: float = Field(
+        default=75,
+        gt=0,
+        description="How long a connection without a request is kept. Longer than clients and "
+        "proxies keep theirs, or one of them sends a request just as it is closed.",
+    )
     drain_seconds: float = Field(
         default=0,
         ge=0,
