@@ -18,6 +18,10 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("post", "/api/v1/chats/{chat_id}/tool-results"): {
+        "results": [{"tool_call_id": "a", "result": "sunny"}]
+    },
+    ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A body that is right, for every operation that takes one."""
 
@@ -44,7 +48,10 @@ def of_chats() -> list[tuple[str, str]]:
 
 def described(request: httpx2.Request) -> dict[str, Any] | None:
     """The operation that a request asked for; None when there is no such thing."""
+    named = any(template == request.url.path for _, template, _ in operations())
     for method, template, operation in operations():
+        if named and template != request.url.path:
+            continue  # ``/chats/stream`` is not of a chat called so
         pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
         if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
             return operation
@@ -76,8 +83,18 @@ async def ask(
     """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
+    return await chatd.api.http.request(method.upper(), filled(template, chat_id), **more)
+
+
+def filled(template: str, chat_id: str | None = None) -> str:
+    """A path of this template: of that chat, else of one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
-    return await chatd.api.http.request(method.upper(), path, **more)
+    return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
+
+
+def is_stream(operation: Mapping[str, Any]) -> bool:
+    """Whether an operation answers with events."""
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 async def paged(

@@ -66,6 +66,7 @@ class Chatd:
         name: str,
         settings: str,
         scripts: str,
+        port: int,
         environment: Mapping[str, str] = MappingProxyType({}),
         through: Sequence[str] = (),
         **how: Any,
@@ -79,7 +80,7 @@ class Chatd:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
         given = {
             "CHATD_DATABASE__URL": dsn,
-            "CHATD_HTTP__PORT": "0",
+            "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
@@ -132,7 +133,8 @@ class Chatd:
 
     async def ready(self) -> None:
         listening = await self.says("http.listening")
-        self.url = f"http://{listening['host']}:{listening['port']}"
+        self.port = int(listening["port"])
+        self.url = f"http://{listening['host']}:{self.port}"
         async with httpx2.AsyncClient(base_url=self.url) as client:
 
             async def answers() -> bool:
@@ -167,13 +169,14 @@ def started(
     name: str = "a",
     settings: str = "",
     scripts: str = SCRIPTS,
+    port: int = 0,
     **how: Any,
 ) -> Iterator[Chatd]:
     """A process that is killed at the end, if it still runs; await ``ready()`` first.
 
     ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
     """
-    chatd = Chatd(folder, dsn, name, settings, scripts, **how)
+    chatd = Chatd(folder, dsn, name, settings, scripts, port, **how)
     try:
         yield chatd
     finally:
@@ -234,6 +237,10 @@ class View:
                 self.preview += text_of([event.data])
             case "preview_reset":
                 self.preview = ""
+            case "history_reset":
+                first = event.data["from_message_id"]
+                self.messages = {n: text for n, text in self.messages.items() if n < first}
+                self.preview = ""
             case "message":
                 text = text_of(event.data["content"])
                 if event.data["role"] == "assistant":
@@ -264,6 +271,22 @@ class Client:
             f"/api/v1/chats/{chat_id}/messages", json={"content": content} | more
         )
         assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def submit(self, chat_id: str, results: dict[str, Any]) -> dict[str, Any]:
+        """Hand in what tools returned, by the ids of their calls."""
+        answer = await self.http.post(
+            f"/api/v1/chats/{chat_id}/tool-results",
+            json={"results": [{"tool_call_id": k, "result": v} for k, v in results.items()]},
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def edit(self, chat_id: str, message_id: int, content: str) -> dict[str, Any]:
+        answer = await self.http.patch(
+            f"/api/v1/chats/{chat_id}/messages/{message_id}", json={"content": content}
+        )
+        assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def interrupt(self, chat_id: str) -> dict[str, Any]:

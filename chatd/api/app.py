@@ -1,4 +1,4 @@
-"""The application: routes, problems, and the limit on bodies."""
+"""The application: routes, problems, the door, and the limit on bodies."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -9,8 +9,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import chats, health, messages, problems, stream
+from chatd.api import (
+    actions,
+    chats,
+    explain,
+    health,
+    list_stream,
+    lists,
+    messages,
+    problems,
+    queue,
+    stream,
+)
+from chatd.api.auth import OPEN, Anyone, Keeper
 from chatd.api.desk import Desk
+from chatd.api.door import Door
+from chatd.api.rates import Rates
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
 
@@ -20,12 +34,15 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 def create_app(
     desk: Desk | None,
     *,
+    keeper: Keeper | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
+    requests_per_second: int = 500,
 ) -> FastAPI:
     """The application. Without a ``desk`` it can only describe itself.
 
-    ``not_ready`` says why the process is not ready, or None.
+    ``keeper`` lets callers in (not given: everybody), ``not_ready`` says why the process is not ready,
+    or None. The limits are unlimited when they are 0.
     """
     app = _App(
         title="chatd",
@@ -37,9 +54,12 @@ def create_app(
     app.state.desk = desk
     app.state.not_ready = not_ready
     problems.install(app)
-    for room in (chats, messages, stream, health):
+    # list_stream first: its path must not be taken for that of a chat called "stream"
+    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
         app.include_router(room.router)
-    app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    if max_body_bytes:
+        app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
     return app
 
 
@@ -47,7 +67,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
+            document = super().openapi()
+            problems.describe(document, open_to_all=OPEN)
         return super().openapi()
 
 

@@ -1,8 +1,5 @@
 """Routes of chats."""
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -11,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
-from chatd.api.problems import BadRequest, documented
+from chatd.api.keys import Keyed
+from chatd.api.problems import documented
 from chatd.api.schemas import (
     LARGEST,
     ChangeChat,
@@ -20,9 +18,7 @@ from chatd.api.schemas import (
     EntryOut,
     ModelOut,
     Page,
-    parts_of,
 )
-from chatd.domain.chat import Chat, Status
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -35,43 +31,20 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
     status_code=HTTPStatus.CREATED,
     responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk) -> ChatOut:
+async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
-        content=None if body.content is None else parts_of(body.content),
+        content=None if body.content is None else desk.limits.content(body.content),
         title=body.title,
         system_prompt=body.system_prompt,
-        labels=body.labels,
+        labels=desk.limits.labels(body.labels),
+        tools=desk.limits.tools(body.tools),
+        key=key,
     )
-    desk.hints.moved(moved.entry)
-    return desk.names.chat(moved.chat)
-
-
-@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
-async def list_chats(
-    caller: Caller,
-    desk: AtDesk,
-    archived: bool | None = None,
-    status: Status | None = None,
-    limit: Limit = 50,
-    cursor: str | None = None,
-) -> Page[ChatOut]:
-    """Your chats, most recently touched first."""
-    found = await desk.reads.chats(
-        owner_id=caller.owner_id,
-        archived=archived,
-        status=status,
-        before=None if cursor is None else _place(cursor),
-        most=limit + 1,
-    )
-    await desk.know(*(chat.last_model_config_id for chat in found))
-    return Page(
-        items=[desk.names.chat(chat) for chat in found[:limit]],
-        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
-    )
+    return await desk.moved(moved)
 
 
 @router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
@@ -82,34 +55,77 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     return desk.names.chat(chat)
 
 
-@router.patch("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
-async def change_chat(chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk) -> ChatOut:
+@router.patch(
+    "/chats/{chat_id}",
+    responses=documented(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+    ),
+)
+async def change_chat(
+    chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk, key: Keyed
+) -> ChatOut:
     """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
-    chat = None
     if body.archived is not None:
-        family = await desk.chats.archive(chat_id, owner_id=caller.sees, archived=body.archived)
-        for one in family:
-            desk.hints.moved(one.entry)
-        chat = family[0].chat
-    if body.title is not None or body.labels is not None:
-        moved = await desk.chats.describe(
-            chat_id, owner_id=caller.sees, title=body.title, labels=body.labels
+        family = await desk.chats.archive(
+            chat_id,
+            owner_id=caller.sees,
+            archived=body.archived,
+            title=body.title,
+            labels=desk.limits.labels(body.labels),
+            key=key,
         )
-        desk.hints.moved(moved.entry)
-        chat = moved.chat
-    if chat is None:
-        chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
-    await desk.know(chat.last_model_config_id)
-    return desk.names.chat(chat)
+        for one in family[1:]:
+            desk.hints.moved(one.entry)
+        return await desk.moved(family[0])
+    if body.title is None and body.labels is None:
+        return await get_chat(chat_id, caller, desk)
+    moved = await desk.chats.describe(
+        chat_id,
+        owner_id=caller.sees,
+        title=body.title,
+        labels=desk.limits.labels(body.labels),
+        key=key,
+    )
+    return await desk.moved(moved)
+
+
+@router.delete(
+    "/chats/{chat_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
+    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends."""
+    for gone, version in await desk.chats.delete(chat_id, owner_id=caller.sees):
+        desk.hints.deleted(gone, version)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
-async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
+async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
-    moved = await desk.chats.interrupt(chat_id, owner_id=caller.sees)
-    desk.hints.moved(moved.entry)
-    await desk.know(moved.chat.last_model_config_id)
-    return desk.names.chat(moved.chat)
+    return await desk.moved(await desk.chats.interrupt(chat_id, owner_id=caller.sees, key=key))
+
+
+@router.post(
+    "/chats/{chat_id}/retry",
+    responses=documented(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+    ),
+)
+async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
+    """Try a failed turn again, without a new message."""
+    return await desk.moved(await desk.chats.retry(chat_id, owner_id=caller.sees, key=key))
+
+
+@router.post(
+    "/chats/{chat_id}/clear",
+    responses=documented(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+    ),
+)
+async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
+    """Start over: the history goes, but for the system prompt. The chat must be at rest."""
+    return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 
 @router.get("/chats/{chat_id}/events", responses=documented(HTTPStatus.NOT_FOUND))
@@ -145,19 +161,3 @@ async def list_models(_caller: Caller, desk: AtDesk) -> Page[ModelOut]:
             for model in desk.catalog.models
         ]
     )
-
-
-def _cursor(chat: Chat) -> str:
-    place = f"{chat.updated_at.isoformat()} {chat.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise BadRequest(
-            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
-        ) from error

@@ -1,17 +1,27 @@
 """What the routes work with."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
-from chatd.api.schemas import Names
+from chatd.api.auth import LET_IN, Seat
+from chatd.api.limits import Limits
+from chatd.api.schemas import ChatOut, Names
+from chatd.api.seats import Seats
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
+from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
+from chatd.store.lists import Lists
+from chatd.store.messages import Messages
+from chatd.store.queue import Queue
 from chatd.store.reads import Reads
+from chatd.store.rows import Moved
 from chatd.store.streams import Streams
 
 
@@ -20,17 +30,32 @@ class Desk:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
+    actions: Actions
+    messages: Messages
+    queue: Queue
     reads: Reads
+    lists: Lists
     streams: Streams
     hub: Hub
+    list_hub: ListHub
     hints: Hints
     catalog: Catalog
     names: Names
+    limits: Limits = field(default_factory=Limits)
+    seats: Seats = field(default_factory=Seats)
     keepalive_seconds: float = 15.0
+    event_retention_days: float = 7.0
+    stale_after_seconds: float = 20.0
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
+
+    async def moved(self, moved: Moved) -> ChatOut:
+        """Spread the word of a move, and show the chat as it is now."""
+        self.hints.moved(moved.entry)
+        await self.know(moved.chat.last_model_config_id)
+        return self.names.chat(moved.chat)
 
     async def know(self, *model_ids: UUID | None) -> None:
         """Learn names of models that another replica is configured with."""
@@ -44,3 +69,12 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 
 
 AtDesk = Annotated[Desk, Depends(desk)]
+
+
+async def seat(request: Request, desk: AtDesk) -> AsyncIterator[Seat]:
+    """A seat for a stream, given back when it has ended."""
+    with desk.seats.take(request.scope[LET_IN]) as taken:
+        yield taken
+
+
+AtSeat = Annotated[Seat, Depends(seat)]

@@ -1,4 +1,4 @@
-"""Routes of messages and of the queue."""
+"""Routes of messages."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -9,15 +9,16 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
+from chatd.api.keys import Keyed
 from chatd.api.problems import BadRequest, documented
 from chatd.api.schemas import (
     LARGEST,
+    EditMessage,
     MessageOut,
     Page,
-    QueuedMessageOut,
+    Place,
     SendMessage,
     Sent,
-    parts_of,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -70,30 +71,49 @@ async def list_messages(
         HTTPStatus.TOO_MANY_REQUESTS,
     ),
 )
-async def send_message(chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk) -> Sent:
+async def send_message(
+    chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk, key: Keyed
+) -> Sent:
     """Say something. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
-        content=parts_of(body.content),
+        content=desk.limits.content(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
+        key=key,
     )
-    desk.hints.moved(moved.entry)
-    await desk.know(moved.chat.last_model_config_id)
+    chat = await desk.moved(moved)
     stored = moved.entry.messages if moved.entry else ()
     return Sent(
         queued=moved.queued is not None,
         message=desk.names.message(stored[-1]) if stored and moved.queued is None else None,
         queued_message=desk.names.queued_message(moved.queued) if moved.queued else None,
-        chat=desk.names.chat(moved.chat),
+        chat=chat,
     )
 
 
-@router.get("/chats/{chat_id}/queue", responses=documented(HTTPStatus.NOT_FOUND))
-async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[QueuedMessageOut]:
-    """The messages that wait for the running turn to end, the next one first."""
-    await desk.reads.chat(chat_id, owner_id=caller.sees)
-    found = await desk.reads.queue(chat_id)
-    await desk.know(*(message.model_config_id for message in found))
-    return Page(items=[desk.names.queued_message(message) for message in found])
+@router.patch(
+    "/chats/{chat_id}/messages/{message_id}",
+    responses=documented(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+    ),
+)
+async def edit_message(
+    chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
+) -> MessageOut:
+    """Say something differently, and have it answered anew.
+
+    The message gets a new id. It and everything that came after it, also what waits in the queue, are
+    gone from the history; a turn that is running ends without a word.
+    """
+    moved = await desk.messages.edit(
+        chat_id,
+        message_id,
+        owner_id=caller.sees,
+        content=desk.limits.content(body.content),
+        key=key,
+    )
+    await desk.moved(moved)
+    assert moved.entry is not None  # noqa: S101 - an edit always moves the chat
+    return desk.names.message(moved.entry.messages[-1])

@@ -1,6 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457), each with a ``code`` that does not change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,25 +17,50 @@ from chatd.domain.errors import (
     ChatNotFound,
     DatabaseAway,
     FamilyBusy,
+    KeyReused,
+    MessageNotFound,
     ModelNotFound,
+    NoActionRequired,
+    NotFailed,
+    NotUsersMessage,
+    QueuedMessageNotFound,
     QueueFull,
     Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
+    TooManyChats,
 )
 
 _log = structlog.get_logger()
 
 _STATUS: Mapping[type[Refused], HTTPStatus] = {
     ChatNotFound: HTTPStatus.NOT_FOUND,
+    MessageNotFound: HTTPStatus.NOT_FOUND,
+    QueuedMessageNotFound: HTTPStatus.NOT_FOUND,
+    NotUsersMessage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFailed: HTTPStatus.CONFLICT,
     ChatBusy: HTTPStatus.CONFLICT,
     ChatArchived: HTTPStatus.CONFLICT,
     FamilyBusy: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyChats: HTTPStatus.TOO_MANY_REQUESTS,
     ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoActionRequired: HTTPStatus.CONFLICT,
+    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 _MEDIA_TYPE = "application/problem+json"
 _SAY_JSON = "send JSON, with the header content-type: application/json"
 _OF_BODIES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_OF_THE_DOOR = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of `chatd token create`, or a JWT, as `auth.mode` says. Where that is "
+    '`"none"`, nobody is asked.',
+}
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -60,9 +85,18 @@ class Problem(BaseModel):
 class BadRequest(HTTPException):
     """A request that no model of pydantic could refuse."""
 
-    def __init__(self, code: str, detail: str, status: HTTPStatus) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        status: HTTPStatus,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
         self.code = code
+        self.errors = list(errors)
 
 
 def answer(
@@ -92,15 +126,29 @@ def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def describe(document: dict[str, Any]) -> None:
-    """Have the OpenAPI ``document`` say what ``install`` does: whatever is refused is a problem."""
+def describe(document: dict[str, Any], *, open_to_all: Collection[str]) -> None:
+    """Have the OpenAPI ``document`` say what ``install`` and the door do.
+
+    Whatever is refused is a problem, and all but the paths that are ``open_to_all`` ask who is calling,
+    whatever the mode is.
+    """
+    document["components"]["securitySchemes"] = {"bearer": _BEARER}
     schemas = document["components"]["schemas"]
     for foreign in ("HTTPValidationError", "ValidationError"):
         schemas.pop(foreign, None)
     problem = {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operation in (one for path in document["paths"].values() for one in path.values()):
+    for path, operation in (
+        (path, one) for path, methods in document["paths"].items() for one in methods.values()
+    ):
         answers = operation["responses"]
-        for status in (*(_OF_BODIES if "requestBody" in operation else ()), _INTERNAL):
+        guarded = path not in open_to_all
+        if guarded:
+            operation["security"] = [{"bearer": []}]
+        for status in (
+            *(_OF_BODIES if "requestBody" in operation else ()),
+            *(_OF_THE_DOOR if guarded else ()),
+            _INTERNAL,
+        ):
             answers.setdefault(str(int(status)), {"description": status.phrase})
         for status, refusal in answers.items():
             if int(status) >= HTTPStatus.BAD_REQUEST:
@@ -122,7 +170,17 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return answer(status, error.code, str(error))
 
 
-async def _away(_: Request, error: Exception) -> JSONResponse:
+def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
+    """The answer that such an error becomes, for those who stand before the application."""
+    if isinstance(error, DatabaseAway):
+        return _database_away(error)
+    status = HTTPStatus(error.status_code)
+    if not isinstance(error, BadRequest):
+        return answer(status, status.name.lower(), str(error.detail), headers=error.headers)
+    return answer(status, error.code, str(error.detail), errors=error.errors, headers=error.headers)
+
+
+def _database_away(error: DatabaseAway) -> JSONResponse:
     _log.warning("http.database_away", error=str(error))
     return answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -130,6 +188,11 @@ async def _away(_: Request, error: Exception) -> JSONResponse:
         "The database cannot be reached just now; try again.",
         headers={"retry-after": "1"},
     )
+
+
+async def _away(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DatabaseAway)  # noqa: S101 - registered for it
+    return refusal(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -148,9 +211,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    status = HTTPStatus(error.status_code)
-    code = error.code if isinstance(error, BadRequest) else status.name.lower()
-    return answer(status, code, str(error.detail), headers=error.headers)
+    return refusal(error)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -16,31 +15,26 @@ from pydantic import (
     Tag,
 )
 
+from chatd.api.given import Fit, Words
+from chatd.api.tools import Tools
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
-from chatd.domain.failure import storable
-from chatd.domain.message import Content, Message, QueuedMessage, Role
+from chatd.domain.message import Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
-MOST_LABELS = 64
 
 LARGEST = 2**63 - 1
 """What the database can count to."""
 
+Place = Annotated[int, Field(ge=0, le=LARGEST)]
+"""The id of a message, or of one that waits."""
 
-def _fit(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
-
-
-Fit = BeforeValidator(_fit)
-"""JSON can spell strings that are no Unicode; a string's constraints would refuse them."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
 LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
-Labels = Annotated[dict[Label, LabelText], Field(max_length=MOST_LABELS)]
+Labels = dict[Label, LabelText]
 Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
-Words = Annotated[str, StringConstraints(min_length=1), Fit]
 
 
 def _is_base64(given: str) -> str:
@@ -90,13 +84,6 @@ GivenContent = Annotated[
 ]
 
 
-def parts_of(content: str | list[TextPart | FilePart]) -> Content:
-    """What a caller gave, as content parts."""
-    if isinstance(content, str):
-        return ({"type": "text", "text": content},)
-    return tuple(part.model_dump() for part in content)
-
-
 class CreateChat(_Request):
     content: GivenContent | None = Field(
         default=None, description="The first message; without one the chat waits for it."
@@ -105,6 +92,7 @@ class CreateChat(_Request):
     model: str | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: str | None = None
     labels: Labels = Field(default_factory=dict)
+    tools: Tools = Field(default_factory=list)
 
 
 class ChangeChat(_Request):
@@ -117,6 +105,10 @@ class SendMessage(_Request):
     content: GivenContent
     model: str | None = None
     busy_behavior: Busy = Field(default=Busy.QUEUE, description="What to do when the chat is busy.")
+
+
+class EditMessage(_Request):
+    content: GivenContent
 
 
 class Usage(BaseModel):
@@ -140,7 +132,8 @@ class Usage(BaseModel):
 
 
 class ChatOut(BaseModel):
-    """A chat. `last_error` is null unless the status is `error`."""
+    """A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+    `requires_action`."""
 
     model_config = ConfigDict(title="Chat")
 
@@ -152,6 +145,7 @@ class ChatOut(BaseModel):
     status: Status
     last_error: str | None
     last_error_detail: dict[str, Any] | None
+    action_deadline: datetime | None
     archived: bool
     labels: dict[str, str]
     model: str | None
@@ -254,6 +248,7 @@ class Names:
             status=chat.status,
             last_error=chat.last_error,
             last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
+            action_deadline=chat.action_deadline,
             archived=chat.archived,
             labels=dict(chat.labels),
             model=self.of(chat.last_model_config_id),

@@ -7,12 +7,13 @@ grace while everything they need is still there, and the last hint goes out befo
     notifier     tells them                       flusher    parts for viewers elsewhere
     heartbeat    renews, holds the lock           chats      one task per chat in hand
     farewell     gives back what is left          acquirer, reaper, janitor
-    watch        feeds the streams                http
+    watch        feeds the streams                doorkeeper knows who calls (token, jwt)
+                                                  http
 
-``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``process`` the rest
-of the tree, and the life of the process around it. Beside the tree, from the first moment to the
-last: ``attendant`` (tells the ``service_manager``), ``loop_watch`` (tells what blocks the loop), and
-``reload`` (SIGHUP).
+``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
+callers in, ``desk`` what the routes work with, ``process`` the rest of the tree, and the life of the
+process around it. Beside the tree, from the first moment to the last: ``attendant`` (tells the
+``service_manager``), ``loop_watch`` (tells what blocks the loop), and ``reload`` (SIGHUP).
 """
 
 import gc

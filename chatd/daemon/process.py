@@ -3,7 +3,6 @@
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import anyio
@@ -13,13 +12,16 @@ from fastapi import FastAPI
 
 from chatd import __version__, logs
 from chatd.api.app import create_app
-from chatd.api.desk import Desk
+from chatd.api.seats import Seats
 from chatd.api.server import Server
 from chatd.api.watch import Watch
+from chatd.api.watch_lists import ListWatch
 from chatd.daemon.attendant import Attendant
+from chatd.daemon.callers import make_callers
+from chatd.daemon.desk import make_desk
 from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.reload import Reloader
-from chatd.daemon.rooms import catalog_of, make_rooms
+from chatd.daemon.rooms import catalog_of, make_rooms, with_limits
 from chatd.daemon.service_manager import ServiceManager
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
@@ -69,6 +71,8 @@ class Daemon:
             if settings.worker.enabled
             else None
         )
+        self._callers = make_callers(settings, self.rooms.database)
+        self._seats = Seats(most=settings.limits.max_streams)
         self._app = self._make_app()
         self.server = Server(
             self._app,
@@ -224,11 +228,15 @@ class Daemon:
             deaf=rooms.hints.deaf,
         )
         watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        rooms.hints.listen(rooms.list_hub.hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
+            ChildSpec(name="list watch", start=list_watch.run),
+            *self._callers.specs,
             ChildSpec(
                 name="http",
                 start=self.server.run,
@@ -238,21 +246,13 @@ class Daemon:
         ]
 
     def _make_app(self) -> FastAPI:
-        rooms = self.rooms
-        desk = Desk(
-            chats=rooms.chats,
-            reads=rooms.reads,
-            streams=rooms.streams,
-            hub=rooms.hub,
-            hints=rooms.hints,
-            catalog=self.catalog,
-            names=rooms.names,
-            keepalive_seconds=self.settings.http.sse_keepalive_seconds,
-        )
+        given = self.settings
         return create_app(
-            desk,
+            make_desk(given, self.rooms, self.catalog, seats=self._seats),
+            keeper=self._callers.keeper,
             not_ready=self._not_ready,
-            max_body_bytes=self.settings.http.max_body_bytes,
+            max_body_bytes=given.http.max_body_bytes,
+            requests_per_second=given.limits.requests_per_second,
         )
 
     def _not_ready(self) -> str | None:
@@ -275,11 +275,8 @@ class Daemon:
         self.settings, self.catalog = settings, catalog
         logs.configure(level=settings.log.level, format=settings.log.format)
         self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
-        self.rooms.chats.max_queued_messages = settings.worker.max_queued_messages
-        self._app.state.desk = replace(
-            self._app.state.desk,
-            catalog=catalog,
-            keepalive_seconds=settings.http.sse_keepalive_seconds,
-        )
+        self.rooms = with_limits(self.rooms, settings)
+        self._seats.most = settings.limits.max_streams
+        self._app.state.desk = make_desk(settings, self.rooms, catalog, seats=self._seats)
         if self._workers is not None:
             self._workers.reload(settings, catalog)

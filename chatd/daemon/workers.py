@@ -70,6 +70,7 @@ class Workers:
         self._reaper = Reaper(
             leases,
             rooms.turns,
+            rooms.actions,
             rooms.hints,
             reap_seconds=worker.reap_seconds,
             stale_after_seconds=worker.stale_after_seconds,
@@ -78,7 +79,10 @@ class Workers:
         self._janitor = Janitor(
             rooms.streams,
             leases,
+            rooms.keys,
+            rooms.lists,
             event_retention_days=stream.event_retention_days,
+            idempotency_hours=settings.http.idempotency_hours,
             stale_after_seconds=worker.stale_after_seconds,
         )
         self._watchdog = Periodic(
@@ -151,6 +155,7 @@ def _limits(turn: TurnSettings) -> Limits:
         attempt_seconds=turn.attempt_seconds,
         turn_seconds=turn.turn_seconds,
         max_steps=turn.max_steps,
+        action_seconds=turn.action_seconds,
     )
 
 

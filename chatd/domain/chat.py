@@ -1,6 +1,6 @@
 """A chat as it is stored: one row, one status, at most one owner."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +59,8 @@ class Chat:
     move and is the cursor of the journal; ``step`` rises with every step that is stored, so that
     an owner whose commit was cut off can tell whether it took effect; ``parts_done`` is the number
     of the last streamed part of this epoch that is settled (stored in a message, or thrown away).
+    ``tools`` are those that the chat's client runs: objects of ``name``, ``description`` and
+    ``parameters``, a JSON schema.
     """
 
     id: UUID
@@ -84,6 +86,7 @@ class Chat:
     queue_length: int
     archived: bool
     labels: Mapping[str, str]
+    tools: Sequence[Mapping[str, Any]]
     last_model_config_id: UUID
     usage: Usage
     created_at: datetime

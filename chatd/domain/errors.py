@@ -40,9 +40,39 @@ class ChatArchived(Refused):
 
 
 class QueueFull(Refused):
-    """The chat's queue is full."""
+    """The chat's queue is full (worker.max_queued_messages)."""
 
     code = "queue_full"
+
+
+class MessageNotFound(Refused):
+    """There is no such message in this chat's history."""
+
+    code = "message_not_found"
+
+
+class NotUsersMessage(Refused):
+    """Only a message of the user can be edited."""
+
+    code = "not_a_user_message"
+
+
+class QueuedMessageNotFound(Refused):
+    """There is no such message in this chat's queue; it may have been said already."""
+
+    code = "queued_message_not_found"
+
+
+class NotFailed(Refused):
+    """The chat's last turn did not fail, so there is nothing to retry."""
+
+    code = "nothing_to_retry"
+
+
+class KeyReused(Refused):
+    """This Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
 
 
 class FamilyBusy(Refused):
@@ -51,10 +81,41 @@ class FamilyBusy(Refused):
     code = "family_busy"
 
 
+class NoActionRequired(Refused):
+    """The chat does not wait for results of tools."""
+
+    code = "no_action_required"
+
+
+class ToolCallUnknown(Refused):
+    """There are results of calls that are not open, or two of one call."""
+
+    code = "tool_call_unknown"
+
+
+class ToolResultsMissing(Refused):
+    """Some open calls have no result; all are to be answered at once."""
+
+    code = "tool_results_missing"
+
+
 class ModelNotFound(Refused):
     """There is no such model."""
 
     code = "model_not_found"
+
+
+class TooManyChats(Refused):
+    """This owner has as many chats in flight as one may have (limits.max_chats_in_flight)."""
+
+    code = "too_many_chats"
+
+
+class TokenNotFound(ChatdError):
+    """There is no such token."""
+
+    def __init__(self, token_id: UUID) -> None:
+        super().__init__(f"There is no token {token_id}.", token_id=token_id)
 
 
 class Lost(ChatdError):

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.message import Message, Role
+from chatd.domain.message import Message, Role, asked_of_client
 from chatd.domain.moves import Move
 
 
@@ -49,10 +49,13 @@ class EventType(StrEnum):
     MESSAGE = "message"
     MESSAGE_PART = "message_part"
     PREVIEW_RESET = "preview_reset"
+    HISTORY_RESET = "history_reset"
     QUEUE_UPDATE = "queue_update"
     RETRY = "retry"
     ERROR = "error"
+    ACTION_REQUIRED = "action_required"
     CHAT = "chat"
+    DELETED = "deleted"
     RESET = "reset"
     DRAINING = "draining"
 
@@ -105,18 +108,36 @@ _VOIDS_PREVIEW = frozenset({Move.RECORD_RETRY, Move.RELEASE, Move.REAP, Move.FAI
 """Moves after which the parts that were streamed will not become a message."""
 
 _SETTLES_PREVIEW = frozenset(
-    {Move.COMMIT_STEP, Move.FINISH_TURN, Move.FINISH_INTERRUPT, Move.REAP_INTERRUPT}
+    {
+        Move.COMMIT_STEP,
+        Move.REQUIRE_ACTION,
+        Move.FINISH_TURN,
+        Move.FINISH_INTERRUPT,
+        Move.REAP_INTERRUPT,
+    }
 )
 """Moves whose message replaces the parts that were streamed; without one, the parts are void."""
 
 _KEEPS_STATUS = frozenset(
-    {Move.COMMIT_STEP, Move.RECORD_RETRY, Move.DESCRIBE, Move.ARCHIVE, Move.UNARCHIVE}
+    {
+        Move.COMMIT_STEP,
+        Move.RECORD_RETRY,
+        Move.UNQUEUE,
+        Move.DESCRIBE,
+        Move.ARCHIVE,
+        Move.UNARCHIVE,
+    }
 )
+
+_OF_QUEUE = frozenset({"queued", "promoted", "unqueued", "head"})
+"""Fields of a journal row that say what happened to the queue."""
 
 
 def told(entry: Entry) -> Iterator[Told]:
     """The events of one journal row, in the order in which a viewer is to apply them."""
     data = entry.data
+    if "reset_from" in data:
+        yield EventType.HISTORY_RESET, {"from_message_id": data["reset_from"]}
     if entry.move in _VOIDS_PREVIEW or (
         entry.move in _SETTLES_PREVIEW
         and not any(message.role is not Role.USER for message in entry.messages)
@@ -124,20 +145,15 @@ def told(entry: Entry) -> Iterator[Told]:
         yield EventType.PREVIEW_RESET, {}
     for message in entry.messages:
         yield EventType.MESSAGE, message
-    if "queued" in data or "promoted" in data:
-        yield (
-            EventType.QUEUE_UPDATE,
-            {
-                "queue_length": data["queue_length"],
-                "added": data.get("queued"),
-                "removed": data.get("promoted"),
-            },
-        )
+    if _OF_QUEUE & data.keys():
+        yield EventType.QUEUE_UPDATE, _queue_update(data)
     if entry.move is Move.RECORD_RETRY:
         yield (
             EventType.RETRY,
             {key: data[key] for key in ("attempt", "delay_seconds", "next_attempt_at", "failure")},
         )
+    if entry.move is Move.REQUIRE_ACTION:
+        yield EventType.ACTION_REQUIRED, _asked(entry)
     if entry.move in {Move.DESCRIBE, Move.ARCHIVE, Move.UNARCHIVE}:
         yield EventType.CHAT, {key: data[key] for key in ("title", "labels", "archived")}
     if entry.status is Status.ERROR and entry.move not in _KEEPS_STATUS:
@@ -147,3 +163,26 @@ def told(entry: Entry) -> Iterator[Told]:
         )
     if entry.move not in _KEEPS_STATUS:
         yield EventType.STATUS, {"status": entry.status, "epoch": entry.epoch}
+
+
+def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What came, what went (said or not), and what was brought to the front."""
+    said = [data["promoted"]] if "promoted" in data else []
+    return {
+        "queue_length": data["queue_length"],
+        "added": data.get("queued"),
+        "removed": [*said, *data.get("unqueued", ())],
+        "head": data.get("head"),
+    }
+
+
+def _asked(entry: Entry) -> Mapping[str, Any]:
+    """What the client is to do. Arguments stand in the message alone; the row has ids and names."""
+    made = {
+        part["tool_call_id"]: part
+        for message in entry.messages
+        for part in message.content
+        if part["type"] == "tool-call"
+    }
+    calls = [made.get(call["tool_call_id"], call) for call in entry.data["calls"]]
+    return {"calls": asked_of_client(calls), "deadline": entry.data["deadline"]}

@@ -6,7 +6,7 @@ one content part: ``{"index": n, "type": …, …}``, where ``index`` says which
 Folding is associative, so batches of fragments can be joined in any grouping.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -72,6 +72,60 @@ class QueuedMessage:
     content: Content
     model_config_id: UUID
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call of a tool that has no result yet, and the message that makes it, once it is stored."""
+
+    part: Part
+    message_id: int | None
+
+    @property
+    def id(self) -> str:
+        """What a result names it by; no other open call of the chat has it."""
+        call_id: str = self.part["tool_call_id"]
+        return call_id
+
+
+def open_calls(history: Iterable[Message | NewMessage]) -> tuple[OpenCall, ...]:
+    """The calls at the end of a history that have no result yet, in their order.
+
+    A user message never follows an open call, so what is older than the latest one is settled.
+    """
+    calls: dict[str, OpenCall] = {}
+    for message in history:
+        if message.role is Role.USER:
+            calls.clear()
+        for part in message.content:
+            if part["type"] == "tool-call":
+                stored = message.id if isinstance(message, Message) else None
+                calls[part["tool_call_id"]] = OpenCall(part, stored)
+            elif part["type"] == "tool-result":
+                calls.pop(part["tool_call_id"], None)
+    return tuple(calls.values())
+
+
+def asked_of_client(calls: Iterable[Part]) -> list[dict[str, Any]]:
+    """Calls as the client that is to run them is shown them."""
+    return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
+
+
+def errors_of(calls: Sequence[Part], say: Callable[[Part], str]) -> NewMessage:
+    """The message that answers ``calls`` which nobody ran, each with what there is to ``say`` of it."""
+    return NewMessage(
+        role=Role.TOOL,
+        content=tuple(
+            {
+                "type": "tool-result",
+                "tool_call_id": call["tool_call_id"],
+                "tool_name": call["tool_name"],
+                "result": say(call),
+                "is_error": True,
+            }
+            for call in calls
+        ),
+    )
 
 
 _JOINED = ("text", "args")

@@ -3,6 +3,7 @@
 A move is one transaction that locks the chat's row, checks this table, adds one to ``version``,
 writes, and appends one row to the journal. The store has one method per move; its tests are
 generated from ``TABLE`` and cover every (move, status) cell, also each that must be refused.
+Deleting a chat is no move: it is legal from everywhere, and leaves no row that could be written to.
 """
 
 from collections.abc import Mapping
@@ -17,24 +18,33 @@ class Move(StrEnum):
     CREATE = "create"
     SEND = "send"
     INTERRUPT = "interrupt"
+    SUBMIT_TOOL_RESULTS = "submit_tool_results"
+    EDIT = "edit"
+    UNQUEUE = "unqueue"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    CLEAR = "clear"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
     ACQUIRE = "acquire"
     COMMIT_STEP = "commit_step"
     RECORD_RETRY = "record_retry"
+    REQUIRE_ACTION = "require_action"
     FINISH_TURN = "finish_turn"
     FINISH_INTERRUPT = "finish_interrupt"
     FAIL = "fail"
     RELEASE = "release"
     REAP = "reap"
     REAP_INTERRUPT = "reap_interrupt"
+    EXPIRE_ACTION = "expire_action"
 
 
 OWNER_MOVES: Final = frozenset(
     {
         Move.COMMIT_STEP,
         Move.RECORD_RETRY,
+        Move.REQUIRE_ACTION,
         Move.FINISH_TURN,
         Move.FINISH_INTERRUPT,
         Move.FAIL,
@@ -65,6 +75,7 @@ _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
 Cells = Mapping[Status | None, To]
 
 _SAME: Final[Cells] = {status: To(status) for status in Status}
+_BUSY_OR_FAILED: Final[Cells] = {status: To(status) for status in Status if status is not _W}
 _AT_REST: Final[Cells] = {_W: To(_W), _E: To(_E)}
 _FROM_REST: Final[Cells] = {_W: To(_P), _E: To(_P)}
 
@@ -81,18 +92,26 @@ TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
         _W: To(_W, counts=False),
         _E: To(_E, counts=False),
     },
+    (Move.SUBMIT_TOOL_RESULTS, None): {_A: To(_P)},
+    (Move.EDIT, None): {status: To(_P) for status in Status},
+    (Move.UNQUEUE, None): _BUSY_OR_FAILED,
+    (Move.PROMOTE, None): {_P: To(_P), _R: To(_I), _I: To(_I), _A: To(_P), _E: To(_P)},
+    (Move.RETRY, None): {_E: To(_P)},
+    (Move.CLEAR, None): {_W: To(_W), _E: To(_W)},
     (Move.DESCRIBE, None): _SAME,
     (Move.ARCHIVE, None): _AT_REST,
     (Move.UNARCHIVE, None): _AT_REST,
     (Move.ACQUIRE, None): {_P: To(_R)},
     (Move.COMMIT_STEP, None): {_R: To(_R)},
     (Move.RECORD_RETRY, None): {_R: To(_R)},
+    (Move.REQUIRE_ACTION, None): {_R: To(_A)},
     (Move.FINISH_TURN, None): {_R: To(_W, queued=_R)},
     (Move.FINISH_INTERRUPT, None): {_I: To(_W, queued=_R)},
     (Move.FAIL, None): {_R: To(_E)},
     (Move.RELEASE, None): {_R: To(_P)},
     (Move.REAP, None): {_R: To(_P, given_up=_E)},
     (Move.REAP_INTERRUPT, None): {_I: To(_W, queued=_P)},
+    (Move.EXPIRE_ACTION, None): {_A: To(_P)},
 }
 """(move, what a message does when the chat is busy) → from → to. A cell that is missing is refused."""
 

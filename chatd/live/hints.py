@@ -60,6 +60,15 @@ class Hints:
         for hint in untold:
             self._tell_others(hint)
 
+    def deleted(self, chat_id: UUID, version: int) -> None:
+        """A chat is gone, whose last version was this one: no status of its own, but not running."""
+        self._hub.gone(chat_id)
+        hint = Hint(chat_id, version + 1, Status.WAITING)
+        self._untold.append(hint)
+        self._tell()
+        for listener in self._listeners:
+            listener(hint)
+
     def flushed(self, chat_id: UUID) -> None:
         """Parts of a chat were stored: viewers on other replicas can read them."""
         self._untold.append(Hint(chat_id, 0))

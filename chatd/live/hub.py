@@ -16,6 +16,8 @@ class Hub:
         self._topics: dict[UUID, Topic] = {}
         self._doubted: set[UUID] = set()
         self.on_behind: Callable[[], None] = lambda: None
+        self.on_drain: Callable[[], None] = lambda: None
+        """Called when all streams are to end, for those that are not of one chat."""
         self.draining = False
 
     # -- viewers ------------------------------------------------------------------------------
@@ -57,6 +59,7 @@ class Hub:
         self.draining = True
         for topic in self._topics.values():
             topic.wake()
+        self.on_drain()
 
     @property
     def viewers(self) -> int:
@@ -77,10 +80,15 @@ class Hub:
             self._doubt(topic)
 
     def start_step(self, chat_id: UUID, *, epoch: int, base: int) -> Preview:
-        """A step of a chat starts here; its parts are numbered from ``base + 1``."""
+        """A step of a chat starts here; its parts are numbered from ``base + 1``.
+
+        An owner that was fenced, and does not know it yet, streams into the void.
+        """
         topic = self._topic(chat_id)
-        topic.preview = Preview(epoch, base, local=True)
-        return topic.preview
+        preview = Preview(epoch, base, local=True)
+        if topic.preview is None or topic.preview.epoch <= epoch:
+            topic.preview = preview
+        return preview
 
     def stream(self, chat_id: UUID, preview: Preview, part: Part) -> None:
         """One more part of a step that runs here."""

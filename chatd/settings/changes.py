@@ -10,6 +10,10 @@ LIVE_SECTIONS = frozenset({"log", "providers", "models", "turn"})
 LIVE_KEYS = frozenset(
     {
         ("http", "sse_keepalive_seconds"),
+        ("limits", "max_chats_in_flight"),
+        ("limits", "max_content_parts"),
+        ("limits", "max_labels"),
+        ("limits", "max_streams"),
         ("worker", "max_chats"),
         ("worker", "max_queued_messages"),
     }

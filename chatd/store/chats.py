@@ -1,47 +1,42 @@
-"""The moves that callers make."""
+"""The moves that callers make on a chat as a whole."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from chatd.domain.chat import Busy
-from chatd.domain.errors import (
-    ChatArchived,
-    ChatBusy,
-    ChatNotFound,
-    FamilyBusy,
-    QueueFull,
-    Refused,
-)
+from chatd.domain.errors import ChatNotFound
 from chatd.domain.failure import storable, storable_value
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.moves import Move
 from chatd.store import rows, sql
+from chatd.store.caller import Asking
+from chatd.store.keys import Key
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
 from chatd.store.turns import as_given
 
 _Q = sql.load("chats")
-_READ = sql.load("reads")
-
-_REFUSALS: Mapping[str, type[Refused]] = {
-    "archived": ChatArchived,
-    "busy": ChatBusy,
-    "full": QueueFull,
-}
 
 
 class Chats:
     """Create chats and change them, as their owner (None: whoever's they are).
 
-    Another owner's chat is ``ChatNotFound``.
+    Another owner's chat is ``ChatNotFound``. The limits are unlimited when they are 0. With a ``key``,
+    the same request is done once: said again, it gets the answer of the first time.
     """
 
-    def __init__(self, database: Database, *, max_queued_messages: int = 20) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_queued_messages: int = 20,
+        max_chats_in_flight: int = 1000,
+    ) -> None:
         self._database = database
-        self.max_queued_messages = max_queued_messages
+        self._asking = Asking(database)
+        self._max_queued = max_queued_messages or None
+        self._max_in_flight = max_chats_in_flight or None
 
     async def create(
         self,
@@ -53,8 +48,13 @@ class Chats:
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
+        key: Key | None = None,
     ) -> Moved:
-        """A new chat: pending when ``content`` asks for an answer, else waiting."""
+        """A new chat: pending when ``content`` asks for an answer, else waiting.
+
+        Raises:
+            TooManyChats
+        """
         messages = []
         if system_prompt is not None:
             prompt = ({"type": "text", "text": system_prompt},)
@@ -63,7 +63,7 @@ class Chats:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
-        row = await self._database.fetchrow(
+        return await self._asking.create(
             _Q["create"],
             owner_id,
             storable(title),
@@ -72,9 +72,9 @@ class Chats:
             as_given(messages),
             content is not None,
             storable_value(tools),
+            self._max_in_flight,
+            key=key,
         )
-        assert row is not None  # noqa: S101 - an INSERT of one row returns one row
-        return rows.moved(row, Move.CREATE)
 
     async def send(
         self,
@@ -84,29 +84,41 @@ class Chats:
         content: Content,
         model_config_id: UUID | None = None,
         busy: Busy = Busy.QUEUE,
+        key: Key | None = None,
     ) -> Moved:
         """A message of the user; ``queued`` is set when it has to wait.
 
         Raises:
-            ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull
+            ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull, TooManyChats
         """
-        row = await self._until_fresh(
+        return await self._asking.move(
+            Move.SEND,
             _Q["send"],
             chat_id,
             owner_id,
             storable_value(content),
             model_config_id,
             busy.value,
-            self.max_queued_messages,
+            self._max_queued,
+            self._max_in_flight,
+            key=key,
         )
-        return rows.moved(row, Move.SEND)
 
-    async def interrupt(self, chat_id: UUID, *, owner_id: str | None) -> Moved:
+    async def interrupt(
+        self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None
+    ) -> Moved:
         """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
-        row = await self._until_fresh(_Q["interrupt"], chat_id, owner_id)
-        if row["outcome"] == "unchanged":
-            return await self._unchanged(chat_id, owner_id)
-        return rows.moved(row, Move.INTERRUPT)
+        return await self._asking.move(Move.INTERRUPT, _Q["interrupt"], chat_id, owner_id, key=key)
+
+    async def retry(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:
+        """A failed turn again, without a new message.
+
+        Raises:
+            ChatNotFound, ChatArchived, NotFailed, TooManyChats
+        """
+        return await self._asking.move(
+            Move.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
+        )
 
     async def describe(
         self,
@@ -115,48 +127,50 @@ class Chats:
         owner_id: str | None,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
+        key: Key | None = None,
     ) -> Moved:
         """Change title or labels, whatever the chat is doing."""
-        row = await self._until_fresh(
-            _Q["describe"],
-            chat_id,
-            owner_id,
-            None if title is None else storable(title),
-            None if labels is None else storable_value(labels),
+        return await self._asking.move(
+            Move.DESCRIBE, _Q["describe"], chat_id, owner_id, *_described(title, labels), key=key
         )
-        return rows.moved(row, Move.DESCRIBE)
 
     async def archive(
-        self, chat_id: UUID, *, owner_id: str | None, archived: bool = True
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str | None,
+        archived: bool = True,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: Key | None = None,
     ) -> list[Moved]:
         """Archive (or bring back) the whole family of a chat, which comes first, or nothing.
+
+        Title and labels are the chat's own, and change with it.
 
         Raises:
             ChatNotFound, FamilyBusy
         """
-        answer = await self._database.fetch(_Q["archive"], chat_id, owner_id, archived)
-        if not answer:
-            raise ChatNotFound(chat_id)
-        if answer[0]["outcome"] != "done":
-            raise FamilyBusy
+        answer = await self._asking.moves(
+            _Q["archive"], chat_id, owner_id, archived, *_described(title, labels), key=key
+        )
         move = Move.ARCHIVE if archived else Move.UNARCHIVE
-        changed = [rows.moved(row, move) for row in answer if row["id"] is not None]
-        if any(one.chat.id == chat_id for one in changed):
-            return changed
-        return [await self._unchanged(chat_id, owner_id), *changed]
+        return [rows.moved(row, move) for row in answer]
 
-    async def _until_fresh(self, query: str, chat_id: UUID, *args: object) -> asyncpg.Record:
-        while True:
-            row = await self._database.fetchrow(query, chat_id, *args)
-            if row is None:
-                raise ChatNotFound(chat_id)
-            if row["outcome"] in _REFUSALS:
-                raise _REFUSALS[row["outcome"]](chat_id=chat_id)
-            if row["outcome"] != "again":  # each "again" is another's move that went through
-                return row
+    async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
+        """Delete a chat and its descendants, with all that is stored of them; each with its version.
 
-    async def _unchanged(self, chat_id: UUID, owner_id: str | None) -> Moved:
-        row = await self._database.fetchrow(_READ["chat"], chat_id, owner_id)
-        if row is None:
+        Raises:
+            ChatNotFound
+        """
+        gone = await self._database.fetch(_Q["delete"], chat_id, owner_id)
+        if not gone:
             raise ChatNotFound(chat_id)
-        return Moved(chat=rows.chat(row), entry=None)
+        return [(row["id"], row["version"]) for row in gone]
+
+
+def _described(title: str | None, labels: Mapping[str, str] | None) -> tuple[object, object]:
+    return (
+        None if title is None else storable(title),
+        None if labels is None else storable_value(labels),
+    )

@@ -25,6 +25,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A chat in hand, and what it is doing: for how long it has been in its zone, and still may be."""
+
+    chat_id: UUID
+    epoch: int
+    zone: str | None = None
+    seconds: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A chat that was renewed."""
 
@@ -42,6 +53,18 @@ class Abandoned:
     step: int
     parts_done: int
     messages: tuple[NewMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Which chats wait for a reaper."""
+
+    running: bool
+    """The owner is gone."""
+    interrupting: bool
+    """The owner is gone, and a stop was asked."""
+    overdue: bool
+    """The client took too long to run its tools."""
 
 
 class Leases:
@@ -72,10 +95,22 @@ class Leases:
         with translated():
             await connection.fetch(_Q["end_ghost"], str(self.worker_id))
 
-    async def renew(self, connection: Connection, chat_ids: Sequence[UUID]) -> list[Beat]:
-        """Renew the chats in hand, in one statement; who is missing from the answer is lost."""
+    async def renew(self, connection: Connection, held: Sequence[Held]) -> list[Beat]:
+        """Renew the chats in hand, in one statement; who is missing from the answer is lost.
+
+        They go in the order of their ids, as a family is locked that is deleted.
+        """
+        held = sorted(held, key=lambda one: one.chat_id)
         with translated():
-            answer = await connection.fetch(_Q["renew"], self.worker_id, chat_ids)
+            answer = await connection.fetch(
+                _Q["renew"],
+                self.worker_id,
+                [one.chat_id for one in held],
+                [one.epoch for one in held],
+                [one.zone for one in held],
+                [one.seconds for one in held],
+                [one.seconds_left for one in held],
+            )
         return [
             Beat(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in answer
         ]
@@ -95,10 +130,11 @@ class Leases:
         """What the database thinks that this worker owns."""
         return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
 
-    async def look(self, *, stale_after_seconds: float) -> tuple[bool, bool]:
-        """Whether running chats wait for a reaper, and whether interrupting ones do."""
+    async def look(self, *, stale_after_seconds: float) -> Waiting:
+        """Whether there are chats that wait for a reaper."""
         row = await self._database.fetchrow(_Q["look"], self.worker_id, stale_after_seconds)
-        return (row["running"], row["interrupting"]) if row else (False, False)
+        assert row is not None  # noqa: S101 - an aggregate returns one row
+        return Waiting(row["running"], row["interrupting"], row["overdue"])
 
     async def reap(
         self, *, stale_after_seconds: float, max_recoveries: int, most: int = 100

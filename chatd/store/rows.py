@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,8 +36,20 @@ def chat(row: Row) -> Chat:
     )
 
 
+_UUIDS = tuple(field.name for field in fields(Chat) if field.type in (UUID, UUID | None))
+_MOMENTS = tuple(field.name for field in fields(Chat) if field.type in (datetime, datetime | None))
+
+
+def _typed(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of ``chats`` that went through JSON, with its ids and its moments again."""
+    ids = {name: _uuid(row[name]) for name in _UUIDS}
+    return {**row, **ids, **{name: row[name] and _moment(row[name]) for name in _MOMENTS}}
+
+
 def _moment(value: datetime | str) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value).astimezone(UTC)  # JSON has the server's time zone
 
 
 def _uuid(value: UUID | str | None) -> UUID | None:
@@ -106,26 +118,30 @@ def entry(row: Row) -> Entry:
     )
 
 
-def moved(row: asyncpg.Record, move: Move, worker_id: UUID | None = None) -> Moved:
-    """What a statement of a move answers when it is ``done``."""
-    now = chat(row)
+def moved(row: Row, move: Move, worker_id: UUID | None = None) -> Moved:
+    """What a statement of a move answers when it is ``done``, now or when it was kept."""
+    now = chat(_typed(row) if isinstance(row, dict) else row)
     queued = row.get("queued")
     return Moved(
         chat=now,
-        entry=Entry(
-            chat_id=now.id,
-            version=now.version,
-            at=row["event_at"],
-            move=move,
-            status=now.status,
-            epoch=now.epoch,
-            worker_id=worker_id,
-            data=row["event_data"],
-            messages=tuple(
-                message(stored)
-                for stored in row["messages"] or ()
-                if stored["visibility"] != Visibility.MODEL  # as ``since`` shows it to the others
-            ),
-        ),
+        entry=None if row["event_at"] is None else _entry_of(row, now, move, worker_id),
         queued=queued_message(queued) if queued else None,
+    )
+
+
+def _entry_of(row: Row, now: Chat, move: Move, worker_id: UUID | None) -> Entry:
+    return Entry(
+        chat_id=now.id,
+        version=now.version,
+        at=_moment(row["event_at"]),
+        move=move,
+        status=now.status,
+        epoch=now.epoch,
+        worker_id=worker_id,
+        data=row["event_data"],
+        messages=tuple(
+            message(stored)
+            for stored in row["messages"] or ()
+            if stored["visibility"] != Visibility.MODEL  # as ``since`` shows it to the others
+        ),
     )

@@ -7,19 +7,21 @@ asks ``standing`` what became of it before it says the same again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import Lost
 from chatd.domain.failure import storable_value
-from chatd.domain.message import Message, NewMessage
+from chatd.domain.message import Message, NewMessage, OpenCall
 from chatd.domain.moves import Move
 from chatd.store import rows, sql
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
 
 _Q = sql.load("turns")
+_ACTIONS = sql.load("actions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,20 @@ class Hold:
     chat_id: UUID
     worker_id: UUID
     epoch: int
+
+
+class Fate(StrEnum):
+    """How an owner lost its chat."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+    REAPED = "reaped"
+    """Others took it for dead."""
+    EXPIRED = "expired"
+    """It could not renew its lease in time, and stopped by itself."""
+
+
+_FATES = {"edit": Fate.EDITED, "reap": Fate.REAPED, "reap_interrupt": Fate.REAPED}
 
 
 def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
@@ -61,12 +77,52 @@ class Turns:
         row = await self._database.fetchrow(_Q["standing"], chat_id)
         return rows.chat(row) if row else None
 
+    async def fate(self, hold: Hold) -> Fate:
+        """How a chat was lost, for those who read logs."""
+        row = await self._database.fetchrow(_Q["fate"], hold.chat_id, hold.epoch)
+        assert row is not None  # noqa: S101 - it selects from nothing
+        if not row["there"]:
+            return Fate.DELETED
+        return _FATES.get(row["move"], Fate.EXPIRED)
+
     async def commit_step(
         self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
         """Store one step and go on; ``parts_done`` is the last streamed part that it settles."""
         return await self._fenced(
             Move.COMMIT_STEP, hold, _Q["commit_step"], step, as_given(messages), parts_done
+        )
+
+    async def require_action(
+        self,
+        hold: Hold,
+        *,
+        step: int,
+        messages: Sequence[NewMessage],
+        calls: Sequence[OpenCall],
+        action_seconds: float,
+        parts_done: int,
+    ) -> Moved:
+        """Store one step and wait for the client, which has ``action_seconds`` to run ``calls``.
+
+        A call that is not stored yet is one of the assistant's message among ``messages``.
+        """
+        return await self._fenced(
+            Move.REQUIRE_ACTION,
+            hold,
+            _ACTIONS["require_action"],
+            step,
+            as_given(messages),
+            parts_done,
+            action_seconds,
+            [
+                {
+                    "tool_call_id": call.id,
+                    "tool_name": call.part["tool_name"],
+                    "message_id": call.message_id,
+                }
+                for call in calls
+            ],
         )
 
     async def finish_turn(

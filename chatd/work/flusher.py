@@ -33,8 +33,10 @@ class Flusher:
         self._loop = Periodic(self.step, every_seconds=flush_seconds, outages=(DatabaseAway,))
 
     def watch(self, chat_id: UUID, preview: Preview) -> None:
-        """A step starts."""
-        self._steps[chat_id] = (preview, preview.base)
+        """A step starts; not one of an owner that was fenced and does not know it yet."""
+        known = self._steps.get(chat_id)
+        if known is None or known[0].epoch <= preview.epoch:
+            self._steps[chat_id] = (preview, preview.base)
 
     def streamed(self, size: int) -> None:
         """So many more bytes wait; past ``flush_bytes`` they do not wait for the tick."""

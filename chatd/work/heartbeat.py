@@ -81,7 +81,7 @@ class Heartbeat:
         sent_at = now()
         try:
             with anyio.fail_after(self._heartbeat_seconds):
-                beats = await self._leases.renew(connection, [hand.chat.id for hand in hands])
+                beats = await self._leases.renew(connection, [hand.held() for hand in hands])
         except TimeoutError as error:
             raise DatabaseAway("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)

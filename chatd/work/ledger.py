@@ -8,7 +8,7 @@ import anyio
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.event import Hint
-from chatd.domain.message import Message, NewMessage
+from chatd.domain.message import Message, NewMessage, OpenCall
 from chatd.live.hints import Hints
 from chatd.store.rows import Moved
 from chatd.store.turns import Turns
@@ -45,6 +45,27 @@ class Ledger:
         await self._moved(
             lambda: self._turns.commit_step(
                 self._hand.hold, step=step, messages=messages, parts_done=parts_done
+            ),
+            lambda chat: chat.step > step,
+        )
+
+    async def require_action(
+        self,
+        messages: Sequence[NewMessage],
+        calls: Sequence[OpenCall],
+        parts_done: int,
+        *,
+        action_seconds: float,
+    ) -> None:
+        step = self._hand.chat.step
+        await self._moved(
+            lambda: self._turns.require_action(
+                self._hand.hold,
+                step=step,
+                messages=messages,
+                calls=calls,
+                action_seconds=action_seconds,
+                parts_done=parts_done,
             ),
             lambda chat: chat.step > step,
         )

@@ -4,7 +4,9 @@ Slow things have a deadline of their own. A stream that says nothing for ``silen
 and one that ends without a word why is a failure: neither vendor's library says so by itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
@@ -14,8 +16,9 @@ from chatd.live.hub import Hub
 from chatd.live.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.classify import classify
-from chatd.llm.provider import Finished, Fragment, ModelRequest
+from chatd.llm.provider import Finished, Fragment, ModelRequest, ToolSpec
 from chatd.supervision.progress import ZoneTimeout
+from chatd.work.call_ids import CallIds
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
 
@@ -27,6 +30,8 @@ class Limits:
     silence_seconds: float = 60.0
     attempt_seconds: float = 600.0
     turn_seconds: float = 3600.0
+    action_seconds: float = 300.0
+    """For a client to run its tools."""
     max_steps: int = 50
 
 
@@ -57,6 +62,7 @@ class ModelCall:
         self._limits = limits
         self._hand = hand
         self._model = model
+        self._call_ids = CallIds()
         self.preview: Preview = hub.start_step(
             hand.chat.id, epoch=hand.chat.epoch, base=hand.chat.parts_done
         )
@@ -75,6 +81,7 @@ class ModelCall:
             messages=history,
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
+            tools=tuple(map(_spec, self._hand.chat.tools)),
         )
         try:
             finished = await self._stream(request)
@@ -102,7 +109,7 @@ class ModelCall:
                     silence.mark("streaming")
                     match delta:
                         case Fragment(part):
-                            self._show(storable_value(part))
+                            self._show(self._call_ids.settle(storable_value(part)))
                         case Finished():
                             finished = delta
         return finished
@@ -120,6 +127,12 @@ class ModelCall:
             provider=self._provider.name,
             model=self._model.name,
         )
+
+
+def _spec(tool: Mapping[str, Any]) -> ToolSpec:
+    return ToolSpec(
+        name=tool["name"], description=tool["description"], parameters=tool["parameters"]
+    )
 
 
 _TIMEOUTS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.SILENCE}

@@ -3,10 +3,10 @@
 Because it reads only what is stored, a crash resumes at the right step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from chatd.domain.message import Message, NewMessage, Part, Role
+from chatd.domain.message import Message, NewMessage, OpenCall, Part, Role, open_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,17 @@ class CallModel:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTools:
-    """The model called tools, and these calls have no result yet."""
+    """The model called tools that nobody has, and these calls have no result yet."""
 
     calls: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskClient:
+    """The model called tools that the chat's client runs; ``unknown`` are calls of no tool at all."""
+
+    calls: tuple[OpenCall, ...]
+    unknown: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +34,19 @@ class Finish:
     """It is the user's turn."""
 
 
-NextStep = CallModel | AnswerTools | Finish
+NextStep = CallModel | AnswerTools | AskClient | Finish
 
 
-def next_step(history: Sequence[Message | NewMessage]) -> NextStep:
-    """Decide from the end of the history."""
-    open_calls: dict[str, Part] = {}
-    last: Role | None = None
-    for message in history:
-        if message.role is Role.SYSTEM:
-            continue
-        last = message.role
-        if message.role is Role.USER:
-            open_calls.clear()  # a user message never follows an open call; what is older is settled
-        for part in message.content:
-            if part["type"] == "tool-call":
-                open_calls[part["tool_call_id"]] = part
-            elif part["type"] == "tool-result":
-                open_calls.pop(part["tool_call_id"], None)
-    if open_calls:
-        return AnswerTools(tuple(open_calls.values()))
-    if last in {Role.USER, Role.TOOL}:
-        return CallModel()
-    return Finish()
+def next_step(
+    history: Sequence[Message | NewMessage], *, client_tools: Collection[str] = ()
+) -> NextStep:
+    """Decide from the end of the history. ``client_tools`` are the names of what the client runs."""
+    if calls := open_calls(history):
+        unknown = tuple(call.part for call in calls if call.part["tool_name"] not in client_tools)
+        asked = tuple(call for call in calls if call.part["tool_name"] in client_tools)
+        return AskClient(asked, unknown) if asked else AnswerTools(unknown)
+    last = next((m.role for m in reversed(history) if m.role is not Role.SYSTEM), None)
+    return CallModel() if last in {Role.USER, Role.TOOL} else Finish()
 
 
 def steps_taken(history: Sequence[Message]) -> int:

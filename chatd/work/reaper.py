@@ -1,5 +1,7 @@
 """The reaper: gives the chats of the dead back, so that somebody finishes them.
 
+It does the same for chats whose client took too long to run its tools.
+
 Dead owners are found twice: by their lock, within a second, when the process or its connection is
 gone; by their lease, when a host vanished without a word. A wrong guess is harmless: the claim that
 follows raises the epoch, and what the old owner writes changes nothing.
@@ -10,6 +12,7 @@ import structlog
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.live.hints import Hints
+from chatd.store.actions import Actions
 from chatd.store.leases import Leases
 from chatd.store.turns import Turns
 from chatd.supervision.actor import Child
@@ -25,6 +28,7 @@ class Reaper:
         self,
         leases: Leases,
         turns: Turns,
+        actions: Actions,
         hints: Hints,
         *,
         reap_seconds: float = 1.0,
@@ -33,6 +37,7 @@ class Reaper:
     ) -> None:
         self._leases = leases
         self._turns = turns
+        self._actions = actions
         self._hints = hints
         self._stale_after_seconds = stale_after_seconds
         self._max_recoveries = max_recoveries
@@ -40,12 +45,11 @@ class Reaper:
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
-        running, interrupting = await self._leases.look(
-            stale_after_seconds=self._stale_after_seconds
-        )
-        reaped = await self._reap() if running else False
-        finished = await self._finish_interrupts() if interrupting else False
-        return reaped or finished
+        waiting = await self._leases.look(stale_after_seconds=self._stale_after_seconds)
+        reaped = await self._reap() if waiting.running else False
+        finished = await self._finish_interrupts() if waiting.interrupting else False
+        expired = await self._expire_actions() if waiting.overdue else False
+        return reaped or finished or expired
 
     async def _reap(self) -> bool:
         """Running chats of the dead: pending again."""
@@ -82,6 +86,14 @@ class Reaper:
             )
             self._hints.moved(moved.entry)
         return bool(abandoned)
+
+    async def _expire_actions(self) -> bool:
+        """Chats whose client took too long: the model is told so, and goes on."""
+        expired = await self._actions.expire()
+        for moved in expired:
+            _log.info("chat.action_expired", chat_id=str(moved.chat.id), epoch=moved.chat.epoch)
+            self._hints.moved(moved.entry)
+        return bool(expired)
 
     async def run(self, child: Child) -> None:
         await self._loop.run(child)

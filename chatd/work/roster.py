@@ -64,6 +64,9 @@ class Roster:
         """Start a task for a chat that was just claimed, by a statement sent at ``renewed_at``."""
         assert self._group is not None  # noqa: S101 - there is no room without a group
         hand = Hand(claim.moved.chat, renewed_at=renewed_at, private_seconds=self._private_seconds)
+        fenced = self._hands.get(hand.chat.id)
+        if fenced is not None:  # an edit took the chat out of our own hands, and it came back
+            fenced.cancel(Cause.LOST)
         self._hands[hand.chat.id] = hand
         self.shop.hints.moved(claim.moved.entry)
         self._group.start_soon(self._work, hand, claim.next_attempt_in)

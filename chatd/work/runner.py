@@ -6,12 +6,13 @@ to, for as long as the lease lasts.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import structlog
 
 from chatd.domain.chat import OWNED
-from chatd.domain.errors import Lost
+from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
 from chatd.work.hand import Cause, Hand
 from chatd.work.ledger import Interrupted, Ledger
@@ -48,7 +49,7 @@ class Runner:
                         await self._work(turn, wait_seconds)
                 except Lost:
                     turn.tally.outcome = "lost"
-                    _log.warning("chat.lost", **self._hand.names())
+                    _log.warning("chat.lost", **self._hand.names(), why=await self._fate())
                     return
                 finally:
                     turn.tally.log()
@@ -57,6 +58,12 @@ class Runner:
             hold, shop = self._hand.hold, self._shop()
             shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
             shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
+
+    async def _fate(self) -> str:
+        """Why the chat is not ours any more, if that can be had."""
+        with anyio.move_on_after(_LAST_WORD_SECONDS), suppress(DatabaseAway):
+            return await self._shop().turns.fate(self._hand.hold)
+        return "unknown"
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:
         """One turn, and the ways it may end."""

@@ -19,7 +19,8 @@ class Tally:
     chat: Chat
     began: float = field(default_factory=anyio.current_time)
     outcome: str = "cut"
-    """``finished``, ``failed``, ``interrupted``, ``released``, ``lost``, ``panicked``; or cut."""
+    """``finished``, ``requires_action``, ``failed``, ``interrupted``, ``released``, ``lost``,
+    ``panicked``; or cut."""
     model: str | None = None
     steps: int = 0
     attempts: int = 0

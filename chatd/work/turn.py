@@ -5,7 +5,7 @@ where this one stopped.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +15,15 @@ import structlog
 from chatd.domain.chat import Status
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.failure import Failure, FailureKind
-from chatd.domain.message import Message, NewMessage, Part, Role, standing
+from chatd.domain.message import (
+    Message,
+    NewMessage,
+    Part,
+    Role,
+    errors_of,
+    open_calls,
+    standing,
+)
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig
@@ -25,7 +33,15 @@ from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
 from chatd.work.ledger import Interrupted, Ledger
 from chatd.work.model_call import Answer, Limits, ModelCall
-from chatd.work.next_step import AnswerTools, CallModel, Finish, next_step, steps_taken
+from chatd.work.next_step import (
+    AnswerTools,
+    AskClient,
+    CallModel,
+    Finish,
+    NextStep,
+    next_step,
+    steps_taken,
+)
 from chatd.work.retry import RetryPolicy
 from chatd.work.tally import Tally
 
@@ -55,6 +71,7 @@ class Turn:
         self._ledger = ledger
         self._call: ModelCall | None = None
         self._answer: NewMessage | None = None
+        self._history: tuple[Message, ...] = ()
         self.tally = Tally(hand.chat)
 
     async def work(self, wait_seconds: float) -> None:
@@ -70,7 +87,7 @@ class Turn:
             await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(timeout)))
 
     async def finish_interrupt(self) -> None:
-        """Store what there is: the whole answer, or what was said of it."""
+        """Store what there is: the whole answer, or what was said of it. No call stays open."""
         message = self._answer
         if message is None and self._call is not None and (said := standing(self._call.content)):
             message = NewMessage(
@@ -80,7 +97,10 @@ class Turn:
                 finish_reason="interrupted",
             )
         self.tally.outcome = "interrupted"
-        await self._ledger.finish_interrupt([message] if message else [], self._settled())
+        messages = [message] if message else []
+        if calls := [call.part for call in open_calls([*self._history, *messages])]:
+            messages.append(errors_of(calls, lambda _: "cancelled"))
+        await self._ledger.finish_interrupt(messages, self._settled())
 
     async def release(self, *, why: str) -> None:
         """Give the chat back, or stop if that was asked meanwhile."""
@@ -110,16 +130,40 @@ class Turn:
 
     async def _step(self) -> bool:
         """One step; False when the turn is over."""
-        history = await self._ledger.history()
+        self._history = history = await self._ledger.history()
         self.tally.steps += 1
-        match next_step(history):
-            case CallModel():
-                return await self._answer_user(history)
+        step = self._next(history)
+        if isinstance(step, CallModel):
+            return await self._answer_user(history)
+        return await self._end_step(step, [])
+
+    def _next(self, history: Sequence[Message | NewMessage]) -> NextStep:
+        tools = {tool["name"] for tool in self._hand.chat.tools}
+        return next_step(history, client_tools=tools)
+
+    async def _end_step(
+        self, step: AnswerTools | AskClient | Finish, messages: list[NewMessage]
+    ) -> bool:
+        """Store ``messages``, and what their calls are answered at once, and do as ``step`` says."""
+        match step:
             case AnswerTools(calls):
-                await self._ledger.commit_step([_no_such_tools(calls)], self._settled())
+                await self._ledger.commit_step([*messages, *_no_such_tools(calls)], self._settled())
+                self._call = self._answer = None
+                self._history = ()
                 return True
+            case AskClient(calls, unknown):
+                await self._ledger.require_action(
+                    [*messages, *_no_such_tools(unknown)],
+                    calls,
+                    self._settled(),
+                    action_seconds=self._shop.limits.action_seconds,
+                )
+                self.tally.outcome = "requires_action"
+                return False
             case Finish():
-                return await self._finish([])
+                await self._ledger.finish_turn(messages, self._settled())
+                self.tally.outcome = "finished"
+                return False
 
     async def _answer_user(self, history: tuple[Message, ...]) -> bool:
         if steps_taken(history) >= self._shop.limits.max_steps:
@@ -167,16 +211,9 @@ class Turn:
             finish_reason=answer.finished.reason,
         )
         self.tally.used(answer.finished.usage)
-        if isinstance(next_step([message]), AnswerTools):
-            await self._ledger.commit_step([message], self._settled())
-            self._call = self._answer = None
-            return True
-        return await self._finish([message])
-
-    async def _finish(self, messages: list[NewMessage]) -> bool:
-        await self._ledger.finish_turn(messages, self._settled())
-        self.tally.outcome = "finished"
-        return False
+        step = self._next([message])
+        assert not isinstance(step, CallModel)  # noqa: S101 - nobody asks after an answer
+        return await self._end_step(step, [message])
 
     async def _again(self, failure: Failure) -> bool:
         """Wait and go on, or give up."""
@@ -213,18 +250,8 @@ class Turn:
         return self._call.preview.last if self._call else self._hand.chat.parts_done
 
 
-def _no_such_tools(calls: tuple[Part, ...]) -> NewMessage:
-    """The model called tools; nobody here has any."""
-    return NewMessage(
-        role=Role.TOOL,
-        content=tuple(
-            {
-                "type": "tool-result",
-                "tool_call_id": call["tool_call_id"],
-                "tool_name": call["tool_name"],
-                "result": f"There is no tool named {call['tool_name']}.",
-                "is_error": True,
-            }
-            for call in calls
-        ),
-    )
+def _no_such_tools(calls: Sequence[Part]) -> list[NewMessage]:
+    """What the model is told of calls that nobody can run."""
+    if not calls:
+        return []
+    return [errors_of(calls, lambda call: f"There is no tool named {call['tool_name']}.")]

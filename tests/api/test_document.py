@@ -47,6 +47,8 @@ def test_every_refusal_is_a_problem() -> None:
             assert answer["description"], (method, path, status)
             if int(status) >= 400:
                 assert answer["content"] == {PROBLEM: {"schema": {"$ref": f"{REF}Problem"}}}
+            elif int(status) == 204:
+                assert "content" not in answer
             else:
                 (content,) = answer["content"].values()
                 assert content["schema"], (method, path, status)

@@ -1,5 +1,6 @@
 """What is refused, by every route alike: each refusal is a problem with a code that does not change."""
 
+import inspect
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -50,7 +51,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CREATE, {"labels": {"": "a"}}, "body.labels"),
     (CREATE, {"labels": {"k" * 201: "a"}}, "body.labels"),
     (CREATE, {"labels": {"a": "v" * 1001}}, "body.labels.a"),
-    (CREATE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
     (CREATE, {"model": 1}, "body.model"),
     (CREATE, {"system_prompt": ["a"]}, "body.system_prompt"),
     (CREATE, [], "body"),
@@ -63,7 +63,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CHANGE, {"status": "waiting"}, "body.status"),
     (CHANGE, {"archived": "perhaps"}, "body.archived"),
     (CHANGE, {"title": "a" * 501}, "body.title"),
-    (CHANGE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
 ]
 
 
@@ -230,6 +229,10 @@ def plain(answer: httpx2.Response) -> str:
     return f"{answer.headers} {answer.text}"
 
 
+_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts", "expire"})
+"""What actors ask, who would fail with it."""
+
+
 async def test_a_bug_is_answered_without_its_details(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,13 +242,11 @@ async def test_a_bug_is_answered_without_its_details(
     async with one(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.rooms
-        for room, names in (
-            (rooms.reads, ("chat", "chats")),
-            (rooms.chats, ("create", "send", "interrupt", "describe")),
-            (rooms.streams, ("snapshot",)),
-        ):
-            for name in names:
-                monkeypatch.setattr(room, name, broken)
+        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.actions)
+        for room in (rooms.reads, rooms.lists, rooms.streams, *asked_of):
+            for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
+                if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
+                    monkeypatch.setattr(room, name, broken)
         asked = [("get", "/api/v1/chats"), CREATE, *of_chats()]
         for method, path in asked:
             answer = await ask(chatd, method, path, chat_id)
@@ -254,7 +255,7 @@ async def test_a_bug_is_answered_without_its_details(
             assert "RuntimeError" not in plain(answer)
         lines = chatd.said("http.unexpected")
         assert len(lines) == len(asked)
-        assert {line["method"] for line in lines} == {"GET", "POST", "PATCH"}
+        assert {line["method"] for line in lines} == {"GET", "POST", "PATCH", "DELETE"}
         assert all(isinstance(line["exc_info"], RuntimeError) for line in lines)
         monkeypatch.undo()
         assert (await chatd.api.chat(chat_id))["id"] == chat_id  # and it lives on

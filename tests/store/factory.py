@@ -63,8 +63,45 @@ async def insert(database: Database, **columns: Any) -> Chat:
     return rows.chat(row)
 
 
+def calls(*ids: str, tool: str = "weather") -> tuple[dict[str, str], ...]:
+    """Content parts that call a tool, once for each id."""
+    return tuple(
+        {"type": "tool-call", "tool_call_id": one, "tool_name": tool, "args": "{}"} for one in ids
+    )
+
+
+CALLED = ("c2", "c1", "c3")
+"""The ids of the calls that a chat of ``chat_in`` waits for, in their order."""
+
+
+async def called(database: Database, chat_id: UUID, *ids: str) -> int:
+    """An answer whose calls wait for the client; its id. The ledger is filled from its end."""
+    message_id: int = (
+        await database.fetch(
+            "INSERT INTO chat_messages (chat_id, version, role, content)"
+            " VALUES ($1, 1, 'assistant', $2) RETURNING id",
+            chat_id,
+            calls(*ids),
+        )
+    )[0]["id"]
+    for position, one in reversed(list(enumerate(ids, 1))):
+        await database.fetch(
+            "INSERT INTO chat_tool_calls"
+            " (chat_id, message_id, tool_call_id, tool_name, position, runs_at, epoch)"
+            " VALUES ($1, $2, $3, 'weather', $4, 'client', 0)",
+            chat_id,
+            message_id,
+            one,
+            position,
+        )
+    return message_id
+
+
 async def chat_in(database: Database, status: Status, *, queued: int = 0, **more: Any) -> Chat:
-    """A chat in this status, with a user message in its history and some in its queue."""
+    """A chat in this status, with a user message in its history and some in its queue.
+
+    One that waits for its client waits for ``CALLED``, and has done so for long enough.
+    """
     await models(database)
     chat = await insert(database, **(legal(status) | {"queue_length": queued} | more))
     await database.fetch(
@@ -72,6 +109,8 @@ async def chat_in(database: Database, status: Status, *, queued: int = 0, **more
         chat.id,
         text("hello"),
     )
+    if status is Status.REQUIRES_ACTION:
+        await called(database, chat.id, *CALLED)
     for number in range(queued):
         await database.fetch(
             "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"

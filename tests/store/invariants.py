@@ -28,11 +28,13 @@ async def check_all(database: Database) -> int:
     journal = await _by_chat(database, "chat_events", "version")
     messages = await _by_chat(database, "chat_messages", "id")
     queue = await _by_chat(database, "chat_queued_messages", "position, id")
+    ledger = await _by_chat(database, "chat_tool_calls", "message_id, position")
     for chat in chats:
         rows = journal.get(chat["id"], [])
         _check_journal(chat, rows)
         _check_messages(rows, messages.get(chat["id"], []))
         _check_queue(chat, rows, queue.get(chat["id"], []))
+        check_calls(chat, messages.get(chat["id"], []), ledger.get(chat["id"], []))
     return sum(map(len, journal.values()))
 
 
@@ -51,8 +53,8 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     for row in rows:
         move = Move(row["move"])
         assert Status(row["status"]) in leads(move, status), (status, dict(row))
-        assert row["epoch"] == epoch + (move is Move.ACQUIRE), dict(row)
-        if move is Move.ACQUIRE:
+        assert row["epoch"] == epoch + (move in {Move.ACQUIRE, Move.EDIT}), dict(row)
+        if move in {Move.ACQUIRE, Move.EDIT}:
             done = 0
         if (settled := row["data"].get("parts_done")) is not None:
             assert settled > done, dict(row)
@@ -71,6 +73,18 @@ def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         for message_id in row["data"].get("messages") or ()
     ]
     assert named == [(message["version"], message["id"]) for message in messages]
+    resets = [
+        (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
+    ]
+    for message in messages:
+        hidden = [
+            version
+            for version, first in resets
+            if message["version"] < version
+            and message["id"] >= first
+            and message["role"] != "system"
+        ]
+        assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 
 
 def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
@@ -81,11 +95,34 @@ def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
             waiting.add(queued)
         if (promoted := data.get("promoted")) is not None:
             waiting.remove(promoted)
+        waiting -= set(data.get("unqueued", ()))
         if "queue_length" in data:
             assert data["queue_length"] == len(waiting), dict(row)
         assert row["status"] != Status.WAITING or not waiting, dict(row)
     assert waiting == {row["id"] for row in queue}
     assert chat["queue_length"] == len(queue)
+
+
+def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> None:
+    """Every call has exactly one result, in its order, or is what the chat waits for."""
+    waiting: dict[str, int] = {}
+    for message in messages:
+        if message["superseded_version"] is not None:
+            continue
+        assert message["role"] != "user" or not waiting, "a user message after an open call"
+        parts = message["content"]
+        for part in parts:
+            if part["type"] == "tool-call":
+                assert part["tool_call_id"] not in waiting
+                waiting[part["tool_call_id"]] = message["id"]
+        answered = [part["tool_call_id"] for part in parts if part["type"] == "tool-result"]
+        assert answered == [one for one in waiting if one in answered], "each once, in their order"
+        for one in answered:
+            del waiting[one]
+    assert bool(waiting) == (chat["status"] == Status.REQUIRES_ACTION)
+    rows = [row for row in ledger if row["completed_at"] is None]
+    assert [(row["tool_call_id"], row["message_id"]) for row in rows] == list(waiting.items())
+    assert all((row["completed_at"] is None) == (row["is_error"] is None) for row in ledger)
 
 
 def texts(messages: Sequence[Row], role: str = "user") -> list[str]:

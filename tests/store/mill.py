@@ -2,20 +2,28 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from concurrency import hold_of
-from factory import MODEL, OWNER, text
+from factory import MODEL, OWNER, calls, text
 
 from chatd.domain.chat import Busy, Chat
-from chatd.domain.errors import ChatArchived, FamilyBusy, Lost, Refused
-from chatd.domain.message import NewMessage, Role
+from chatd.domain.errors import Lost, Refused
+from chatd.domain.message import NewMessage, OpenCall, Role
+from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
+from chatd.store.keys import Key
 from chatd.store.leases import Leases
+from chatd.store.messages import Messages
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Hold, Turns
+
+Ask = Callable[..., Awaitable[object]]
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -28,6 +36,7 @@ class Mill:
         self.database = database
         self.chats = Chats(database, max_queued_messages=4)
         self.turns = Turns(database)
+        self.actions = Actions(database)
         self.streams = Streams(database)
         self.ids: list[UUID] = []
         self.said: list[str] = []
@@ -39,36 +48,89 @@ class Mill:
             self.ids.append(created.chat.id)
 
     async def call(self, number: int) -> None:
-        """A caller's day."""
+        """A caller's day. Now and then it says the same twice at once, with the same key."""
         for n in range(60):
             chat_id = self.dice.choice(self.ids)
             words = f"{number}-{n}"
-            match self.dice.randrange(10):
-                case 0:
-                    ask = self.chats.interrupt(chat_id, owner_id=OWNER)
-                case 1:
-                    ask = self.chats.describe(chat_id, owner_id=OWNER, title=words)
-                case 2:
-                    ask = self.chats.archive(chat_id, owner_id=OWNER)  # type: ignore[assignment]
-                case 3 | 4:
-                    ask = self.chats.archive(chat_id, owner_id=OWNER, archived=False)  # type: ignore[assignment]
-                case _:
-                    await self.send(chat_id, words)
-                    continue
-            try:
-                await ask
-            except (FamilyBusy, ChatArchived):
+            ask, says = await self.results(), False
+            if ask is None:
+                ask, says = await self.wish(chat_id, words)
+            if ask is None:
                 continue
+            key = self.dice.choice([None, Key(OWNER, words, b"the same")])
+            times = 2 if key else 1
+            answers = await asyncio.gather(*(self.once(ask, key) for _ in range(times)))
+            done = [answer for answer in answers if answer is not None]
+            if not done:
+                continue
+            assert done[0] == done[-1], "two answers to one request"
             self.moves += 1
+            if says:
+                self.said.append(words)
 
-    async def send(self, chat_id: UUID, words: str) -> None:
-        busy = self.dice.choice(list(Busy))
+    async def once(self, ask: Ask, key: Key | None) -> object:
+        """The answer; None for a refusal."""
         try:
-            await self.chats.send(chat_id, owner_id=OWNER, content=text(words), busy=busy)
+            return await ask(owner_id=OWNER, key=key)
+        except Refused:
+            return None
+
+    async def wish(self, chat_id: UUID, words: str) -> tuple[Ask | None, bool]:
+        """Something that a caller may want of a chat, and whether it says something."""
+        chats, messages, queue = self.chats, Messages(self.database), Queue(self.database)
+        match self.dice.randrange(16):
+            case 0:
+                return partial(chats.interrupt, chat_id), False
+            case 1:
+                return partial(chats.describe, chat_id, title=words), False
+            case 2:
+                return partial(chats.archive, chat_id), False
+            case 3 | 4:
+                return partial(chats.archive, chat_id, archived=False), False
+            case 5 | 6:
+                said = await self.some("SELECT id FROM chat_messages WHERE chat_id = $1", chat_id)
+                edit = partial(messages.edit, chat_id, said, content=text(words))
+                return (edit, True) if said else (None, False)
+            case 7:
+                return partial(messages.clear, chat_id), False
+            case 8:
+                return partial(chats.retry, chat_id), False
+            case 9 | 10:
+                query = "SELECT id FROM chat_queued_messages WHERE chat_id = $1"
+                queued = await self.some(query, chat_id)
+                return (partial(queue.promote, chat_id, queued), False) if queued else (None, False)
+            case 11:
+                query = "SELECT id FROM chat_queued_messages WHERE chat_id = $1"
+                await self.unqueue(queue, chat_id, await self.some(query, chat_id))
+                return None, False
+            case _:
+                busy = self.dice.choice(list(Busy))
+                return partial(chats.send, chat_id, content=text(words), busy=busy), True
+
+    async def some(self, query: str, chat_id: UUID) -> int:
+        """One of what is there by now; 0 when there is nothing."""
+        found = await self.database.fetch(query, chat_id)
+        return int(self.dice.choice(found)["id"]) if found else 0
+
+    async def unqueue(self, queue: Queue, chat_id: UUID, queued: int) -> None:
+        try:
+            await queue.unqueue(chat_id, queued, owner_id=OWNER)
         except Refused:
             return
-        self.said.append(words)
         self.moves += 1
+
+    async def results(self) -> Ask | None:
+        """Now and then: to answer what some chat waited for a moment ago."""
+        asked = await self.database.fetch(
+            "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
+        )
+        if not asked or self.dice.randrange(3):
+            return None
+        chat_id = self.dice.choice(asked)["chat_id"]
+        ids = [row["tool_call_id"] for row in asked if row["chat_id"] == chat_id]
+        self.dice.shuffle(ids)
+        given = [ToolResult(tool_call_id=one, result=1) for one in ids]
+        return partial(self.actions.submit, chat_id, results=given)
 
     async def work(self, worker_id: UUID, calm: asyncio.Event) -> None:
         """An owner's day: claims, steps, retries, failures, ends, and now and then it just stops."""
@@ -95,10 +157,10 @@ class Mill:
             "messages": [ANSWER][: self.dice.randrange(2)],
             "parts_done": chat.parts_done + self.dice.randrange(3),
         }
-        match 9 if tame else self.dice.randrange(10):
+        match 9 if tame else self.dice.randrange(20):
             case 0:
                 ask = self.turns.release(hold, why="test")
-            case 1:
+            case 1 | 10 | 11:
                 ask = self.turns.fail(
                     hold, step=chat.step, last_error="no", detail={}, parts_done=0
                 )
@@ -115,6 +177,16 @@ class Mill:
                 raise Lost  # it dies here, and others find out
             case 4 | 5:
                 ask = self.turns.commit_step(hold, **stored)
+            case n if n > 11:
+                made = calls(*self.dice.sample(["a", "b", "c"], self.dice.randrange(1, 4)))
+                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
+                ask = self.turns.require_action(
+                    hold,
+                    calls=[OpenCall(part, None) for part in made],
+                    action_seconds=self.dice.choice([0.0, 0.1, 60.0]),
+                    **stored,
+                )
+                stored["messages"] = [ANSWER]  # if a stop comes first
             case _:
                 ask = self.turns.finish_turn(hold, **stored)
         try:
@@ -125,8 +197,15 @@ class Mill:
     async def reap(self, calm: asyncio.Event) -> None:
         leases = Leases(self.database, worker_id=uuid4())
         while not calm.is_set() or await self.database.fetch(
-            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
+            if calm.is_set():  # nobody comes any more to hand anything in
+                await self.database.fetch(
+                    "UPDATE chats SET action_deadline = clock_timestamp()"
+                    " WHERE status = 'requires_action'"
+                )
+            await self.actions.expire(most=2)
             await leases.reap(stale_after_seconds=0.0, max_recoveries=2)
             for one in await leases.abandoned(stale_after_seconds=0.0):
                 try:

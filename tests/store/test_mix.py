@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 import pytest
 from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
 from factory import MODEL, OWNER, WORKER, chat_in, models, text
-from invariants import check_all, texts
+from invariants import check_all, once, texts
 from mill import Mill
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FamilyBusy, Refused
+from chatd.domain.moves import Move
 from chatd.store.chats import Chats
-from chatd.store.leases import Claim, Leases
+from chatd.store.leases import Claim, Held, Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Hold, Turns
@@ -27,7 +28,8 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
 
     async def work() -> None:
         while not calm.is_set() or await wide.fetch(
-            "SELECT FROM chats WHERE worker_id IS NOT NULL OR status = 'pending' LIMIT 1"
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
             await mill.work(uuid4(), calm)
 
@@ -40,7 +42,24 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     assert await check_all(wide) > mill.moves > 150
     stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
-    assert sorted(stored + queued) == sorted(mill.said)
+    dropped = [
+        queued_id
+        for row in await wide.fetch("SELECT data->'unqueued' AS ids FROM chat_events")
+        for queued_id in row["ids"] or ()
+    ]
+    assert once(stored + queued)
+    assert set(stored + queued) <= set(mill.said)
+    assert len(stored + queued) + len(dropped) == len(mill.said) == len(set(mill.said))
+    made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
+    assert made >= {
+        Move.SEND,
+        Move.INTERRUPT,
+        Move.EDIT,
+        Move.CLEAR,
+        Move.PROMOTE,
+        Move.UNQUEUE,
+        Move.REQUIRE_ACTION,
+    }
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
     await Streams(wide).forget_parts()
@@ -144,9 +163,9 @@ class FamilyDay:
             claims: list[Claim] = []
             while claims or not self.over.is_set():
                 claims = await leases.acquire(10)
-                ids = [claim.moved.chat.id for claim in claims]
-                self.dice.shuffle(ids)
-                assert len(await leases.renew(connection, ids)) == len(ids)
+                held = [Held(claim.moved.chat.id, claim.moved.chat.epoch) for claim in claims]
+                self.dice.shuffle(held)
+                assert len(await leases.renew(connection, held)) == len(held)
                 for claim in claims:
                     moved, hold = claim.moved, hold_of(claim.moved)
                     while moved.chat.status is Status.RUNNING:

@@ -5,15 +5,27 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
+from factory import CALLED, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
+from invariants import check_calls
 
 from chatd.domain.chat import Busy, Chat, Status
-from chatd.domain.errors import ChatBusy, FamilyBusy, Lost, Refused
-from chatd.domain.message import NewMessage, Role
+from chatd.domain.errors import (
+    ChatBusy,
+    FamilyBusy,
+    Lost,
+    NoActionRequired,
+    NotFailed,
+    QueuedMessageNotFound,
+    Refused,
+)
+from chatd.domain.message import NewMessage, OpenCall, Role
 from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
+from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
+from chatd.store.messages import Messages
 from chatd.store.pool import Database
+from chatd.store.queue import Queue
 from chatd.store.rows import Moved
 from chatd.store.turns import Hold, Turns
 
@@ -26,19 +38,37 @@ class Nothing(Exception):
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "parts_done": 7}
+CALLING = calls("z", "a")
+ASKING = {
+    "step": 0,
+    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
+    "calls": [OpenCall(part, None) for part in CALLING],
+    "action_seconds": 60.0,
+    "parts_done": 7,
+}
 
 
 async def make(
     database: Database, move: Move, busy: Busy | None, chat: Chat, *, given_up: bool = False
 ) -> Moved:
     """Make one move on a chat; every move of the table has its line here."""
-    chats, turns = Chats(database), Turns(database)
+    chats, messages, turns = Chats(database), Messages(database), Turns(database)
     hold = Hold(chat.id, WORKER, chat.epoch)
-    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.SEND: lambda: chats.send(
             chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
         ),
         Move.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
+        Move.SUBMIT_TOOL_RESULTS: lambda: Actions(database).submit(
+            chat.id,
+            owner_id=OWNER,
+            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
+        ),
+        Move.EDIT: lambda: first_edited(messages, database, chat),
+        Move.UNQUEUE: lambda: last_queued(Queue(database).unqueue, database, chat),
+        Move.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
+        Move.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
+        Move.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Move.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
@@ -47,6 +77,7 @@ async def make(
         Move.RECORD_RETRY: lambda: turns.record_retry(
             hold, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
         ),
+        Move.REQUIRE_ACTION: lambda: turns.require_action(hold, **ASKING),
         Move.FINISH_TURN: lambda: turns.finish_turn(hold, **STEP),
         Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(hold, **STEP),
         Move.FAIL: lambda: turns.fail(
@@ -57,14 +88,33 @@ async def make(
             stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
         Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(hold, **STEP),
+        Move.EXPIRE_ACTION: lambda: Actions(database).expire(),
     }
-    answer = await calls[move]()
+    answer = await ways[move]()
     if isinstance(answer, Moved):
         return answer
     if not answer:
         raise Nothing
     first = answer[0]
     return first if isinstance(first, Moved) else first.moved
+
+
+async def first_edited(messages: Messages, database: Database, chat: Chat) -> Moved:
+    """Edit the message that ``chat_in`` made."""
+    query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
+    said = await database.fetchrow(query, chat.id)
+    assert said is not None
+    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text("instead"))
+
+
+async def last_queued(
+    move: Callable[..., Awaitable[Moved]], database: Database, chat: Chat
+) -> Moved:
+    """Make a move on the last message that waits; on one that is not there, when none does."""
+    query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
+    queued = await database.fetchrow(query, chat.id)
+    assert queued is not None
+    return await move(chat.id, queued["id"] or 1, owner_id=OWNER)
 
 
 CELLS = [
@@ -78,9 +128,15 @@ CELLS = [
 def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
     if move in OWNER_MOVES or move is Move.REAP_INTERRUPT:
         return Lost
-    if move in {Move.ACQUIRE, Move.REAP}:
+    if move in {Move.ACQUIRE, Move.REAP, Move.EXPIRE_ACTION}:
         return Nothing
-    return ChatBusy if busy is Busy.REJECT else FamilyBusy
+    if move in {Move.UNQUEUE, Move.PROMOTE}:
+        return QueuedMessageNotFound
+    if move is Move.SUBMIT_TOOL_RESULTS:
+        return NoActionRequired
+    if move is Move.RETRY:
+        return NotFailed
+    return ChatBusy if busy is Busy.REJECT or move is Move.CLEAR else FamilyBusy
 
 
 def may_queue(status: Status) -> bool:
@@ -98,6 +154,8 @@ async def test_each_cell(
         database, status, queued=queued, archived=move is Move.UNARCHIVE and status in ARCHIVABLE
     )
     to = target(move, status, busy=busy, queued=queued > 0)
+    if move in {Move.UNQUEUE, Move.PROMOTE} and not queued:
+        to = None  # there is no message that it could be made on
     before = await image(database, chat)
     if to is None:
         with pytest.raises(expected_refusal(move, busy)):
@@ -139,6 +197,14 @@ async def check(database: Database, before: Chat, moved: Moved, move: Move) -> N
     )
     assert {row["id"] for row in stored} == {message.id for message in moved.entry.messages}
     assert moved.entry.data.get("messages", []) == [m.id for m in moved.entry.messages]
+    (chat,) = await database.fetch("SELECT * FROM chats WHERE id = $1", before.id)
+    messages = await database.fetch(
+        "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", before.id
+    )
+    ledger = await database.fetch(
+        "SELECT * FROM chat_tool_calls WHERE chat_id = $1 ORDER BY message_id, position", before.id
+    )
+    check_calls(chat, messages, ledger)
 
 
 async def test_a_crash_loop_is_given_up(database: Database) -> None:
@@ -196,24 +262,32 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
     stale = Hold(chat.id, WORKER, 1)
     before = await image(database, chat)
     turns = Turns(database)
-    calls: dict[Move, Callable[[], Awaitable[Any]]] = {
+    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
         Move.RECORD_RETRY: lambda: turns.record_retry(
             stale, step=0, attempts=1, delay_seconds=1.0, parts_done=0, failure={}
         ),
+        Move.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
         Move.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
         Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
         Move.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
         Move.RELEASE: lambda: turns.release(stale, why="x"),
     }
     with pytest.raises(Lost):
-        await calls[move]()
+        await ways[move]()
     assert await image(database, chat) == before
 
 
-@pytest.mark.parametrize("move", [Move.SEND, Move.INTERRUPT, Move.DESCRIBE, Move.ARCHIVE])
+BY_CALLERS = sorted(
+    {move for move, _ in TABLE}
+    - OWNER_MOVES
+    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
+)
+
+
+@pytest.mark.parametrize("move", BY_CALLERS)
 async def test_another_owners_chat_is_not_there(database: Database, move: Move) -> None:
-    chat = await chat_in(database, Status.WAITING, owner_id="bob")
+    chat = await chat_in(database, Status.ERROR, queued=2, owner_id="bob")
     before = await image(database, chat)
     with pytest.raises(Refused, match=f"no chat {chat.id}"):
         await make(database, move, None, chat)

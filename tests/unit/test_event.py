@@ -21,7 +21,7 @@ cursors = st.builds(Cursor, numbers, numbers, numbers, numbers)
 CHAT = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 S, M, Q = EventType.STATUS, EventType.MESSAGE, EventType.QUEUE_UPDATE
-RESET, ERROR = EventType.PREVIEW_RESET, EventType.ERROR
+RESET, ERROR, GONE = EventType.PREVIEW_RESET, EventType.ERROR, EventType.HISTORY_RESET
 
 
 # -- cursors -----------------------------------------------------------------------------------------
@@ -121,6 +121,10 @@ TRIED: Mapping[str, Any] = {
     "failure": {"kind": "server"},
     "parts_done": 9,
 }
+CALLS: Mapping[str, Any] = {
+    "calls": [{"tool_call_id": "c1", "tool_name": "weather"}],
+    "deadline": "2026-01-01T00:05:00Z",
+}
 
 TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "create, asked": (row(Move.CREATE, P, Role.SYSTEM, SAID), [M, M, S]),
@@ -134,6 +138,23 @@ TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "interrupt, asked": (row(Move.INTERRUPT, I), [S]),
     "interrupt, stopped": (row(Move.INTERRUPT, W, TOOLS), [M, S]),
     "interrupt, promoted": (row(Move.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
+    "edit": (row(Move.EDIT, P, SAID, reset_from=3, queue_length=0), [GONE, M, S]),
+    "edit, with a queue": (
+        row(Move.EDIT, P, SAID, reset_from=3, unqueued=[4, 5], queue_length=0),
+        [GONE, M, Q, S],
+    ),
+    "unqueue": (row(Move.UNQUEUE, R, unqueued=[4], queue_length=1), [Q]),
+    "unqueue, of an error": (row(Move.UNQUEUE, E, unqueued=[4], queue_length=1), [Q]),
+    "promote, running": (row(Move.PROMOTE, I, head=4, queue_length=2), [Q, S]),
+    "promote, said": (row(Move.PROMOTE, P, TOOLS, SAID, **PROMOTED), [M, M, Q, S]),
+    "send, overtaking": (row(Move.SEND, I, queued=4, head=4, queue_length=2), [Q, S]),
+    "retry": (row(Move.RETRY, P), [S]),
+    "clear": (row(Move.CLEAR, W, reset_from=2, queue_length=0), [GONE, S]),
+    "clear, with a queue": (
+        row(Move.CLEAR, W, reset_from=2, unqueued=[4], queue_length=0),
+        [GONE, Q, S],
+    ),
+    "clear, nothing there": (row(Move.CLEAR, W, queue_length=0), [S]),
     "describe": (row(Move.DESCRIBE, R, **SHOWN), [EventType.CHAT]),
     "describe, of an error": (row(Move.DESCRIBE, E, **SHOWN), [EventType.CHAT]),
     "archive": (row(Move.ARCHIVE, W, **SHOWN), [EventType.CHAT]),
@@ -144,6 +165,16 @@ TELLS: dict[str, tuple[Entry, list[EventType]]] = {
     "commit_step, tools": (row(Move.COMMIT_STEP, R, TOOLS), [M]),
     "commit_step, nothing": (row(Move.COMMIT_STEP, R), [RESET]),
     "record_retry": (row(Move.RECORD_RETRY, R, **TRIED), [RESET, EventType.RETRY]),
+    "require_action": (
+        row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS),
+        [M, EventType.ACTION_REQUIRED, S],
+    ),
+    "require_action, of a call that is stored": (
+        row(Move.REQUIRE_ACTION, A, **CALLS),
+        [RESET, EventType.ACTION_REQUIRED, S],
+    ),
+    "submit_tool_results": (row(Move.SUBMIT_TOOL_RESULTS, P, TOOLS), [M, S]),
+    "expire_action": (row(Move.EXPIRE_ACTION, P, TOOLS), [M, S]),
     "finish_turn": (row(Move.FINISH_TURN, W, ANSWERED), [M, S]),
     "finish_turn, nothing": (row(Move.FINISH_TURN, W), [RESET, S]),
     "finish_turn, promoted": (row(Move.FINISH_TURN, R, ANSWERED, SAID, **PROMOTED), [M, M, Q, S]),
@@ -177,8 +208,14 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[Q] == {
             "queue_length": entry.data["queue_length"],
             "added": entry.data.get("queued"),
-            "removed": entry.data.get("promoted"),
+            "removed": [
+                *([4] if "promoted" in entry.data else []),
+                *entry.data.get("unqueued", []),
+            ],
+            "head": entry.data.get("head"),
         }
+    if GONE in fields:
+        assert fields[GONE] == {"from_message_id": entry.data["reset_from"]}
     if S in fields:
         assert fields[S] == {"status": entry.status, "epoch": 3}
     if ERROR in fields:
@@ -187,6 +224,20 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[EventType.RETRY] == {k: v for k, v in TRIED.items() if k != "parts_done"}
     if EventType.CHAT in fields:
         assert fields[EventType.CHAT] == SHOWN
+
+
+def test_the_client_is_told_what_to_run_from_the_row_and_its_message() -> None:
+    """Arguments are in the message alone; of a call that was stored before, they have been told."""
+    entry = row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS)
+    (call,) = CALLS["calls"]
+    made = {"type": "tool-call", **call, "args": '{"city": "Oslo"}', "provider": {"name": "x"}}
+    other = {"type": "tool-call", "tool_call_id": "c2", "tool_name": "no such", "args": "{}"}
+    whole = replace(entry, messages=(replace(entry.messages[0], content=(other, made)),))
+    told_of = dict(told(whole))[EventType.ACTION_REQUIRED]
+    args = '{"city": "Oslo"}'
+    assert told_of == {"calls": [{**call, "args": args}], "deadline": CALLS["deadline"]}
+    told_of = dict(told(replace(entry, messages=())))[EventType.ACTION_REQUIRED]
+    assert told_of == {"calls": [{**call, "args": None}], "deadline": CALLS["deadline"]}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +254,7 @@ def test_what_a_row_tells(name: str) -> None:
 )
 def test_whoever_changes_the_status_says_so(move: Move, status: Status) -> None:
     """A viewer who applies every event knows the status, and why it is an error."""
-    everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED}
+    everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED, **CALLS}
     events = list(told(row(move, status, ANSWERED, **everything)))
     assert events[-1] == (S, {"status": status, "epoch": 3})
     assert (ERROR in dict(events)) == (status is E)

@@ -192,7 +192,7 @@ class Client:
         if self.sent == len(expected):
             self.version, self.sent = self.version + 1, 0
         assert (cursor.version, cursor.sent) == (self.version, self.sent)
-        if kind is EventType.PREVIEW_RESET:
+        if kind in {EventType.PREVIEW_RESET, EventType.HISTORY_RESET}:
             self._clear()
         elif kind is EventType.MESSAGE and fields.role is Role.ASSISTANT:
             stored, shown = fields.content[0]["text"], "".join(self.preview)
@@ -239,7 +239,8 @@ class Replica:
         self.unheard: list[int | None] = []
         self.reading: tuple[Cursor, Read] | None = None
         self.zombies: list[tuple[Try, Preview]] = []
-        self.runner_ends = False
+        self.ending: list[int] = []
+        """The epochs of runners here that have lost their chat, or have given it back."""
         self.woken = False
         self.lossless = lossless
         self.hub = Hub(subscriber_buffer=buffer)
@@ -265,12 +266,13 @@ class Replica:
         if self.world.owner == HERE:
             running.preview = self.hub.start_step(CHAT, epoch=running.epoch, base=running.base)
 
-    def acquire(self, a: int, _: int) -> None:
+    def acquire(self, a: int, b: int) -> None:
+        """A runner here may begin before the one before it has ended."""
         if self.world.status is not Status.PENDING:
             return
         owner = HERE if a % 2 else THERE
-        if owner == HERE:
-            self._runner_ends()
+        if owner == HERE and b % 2:
+            self.end_runner(0, 0)
         world = self.world
         world.epoch, world.owner, world.parts_done = world.epoch + 1, owner, 0
         self._owner_moved(world.move(Move.ACQUIRE, Status.RUNNING), owner)
@@ -341,16 +343,27 @@ class Replica:
         world, running, owner = self.world, self.world.running, self.world.owner
         if running is None:
             return
-        what = ("answered", "failed", "released")[a % 3]
+        what = ("answered", "failed", "released", "asked")[a % 4]
         if world.status is Status.INTERRUPTING:
             what = "interrupted"
         done = world.end_try(settles=what != "released")
-        roles = (Role.ASSISTANT,) if what == "answered" or (a and running.words) else ()
+        said = what in {"answered", "asked"} or (a and running.words)
+        roles = (Role.ASSISTANT,) if said else ()
         world.owner = None
         match what:
             case "answered":
                 entry = world.move(
                     Move.FINISH_TURN, Status.WAITING, *roles, text=running.text, parts_done=done
+                )
+            case "asked":
+                entry = world.move(
+                    Move.REQUIRE_ACTION,
+                    Status.REQUIRES_ACTION,
+                    *roles,
+                    text=running.text,
+                    calls=[],
+                    deadline="soon",
+                    parts_done=done,
                 )
             case "interrupted":
                 entry = world.move(
@@ -366,16 +379,12 @@ class Replica:
             case _:
                 entry = world.move(Move.RELEASE, Status.PENDING, why="test", parts_done=done)
         self._owner_moved(entry, owner, heard=b > 1)
-        self.runner_ends |= owner == HERE
+        self.ending += [world.epoch] if owner == HERE else []
 
     def end_runner(self, _a: int, _b: int) -> None:
-        if self.world.owner != HERE:
-            self._runner_ends()
-
-    def _runner_ends(self) -> None:
-        if self.runner_ends or self.zombies:
-            self.hub.end_steps(CHAT, epoch=self.world.epoch)
-        self.runner_ends, self.zombies = False, []
+        for epoch in self.ending:
+            self.hub.end_steps(CHAT, epoch=epoch)
+        self.ending, self.zombies = [], []
 
     # -- the owner is thought dead ------------------------------------------------------------
 
@@ -389,8 +398,7 @@ class Replica:
         if stopping:
             done = max(done, running.base + running.flushed)
         world.owner = None
-        if running.preview is not None:
-            self.zombies.append((replace(running), running.preview))
+        self._bury(running)
         if stopping:
             text = "".join(running.words[: running.flushed])
             roles = (Role.ASSISTANT,) if text else ()
@@ -400,6 +408,12 @@ class Replica:
         else:
             entry = world.move(Move.REAP, Status.PENDING, reason="x", recoveries=1, parts_done=done)
         self.unheard.append(entry.version)
+
+    def _bury(self, lost: Try) -> None:
+        """An owner here does not know yet that it is none any more."""
+        if lost.preview is not None:
+            self.zombies.append((replace(lost), lost.preview))
+            self.ending.append(lost.epoch)
 
     def zombie_streams(self, a: int, _: int) -> None:
         if not self.zombies:
@@ -422,6 +436,8 @@ class Replica:
         world = self.world
         if world.status in {Status.WAITING, Status.ERROR}:
             entry = world.move(Move.SEND, Status.PENDING, Role.USER, text="more", queue_length=0)
+        elif world.status is Status.REQUIRES_ACTION:
+            entry = world.move(Move.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL)
         else:
             entry = world.move(Move.SEND, world.status, queued=1, queue_length=1)
         self._caller_moved(entry, here=bool(a % 2))
@@ -430,6 +446,20 @@ class Replica:
         if self.world.status is Status.RUNNING:
             entry = self.world.move(Move.INTERRUPT, Status.INTERRUPTING)
             self._caller_moved(entry, here=bool(a % 2))
+
+    def edit(self, a: int, b: int) -> None:
+        """Whoever works on the chat is fenced, and does not know."""
+        world, running = self.world, self.world.running
+        if running is not None:
+            world.end_try(settles=False)
+            self._bury(running)
+        world.epoch, world.owner, world.parts_done = world.epoch + 1, None, 0
+        dropped = {"unqueued": [1]} if b % 2 else {}
+        entry = world.move(
+            Move.EDIT, Status.PENDING, Role.USER, text="instead",
+            reset_from=1, queue_length=0, **dropped,
+        )  # fmt: skip
+        self._caller_moved(entry, here=bool(a % 2))
 
     def _caller_moved(self, entry: Entry, *, here: bool) -> None:
         if here:
@@ -565,7 +595,7 @@ class Replica:
     def check_topics(self) -> None:
         """A topic goes with its last use."""
         used = any(client.subscription for client in self.clients)
-        worked = self.world.owner == HERE or self.runner_ends or self.zombies
+        worked = self.world.owner == HERE or self.ending
         assert bool(self.hub._topics) <= bool(used or worked)
         assert self.hub.viewers == sum(c.subscription is not None for c in self.clients)
 
@@ -582,8 +612,8 @@ class Replica:
         for client in self.clients:
             self._check_complete(client)
             self._close(client)
+        self.end_runner(0, 0)
         if self.world.owner != HERE:
-            self._runner_ends()
             assert self.hub._topics == {}
 
     def _deliver(self) -> None:
@@ -628,8 +658,8 @@ Action = tuple[str, int, int]
 
 OFTEN = {
     "acquire": 20, "stream": 40, "flush": 15, "next_step": 10, "end_turn": 4, "end_runner": 3,
-    "reap": 3, "zombie_streams": 6, "describe": 3, "send": 12, "interrupt": 2, "feed": 9, "hear": 24,
-    "wrong_hint": 1, "deaf": 1, "read": 24, "answer": 24, "forget_events": 1, "open": 15,
+    "reap": 3, "zombie_streams": 6, "describe": 3, "send": 12, "interrupt": 2, "edit": 3, "feed": 9,
+    "hear": 24, "wrong_hint": 1, "deaf": 1, "read": 24, "answer": 24, "forget_events": 1, "open": 15,
     "opened": 15, "pull": 40, "cut": 4,
 }  # fmt: skip
 """What happens, and how often."""
@@ -662,6 +692,12 @@ def test_every_viewer_sees_everything_once(
     live(actions, lossless=lossless, buffer=buffer)
 
 
+OF_THE_CONNECTION = frozenset(
+    {EventType.SNAPSHOT, EventType.DELETED, EventType.RESET, EventType.DRAINING}
+)
+"""Events that no journal row makes."""
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_long_lives(seed: int) -> None:
     """Deeper than hypothesis goes; what fails here is cut down to the actions that matter."""
@@ -686,7 +722,7 @@ def test_long_lives(seed: int) -> None:
     assert min(seen[kind] for kind in TOLD) > 5
 
 
-TOLD = set(EventType) - {EventType.SNAPSHOT, EventType.RESET, EventType.DRAINING}
+TOLD = {kind for kind in EventType if kind not in OF_THE_CONNECTION}
 
 
 def fails(actions: Sequence[Action], way: dict[str, Any]) -> Exception | None:

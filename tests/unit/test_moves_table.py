@@ -13,7 +13,8 @@ CELLS = [
     for (move, busy), cells in TABLE.items()
     for status, to in cells.items()
 ]
-BY_NOBODY = {Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT}
+BY_NOBODY = {Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
+DROPS_QUEUE = {Move.EDIT, Move.CLEAR}
 BY_CALLERS = set(Move) - OWNER_MOVES - BY_NOBODY
 
 
@@ -39,8 +40,10 @@ def test_only_create_begins_from_nothing() -> None:
 def test_owned_chats_are_left_by_owners_and_reapers_alone(
     move: Move, busy: Busy | None, status: Status | None, to: To
 ) -> None:
-    """A caller never takes a chat out of the hands that hold it; it asks."""
-    if move in OWNER_MOVES or move in {Move.REAP, Move.REAP_INTERRUPT}:
+    """A caller never takes a chat out of the hands that hold it; it asks. But an edit fences."""
+    if move is Move.EDIT:
+        assert ends(to) == {Status.PENDING}
+    elif move in OWNER_MOVES or move in {Move.REAP, Move.REAP_INTERRUPT}:
         assert status in OWNED
     elif status in OWNED:
         assert ends(to) <= OWNED
@@ -59,7 +62,11 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
         assert ends(to) == {status}, "archived goes with these, and it changes nothing else"
     if to.queued is not None:
         assert to.queued is not Status.WAITING, "an idle chat has no queue"
-    if to.status is Status.WAITING and status not in {Status.WAITING, None}:
+    if (
+        to.status is Status.WAITING
+        and status not in {Status.WAITING, None}
+        and move not in DROPS_QUEUE
+    ):
         assert to.queued is not None, "with messages queued it must lead elsewhere"
     if Status.ERROR in ends(to) and status is not Status.ERROR:
         assert move in {Move.FAIL, Move.REAP}, "only these have a reason to give"
@@ -71,14 +78,13 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
 def test_every_status_can_be_left_and_come_to(status: Status) -> None:
     away = {end for cells in TABLE.values() if status in cells for end in ends(cells[status])}
     assert away - {status}
-    if status is not Status.REQUIRES_ACTION:  # nobody runs tools on the client's side yet
-        come = {
-            start
-            for cells in TABLE.values()
-            for start, to in cells.items()
-            if start is not status and status in ends(to)
-        }
-        assert come
+    come = {
+        start
+        for cells in TABLE.values()
+        for start, to in cells.items()
+        if start is not status and status in ends(to)
+    }
+    assert come
 
 
 @pytest.mark.parametrize("status", Status)
@@ -136,6 +142,19 @@ def test_target_reads_the_table(
         assert found is cell.queued
     else:
         assert found is cell.status
+
+
+def test_only_its_owner_makes_a_chat_wait_for_its_client() -> None:
+    come = {
+        move
+        for (move, _), cells in TABLE.items()
+        if Status.RUNNING in cells and Status.REQUIRES_ACTION in ends(cells[Status.RUNNING])
+    }
+    assert come == {Move.REQUIRE_ACTION}
+    for move in (Move.SUBMIT_TOOL_RESULTS, Move.EXPIRE_ACTION):
+        assert {status: ends(to) for status, to in TABLE[move, None].items()} == {
+            Status.REQUIRES_ACTION: {Status.PENDING}
+        }, "nothing is handed in twice"
 
 
 def test_a_crash_loop_ends() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.message import NewMessage, Part, Role
-from chatd.work.next_step import AnswerTools, CallModel, Finish, next_step, steps_taken
+from chatd.domain.message import NewMessage, OpenCall, Part, Role
+from chatd.work.next_step import AnswerTools, AskClient, CallModel, Finish, next_step, steps_taken
 
 
 def text(words: str = "x") -> Part:
@@ -74,6 +74,46 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
 def test_the_next_step(name: str) -> None:
     history, expected = CASES[name]
     assert next_step(history) == expected
+
+
+THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
+    "the client is asked": (
+        [USER, CALLS],
+        AskClient((OpenCall(call("a"), None), OpenCall(call("b"), None))),
+    ),
+    "the client has answered one": (
+        [USER, CALLS, said(Role.TOOL, result("b"))],
+        AskClient((OpenCall(call("a"), None),)),
+    ),
+    "the client has answered": (
+        [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
+        CallModel(),
+    ),
+    "the client is asked for what was never stored as asked": (
+        [USER, ANSWER, USER, CALLS],
+        AskClient((OpenCall(call("a"), None), OpenCall(call("b"), None))),
+    ),
+    "the same id once more is a call of its own": (
+        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), said(Role.ASSISTANT, call("a"))],
+        AskClient((OpenCall(call("a"), None),)),
+    ),
+    "nothing is asked after the user has spoken": ([USER, CALLS, USER], CallModel()),
+}
+
+
+@pytest.mark.parametrize("name", THE_CLIENTS)
+def test_the_next_step_when_the_client_has_the_tool(name: str) -> None:
+    history, expected = THE_CLIENTS[name]
+    assert next_step(history, client_tools={"f", "g"}) == expected
+
+
+def test_the_client_is_not_asked_for_what_nobody_has() -> None:
+    other = {**call("b"), "tool_name": "no such"}
+    history = [USER, said(Role.ASSISTANT, call("a"), other)]
+    assert next_step(history, client_tools={"f"}) == AskClient(
+        (OpenCall(call("a"), None),), unknown=(other,)
+    )
+    assert next_step(history, client_tools={"g"}) == AnswerTools((call("a"), other))
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:

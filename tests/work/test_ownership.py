@@ -15,8 +15,11 @@ from chatd.domain.event import Hint
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.actions import Actions
 from chatd.store.chats import Chats
+from chatd.store.keys import Keys
 from chatd.store.leases import Leases
+from chatd.store.lists import Lists
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Turns
@@ -254,7 +257,9 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
 def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
     hints, told = heard()
     leases = Leases(database, worker_id=uuid4())
-    return Reaper(leases, Turns(database), hints, stale_after_seconds=20, max_recoveries=3), told
+    return Reaper(
+        leases, Turns(database), Actions(database), hints, stale_after_seconds=20, max_recoveries=3
+    ), told
 
 
 AGED = "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '21 seconds' WHERE id = $1"
@@ -350,7 +355,19 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         " WHERE worker_id <> $1",
         leases.worker_id,
     )
-    janitor = Janitor(Streams(database), leases, event_retention_days=7, stale_after_seconds=20)
+    await database.fetch(
+        "INSERT INTO chat_tombstones (owner_id, chat_id, deleted_at)"
+        " SELECT 'ann', gen_random_uuid(), clock_timestamp() - n * interval '1 day'"
+        " FROM generate_series(5, 9) n"
+    )
+    janitor = Janitor(
+        Streams(database),
+        leases,
+        Keys(database),
+        Lists(database),
+        event_retention_days=7,
+        stale_after_seconds=20,
+    )
     assert await janitor.step() is False
     versions = await rows(
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
@@ -360,6 +377,7 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     assert [(row["chat_id"], row["epoch"]) for row in left] == [(running.id, 1)]
     workers = {row["worker_id"] for row in await rows(database, "SELECT worker_id FROM workers")}
     assert workers == {leases.worker_id, owning}
+    assert len(await rows(database, "SELECT FROM chat_tombstones")) == 2
 
 
 async def one_model(database: Database) -> object:
@@ -374,7 +392,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     await chats.describe(chat.id, owner_id=OWNER, title="x")
     await database.fetch("UPDATE chat_events SET at = clock_timestamp() - interval '1 year'")
     leases = Leases(database, worker_id=uuid4())
-    await Janitor(Streams(database), leases).step()
+    await Janitor(Streams(database), leases, Keys(database), Lists(database)).step()
     [left] = await rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 

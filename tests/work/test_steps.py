@@ -38,7 +38,6 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
             "create",
             "acquire",
             "commit_step",
-            "commit_step",
             "finish_turn",
         ]
         used = (await chatd.api.chat(chat["id"]))["usage"]
@@ -46,7 +45,7 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
             m["usage"]["output_tokens"] for m in messages if m["usage"]
         )
         turn = await chatd.says("chat.turn")
-        assert (turn["outcome"], turn["steps"], turn["attempts"]) == ("finished", 3, 2)
+        assert (turn["outcome"], turn["steps"], turn["attempts"]) == ("finished", 2, 2)
     assert await rows(database, "SELECT * FROM chat_parts") == []
 
 

@@ -6,10 +6,12 @@
 -- answers 'again' when they differ.
 
 -- name: create
--- A new chat: pending when its messages ask for an answer, else waiting.
--- $1 owner, $2 title, $3 labels, $4 model, $5 messages, $6 asks for an answer, $7 tools
-WITH new AS (
-    SELECT gen_random_uuid() AS id
+-- A new chat: pending when its messages ask for an answer, else waiting; no row when it would be
+-- pending and the owner has as many in flight as one may have.
+-- $1 owner, $2 title, $3 labels, $4 model, $5 messages, $6 asks for an answer, $7 tools,
+-- $8 most in flight or null, $9 $10 $11 key
+WITH new AS MATERIALIZED (
+    SELECT gen_random_uuid() AS id WHERE NOT ($6 AND COALESCE(chat_owner_is_busy($1, $8), false))
 ), chat AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id, tools,
                        status, pending_since)
@@ -29,14 +31,20 @@ WITH new AS (
         'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM stored))
     FROM chat
     RETURNING at, data
+), answer AS (
+    SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
+           (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
+    FROM chat, event
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $9, $10, $11, id, to_jsonb(answer) FROM answer WHERE $10::text IS NOT NULL
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
-FROM chat, event;
+SELECT * FROM answer;
 
 -- name: send
 -- A message of the user: into history when the chat is at rest, else as `busy` says.
--- $1 chat, $2 owner (null: anybody), $3 content, $4 model or null, $5 busy, $6 longest queue
+-- $1 chat, $2 owner (null: anybody), $3 content, $4 model or null, $5 busy, $6 longest queue,
+-- $7 most in flight or null, $8 $9 $10 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -46,12 +54,14 @@ WITH seen AS MATERIALIZED (
            CASE
                WHEN locked.version <> seen.version THEN 'again'
                WHEN locked.archived THEN 'archived'
+               WHEN locked.status IN ('waiting', 'error') AND chat_owner_is_busy(locked.owner_id, $7)
+                   THEN 'in_flight'
                WHEN locked.status = 'waiting' THEN 'append'
                WHEN locked.status = 'error' AND locked.queue_length = 0 THEN 'append'
                WHEN locked.status = 'error' THEN 'rotate'
                WHEN $5 = 'reject' THEN 'busy'
                WHEN $5 = 'interrupt' AND locked.status IN ('pending', 'requires_action') THEN 'append'
-               WHEN locked.queue_length >= $6 THEN 'full'
+               WHEN locked.queue_length >= $6::integer THEN 'full'
                WHEN $5 = 'interrupt' AND locked.status = 'running' THEN 'overtake'
                ELSE 'queue'
            END AS plan
@@ -76,7 +86,7 @@ WITH seen AS MATERIALIZED (
 ), closed AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
     FROM asked WHERE asked.plan IN ('append', 'rotate') AND t.chat_id = asked.id AND t.completed_at IS NULL
-    RETURNING t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -104,7 +114,7 @@ WITH seen AS MATERIALIZED (
     FROM chat, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
                    'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
-                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+                   'result', 'cancelled', 'is_error', true) ORDER BY message_id, position) AS content, NULL::uuid AS model
         FROM closed HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', $3, asked.model FROM asked WHERE asked.plan = 'append'
@@ -118,19 +128,25 @@ WITH seen AS MATERIALIZED (
         'messages', (SELECT jsonb_agg(id ORDER BY id) FROM stored),
         'queued', (SELECT id FROM queued),
         'promoted', (SELECT id FROM head),
+        'head', (SELECT queued.id FROM queued, asked WHERE asked.plan = 'overtake'),
         'queue_length', chat.queue_length))
     FROM chat
     RETURNING at, data
+), answer AS (
+    SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, chat.*,
+           event.at AS event_at, event.data AS event_data,
+           (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages,
+           (SELECT to_jsonb(queued) FROM queued) AS queued
+    FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $8, $9, $10, id, to_jsonb(answer) FROM answer WHERE $9::text IS NOT NULL AND outcome = 'done'
 )
-SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, chat.*,
-       event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages,
-       (SELECT to_jsonb(queued) FROM queued) AS queued
-FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+SELECT * FROM answer;
 
 -- name: interrupt
 -- Stop: a running chat is asked to, one that nobody works on stops here and now.
--- $1 chat, $2 owner (null: anybody)
+-- $1 chat, $2 owner (null: anybody), $3 $4 $5 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -153,7 +169,7 @@ WITH seen AS MATERIALIZED (
 ), closed AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
     FROM asked WHERE asked.plan = 'stop' AND t.chat_id = asked.id AND t.completed_at IS NULL
-    RETURNING t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -178,7 +194,7 @@ WITH seen AS MATERIALIZED (
     FROM chat, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(jsonb_build_object(
                    'type', 'tool-result', 'tool_call_id', tool_call_id, 'tool_name', tool_name,
-                   'result', 'cancelled', 'is_error', true)) AS content, NULL::uuid AS model
+                   'result', 'cancelled', 'is_error', true) ORDER BY message_id, position) AS content, NULL::uuid AS model
         FROM closed HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', head.content, head.model_config_id FROM head
@@ -192,15 +208,59 @@ WITH seen AS MATERIALIZED (
         'queue_length', chat.queue_length))
     FROM chat
     RETURNING at, data
+), now AS (
+    SELECT * FROM chat
+    UNION ALL
+    SELECT locked.* FROM locked, asked WHERE asked.plan = 'unchanged'
+), answer AS (
+    SELECT CASE WHEN now.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, now.*,
+           event.at AS event_at, event.data AS event_data,
+           (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
+    FROM asked LEFT JOIN now ON true LEFT JOIN event ON true
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $3, $4, $5, id, to_jsonb(answer) FROM answer WHERE $4::text IS NOT NULL AND outcome = 'done'
 )
-SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE asked.plan END AS outcome, chat.*,
-       event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
-FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+SELECT * FROM answer;
+
+-- name: retry
+-- A failed turn again, without a new message. What is queued goes on waiting.
+-- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key
+WITH locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
+), asked AS MATERIALIZED (
+    SELECT id, CASE WHEN status <> 'error' THEN 'not_failed'
+                    WHEN archived THEN 'archived'
+                    WHEN chat_owner_is_busy(owner_id, $3) THEN 'in_flight'
+                    ELSE 'done' END AS outcome
+    FROM locked
+), chat AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = 'pending',
+        pending_since = clock_timestamp(),
+        last_error = NULL,
+        last_error_detail = NULL
+    FROM asked WHERE c.id = asked.id AND asked.outcome = 'done'
+    RETURNING c.*
+), event AS (
+    INSERT INTO chat_events (chat_id, version, move, status, epoch)
+    SELECT id, version, 'retry', status, epoch FROM chat
+    RETURNING at, data
+), answer AS (
+    SELECT asked.outcome, chat.*, event.at AS event_at, event.data AS event_data,
+           NULL::jsonb AS messages
+    FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $4, $5, $6, id, to_jsonb(answer) FROM answer WHERE $5::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM answer;
 
 -- name: describe
 -- Title and labels; a null leaves what is there. Never disturbs a running turn.
--- $1 chat, $2 owner (null: anybody), $3 title or null, $4 labels or null
+-- $1 chat, $2 owner (null: anybody), $3 title or null, $4 labels or null, $5 $6 $7 key
 WITH chat AS (
     UPDATE chats SET
         version = version + 1,
@@ -215,14 +275,22 @@ WITH chat AS (
            jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
     FROM chat
     RETURNING at, data
+), answer AS (
+    SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
+           NULL::jsonb AS messages
+    FROM chat, event
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $5, $6, $7, id, to_jsonb(answer) FROM answer WHERE $6::text IS NOT NULL
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM chat, event;
+SELECT * FROM answer;
 
 -- name: archive
--- The whole family of a chat, or nothing; the first row is the chat itself. Only chats at rest are
--- locked, in the order of their ids: a heartbeat that renews several of the family is not in the way.
--- $1 chat, $2 owner (null: anybody), $3 archive (false: unarchive)
+-- The whole family of a chat, or nothing; the first row is the chat itself, which may get a title and
+-- labels with it. Only chats at rest are locked, in the order of their ids: a heartbeat that renews
+-- several of the family is not in the way.
+-- $1 chat, $2 owner (null: anybody), $3 archive (false: unarchive), $4 title or null,
+-- $5 labels or null, $6 $7 $8 key
 WITH asked AS MATERIALIZED (
     SELECT root_chat_id FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id)
 ), family AS MATERIALIZED (
@@ -232,15 +300,18 @@ WITH asked AS MATERIALIZED (
     WHERE c.root_chat_id = asked.root_chat_id AND c.status IN ('waiting', 'error')
     ORDER BY c.id FOR NO KEY UPDATE OF c
 ), plan AS MATERIALIZED (
-    SELECT CASE WHEN (SELECT count(*) FROM locked) = family.size THEN 'done' ELSE 'busy' END AS outcome
+    SELECT CASE WHEN (SELECT count(*) FROM locked) = family.size THEN 'done' ELSE 'family_busy' END AS outcome
     FROM family, asked
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        archived = $3
+        archived = $3,
+        title = CASE WHEN c.id = $1 THEN COALESCE($4, c.title) ELSE c.title END,
+        labels = CASE WHEN c.id = $1 THEN COALESCE($5, c.labels) ELSE c.labels END
     FROM locked, plan
-    WHERE c.id = locked.id AND plan.outcome = 'done' AND locked.archived <> $3
+    WHERE c.id = locked.id AND plan.outcome = 'done'
+      AND (locked.archived <> $3 OR c.id = $1 AND ($4::text IS NOT NULL OR $5::jsonb IS NOT NULL))
     RETURNING c.*
 ), event AS (
     INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
@@ -248,7 +319,38 @@ WITH asked AS MATERIALIZED (
            jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
     FROM chat
     RETURNING chat_id, at, data
+), now AS (
+    SELECT * FROM chat
+    UNION ALL
+    SELECT * FROM locked WHERE id = $1 AND NOT EXISTS (SELECT FROM chat WHERE chat.id = $1)
+), answer AS (
+    SELECT plan.outcome, now.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
+    FROM plan LEFT JOIN now ON true LEFT JOIN event ON event.chat_id = now.id
+), kept AS (
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
+    SELECT $6, $7, $8, id, to_jsonb(answer) FROM answer
+    WHERE $7::text IS NOT NULL AND outcome = 'done' AND id = $1
 )
-SELECT plan.outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM plan LEFT JOIN (chat JOIN event ON event.chat_id = chat.id) ON true
-ORDER BY chat.id <> $1;
+SELECT * FROM answer ORDER BY id <> $1;
+
+-- name: delete
+-- A chat with all that is stored of it, and its descendants. An owner finds nothing to write to; who
+-- follows the list finds a tombstone; a repeated request finds its key, and no answer.
+-- $1 chat, $2 owner (null: anybody)
+WITH RECURSIVE family AS (
+    SELECT id FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id)
+    UNION ALL
+    SELECT c.id FROM chats c JOIN family ON c.parent_chat_id = family.id
+), locked AS MATERIALIZED (
+    SELECT c.id FROM chats c JOIN family ON family.id = c.id ORDER BY c.id FOR UPDATE OF c
+), gone AS (
+    DELETE FROM chats c USING locked WHERE c.id = locked.id
+    RETURNING c.id, c.owner_id, c.version
+), parts AS (
+    DELETE FROM chat_parts p USING locked WHERE p.chat_id = locked.id
+), answers AS (
+    UPDATE idempotency_keys k SET answer = NULL FROM locked WHERE k.chat_id = locked.id
+), stones AS (
+    INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM gone
+)
+SELECT id, version FROM gone;

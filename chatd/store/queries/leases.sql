@@ -59,15 +59,24 @@ SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data
 FROM chat JOIN event ON event.chat_id = chat.id;
 
 -- name: renew
--- One beat for the chats in hand. Who is missing from the answer is lost. Only chats in hand are
--- renewed: one that was claimed by a statement whose answer never came runs out by itself.
--- $1 worker, $2 chats
+-- One beat for the chats in hand, with what each is doing, for those who ask why it takes so long. Who
+-- is missing from the answer is lost. Only chats in hand are renewed: one that was claimed by a
+-- statement whose answer never came runs out by itself.
+-- $1 worker, $2 chats, $3 epochs, $4 zones, $5 seconds in the zone, $6 seconds until it is cut
 WITH alive AS (
     UPDATE workers SET heartbeat_at = clock_timestamp() WHERE worker_id = $1
 )
-UPDATE chats SET heartbeat_at = clock_timestamp()
-WHERE id = ANY($2::uuid[]) AND worker_id = $1
-RETURNING id, epoch, version, status;
+UPDATE chats c SET
+    heartbeat_at = clock_timestamp(),
+    doing = jsonb_strip_nulls(jsonb_build_object(
+        'epoch', hand.epoch,
+        'zone', hand.zone,
+        'since', clock_timestamp() - make_interval(secs => hand.seconds),
+        'until', clock_timestamp() + make_interval(secs => LEAST(hand.seconds_left, 1e9))))
+FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::float8[])
+    AS hand (id, epoch, zone, seconds, seconds_left)
+WHERE c.id = hand.id AND c.worker_id = $1
+RETURNING c.id, c.epoch, c.version, c.status;
 
 -- name: owned
 -- What a process still owns, by its name; asked once, when it stops.
@@ -75,14 +84,16 @@ RETURNING id, epoch, version, status;
 SELECT * FROM chats WHERE worker_id = $1;
 
 -- name: look
--- Whether anybody's chats wait for a reaper: running ones, interrupting ones. Asked every second by
--- every process, so it says as little as can be.
+-- Whether anybody's chats wait for a reaper: running ones, interrupting ones, ones whose client took
+-- too long. Asked every second by every process, so it says as little as can be.
 -- $1 worker (the reaper's own), $2 stale after seconds
 WITH gone AS MATERIALIZED (
     SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
 )
 SELECT COALESCE(bool_or(c.status = 'running'), false) AS running,
-       COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting
+       COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting,
+       COALESCE((SELECT min(action_deadline) FROM chats WHERE status = 'requires_action')
+                < clock_timestamp(), false) AS overdue
 FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL
   AND (gone.worker_id IS NOT NULL

@@ -19,6 +19,16 @@ ORDER BY id;
 -- $1 chat
 SELECT * FROM chats WHERE id = $1;
 
+-- name: fate
+-- How an owner lost its chat: the last move of others that ends an ownership, of this epoch or the one
+-- that an edit gave; null when none did, or when the chat is not there any more.
+-- $1 chat, $2 epoch
+SELECT EXISTS (SELECT FROM chats WHERE id = $1) AS there,
+       (SELECT move FROM chat_events
+        WHERE chat_id = $1 AND epoch BETWEEN $2 AND $2 + 1
+          AND move IN ('edit', 'reap', 'reap_interrupt')
+        ORDER BY version DESC LIMIT 1) AS move;
+
 -- name: commit_step
 -- Store one step of a running turn and go on: progress, so retries and recoveries start afresh.
 -- $1 chat, $2 worker, $3 epoch, $4 step, $5 messages, $6 last part

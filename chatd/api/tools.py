@@ -1,0 +1,71 @@
+"""The shapes of tools that the client runs, and of what they returned."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from chatd.api.given import Fit, Json, Words
+from chatd.api.json_schema import checked_parameters
+from chatd.store.actions import ToolResult
+
+Parameters = Annotated[
+    dict[Annotated[str, Fit], Json],
+    AfterValidator(checked_parameters),
+    Field(
+        description="A JSON schema of type `object`.",
+        examples=[{"type": "object", "properties": {"city": {"type": "string"}}}],
+    ),
+]
+
+
+class Tool(BaseModel):
+    """A tool that the chat's client runs when the model calls it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$"), Fit] = Field(
+        examples=["weather"]
+    )
+    description: Annotated[str, Fit] = Field(
+        default="", description="What it is for, for the model."
+    )
+    parameters: Parameters
+
+
+def _with_names_of_their_own(tools: list[Tool]) -> list[Tool]:
+    seen: set[str] = set()
+    for tool in tools:
+        if tool.name in seen:
+            raise ValueError(f"two tools are named {tool.name}")
+        seen.add(tool.name)
+    return tools
+
+
+Tools = Annotated[
+    list[Tool],
+    AfterValidator(_with_names_of_their_own),
+    Field(description="Tools that you run: the chat waits for their results."),
+]
+
+
+class GivenResult(BaseModel):
+    """What came of one call; `result` is any JSON."""
+
+    model_config = ConfigDict(extra="forbid", title="ToolResult")
+
+    tool_call_id: Words
+    result: Json
+    is_error: bool = Field(default=False, description="Whether the tool failed; the model is told.")
+
+    def of_store(self) -> ToolResult:
+        return ToolResult(
+            tool_call_id=self.tool_call_id, result=self.result, is_error=self.is_error
+        )
+
+
+class SubmitToolResults(BaseModel):
+    """Results of all open calls of a chat, each once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    results: list[GivenResult] = Field(min_length=1)

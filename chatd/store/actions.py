@@ -1,0 +1,67 @@
+"""The moves that end a client's turn to act: it handed in its results, or took too long."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.failure import storable, storable_value
+from chatd.domain.moves import Move
+from chatd.store import rows, sql
+from chatd.store.caller import Asking
+from chatd.store.keys import Key
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+
+_Q = sql.load("actions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What came of one call; ``result`` is any JSON value."""
+
+    tool_call_id: str
+    result: Any
+    is_error: bool = False
+
+    def given(self) -> Mapping[str, Any]:
+        return {
+            "tool_call_id": storable(self.tool_call_id),
+            "result": storable_value(self.result),
+            "is_error": self.is_error,
+        }
+
+
+class Actions:
+    """Answer the calls of tools that a chat waits for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asking = Asking(database)
+
+    async def submit(
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str | None,
+        results: Sequence[ToolResult],
+        key: Key | None = None,
+    ) -> Moved:
+        """The results of all open calls of a chat; the model goes on with them.
+
+        Raises:
+            ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing
+        """
+        return await self._asking.move(
+            Move.SUBMIT_TOOL_RESULTS,
+            _Q["submit_tool_results"],
+            chat_id,
+            owner_id,
+            [result.given() for result in results],
+            key=key,
+        )
+
+    async def expire(self, *, most: int = 100) -> list[Moved]:
+        """Answer the calls of chats whose client took too long, and let the model go on."""
+        answer = await self._database.fetch(_Q["expire_action"], most)
+        return [rows.moved(row, Move.EXPIRE_ACTION) for row in answer]

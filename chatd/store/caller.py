@@ -1,0 +1,137 @@
+"""How a caller's move is asked for: until it is fresh, once for each key, refused by name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.errors import (
+    ChatArchived,
+    ChatBusy,
+    ChatNotFound,
+    FamilyBusy,
+    MessageNotFound,
+    NoActionRequired,
+    NotFailed,
+    NotUsersMessage,
+    QueuedMessageNotFound,
+    QueueFull,
+    Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
+    TooManyChats,
+)
+from chatd.domain.moves import Move
+from chatd.store import rows
+from chatd.store.keys import Key, Keys, parameters
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+
+_REFUSALS: Mapping[str, type[Refused]] = {
+    "archived": ChatArchived,
+    "busy": ChatBusy,
+    "call_unknown": ToolCallUnknown,
+    "family_busy": FamilyBusy,
+    "full": QueueFull,
+    "in_flight": TooManyChats,
+    "no_action": NoActionRequired,
+    "no_message": MessageNotFound,
+    "no_queued": QueuedMessageNotFound,
+    "not_failed": NotFailed,
+    "not_users": NotUsersMessage,
+    "results_missing": ToolResultsMissing,
+}
+
+_KEYS = "idempotency_keys_pkey"
+
+_MOST_NAMED, _LONGEST_NAME = 10, 200
+"""How many ids a refusal names, and how much of each: they are the caller's own words."""
+
+
+class Asking:
+    """Statements of callers' moves, each of which ends with the parameters of its key, if it has one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._keys = Keys(database)
+
+    async def create(self, query: str, *args: object, key: Key | None) -> Moved:
+        """A statement that makes a chat, or no row, when the owner may not have one more."""
+        while True:
+            try:
+                row = await self._database.fetchrow(query, *args, *parameters(key))
+            except asyncpg.UniqueViolationError as error:
+                kept = await self._kept(error, key)
+            else:
+                if row is not None:
+                    return rows.moved(row, Move.CREATE)
+                kept = None if key is None else await self._keys.kept(key)
+                if kept is None:
+                    raise TooManyChats
+            if kept is not None:
+                return rows.moved(kept, Move.CREATE)
+
+    async def move(
+        self, move: Move, query: str, chat_id: UUID, *args: object, key: Key | None
+    ) -> Moved:
+        """A statement that moves one chat."""
+        (row,) = await self.moves(query, chat_id, *args, key=key)
+        return rows.moved(row, move)
+
+    async def moves(
+        self, query: str, chat_id: UUID, *args: object, key: Key | None
+    ) -> Sequence[rows.Row]:
+        """A statement that moves a chat, and others with it; its own row is the first.
+
+        Said again with its key, the row that was kept is all that there is. A refusal is no answer
+        that is kept; but what was done once is not refused when it is asked about again.
+        """
+        while True:
+            try:
+                found = await self._answered(query, chat_id, *args, *parameters(key))
+            except asyncpg.UniqueViolationError as error:
+                kept = await self._kept(error, key)
+            except Refused:
+                kept = None if key is None else await self._keys.kept(key)
+                if kept is None:
+                    raise
+            else:
+                return found
+            if kept is not None:
+                return [kept]
+
+    async def unkeyed(self, move: Move, query: str, chat_id: UUID, *args: object) -> Moved:
+        """A statement that takes no key, as it can be repeated without harm."""
+        (row,) = await self._answered(query, chat_id, *args)
+        return rows.moved(row, move)
+
+    async def _answered(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
+        while True:
+            found = await self._database.fetch(query, *args)
+            if not found:
+                assert isinstance(args[0], UUID)  # noqa: S101 - every statement names its chat first
+                raise ChatNotFound(args[0])
+            outcome = found[0]["outcome"]
+            if outcome == "done":
+                return found
+            if outcome != "again":  # each "again" is another's move that went through
+                refusal = _REFUSALS[outcome]
+                raise refusal(_naming(refusal, found[0].get("named")), chat_id=args[0])
+
+    async def _kept(
+        self, error: asyncpg.UniqueViolationError, key: Key | None
+    ) -> Mapping[str, Any] | None:
+        """What a duplicate was answered; None: it is forgotten already, so ask anew."""
+        if key is None or error.constraint_name != _KEYS:
+            raise error
+        return await self._keys.kept(key)
+
+
+def _naming(refusal: type[Refused], ids: Sequence[str] | None) -> str | None:
+    """What the refusal says, with the ids that it is about; None: nothing more than it always says."""
+    if not ids:
+        return None
+    named = ", ".join(one[:_LONGEST_NAME] for one in ids[:_MOST_NAMED])
+    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+    return f"{refusal.__doc__} They are: {named}{more}."

@@ -1,0 +1,55 @@
+"""Requests that may be said again: each is done once, and answered as often as it is asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chatd.domain.errors import ChatNotFound, KeyReused
+from chatd.store import sql
+from chatd.store.pool import Database
+
+_Q = sql.load("keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A caller's name for one request (``Idempotency-Key``).
+
+    ``fingerprint`` is of everything that was asked: the same key with another one is a mistake.
+    """
+
+    owner_id: str
+    key: str
+    fingerprint: bytes
+
+
+def parameters(key: Key | None) -> tuple[str | None, str | None, bytes | None]:
+    """The three last parameters of every statement that keeps its answer."""
+    return (None, None, None) if key is None else (key.owner_id, key.key, key.fingerprint)
+
+
+class Keys:
+    """Answers that were kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def kept(self, key: Key) -> Mapping[str, Any] | None:
+        """The row that the request was answered with; None when it was not made yet.
+
+        Raises:
+            KeyReused, ChatNotFound (it was deleted since, and its answers with it)
+        """
+        row = await self._database.fetchrow(_Q["kept"], key.owner_id, key.key)
+        if row is None:
+            return None
+        if row["fingerprint"] != key.fingerprint:
+            raise KeyReused(key=key.key)
+        if row["answer"] is None:
+            raise ChatNotFound(row["chat_id"])
+        answer: Mapping[str, Any] = row["answer"]
+        return answer
+
+    async def forget(self, *, hours: float, most: int = 5000) -> int:
+        """Drop what is older than that; the number says whether there may be more."""
+        return len(await self._database.fetch(_Q["forget_keys"], hours, most))

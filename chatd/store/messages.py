@@ -1,0 +1,57 @@
+"""The moves that change a chat's history."""
+
+from uuid import UUID
+
+from chatd.domain.failure import storable_value
+from chatd.domain.message import Content
+from chatd.domain.moves import Move
+from chatd.store import sql
+from chatd.store.caller import Asking
+from chatd.store.keys import Key
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+
+_Q = sql.load("messages")
+
+
+class Messages:
+    """Change what was said. What goes is superseded: it is kept, and nobody is shown it again."""
+
+    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
+        self._asking = Asking(database)
+        self._max_in_flight = max_chats_in_flight or None
+
+    async def edit(
+        self,
+        chat_id: UUID,
+        message_id: int,
+        *,
+        owner_id: str | None,
+        content: Content,
+        key: Key | None = None,
+    ) -> Moved:
+        """Say a message differently, and have it answered anew; all that came after it goes.
+
+        Whoever works on the chat is fenced: it finds that the chat is no longer its own.
+
+        Raises:
+            ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived, TooManyChats
+        """
+        return await self._asking.move(
+            Move.EDIT,
+            _Q["edit"],
+            chat_id,
+            owner_id,
+            message_id,
+            storable_value(content),
+            self._max_in_flight,
+            key=key,
+        )
+
+    async def clear(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:
+        """Start over: the history goes, but for the system prompt; the queue and an error too.
+
+        Raises:
+            ChatNotFound, ChatArchived, ChatBusy
+        """
+        return await self._asking.move(Move.CLEAR, _Q["clear"], chat_id, owner_id, key=key)

@@ -1,0 +1,46 @@
+"""The moves that change a chat's queue by hand."""
+
+from uuid import UUID
+
+from chatd.domain.moves import Move
+from chatd.store import sql
+from chatd.store.caller import Asking
+from chatd.store.keys import Key
+from chatd.store.pool import Database
+from chatd.store.rows import Moved
+
+_Q = sql.load("queue")
+
+
+class Queue:
+    """Take messages out of a chat's queue, one way or the other."""
+
+    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
+        self._asking = Asking(database)
+        self._max_in_flight = max_chats_in_flight or None
+
+    async def unqueue(self, chat_id: UUID, queued_id: int, *, owner_id: str | None) -> Moved:
+        """A message that was not said after all.
+
+        Raises:
+            ChatNotFound, QueuedMessageNotFound
+        """
+        return await self._asking.unkeyed(Move.UNQUEUE, _Q["unqueue"], chat_id, owner_id, queued_id)
+
+    async def promote(
+        self, chat_id: UUID, queued_id: int, *, owner_id: str | None, key: Key | None = None
+    ) -> Moved:
+        """A queued message next; a running turn stops for it.
+
+        Raises:
+            ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyChats
+        """
+        return await self._asking.move(
+            Move.PROMOTE,
+            _Q["promote"],
+            chat_id,
+            owner_id,
+            queued_id,
+            self._max_in_flight,
+            key=key,
+        )

@@ -1,0 +1,57 @@
+"""A chat that waits for its client needs nobody: every process may die meanwhile."""
+
+from pathlib import Path
+
+import pytest
+from running import books, client, started
+
+SCRIPTS = """
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+tool_call = { name = "weather", args = { city = "Oslo" } }
+calls = [1]
+[[providers.fake.script]]
+text = "Well then."
+calls = [2]
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+TOOLS = [{"name": "weather", "parameters": {"type": "object"}}]
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["results", "deadline"])
+async def test_the_process_is_killed_while_the_client_works(
+    tmp_path: Path, dsn: str, in_time: bool
+) -> None:
+    settings = "" if in_time else "[turn]\naction_seconds = 0.2\n[worker]\nreap_seconds = 60\n"
+    with started(tmp_path, dsn, name="a", settings=settings, scripts=SCRIPTS) as first:
+        await first.ready()
+        async with client(first) as api:
+            chat = await api.create("go", tools=TOOLS)
+            asked = await api.until(chat["id"], "requires_action")
+        first.kill()
+    async with books(dsn) as stored:
+        assert await stored.moves(chat["id"]) == ["create", "acquire", "require_action"]
+    with started(tmp_path, dsn, name="b", scripts=SCRIPTS) as second:
+        await second.ready()
+        async with client(second) as api:
+            if in_time:
+                assert await api.chat(chat["id"]) == asked
+                [call] = [
+                    part
+                    for part in (await api.messages(chat["id"]))[-1]["content"]
+                    if part["type"] == "tool-call"
+                ]
+                await api.submit(chat["id"], {call["tool_call_id"]: "sunny"})
+            await api.until(chat["id"], "waiting")
+            messages = await api.messages(chat["id"])
+            assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
+            [result] = messages[2]["content"]
+            assert result["result"] == ("sunny" if in_time else "timed out")
+            assert await api.texts(chat["id"]) == ["", "Well then."]
+    async with books(dsn) as stored:
+        moves = await stored.moves(chat["id"])
+        ended = "submit_tool_results" if in_time else "expire_action"
+        assert moves[3:] == [ended, "acquire", "finish_turn"]

@@ -1,0 +1,281 @@
+"""Requests with a key: done once, answered as often as they are asked, and never mixed up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from concurrency import all_of, locked, until_blocked
+from factory import MODEL, OWNER, chat_in, models, text
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import ChatArchived, ChatNotFound, KeyReused, NotFailed
+from chatd.domain.moves import Move
+from chatd.store.chats import Chats
+from chatd.store.keys import Key, Keys
+from chatd.store.messages import Messages
+from chatd.store.pool import Database
+from chatd.store.queue import Queue
+
+KEY = Key(OWNER, "one", b"what was asked")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A chat, a message of its history, and one that waits, if any does."""
+
+    database: Database
+    chat: Chat
+    said: int
+    queued: int
+
+    @property
+    def chats(self) -> Chats:
+        return Chats(self.database)
+
+
+Ask = Callable[[Scene, Key], Awaitable[Any]]
+
+
+async def set_up(database: Database, move: Move) -> tuple[Scene, Ask]:
+    status, ask = ASKS[move]
+    chat = await chat_in(database, status, queued=1 if move is Move.PROMOTE else 0)
+    row = await database.fetchrow(
+        "SELECT (SELECT min(id) FROM chat_messages), (SELECT min(id) FROM chat_queued_messages)"
+    )
+    assert row is not None
+    return Scene(database, chat, row[0], row[1] or 0), ask
+
+
+ASKS: dict[Move, tuple[Status, Ask]] = {
+    Move.CREATE: (
+        Status.WAITING,
+        lambda scene, key: scene.chats.create(
+            owner_id=OWNER, model_config_id=MODEL, content=text("hello"), key=key
+        ),
+    ),
+    Move.SEND: (
+        Status.WAITING,
+        lambda scene, key: scene.chats.send(
+            scene.chat.id, owner_id=OWNER, content=text("more"), key=key
+        ),
+    ),
+    Move.INTERRUPT: (
+        Status.PENDING,
+        lambda scene, key: scene.chats.interrupt(scene.chat.id, owner_id=OWNER, key=key),
+    ),
+    Move.RETRY: (
+        Status.ERROR,
+        lambda scene, key: scene.chats.retry(scene.chat.id, owner_id=OWNER, key=key),
+    ),
+    Move.DESCRIBE: (
+        Status.RUNNING,
+        lambda scene, key: scene.chats.describe(
+            scene.chat.id, owner_id=OWNER, title="new", key=key
+        ),
+    ),
+    Move.ARCHIVE: (
+        Status.WAITING,
+        lambda scene, key: scene.chats.archive(
+            scene.chat.id, owner_id=OWNER, title="old", labels={"a": "b"}, key=key
+        ),
+    ),
+    Move.EDIT: (
+        Status.RUNNING,
+        lambda scene, key: Messages(scene.database).edit(
+            scene.chat.id, scene.said, owner_id=OWNER, content=text("instead"), key=key
+        ),
+    ),
+    Move.CLEAR: (
+        Status.ERROR,
+        lambda scene, key: Messages(scene.database).clear(scene.chat.id, owner_id=OWNER, key=key),
+    ),
+    Move.PROMOTE: (
+        Status.ERROR,
+        lambda scene, key: Queue(scene.database).promote(
+            scene.chat.id, scene.queued, owner_id=OWNER, key=key
+        ),
+    ),
+}
+
+
+async def count(database: Database, table: str) -> int:
+    row = await database.fetchrow(f"SELECT count(*) AS n FROM {table}")
+    assert row is not None
+    return int(row["n"])
+
+
+TABLES = ("chats", "chat_messages", "chat_events", "idempotency_keys")
+
+
+@pytest.mark.parametrize("move", ASKS)
+async def test_said_again_it_changes_nothing(database: Database, move: Move) -> None:
+    scene, ask = await set_up(database, move)
+    first = await ask(scene, KEY)
+    before = [await count(database, table) for table in TABLES]
+    assert await ask(scene, KEY) == first
+    assert [await count(database, table) for table in TABLES] == before
+
+
+@pytest.mark.parametrize("move", ASKS)
+async def test_twenty_at_once_are_one(wide: Database, move: Move) -> None:
+    scene, ask = await set_up(wide, move)
+    answers = await all_of(*(ask(scene, KEY) for _ in range(20)))
+    assert all(answer == answers[0] for answer in answers)
+    rows = await wide.fetch("SELECT FROM chat_events WHERE move = $1", move.value)
+    assert len(rows) == 1
+
+
+async def test_a_stop_that_changed_nothing_does_not_stop_what_comes_later(
+    database: Database,
+) -> None:
+    """Its answer was lost; meanwhile there is a new turn, which nobody wanted stopped."""
+    chat = await chat_in(database, Status.WAITING)
+    chats = Chats(database)
+    first = await chats.interrupt(chat.id, owner_id=OWNER, key=KEY)
+    assert first.entry is None
+    sent = await chats.send(chat.id, owner_id=OWNER, content=text("go on"))
+    assert sent.chat.status is Status.PENDING
+    assert await chats.interrupt(chat.id, owner_id=OWNER, key=KEY) == first
+    again = await chats.interrupt(chat.id, owner_id=OWNER)
+    assert again.chat.version == sent.chat.version + 1
+
+
+async def test_what_was_done_is_not_refused_when_it_is_asked_about(database: Database) -> None:
+    chats = Chats(database)
+    chat = await chat_in(database, Status.WAITING)
+    sent = await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
+    await chats.interrupt(chat.id, owner_id=OWNER)
+    await chats.archive(chat.id, owner_id=OWNER)
+    assert await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY) == sent
+    with pytest.raises(ChatArchived):
+        await chats.send(chat.id, owner_id=OWNER, content=text("x"), key=replace(KEY, key="two"))
+
+
+async def test_a_refusal_is_not_kept(database: Database) -> None:
+    chats = Chats(database)
+    chat = await chat_in(database, Status.PENDING)
+    with pytest.raises(NotFailed):
+        await chats.retry(chat.id, owner_id=OWNER, key=KEY)
+    await database.fetch(
+        "UPDATE chats SET status = 'error', last_error = 'x', pending_since = NULL WHERE id = $1",
+        chat.id,
+    )
+    assert (await chats.retry(chat.id, owner_id=OWNER, key=KEY)).chat.status is Status.PENDING
+
+
+async def test_another_request_with_the_same_key(database: Database) -> None:
+    chats = Chats(database)
+    chat = await chat_in(database, Status.WAITING)
+    await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
+    other = replace(KEY, fingerprint=b"something else")
+    before = await count(database, "chat_events")
+    with pytest.raises(KeyReused):
+        await chats.send(chat.id, owner_id=OWNER, content=text("other"), key=other)
+    with pytest.raises(KeyReused):
+        await chats.create(owner_id=OWNER, model_config_id=MODEL, key=other)
+    assert await count(database, "chat_events") == before
+    assert await count(database, "chats") == 1
+
+
+async def test_keys_are_of_their_owner(database: Database) -> None:
+    await models(database)
+    chats = Chats(database)
+    made = {
+        (
+            await chats.create(owner_id=name, model_config_id=MODEL, key=Key(name, "one", b"f"))
+        ).chat.id
+        for name in ("ann", "bob")
+    }
+    assert len(made) == 2
+
+
+async def test_a_duplicate_that_waits_for_the_first_gets_its_answer(wide: Database) -> None:
+    """Both wait for the chat's lock; the second then sees that it came too late."""
+    chat = await chat_in(wide, Status.WAITING)
+    chats = Chats(wide)
+
+    async def both() -> list[Any]:
+        return await all_of(
+            *(chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY) for _ in "ab")
+        )
+
+    async def hold() -> None:
+        async with locked(wide, chat) as connection:
+            held.set_result(None)
+            await until_blocked(connection, 2)
+
+    held: Any = asyncio.get_running_loop().create_future()
+
+    async def then() -> list[Any]:
+        await held
+        return await both()
+
+    _, answers = await all_of(hold(), then())
+    assert answers[0] == answers[1]
+    assert await count(wide, "chat_messages") == 2
+
+
+async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> None:
+    await models(database)
+    chats = Chats(database)
+
+    async def create() -> Any:
+        return await chats.create(
+            owner_id=OWNER, model_config_id=MODEL, content=text("a secret"), key=KEY
+        )
+
+    created = await create()
+    await chats.delete(created.chat.id, owner_id=OWNER)
+    with pytest.raises(ChatNotFound, match=str(created.chat.id)):
+        await create()
+    assert await count(database, "chats") == 0
+    (row,) = await database.fetch("SELECT answer, chat_id FROM idempotency_keys")
+    assert tuple(row) == (None, created.chat.id)
+
+
+async def test_keys_are_forgotten(database: Database) -> None:
+    await models(database)
+    chats, keys = Chats(database), Keys(database)
+    ids: list[UUID] = []
+    for name in ("old", "new"):
+        key = replace(KEY, key=name)
+        ids.append((await chats.create(owner_id=OWNER, model_config_id=MODEL, key=key)).chat.id)
+    await database.fetch(
+        "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' WHERE key = 'old'"
+    )
+    assert await keys.forget(hours=24) == 1
+    assert await keys.kept(replace(KEY, key="old")) is None
+    assert await keys.kept(replace(KEY, key="new")) is not None
+    assert await keys.forget(hours=24) == 0
+
+
+async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
+    database = Database(dsn, pool_size=2)
+    await database.open()
+    try:
+        await models(database)
+        await database.fetch(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone TO %L',"
+            " current_database(), 'Asia/Kolkata'); END $$"
+        )
+        await database.distrust()
+        chats = Chats(database)
+        first, again = [
+            await chats.create(
+                owner_id=OWNER, model_config_id=MODEL, content=text("hello"), key=KEY
+            )
+            for _ in "ab"
+        ]
+        zone = await database.fetchrow("SHOW timezone")
+        assert zone is not None
+        assert zone[0] == "Asia/Kolkata"
+        assert first == again
+        assert str(first.chat.created_at) == str(again.chat.created_at)
+        assert first.entry is not None
+        assert again.entry is not None
+        assert str(first.entry.messages[0].created_at) == str(again.entry.messages[0].created_at)
+    finally:
+        await database.close()

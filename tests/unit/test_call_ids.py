@@ -1,0 +1,49 @@
+"""However a model names its calls, each has a name of its own."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.work.call_ids import LONGEST, CallIds
+
+
+def settled(*ids: str) -> list[str]:
+    call_ids = CallIds()
+    return [
+        call_ids.settle({"index": index, "type": "tool-call", "tool_call_id": given})[
+            "tool_call_id"
+        ]
+        for index, given in enumerate(ids)
+    ]
+
+
+def test_what_is_fit_stays() -> None:
+    assert settled("a", "b", "x" * LONGEST) == ["a", "b", "x" * LONGEST]
+
+
+def test_the_same_id_twice_names_two_calls() -> None:
+    assert settled("a", "a", "a-1", "a") == ["a", "a-1", "a-1-2", "a-3"]
+
+
+ids = st.lists(st.one_of(st.sampled_from(["", "a", "a-1", "a-2", "call-0"]), st.text(max_size=500)))
+
+
+@given(ids)
+def test_each_call_has_a_name_of_its_own(given_ids: list[str]) -> None:
+    names = settled(*given_ids)
+    assert len(set(names)) == len(given_ids)
+    assert all(0 < len(name) <= LONGEST for name in names)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", None]))))
+def test_a_call_keeps_its_name_through_all_its_fragments(
+    pieces: list[tuple[int, str | None]],
+) -> None:
+    call_ids, names = CallIds(), dict[int, str]()
+    for index, given_id in pieces:
+        piece = {"index": index, "args": "{"} | (
+            {} if given_id is None else {"tool_call_id": given_id}
+        )
+        told = call_ids.settle(piece)
+        assert told.keys() == piece.keys()
+        if "tool_call_id" in told:
+            assert names.setdefault(index, told["tool_call_id"]) == told["tool_call_id"]
