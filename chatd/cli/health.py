@@ -27,11 +27,20 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may lis
 """Who listens everywhere is asked on the loopback address."""
 
 
+def _http(_: type, url: str | None) -> None:
+    """Raises ``ValueError``, also for a port that is none."""
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or parts.port == 0:
+            raise ValueError("it must look like http://HOST:PORT")
+
+
 @app.default
 def health(
     *,
     url: Annotated[
-        str | None, Parameter(help="Where chatd is; then no configuration is read.")
+        str | None,
+        Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
     config: Config = None,
@@ -55,9 +64,7 @@ def health(
 
 def _place(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"--url must look like http://HOST:PORT, not {url!r}")
-    return parts.hostname, parts.port or 80
+    return parts.hostname or "", parts.port or 80
 
 
 def _configured(config: Config) -> tuple[str, int]:

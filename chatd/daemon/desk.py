@@ -2,14 +2,14 @@
 
 from chatd.api.desk import Desk
 from chatd.api.limits import Limits
-from chatd.api.seats import Seats
+from chatd.api.stays import Stays
 from chatd.daemon.rooms import Rooms
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 
 
-def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, seats: Seats) -> Desk:
-    """A desk with these limits and models; ``seats`` goes with the process, since streams go on."""
+def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, stays: Stays) -> Desk:
+    """A desk with these limits and models; ``stays`` goes with the process, since streams go on."""
     return Desk(
         chats=rooms.chats,
         actions=rooms.actions,
@@ -28,7 +28,7 @@ def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, seats: Seat
             max_labels=settings.limits.max_labels,
             max_tools=settings.turn.max_tools,
         ),
-        seats=seats,
+        stays=stays,
         keepalive_seconds=settings.http.sse_keepalive_seconds,
         event_retention_days=settings.stream.event_retention_days,
         stale_after_seconds=settings.worker.stale_after_seconds,

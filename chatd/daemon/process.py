@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from chatd import __version__, logs
 from chatd.api.app import create_app
-from chatd.api.seats import Seats
 from chatd.api.server import Server
+from chatd.api.stays import Stays
 from chatd.api.watch import Watch
 from chatd.api.watch_lists import ListWatch
 from chatd.daemon.attendant import Attendant
@@ -72,7 +72,7 @@ class Daemon:
             else None
         )
         self._callers = make_callers(settings, self.rooms.database)
-        self._seats = Seats(most=settings.limits.max_streams)
+        self._stays = Stays(most=settings.limits.max_streams)
         self._app = self._make_app()
         self.server = Server(
             self._app,
@@ -248,7 +248,7 @@ class Daemon:
     def _make_app(self) -> FastAPI:
         given = self.settings
         return create_app(
-            make_desk(given, self.rooms, self.catalog, seats=self._seats),
+            make_desk(given, self.rooms, self.catalog, stays=self._stays),
             keeper=self._callers.keeper,
             not_ready=self._not_ready,
             max_body_bytes=given.http.max_body_bytes,
@@ -276,7 +276,7 @@ class Daemon:
         logs.configure(level=settings.log.level, format=settings.log.format)
         self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
         self.rooms = with_limits(self.rooms, settings)
-        self._seats.most = settings.limits.max_streams
-        self._app.state.desk = make_desk(settings, self.rooms, catalog, seats=self._seats)
+        self._stays.most = settings.limits.max_streams
+        self._app.state.desk = make_desk(settings, self.rooms, catalog, stays=self._stays)
         if self._workers is not None:
             self._workers.reload(settings, catalog)
