@@ -268,7 +268,8 @@ class Daemon:
 
     def _status(self) -> str:
         in_hand = len(tuple(self.roster.hands)) if self.roster is not None else 0
-        return f"{in_hand} chats in hand, {self.rooms.hub.viewers} streams open"
+        streams = self.rooms.hub.viewers + self.rooms.list_hub.viewers
+        return f"{in_hand} chats in hand, {streams} streams open"
 
     def _apply(self, settings: Settings, catalog: Catalog) -> None:
         """Put reloaded settings in force; see ``reload``."""
