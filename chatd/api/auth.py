@@ -35,8 +35,8 @@ class Identity:
         return None if self.admin else self.owner_id
 
 
-class Seat:
-    """The place of one open stream."""
+class Stay:
+    """How long one stream may stay."""
 
     def __init__(self) -> None:
         self._ended = False
@@ -64,13 +64,13 @@ class Pass:
     identity: Identity
     until: float = math.inf
     ended: bool = False
-    seats: set[Seat] = field(default_factory=set)
+    stays: set[Stay] = field(default_factory=set)
 
     def end(self) -> None:
         """It is not good any more."""
         self.ended = True
-        for seat in tuple(self.seats):
-            seat.end()
+        for stay in tuple(self.stays):
+            stay.end()
 
 
 class Keeper(Protocol):

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.exceptions import HTTPException
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, AtSeat, Desk
+from chatd.api.desk import AtDesk, AtStay, Desk
 from chatd.api.events import ListEvent, Sse, streamed
 from chatd.api.lists import page_of
 from chatd.api.problems import documented
@@ -42,7 +42,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 async def stream_chats(
     caller: Caller,
     desk: AtDesk,
-    seat: AtSeat,
+    stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
@@ -54,7 +54,7 @@ async def stream_chats(
     have. `reset` says that your cursor is too old; a `snapshot` follows.
     """
     view = desk.list_hub.watch(caller.owner_id)
-    seat.on_end(view.leave)
+    stay.on_end(view.leave)
     opening = _Opening(desk, view)
     try:
         first, seen = await opening.open(last_event_id or after)

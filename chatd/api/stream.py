@@ -13,7 +13,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, AtSeat, Desk
+from chatd.api.desk import AtDesk, AtStay, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
 from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
@@ -38,7 +38,7 @@ async def stream_chat(
     chat_id: UUID,
     caller: Caller,
     desk: AtDesk,
-    seat: AtSeat,
+    stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
@@ -48,7 +48,7 @@ async def stream_chat(
     stored, and `preview_reset` says that what was previewed will not come.
     """
     subscription = desk.hub.subscribe(chat_id)
-    seat.on_end(subscription.leave)
+    stay.on_end(subscription.leave)
     try:
         opening = _Opening(desk, chat_id, caller.sees, subscription)
         viewer, first = await opening.open(last_event_id or after)
