@@ -63,16 +63,14 @@ def _validator(schema: str) -> Any:
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
-def fits(value: Any, name: str) -> None:
-    """See that a value fits the schema of this name."""
-    wrong = mismatches(value, {"$ref": REF + name})
-    assert not wrong, (name, wrong, value)
-
-
-def is_event_of_a_chat(event: str, data: Any, cursor: str | None) -> None:
-    """See that what a stream sent is described."""
+def is_described_event(request: httpx2.Request, event: str, data: Any, cursor: str | None) -> None:
+    """See that what a stream sent is what its operation describes."""
+    operation = described(request)
+    assert operation is not None, request.url
+    schema = operation["responses"]["200"]["content"][STREAM]["schema"]
     sent = {"event": event, "data": data} | ({} if cursor is None else {"id": cursor})
-    fits(sent, "ChatEvent")
+    wrong = mismatches(sent, schema)
+    assert not wrong, (request.url.path, wrong, sent)
 
 
 async def is_described(answer: httpx2.Response) -> None:

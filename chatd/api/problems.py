@@ -160,10 +160,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> Mapping[str, str]:
     """All methods of this path; the router's own answer knows those of one route only."""
     routes: list[Route] = request.app.state.routes
-    methods: set[str] = set()
-    for route in routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
+    here = [r for r in routes if r.include_in_schema and r.matches(request.scope)[0] != Match.NONE]
+    here = [r for r in here if r.path == request.url.path] or here  # "stream" is not a chat's id
+    methods = {method for route in here for method in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
