@@ -12,6 +12,8 @@ from chatd import __version__
 from chatd.api import (
     actions,
     chats,
+    docs,
+    document,
     explain,
     health,
     list_stream,
@@ -55,16 +57,23 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
     app.state.operations = operations
     app.state.not_ready = not_ready
     problems.install(app)
+    docs.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
-    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
+    rooms = (
+        list_stream, lists, chats, explain, messages, queue, actions, stream, health, operators
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.router)
-    app.include_router(operators.router)
+    app.state.routes = [route for room in rooms for route in room.router.routes]
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
     app.add_middleware(
@@ -81,9 +90,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            document = super().openapi()
-            problems.describe(document, open_to_all=OPEN)
-        return super().openapi()
+            self.openapi_schema = document.complete(super().openapi())
+        return self.openapi_schema
 
 
 class LimitBody:

@@ -8,13 +8,14 @@ from typing import Annotated, Protocol, TypeGuard
 
 from fastapi import Depends, Header, Request
 
+from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
 from chatd.domain.failure import storable
 
 LOCAL = "local"
 """Whose everything is without authentication, which is for loopback only."""
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
 
 LET_IN = "chatd.pass"
@@ -34,8 +35,8 @@ class Identity:
         return None if self.admin else self.owner_id
 
 
-class Seat:
-    """The place of one open stream."""
+class Stay:
+    """How long one stream may stay."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -64,13 +65,13 @@ class Pass:
     identity: Identity
     until: float = math.inf
     ended: bool = False
-    seats: set[Seat] = field(default_factory=set)
+    stays: set[Stay] = field(default_factory=set)
 
     def end(self) -> None:
         """It is not good any more."""
         self.ended = True
-        for seat in tuple(self.seats):
-            seat.end()
+        for stay in tuple(self.stays):
+            stay.end()
 
 
 class Keeper(Protocol):

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from chatd.api.auth import LET_IN, Seat
+from chatd.api.auth import LET_IN, Stay
 from chatd.api.limits import Limits
 from chatd.api.schemas import ChatOut, Names
-from chatd.api.seats import Seats
+from chatd.api.stays import Stays
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
@@ -44,7 +44,7 @@ class Desk:
     names: Names
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
-    seats: Seats = field(default_factory=Seats)
+    stays: Stays = field(default_factory=Stays)
     keepalive_seconds: float = 15.0
     event_retention_days: float = 7.0
     stale_after_seconds: float = 20.0
@@ -74,10 +74,10 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 AtDesk = Annotated[Desk, Depends(desk)]
 
 
-async def seat(request: Request, desk: AtDesk) -> AsyncIterator[Seat]:
-    """A seat for a stream, given back when it has ended."""
-    with desk.seats.take(request.scope[LET_IN]) as taken:
-        yield taken
+async def stay(request: Request, desk: AtDesk) -> AsyncIterator[Stay]:
+    """What a stream asks how long it may stay; it counts until the stream has ended."""
+    with desk.stays.begin(request.scope[LET_IN]) as begun:
+        yield begun
 
 
-AtSeat = Annotated[Seat, Depends(seat)]
+AtStay = Annotated[Stay, Depends(stay)]

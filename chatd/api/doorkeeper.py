@@ -84,7 +84,7 @@ class Doorkeeper:
         for asked, known in tuple(self._known.items()):
             if now >= known.passed.until:
                 self._refuse(asked)
-            elif not known.passed.seats and now - known.used_at > _REMEMBER_SECONDS:
+            elif not known.passed.stays and now - known.used_at > _REMEMBER_SECONDS:
                 self._forget(asked)
         if self._known:
             await self._check(tuple(self._known))
@@ -126,7 +126,7 @@ class Doorkeeper:
         known = self._known.get(asked)
         if known is None:
             return True
-        used = bool(known.passed.seats) or known.used_at > known.recorded_at
+        used = bool(known.passed.stays) or known.used_at > known.recorded_at
         return used and now - known.recorded_at >= _RECORD_SECONDS
 
     def _keep(self, valid: Valid, now: float) -> None:

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 
 from chatd.api.auth import LET_IN, Pass
 from chatd.api.problems import BadRequest, documented
-from chatd.api.status import StatusOut
+from chatd.api.status import ProcessStatusOut
 
 router = APIRouter(tags=["operations"])
 
@@ -32,7 +32,7 @@ class Operations:
     """
 
     metrics: Callable[[], bytes]
-    status: Callable[[], StatusOut]
+    status: Callable[[], ProcessStatusOut]
     anybody: bool = True
     open_metrics: bool = False
 
@@ -72,7 +72,7 @@ ForScraper = Annotated[Operations, Depends(scraper)]
             "description": "Metrics of this process, in the text format of Prometheus.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **documented(HTTPStatus.FORBIDDEN),
+        **documented(),
     },
 )
 async def metrics(shown: ForScraper) -> Response:
@@ -80,7 +80,7 @@ async def metrics(shown: ForScraper) -> Response:
     return Response(shown.metrics(), media_type=MEDIA_TYPE)
 
 
-@router.get("/statusz", responses=documented(HTTPStatus.FORBIDDEN))
-async def statusz(shown: ForOperator) -> StatusOut:
+@router.get("/statusz", responses=documented())
+async def statusz(shown: ForOperator) -> ProcessStatusOut:
     """How this process is: its actors, the chats in hand, streams and connections."""
     return shown.status()

@@ -1,28 +1,19 @@
 """What all streams have in common: how events are written, how a stream goes on, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from http import HTTPStatus
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Protocol
 
 import anyio
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.auth import Seat
+from chatd.api.auth import Stay
 from chatd.api.desk import Desk
 from chatd.domain.event import EventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-
-EVENTS: Final[Mapping[int | str, dict[str, Any]]] = {
-    int(HTTPStatus.OK): {
-        "description": "Server-sent events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
-"""The ``responses`` of a route that streams, when all is well."""
 
 
 class Follower(Protocol):
@@ -54,14 +45,14 @@ class EventStream(EventSourceResponse):
         content: AsyncIterator[bytes],
         follower: Follower,
         desk: Desk,
-        seat: Seat,
+        stay: Stay,
         *,
         close: Callable[[], None],
     ) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._follower = follower
         self._desk = desk
-        self._seat = seat
+        self._stay = stay
         self._close = close
         self._left = False
 
@@ -94,7 +85,7 @@ class EventStream(EventSourceResponse):
         """One of ``telemetry.metrics.ENDS``."""
         if self._left:
             return "left"
-        if self._seat.ended:
+        if self._stay.ended:
             return "revoked"
         if self._follower.gone:
             return "gone"

@@ -22,7 +22,7 @@ class ActorOut(BaseModel):
     note: str
 
 
-class HandOut(BaseModel):
+class ChatInHandOut(BaseModel):
     """A chat in hand, and where its turn is."""
 
     model_config = ConfigDict(title="ChatInHand")
@@ -69,7 +69,7 @@ class Versions(BaseModel):
     postgresql: str | None
 
 
-class StatusOut(BaseModel):
+class ProcessStatusOut(BaseModel):
     """How this process is. `census` is null until the database has answered."""
 
     model_config = ConfigDict(title="ProcessStatus")
@@ -82,7 +82,7 @@ class StatusOut(BaseModel):
     uptime_seconds: float
     versions: Versions
     actors: list[ActorOut]
-    chats: list[HandOut]
+    chats: list[ChatInHandOut]
     room: int
     streams: int
     pool: PoolOut

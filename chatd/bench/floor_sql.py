@@ -41,7 +41,6 @@ class FloorStore:
 
     async def create(self, content: str) -> UUID:
         given = [_message("user", content, self.model_id)]
-        unkeyed = (None, None, None)
         rows = await self.pool.fetch(
             _CHATS["create"],
             "local",
@@ -51,7 +50,9 @@ class FloorStore:
             json.dumps(given),
             True,
             "[]",
-            *unkeyed,
+            None,
+            None,
+            None,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id

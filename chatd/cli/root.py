@@ -25,6 +25,7 @@ COMMANDS = {
     "interrupt": "Stop what a chat is doing.",
     "retry": "Try the failed turn of a chat again.",
     "run": "Run the daemon.",
+    "health": "Ask the running chatd whether it is ready.",
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
     "token": "Make, list and revoke the tokens that callers prove themselves with.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from chatd.client import Client
-    from chatd.client.shapes import ProcessStatus
+    from chatd.client.shapes import Census, ProcessStatus
 
 app = App(
     name="top",
@@ -78,20 +78,34 @@ async def _watch(client: "Client", seconds: float) -> None:
 def head(status: "ProcessStatus") -> list[str]:
     """What is said of the whole process."""
     pool, versions, census = status["pool"], status["versions"], status["census"]
-    lines = [
-        f"{status['worker_id']} on {status['host']} (pid {status['pid']}): {status['phase']} "
-        f"for {span(status['uptime_seconds'])}",
-        f"chatd {versions['chatd']} · Python {versions['python']} · "
-        f"PostgreSQL {versions['postgresql'] or 'unknown'}",
-        f"{len(status['chats'])} chats in hand, room for {status['room']} · {status['streams']} streams"
-        f" · pool {pool['in_use']}/{pool['size']}, {pool['waiting']} waiting"
-        f" · loop lag {1000 * status['loop_lag_seconds']:.0f} ms",
+    where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
+    return [
+        f"{where}: {status['phase']}, up {span(status['uptime_seconds'])}",
+        _line(
+            f"chatd {versions['chatd']}",
+            f"Python {versions['python']}",
+            f"PostgreSQL {versions['postgresql'] or 'unknown'}",
+        ),
+        _line(
+            f"{len(status['chats'])} chats in hand, room for {status['room']}",
+            f"{status['streams']} streams",
+            f"pool {pool['in_use']}/{pool['size']}, {pool['waiting']} waiting",
+            f"loop lag {1000 * status['loop_lag_seconds']:.0f} ms",
+        ),
+        "The database has not answered." if census is None else _counted(census),
     ]
-    if census is None:
-        return [*lines, "The database has not answered."]
-    chats = " · ".join(f"{number} {name}" for name, number in census["chats"].items() if number)
-    oldest = span(census["oldest_pending_seconds"])
-    return [*lines, f"{census['workers']} workers · {chats or 'no chats'} · first in line {oldest}"]
+
+
+def _counted(census: "Census") -> str:
+    return _line(
+        f"{census['workers']} workers",
+        *(f"{number} {name}" for name, number in census["chats"].items() if number),
+        f"first in line {span(census['oldest_pending_seconds'])}",
+    )
+
+
+def _line(*facts: str) -> str:
+    return " · ".join(facts)
 
 
 def actor_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
@@ -168,5 +182,10 @@ def _shown(status: "ProcessStatus") -> "Group":
         return shown
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
-    parts = [*map(Text, head(status)), now, drawn(ACTORS, actor_rows(status))]
-    return Group(*parts, Text(""), drawn(CHATS, chat_rows(status)))
+    return Group(
+        *map(Text, head(status)),
+        now,
+        drawn(ACTORS, actor_rows(status)),
+        Text(""),
+        drawn(CHATS, chat_rows(status)),
+    )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from chatd.api.operations import Operations
 from chatd.daemon.census_taker import CensusTaker
-from chatd.daemon.loop_lag import LoopLag
+from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.panel import Actors, Panel
 from chatd.daemon.rooms import Rooms
 from chatd.settings import Settings
@@ -29,11 +29,11 @@ class Overview:
         *,
         worker_id: UUID,
         roster: Roster | None,
+        loop_watch: LoopWatch,
         actors: Actors,
         phase: Callable[[], str],
     ) -> None:
         given, metrics = settings.metrics, rooms.metrics
-        self._loop_lag = LoopLag(metrics.process)
         self._census = CensusTaker(
             Census(rooms.database, silent_seconds=settings.worker.stale_after_seconds),
             metrics.census,
@@ -52,7 +52,7 @@ class Overview:
             roster=roster,
             actors=actors,
             census=self._census,
-            loop_lag=self._loop_lag,
+            loop_watch=loop_watch,
             phase=phase,
         )
         self.operations = Operations(
@@ -65,7 +65,6 @@ class Overview:
     def specs(self) -> Sequence[ChildSpec]:
         return [
             ChildSpec(name="census", start=self._census.run),
-            ChildSpec(name="loop-lag", start=self._loop_lag.run),
         ]
 
 

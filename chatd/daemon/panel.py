@@ -13,13 +13,13 @@ from chatd import __version__
 from chatd.api.status import (
     ActorOut,
     CensusOut,
-    HandOut,
+    ChatInHandOut,
     PoolOut,
-    StatusOut,
+    ProcessStatusOut,
     Versions,
 )
 from chatd.daemon.census_taker import CensusTaker
-from chatd.daemon.loop_lag import LoopLag
+from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.rooms import Rooms
 from chatd.supervision.keeper import ChildSnapshot
 from chatd.work.hand import Hand
@@ -40,7 +40,7 @@ class Panel:
         roster: Roster | None,
         actors: Actors,
         census: CensusTaker,
-        loop_lag: LoopLag,
+        loop_watch: LoopWatch,
         phase: Callable[[], str],
     ) -> None:
         self._rooms = rooms
@@ -48,14 +48,14 @@ class Panel:
         self._roster = roster
         self._actors = actors
         self._census = census
-        self._loop_lag = loop_lag
+        self._loop_watch = loop_watch
         self._phase = phase
         self._started_at = datetime.now(UTC)
 
-    def status(self) -> StatusOut:
+    def status(self) -> ProcessStatusOut:
         """As it is now."""
         now, database = datetime.now(UTC), self._rooms.database
-        return StatusOut(
+        return ProcessStatusOut(
             worker_id=self._worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -68,7 +68,7 @@ class Panel:
             room=max(self._roster.room, 0) if self._roster else 0,
             streams=self._rooms.hub.viewers + self._rooms.list_hub.viewers,
             pool=PoolOut(size=database.pool_size, in_use=database.in_use, waiting=database.waiting),
-            loop_lag_seconds=self._loop_lag.seconds,
+            loop_lag_seconds=self._loop_watch.lag_seconds,
             census=self._counted(),
         )
 
@@ -104,9 +104,9 @@ def _actor(one: ChildSnapshot) -> ActorOut:
     )
 
 
-def _hand(hand: Hand, now: datetime) -> HandOut:
+def _hand(hand: Hand, now: datetime) -> ChatInHandOut:
     chat, seen = hand.chat, hand.progress.snapshot()
-    return HandOut(
+    return ChatInHandOut(
         chat_id=hand.hold.chat_id,
         status=chat.status,
         epoch=hand.hold.epoch,

@@ -1,6 +1,6 @@
 """What the actors share, made from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from chatd.api.schemas import Names
@@ -32,7 +32,6 @@ class Rooms:
 
     metrics: Metrics
     database: Database
-    catalog: Catalog
     hub: Hub
     list_hub: ListHub
     notifier: Notifier
@@ -49,7 +48,7 @@ class Rooms:
     names: Names
 
 
-def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Rooms:
+def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
     """Nothing here connects to anything yet."""
     given = settings.database
     database = Database(
@@ -70,7 +69,6 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
     return Rooms(
         metrics=metrics,
         database=database,
-        catalog=catalog,
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
@@ -89,6 +87,21 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
         names=Names({}),
+    )
+
+
+def with_limits(rooms: Rooms, settings: Settings) -> Rooms:
+    """The same rooms, with the limits of settings that were reloaded."""
+    in_flight = settings.limits.max_chats_in_flight
+    return replace(
+        rooms,
+        chats=Chats(
+            rooms.database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=in_flight,
+        ),
+        messages=Messages(rooms.database, max_chats_in_flight=in_flight),
+        queue=Queue(rooms.database, max_chats_in_flight=in_flight),
     )
 
 

@@ -127,7 +127,7 @@ async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str)
 
 
 async def test_streams_of_an_owner(dsn: str) -> None:
-    """Every kind of stream takes a seat, and gives it back however it ends."""
+    """Every kind of stream counts, until it has ended, however that was."""
     streams = [path for _, path, operation in operations() if is_stream(operation)]
     async with office(dsn, scripted(), limits={"max_streams": 2}) as at:
         ann, bob = await at.caller("ann"), await at.caller("bob")
@@ -135,7 +135,7 @@ async def test_streams_of_an_owner(dsn: str) -> None:
         chat = (await created(at.chatd, ann))["id"]
         for path in streams:
             url = filled(path, chat)
-            for _ in range(3):
+            for _ in range(3 if "{chat_id}" in path else 0):
                 refused(await got(at.chatd, filled(path), bob), 404, "chat_not_found")
             async with AsyncExitStack() as stack:
                 for _ in range(2):

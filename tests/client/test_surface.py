@@ -9,6 +9,8 @@ from inside import ECHO, one, scripted
 
 from chatd.client import (
     ActionRequired,
+    ChatMoved,
+    ChatsSnapshot,
     Client,
     Conflict,
     Deleted,
@@ -148,3 +150,25 @@ async def test_what_makes_no_sense_is_told_by_field(dsn: str) -> None:
         with pytest.raises(Invalid) as caught:
             await client.chats.create("", title="x" * 501)
         assert {error["where"] for error in caught.value.errors} >= {"body.title"}
+
+
+async def test_what_happens_among_all_chats(dsn: str) -> None:
+    async with calling(dsn) as client:
+        old = await client.chats.create(title="old")
+        async with client.follow_all() as events:
+            first = await anext(events)
+            assert isinstance(first, ChatsSnapshot)
+            assert [chat["id"] for chat in first.data["items"]] == [old["id"]]
+            new = await client.chats.create(title="new")
+            moved = await anext(events)
+            assert isinstance(moved, ChatMoved)
+            assert (moved.data["id"], moved.data["title"]) == (new["id"], "new")
+            cursor = events.cursor
+        await client.chats.delete(old["id"])
+        async with client.follow_all(cursor) as events:
+            heard = [await anext(events)]
+            while not isinstance(heard[-1], Deleted):
+                heard.append(await anext(events))
+            assert heard[-1].data["id"] == old["id"]
+        why = await client.chats.explain(new["id"])
+        assert why["because"][0]["text"]

@@ -24,7 +24,6 @@ README = (ROOT / "README.md").read_text()
 DRIVEN = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_counted.py"))
 
 NAME = re.compile(r"\b(?:chatd|process)_[a-z_]+\b")
-TITLES = {"chatd"}
 
 
 def expressions(node: Any = DASHBOARD) -> Iterator[str]:
@@ -131,7 +130,8 @@ def test_panels_have_titles_and_do_not_overlap() -> None:
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        across, down = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        cells = {(x, y) for x in across for y in down}
         assert not cells & places, panel["title"]
         places |= cells
         assert at["x"] + at["w"] <= 24

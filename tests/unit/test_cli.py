@@ -149,6 +149,16 @@ def test_configuration_errors_are_lines_and_78(
         assert all(line.startswith("chatd: CHATD_HTTP__") for line in captured.err.splitlines())
 
 
+def test_where_a_caller_calls_is_no_setting(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATD_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("CHATD_TOKEN", "geheim")
+    assert main(["config", "check"]) == Exit.DONE
+    assert main(["ps", "--help"]) == Exit.DONE
+    assert "geheim" not in capsys.readouterr().out
+
+
 def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[database]\nurl = 'postgresql://u:geheim@h/d'\n[http]\nport = 9\n")

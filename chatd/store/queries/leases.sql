@@ -141,8 +141,9 @@ WITH gone AS MATERIALIZED (
     INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
     SELECT id, version, 'reap', status, epoch, $1, jsonb_strip_nulls(jsonb_build_object(
         'reason', CASE WHEN owner_gone THEN 'owner_gone' ELSE 'lease_expired' END,
-        'recoveries', recoveries, 'parts_done', parts_done,
-        'last_error', last_error, 'last_error_detail', last_error_detail))
+        'recoveries', recoveries, 'parts_done', parts_done))
+        || CASE WHEN last_error IS NULL THEN '{}' ELSE jsonb_build_object(
+            'last_error', last_error, 'last_error_detail', last_error_detail) END
     FROM chat
     RETURNING chat_id, at, data
 )

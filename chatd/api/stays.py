@@ -7,40 +7,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from chatd.api.auth import Pass, Seat
+from chatd.api.auth import Pass, Stay
 from chatd.api.problems import BadRequest
 
 
-class Seats:
-    """The seats of this process. ``most`` is how many one owner may have (0: unlimited)."""
+class Stays:
+    """The stays of this process. ``most`` is how many one owner may have (0: unlimited)."""
 
     def __init__(self, *, most: int = 1000) -> None:
-        self._most = most
-        self._taken: Counter[str] = Counter()
+        self.most = most
+        self._open: Counter[str] = Counter()
 
     @contextmanager
-    def take(self, passed: Pass) -> Iterator[Seat]:
-        """A seat for the length of a stream. Raises ``BadRequest`` (429)."""
+    def begin(self, passed: Pass) -> Iterator[Stay]:
+        """A stay for the length of a stream. Raises ``BadRequest`` (429)."""
         owner_id = passed.identity.owner_id
-        if self._most and self._taken[owner_id] >= self._most:
+        if self.most and self._open[owner_id] >= self.most:
             raise BadRequest(
                 "too_many_streams",
-                f"You have {self._most} streams open, which is the most (limits.max_streams).",
+                f"You have {self.most} streams open, which is the most (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
-        seat = Seat()
-        self._taken[owner_id] += 1
-        passed.seats.add(seat)
+        stay = Stay()
+        self._open[owner_id] += 1
+        passed.stays.add(stay)
         if passed.ended:
-            seat.end()
+            stay.end()
         try:
-            with _at(passed.until, seat.end):
-                yield seat
+            with _at(passed.until, stay.end):
+                yield stay
         finally:
-            passed.seats.discard(seat)
-            self._taken[owner_id] -= 1
-            if not self._taken[owner_id]:
-                del self._taken[owner_id]
+            passed.stays.discard(stay)
+            self._open[owner_id] -= 1
+            if not self._open[owner_id]:
+                del self._open[owner_id]
 
 
 @contextmanager
