@@ -5861,6 +5861,8 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
              *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
@@ -5872,7 +5874,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "key_set_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
