@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from socket import socket
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -28,6 +29,16 @@ def server() -> Iterator[str]:
         return
     with Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded:
         yield embedded.dsn
+
+
+@pytest.fixture(scope="module")
+def far_server() -> Iterator[str]:
+    """The address of a server that is reached over TCP, so that a wire can go dead."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Postgres(port=port, settings={"synchronous_commit": "off"}) as server:
+        yield server.tcp_dsn
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 import httpx2
-from described import is_described, is_event_of_a_chat
+from described import is_described, is_described_event
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
@@ -60,7 +61,16 @@ class Chatd:
     """One process of ``chatd run``. Its log lines are read as they come."""
 
     def __init__(
-        self, folder: Path, dsn: str, name: str, settings: str, scripts: str, port: int
+        self,
+        folder: Path,
+        dsn: str,
+        name: str,
+        settings: str,
+        scripts: str,
+        port: int,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        through: Sequence[str] = (),
+        **how: Any,
     ) -> None:
         self.config = folder / f"{name}.toml"
         self.config.write_text(f"{settings}\n{scripts}")
@@ -68,18 +78,19 @@ class Chatd:
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._news = threading.Condition()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-        environment |= {
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
+        given = {
             "CHATD_DATABASE__URL": dsn,
             "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
-            env=environment,
+            [*through, sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
+            env=clean | given | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            **how,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -160,9 +171,13 @@ def started(
     settings: str = "",
     scripts: str = SCRIPTS,
     port: int = 0,
+    **how: Any,
 ) -> Iterator[Chatd]:
-    """A process that is killed at the end, if it still runs; await ``ready()`` first."""
-    chatd = Chatd(folder, dsn, name, settings, scripts, port)
+    """A process that is killed at the end, if it still runs; await ``ready()`` first.
+
+    ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
+    """
+    chatd = Chatd(folder, dsn, name, settings, scripts, port, **how)
     try:
         yield chatd
     finally:
@@ -317,7 +332,7 @@ class Client:
                     event[name] = value
                 elif "event" in event:
                     heard = Event(event["event"], json.loads(event["data"]), event.get("id"))
-                    is_event_of_a_chat(heard.event, heard.data, heard.id)
+                    is_described_event(answer.request, heard.event, heard.data, heard.id)
                     yield heard
                     event = {}
                 else:

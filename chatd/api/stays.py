@@ -15,17 +15,17 @@ class Stays:
     """The stays of this process. ``most`` is how many one owner may have (0: unlimited)."""
 
     def __init__(self, *, most: int = 1000) -> None:
-        self._most = most
+        self.most = most
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def begin(self, passed: Pass) -> Iterator[Stay]:
         """A stay for the length of a stream. Raises ``BadRequest`` (429)."""
         owner_id = passed.identity.owner_id
-        if self._most and self._open[owner_id] >= self._most:
+        if self.most and self._open[owner_id] >= self.most:
             raise BadRequest(
                 "too_many_streams",
-                f"You have {self._most} streams open, which is the most (limits.max_streams).",
+                f"You have {self.most} streams open, which is the most (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
         stay = Stay()

@@ -1,7 +1,7 @@
 """Exit codes, so that a service manager can tell what a restart may cure.
 
 They are sysexits' where it has a word for it. ``CONFIGURATION`` and ``SCHEMA`` come back however
-often the process is restarted (``RestartPreventExitStatus=65 78`` in a systemd unit); the others
+often the process is restarted (``RestartPreventExitStatus`` in ``deploy/chatd.service``); the others
 may not.
 """
 

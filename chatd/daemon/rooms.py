@@ -1,6 +1,6 @@
 """What the actors share, made from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from chatd.api.schemas import Names
@@ -20,6 +20,7 @@ from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 from chatd.store.turns import Turns
+from chatd.telemetry.metrics import Metrics
 
 _COMMIT_SECONDS = 5.0
 """What may lie between the end of a statement, at its timeout, and its changes being seen."""
@@ -29,8 +30,8 @@ _COMMIT_SECONDS = 5.0
 class Rooms:
     """What the actors share."""
 
+    metrics: Metrics
     database: Database
-    catalog: Catalog
     hub: Hub
     list_hub: ListHub
     notifier: Notifier
@@ -47,7 +48,7 @@ class Rooms:
     names: Names
 
 
-def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Rooms:
+def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
     """Nothing here connects to anything yet."""
     given = settings.database
     database = Database(
@@ -57,16 +58,17 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         connect_timeout_seconds=given.connect_timeout_seconds,
         statement_timeout_seconds=given.statement_timeout_seconds,
     )
+    metrics = Metrics()
     hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
     list_hub = ListHub(
         overlap_seconds=given.statement_timeout_seconds + _COMMIT_SECONDS,
         viewer_buffer=settings.stream.subscriber_buffer,
     )
     hub.on_drain = list_hub.wake
-    notifier = Notifier(database, sender=str(worker_id))
+    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.hints)
     return Rooms(
+        metrics=metrics,
         database=database,
-        catalog=catalog,
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
@@ -74,7 +76,7 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         streams=Streams(database),
         reads=Reads(database),
         lists=Lists(database),
-        turns=Turns(database),
+        turns=Turns(database, metrics=metrics.leases),
         chats=Chats(
             database,
             max_queued_messages=settings.worker.max_queued_messages,
@@ -85,6 +87,21 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
         names=Names({}),
+    )
+
+
+def with_limits(rooms: Rooms, settings: Settings) -> Rooms:
+    """The same rooms, with the limits of settings that were reloaded."""
+    in_flight = settings.limits.max_chats_in_flight
+    return replace(
+        rooms,
+        chats=Chats(
+            rooms.database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=in_flight,
+        ),
+        messages=Messages(rooms.database, max_chats_in_flight=in_flight),
+        queue=Queue(rooms.database, max_chats_in_flight=in_flight),
     )
 
 

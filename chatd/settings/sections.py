@@ -75,6 +75,18 @@ class HttpSettings(BaseModel):
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
     )
+    idle_seconds: float = Field(
+        default=75,
+        gt=0,
+        description="How long a connection without a request is kept. Longer than clients and "
+        "proxies keep theirs, or one of them sends a request just as it is closed.",
+    )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="How long after TERM requests are still taken while /readyz says no, so that a "
+        "balancer that asks it sends nothing more by the time the port closes.",
+    )
     idempotency_hours: float = Field(
         default=24,
         gt=0,
@@ -247,6 +259,30 @@ class StreamSettings(BaseModel):
     )
 
 
+class MetricsSettings(BaseModel):
+    """What operators watch."""
+
+    model_config = STRICT
+
+    open: bool = Field(
+        default=False,
+        description="Whether /metrics is shown to everybody. Otherwise, with authentication, it takes "
+        "an admin's token, as it speaks of all owners together.",
+    )
+    census_seconds: float = Field(
+        default=5,
+        gt=0,
+        description="How often the database is asked what it has, such as chats by status; /metrics "
+        "says what was answered last.",
+    )
+    stalled_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="How long a chat in hand may make no progress before it is counted as one that "
+        "does not.",
+    )
+
+
 class LogSettings(BaseModel):
     """The log, on standard error."""
 
@@ -258,4 +294,10 @@ class LogSettings(BaseModel):
     format: Literal["auto", "json", "console"] = Field(
         default="auto",
         description='"json": one object per line; "console": for eyes; "auto": by terminal or not.',
+    )
+    loop_blocked_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="How long the event loop may not come round before the stack of what blocks it "
+        "is logged.",
     )

@@ -21,6 +21,7 @@ from chatd.settings.sections import (
     HttpSettings,
     LimitSettings,
     LogSettings,
+    MetricsSettings,
     StreamSettings,
     TurnSettings,
     WorkerSettings,
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     models: dict[str, ModelSettings] = Field(default_factory=dict)
@@ -92,7 +94,7 @@ def _database(database: DatabaseSettings) -> Broken:
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
-    if auth.mode == "none" and not _loopback(http.host):
+    if auth.mode == "none" and not is_loopback(http.host):
         yield (
             ("http", "host"),
             (
@@ -121,11 +123,12 @@ def _trusted(source: str) -> bool:
     url = urlsplit(source)
     if url.scheme in {"http", "https"}:
         host = url.hostname or ""
-        return bool(host) and (url.scheme == "https" or _loopback(host))
+        return bool(host) and (url.scheme == "https" or is_loopback(host))
     return PurePath(source).is_absolute()
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

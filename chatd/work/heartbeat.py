@@ -16,6 +16,7 @@ from chatd.store.leases import Leases
 from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import Child
 from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import LeaseMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
 
@@ -36,14 +37,27 @@ class Heartbeat:
         *,
         heartbeat_seconds: float = 5.0,
         max_chats: int = 100,
+        metrics: LeaseMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or LeaseMetrics()
+        self._beat_at: float | None = None
         self._database = database
         self._leases = leases
         self._roster = roster
         self._heartbeat_seconds = heartbeat_seconds
-        self._max_chats = max_chats
+        self.max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
+        self._sign_at = now()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it last renewed, or began to reach for a database that is away.
+
+        An outage is waited out, try after try, so it is no silence. What is: a statement that never
+        ends, a lock that cannot be had. Nothing but a new process, with a new name, cures these.
+        """
+        return now() - self._sign_at
 
     def wake(self) -> None:
         """Beat now: a chat in hand may not be ours any more."""
@@ -52,6 +66,7 @@ class Heartbeat:
     async def run(self, child: Child) -> None:
         outage = Outage(child, expected=(DatabaseAway,))
         while not child.stopping.is_set():
+            self._sign_at = now()
             async with outage, self._database.direct() as connection:
                 connection.add_termination_listener(lambda _: self.wake())
                 try:
@@ -62,6 +77,7 @@ class Heartbeat:
                     await self._beat_on(connection, child)
                 finally:
                     self.holds_lock = False
+                    self._sign_at = now()
 
     async def step(self, connection: Connection) -> None:
         """One beat. A database that does not answer within a beat is away."""
@@ -73,6 +89,13 @@ class Heartbeat:
         except TimeoutError as error:
             raise DatabaseAway("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)
+        self._count(sent_at, now())
+
+    def _count(self, sent_at: float, ended_at: float) -> None:
+        self._metrics.renewal.observe(ended_at - sent_at)
+        if self._beat_at is not None:
+            self._metrics.lag.observe(max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0))
+        self._beat_at = ended_at
 
     async def _take_lock(self, connection: Connection, child: Child) -> None:
         await self._leases.enter(
@@ -80,7 +103,7 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=getpid(),
             version=__version__,
-            max_chats=self._max_chats,
+            max_chats=self.max_chats,
         )
         while not await self._leases.hold_own_lock(connection):
             if child.stopping.is_set():
@@ -93,5 +116,6 @@ class Heartbeat:
         while not child.stopping.is_set():
             self._woken = anyio.Event()
             await self.step(connection)
+            self._sign_at = now()
             child.ready()
             await child.pause(self._heartbeat_seconds, until=self._woken)
