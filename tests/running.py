@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 import httpx2
+from described import is_described, is_described_event
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
@@ -330,7 +331,9 @@ class Client:
                 if name:
                     event[name] = value
                 elif "event" in event:
-                    yield Event(event["event"], json.loads(event["data"]), event.get("id"))
+                    heard = Event(event["event"], json.loads(event["data"]), event.get("id"))
+                    is_described_event(answer.request, heard.event, heard.data, heard.id)
+                    yield heard
                     event = {}
                 else:
                     event = {}
@@ -360,7 +363,12 @@ class Client:
 async def client(chatd: Chatd) -> AsyncIterator[Client]:
     """A client of one process."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx2.AsyncClient(base_url=chatd.url, timeout=FACT_SECONDS, limits=limits) as http:
+    async with httpx2.AsyncClient(
+        base_url=chatd.url,
+        timeout=FACT_SECONDS,
+        limits=limits,
+        event_hooks={"response": [is_described]},
+    ) as http:
         yield Client(http)
 
 

@@ -37,14 +37,14 @@ class Ran:
     err: str
 
 
-async def run(url: str, *arguments: str, given: str = "") -> Ran:
+async def run(url: str, *arguments: str, given: str = "", **variables: str) -> Ran:
     """One command between pipes, to its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "chatd",
         *arguments,
-        env=environment(url),
+        env=environment(url) | variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from described import is_described_event
 from inside import Inside
 from running import FACT_SECONDS, Event, View, fact
 
@@ -51,7 +52,9 @@ async def listen_to(
                 assert name in {"event", "id", "data"}, line
                 fields[name] = value
             elif "event" in fields:
-                yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                event = Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                is_described_event(answer.request, event.event, event.data, event.id)
+                yield event
                 fields = {}
 
 

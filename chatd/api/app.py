@@ -12,6 +12,8 @@ from chatd import __version__
 from chatd.api import (
     actions,
     chats,
+    docs,
+    document,
     explain,
     health,
     list_stream,
@@ -21,10 +23,14 @@ from chatd.api import (
     queue,
     stream,
 )
+from chatd.api import operations as operators
 from chatd.api.auth import OPEN, Anyone, Keeper
+from chatd.api.counted import Counted
 from chatd.api.desk import Desk
 from chatd.api.door import Door
+from chatd.api.operations import METRICS, Operations
 from chatd.api.rates import Rates
+from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
 
@@ -35,6 +41,8 @@ def create_app(
     desk: Desk | None,
     *,
     keeper: Keeper | None = None,
+    operations: Operations | None = None,
+    metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
     requests_per_second: int = 500,
@@ -49,17 +57,32 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
+    app.state.operations = operations
     app.state.not_ready = not_ready
     problems.install(app)
+    docs.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
-    for room in (list_stream, lists, chats, explain, messages, queue, actions, stream, health):
+    rooms = (
+        list_stream, lists, chats, explain, messages, queue, actions, stream, health, operators
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.router)
+    app.state.routes = [route for room in rooms for route in room.router.routes]
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
-    app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
+    app.add_middleware(
+        Door,
+        keeper=keeper or Anyone(),
+        rates=Rates(per_second=requests_per_second),
+        open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
+    )
+    app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
 
 
@@ -67,9 +90,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            document = super().openapi()
-            problems.describe(document, open_to_all=OPEN)
-        return super().openapi()
+            self.openapi_schema = document.complete(super().openapi())
+        return self.openapi_schema
 
 
 class LimitBody:

@@ -8,13 +8,14 @@ from typing import Annotated, Protocol, TypeGuard
 
 from fastapi import Depends, Header, Request
 
+from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
 from chatd.domain.failure import storable
 
 LOCAL = "local"
 """Whose everything is without authentication, which is for loopback only."""
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
 
 LET_IN = "chatd.pass"
@@ -38,17 +39,18 @@ class Stay:
     """How long one stream may stay."""
 
     def __init__(self) -> None:
-        self._ended = False
+        self.ended = False
+        """Whether its caller may not be here any more."""
         self._leave: Callable[[], None] | None = None
 
     def on_end(self, leave: Callable[[], None]) -> None:
         """Have ``leave`` called once the stream must end; at once, if that is now."""
         self._leave = leave
-        if self._ended:
+        if self.ended:
             leave()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         if self._leave is not None:
             self._leave()
 

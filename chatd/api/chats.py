@@ -29,7 +29,9 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
 @router.post(
     "/chats",
     status_code=HTTPStatus.CREATED,
-    responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented(
+        "model_not_found", "too_many_chats", "too_many_labels", "too_many_parts", "too_many_tools"
+    ),
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
@@ -47,7 +49,7 @@ async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed
     return await desk.moved(moved)
 
 
-@router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}", responses=documented("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """One chat."""
     chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -57,9 +59,7 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
 
 @router.patch(
     "/chats/{chat_id}",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "family_busy", "too_many_labels"),
 )
 async def change_chat(
     chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk, key: Keyed
@@ -92,7 +92,7 @@ async def change_chat(
 @router.delete(
     "/chats/{chat_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
     """Delete a chat, its descendants, and everything that is stored of them. A running turn ends."""
@@ -100,7 +100,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
         desk.hints.deleted(gone, version)
 
 
-@router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
+@router.post("/chats/{chat_id}/interrupt", responses=documented("chat_not_found"))
 async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
     return await desk.moved(await desk.chats.interrupt(chat_id, owner_id=caller.sees, key=key))
@@ -108,9 +108,7 @@ async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed
 
 @router.post(
     "/chats/{chat_id}/retry",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "chat_archived", "nothing_to_retry", "too_many_chats"),
 )
 async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Try a failed turn again, without a new message."""
@@ -119,16 +117,14 @@ async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) ->
 
 @router.post(
     "/chats/{chat_id}/clear",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "chat_archived", "chat_busy"),
 )
 async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Start over: the history goes, but for the system prompt. The chat must be at rest."""
     return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 
-@router.get("/chats/{chat_id}/events", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}/events", responses=documented("chat_not_found"))
 async def list_events(
     chat_id: UUID,
     caller: Caller,

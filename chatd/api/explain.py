@@ -1,8 +1,7 @@
 """The route that says why a chat is where it is."""
 
 from datetime import datetime
-from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -10,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
+from chatd.api.parts import ShownAs
 from chatd.api.problems import documented
+from chatd.api.schemas import FailureDetail
 from chatd.domain.chat import Status
 from chatd.domain.explain import Code, Doing, Facts, because
 
@@ -85,7 +86,7 @@ class Explanation(BaseModel):
     lease_left_seconds: float | None
     doing: DoingOut | None
     retry: RetryOut | None
-    last_failure: dict[str, Any] | None
+    last_failure: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
     recoveries: int
     queue_length: int
     pending_since: datetime | None
@@ -96,7 +97,7 @@ class Explanation(BaseModel):
     workers: WorkersOut
 
 
-@router.get("/chats/{chat_id}/explain", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}/explain", responses=documented("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> Explanation:
     """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
     facts = await desk.reads.explain(

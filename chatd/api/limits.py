@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from chatd.api.problems import BadRequest, FieldProblem
-from chatd.api.schemas import FilePart, TextPart
+from chatd.api.schemas import GivenFile, GivenText
 from chatd.api.tools import Tool
 from chatd.domain.message import Content
 
@@ -19,7 +19,7 @@ class Limits:
     max_labels: int = 64
     max_tools: int = 64
 
-    def content(self, given: str | list[TextPart | FilePart]) -> Content:
+    def content(self, given: str | list[GivenText | GivenFile]) -> Content:
         """What a caller gave, as content parts. Raises ``BadRequest`` (422)."""
         if isinstance(given, str):
             return ({"type": "text", "text": given},)

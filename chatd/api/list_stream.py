@@ -12,14 +12,14 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.events import ListEvent, Sse, streamed
 from chatd.api.lists import page_of
 from chatd.api.problems import documented
-from chatd.api.sse import EVENTS, EventStream, encode, follow
+from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import DatabaseAway
 from chatd.domain.event import EventType
 from chatd.domain.listing import Memory, Place, Seen, Touch, mark, moment_of, resumes
@@ -36,8 +36,8 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 @router.get(
     "/chats/stream",
     response_model=None,
-    response_class=Response,
-    responses={**EVENTS, **documented()},
+    response_class=Sse,
+    responses=streamed(ListEvent) | documented("too_many_streams"),
 )
 async def stream_chats(
     caller: Caller,
@@ -62,7 +62,7 @@ async def stream_chats(
         desk.list_hub.unwatch(view)
         raise
     content = _follow(opening, desk, view, first, seen)
-    return EventStream(content, view, close=lambda: desk.list_hub.unwatch(view))
+    return EventStream(content, view, desk, stay, close=lambda: desk.list_hub.unwatch(view))
 
 
 @router.api_route(

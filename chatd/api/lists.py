@@ -36,7 +36,7 @@ _MOST_LABELS = 64
 """That one query may ask for; a chat may have others than these."""
 
 
-@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
+@router.get("/chats", responses=documented("invalid_cursor"))
 async def list_chats(
     caller: Caller,
     desk: AtDesk,

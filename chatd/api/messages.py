@@ -28,7 +28,7 @@ MessageId = Annotated[int | None, Query(ge=0, le=LARGEST, description="A message
 
 @router.get(
     "/chats/{chat_id}/messages",
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found", "conflicting_parameters"),
 )
 async def list_messages(
     chat_id: UUID,
@@ -41,7 +41,7 @@ async def list_messages(
     """The history, oldest first: from the start, after a message, or the latest ones before one."""
     if after_id is not None and before_id is not None:
         raise BadRequest(
-            "invalid_request",
+            "conflicting_parameters",
             "after_id, before_id: give one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
@@ -65,10 +65,13 @@ async def list_messages(
     "/chats/{chat_id}/messages",
     status_code=HTTPStatus.ACCEPTED,
     responses=documented(
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
+        "chat_not_found",
+        "chat_archived",
+        "chat_busy",
+        "model_not_found",
+        "queue_full",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def send_message(
@@ -96,7 +99,12 @@ async def send_message(
 @router.patch(
     "/chats/{chat_id}/messages/{message_id}",
     responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+        "chat_not_found",
+        "message_not_found",
+        "not_a_user_message",
+        "chat_archived",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def edit_message(

@@ -1,6 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457), each with a ``code`` that does not change."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,57 +10,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
-from chatd.domain.errors import (
-    ChatArchived,
-    ChatBusy,
-    ChatNotFound,
-    DatabaseAway,
-    FamilyBusy,
-    KeyReused,
-    MessageNotFound,
-    ModelNotFound,
-    NoActionRequired,
-    NotFailed,
-    NotUsersMessage,
-    QueuedMessageNotFound,
-    QueueFull,
-    Refused,
-    ToolCallUnknown,
-    ToolResultsMissing,
-    TooManyChats,
-)
+from chatd.api.codes import REFUSALS, codes_of
+from chatd.api.counted import PROBLEM
+from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()
 
-_STATUS: Mapping[type[Refused], HTTPStatus] = {
-    ChatNotFound: HTTPStatus.NOT_FOUND,
-    MessageNotFound: HTTPStatus.NOT_FOUND,
-    QueuedMessageNotFound: HTTPStatus.NOT_FOUND,
-    NotUsersMessage: HTTPStatus.UNPROCESSABLE_ENTITY,
-    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NotFailed: HTTPStatus.CONFLICT,
-    ChatBusy: HTTPStatus.CONFLICT,
-    ChatArchived: HTTPStatus.CONFLICT,
-    FamilyBusy: HTTPStatus.CONFLICT,
-    QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
-    TooManyChats: HTTPStatus.TOO_MANY_REQUESTS,
-    ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NoActionRequired: HTTPStatus.CONFLICT,
-    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+MEDIA_TYPE = "application/problem+json"
+CODES = "x-codes"
+"""Where a route says its codes, until the document is finished."""
 
-_MEDIA_TYPE = "application/problem+json"
 _SAY_JSON = "send JSON, with the header content-type: application/json"
-_OF_BODIES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-_OF_THE_DOOR = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-_BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "A token of `chatd token create`, or a JWT, as `auth.mode` says. Where that is "
-    '`"none"`, nobody is asked.',
-}
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -77,7 +40,11 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str = Field(examples=["Conflict"])
     status: int = Field(examples=[409])
-    code: str = Field(examples=["chat_busy"], description="Stable; meant for programs.")
+    code: str = Field(
+        examples=["chat_busy"],
+        description="Stable; meant for programs.",
+        json_schema_extra={"enum": [*sorted(REFUSALS)]},
+    )
     detail: str = Field(examples=["The chat is busy."], description="Meant for people.")
     errors: list[FieldProblem] = []
 
@@ -110,49 +77,36 @@ def answer(
     problem = Problem(
         title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
     )
-    return JSONResponse(
-        problem.model_dump(mode="json"),
-        status_code=status,
-        headers=dict(headers or {}),
-        media_type=_MEDIA_TYPE,
-    )
+    return _Answer(problem, headers)
 
 
-def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these problems."""
-    return {
-        int(status): {"description": status.phrase, "model": Problem}
-        for status in (*statuses, HTTPStatus.SERVICE_UNAVAILABLE)
-    }
+class _Answer(JSONResponse):
+    """A problem, which also says in the scope of its request which one it is: it is counted there."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
+        super().__init__(
+            problem.model_dump(mode="json"), status_code=problem.status, headers=headers
+        )
+        self._code = problem.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM] = self._code
+        await super().__call__(scope, receive, send)
 
 
-def describe(document: dict[str, Any], *, open_to_all: Collection[str]) -> None:
-    """Have the OpenAPI ``document`` say what ``install`` and the door do.
-
-    Whatever is refused is a problem, and all but the paths that are ``open_to_all`` ask who is calling,
-    whatever the mode is.
-    """
-    document["components"]["securitySchemes"] = {"bearer": _BEARER}
-    schemas = document["components"]["schemas"]
-    for foreign in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(foreign, None)
-    problem = {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for path, operation in (
-        (path, one) for path, methods in document["paths"].items() for one in methods.values()
-    ):
-        answers = operation["responses"]
-        guarded = path not in open_to_all
-        if guarded:
-            operation["security"] = [{"bearer": []}]
-        for status in (
-            *(_OF_BODIES if "requestBody" in operation else ()),
-            *(_OF_THE_DOOR if guarded else ()),
-            _INTERNAL,
-        ):
-            answers.setdefault(str(int(status)), {"description": status.phrase})
-        for status, refusal in answers.items():
-            if int(status) >= HTTPStatus.BAD_REQUEST:
-                refusal["content"] = problem
+def documented(*refusals: HTTPStatus | str) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these codes, or any code of a status."""
+    codes = ["database_away"]
+    for one in refusals:
+        codes += [one] if isinstance(one, str) else codes_of([one])
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        status = REFUSALS[code].status
+        told = {"description": status.phrase, "model": Problem, CODES: []}
+        responses.setdefault(int(status), told)[CODES].append(code)
+    return responses
 
 
 def install(app: FastAPI) -> None:
@@ -166,8 +120,7 @@ def install(app: FastAPI) -> None:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    status = _STATUS.get(type(error), HTTPStatus.CONFLICT)
-    return answer(status, error.code, str(error))
+    return answer(REFUSALS[error.code].status, error.code, str(error))
 
 
 def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
@@ -209,9 +162,21 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", named, errors=errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    return refusal(error)
+    answered = refusal(error)
+    if answered.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answered.headers.update(_allowed(request))
+    return answered
+
+
+def _allowed(request: Request) -> Mapping[str, str]:
+    """All methods of this path; the router's own answer knows those of one route only."""
+    routes: list[Route] = request.app.state.routes
+    here = [r for r in routes if r.include_in_schema and r.matches(request.scope)[0] != Match.NONE]
+    here = [r for r in here if r.path == request.url.path] or here  # "stream" is not a chat's id
+    methods = {method for route in here for method in route.methods or ()}
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

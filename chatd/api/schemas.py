@@ -13,13 +13,16 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    WithJsonSchema,
 )
 
 from chatd.api.given import Fit, Words
+from chatd.api.parts import Parts, ShownAs, shown
 from chatd.api.tools import Tools
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
+from chatd.domain.failure import FailureKind
 from chatd.domain.message import Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
@@ -45,7 +48,14 @@ def _is_base64(given: str) -> str:
     return given
 
 
-Base64 = Annotated[Words, AfterValidator(_is_base64)]
+_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""For the document; a large file is read faster than it is matched."""
+
+Base64 = Annotated[
+    Words,
+    AfterValidator(_is_base64),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64}),
+]
 """Contents, never an address: nobody makes this host fetch something for them."""
 
 
@@ -53,26 +63,26 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TextPart(_Request):
+class GivenText(_Request):
     """Words."""
 
     type: Literal["text"]
     text: Words
 
 
-class FilePart(_Request):
+class GivenFile(_Request):
     """A file, inline."""
 
     type: Literal["file"]
     media_type: Words = Field(examples=["image/png"])
-    data: Base64 = Field(description="base64")
+    data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
 def _form(given: object) -> str | None:
     return "words" if isinstance(given, str) else "parts" if isinstance(given, list) else None
 
 
-GivenPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
+GivenPart = Annotated[GivenText | GivenFile, Field(discriminator="type")]
 GivenContent = Annotated[
     Annotated[Words, Tag("words")] | Annotated[list[GivenPart], Field(min_length=1), Tag("parts")],
     Discriminator(
@@ -131,6 +141,19 @@ class Usage(BaseModel):
         )
 
 
+class FailureDetail(BaseModel):
+    """Why a turn failed, for programs."""
+
+    kind: FailureKind
+    message: str
+    provider: str | None
+    model: str | None
+    status_code: int | None = Field(description="What the provider answered.")
+    retryable: bool = Field(description="Whether another attempt may cure it.")
+    attempts: int
+    at: datetime
+
+
 class ChatOut(BaseModel):
     """A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
     `requires_action`."""
@@ -144,7 +167,7 @@ class ChatOut(BaseModel):
     title: str
     status: Status
     last_error: str | None
-    last_error_detail: dict[str, Any] | None
+    last_error_detail: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
     action_deadline: datetime | None
     archived: bool
     labels: dict[str, str]
@@ -163,7 +186,7 @@ class MessageOut(BaseModel):
     id: int
     chat_id: UUID
     role: Role
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     usage: Usage | None
     finish_reason: str | None
@@ -175,7 +198,7 @@ class QueuedMessageOut(BaseModel):
 
     id: int
     chat_id: UUID
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     created_at: datetime
 
@@ -265,7 +288,7 @@ class Names:
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             usage=Usage.of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
@@ -276,7 +299,7 @@ class Names:
         return QueuedMessageOut(
             id=message.id,
             chat_id=message.chat_id,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             created_at=message.created_at,
         )

@@ -7,17 +7,17 @@ with that gets exactly the rest, from any replica.
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response
 
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.events import ChatEvent, Sse, streamed
+from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
-from chatd.api.sse import EVENTS, EventStream, encode, follow
+from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType
 from chatd.domain.message import Message, asked_of_client, open_calls
@@ -31,8 +31,8 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 @router.get(
     "/chats/{chat_id}/stream",
     response_model=None,
-    response_class=Response,
-    responses={**EVENTS, **documented(HTTPStatus.NOT_FOUND)},
+    response_class=Sse,
+    responses=streamed(ChatEvent) | documented("chat_not_found", "too_many_streams"),
 )
 async def stream_chat(
     chat_id: UUID,
@@ -56,7 +56,9 @@ async def stream_chat(
         desk.hub.unsubscribe(subscription)
         raise
     content = _follow(desk, subscription, viewer, first)
-    return EventStream(content, subscription, close=lambda: desk.hub.unsubscribe(subscription))
+    return EventStream(
+        content, subscription, desk, stay, close=lambda: desk.hub.unsubscribe(subscription)
+    )
 
 
 class _Opening:
@@ -159,11 +161,18 @@ async def _follow(
 async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
     await desk.know(*(message.model_config_id for message in messages))
-    return [encode(kind, _fields(desk, fields), cursor) for cursor, kind, fields in events]
+    return [
+        encode(kind, dressed, cursor)
+        for cursor, kind, fields in events
+        if (dressed := _fields(desk, kind, fields)) is not None
+    ]
 
 
-def _fields(desk: Desk, fields: Mapping[str, Any] | Message) -> object:
-    return desk.names.message(fields) if isinstance(fields, Message) else fields
+def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
+    """What an event says; None: nothing that would be the caller's business."""
+    if isinstance(fields, Message):
+        return desk.names.message(fields)
+    return streamed_part(fields) if kind is EventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
@@ -171,7 +180,7 @@ def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
         "chat": desk.names.chat(found.chat),
         "messages": [desk.names.message(message) for message in found.messages],
         "queue": [desk.names.queued_message(message) for message in found.queue],
-        "parts": parts,
+        "parts": [said for part in parts if (said := streamed_part(part)) is not None],
         "action_required": _asked(found),
     }
 

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
-from running import Chatd, Client, client, started
+import anyio
+import pytest
+from running import FACT_SECONDS, Chatd, Client, client, started
 from terminal import run, terminal
 
 from chatd.cli.exits import Exit
+from chatd.client import Client as Caller
+from chatd.client import Snapshot, Unauthorized
 
 NOBODY = "http://127.0.0.1:1"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -120,3 +124,29 @@ async def test_what_cannot_be_had_is_said(tmp_path: Path, dsn: str) -> None:
         assert other.code in {Exit.SERVER_AWAY, Exit.NOT_FOUND}
         for one in (away, unknown, nowhere, other):
             assert all(line.startswith("chatd: ") for line in one.err.splitlines())
+
+
+async def test_who_calls_is_asked_for_and_a_stream_ends_with_its_token(
+    tmp_path: Path, dsn: str
+) -> None:
+    with started(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
+        await chatd.ready()
+        here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
+        made = await run(chatd.url, "token", "create", "--owner", "ann", **here)
+        token = made.out.strip()
+        nobody = await run(chatd.url, "ps", "--once")
+        assert (nobody.code, nobody.out) == (Exit.NOT_ALLOWED, "")
+        assert "chatd token create" in nobody.err
+        file = tmp_path / "token"
+        file.write_text(f"{token}\n")
+        answered = await run(chatd.url, "chat", "--token-file", str(file), given="hello")
+        assert (answered.code, answered.out) == (0, "You said: hello\n")
+        listed = await run(chatd.url, "ps", "--once", "--json", CHATD_TOKEN=token)
+        (chat,) = json.loads(listed.out)
+        assert chat["owner_id"] == "ann"
+        async with Caller(chatd.url, token=token) as caller, caller.follow(chat["id"]) as events:
+            assert isinstance(await anext(events), Snapshot)
+            known = json.loads((await run(chatd.url, "token", "list", "--json", **here)).out)
+            await run(chatd.url, "token", "revoke", known[0]["id"], **here)
+            with anyio.fail_after(FACT_SECONDS), pytest.raises(Unauthorized):
+                await anext(events)

@@ -29,10 +29,13 @@ def codes(explanation: dict[str, Any]) -> list[str]:
     return [one["code"] for one in explanation["because"]]
 
 
-async def until(chatd: Inside, chat_id: str, code: str) -> dict[str, Any]:
+async def until(chatd: Inside, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
+    """Wait for a reason, said in these words."""
+
     async def found() -> dict[str, Any] | None:
         explanation = await explained(chatd, chat_id)
-        return explanation if code in codes(explanation) else None
+        said = {one["code"]: one["text"] for one in explanation["because"]}
+        return explanation if words in said.get(code, "") and code in said else None
 
     return dict(await fact(found, what=lambda: f"{code} of {chat_id}"))
 
@@ -45,7 +48,7 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
     ):
         chat_id = (await front.api.create("tell me a secret"))["id"]
         for chatd in (front, owner):
-            told = await until(chatd, chat_id, "in_zone")
+            told = await until(chatd, chat_id, "in_zone", "'model stream'")
             assert (told["status"], told["epoch"], told["pending_since"]) == ("running", 1, None)
             assert told["owner"]["worker_id"] == str(owner.daemon.worker_id)
             assert told["owner"]["version"] == __version__

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from asking import PROBLEM, ask, of_chats, operations, refused
+from asking import PROBLEM, ask, of_chats, refused
+from described import operations
 from inside import Inside, one
 from running import database_on, fact
 
 from chatd.embedded import Postgres
 
-NO_DATABASE = {"/livez", "/api/v1/models"}
+NO_DATABASE = {"/livez", "/api/v1/models", "/metrics", "/statusz"}
 """Paths that are answered without one."""
 
 BOUND_SECONDS = 10.0

@@ -248,6 +248,8 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert set(moved.chat.last_error_detail) == {
         "kind", "message", "provider", "model", "status_code", "retryable", "attempts", "at"
     }  # fmt: skip
+    assert moved.entry is not None
+    assert moved.entry.data["last_error_detail"] == moved.chat.last_error_detail
     assert moved.chat.recoveries == 0
     again = await Chats(database).send(chat.id, owner_id=OWNER, content=text("again"))
     assert again.chat.status is Status.PENDING
