@@ -11,6 +11,7 @@ from typing_extensions import override
 from chatd import __version__
 from chatd.api import actions, chats, health, messages, problems, queue, stream
 from chatd.api.desk import Desk
+from chatd.api.requests import Requests
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
 
@@ -22,6 +23,7 @@ def create_app(
     *,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
+    slow_request_seconds: float = 1.0,
 ) -> FastAPI:
     """The application. Without a ``desk`` it can only describe itself.
 
@@ -36,6 +38,7 @@ def create_app(
     )
     app.state.desk = desk
     app.state.not_ready = not_ready
+    app.state.slow_request_seconds = slow_request_seconds
     problems.install(app)
     for room in (chats, messages, queue, actions, stream, health):
         app.include_router(room.router)
@@ -44,6 +47,14 @@ def create_app(
 
 
 class _App(FastAPI):
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        # Outside of everything, also of what answers 500: no answer goes without its request's id.
+        return Requests(
+            super().build_middleware_stack(),
+            slow_seconds=lambda: float(self.state.slow_request_seconds),
+        )
+
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from chatd.api.requests import REQUEST_ID, route_of
 from chatd.domain.errors import (
     ChatArchived,
     ChatBusy,
@@ -170,5 +171,8 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("http.unexpected", method=request.method, path=request.url.path, exc_info=error)
-    return answer(_INTERNAL, "internal", "Something went wrong here; it was logged.")
+    _log.error(
+        "http.unexpected", method=request.method, route=route_of(request.scope), exc_info=error
+    )
+    logged = f"Something went wrong here; it was logged, with the request id {request.scope[REQUEST_ID]}."
+    return answer(_INTERNAL, "internal", logged)

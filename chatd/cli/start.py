@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from chatd import logs
 from chatd.settings import Settings, load
+from chatd.settings.secrets import secrets_of
 
 Config = Annotated[
     Path | None,
@@ -22,5 +23,6 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 def configured(config: Path | None) -> Settings:
     """Load the settings and set the log up. Raises ``ConfigurationError``."""
     settings = load(config)
+    logs.hide(secrets_of(settings))
     logs.configure(level=settings.log.level, format=settings.log.format)
     return settings

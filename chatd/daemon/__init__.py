@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 
+from chatd import logs
 from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
 from chatd.settings import Settings
@@ -30,7 +31,9 @@ def run(settings: Settings) -> int:
     gc.collect()
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)
-    anyio.run(Daemon(settings).run, backend_options={"use_uvloop": True})
+    daemon = Daemon(settings)
+    logs.sign(worker_id=str(daemon.worker_id))
+    anyio.run(daemon.run, backend_options={"use_uvloop": True})
     return 0
 
 

@@ -85,7 +85,7 @@ class Daemon:
             except Exception as error:  # noqa: BLE001 - raised below: the group would wrap it up
                 failure = error
             group.cancel_scope.cancel()
-        _log.info("daemon.stopped", worker_id=str(self.worker_id))
+        _log.info("daemon.stopped")
         if failure is not None:
             raise failure
 
@@ -193,6 +193,7 @@ class Daemon:
             desk,
             not_ready=self._not_ready,
             max_body_bytes=self.settings.http.max_body_bytes,
+            slow_request_seconds=self.settings.log.slow_request_seconds,
         )
 
     def _not_ready(self) -> str | None:

@@ -208,3 +208,8 @@ class LogSettings(BaseModel):
         default="auto",
         description='"json": one object per line; "console": for eyes; "auto": by terminal or not.',
     )
+    slow_request_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="How long a request may take until it is logged at level info (else: debug).",
+    )

@@ -58,13 +58,14 @@ class Reaper:
         )
         for moved in reaped:
             gave_up = moved.chat.status is Status.ERROR
-            _log.warning(
-                "chat.given_up" if gave_up else "chat.reaped",
-                chat_id=str(moved.chat.id),
-                epoch=moved.chat.epoch,
-                recoveries=moved.chat.recoveries,
-                reason=moved.entry.data["reason"] if moved.entry else None,
-            )
+            reason = moved.entry.data["reason"] if moved.entry else None
+            with structlog.contextvars.bound_contextvars(
+                chat_id=moved.chat.id, epoch=moved.chat.epoch
+            ):
+                if gave_up:
+                    _log.error("chat.given_up", recoveries=moved.chat.recoveries, reason=reason)
+                else:
+                    _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason=reason)
             self._hints.moved(moved.entry)
         return bool(reaped)
 
@@ -78,12 +79,10 @@ class Reaper:
                 )
             except Lost:
                 continue  # its owner, or another reaper, was quicker
-            _log.warning(
-                "chat.reaped",
-                chat_id=str(one.hold.chat_id),
-                epoch=one.hold.epoch,
-                reason="interrupting",
-            )
+            with structlog.contextvars.bound_contextvars(
+                chat_id=one.hold.chat_id, epoch=one.hold.epoch
+            ):
+                _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason="interrupting")
             self._hints.moved(moved.entry)
         return bool(abandoned)
 
@@ -91,7 +90,10 @@ class Reaper:
         """Chats whose client took too long: the model is told so, and goes on."""
         expired = await self._actions.expire()
         for moved in expired:
-            _log.info("chat.action_expired", chat_id=str(moved.chat.id), epoch=moved.chat.epoch)
+            with structlog.contextvars.bound_contextvars(
+                chat_id=moved.chat.id, epoch=moved.chat.epoch
+            ):
+                _log.info("chat.action_expired")
             self._hints.moved(moved.entry)
         return bool(expired)
 

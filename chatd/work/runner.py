@@ -45,7 +45,7 @@ class Runner:
                     await self._work(turn, wait_seconds)
                 except Lost:
                     turn.tally.outcome = "lost"
-                    _log.warning("chat.lost", **self._hand.names(), why=await self._fate())
+                    _log.warning("chat.lost", why=await self._fate())
                     return
                 finally:
                     turn.tally.log()
@@ -95,7 +95,7 @@ class Runner:
             raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
 
     async def _panic(self, turn: Turn, error: BaseException) -> None:
-        _log.error("chat.panicked", **self._hand.names(), exc_info=error)
+        _log.error("chat.panicked", exc_info=error)
         if self._hand.cause is not None:  # it broke while it was being stopped: the stop counts
             await self._stop(turn, self._hand.cause)
             return

@@ -116,11 +116,12 @@ class Turn:
         self.tally.outcome, self.tally.failure = "failed", failure
         _log.warning(
             "chat.failed",
-            **self._hand.names(),
             kind=failure.kind.value,
+            provider=failure.provider,
+            model=failure.model,
             status_code=failure.status_code,
             attempts=tried,
-            reason=failure.message,
+            reason=failure.loggable,
         )
         await self._ledger.fail(
             last_error=failure.message,
@@ -224,7 +225,6 @@ class Turn:
             return False
         _log.info(
             "chat.retry",
-            **self._hand.names(),
             attempt=attempts,
             delay_seconds=round(delay, 3),
             kind=failure.kind.value,
