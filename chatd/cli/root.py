@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Run the daemon.",
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
+    "logs": "Read the log: follow it, filter it, make it readable.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "bench": "Measure what this machine and database can do.",
 }
