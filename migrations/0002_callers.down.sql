@@ -1,6 +1,13 @@
+ALTER TABLE api_tokens DROP COLUMN name;
 DROP INDEX chats_action_deadline;
+DROP INDEX chats_of_parent;
+CREATE INDEX chats_of_parent ON chats (parent_chat_id) WHERE parent_chat_id IS NOT NULL;
+DROP INDEX chats_of_owner;
+CREATE INDEX chats_of_owner ON chats (owner_id, updated_at DESC, id DESC);
 DROP TABLE chat_tombstones;
 DROP FUNCTION chat_owner_is_busy(text, integer);
+DROP FUNCTION chat_in_flight_in_turn(text, integer);
+DROP FUNCTION chat_in_flight_of(text, integer);
 DROP INDEX chats_in_flight;
 ALTER TABLE chats DROP COLUMN doing;
 DELETE FROM chat_tool_calls;

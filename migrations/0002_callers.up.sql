@@ -21,12 +21,25 @@ ALTER TABLE chats ADD COLUMN doing jsonb;
 -- Whether an owner has as many chats in flight as it may have.
 CREATE INDEX chats_in_flight ON chats (owner_id)
     WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');
-CREATE FUNCTION chat_owner_is_busy(owner text, most integer) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT count(*) >= most FROM (
+CREATE FUNCTION chat_in_flight_of(owner text, most integer) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT count(*) FROM (
         SELECT FROM chats
         WHERE owner_id = owner AND status IN ('pending', 'running', 'interrupting', 'requires_action')
         LIMIT most
     ) busy
+$$;
+-- Near the limit an owner's statements take turns, and each counts anew, with a snapshot of its own.
+CREATE FUNCTION chat_in_flight_in_turn(owner text, most integer) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('in flight: ' || owner, 1));
+    SELECT chat_in_flight_of(owner, most)
+$$;
+-- Exact, as long as no more than 64 statements of one owner are at work at the same moment: further
+-- away from the limit than that, nobody waits for anybody. A limit that is null is none.
+CREATE FUNCTION chat_owner_is_busy(owner text, most integer) RETURNS boolean LANGUAGE sql VOLATILE STRICT AS $$
+    SELECT CASE WHEN seen < most - 64 THEN false
+                WHEN seen >= most THEN true
+                ELSE chat_in_flight_in_turn(owner, most) >= most END
+    FROM chat_in_flight_of(owner, most) AS seen
 $$;
 
 -- Chats that were deleted, for those who follow an owner's list and were not there.
@@ -36,9 +49,22 @@ CREATE TABLE chat_tombstones (
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
+CREATE INDEX chat_tombstones_by_age ON chat_tombstones USING brin (deleted_at);
+
+-- A caller's list, most recently touched first. What it is filtered by goes along (INCLUDE), so that a
+-- page is found without looking at the rows that it passes by; no index more, so nothing more to write.
+DROP INDEX chats_of_owner;
+CREATE INDEX chats_of_owner ON chats (owner_id, updated_at DESC, id DESC)
+    INCLUDE (status, archived, parent_chat_id);
+DROP INDEX chats_of_parent;
+CREATE INDEX chats_of_parent ON chats (parent_chat_id, updated_at DESC, id DESC)
+    WHERE parent_chat_id IS NOT NULL;
 
 -- Results are stored in the order of the calls: its place among the calls of its message.
 ALTER TABLE chat_tool_calls ADD COLUMN position integer NOT NULL DEFAULT 0;
 
 -- Chats that wait for their client, by when they have waited long enough: the reaper looks each second.
 CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 'requires_action';
+
+-- What a token is for, in its maker's words.
+ALTER TABLE api_tokens ADD COLUMN name text NOT NULL DEFAULT '';

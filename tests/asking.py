@@ -3,14 +3,25 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+from described import described, document, operations
 from inside import Inside
 
-from chatd.daemon import openapi
+__all__ = [
+    "BODIES",
+    "PROBLEM",
+    "ask",
+    "described",
+    "document",
+    "of_chats",
+    "opened",
+    "operations",
+    "paged",
+    "refused",
+]
 
 PROBLEM = "application/problem+json"
 
@@ -26,33 +37,9 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
 """A body that is right, for every operation that takes one."""
 
 
-@cache
-def document() -> dict[str, Any]:
-    """The OpenAPI document."""
-    return openapi()
-
-
-def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """Every operation: method, path template, and its description."""
-    return [
-        (method, path, operation)
-        for path, methods in document()["paths"].items()
-        for method, operation in methods.items()
-    ]
-
-
 def of_chats() -> list[tuple[str, str]]:
     """Method and path template of everything that is asked of one chat."""
     return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
-
-
-def described(request: httpx2.Request) -> dict[str, Any] | None:
-    """The operation that a request asked for; None when there is no such thing."""
-    for method, template, operation in operations():
-        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
-        if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
-            return operation
-    return None
 
 
 def refused(answer: httpx2.Response, status: int, code: str, *named: str) -> dict[str, Any]:
@@ -71,6 +58,7 @@ def refused(answer: httpx2.Response, status: int, code: str, *named: str) -> dic
         told = operation["responses"].get(str(status))
         assert told, f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
         assert list(told["content"]) == [PROBLEM]
+        assert code in told["content"][PROBLEM]["examples"], f"{code} is not documented here"
     return problem
 
 
@@ -80,9 +68,18 @@ async def ask(
     """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
     if (method, template) in BODIES:
         more.setdefault("json", BODIES[method, template])
+    return await chatd.api.http.request(method.upper(), filled(template, chat_id), **more)
+
+
+def filled(template: str, chat_id: str | None = None) -> str:
+    """A path of this template: of that chat, else of one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
-    path = re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
-    return await chatd.api.http.request(method.upper(), path, **more)
+    return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
+
+
+def is_stream(operation: Mapping[str, Any]) -> bool:
+    """Whether an operation answers with events."""
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 async def paged(

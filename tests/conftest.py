@@ -5,7 +5,9 @@ Each test gets a database of its own, copied from a template that is migrated on
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from socket import socket
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -27,6 +29,16 @@ def server() -> Iterator[str]:
         return
     with Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded:
         yield embedded.dsn
+
+
+@pytest.fixture(scope="module")
+def far_server() -> Iterator[str]:
+    """The address of a server that is reached over TCP, so that a wire can go dead."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Postgres(port=port, settings={"synchronous_commit": "off"}) as server:
+        yield server.tcp_dsn
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +66,7 @@ def named(server: str, database: str) -> str:
     return urlsplit(server)._replace(path=f"/{database}").geturl()
 
 
-async def _database(server: str, template: str | None) -> AsyncIterator[str]:
+async def _database(server: str, template: str | None) -> AsyncGenerator[str]:
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)
     await admin.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
@@ -63,6 +75,17 @@ async def _database(server: str, template: str | None) -> AsyncIterator[str]:
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+@contextmanager
+def database_of_a_module(server: str, template: str) -> Iterator[str]:
+    """A database with the schema, for tests that share a daemon and are not async."""
+    databases = _database(server, template)
+    with asyncio.Runner() as runner:
+        try:
+            yield runner.run(anext(databases))
+        finally:
+            runner.run(databases.aclose())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 import anyio.lowlevel
 import httpx2
+from described import is_described
 from running import FACT_SECONDS, Client, fact
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -221,7 +222,12 @@ async def _started(given: Settings, models: Catalog, logs: Logs) -> AsyncIterato
         assert daemon.server is not None
         url = f"http://127.0.0.1:{daemon.server.port}"
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        async with httpx2.AsyncClient(base_url=url, timeout=FACT_SECONDS, limits=limits) as http:
+        async with httpx2.AsyncClient(
+            base_url=url,
+            timeout=FACT_SECONDS,
+            limits=limits,
+            event_hooks={"response": [is_described]},
+        ) as http:
             yield Inside(daemon, Client(http), logs, task)
     finally:
         daemon.stop()

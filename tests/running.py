@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -18,6 +19,7 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 import httpx2
+from described import is_described, is_event_of_a_chat
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
@@ -58,25 +60,37 @@ model = "fake-1"
 class Chatd:
     """One process of ``chatd run``. Its log lines are read as they come."""
 
-    def __init__(self, folder: Path, dsn: str, name: str, settings: str, scripts: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dsn: str,
+        name: str,
+        settings: str,
+        scripts: str,
+        port: int,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        through: Sequence[str] = (),
+        **how: Any,
+    ) -> None:
         self.config = folder / f"{name}.toml"
         self.config.write_text(f"{settings}\n{scripts}")
         self.name = name
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._news = threading.Condition()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-        environment |= {
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
+        given = {
             "CHATD_DATABASE__URL": dsn,
-            "CHATD_HTTP__PORT": "0",
+            "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
-            env=environment,
+            [*through, sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
+            env=clean | given | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            **how,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -120,7 +134,8 @@ class Chatd:
 
     async def ready(self) -> None:
         listening = await self.says("http.listening")
-        self.url = f"http://{listening['host']}:{listening['port']}"
+        self.port = int(listening["port"])
+        self.url = f"http://{listening['host']}:{self.port}"
         async with httpx2.AsyncClient(base_url=self.url) as client:
 
             async def answers() -> bool:
@@ -149,10 +164,20 @@ class Chatd:
 
 @contextmanager
 def started(
-    folder: Path, dsn: str, *, name: str = "a", settings: str = "", scripts: str = SCRIPTS
+    folder: Path,
+    dsn: str,
+    *,
+    name: str = "a",
+    settings: str = "",
+    scripts: str = SCRIPTS,
+    port: int = 0,
+    **how: Any,
 ) -> Iterator[Chatd]:
-    """A process that is killed at the end, if it still runs; await ``ready()`` first."""
-    chatd = Chatd(folder, dsn, name, settings, scripts)
+    """A process that is killed at the end, if it still runs; await ``ready()`` first.
+
+    ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
+    """
+    chatd = Chatd(folder, dsn, name, settings, scripts, port, **how)
     try:
         yield chatd
     finally:
@@ -306,7 +331,9 @@ class Client:
                 if name:
                     event[name] = value
                 elif "event" in event:
-                    yield Event(event["event"], json.loads(event["data"]), event.get("id"))
+                    heard = Event(event["event"], json.loads(event["data"]), event.get("id"))
+                    is_event_of_a_chat(heard.event, heard.data, heard.id)
+                    yield heard
                     event = {}
                 else:
                     event = {}
@@ -336,7 +363,12 @@ class Client:
 async def client(chatd: Chatd) -> AsyncIterator[Client]:
     """A client of one process."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx2.AsyncClient(base_url=chatd.url, timeout=FACT_SECONDS, limits=limits) as http:
+    async with httpx2.AsyncClient(
+        base_url=chatd.url,
+        timeout=FACT_SECONDS,
+        limits=limits,
+        event_hooks={"response": [is_described]},
+    ) as http:
         yield Client(http)
 
 

@@ -2,25 +2,44 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from described import is_event_of_a_chat
 from inside import Inside
 from running import FACT_SECONDS, Event, View, fact
 
 Told = tuple[str, Any, str | None]
 
 
+LARGE = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
+"""About 240 kB as an event: a few fill what the network holds for a reader."""
+
+
+def path_of(chat_id: str) -> str:
+    return f"/api/v1/chats/{chat_id}/stream"
+
+
 async def listen(
     chatd: Inside, chat_id: str, after: str | None = None, *, by_query: bool = False
 ) -> AsyncGenerator[Event | None]:
     """Events of one connection; None for a comment, which is sent when there is nothing to say."""
+    async for event in listen_to(
+        chatd, f"/api/v1/chats/{chat_id}/stream", after, by_query=by_query
+    ):
+        yield event
+
+
+async def listen_to(
+    chatd: Inside, path: str, after: str | None = None, *, by_query: bool = False
+) -> AsyncGenerator[Event | None]:
+    """The same of any stream."""
     headers = {"last-event-id": after} if after is not None and not by_query else {}
     params = {"after": after} if after is not None and by_query else {}
-    path = f"/api/v1/chats/{chat_id}/stream"
     async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -33,7 +52,9 @@ async def listen(
                 assert name in {"event", "id", "data"}, line
                 fields[name] = value
             elif "event" in fields:
-                yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                event = Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                is_event_of_a_chat(event.event, event.data, event.id)
+                yield event
                 fields = {}
 
 
@@ -105,3 +126,29 @@ def place(event: Event) -> str | None:
         return None
     version, epoch, part = event.id.split(".")
     return f"{version}.{epoch}{part[part.find('+') :] if '+' in part else ''}"
+
+
+@asynccontextmanager
+async def deaf(chatd: Inside, path: str) -> AsyncIterator[socket.socket]:
+    """A connection to a stream that is not read from, with as small a window as can be had."""
+    assert chatd.daemon.server is not None
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(wire, ("127.0.0.1", chatd.daemon.server.port))
+        request = f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
+        await loop.sock_sendall(wire, request.encode())
+        yield wire
+
+
+async def read_to_the_end(wire: socket.socket) -> bytes:
+    """All that was sent before the stream ended."""
+    read = bytearray()
+    loop = asyncio.get_running_loop()
+    with anyio.fail_after(FACT_SECONDS):
+        while not read.endswith(b"\r\n0\r\n\r\n"):
+            piece = await loop.sock_recv(wire, 1 << 20)
+            assert piece, "cut off rather than ended"
+            read += piece
+    return bytes(read)

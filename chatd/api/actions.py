@@ -1,6 +1,5 @@
 """The route by which a client hands in what its tools returned."""
 
-from http import HTTPStatus
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -18,7 +17,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 @router.post(
     "/chats/{chat_id}/tool-results",
     responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+        "chat_not_found", "no_action_required", "tool_call_unknown", "tool_results_missing"
     ),
 )
 async def submit_tool_results(

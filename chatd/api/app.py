@@ -1,4 +1,4 @@
-"""The application: routes, problems, and the limit on bodies."""
+"""The application: routes, problems, the door, and the limit on bodies."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -9,8 +9,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import actions, chats, health, messages, problems, queue, stream
+from chatd.api import (
+    actions,
+    chats,
+    docs,
+    document,
+    explain,
+    health,
+    list_stream,
+    lists,
+    messages,
+    problems,
+    queue,
+    stream,
+)
+from chatd.api.auth import Anyone, Keeper
 from chatd.api.desk import Desk
+from chatd.api.door import Door
+from chatd.api.rates import Rates
 from chatd.api.requests import Requests
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -21,28 +37,40 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 def create_app(
     desk: Desk | None,
     *,
+    keeper: Keeper | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
+    requests_per_second: int = 500,
     slow_request_seconds: float = 1.0,
 ) -> FastAPI:
     """The application. Without a ``desk`` it can only describe itself.
 
-    ``not_ready`` says why the process is not ready, or None.
+    ``keeper`` lets callers in (not given: everybody), ``not_ready`` says why the process is not ready,
+    or None. The limits are unlimited when they are 0.
     """
     app = _App(
         title="chatd",
         version=__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
     app.state.not_ready = not_ready
     app.state.slow_request_seconds = slow_request_seconds
     problems.install(app)
-    for room in (chats, messages, queue, actions, stream, health):
+    docs.install(app)
+    # list_stream first: its path must not be taken for that of a chat called "stream"
+    rooms = (list_stream, lists, chats, explain, messages, queue, actions, stream, health)
+    for room in rooms:
         app.include_router(room.router)
-    app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    app.state.routes = [route for room in rooms for route in room.router.routes]
+    if max_body_bytes:
+        app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
     return app
 
 
@@ -58,8 +86,8 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
-        return super().openapi()
+            self.openapi_schema = document.complete(super().openapi())
+        return self.openapi_schema
 
 
 class LimitBody:

@@ -1,11 +1,25 @@
-"""Who is calling. Without authentication, which is for loopback only, everybody is ``local``."""
+"""Who is calling, how one is let in, and for whom one may act."""
 
-from dataclasses import dataclass
-from typing import Annotated
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Protocol, TypeGuard
 
-from fastapi import Depends
+from fastapi import Depends, Header, Request
+
+from chatd.api.docs import ASSETS
+from chatd.api.problems import BadRequest
+from chatd.domain.failure import storable
 
 LOCAL = "local"
+"""Whose everything is without authentication, which is for loopback only."""
+
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
+"""What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
+
+LET_IN = "chatd.pass"
+"""Where a request's ``Pass`` stands in its scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +35,117 @@ class Identity:
         return None if self.admin else self.owner_id
 
 
-async def caller() -> Identity:
+class Stay:
+    """How long one stream may stay."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._leave: Callable[[], None] | None = None
+
+    def on_end(self, leave: Callable[[], None]) -> None:
+        """Have ``leave`` called once the stream must end; at once, if that is now."""
+        self._leave = leave
+        if self._ended:
+            leave()
+
+    def end(self) -> None:
+        self._ended = True
+        if self._leave is not None:
+            self._leave()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Pass:
+    """What a caller was let in with; the streams that were opened with it end with it.
+
+    It is good ``until`` a moment on the loop's clock, unless it is ended sooner.
+    """
+
+    identity: Identity
+    until: float = math.inf
+    ended: bool = False
+    stays: set[Stay] = field(default_factory=set)
+
+    def end(self) -> None:
+        """It is not good any more."""
+        self.ended = True
+        for stay in tuple(self.stays):
+            stay.end()
+
+
+class Keeper(Protocol):
+    """Who lets callers in."""
+
+    async def admit(self, credential: str | None) -> Pass:
+        """The pass of who shows this bearer credential, or none.
+
+        Raises:
+            BadRequest: 401, this is nobody. DatabaseAway: it cannot be told just now.
+        """
+
+
+class Anyone:
+    """Lets everybody in, as ``local``."""
+
+    def __init__(self) -> None:
+        self._everybody = Pass(identity=Identity(LOCAL))
+
+    async def admit(self, credential: str | None) -> Pass:  # noqa: ARG002 - nobody is asked
+        return self._everybody
+
+
+def unauthorized(detail: str) -> BadRequest:
+    """The refusal of who is nobody."""
+    return BadRequest(
+        "unauthorized",
+        detail,
+        HTTPStatus.UNAUTHORIZED,
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+NO_CREDENTIAL = "Say who you are, with the header: Authorization: Bearer TOKEN."
+
+
+async def caller(
+    request: Request,
+    x_chatd_owner: Annotated[
+        str | None, Header(description="Whom an admin acts for; others may name themselves only.")
+    ] = None,
+) -> Identity:
     """Who this request acts for."""
-    return Identity(LOCAL)
+    passed: Pass = request.scope[LET_IN]
+    identity = passed.identity
+    if x_chatd_owner is None:
+        return identity
+    owner_id = _owner(x_chatd_owner)
+    if not identity.admin and owner_id != identity.owner_id:
+        raise BadRequest(
+            "not_an_admin",
+            "X-Chatd-Owner: only an admin acts for another.",
+            HTTPStatus.FORBIDDEN,
+        )
+    return Identity(owner_id, identity.admin)
+
+
+def _owner(header: str) -> str:
+    """An owner's name, as UTF-8 in a header."""
+    try:
+        owner_id = header.encode("latin-1").decode()
+    except UnicodeError:
+        owner_id = ""
+    if not is_owner(owner_id):
+        raise BadRequest(
+            "invalid_request",
+            "header.x-chatd-owner: not the name of an owner, in UTF-8.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
+    return owner_id
+
+
+def is_owner(name: object) -> TypeGuard[str]:
+    """Whether this can be an owner's name, stored exactly as it is."""
+    return isinstance(name, str) and name != "" and storable(name) == name
 
 
 Caller = Annotated[Identity, Depends(caller)]

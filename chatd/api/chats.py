@@ -1,8 +1,5 @@
 """Routes of chats."""
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -12,7 +9,7 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
-from chatd.api.problems import BadRequest, documented
+from chatd.api.problems import documented
 from chatd.api.schemas import (
     LARGEST,
     ChangeChat,
@@ -21,9 +18,7 @@ from chatd.api.schemas import (
     EntryOut,
     ModelOut,
     Page,
-    parts_of,
 )
-from chatd.domain.chat import Chat, Status
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -34,55 +29,27 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
 @router.post(
     "/chats",
     status_code=HTTPStatus.CREATED,
-    responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented(
+        "model_not_found", "too_many_chats", "too_many_labels", "too_many_parts", "too_many_tools"
+    ),
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Create a chat. With `content` it is answered at once; without, it waits for a message."""
-    if len(body.tools) > desk.max_tools:
-        raise BadRequest(
-            "too_many_tools",
-            f"body.tools: a chat has at most {desk.max_tools} tools (turn.max_tools).",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-        )
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
-        content=None if body.content is None else parts_of(body.content),
+        content=None if body.content is None else desk.limits.content(body.content),
         title=body.title,
         system_prompt=body.system_prompt,
-        labels=body.labels,
-        tools=[tool.model_dump() for tool in body.tools],
+        labels=desk.limits.labels(body.labels),
+        tools=desk.limits.tools(body.tools),
         key=key,
     )
     return await desk.moved(moved)
 
 
-@router.get("/chats", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
-async def list_chats(
-    caller: Caller,
-    desk: AtDesk,
-    archived: bool | None = None,
-    status: Status | None = None,
-    limit: Limit = 50,
-    cursor: str | None = None,
-) -> Page[ChatOut]:
-    """Your chats, most recently touched first."""
-    found = await desk.reads.chats(
-        owner_id=caller.owner_id,
-        archived=archived,
-        status=status,
-        before=None if cursor is None else _place(cursor),
-        most=limit + 1,
-    )
-    await desk.know(*(chat.last_model_config_id for chat in found))
-    return Page(
-        items=[desk.names.chat(chat) for chat in found[:limit]],
-        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
-    )
-
-
-@router.get("/chats/{chat_id}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}", responses=documented("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """One chat."""
     chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -92,9 +59,7 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
 
 @router.patch(
     "/chats/{chat_id}",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "family_busy", "too_many_labels"),
 )
 async def change_chat(
     chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk, key: Keyed
@@ -106,7 +71,7 @@ async def change_chat(
             owner_id=caller.sees,
             archived=body.archived,
             title=body.title,
-            labels=body.labels,
+            labels=desk.limits.labels(body.labels),
             key=key,
         )
         for one in family[1:]:
@@ -115,7 +80,11 @@ async def change_chat(
     if body.title is None and body.labels is None:
         return await get_chat(chat_id, caller, desk)
     moved = await desk.chats.describe(
-        chat_id, owner_id=caller.sees, title=body.title, labels=body.labels, key=key
+        chat_id,
+        owner_id=caller.sees,
+        title=body.title,
+        labels=desk.limits.labels(body.labels),
+        key=key,
     )
     return await desk.moved(moved)
 
@@ -123,7 +92,7 @@ async def change_chat(
 @router.delete(
     "/chats/{chat_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
     """Delete a chat, its descendants, and everything that is stored of them. A running turn ends."""
@@ -131,7 +100,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
         desk.hints.deleted(gone, version)
 
 
-@router.post("/chats/{chat_id}/interrupt", responses=documented(HTTPStatus.NOT_FOUND))
+@router.post("/chats/{chat_id}/interrupt", responses=documented("chat_not_found"))
 async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
     return await desk.moved(await desk.chats.interrupt(chat_id, owner_id=caller.sees, key=key))
@@ -139,9 +108,7 @@ async def interrupt_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed
 
 @router.post(
     "/chats/{chat_id}/retry",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "chat_archived", "nothing_to_retry", "too_many_chats"),
 )
 async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Try a failed turn again, without a new message."""
@@ -150,16 +117,14 @@ async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) ->
 
 @router.post(
     "/chats/{chat_id}/clear",
-    responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
-    ),
+    responses=documented("chat_not_found", "chat_archived", "chat_busy"),
 )
 async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
     """Start over: the history goes, but for the system prompt. The chat must be at rest."""
     return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 
-@router.get("/chats/{chat_id}/events", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/chats/{chat_id}/events", responses=documented("chat_not_found"))
 async def list_events(
     chat_id: UUID,
     caller: Caller,
@@ -192,19 +157,3 @@ async def list_models(_caller: Caller, desk: AtDesk) -> Page[ModelOut]:
             for model in desk.catalog.models
         ]
     )
-
-
-def _cursor(chat: Chat) -> str:
-    place = f"{chat.updated_at.isoformat()} {chat.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise BadRequest(
-            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
-        ) from error

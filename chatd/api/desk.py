@@ -1,17 +1,23 @@
 """What the routes work with."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
+from chatd.api.auth import LET_IN, Stay
+from chatd.api.limits import Limits
 from chatd.api.schemas import ChatOut, Names
+from chatd.api.stays import Stays
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
+from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
 from chatd.store.actions import Actions
 from chatd.store.chats import Chats
+from chatd.store.lists import Lists
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 from chatd.store.reads import Reads
@@ -28,13 +34,18 @@ class Desk:
     messages: Messages
     queue: Queue
     reads: Reads
+    lists: Lists
     streams: Streams
     hub: Hub
+    list_hub: ListHub
     hints: Hints
     catalog: Catalog
     names: Names
+    limits: Limits = field(default_factory=Limits)
+    stays: Stays = field(default_factory=Stays)
     keepalive_seconds: float = 15.0
-    max_tools: int = 64
+    event_retention_days: float = 7.0
+    stale_after_seconds: float = 20.0
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
@@ -58,3 +69,12 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 
 
 AtDesk = Annotated[Desk, Depends(desk)]
+
+
+async def stay(request: Request, desk: AtDesk) -> AsyncIterator[Stay]:
+    """What a stream asks how long it may stay; it counts until the stream has ended."""
+    with desk.stays.begin(request.scope[LET_IN]) as begun:
+        yield begun
+
+
+AtStay = Annotated[Stay, Depends(stay)]

@@ -19,7 +19,6 @@ from chatd.api.schemas import (
     Place,
     SendMessage,
     Sent,
-    parts_of,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -29,7 +28,7 @@ MessageId = Annotated[int | None, Query(ge=0, le=LARGEST, description="A message
 
 @router.get(
     "/chats/{chat_id}/messages",
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found", "conflicting_parameters"),
 )
 async def list_messages(
     chat_id: UUID,
@@ -42,7 +41,7 @@ async def list_messages(
     """The history, oldest first: from the start, after a message, or the latest ones before one."""
     if after_id is not None and before_id is not None:
         raise BadRequest(
-            "invalid_request",
+            "conflicting_parameters",
             "after_id, before_id: give one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
@@ -66,10 +65,13 @@ async def list_messages(
     "/chats/{chat_id}/messages",
     status_code=HTTPStatus.ACCEPTED,
     responses=documented(
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
+        "chat_not_found",
+        "chat_archived",
+        "chat_busy",
+        "model_not_found",
+        "queue_full",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def send_message(
@@ -79,7 +81,7 @@ async def send_message(
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
-        content=parts_of(body.content),
+        content=desk.limits.content(body.content),
         model_config_id=desk.model_id(body.model),
         busy=body.busy_behavior,
         key=key,
@@ -97,7 +99,12 @@ async def send_message(
 @router.patch(
     "/chats/{chat_id}/messages/{message_id}",
     responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+        "chat_not_found",
+        "message_not_found",
+        "not_a_user_message",
+        "chat_archived",
+        "too_many_chats",
+        "too_many_parts",
     ),
 )
 async def edit_message(
@@ -109,7 +116,11 @@ async def edit_message(
     gone from the history; a turn that is running ends without a word.
     """
     moved = await desk.messages.edit(
-        chat_id, message_id, owner_id=caller.sees, content=parts_of(body.content), key=key
+        chat_id,
+        message_id,
+        owner_id=caller.sees,
+        content=desk.limits.content(body.content),
+        key=key,
     )
     await desk.moved(moved)
     assert moved.entry is not None  # noqa: S101 - an edit always moves the chat

@@ -1,6 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457), each with a ``code`` that does not change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,49 +10,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
+from chatd.api.codes import REFUSALS, codes_of
 from chatd.api.requests import REQUEST_ID, route_of
-from chatd.domain.errors import (
-    ChatArchived,
-    ChatBusy,
-    ChatNotFound,
-    DatabaseAway,
-    FamilyBusy,
-    KeyReused,
-    MessageNotFound,
-    ModelNotFound,
-    NoActionRequired,
-    NotFailed,
-    NotUsersMessage,
-    QueuedMessageNotFound,
-    QueueFull,
-    Refused,
-    ToolCallUnknown,
-    ToolResultsMissing,
-)
+from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()
 
-_STATUS: Mapping[type[Refused], HTTPStatus] = {
-    ChatNotFound: HTTPStatus.NOT_FOUND,
-    MessageNotFound: HTTPStatus.NOT_FOUND,
-    QueuedMessageNotFound: HTTPStatus.NOT_FOUND,
-    NotUsersMessage: HTTPStatus.UNPROCESSABLE_ENTITY,
-    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NotFailed: HTTPStatus.CONFLICT,
-    ChatBusy: HTTPStatus.CONFLICT,
-    ChatArchived: HTTPStatus.CONFLICT,
-    FamilyBusy: HTTPStatus.CONFLICT,
-    QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
-    ModelNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NoActionRequired: HTTPStatus.CONFLICT,
-    ToolCallUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ToolResultsMissing: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+MEDIA_TYPE = "application/problem+json"
+CODES = "x-codes"
+"""Where a route says its codes, until the document is finished."""
 
-_MEDIA_TYPE = "application/problem+json"
 _SAY_JSON = "send JSON, with the header content-type: application/json"
-_OF_BODIES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -69,7 +39,11 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str = Field(examples=["Conflict"])
     status: int = Field(examples=[409])
-    code: str = Field(examples=["chat_busy"], description="Stable; meant for programs.")
+    code: str = Field(
+        examples=["chat_busy"],
+        description="Stable; meant for programs.",
+        json_schema_extra={"enum": [*sorted(REFUSALS)]},
+    )
     detail: str = Field(examples=["The chat is busy."], description="Meant for people.")
     errors: list[FieldProblem] = []
 
@@ -77,9 +51,18 @@ class Problem(BaseModel):
 class BadRequest(HTTPException):
     """A request that no model of pydantic could refuse."""
 
-    def __init__(self, code: str, detail: str, status: HTTPStatus) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        status: HTTPStatus,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
         self.code = code
+        self.errors = list(errors)
 
 
 def answer(
@@ -97,31 +80,21 @@ def answer(
         problem.model_dump(mode="json"),
         status_code=status,
         headers=dict(headers or {}),
-        media_type=_MEDIA_TYPE,
+        media_type=MEDIA_TYPE,
     )
 
 
-def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these problems."""
-    return {
-        int(status): {"description": status.phrase, "model": Problem}
-        for status in (*statuses, HTTPStatus.SERVICE_UNAVAILABLE)
-    }
-
-
-def describe(document: dict[str, Any]) -> None:
-    """Have the OpenAPI ``document`` say what ``install`` does: whatever is refused is a problem."""
-    schemas = document["components"]["schemas"]
-    for foreign in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(foreign, None)
-    problem = {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operation in (one for path in document["paths"].values() for one in path.values()):
-        answers = operation["responses"]
-        for status in (*(_OF_BODIES if "requestBody" in operation else ()), _INTERNAL):
-            answers.setdefault(str(int(status)), {"description": status.phrase})
-        for status, refusal in answers.items():
-            if int(status) >= HTTPStatus.BAD_REQUEST:
-                refusal["content"] = problem
+def documented(*refusals: HTTPStatus | str) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these codes, or any code of a status."""
+    codes = ["database_away"]
+    for one in refusals:
+        codes += [one] if isinstance(one, str) else codes_of([one])
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        status = REFUSALS[code].status
+        told = {"description": status.phrase, "model": Problem, CODES: []}
+        responses.setdefault(int(status), told)[CODES].append(code)
+    return responses
 
 
 def install(app: FastAPI) -> None:
@@ -135,11 +108,20 @@ def install(app: FastAPI) -> None:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    status = _STATUS.get(type(error), HTTPStatus.CONFLICT)
-    return answer(status, error.code, str(error))
+    return answer(REFUSALS[error.code].status, error.code, str(error))
 
 
-async def _away(_: Request, error: Exception) -> JSONResponse:
+def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
+    """The answer that such an error becomes, for those who stand before the application."""
+    if isinstance(error, DatabaseAway):
+        return _database_away(error)
+    status = HTTPStatus(error.status_code)
+    if not isinstance(error, BadRequest):
+        return answer(status, status.name.lower(), str(error.detail), headers=error.headers)
+    return answer(status, error.code, str(error.detail), errors=error.errors, headers=error.headers)
+
+
+def _database_away(error: DatabaseAway) -> JSONResponse:
     _log.warning("http.database_away", error=str(error))
     return answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -147,6 +129,11 @@ async def _away(_: Request, error: Exception) -> JSONResponse:
         "The database cannot be reached just now; try again.",
         headers={"retry-after": "1"},
     )
+
+
+async def _away(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DatabaseAway)  # noqa: S101 - registered for it
+    return refusal(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -163,11 +150,22 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", named, errors=errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    status = HTTPStatus(error.status_code)
-    code = error.code if isinstance(error, BadRequest) else status.name.lower()
-    return answer(status, code, str(error.detail), headers=error.headers)
+    answered = refusal(error)
+    if answered.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answered.headers.update(_allowed(request))
+    return answered
+
+
+def _allowed(request: Request) -> Mapping[str, str]:
+    """All methods of this path; the router's own answer knows those of one route only."""
+    routes: list[Route] = request.app.state.routes
+    methods: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

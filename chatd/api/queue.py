@@ -14,7 +14,7 @@ from chatd.api.schemas import ChatOut, Page, Place, QueuedMessageOut
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
 
-@router.get("", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("", responses=documented("chat_not_found"))
 async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[QueuedMessageOut]:
     """The messages that wait for the running turn to end, the next one first."""
     await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -26,7 +26,7 @@ async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[Queued
 @router.delete(
     "/{queued_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented("chat_not_found", "queued_message_not_found"),
 )
 async def remove_queued(chat_id: UUID, queued_id: Place, caller: Caller, desk: AtDesk) -> None:
     """Take back a message that waits."""
@@ -37,7 +37,7 @@ async def remove_queued(chat_id: UUID, queued_id: Place, caller: Caller, desk: A
 @router.post(
     "/{queued_id}/promote",
     responses=documented(
-        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
+        "chat_not_found", "queued_message_not_found", "chat_archived", "too_many_chats"
     ),
 )
 async def promote_queued(

@@ -13,17 +13,19 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    WithJsonSchema,
 )
 
 from chatd.api.given import Fit, Words
+from chatd.api.parts import Parts, ShownAs, shown
 from chatd.api.tools import Tools
 from chatd.domain.chat import Busy, Chat, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.event import Entry
-from chatd.domain.message import Content, Message, QueuedMessage, Role
+from chatd.domain.failure import FailureKind
+from chatd.domain.message import Message, QueuedMessage, Role
 
 LONGEST_TITLE = 500
-MOST_LABELS = 64
 
 LARGEST = 2**63 - 1
 """What the database can count to."""
@@ -34,7 +36,7 @@ Place = Annotated[int, Field(ge=0, le=LARGEST)]
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
 LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
-Labels = Annotated[dict[Label, LabelText], Field(max_length=MOST_LABELS)]
+Labels = dict[Label, LabelText]
 Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
 
 
@@ -46,7 +48,14 @@ def _is_base64(given: str) -> str:
     return given
 
 
-Base64 = Annotated[Words, AfterValidator(_is_base64)]
+_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""For the document; a large file is read faster than it is matched."""
+
+Base64 = Annotated[
+    Words,
+    AfterValidator(_is_base64),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64}),
+]
 """Contents, never an address: nobody makes this host fetch something for them."""
 
 
@@ -54,26 +63,26 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TextPart(_Request):
+class GivenText(_Request):
     """Words."""
 
     type: Literal["text"]
     text: Words
 
 
-class FilePart(_Request):
+class GivenFile(_Request):
     """A file, inline."""
 
     type: Literal["file"]
     media_type: Words = Field(examples=["image/png"])
-    data: Base64 = Field(description="base64")
+    data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
 def _form(given: object) -> str | None:
     return "words" if isinstance(given, str) else "parts" if isinstance(given, list) else None
 
 
-GivenPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
+GivenPart = Annotated[GivenText | GivenFile, Field(discriminator="type")]
 GivenContent = Annotated[
     Annotated[Words, Tag("words")] | Annotated[list[GivenPart], Field(min_length=1), Tag("parts")],
     Discriminator(
@@ -83,13 +92,6 @@ GivenContent = Annotated[
     ),
     Field(description="Words, or a list of parts.", examples=["Why is the sky blue?"]),
 ]
-
-
-def parts_of(content: str | list[TextPart | FilePart]) -> Content:
-    """What a caller gave, as content parts."""
-    if isinstance(content, str):
-        return ({"type": "text", "text": content},)
-    return tuple(part.model_dump() for part in content)
 
 
 class CreateChat(_Request):
@@ -139,6 +141,19 @@ class Usage(BaseModel):
         )
 
 
+class FailureDetail(BaseModel):
+    """Why a turn failed, for programs."""
+
+    kind: FailureKind
+    message: str
+    provider: str | None
+    model: str | None
+    status_code: int | None = Field(description="What the provider answered.")
+    retryable: bool = Field(description="Whether another attempt may cure it.")
+    attempts: int
+    at: datetime
+
+
 class ChatOut(BaseModel):
     """A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
     `requires_action`."""
@@ -152,7 +167,7 @@ class ChatOut(BaseModel):
     title: str
     status: Status
     last_error: str | None
-    last_error_detail: dict[str, Any] | None
+    last_error_detail: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
     action_deadline: datetime | None
     archived: bool
     labels: dict[str, str]
@@ -171,7 +186,7 @@ class MessageOut(BaseModel):
     id: int
     chat_id: UUID
     role: Role
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     usage: Usage | None
     finish_reason: str | None
@@ -183,7 +198,7 @@ class QueuedMessageOut(BaseModel):
 
     id: int
     chat_id: UUID
-    content: list[dict[str, Any]]
+    content: Parts
     model: str | None
     created_at: datetime
 
@@ -273,7 +288,7 @@ class Names:
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             usage=Usage.of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
@@ -284,7 +299,7 @@ class Names:
         return QueuedMessageOut(
             id=message.id,
             chat_id=message.chat_id,
-            content=[dict(part) for part in message.content],
+            content=[shown(part) for part in message.content],
             model=self.of(message.model_config_id),
             created_at=message.created_at,
         )

@@ -1,13 +1,13 @@
 """The HTTP server as one actor, stopped by asking and never by cancelling."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatd.live.hub import Hub
 from chatd.supervision.actor import Child, Fatal
@@ -32,25 +32,51 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """Listens on ``host`` and ``port`` (0: a free one, and the same again after a restart)."""
+    """Listens on ``host`` and ``port`` (0: a free one, and the same again after a restart).
+
+    ``handed`` gives a socket that listens already, if there is one. Asked to stop, it takes requests
+    for ``drain_seconds`` more (or until ``hurry``), each answer closing its connection; then streams
+    end, and requests under way have ``stop_seconds``.
+    """
 
     def __init__(
-        self, app: ASGIApp, hub: Hub, *, host: str, port: int, stop_seconds: float = 5.0
+        self,
+        app: ASGIApp,
+        hub: Hub,
+        *,
+        host: str,
+        port: int,
+        handed: Callable[[], socket.socket | None] = lambda: None,
+        idle_seconds: float = 75.0,
+        drain_seconds: float = 0.0,
+        stop_seconds: float = 5.0,
     ) -> None:
         self._app = app
         self._hub = hub
         self._host = host
         self.port = port
+        self._handed = handed
+        self._idle_seconds = idle_seconds
+        self._drain_seconds = drain_seconds
         self._stop_seconds = stop_seconds
+        self._hurry = anyio.Event()
+
+    def hurry(self) -> None:
+        """Take no more requests than those that are here."""
+        self._hurry.set()
 
     async def run(self, child: Child) -> None:
-        listener = self._bind()
+        handed = self._handed()
+        listener = handed or self._bind()
+        self._host, self.port = listener.getsockname()[:2]
+        leaving = _Leaving(self._app)
         config = uvicorn.Config(
-            self._app,
+            leaving,
             lifespan="off",
             log_config=None,
             access_log=False,
             ws="none",
+            timeout_keep_alive=max(1, round(self._idle_seconds)),
             timeout_graceful_shutdown=max(1, round(self._stop_seconds)),
         )
         listening = anyio.Event()
@@ -58,9 +84,14 @@ class Server:
         async with anyio.create_task_group() as group:
             group.start_soon(self._serve, server, listener, group.cancel_scope)
             await listening.wait()
-            _log.info("http.listening", host=self._host, port=self.port)
+            _log.info(
+                "http.listening", host=self._host, port=self.port, handed_over=handed is not None
+            )
             child.ready()
             await child.stopping.wait()
+            leaving.begun = True
+            with anyio.move_on_after(self._drain_seconds):
+                await self._hurry.wait()
             self._hub.drain()
             server.should_exit = True
 
@@ -86,5 +117,23 @@ class Server:
                 f"http.host, http.port: cannot listen on {self._host} port {self.port}: {error}"
             ) from error
         listener.setblocking(False)
-        self.port = listener.getsockname()[1]
         return listener
+
+
+class _Leaving:
+    """The application; once ``begun``, callers are told with each answer to connect anew.
+
+    A connection that is kept would be closed under the request that a caller just sends on it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def parting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, parting if self.begun else send)

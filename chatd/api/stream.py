@@ -5,23 +5,19 @@ cursor what came twice. Every event carries the cursor that follows it as its ``
 with that gets exactly the rest, from any replica.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-import anyio
 from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response
-from fastapi.sse import EventSourceResponse, format_sse_event
-from pydantic_core import to_json
-from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, Desk
+from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.events import ChatEvent, Sse, streamed
+from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
+from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType
 from chatd.domain.message import Message, asked_of_client, open_calls
@@ -31,73 +27,36 @@ from chatd.store.streams import Snapshot
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
 
-_KEEP_ALIVE = b": keep-alive\n\n"
-
-
-class ChatStream(EventSourceResponse):
-    """A response that gives its subscription back, however it ends."""
-
-    def __init__(
-        self, content: AsyncIterator[bytes], desk: Desk, subscription: Subscription
-    ) -> None:
-        super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        self._desk = desk
-        self._subscription = subscription
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send, until there is no more to send or nobody to send it to.
-
-        The watch for the reader's leaving is a task that ends with this block. Starlette's own way,
-        or a task group, would do the same at ten times the cost, once for every stream.
-        """
-        leaving = asyncio.create_task(self._heed_leaving(receive))
-        try:
-            await self.stream_response(send)
-        finally:
-            self._desk.hub.unsubscribe(self._subscription)
-            leaving.cancel()
-            await asyncio.wait([leaving])
-
-    async def _heed_leaving(self, receive: Receive) -> None:
-        try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        finally:
-            self._subscription.leave()
-
 
 @router.get(
     "/chats/{chat_id}/stream",
     response_model=None,
-    response_class=Response,
-    responses={
-        int(HTTPStatus.OK): {
-            "description": "Server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
-        **documented(HTTPStatus.NOT_FOUND),
-    },
+    response_class=Sse,
+    responses=streamed(ChatEvent) | documented("chat_not_found", "too_many_streams"),
 )
 async def stream_chat(
     chat_id: UUID,
     caller: Caller,
     desk: AtDesk,
+    stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> ChatStream:
+) -> EventStream:
     """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
 
     The parts of a step (`message_part`) are a preview: `message` says all of it again when it is
     stored, and `preview_reset` says that what was previewed will not come.
     """
     subscription = desk.hub.subscribe(chat_id)
+    stay.on_end(subscription.leave)
     try:
         opening = _Opening(desk, chat_id, caller.sees, subscription)
         viewer, first = await opening.open(last_event_id or after)
     except BaseException:
         desk.hub.unsubscribe(subscription)
         raise
-    return ChatStream(_follow(desk, subscription, viewer, first), desk, subscription)
+    content = _follow(desk, subscription, viewer, first)
+    return EventStream(content, subscription, close=lambda: desk.hub.unsubscribe(subscription))
 
 
 class _Opening:
@@ -124,7 +83,7 @@ class _Opening:
             return resumed
         viewer, first = await self._snapshot()
         why = "this cursor cannot be resumed; what follows is a snapshot"
-        return viewer, [_encode(EventType.RESET, {"reason": why}, None), first]
+        return viewer, [encode(EventType.RESET, {"reason": why}), first]
 
     async def _snapshot(self) -> tuple[Viewer, bytes]:
         found = await self._desk.streams.snapshot(self._chat_id, owner_id=self._owner_id)
@@ -141,7 +100,7 @@ class _Opening:
             *(message.model_config_id for message in found.queue),
         )
         shown = _shown(self._desk, found, parts)
-        return viewer, _encode(EventType.SNAPSHOT, shown, viewer.cursor)
+        return viewer, encode(EventType.SNAPSHOT, shown, viewer.cursor)
 
     async def _resume(self, cursor: Cursor) -> tuple[Viewer, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
@@ -179,33 +138,39 @@ async def _follow(
     desk: Desk, subscription: Subscription, viewer: Viewer, first: list[bytes]
 ) -> AsyncIterator[bytes]:
     """Everything that happens from here on."""
+
+    async def pull() -> list[bytes]:
+        return await _dress(desk, viewer.pull())
+
     if first:
         yield b"".join(first)
-    while not subscription.overflowed and not subscription.topic.gone:
-        lines = await _dress(desk, viewer.pull())
-        if desk.hub.draining:
-            lines.append(_encode(EventType.DRAINING, {}, None))
-            yield b"".join(lines)
-            return
-        if lines:
-            yield b"".join(lines)
-            continue
-        with anyio.move_on_after(desk.keepalive_seconds) as silence:
-            await subscription.wait()
-        if silence.cancelled_caught:
-            yield _KEEP_ALIVE
+    events = follow(
+        subscription,
+        pull,
+        draining=lambda: desk.hub.draining,
+        keepalive_seconds=desk.keepalive_seconds,
+    )
+    async for piece in events:
+        yield piece
     if subscription.topic.gone:
-        yield _encode(EventType.DELETED, {"id": subscription.topic.chat_id}, None)
+        yield encode(EventType.DELETED, {"id": subscription.topic.chat_id})
 
 
 async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
     await desk.know(*(message.model_config_id for message in messages))
-    return [_encode(kind, _fields(desk, fields), cursor) for cursor, kind, fields in events]
+    return [
+        encode(kind, dressed, cursor)
+        for cursor, kind, fields in events
+        if (dressed := _fields(desk, kind, fields)) is not None
+    ]
 
 
-def _fields(desk: Desk, fields: Mapping[str, Any] | Message) -> object:
-    return desk.names.message(fields) if isinstance(fields, Message) else fields
+def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
+    """What an event says; None: nothing that would be the caller's business."""
+    if isinstance(fields, Message):
+        return desk.names.message(fields)
+    return streamed_part(fields) if kind is EventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
@@ -213,7 +178,7 @@ def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
         "chat": desk.names.chat(found.chat),
         "messages": [desk.names.message(message) for message in found.messages],
         "queue": [desk.names.queued_message(message) for message in found.queue],
-        "parts": parts,
+        "parts": [said for part in parts if (said := streamed_part(part)) is not None],
         "action_required": _asked(found),
     }
 
@@ -225,9 +190,3 @@ def _asked(found: Snapshot) -> dict[str, object] | None:
         return None
     calls = asked_of_client(call.part for call in open_calls(found.messages))
     return {"calls": calls, "deadline": deadline}
-
-
-def _encode(kind: EventType, fields: object, cursor: Cursor | None) -> bytes:
-    return format_sse_event(
-        event=kind, data_str=to_json(fields).decode(), id=None if cursor is None else str(cursor)
-    )

@@ -14,6 +14,7 @@ Parameters = Annotated[
     Field(
         description="A JSON schema of type `object`.",
         examples=[{"type": "object", "properties": {"city": {"type": "string"}}}],
+        json_schema_extra={"required": ["type"], "properties": {"type": {"const": "object"}}},
     ),
 ]
 

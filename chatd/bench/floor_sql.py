@@ -42,7 +42,17 @@ class FloorStore:
     async def create(self, content: str) -> UUID:
         given = [_message("user", content, self.model_id)]
         rows = await self.pool.fetch(
-            _CHATS["create"], "local", "", "{}", self.model_id, json.dumps(given), True, "[]"
+            _CHATS["create"],
+            "local",
+            "",
+            "{}",
+            self.model_id,
+            json.dumps(given),
+            True,
+            "[]",
+            None,
+            None,
+            None,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import anyio
 import anyio.lowlevel
 
+from chatd.bench.replica import UNLIMITED
 from chatd.daemon import Daemon
 from chatd.domain.chat import Usage
 from chatd.llm.catalog import Catalog, ModelConfig
@@ -17,7 +18,9 @@ from chatd.settings import Settings
 @asynccontextmanager
 async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, str]]:
     """A daemon with the shipped settings and one model, and its URL; stopped with the block."""
-    settings = Settings.model_validate({"database": {"url": dsn}, "http": {"port": 0}})
+    settings = Settings.model_validate(
+        {"database": {"url": dsn}, "http": {"port": 0}, "limits": UNLIMITED}
+    )
     model = ModelConfig(name="bench", provider=provider.name, model="bench")
     catalog = Catalog(models=[model], providers={provider.name: provider})
     daemon = Daemon(settings, catalog=catalog, signals=False)

@@ -36,6 +36,9 @@ model = "bench"
 """
 """A model that says ``PARTS`` parts at once; asked ``[[hang]]``, one part and then nothing more."""
 
+UNLIMITED = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
+"""The section ``limits``: everything is asked for as one owner here."""
+
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.002
 
@@ -100,7 +103,7 @@ def _memory(pid: int, name: str) -> float:
 async def replica(
     folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED
 ) -> AsyncIterator[Process]:
-    """A started ``chatd run`` with the shipped settings, except for ``settings``."""
+    """A started ``chatd run`` with the shipped settings, but for ``UNLIMITED`` and ``settings``."""
     process = start(folder, dsn, settings=settings, models=models)
     try:
         await process.ready()
@@ -113,7 +116,8 @@ def start(folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED)
     """Start ``chatd run`` and do not wait; the log goes to a file, as a service's would."""
     name = uuid4().hex[:8]
     config = folder / f"{name}.toml"
-    config.write_text(f"{settings}\n{models}")
+    limits = "\n".join(f"{name} = {value}" for name, value in UNLIMITED.items())
+    config.write_text(f"{settings}\n[limits]\n{limits}\n{models}")
     env = without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
     return Process(["chatd", "run", "--config", config], folder / f"{name}.log", env)
 

@@ -1,11 +1,15 @@
 """``chatd demo``: the main job in one command, on a machine that has nothing set up."""
 
+import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from chatd.cli.start import Flag
+
+if TYPE_CHECKING:
+    from chatd.client import Client
 
 PROMPT = "In two sentences: why is the sky blue?"
 
@@ -45,7 +49,7 @@ async def _show(prompt: str, wanted: str | None) -> int:
     import anyio  # noqa: PLC0415
 
     from chatd.cli.standalone import own_model, standalone  # noqa: PLC0415
-    from chatd.cli.visitor import Visitor  # noqa: PLC0415
+    from chatd.client import Client  # noqa: PLC0415
 
     _say("starting a model and a database, for this time only ...")
     async with (
@@ -56,10 +60,54 @@ async def _show(prompt: str, wanted: str | None) -> int:
         _say(f"model: {model.what}")
         group.start_soon(daemon.run)
         await daemon.supervisor.ready.wait()
-        async with Visitor(f"http://127.0.0.1:{daemon.port}") as visitor:
-            done = await visitor.ask(prompt, say=_say)
+        async with Client(f"http://127.0.0.1:{daemon.port}") as client:
+            chat_id = await _ask(client, prompt)
+            done = await _show_stored(client, chat_id)
         daemon.stop()
     return 0 if done else 1
+
+
+async def _ask(client: "Client", prompt: str) -> str:
+    """Create a chat and print its answer as it comes."""
+    from chatd.client import MessagePart, PreviewReset, Transcript, text_of  # noqa: PLC0415
+
+    chat = await client.chats.create(prompt, title="Demo")
+    _say(f"POST /api/v1/chats -> 201, chat {chat['id']}")
+    _say(f"GET /api/v1/chats/{chat['id']}/stream")
+    _say(f"\n> {prompt}\n")
+    transcript, shown = Transcript(), ""
+    async with client.follow(chat["id"]) as events:
+        async for event in events:
+            transcript.apply(event)
+            if isinstance(event, PreviewReset):
+                _say("\n[starting over]\n")
+                shown = ""
+            elif isinstance(event, MessagePart) or transcript.at_rest:
+                answers = [m for m in transcript.messages if m["role"] == "assistant"]
+                text = transcript.preview_text or "".join(text_of(m["content"]) for m in answers)
+                print(text.removeprefix(shown), end="", flush=True)
+                shown = text
+            if transcript.at_rest:
+                break
+    print(flush=True)
+    return chat["id"]
+
+
+async def _show_stored(client: "Client", chat_id: str) -> bool:
+    """Say what is stored; whether it ended well."""
+    from chatd.client import text_of  # noqa: PLC0415
+
+    chat = await client.chats.get(chat_id)
+    _say(f"\nstored: chat {chat_id}")
+    for name in ("title", "model", "status", "last_error", "version"):
+        _say(f"  {name:<11} {json.dumps(chat.get(name))}")
+    usage = chat["usage"]
+    _say(f"  {'usage':<11} {usage['input_tokens']} tokens in, {usage['output_tokens']} out")
+    async for message in client.messages.list(chat_id):
+        _say(f"  message {message['id']}   {message['role']}: {text_of(message['content'])!r}")
+    moves = [f"{e['move']} ({e['status']})" async for e in client.chats.events(chat_id)]
+    _say(f"  {'journal':<11} {' -> '.join(moves)}")
+    return chat["status"] == "waiting"
 
 
 def _say(text: str) -> None:

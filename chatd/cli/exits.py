@@ -1,7 +1,7 @@
 """Exit codes, so that a service manager can tell what a restart may cure.
 
 They are sysexits' where it has a word for it. ``CONFIGURATION`` and ``SCHEMA`` come back however
-often the process is restarted (``RestartPreventExitStatus=65 78`` in a systemd unit); the others
+often the process is restarted (``RestartPreventExitStatus`` in ``deploy/chatd.service``); the others
 may not.
 """
 
@@ -20,12 +20,20 @@ class Exit(IntEnum):
     """The command line makes no sense."""
     SCHEMA = 65
     """The database's schema does not fit this chatd."""
+    NOT_FOUND = 66
+    """There is no such chat, or it is somebody else's."""
+    SERVER_AWAY = 68
+    """No chatd answers at the address."""
     DATABASE_AWAY = 69
     """The database could not be reached."""
     RESTART_BUDGET = 70
     """A part of the daemon failed more often than it may."""
+    NOT_ALLOWED = 77
+    """No token, or none that counts."""
     CONFIGURATION = 78
     """The settings are not usable."""
+    STOPPED = 130
+    """By Ctrl-C."""
 
 
 def exit_for(error: Exception) -> Exit | None:

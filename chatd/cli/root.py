@@ -17,12 +17,21 @@ from chatd.cli.exits import Exit, exit_for
 COMMANDS = {
     "demo": "Answer one prompt with everything embedded: the main job in one command.",
     "dev": "Run chatd with a database and a model of its own, for development.",
+    "chat": "Talk in the terminal.",
+    "ps": "List your chats and what they are doing, live.",
+    "show": "Show a chat: its messages, its queue, and what it is doing.",
+    "tail": "Follow what happens in a chat.",
+    "interrupt": "Stop what a chat is doing.",
+    "retry": "Try the failed turn of a chat again.",
     "run": "Run the daemon.",
+    "health": "Ask the running chatd whether it is ready.",
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
+    "token": "Make, list and revoke the tokens that callers prove themselves with.",
     "logs": "Read the log: follow it, filter it, make it readable.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "bench": "Measure what this machine and database can do.",
+    "completion": "Print the completion script of a shell.",
 }
 
 app = App(
@@ -32,6 +41,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
     help_epilogue="""Try it:           chatd demo 'Why is the sky blue?'
+Talk:             chatd dev, and elsewhere: chatd chat
 Set it up:        chatd config check && chatd migrate up && chatd run
 More on each:     chatd COMMAND --help""",
 )

@@ -16,7 +16,9 @@ Examples:
   CHATD_WORKER__ENABLED=false chatd run    (only HTTP; others do the work)
 
 Signals: TERM and INT stop cleanly within worker.shutdown_grace_seconds, a
-second one at once. A database that is away is waited for.
+second one at once. HUP reloads models, providers, limits and the log level; a
+configuration with a mistake is refused and the old one stays. A database that
+is away is waited for.
 Exit codes: 78 the configuration is not usable, 65 the schema does not fit, 70
 a part failed more often than it may.""",
 )
@@ -27,5 +29,6 @@ def run(*, config: Config = None) -> int:
     """Run the daemon."""
     settings = configured(config)
     from chatd.daemon import run as serve  # noqa: PLC0415  (only a good configuration pays for it)
+    from chatd.settings import load  # noqa: PLC0415
 
-    return serve(settings)
+    return serve(settings, reread=lambda: load(config))

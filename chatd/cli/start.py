@@ -1,13 +1,12 @@
 """What most commands begin with: the settings, and the log they ask for."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from chatd import logs
-from chatd.settings import Settings, load
-from chatd.settings.secrets import secrets_of
+if TYPE_CHECKING:
+    from chatd.settings import Settings
 
 Config = Annotated[
     Path | None,
@@ -20,8 +19,12 @@ Config = Annotated[
 Flag = Annotated[bool, Parameter(show_default=False)]
 
 
-def configured(config: Path | None) -> Settings:
+def configured(config: Path | None) -> "Settings":
     """Load the settings and set the log up. Raises ``ConfigurationError``."""
+    from chatd import logs  # noqa: PLC0415 - a command that may need none does not pay for them
+    from chatd.settings import load  # noqa: PLC0415
+    from chatd.settings.secrets import secrets_of  # noqa: PLC0415
+
     settings = load(config)
     logs.hide(secrets_of(settings))
     logs.configure(level=settings.log.level, format=settings.log.format)

@@ -7,13 +7,18 @@ grace while everything they need is still there, and the last hint goes out befo
     notifier     tells them                       flusher    parts for viewers elsewhere
     heartbeat    renews, holds the lock           chats      one task per chat in hand
     farewell     gives back what is left          acquirer, reaper, janitor
-    watch        feeds the streams                http
+    watch        feeds the streams                doorkeeper knows who calls (token, jwt)
+                                                  http
 
-``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``process`` the rest
-of the tree, and the life of the process around it.
+``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
+callers in, ``desk`` what the routes work with, ``process`` the rest of the tree, and the life of the
+process around it. Beside the tree, from the first moment to the last: ``attendant`` (tells the
+``service_manager``), ``loop_watch`` (tells what blocks the loop), and ``reload`` (SIGHUP).
 """
 
 import gc
+import os
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -21,17 +26,21 @@ import anyio
 from chatd import logs
 from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
+from chatd.daemon.service_manager import ServiceManager
 from chatd.settings import Settings
 
 __all__ = ["Daemon", "openapi", "run"]
 
 
-def run(settings: Settings) -> int:
-    """Run the daemon until it is told to stop. Raises what no restart could cure."""
+def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
+    """Run the daemon until it is told to stop. Raises what no restart could cure.
+
+    ``reread`` reads the settings anew, for SIGHUP.
+    """
     gc.collect()
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
     logs.sign(worker_id=str(daemon.worker_id))
     anyio.run(daemon.run, backend_options={"use_uvloop": True})
     return 0

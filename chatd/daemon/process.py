@@ -1,7 +1,7 @@
 """One process: its tree of actors, its signals, its start and its end."""
 
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -10,16 +10,24 @@ import structlog
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
 
-from chatd import __version__
+from chatd import __version__, logs
 from chatd.api.app import create_app
-from chatd.api.desk import Desk
 from chatd.api.server import Server
+from chatd.api.stays import Stays
 from chatd.api.watch import Watch
-from chatd.daemon.rooms import catalog_of, make_rooms
+from chatd.api.watch_lists import ListWatch
+from chatd.daemon.attendant import Attendant
+from chatd.daemon.callers import make_callers
+from chatd.daemon.desk import make_desk
+from chatd.daemon.loop_watch import LoopWatch
+from chatd.daemon.reload import Reloader
+from chatd.daemon.rooms import catalog_of, make_rooms, with_limits
+from chatd.daemon.service_manager import ServiceManager
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
+from chatd.settings.secrets import secrets_of
 from chatd.store import migrate
 from chatd.store.listener import Listener
 from chatd.supervision.actor import Ask, Child, ChildSpec, Restart
@@ -31,32 +39,72 @@ _log = structlog.get_logger()
 
 _CLOSE_SECONDS = 10.0
 """What closing connections may take."""
+_HTTP_SECONDS = 8.0
+"""What ending streams and answering the last requests may take."""
+_LONGEST_ORDERLY_END_SECONDS = 60.0
+"""What all of it may take besides the settings' own allowances, before a stop counts as stuck."""
 
 
 class Daemon:
     """One process of chatd.
 
     ``catalog`` replaces the configured models, ``signals`` says whether it listens to the process's
-    signals; tests and the bench run several daemons in one process.
+    signals; tests and the bench run several daemons in one process. ``reread`` reads the settings
+    anew when SIGHUP asks for it; ``manager`` is who started this process, if it wants to be told.
     """
 
     def __init__(
-        self, settings: Settings, *, catalog: Catalog | None = None, signals: bool = True
+        self,
+        settings: Settings,
+        *,
+        catalog: Catalog | None = None,
+        signals: bool = True,
+        reread: Callable[[], Settings] | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self.settings = settings
+        self._manager = manager or ServiceManager()
         self.worker_id: UUID = uuid4()
-        self.rooms = make_rooms(settings, catalog or catalog_of(settings), worker_id=self.worker_id)
+        self.catalog = catalog or catalog_of(settings)
+        self.rooms = make_rooms(settings, worker_id=self.worker_id)
         self._workers = (
-            Workers(settings, self.rooms, worker_id=self.worker_id)
+            Workers(settings, self.rooms, self.catalog, worker_id=self.worker_id)
             if settings.worker.enabled
             else None
         )
+        self._callers = make_callers(settings, self.rooms.database)
+        self._stays = Stays(most=settings.limits.max_streams)
+        self._app = self._make_app()
         self.server = Server(
-            self._app(), self.rooms.hub, host=settings.http.host, port=settings.http.port
+            self._app,
+            self.rooms.hub,
+            host=settings.http.host,
+            port=settings.http.port,
+            handed=lambda: self._manager.listener(loopback_only=settings.auth.mode == "none"),
+            idle_seconds=settings.http.idle_seconds,
+            drain_seconds=settings.http.drain_seconds,
         )
         self._signals = signals
         self._stop = Ask()
         self.supervisor = Supervisor(self._tree(), name="chatd")
+        self._attendant = Attendant(
+            self._manager,
+            status=self._status,
+            sound=lambda: self._workers is None or self._workers.sound,
+            longest_stop_seconds=settings.http.drain_seconds
+            + settings.worker.shutdown_grace_seconds
+            + _LONGEST_ORDERLY_END_SECONDS,
+        )
+        self._loop_watch = LoopWatch(blocked_seconds=settings.log.loop_blocked_seconds)
+        self._reloader = reread and Reloader(
+            settings,
+            self.catalog,
+            reread=reread,
+            keep_models=self._keep_models,
+            apply=self._apply,
+            manager=self._manager,
+            attendant=self._attendant,
+        )
 
     @property
     def port(self) -> int:
@@ -79,6 +127,8 @@ class Daemon:
         async with anyio.create_task_group() as group:
             if self._signals:
                 await group.start(self._heed_signals)
+            for companion in (self._loop_watch.run, self._attendant.run, self._announce):
+                group.start_soon(companion)
             _log.info("daemon.starting", version=__version__, worker_id=str(self.worker_id))
             try:
                 await self._live()
@@ -99,6 +149,9 @@ class Daemon:
         """Stop in order; asked again, without waiting for the turns that are running."""
         again = self._stop.is_set()
         self._stop.set()
+        self._attendant.stopping()
+        if again:
+            self.server.hurry()
         if self.roster is not None:
             self.roster.stop_claiming()
             if again:
@@ -106,11 +159,23 @@ class Daemon:
         self.supervisor.stop()
 
     async def _heed_signals(self, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        heeded = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if self._reloader else [])]
+        with anyio.open_signal_receiver(*heeded) as received:
             task_status.started()
             async for number in received:
+                if number is signal.SIGHUP and self._reloader is not None:
+                    self._reloader.ask()
+                    continue
                 _log.info("daemon.stopping", signal=number.name, again=self._stop.is_set())
                 self.stop()
+
+    async def _announce(self) -> None:
+        """Say that everything is up; from then on the configuration can be reloaded."""
+        await self.supervisor.ready.wait()
+        self._attendant.serving()
+        _log.info("daemon.ready", worker_id=str(self.worker_id))
+        if self._reloader is not None:
+            await self._reloader.run()
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
@@ -119,7 +184,7 @@ class Daemon:
             yield
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                await self.rooms.catalog.aclose()
+                await self.catalog.aclose()
                 await self.rooms.database.close()
 
     async def _prepare(self) -> None:
@@ -131,7 +196,7 @@ class Daemon:
         while not ready and not self._stop.is_set():
             async with outage:
                 await self._check_schema()
-                await self._keep_models()
+                await self._keep_models(self.catalog)
                 ready = True
 
     async def _check_schema(self) -> None:
@@ -143,12 +208,12 @@ class Daemon:
         async with self.rooms.database.direct() as connection:
             await migrate.check(connection)
 
-    async def _keep_models(self) -> None:
+    async def _keep_models(self, catalog: Catalog) -> None:
         rooms = self.rooms
         await rooms.reads.keep_models(
             [
                 (m.id, m.name, m.provider, m.model, m.context_limit, dict(m.settings))
-                for m in rooms.catalog.models
+                for m in catalog.models
             ]
         )
         rooms.names.learn(await rooms.reads.model_names())
@@ -164,41 +229,59 @@ class Daemon:
             deaf=rooms.hints.deaf,
         )
         watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        rooms.hints.listen(rooms.list_hub.hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._workers.specs() if self._workers else ()),
             ChildSpec(name="watch", start=watch.run),
-            ChildSpec(name="http", start=self.server.run, shutdown_seconds=8.0),
+            ChildSpec(name="list watch", start=list_watch.run),
+            *self._callers.specs,
+            ChildSpec(
+                name="http",
+                start=self.server.run,
+                shutdown_seconds=given.http.drain_seconds + _HTTP_SECONDS,
+            ),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
         ]
 
-    def _app(self) -> FastAPI:
-        rooms = self.rooms
-        desk = Desk(
-            chats=rooms.chats,
-            actions=rooms.actions,
-            messages=rooms.messages,
-            queue=rooms.queue,
-            reads=rooms.reads,
-            streams=rooms.streams,
-            hub=rooms.hub,
-            hints=rooms.hints,
-            catalog=rooms.catalog,
-            names=rooms.names,
-            keepalive_seconds=self.settings.http.sse_keepalive_seconds,
-            max_tools=self.settings.turn.max_tools,
-        )
+    def _make_app(self) -> FastAPI:
+        given = self.settings
         return create_app(
-            desk,
+            make_desk(given, self.rooms, self.catalog, stays=self._stays),
+            keeper=self._callers.keeper,
             not_ready=self._not_ready,
-            max_body_bytes=self.settings.http.max_body_bytes,
-            slow_request_seconds=self.settings.log.slow_request_seconds,
+            max_body_bytes=given.http.max_body_bytes,
+            slow_request_seconds=given.log.slow_request_seconds,
+            requests_per_second=given.limits.requests_per_second,
         )
 
     def _not_ready(self) -> str | None:
+        if self._stop.is_set():
+            return "stopping"
         return None if self.supervisor.ready.is_set() else "starting"
 
     async def _warm_up(self, child: Child) -> None:
         child.ready()
-        await self.rooms.catalog.warm()
+        await self.catalog.warm()
+
+    # -- what others are told, and tell us ----------------------------------------------
+
+    def _status(self) -> str:
+        in_hand = len(tuple(self.roster.hands)) if self.roster is not None else 0
+        streams = self.rooms.hub.viewers + self.rooms.list_hub.viewers
+        return f"{in_hand} chats in hand, {streams} streams open"
+
+    def _apply(self, settings: Settings, catalog: Catalog) -> None:
+        """Put reloaded settings in force; see ``reload``."""
+        self.settings, self.catalog = settings, catalog
+        logs.hide(secrets_of(settings))
+        logs.configure(level=settings.log.level, format=settings.log.format)
+        self._app.state.slow_request_seconds = settings.log.slow_request_seconds
+        self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
+        self.rooms = with_limits(self.rooms, settings)
+        self._stays.most = settings.limits.max_streams
+        self._app.state.desk = make_desk(settings, self.rooms, catalog, stays=self._stays)
+        if self._workers is not None:
+            self._workers.reload(settings, catalog)

@@ -1,16 +1,18 @@
 """What the actors share, made from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from chatd.api.schemas import Names
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
+from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
 from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.keys import Keys
+from chatd.store.lists import Lists
 from chatd.store.messages import Messages
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
@@ -19,18 +21,22 @@ from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 from chatd.store.turns import Turns
 
+_COMMIT_SECONDS = 5.0
+"""What may lie between the end of a statement, at its timeout, and its changes being seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What the actors share."""
 
     database: Database
-    catalog: Catalog
     hub: Hub
+    list_hub: ListHub
     notifier: Notifier
     hints: Hints
     streams: Streams
     reads: Reads
+    lists: Lists
     turns: Turns
     chats: Chats
     actions: Actions
@@ -40,7 +46,7 @@ class Rooms:
     names: Names
 
 
-def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Rooms:
+def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
     """Nothing here connects to anything yet."""
     given = settings.database
     database = Database(
@@ -51,22 +57,47 @@ def make_rooms(settings: Settings, catalog: Catalog, *, worker_id: UUID) -> Room
         statement_timeout_seconds=given.statement_timeout_seconds,
     )
     hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
+    list_hub = ListHub(
+        overlap_seconds=given.statement_timeout_seconds + _COMMIT_SECONDS,
+        viewer_buffer=settings.stream.subscriber_buffer,
+    )
+    hub.on_drain = list_hub.wake
     notifier = Notifier(database, sender=str(worker_id))
     return Rooms(
         database=database,
-        catalog=catalog,
         hub=hub,
+        list_hub=list_hub,
         notifier=notifier,
         hints=Hints(hub, tell_others=notifier.tell),
         streams=Streams(database),
         reads=Reads(database),
+        lists=Lists(database),
         turns=Turns(database),
-        chats=Chats(database, max_queued_messages=settings.worker.max_queued_messages),
+        chats=Chats(
+            database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=settings.limits.max_chats_in_flight,
+        ),
         actions=Actions(database),
-        messages=Messages(database),
-        queue=Queue(database),
+        messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
+        queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
         names=Names({}),
+    )
+
+
+def with_limits(rooms: Rooms, settings: Settings) -> Rooms:
+    """The same rooms, with the limits of settings that were reloaded."""
+    in_flight = settings.limits.max_chats_in_flight
+    return replace(
+        rooms,
+        chats=Chats(
+            rooms.database,
+            max_queued_messages=settings.worker.max_queued_messages,
+            max_chats_in_flight=in_flight,
+        ),
+        messages=Messages(rooms.database, max_chats_in_flight=in_flight),
+        queue=Queue(rooms.database, max_chats_in_flight=in_flight),
     )
 
 

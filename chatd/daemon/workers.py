@@ -1,12 +1,15 @@
 """The actors of the shop floor, made from the settings and wired to each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from chatd.daemon.rooms import Rooms
+from chatd.llm.catalog import Catalog
 from chatd.settings import Settings, TurnSettings
 from chatd.store.leases import Leases
 from chatd.supervision.actor import ChildSpec
+from chatd.supervision.outage import LONGEST_PAUSE_SECONDS
 from chatd.supervision.periodic import Periodic
 from chatd.work.acquirer import Acquirer
 from chatd.work.farewell import Farewell
@@ -27,9 +30,17 @@ _RELEASE_SECONDS = 10.0
 class Workers:
     """``roster`` has the chats in hand; ``specs`` are the children, in the order of their start."""
 
-    def __init__(self, settings: Settings, rooms: Rooms, *, worker_id: UUID) -> None:
+    def __init__(
+        self, settings: Settings, rooms: Rooms, catalog: Catalog, *, worker_id: UUID
+    ) -> None:
         worker, stream = settings.worker, settings.stream
         self._grace_seconds = worker.shutdown_grace_seconds
+        self._patience_seconds = (
+            worker.stale_after_seconds
+            + settings.database.connect_timeout_seconds
+            + settings.database.statement_timeout_seconds
+            + LONGEST_PAUSE_SECONDS
+        )
         leases = Leases(rooms.database, worker_id=worker_id)
         self._flusher = Flusher(
             rooms.streams,
@@ -38,7 +49,7 @@ class Workers:
             flush_bytes=stream.flush_bytes,
         )
         self.roster = Roster(
-            _shop(settings.turn, rooms, self._flusher),
+            _shop(settings.turn, rooms, catalog, self._flusher),
             max_chats=worker.max_chats,
             private_seconds=worker.stale_after_seconds - worker.heartbeat_seconds,
             grace_seconds=worker.shutdown_grace_seconds,
@@ -69,6 +80,7 @@ class Workers:
             rooms.streams,
             leases,
             rooms.keys,
+            rooms.lists,
             event_retention_days=stream.event_retention_days,
             idempotency_hours=settings.http.idempotency_hours,
             stale_after_seconds=worker.stale_after_seconds,
@@ -78,6 +90,26 @@ class Workers:
         )
         self._farewell = Farewell(leases, rooms.turns, rooms.hints)
         self._wire(rooms)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the heartbeat gets somewhere, be it that it waits for a database that is away.
+
+        Its patience is a lease, and the longest that one try to reach the database may take, with
+        the pause before it.
+        """
+        return self._heartbeat.silent_seconds < self._patience_seconds
+
+    def reload(self, settings: Settings, catalog: Catalog) -> None:
+        """From now on: other models and limits for turns that begin, another size of the roster."""
+        self.roster.shop = replace(
+            self.roster.shop,
+            catalog=catalog,
+            limits=_limits(settings.turn),
+            retry=_retry(settings.turn),
+        )
+        self.roster.max_chats = self._heartbeat.max_chats = settings.worker.max_chats
+        self._acquirer.wake()
 
     def _wire(self, rooms: Rooms) -> None:
         """Who wakes whom."""
@@ -105,23 +137,31 @@ class Workers:
         ]
 
 
-def _shop(turn: TurnSettings, rooms: Rooms, flusher: Flusher) -> Shop:
+def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) -> Shop:
     return Shop(
         turns=rooms.turns,
         hints=rooms.hints,
         hub=rooms.hub,
         flusher=flusher,
-        catalog=rooms.catalog,
-        limits=Limits(
-            silence_seconds=turn.silence_seconds,
-            attempt_seconds=turn.attempt_seconds,
-            turn_seconds=turn.turn_seconds,
-            max_steps=turn.max_steps,
-            action_seconds=turn.action_seconds,
-        ),
-        retry=RetryPolicy(
-            max_attempts=turn.max_attempts,
-            backoff_seconds=turn.backoff_seconds,
-            backoff_max_seconds=turn.backoff_max_seconds,
-        ),
+        catalog=catalog,
+        limits=_limits(turn),
+        retry=_retry(turn),
+    )
+
+
+def _limits(turn: TurnSettings) -> Limits:
+    return Limits(
+        silence_seconds=turn.silence_seconds,
+        attempt_seconds=turn.attempt_seconds,
+        turn_seconds=turn.turn_seconds,
+        max_steps=turn.max_steps,
+        action_seconds=turn.action_seconds,
+    )
+
+
+def _retry(turn: TurnSettings) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=turn.max_attempts,
+        backoff_seconds=turn.backoff_seconds,
+        backoff_max_seconds=turn.backoff_max_seconds,
     )

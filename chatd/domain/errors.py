@@ -40,7 +40,7 @@ class ChatArchived(Refused):
 
 
 class QueueFull(Refused):
-    """The chat's queue is full."""
+    """The chat's queue is full (worker.max_queued_messages)."""
 
     code = "queue_full"
 
@@ -103,6 +103,19 @@ class ModelNotFound(Refused):
     """There is no such model."""
 
     code = "model_not_found"
+
+
+class TooManyChats(Refused):
+    """This owner has as many chats in flight as one may have (limits.max_chats_in_flight)."""
+
+    code = "too_many_chats"
+
+
+class TokenNotFound(ChatdError):
+    """There is no such token."""
+
+    def __init__(self, token_id: UUID) -> None:
+        super().__init__(f"There is no token {token_id}.", token_id=token_id)
 
 
 class Lost(ChatdError):

@@ -16,6 +16,8 @@ class Hub:
         self._topics: dict[UUID, Topic] = {}
         self._doubted: set[UUID] = set()
         self.on_behind: Callable[[], None] = lambda: None
+        self.on_drain: Callable[[], None] = lambda: None
+        """Called when all streams are to end, for those that are not of one chat."""
         self.draining = False
 
     # -- viewers ------------------------------------------------------------------------------
@@ -57,6 +59,7 @@ class Hub:
         self.draining = True
         for topic in self._topics.values():
             topic.wake()
+        self.on_drain()
 
     @property
     def viewers(self) -> int:

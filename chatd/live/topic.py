@@ -39,6 +39,11 @@ class Subscription:
         self._woken = anyio.Event()
         self.overflowed = False
 
+    @property
+    def over(self) -> bool:
+        """Whether its stream ends: it was let go, or the chat is gone."""
+        return self.overflowed or self.topic.gone
+
     def put(self, entries: Iterable[Entry]) -> None:
         if not self.overflowed:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)

@@ -4,10 +4,14 @@ A catalog is made at start and again at each reload; it owns its providers, and 
 their connections go.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
+
+import anyio
+import structlog
 
 from chatd.domain.errors import ModelNotFound
 from chatd.llm.errors import Misconfigured
@@ -15,6 +19,8 @@ from chatd.llm.provider import Provider
 from chatd.llm.pydantic_ai import CONNECTORS, PydanticAIProvider
 from chatd.llm.script import DEFAULT, parse_script
 from chatd.llm.scripted import ScriptedProvider
+
+_log = structlog.get_logger()
 
 NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
 """Ids of models are made of their names in here. Never change it: chats refer to them."""
@@ -69,6 +75,8 @@ class Catalog:
                 problem = f"there is no provider {model.provider!r}; configured: {known}"
                 raise Misconfigured(f"models.{model.name}.provider", problem)
         self._default = _default(self._models.values())
+        self._users = 0
+        self._unused: anyio.Event | None = None
 
     @property
     def models(self) -> tuple[ModelConfig, ...]:
@@ -98,6 +106,28 @@ class Catalog:
         """Let every provider that is used do its slow first things; see ``Provider.warm``."""
         for name in {model.provider for model in self._models.values()}:
             await self._providers[name].warm()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Whoever may still call a provider says so: its connections stay open until then."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._unused is not None and self._users == 0:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Close as soon as nobody uses it any more; at once when cancelled."""
+        try:
+            if self._users:
+                self._unused = anyio.Event()
+                await self._unused.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+        _log.info("config.old_providers_closed", providers=sorted(self._providers))
 
     async def aclose(self) -> None:
         for provider in self._providers.values():

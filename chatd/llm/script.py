@@ -64,6 +64,7 @@ _ACTIONS = (
     "error",
     "panic",
     "hang",
+    "block_seconds",
     "cut",
     "finish",
 )
@@ -82,6 +83,8 @@ class Step(_Strict):
     """Raise what no provider should raise, with this text."""
     hang: Literal[True] | None = None
     """Say nothing until cancelled."""
+    block_seconds: float | None = Field(default=None, ge=0)
+    """Hold up the whole process for so long, as careless code would: to rehearse what watches it."""
     cut: Literal[True] | None = None
     """End without a reason."""
     finish: Finish | None = None

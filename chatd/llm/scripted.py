@@ -6,6 +6,7 @@ for follows from the history it is sent. Only attempts are counted, per history,
 """
 
 import re
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -139,11 +140,13 @@ async def _pause(step: Step, spoken: int) -> None:
 
 
 async def _act(step: Step) -> None:
-    """Wait, hang or raise, if that is what the step is for."""
+    """Wait, hang, block or raise, if that is what the step is for."""
     if step.wait_seconds is not None:
         await anyio.sleep(step.wait_seconds)
     elif step.hang:
         await anyio.sleep_forever()
+    elif step.block_seconds is not None:
+        time.sleep(step.block_seconds)  # noqa: ASYNC251 - to hold the event loop is what it is for
     elif step.panic is not None:
         raise RuntimeError(step.panic)
     elif step.error is not None:

@@ -66,13 +66,26 @@ class HttpSettings(BaseModel):
     )
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024,
-        ge=1024,
-        description="The largest request body that is read; a larger one is answered 413.",
+        ge=0,
+        description="The largest request body that is read; a larger one is answered 413. "
+        "0: unlimited.",
     )
     sse_keepalive_seconds: float = Field(
         default=15,
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
+    )
+    idle_seconds: float = Field(
+        default=75,
+        gt=0,
+        description="How long a connection without a request is kept. Longer than clients and "
+        "proxies keep theirs, or one of them sends a request just as it is closed.",
+    )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="How long after TERM requests are still taken while /readyz says no, so that a "
+        "balancer that asks it sends nothing more by the time the port closes.",
     )
     idempotency_hours: float = Field(
         default=24,
@@ -89,8 +102,56 @@ class AuthSettings(BaseModel):
 
     mode: Literal["none", "token", "jwt"] = Field(
         default="none",
-        description='How callers prove who they are. "none" is for loopback only; "token" and '
-        '"jwt" are not available in this version.',
+        description='How callers prove who they are. "none": not at all, for loopback only; "token": '
+        "with a token of 'chatd token create'; \"jwt\": with one that an identity provider signed.",
+    )
+    jwks: str | None = Field(
+        default=None,
+        description="The provider's public keys, as a JSON Web Key Set: an https:// URL (http:// on "
+        "loopback), or the absolute path of a file. It is read again every five minutes, and when a "
+        "token names a key that is not in it. This and the next two are required for jwt.",
+    )
+    issuer: str | None = Field(
+        default=None, min_length=1, description="Who must have made a JWT: its claim iss."
+    )
+    audience: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Whom a JWT must be for: its claim aud, or one of it.",
+    )
+    owner_claim: str = Field(
+        default="sub", min_length=1, description="The claim of a JWT that names the owner."
+    )
+    admin_claim: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The claim of a JWT that must be true for an admin. Not set: no JWT is an admin.",
+    )
+
+
+class LimitSettings(BaseModel):
+    """What one owner may ask for; 0 always means unlimited. What is beyond a limit is refused with a
+    problem that names it. See also http.max_body_bytes and worker.max_queued_messages.
+    """
+
+    model_config = STRICT
+
+    max_content_parts: int = Field(default=100, ge=0, description="The most parts of one message.")
+    max_labels: int = Field(default=64, ge=0, description="The most labels of one chat.")
+    max_chats_in_flight: int = Field(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="The most chats of one owner that are pending, running, interrupting or wait for "
+        "tool results, on all replicas together.",
+    )
+    max_streams: int = Field(
+        default=1000, ge=0, description="The most streams one owner has open on one process."
+    )
+    requests_per_second: int = Field(
+        default=500,
+        ge=0,
+        description="How often one owner may ask one process, and as often at once after a pause.",
     )
 
 
@@ -131,7 +192,9 @@ class WorkerSettings(BaseModel):
         description="How long turns may go on after TERM before their chats are handed back.",
     )
     max_queued_messages: int = Field(
-        default=20, gt=0, description="The most messages that may wait in one chat's queue."
+        default=20,
+        ge=0,
+        description="The most messages that may wait in one chat's queue. 0: unlimited.",
     )
 
 
@@ -207,6 +270,12 @@ class LogSettings(BaseModel):
     format: Literal["auto", "json", "console"] = Field(
         default="auto",
         description='"json": one object per line; "console": for eyes; "auto": by terminal or not.',
+    )
+    loop_blocked_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="How long the event loop may not come round before the stack of what blocks it "
+        "is logged.",
     )
     slow_request_seconds: float = Field(
         default=1,

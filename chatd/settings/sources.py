@@ -12,8 +12,8 @@ from chatd.settings.tree import KeyPath
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-NOT_SETTINGS = ("CHATD_TEST_",)
-"""Variables of the test suite; every other ``CHATD_`` variable must be a key."""
+NOT_SETTINGS = ("CHATD_TEST_", "CHATD_URL", "CHATD_TOKEN")
+"""Variables of the test suite and of callers; every other ``CHATD_`` variable must be a key."""
 
 
 def read_file(path: Path) -> Layer:

@@ -2,7 +2,9 @@
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +19,7 @@ from chatd.settings.sections import (
     AuthSettings,
     DatabaseSettings,
     HttpSettings,
+    LimitSettings,
     LogSettings,
     StreamSettings,
     TurnSettings,
@@ -47,6 +50,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
@@ -88,20 +92,41 @@ def _database(database: DatabaseSettings) -> Broken:
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
-    if auth.mode != "none":
-        yield ("auth", "mode"), f'"{auth.mode}" is not available in this version; only "none" is'
-    elif not _loopback(http.host):
+    if auth.mode == "none" and not is_loopback(http.host):
         yield (
             ("http", "host"),
             (
                 f'without authentication (auth.mode = "none") it must be a loopback address '
                 f"(127.0.0.1, ::1 or localhost), not {http.host!r}: "
-                "whoever reaches the port could read every chat"
+                "whoever reaches the port could read every chat. "
+                'Set auth.mode to "token" (then: chatd token create --owner NAME) or to "jwt"'
+            ),
+        )
+    if auth.mode == "jwt":
+        for name in ("jwks", "issuer", "audience"):
+            if getattr(auth, name) is None:
+                yield ("auth", name), 'is required when auth.mode is "jwt"'
+    if auth.jwks is not None and not _trusted(auth.jwks):
+        yield (
+            ("auth", "jwks"),
+            (
+                "must be an https:// URL or an absolute path (http:// is for loopback: "
+                "whoever is on the way could become anybody)"
             ),
         )
 
 
-def _loopback(host: str) -> bool:
+def _trusted(source: str) -> bool:
+    """Whether a key set that is read from there is the provider's own."""
+    url = urlsplit(source)
+    if url.scheme in {"http", "https"}:
+        host = url.hostname or ""
+        return bool(host) and (url.scheme == "https" or is_loopback(host))
+    return PurePath(source).is_absolute()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

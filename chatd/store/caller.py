@@ -20,6 +20,7 @@ from chatd.domain.errors import (
     Refused,
     ToolCallUnknown,
     ToolResultsMissing,
+    TooManyChats,
 )
 from chatd.domain.moves import Move
 from chatd.store import rows
@@ -33,6 +34,7 @@ _REFUSALS: Mapping[str, type[Refused]] = {
     "call_unknown": ToolCallUnknown,
     "family_busy": FamilyBusy,
     "full": QueueFull,
+    "in_flight": TooManyChats,
     "no_action": NoActionRequired,
     "no_message": MessageNotFound,
     "no_queued": QueuedMessageNotFound,
@@ -55,16 +57,20 @@ class Asking:
         self._keys = Keys(database)
 
     async def create(self, query: str, *args: object, key: Key | None) -> Moved:
-        """A statement that makes a chat."""
+        """A statement that makes a chat, or no row, when the owner may not have one more."""
         while True:
             try:
                 row = await self._database.fetchrow(query, *args, *parameters(key))
             except asyncpg.UniqueViolationError as error:
-                if (kept := await self._kept(error, key)) is not None:
-                    return rows.moved(kept, Move.CREATE)
+                kept = await self._kept(error, key)
             else:
-                assert row is not None  # noqa: S101 - an INSERT of one row returns one row
-                return rows.moved(row, Move.CREATE)
+                if row is not None:
+                    return rows.moved(row, Move.CREATE)
+                kept = None if key is None else await self._keys.kept(key)
+                if kept is None:
+                    raise TooManyChats
+            if kept is not None:
+                return rows.moved(kept, Move.CREATE)
 
     async def move(
         self, move: Move, query: str, chat_id: UUID, *args: object, key: Key | None

@@ -22,14 +22,21 @@ _Q = sql.load("chats")
 class Chats:
     """Create chats and change them, as their owner (None: whoever's they are).
 
-    Another owner's chat is ``ChatNotFound``. With a ``key``, the same request is done once: said
-    again, it gets the answer of the first time.
+    Another owner's chat is ``ChatNotFound``. The limits are unlimited when they are 0. With a ``key``,
+    the same request is done once: said again, it gets the answer of the first time.
     """
 
-    def __init__(self, database: Database, *, max_queued_messages: int = 20) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_queued_messages: int = 20,
+        max_chats_in_flight: int = 1000,
+    ) -> None:
         self._database = database
         self._asking = Asking(database)
-        self._max_queued = max_queued_messages
+        self._max_queued = max_queued_messages or None
+        self._max_in_flight = max_chats_in_flight or None
 
     async def create(
         self,
@@ -43,7 +50,11 @@ class Chats:
         tools: Sequence[Mapping[str, Any]] = (),
         key: Key | None = None,
     ) -> Moved:
-        """A new chat: pending when ``content`` asks for an answer, else waiting."""
+        """A new chat: pending when ``content`` asks for an answer, else waiting.
+
+        Raises:
+            TooManyChats
+        """
         messages = []
         if system_prompt is not None:
             prompt = ({"type": "text", "text": system_prompt},)
@@ -61,6 +72,7 @@ class Chats:
             as_given(messages),
             content is not None,
             storable_value(tools),
+            self._max_in_flight,
             key=key,
         )
 
@@ -77,7 +89,7 @@ class Chats:
         """A message of the user; ``queued`` is set when it has to wait.
 
         Raises:
-            ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull
+            ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull, TooManyChats
         """
         return await self._asking.move(
             Move.SEND,
@@ -88,6 +100,7 @@ class Chats:
             model_config_id,
             busy.value,
             self._max_queued,
+            self._max_in_flight,
             key=key,
         )
 
@@ -101,9 +114,11 @@ class Chats:
         """A failed turn again, without a new message.
 
         Raises:
-            ChatNotFound, ChatArchived, NotFailed
+            ChatNotFound, ChatArchived, NotFailed, TooManyChats
         """
-        return await self._asking.move(Move.RETRY, _Q["retry"], chat_id, owner_id, key=key)
+        return await self._asking.move(
+            Move.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
+        )
 
     async def describe(
         self,

@@ -25,6 +25,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A chat in hand, and what it is doing: for how long it has been in its zone, and still may be."""
+
+    chat_id: UUID
+    epoch: int
+    zone: str | None = None
+    seconds: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A chat that was renewed."""
 
@@ -84,10 +95,22 @@ class Leases:
         with translated():
             await connection.fetch(_Q["end_ghost"], str(self.worker_id))
 
-    async def renew(self, connection: Connection, chat_ids: Sequence[UUID]) -> list[Beat]:
-        """Renew the chats in hand, in one statement; who is missing from the answer is lost."""
+    async def renew(self, connection: Connection, held: Sequence[Held]) -> list[Beat]:
+        """Renew the chats in hand, in one statement; who is missing from the answer is lost.
+
+        They go in the order of their ids, as a family is locked that is deleted.
+        """
+        held = sorted(held, key=lambda one: one.chat_id)
         with translated():
-            answer = await connection.fetch(_Q["renew"], self.worker_id, chat_ids)
+            answer = await connection.fetch(
+                _Q["renew"],
+                self.worker_id,
+                [one.chat_id for one in held],
+                [one.epoch for one in held],
+                [one.zone for one in held],
+                [one.seconds for one in held],
+                [one.seconds_left for one in held],
+            )
         return [
             Beat(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in answer
         ]

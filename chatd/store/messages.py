@@ -17,8 +17,9 @@ _Q = sql.load("messages")
 class Messages:
     """Change what was said. What goes is superseded: it is kept, and nobody is shown it again."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
         self._asking = Asking(database)
+        self._max_in_flight = max_chats_in_flight or None
 
     async def edit(
         self,
@@ -34,10 +35,17 @@ class Messages:
         Whoever works on the chat is fenced: it finds that the chat is no longer its own.
 
         Raises:
-            ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived
+            ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived, TooManyChats
         """
         return await self._asking.move(
-            Move.EDIT, _Q["edit"], chat_id, owner_id, message_id, storable_value(content), key=key
+            Move.EDIT,
+            _Q["edit"],
+            chat_id,
+            owner_id,
+            message_id,
+            storable_value(content),
+            self._max_in_flight,
+            key=key,
         )
 
     async def clear(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:

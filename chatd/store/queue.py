@@ -15,8 +15,9 @@ _Q = sql.load("queue")
 class Queue:
     """Take messages out of a chat's queue, one way or the other."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
         self._asking = Asking(database)
+        self._max_in_flight = max_chats_in_flight or None
 
     async def unqueue(self, chat_id: UUID, queued_id: int, *, owner_id: str | None) -> Moved:
         """A message that was not said after all.
@@ -32,8 +33,14 @@ class Queue:
         """A queued message next; a running turn stops for it.
 
         Raises:
-            ChatNotFound, QueuedMessageNotFound, ChatArchived
+            ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyChats
         """
         return await self._asking.move(
-            Move.PROMOTE, _Q["promote"], chat_id, owner_id, queued_id, key=key
+            Move.PROMOTE,
+            _Q["promote"],
+            chat_id,
+            owner_id,
+            queued_id,
+            self._max_in_flight,
+            key=key,
         )

@@ -1,17 +1,21 @@
 """What callers read: chats, messages, queue and journal, in pages."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import Chat
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Entry
+from chatd.domain.explain import Facts
 from chatd.domain.message import Message, QueuedMessage
 from chatd.store import rows, sql
+from chatd.store.facts import facts
 from chatd.store.pool import Database
 
 _Q = sql.load("reads")
+
+MOST_AHEAD = 10_000
+"""How far a line is counted."""
 
 
 class Reads:
@@ -25,28 +29,6 @@ class Reads:
         if row is None:
             raise ChatNotFound(chat_id)
         return rows.chat(row)
-
-    async def chats(
-        self,
-        *,
-        owner_id: str,
-        archived: bool | None = None,
-        status: Status | None = None,
-        before: tuple[datetime, UUID] | None = None,
-        most: int = 50,
-    ) -> list[Chat]:
-        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
-        touched, chat_id = before or (None, None)
-        answer = await self._database.fetch(
-            _Q["chats"],
-            owner_id,
-            archived,
-            status.value if status else None,
-            touched,
-            chat_id,
-            most,
-        )
-        return [rows.chat(row) for row in answer]
 
     async def messages_after(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
         answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, most)
@@ -67,6 +49,17 @@ class Reads:
         """The journal, oldest first."""
         answer = await self._database.fetch(_Q["entries"], chat_id, after, most)
         return [rows.entry(row) for row in answer]
+
+    async def explain(
+        self, chat_id: UUID, *, owner_id: str | None, stale_after_seconds: float
+    ) -> Facts:
+        """Why a chat is where it is, in one statement."""
+        row = await self._database.fetchrow(
+            _Q["explain"], chat_id, owner_id, stale_after_seconds, MOST_AHEAD
+        )
+        if row is None:
+            raise ChatNotFound(chat_id)
+        return facts(row, stale_after_seconds=stale_after_seconds)
 
     async def keep_models(
         self, models: Sequence[tuple[UUID, str, str, str, int | None, dict[str, object]]]

@@ -13,6 +13,9 @@ from chatd.supervision.life import describe, leaves
 
 _log = structlog.get_logger()
 
+LONGEST_PAUSE_SECONDS = 5.0
+"""The most that passes between two tries, unless a caller says otherwise."""
+
 
 class Outage:
     """Turns the expected exceptions of a body into a wait, logged once when it begins and ends.
@@ -33,7 +36,7 @@ class Outage:
         *,
         expected: tuple[type[Exception], ...],
         backoff_seconds: float = 0.1,
-        backoff_max_seconds: float = 5.0,
+        backoff_max_seconds: float = LONGEST_PAUSE_SECONDS,
         clock: Callable[[], float] = anyio.current_time,
         random: Callable[[], float] = _random.random,
     ) -> None:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import Lost
+from chatd.store.leases import Held
 from chatd.store.turns import Hold
 from chatd.supervision.progress import Progress, Scope
 
@@ -58,6 +59,15 @@ class Hand:
             "epoch": self.hold.epoch,
             "worker_id": self.hold.worker_id,
         }
+
+    def held(self) -> Held:
+        """What a beat says of this chat: where its task is, and nothing of what is said there."""
+        at = self.progress.snapshot()
+        if at.zone is None:
+            return Held(self.hold.chat_id, self.hold.epoch)
+        return Held(
+            self.hold.chat_id, self.hold.epoch, at.zone, at.zone_age_seconds, at.deadline_seconds
+        )
 
     def cancel(self, cause: Cause) -> None:
         """Make the task stop, and tell it why. The first cause counts, but lost is lost."""

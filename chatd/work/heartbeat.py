@@ -41,9 +41,19 @@ class Heartbeat:
         self._leases = leases
         self._roster = roster
         self._heartbeat_seconds = heartbeat_seconds
-        self._max_chats = max_chats
+        self.max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
+        self._sign_at = now()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it last renewed, or began to reach for a database that is away.
+
+        An outage is waited out, try after try, so it is no silence. What is: a statement that never
+        ends, a lock that cannot be had. Nothing but a new process, with a new name, cures these.
+        """
+        return now() - self._sign_at
 
     def wake(self) -> None:
         """Beat now: a chat in hand may not be ours any more."""
@@ -52,6 +62,7 @@ class Heartbeat:
     async def run(self, child: Child) -> None:
         outage = Outage(child, expected=(DatabaseAway,))
         while not child.stopping.is_set():
+            self._sign_at = now()
             async with outage, self._database.direct() as connection:
                 connection.add_termination_listener(lambda _: self.wake())
                 try:
@@ -62,6 +73,7 @@ class Heartbeat:
                     await self._beat_on(connection, child)
                 finally:
                     self.holds_lock = False
+                    self._sign_at = now()
 
     async def step(self, connection: Connection) -> None:
         """One beat. A database that does not answer within a beat is away."""
@@ -69,7 +81,7 @@ class Heartbeat:
         sent_at = now()
         try:
             with anyio.fail_after(self._heartbeat_seconds):
-                beats = await self._leases.renew(connection, [hand.chat.id for hand in hands])
+                beats = await self._leases.renew(connection, [hand.held() for hand in hands])
         except TimeoutError as error:
             raise DatabaseAway("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)
@@ -80,7 +92,7 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=getpid(),
             version=__version__,
-            max_chats=self._max_chats,
+            max_chats=self.max_chats,
         )
         while not await self._leases.hold_own_lock(connection):
             if child.stopping.is_set():
@@ -93,5 +105,6 @@ class Heartbeat:
         while not child.stopping.is_set():
             self._woken = anyio.Event()
             await self.step(connection)
+            self._sign_at = now()
             child.ready()
             await child.pause(self._heartbeat_seconds, until=self._woken)

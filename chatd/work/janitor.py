@@ -3,6 +3,7 @@
 from chatd.domain.errors import DatabaseAway
 from chatd.store.keys import Keys
 from chatd.store.leases import Leases
+from chatd.store.lists import Lists
 from chatd.store.streams import Streams
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
@@ -16,6 +17,7 @@ class Janitor:
         streams: Streams,
         leases: Leases,
         keys: Keys,
+        lists: Lists,
         *,
         event_retention_days: float = 7.0,
         idempotency_hours: float = 24.0,
@@ -25,6 +27,7 @@ class Janitor:
         self._streams = streams
         self._leases = leases
         self._keys = keys
+        self._lists = lists
         self._event_retention_days = event_retention_days
         self._idempotency_hours = idempotency_hours
         self._silent_seconds = 10 * stale_after_seconds
@@ -33,11 +36,13 @@ class Janitor:
     async def step(self) -> bool:
         """Sweep once; True when there may be more."""
         most = 5_000
-        events = await self._streams.forget_events(days=self._event_retention_days, most=most)
+        days = self._event_retention_days
+        events = await self._streams.forget_events(days=days, most=most)
+        tombstones = await self._lists.forget_tombstones(days=days, most=most)
         parts = await self._streams.forget_parts(most=most)
         keys = await self._keys.forget(hours=self._idempotency_hours, most=most)
         await self._leases.forget_workers(silent_seconds=self._silent_seconds)
-        return most in {events, parts, keys}
+        return most in {events, tombstones, parts, keys}
 
     async def run(self, child: Child) -> None:
         await self._loop.run(child)

@@ -32,8 +32,9 @@ class Roster:
         private_seconds: float = 15.0,
         grace_seconds: float = 10.0,
     ) -> None:
-        self._shop = shop
-        self._max_chats = max_chats
+        self.shop = shop
+        """What turns work with that begin from now on; it may be replaced."""
+        self.max_chats = max_chats
         self._private_seconds = private_seconds
         self._grace_seconds = grace_seconds
         self._hands: dict[UUID, Hand] = {}
@@ -51,7 +52,7 @@ class Roster:
         """How many more chats can be taken in hand."""
         if self._group is None or self._draining:
             return 0
-        return self._max_chats - len(self._hands)
+        return self.max_chats - len(self._hands)
 
     @property
     def hands(self) -> Iterable[Hand]:
@@ -67,13 +68,13 @@ class Roster:
         if fenced is not None:  # an edit took the chat out of our own hands, and it came back
             fenced.cancel(Cause.LOST)
         self._hands[hand.chat.id] = hand
-        self._shop.hints.moved(claim.moved.entry)
+        self.shop.hints.moved(claim.moved.entry)
         self._group.start_soon(self._work, hand, claim.next_attempt_in)
 
     async def _work(self, hand: Hand, wait_seconds: float) -> None:
         structlog.contextvars.bind_contextvars(**hand.names())  # for all that this task logs
         try:
-            runner = Runner(self._shop, hand, draining=lambda: self._draining)
+            runner = Runner(lambda: self.shop, hand, draining=lambda: self._draining)
             await runner.run(wait_seconds=wait_seconds)
         except Exception as error:  # noqa: BLE001 - beyond this chat's own means: its lease runs out
             _log.error("chat.broken", exc_info=error)

@@ -25,13 +25,15 @@ _LAST_WORD_SECONDS = 5.0
 
 
 class Runner:
-    """Works one chat in hand."""
+    """Works one chat in hand; ``shop`` is asked for at each turn, and kept for that turn."""
 
-    def __init__(self, shop: Shop, hand: Hand, *, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, shop: Callable[[], Shop], hand: Hand, *, draining: Callable[[], bool]
+    ) -> None:
         self._shop = shop
         self._hand = hand
         self._draining = draining
-        self._ledger = Ledger(shop.turns, shop.hints, hand)
+        self._ledger = Ledger(shop().turns, shop().hints, hand)
 
     async def run(self, *, wait_seconds: float = 0.0) -> None:
         """Work turns until the chat is not in hand any more.
@@ -40,9 +42,11 @@ class Runner:
         """
         try:
             while self._hand.chat.status in OWNED:
-                turn = Turn(self._shop, self._hand, self._ledger)
+                shop = self._shop()
+                turn = Turn(shop, self._hand, self._ledger)
                 try:
-                    await self._work(turn, wait_seconds)
+                    with shop.catalog.in_use():
+                        await self._work(turn, wait_seconds)
                 except Lost:
                     turn.tally.outcome = "lost"
                     _log.warning("chat.lost", why=await self._fate())
@@ -51,14 +55,14 @@ class Runner:
                     turn.tally.log()
                 wait_seconds = 0.0
         finally:
-            hold = self._hand.hold
-            self._shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
-            self._shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
+            hold, shop = self._hand.hold, self._shop()
+            shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
+            shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
 
     async def _fate(self) -> str:
         """Why the chat is not ours any more, if that can be had."""
         with anyio.move_on_after(_LAST_WORD_SECONDS), suppress(DatabaseAway):
-            return await self._shop.turns.fate(self._hand.hold)
+            return await self._shop().turns.fate(self._hand.hold)
         return "unknown"
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:

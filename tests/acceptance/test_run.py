@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import asyncpg
+from running import View, books, client, started
 
 from chatd.cli.exits import Exit
+from chatd.store.migration_files import load
 
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
 
@@ -36,25 +38,55 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
     return said[0]
 
 
+NEWEST = len(load())
+"""The newest migration that this chatd knows."""
+
+
+async def migrated_by_a_newer_chatd(dsn: str) -> None:
+    """A later migration that only adds, as the first half of every change does."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("ALTER TABLE chats ADD COLUMN later text; CREATE TABLE later (id int)")
+    await connection.execute(
+        "INSERT INTO chatd_schema_migrations (version, name, checksum, applied_by_version)"
+        " VALUES ($1, 'later', 'x', '9.9')",
+        NEWEST + 1,
+    )
+    await connection.close()
+
+
 async def test_a_schema_that_is_behind_is_refused(tmp_path: Path, empty_dsn: str) -> None:
     done = run(tmp_path, empty_dsn)
     assert done.returncode == Exit.SCHEMA
     assert "schema 0000" in complaint(done)
-    assert "needs 0001" in complaint(done)
+    assert f"needs {NEWEST:04}" in complaint(done)
     assert "chatd migrate up" in complaint(done)
 
 
 async def test_a_schema_that_is_ahead_is_refused(tmp_path: Path, dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(
-        "INSERT INTO chatd_schema_migrations (version, name, checksum, applied_by_version)"
-        " VALUES (2, 'later', 'x', '9.9')"
-    )
-    await connection.close()
+    await migrated_by_a_newer_chatd(dsn)
     done = run(tmp_path, dsn)
     assert done.returncode == Exit.SCHEMA
-    assert "schema 0002" in complaint(done)
-    assert "knows only 0001" in complaint(done)
+    assert f"schema {NEWEST + 1:04}" in complaint(done)
+    assert f"knows only {NEWEST:04}" in complaint(done)
+    assert "run chatd 9.9 or newer" in complaint(done)
+    done = run(tmp_path, dsn, CHATD_DATABASE__MIGRATE_ON_START="true")
+    assert done.returncode == Exit.SCHEMA, "nor may it touch what it does not know"
+
+
+async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path, dsn: str) -> None:
+    with started(tmp_path, dsn) as chatd:
+        await chatd.ready()
+        async with client(chatd) as api, books(dsn) as db:
+            chat_id, view = (await api.create("[[slow]]"))["id"], View()
+            await api.follow(chat_id, view, lambda view: len(view.preview) > 5)
+            await migrated_by_a_newer_chatd(dsn)
+            await api.send(chat_id, "and then?")
+            await api.follow(chat_id, view, lambda view: len(view.messages) == 4)
+            await api.until(chat_id, "waiting")
+            assert await db.moves(chat_id) == [
+                *("create", "acquire", "send", "finish_turn", "finish_turn")
+            ]
+            assert (await api.http.get("/readyz")).status_code == 200
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path, dsn: str) -> None:

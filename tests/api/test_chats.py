@@ -21,6 +21,7 @@ CHAT = {
     "status",
     "last_error",
     "last_error_detail",
+    "action_deadline",
     "archived",
     "labels",
     "model",

@@ -1,13 +1,23 @@
 """The OpenAPI document says what the API does."""
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from asking import BODIES, PROBLEM, document, of_chats, operations
+import httpx2
+import pytest
+from asking import BODIES, PROBLEM, of_chats
+from described import REF, STREAM, document, is_described, mismatches, operations
 from inside import one
 
-REF = "#/components/schemas/"
+import chatd
+from chatd.api.codes import REFUSALS
+from chatd.api.examples import EXAMPLES
+from chatd.domain.errors import Refused
+
+CODE = Path(chatd.__file__).parent
 
 
 def references(node: Any) -> Iterator[str]:
@@ -28,7 +38,10 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
     found = set(references(document()))
     schemas = document()["components"]["schemas"]
     assert len(found) > 10
-    assert found == {REF + name for name in schemas}
+    examples = {f"#/components/examples/{code}" for code in REFUSALS}
+    assert found - examples == {REF + name for name in schemas}
+    for name in schemas:
+        assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
 
 
 def test_every_operation_says_what_it_is_for() -> None:
@@ -36,22 +49,32 @@ def test_every_operation_says_what_it_is_for() -> None:
         assert operation["summary"], (method, path)
         assert operation["description"].strip().endswith("."), (method, path)
         assert operation["tags"], (method, path)
+        assert re.fullmatch("[a-z_]+", operation["operationId"]), (method, path)
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(ids) == len(set(ids))
 
 
-def test_every_refusal_is_a_problem() -> None:
+def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
     for method, path, operation in operations():
         assert "500" in operation["responses"]
         for status, answer in operation["responses"].items():
             assert answer["description"], (method, path, status)
-            if int(status) >= 400:
-                assert answer["content"] == {PROBLEM: {"schema": {"$ref": f"{REF}Problem"}}}
-            elif int(status) == 204:
-                assert "content" not in answer
-            else:
-                (content,) = answer["content"].values()
-                assert content["schema"], (method, path, status)
+            if int(status) < 400:
+                assert ("content" in answer) is (int(status) != 204), (method, path, status)
+                continue
+            assert list(answer["content"]) == [PROBLEM], (method, path, status)
+            content = answer["content"][PROBLEM]
+            problem, this = content["schema"]["allOf"]
+            assert problem == {"$ref": f"{REF}Problem"}
+            codes = this["properties"]["code"]["enum"]
+            assert codes == list(content["examples"]), (method, path, status)
+            for code, reference in content["examples"].items():
+                assert reference == {"$ref": f"#/components/examples/{code}"}
+                example = document()["components"]["examples"][code]["value"]
+                assert f"`{code}`: {REFUSALS[code].when}" in answer["description"]
+                assert REFUSALS[code].status == int(status)
+                assert not mismatches(example, content["schema"])
+                assert mismatches({**example, "code": "other"}, content["schema"])
 
 
 def test_what_can_be_refused_is_documented() -> None:
@@ -65,6 +88,114 @@ def test_what_can_be_refused_is_documented() -> None:
             assert (method, path) in BODIES, "tests/asking.py needs a body for it"
 
 
+def spelt(tree: ast.Module) -> Iterator[str]:
+    """The codes that a file spells: ``code = "…"``, and what it gives to problems."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef(body=body):
+                for line in body:
+                    match line:
+                        case ast.Assign(
+                            targets=[ast.Name("code")], value=ast.Constant(str() as code)
+                        ):
+                            yield code
+            case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name), args=args) if name in {
+                "BadRequest",
+                "answer",
+                "documented",
+            }:
+                yield from (
+                    one.value
+                    for one in args
+                    if isinstance(one, ast.Constant)
+                    and isinstance(one.value, str)
+                    and re.fullmatch("[a-z_]+", one.value)
+                )
+
+
+def test_every_code_is_one_of_the_list() -> None:
+    files = [*(CODE / "api").glob("**/*.py"), CODE / "domain" / "errors.py"]
+    found = {code for file in files for code in spelt(ast.parse(file.read_text()))}
+    assert {"invalid_cursor", "not_ready", "body_too_large", "chat_not_found"} <= found
+    assert found - {Refused.code} <= REFUSALS.keys(), (
+        "say in chatd/api/codes.py what they stand for"
+    )
+    refusals = set(below(Refused))
+    assert {refusal.code for refusal in refusals} <= REFUSALS.keys()
+    told = document()["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    assert told == sorted(REFUSALS)
+
+
+def below(error: type[Refused]) -> Iterator[type[Refused]]:
+    for refusal in error.__subclasses__():
+        if refusal.__module__.startswith("chatd."):
+            yield refusal
+        yield from below(refusal)
+
+
+def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every shape that is sent or answered, and where."""
+    for method, path, operation in operations():
+        if "requestBody" in operation:
+            for content in operation["requestBody"]["content"].values():
+                yield f"the body of {method} {path}", content["schema"]
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                if int(status) < 400 and media_type != STREAM:
+                    yield f"{method} {path}: {status}", content["schema"]
+
+
+def test_every_body_and_event_has_an_example() -> None:
+    schemas = document()["components"]["schemas"]
+    named = {where: schema["$ref"].removeprefix(REF) for where, schema in bodies()}
+    for stream in {"ChatEvent", "ListEvent"} & schemas.keys():
+        for event in schemas[stream]["oneOf"]:
+            named[event["$ref"]] = event["$ref"].removeprefix(REF)
+    assert len(named) > 15
+    for where, name in named.items():
+        assert schemas[name].get("examples"), (
+            f"{where}: give an example of {name} in chatd/api/examples.py"
+        )
+
+
+def test_every_example_fits() -> None:
+    schemas = document()["components"]["schemas"]
+    for name, schema in schemas.items():
+        for example in schema.get("examples", ()):
+            assert not mismatches(example, {"$ref": REF + name}), name
+    for name in EXAMPLES.keys() & schemas.keys():
+        assert schemas[name]["examples"] == [EXAMPLES[name]]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "media_type", "said"),
+    [
+        ("/livez", 418, PROBLEM, {}),
+        ("/livez", 200, PROBLEM, {"status": "alive"}),
+        ("/livez", 200, "application/json", {"status": "asleep"}),
+        ("/livez", 200, "application/json", {}),
+        ("/api/v1/models", 200, "application/json", {"items": [{"name": "one"}]}),
+        ("/api/v1/chats", 422, PROBLEM, {**EXAMPLES["Problem"], "code": "chat_busy"}),
+    ],
+)
+async def test_what_is_not_described_is_noticed(
+    path: str, status: int, media_type: str, said: object
+) -> None:
+    answer = httpx2.Response(
+        status,
+        headers={"content-type": media_type},
+        json=said,
+        request=httpx2.Request("GET", f"http://chatd{path}"),
+    )
+    with pytest.raises(AssertionError):
+        await is_described(answer)
+
+
+async def test_what_is_described_is_taken() -> None:
+    asked = httpx2.Request("GET", "http://chatd/livez")
+    await is_described(httpx2.Response(200, json={"status": "alive"}, request=asked))
+
+
 def test_every_parameter_of_a_path_is_described() -> None:
     for method, path, operation in operations():
         named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
@@ -72,7 +203,7 @@ def test_every_parameter_of_a_path_is_described() -> None:
 
 
 def test_last_error_is_always_there() -> None:
-    chat = document()["components"]["schemas"]["ChatOut"]
+    chat = document()["components"]["schemas"]["Chat"]
     assert set(chat["required"]) == set(chat["properties"])
     assert {"type": "null"} in chat["properties"]["last_error"]["anyOf"]
 
@@ -82,6 +213,18 @@ async def test_it_is_served(dsn: str) -> None:
         answer = await chatd.api.http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.json() == document()
-        docs = await chatd.api.http.get("/docs")
-        assert docs.status_code == 200
-        assert "/openapi.json" in docs.text
+
+
+async def test_its_page_is_made_of_what_is_served_here(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        page = await chatd.api.http.get("/docs")
+        assert page.status_code == 200
+        assert "https://" not in page.text
+        assets = re.findall(r"(?:src|href|url)(?:=|: )[\"']([^\"']+)", page.text)
+        assert len(assets) == 4, assets
+        for asset in assets:
+            answer = await chatd.api.http.get(str(page.url.join(asset)))
+            assert answer.status_code == 200, asset
+            assert answer.content, asset
+        gone = await chatd.api.http.get("/docs/assets/../../pyproject.toml")
+        assert gone.status_code == 404

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from asking import PROBLEM, ask, of_chats, operations, refused
+from asking import PROBLEM, ask, of_chats, refused
+from described import operations
 from inside import Inside, one
 from running import database_on, fact
 

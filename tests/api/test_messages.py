@@ -102,7 +102,7 @@ async def test_only_one_of_after_and_before(dsn: str) -> None:
         answer = await chatd.api.http.get(
             f"/api/v1/chats/{chat_id}/messages", params={"after_id": 0, "before_id": 0}
         )
-        refused(answer, 422, "invalid_request", "after_id", "before_id")
+        refused(answer, 422, "conflicting_parameters", "after_id", "before_id")
 
 
 async def test_the_queue_and_its_limit(dsn: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import BODIES, ask, of_chats, opened, operations, refused
+from asking import BODIES, ask, of_chats, opened, refused
+from described import operations
 from inside import one
 from running import fact
 
@@ -51,7 +52,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CREATE, {"labels": {"": "a"}}, "body.labels"),
     (CREATE, {"labels": {"k" * 201: "a"}}, "body.labels"),
     (CREATE, {"labels": {"a": "v" * 1001}}, "body.labels.a"),
-    (CREATE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
     (CREATE, {"model": 1}, "body.model"),
     (CREATE, {"system_prompt": ["a"]}, "body.system_prompt"),
     (CREATE, [], "body"),
@@ -64,7 +64,6 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CHANGE, {"status": "waiting"}, "body.status"),
     (CHANGE, {"archived": "perhaps"}, "body.archived"),
     (CHANGE, {"title": "a" * 501}, "body.title"),
-    (CHANGE, {"labels": {str(n): "a" for n in range(65)}}, "body.labels"),
 ]
 
 
@@ -224,14 +223,15 @@ async def test_paths_and_methods_that_are_not_there(dsn: str) -> None:
                     continue
                 answer = await ask(chatd, method, path, chat_id)
                 refused(answer, 405, "method_not_allowed")
-                assert answer.headers["allow"]
+                there = {m.upper() for m, one_path in given if one_path == path}
+                assert set(answer.headers["allow"].split(", ")) == there
 
 
 def plain(answer: httpx2.Response) -> str:
     return f"{answer.headers} {answer.text}"
 
 
-_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts"})
+_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts", "expire"})
 """What actors ask, who would fail with it."""
 
 
@@ -244,7 +244,8 @@ async def test_a_bug_is_answered_without_its_details(
     async with one(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.rooms
-        for room in (rooms.reads, rooms.chats, rooms.messages, rooms.queue, rooms.streams):
+        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.actions)
+        for room in (rooms.reads, rooms.lists, rooms.streams, *asked_of):
             for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
                     monkeypatch.setattr(room, name, broken)

@@ -2,48 +2,18 @@
 
 import asyncio
 import json
-import socket
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 from inside import Acted, Inside, done, one, said, scripted
-from running import FACT_SECONDS, Event, View, fact
-from viewing import everything
+from running import Event, View, fact
+from viewing import LARGE, deaf, everything, path_of, read_to_the_end
 
 from chatd.live.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
 
 BUFFER = 20
-LARGE = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
-"""About 240 kB as an event: a few fill what the network holds for a reader."""
-
-
-@asynccontextmanager
-async def deaf(chatd: Inside, chat_id: str) -> AsyncIterator[socket.socket]:
-    """A connection to a stream that is not read from, with as small a window as can be had."""
-    assert chatd.daemon.server is not None
-    with socket.socket() as wire:
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        wire.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(wire, ("127.0.0.1", chatd.daemon.server.port))
-        request = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: x\r\n\r\n"
-        await loop.sock_sendall(wire, request.encode())
-        yield wire
-
-
-async def read_to_the_end(wire: socket.socket) -> bytes:
-    """All that was sent before the stream ended."""
-    read = bytearray()
-    loop = asyncio.get_running_loop()
-    with anyio.fail_after(FACT_SECONDS):
-        while not read.endswith(b"\r\n0\r\n\r\n"):
-            piece = await loop.sock_recv(wire, 1 << 20)
-            assert piece, "cut off rather than ended"
-            read += piece
-    return bytes(read)
 
 
 def events_of(answer: bytes) -> list[Event]:
@@ -76,7 +46,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
     stream = {"subscriber_buffer": BUFFER}
     async with one(dsn, http=http, stream=stream, worker={"enabled": False}) as chatd:
         chat = await chatd.api.create()
-        async with deaf(chatd, chat["id"]) as wire:
+        async with deaf(chatd, path_of(chat["id"])) as wire:
             [subscription] = await fact(lambda: viewers(chatd, chat["id"]))
             number = 0
             while not subscription.overflowed:
@@ -120,7 +90,7 @@ async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> N
             release = asyncio.Event()
 
             async def sit() -> None:
-                async with deaf(chatd, chat["id"]):
+                async with deaf(chatd, path_of(chat["id"])):
                     await release.wait()
 
             for _ in range(30):
@@ -145,7 +115,7 @@ async def test_a_stop_does_not_wait_for_who_does_not_read(dsn: str) -> None:
     """Its connection is cut when the allowance of the server is up; everybody else ends well."""
     async with one(dsn, http={"sse_keepalive_seconds": 0.05}, worker={"enabled": False}) as chatd:
         chat = await chatd.api.create()
-        async with deaf(chatd, chat["id"]):
+        async with deaf(chatd, path_of(chat["id"])):
             await fact(lambda: viewers(chatd, chat["id"]))
             for number in range(60):
                 await chatd.api.http.patch(

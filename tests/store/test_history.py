@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from concurrency import all_of, locked, until_blocked
-from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
+from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
 from invariants import texts
 
 from chatd.domain.chat import Busy, Chat, Status
@@ -217,14 +217,6 @@ async def test_promote_says_it_where_somebody_is_waited_for(
 ) -> None:
     chat = await chat_in(database, status, queued=3)
     first, second, third = await queue_of(database, chat)
-    if status is Status.REQUIRES_ACTION:
-        asked = await say(database, chat, "assistant", "a call")
-        await database.fetch(
-            "INSERT INTO chat_tool_calls (chat_id, tool_call_id, message_id, tool_name, runs_at,"
-            " epoch) VALUES ($1, 'c1', $2, 'look', 'client', 1)",
-            chat.id,
-            asked,
-        )
     moved = await Queue(database).promote(chat.id, second, owner_id=OWNER)
     assert await queue_of(database, chat) == [first, third]
     assert moved.entry is not None
@@ -232,7 +224,7 @@ async def test_promote_says_it_where_somebody_is_waited_for(
     assert moved.chat.last_model_config_id == OTHER_MODEL
     results = [m for m in moved.entry.messages if m.role is Role.TOOL]
     assert [part["tool_call_id"] for m in results for part in m.content] == (
-        ["c1"] if status is Status.REQUIRES_ACTION else []
+        [*CALLED] if status is Status.REQUIRES_ACTION else []
     )
     open_calls = await database.fetch("SELECT FROM chat_tool_calls WHERE completed_at IS NULL")
     assert open_calls == []

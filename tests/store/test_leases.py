@@ -14,7 +14,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import Lost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
-from chatd.store.leases import Beat, Leases
+from chatd.store.leases import Beat, Held, Leases
 from chatd.store.pool import Connection, Database
 from chatd.store.rows import Moved
 from chatd.store.streams import Batch, Streams
@@ -248,6 +248,8 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert set(moved.chat.last_error_detail) == {
         "kind", "message", "provider", "model", "status_code", "retryable", "attempts", "at"
     }  # fmt: skip
+    assert moved.entry is not None
+    assert moved.entry.data["last_error_detail"] == moved.chat.last_error_detail
     assert moved.chat.recoveries == 0
     again = await Chats(database).send(chat.id, owner_id=OWNER, content=text("again"))
     assert again.chat.status is Status.PENDING
@@ -387,7 +389,7 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
-    in_hand = [chat.id for chat in (running, stopping, others, ended)]
+    in_hand = [Held(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
     async with database.direct() as connection:
         beats = await leases.renew(connection, in_hand)
         assert set(beats) == {
@@ -435,6 +437,7 @@ async def test_a_beat_stays_on_its_page(database: Database) -> None:
     """No index knows the heartbeat, so beats are HOT: they bloat neither table nor indexes."""
     await models(database)
     ids = await many(database, 40, Status.RUNNING)
+    held = [Held(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
     counted = (
@@ -443,7 +446,7 @@ async def test_a_beat_stays_on_its_page(database: Database) -> None:
     )
     async with database.direct() as connection:
         for _ in range(100):
-            assert len(await leases.renew(connection, ids)) == 40
+            assert len(await leases.renew(connection, held)) == 40
         await connection.execute("SELECT pg_stat_force_next_flush()")
         await connection.execute("SELECT 1")
     while len(stats := await database.fetch(counted, 100)) < 2:

@@ -14,7 +14,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FamilyBusy, Refused
 from chatd.domain.moves import Move
 from chatd.store.chats import Chats
-from chatd.store.leases import Claim, Leases
+from chatd.store.leases import Claim, Held, Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Hold, Turns
@@ -163,9 +163,9 @@ class FamilyDay:
             claims: list[Claim] = []
             while claims or not self.over.is_set():
                 claims = await leases.acquire(10)
-                ids = [claim.moved.chat.id for claim in claims]
-                self.dice.shuffle(ids)
-                assert len(await leases.renew(connection, ids)) == len(ids)
+                held = [Held(claim.moved.chat.id, claim.moved.chat.epoch) for claim in claims]
+                self.dice.shuffle(held)
+                assert len(await leases.renew(connection, held)) == len(held)
                 for claim in claims:
                     moved, hold = claim.moved, hold_of(claim.moved)
                     while moved.chat.status is Status.RUNNING:

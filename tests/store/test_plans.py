@@ -41,7 +41,10 @@ async def filled(database: Database) -> AsyncIterator[Connection]:
 
 async def plan(connection: Connection, file: str, name: str, *args: Any, generic: bool) -> Any:
     """The plan of a named query: for these arguments, or the one that is kept for any."""
-    query = sql.load(file)[name]
+    return await plan_of(connection, sql.load(file)[name], *args, generic=generic)
+
+
+async def plan_of(connection: Connection, query: str, *args: Any, generic: bool) -> Any:
     if not generic:
         answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
     else:
@@ -73,6 +76,7 @@ def scanned(plan: Any) -> set[str]:
     return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
 
 
+NO_KEY = (None, None, None)
 BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 
 
@@ -118,25 +122,10 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
 @BOTH
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
-    found = await plan(filled, "leases", "renew", WORKER, ids, generic=generic)
+    some = ([1] * len(ids), ["zone"] * len(ids), [1.0] * len(ids), [9.0] * len(ids))
+    found = await plan(filled, "leases", "renew", WORKER, ids, *some, generic=generic)
     assert indexes(found) & {"chats_pkey", "chats_owned"}
     assert "chats" not in scanned(found)
-
-
-@BOTH
-@pytest.mark.parametrize("further", [False, True])
-async def test_a_callers_list_is_read_in_order(
-    filled: Connection, generic: bool, further: bool
-) -> None:
-    last = await filled.fetchrow(
-        "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET 99",
-        OWNER,
-    )
-    assert last is not None
-    before = tuple(last) if further else (None, None)
-    found = await plan(filled, "reads", "chats", OWNER, None, None, *before, 50, generic=generic)
-    assert indexes(found) == {"chats_of_owner"}
-    assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan"}
 
 
 @BOTH
@@ -154,9 +143,9 @@ async def test_messages_are_paged_through_their_key(
 async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     ask: dict[tuple[str, str], tuple[Any, ...]] = {
-        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, None, None, None),
-        ("chats", "interrupt"): (chat_id, OWNER, None, None, None),
-        ("actions", "submit_tool_results"): (chat_id, OWNER, [], None, None, None),
+        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, 1000, *NO_KEY),
+        ("chats", "interrupt"): (chat_id, OWNER, *NO_KEY),
+        ("actions", "submit_tool_results"): (chat_id, OWNER, [], *NO_KEY),
         ("actions", "require_action"): (chat_id, WORKER, 1, 0, [], 0, 60.0, []),
         ("turns", "history"): (chat_id,),
         ("turns", "commit_step"): (chat_id, WORKER, 1, 0, [], 0),
@@ -165,6 +154,7 @@ async def test_moves_find_everything_by_an_index(filled: Connection, generic: bo
         ("streams", "span"): (chat_id, OWNER),
         ("streams", "since"): ([chat_id], [1], [1], [0], 200),
         ("reads", "entries"): (chat_id, 1, 100),
+        ("reads", "explain"): (chat_id, OWNER, 20.0, 10_000),
     }
     for (file, name), args in ask.items():
         found = await plan(filled, file, name, *args, generic=generic)
@@ -187,3 +177,14 @@ async def test_pages_leave_room_for_beats(filled: Connection) -> None:
     }
     assert "fillfactor=70" in options["chats"]
     assert "fillfactor=50" in options["workers"]
+
+
+@BOTH
+async def test_chats_in_flight_are_counted_among_those_in_flight(
+    filled: Connection, generic: bool
+) -> None:
+    body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_in_flight_of'")
+    query = body.replace("= owner", "= $1").replace("LIMIT most", "LIMIT $2")
+    found = await plan_of(filled, query, OWNER, 1000, generic=generic)
+    assert indexes(found) == {"chats_in_flight"}
+    assert scanned(found) == set()

@@ -1,6 +1,7 @@
 """The command line: help for everything, answers on stdout, clear words and codes on failure."""
 
 import json
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -18,7 +19,11 @@ from chatd.supervision.budget import RestartBudgetExceeded
 
 Captured = pytest.CaptureFixture[str]
 REPOSITORY = Path(chatd.__file__).parents[1]
-GROUPS = {"migrate": ["up", "down", "status", "sql"], "config": ["check", "show"]}
+GROUPS = {
+    "migrate": ["up", "down", "status", "sql"],
+    "config": ["check", "show"],
+    "token": ["create", "list", "revoke"],
+}
 ALL = [[name] for name in COMMANDS] + [[name, one] for name, some in GROUPS.items() for one in some]
 
 
@@ -51,12 +56,17 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
     files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
     assert files - set(COMMANDS) == {
         "__init__",
+        "calling",
+        "conversation",
         "exits",
+        "paper",
+        "piped",
         "root",
         "standalone",
         "start",
         "table",
-        "visitor",
+        "talk",
+        "words",
     }
     assert set(COMMANDS) == {name for name in app if not name.startswith("-")}
 
@@ -68,8 +78,40 @@ def test_help_imports_nothing_that_is_slow() -> None:
     )
     imported = set(ran.stdout.splitlines()[-1].split())
     slow = {"asyncpg", "pydantic", "structlog", "anyio", "fastapi", "pydantic_ai", "openai"}
+    slow |= {"httpx2", "rich.markdown", "prompt_toolkit"}
     assert "chatd.cli.root" in imported
     assert imported & slow == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["mig"], {"migrate"}),
+        (["migrate", ""], {"up", "down", "status", "sql"}),
+        (["ps", "--st"], {"--status"}),
+        (["ps", "--status", "r"], {"running", "requires_action"}),
+        (["completion", "z"], {"zsh"}),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes(typed: list[str], offered: set[str], capsys: Captured) -> None:
+    assert main(["completion", "bash"]) == Exit.DONE
+    words = " ".join(shlex.quote(word) for word in ["chatd", *typed])
+    asked = f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _chatd"
+    ran = subprocess.run(
+        ["bash", "--norc", "-c", f'{capsys.readouterr().out}\n{asked}; echo "${{COMPREPLY[@]}}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(ran.stdout.split()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_a_script(shell: str, capsys: Captured) -> None:
+    assert main(["completion", shell]) == Exit.DONE
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
 
 
 def test_version(capsys: Captured) -> None:
@@ -105,6 +147,16 @@ def test_configuration_errors_are_lines_and_78(
         assert captured.out == ""
         assert len(captured.err.splitlines()) == 2
         assert all(line.startswith("chatd: CHATD_HTTP__") for line in captured.err.splitlines())
+
+
+def test_where_a_caller_calls_is_no_setting(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATD_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("CHATD_TOKEN", "geheim")
+    assert main(["config", "check"]) == Exit.DONE
+    assert main(["ps", "--help"]) == Exit.DONE
+    assert "geheim" not in capsys.readouterr().out
 
 
 def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:

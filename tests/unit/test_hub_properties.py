@@ -343,16 +343,27 @@ class Replica:
         world, running, owner = self.world, self.world.running, self.world.owner
         if running is None:
             return
-        what = ("answered", "failed", "released")[a % 3]
+        what = ("answered", "failed", "released", "asked")[a % 4]
         if world.status is Status.INTERRUPTING:
             what = "interrupted"
         done = world.end_try(settles=what != "released")
-        roles = (Role.ASSISTANT,) if what == "answered" or (a and running.words) else ()
+        said = what in {"answered", "asked"} or (a and running.words)
+        roles = (Role.ASSISTANT,) if said else ()
         world.owner = None
         match what:
             case "answered":
                 entry = world.move(
                     Move.FINISH_TURN, Status.WAITING, *roles, text=running.text, parts_done=done
+                )
+            case "asked":
+                entry = world.move(
+                    Move.REQUIRE_ACTION,
+                    Status.REQUIRES_ACTION,
+                    *roles,
+                    text=running.text,
+                    calls=[],
+                    deadline="soon",
+                    parts_done=done,
                 )
             case "interrupted":
                 entry = world.move(
@@ -425,6 +436,8 @@ class Replica:
         world = self.world
         if world.status in {Status.WAITING, Status.ERROR}:
             entry = world.move(Move.SEND, Status.PENDING, Role.USER, text="more", queue_length=0)
+        elif world.status is Status.REQUIRES_ACTION:
+            entry = world.move(Move.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL)
         else:
             entry = world.move(Move.SEND, world.status, queued=1, queue_length=1)
         self._caller_moved(entry, here=bool(a % 2))

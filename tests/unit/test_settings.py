@@ -144,8 +144,16 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[turn]\nturn_seconds = inf", "turn.turn_seconds: should be a finite number"),
         ("[providers.x]\n", "providers.x.kind: is required (not set)"),
         ("[providers.x]\nkind = 'gpt'", "got 'gpt'"),
-        ("[auth]\nmode = 'jwt'", 'auth.mode: "jwt" is not available in this version'),
+        ("[auth]\nmode = 'jwt'", 'auth.jwks: is required when auth.mode is "jwt"'),
+        ("[auth]\nmode = 'jwt'", 'auth.issuer: is required when auth.mode is "jwt"'),
+        ("[auth]\nmode = 'jwt'", 'auth.audience: is required when auth.mode is "jwt"'),
+        ("[auth]\njwks = 'http://idp.example.com/keys'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\njwks = 'keys.json'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\njwks = 'https:///keys'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\nmode = 'basic'", "auth.mode: "),
         ("[http]\nhost = '0.0.0.0'", "http.host: without authentication"),
+        ("[http]\nhost = '0.0.0.0'", "chatd token create --owner NAME"),
+        ("[limits]\nmax_streams = -1", "limits.max_streams: "),
         ("[worker]\nheartbeat_seconds = 7", "stale_after_seconds: must be at least 3 times"),
         ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
         ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
@@ -199,6 +207,14 @@ def test_of_several_models_one_is_the_default(write: Write) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_loopback_needs_no_authentication(host: str) -> None:
     assert Settings(http=HttpSettings(host=host)).http.host == host
+
+
+def test_authentication_lets_it_listen_anywhere(write: Write) -> None:
+    load(write("[auth]\nmode = 'token'\n[http]\nhost = '0.0.0.0'"), {})
+    jwt = "[auth]\nmode = 'jwt'\nissuer = 'i'\naudience = 'a'\n[http]\nhost = '::'\n"
+    for jwks in ("https://idp.example.com/keys", "http://127.0.0.1:9/keys", "/etc/chatd/keys.json"):
+        text = jwt.replace("mode", f"jwks = '{jwks}'\nmode")
+        assert load(write(text), {}).auth.jwks == jwks
 
 
 def test_the_rules_hold_for_settings_made_in_code() -> None:

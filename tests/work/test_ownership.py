@@ -19,6 +19,7 @@ from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.keys import Keys
 from chatd.store.leases import Leases
+from chatd.store.lists import Lists
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Turns
@@ -354,8 +355,18 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         " WHERE worker_id <> $1",
         leases.worker_id,
     )
+    await database.fetch(
+        "INSERT INTO chat_tombstones (owner_id, chat_id, deleted_at)"
+        " SELECT 'ann', gen_random_uuid(), clock_timestamp() - n * interval '1 day'"
+        " FROM generate_series(5, 9) n"
+    )
     janitor = Janitor(
-        Streams(database), leases, Keys(database), event_retention_days=7, stale_after_seconds=20
+        Streams(database),
+        leases,
+        Keys(database),
+        Lists(database),
+        event_retention_days=7,
+        stale_after_seconds=20,
     )
     assert await janitor.step() is False
     versions = await rows(
@@ -366,6 +377,7 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     assert [(row["chat_id"], row["epoch"]) for row in left] == [(running.id, 1)]
     workers = {row["worker_id"] for row in await rows(database, "SELECT worker_id FROM workers")}
     assert workers == {leases.worker_id, owning}
+    assert len(await rows(database, "SELECT FROM chat_tombstones")) == 2
 
 
 async def one_model(database: Database) -> object:
@@ -380,7 +392,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     await chats.describe(chat.id, owner_id=OWNER, title="x")
     await database.fetch("UPDATE chat_events SET at = clock_timestamp() - interval '1 year'")
     leases = Leases(database, worker_id=uuid4())
-    await Janitor(Streams(database), leases, Keys(database)).step()
+    await Janitor(Streams(database), leases, Keys(database), Lists(database)).step()
     [left] = await rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 

@@ -129,6 +129,7 @@ class Driver:
 
     def __init__(self, daemon: Daemon) -> None:
         self._rooms = daemon.rooms
+        self._model_id = daemon.catalog.default.id
         self._ends: dict[UUID, asyncio.Future[Status]] = {}
         self._rooms.hints.listen(self._heard)
 
@@ -140,7 +141,7 @@ class Driver:
         rooms = self._rooms
         moved = await rooms.chats.create(
             owner_id="local",
-            model_config_id=rooms.catalog.default.id,
+            model_config_id=self._model_id,
             content=({"type": "text", "text": "Which way to the station?"},),
         )
         end = self._ends[moved.chat.id] = asyncio.get_running_loop().create_future()

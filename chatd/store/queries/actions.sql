@@ -101,7 +101,8 @@ WITH seen AS MATERIALIZED (
                WHEN named.missing IS NOT NULL THEN 'results_missing'
                ELSE 'done'
            END AS outcome,
-           COALESCE(named.unknown, named.missing) AS named
+           CASE WHEN locked.status = 'requires_action'
+                THEN COALESCE(named.unknown, named.missing) END AS named
     FROM locked, seen, named
 ), closed AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = g.is_error::boolean

@@ -6,11 +6,12 @@
 -- answers 'again' when they differ.
 
 -- name: create
--- A new chat: pending when its messages ask for an answer, else waiting.
+-- A new chat: pending when its messages ask for an answer, else waiting; no row when it would be
+-- pending and the owner has as many in flight as one may have.
 -- $1 owner, $2 title, $3 labels, $4 model, $5 messages, $6 asks for an answer, $7 tools,
--- $8 $9 $10 key
-WITH new AS (
-    SELECT gen_random_uuid() AS id
+-- $8 most in flight or null, $9 $10 $11 key
+WITH new AS MATERIALIZED (
+    SELECT gen_random_uuid() AS id WHERE NOT ($6 AND COALESCE(chat_owner_is_busy($1, $8), false))
 ), chat AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id, tools,
                        status, pending_since)
@@ -36,14 +37,14 @@ WITH new AS (
     FROM chat, event
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $8, $9, $10, id, to_jsonb(answer) FROM answer WHERE $9::text IS NOT NULL
+    SELECT $9, $10, $11, id, to_jsonb(answer) FROM answer WHERE $10::text IS NOT NULL
 )
 SELECT * FROM answer;
 
 -- name: send
 -- A message of the user: into history when the chat is at rest, else as `busy` says.
 -- $1 chat, $2 owner (null: anybody), $3 content, $4 model or null, $5 busy, $6 longest queue,
--- $7 $8 $9 key
+-- $7 most in flight or null, $8 $9 $10 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -53,12 +54,14 @@ WITH seen AS MATERIALIZED (
            CASE
                WHEN locked.version <> seen.version THEN 'again'
                WHEN locked.archived THEN 'archived'
+               WHEN locked.status IN ('waiting', 'error') AND chat_owner_is_busy(locked.owner_id, $7)
+                   THEN 'in_flight'
                WHEN locked.status = 'waiting' THEN 'append'
                WHEN locked.status = 'error' AND locked.queue_length = 0 THEN 'append'
                WHEN locked.status = 'error' THEN 'rotate'
                WHEN $5 = 'reject' THEN 'busy'
                WHEN $5 = 'interrupt' AND locked.status IN ('pending', 'requires_action') THEN 'append'
-               WHEN locked.queue_length >= $6 THEN 'full'
+               WHEN locked.queue_length >= $6::integer THEN 'full'
                WHEN $5 = 'interrupt' AND locked.status = 'running' THEN 'overtake'
                ELSE 'queue'
            END AS plan
@@ -137,7 +140,7 @@ WITH seen AS MATERIALIZED (
     FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $7, $8, $9, id, to_jsonb(answer) FROM answer WHERE $8::text IS NOT NULL AND outcome = 'done'
+    SELECT $8, $9, $10, id, to_jsonb(answer) FROM answer WHERE $9::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM answer;
 
@@ -222,12 +225,13 @@ SELECT * FROM answer;
 
 -- name: retry
 -- A failed turn again, without a new message. What is queued goes on waiting.
--- $1 chat, $2 owner (null: anybody), $3 $4 $5 key
+-- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key
 WITH locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
 ), asked AS MATERIALIZED (
     SELECT id, CASE WHEN status <> 'error' THEN 'not_failed'
                     WHEN archived THEN 'archived'
+                    WHEN chat_owner_is_busy(owner_id, $3) THEN 'in_flight'
                     ELSE 'done' END AS outcome
     FROM locked
 ), chat AS (
@@ -250,7 +254,7 @@ WITH locked AS MATERIALIZED (
     FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $3, $4, $5, id, to_jsonb(answer) FROM answer WHERE $4::text IS NOT NULL AND outcome = 'done'
+    SELECT $4, $5, $6, id, to_jsonb(answer) FROM answer WHERE $5::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM answer;
 

@@ -59,15 +59,24 @@ SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data
 FROM chat JOIN event ON event.chat_id = chat.id;
 
 -- name: renew
--- One beat for the chats in hand. Who is missing from the answer is lost. Only chats in hand are
--- renewed: one that was claimed by a statement whose answer never came runs out by itself.
--- $1 worker, $2 chats
+-- One beat for the chats in hand, with what each is doing, for those who ask why it takes so long. Who
+-- is missing from the answer is lost. Only chats in hand are renewed: one that was claimed by a
+-- statement whose answer never came runs out by itself.
+-- $1 worker, $2 chats, $3 epochs, $4 zones, $5 seconds in the zone, $6 seconds until it is cut
 WITH alive AS (
     UPDATE workers SET heartbeat_at = clock_timestamp() WHERE worker_id = $1
 )
-UPDATE chats SET heartbeat_at = clock_timestamp()
-WHERE id = ANY($2::uuid[]) AND worker_id = $1
-RETURNING id, epoch, version, status;
+UPDATE chats c SET
+    heartbeat_at = clock_timestamp(),
+    doing = jsonb_strip_nulls(jsonb_build_object(
+        'epoch', hand.epoch,
+        'zone', hand.zone,
+        'since', clock_timestamp() - make_interval(secs => hand.seconds),
+        'until', clock_timestamp() + make_interval(secs => LEAST(hand.seconds_left, 1e9))))
+FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::float8[])
+    AS hand (id, epoch, zone, seconds, seconds_left)
+WHERE c.id = hand.id AND c.worker_id = $1
+RETURNING c.id, c.epoch, c.version, c.status;
 
 -- name: owned
 -- What a process still owns, by its name; asked once, when it stops.
@@ -131,8 +140,9 @@ WITH gone AS MATERIALIZED (
     INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
     SELECT id, version, 'reap', status, epoch, $1, jsonb_strip_nulls(jsonb_build_object(
         'reason', CASE WHEN owner_gone THEN 'owner_gone' ELSE 'lease_expired' END,
-        'recoveries', recoveries, 'parts_done', parts_done,
-        'last_error', last_error, 'last_error_detail', last_error_detail))
+        'recoveries', recoveries, 'parts_done', parts_done))
+        || CASE WHEN last_error IS NULL THEN '{}' ELSE jsonb_build_object(
+            'last_error', last_error, 'last_error_detail', last_error_detail) END
     FROM chat
     RETURNING chat_id, at, data
 )

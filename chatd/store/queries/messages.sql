@@ -3,7 +3,8 @@
 -- name: edit
 -- A message of the user said differently: it and all that came after it are superseded, the queue is
 -- dropped, and the chat is to be answered anew. The epoch moves on, so whoever works on it is fenced.
--- $1 chat, $2 owner (null: anybody), $3 message, $4 content, $5 $6 $7 key
+-- $1 chat, $2 owner (null: anybody), $3 message, $4 content,
+-- $5 most in flight or null, $6 $7 $8 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -18,6 +19,8 @@ WITH seen AS MATERIALIZED (
                WHEN NOT EXISTS (SELECT FROM said) THEN 'no_message'
                WHEN (SELECT role FROM said) <> 'user' THEN 'not_users'
                WHEN locked.archived THEN 'archived'
+               WHEN locked.status IN ('waiting', 'error') AND chat_owner_is_busy(locked.owner_id, $5)
+                   THEN 'in_flight'
                ELSE 'done'
            END AS outcome
     FROM locked, seen
@@ -74,7 +77,7 @@ WITH seen AS MATERIALIZED (
     FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $5, $6, $7, id, to_jsonb(answer) FROM answer WHERE $6::text IS NOT NULL AND outcome = 'done'
+    SELECT $6, $7, $8, id, to_jsonb(answer) FROM answer WHERE $7::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM answer;
 

@@ -34,7 +34,8 @@ FROM locked CROSS JOIN seen LEFT JOIN chat ON true LEFT JOIN event ON true;
 -- name: promote
 -- A queued message next: it stops what is running, or enters the history of a chat that nobody works
 -- on and that waits for somebody; in one that is pending or stopping it comes first.
--- $1 chat, $2 owner (null: anybody), $3 queued message, $4 $5 $6 key
+-- $1 chat, $2 owner (null: anybody), $3 queued message, $4 most in flight or null,
+-- $5 $6 $7 key
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -47,6 +48,7 @@ WITH seen AS MATERIALIZED (
                WHEN locked.version <> seen.version THEN 'again'
                WHEN NOT EXISTS (SELECT FROM chosen) THEN 'no_queued'
                WHEN locked.archived THEN 'archived'
+               WHEN locked.status = 'error' AND chat_owner_is_busy(locked.owner_id, $4) THEN 'in_flight'
                WHEN locked.status IN ('error', 'requires_action') THEN 'say'
                WHEN locked.status = 'running' THEN 'overtake'
                ELSE 'bring'
@@ -107,6 +109,6 @@ WITH seen AS MATERIALIZED (
     FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
 ), kept AS (
     INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $4, $5, $6, id, to_jsonb(answer) FROM answer WHERE $5::text IS NOT NULL AND outcome = 'done'
+    SELECT $5, $6, $7, id, to_jsonb(answer) FROM answer WHERE $6::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM answer;

@@ -1,0 +1,162 @@
+"""Every ``code`` that a problem may have: the one list of them.
+
+A code is a promise to programs, so it is added here first: with its status, with the reason why
+somebody meets it, and with its reach, which says whose description lists it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+
+
+class Reach(Enum):
+    """Which operations may answer with a code."""
+
+    NAMED = auto()
+    """Those whose route names it."""
+    EVERY = auto()
+    GUARDED = auto()
+    """All that ask who is calling."""
+    BODY = auto()
+    """Those that take a body."""
+    INPUT = auto()
+    """Those that take a body or parameters."""
+    REPEATABLE = auto()
+    """POST and PATCH."""
+    NOWHERE = auto()
+    """None: there is no such operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a code stands for. ``when`` is a sentence for people."""
+
+    status: HTTPStatus
+    when: str
+    reach: Reach = Reach.NAMED
+
+
+REFUSALS: Mapping[str, Refusal] = {
+    "bad_request": Refusal(
+        HTTPStatus.BAD_REQUEST, "The body cannot be read as what it says it is.", Reach.BODY
+    ),
+    "body_too_large": Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body is larger than `http.max_body_bytes`.",
+        Reach.BODY,
+    ),
+    "chat_archived": Refusal(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
+    "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy, and this needs it at rest."),
+    "chat_not_found": Refusal(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
+    "conflicting_parameters": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Two parameters were given that exclude each other."
+    ),
+    "database_away": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database cannot be reached just now; try again after `Retry-After` seconds.",
+    ),
+    "family_busy": Refusal(
+        HTTPStatus.CONFLICT, "A chat of this family is busy, so none of it was archived."
+    ),
+    "idempotency_key_reused": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "This `Idempotency-Key` was used for another request.",
+        Reach.REPEATABLE,
+    ),
+    "internal": Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; it was logged.", Reach.EVERY
+    ),
+    "invalid_cursor": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The `cursor` is not one that this API gave."
+    ),
+    "invalid_request": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Something in the request does not fit; `errors` says what, and where.",
+        Reach.INPUT,
+    ),
+    "key_set_away": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The identity provider's key set cannot be read just now; try again.",
+        Reach.GUARDED,
+    ),
+    "message_not_found": Refusal(
+        HTTPStatus.NOT_FOUND, "The chat's history has no message with this id."
+    ),
+    "method_not_allowed": Refusal(
+        HTTPStatus.METHOD_NOT_ALLOWED, "There is no such method here.", Reach.NOWHERE
+    ),
+    "model_not_found": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "No model is configured by this name."
+    ),
+    "no_action_required": Refusal(
+        HTTPStatus.CONFLICT, "The chat does not wait for results of tools, or does no longer."
+    ),
+    "not_a_user_message": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
+    ),
+    "not_an_admin": Refusal(
+        HTTPStatus.FORBIDDEN, "Only an admin acts for another (`X-Chatd-Owner`).", Reach.GUARDED
+    ),
+    "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
+    "not_ready": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE, "This process is starting or stopping; others may be ready."
+    ),
+    "nothing_to_retry": Refusal(
+        HTTPStatus.CONFLICT, "The chat's last turn did not fail, so there is nothing to retry."
+    ),
+    "queue_full": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "As many messages wait already as may (`max_queued_messages`).",
+    ),
+    "queued_message_not_found": Refusal(
+        HTTPStatus.NOT_FOUND,
+        "The chat's queue has no message with this id; it may be said already.",
+    ),
+    "too_many_chats": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "You have as many chats in flight as you may (`limits.max_chats_in_flight`).",
+    ),
+    "too_many_labels": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_labels` labels."
+    ),
+    "too_many_parts": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_content_parts` parts."
+    ),
+    "too_many_requests": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "You ask more often than you may (`limits.requests_per_second`).",
+        Reach.GUARDED,
+    ),
+    "too_many_streams": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "You have as many streams open as you may (`limits.max_streams`).",
+    ),
+    "too_many_tools": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat has at most `turn.max_tools` tools."
+    ),
+    "tool_call_unknown": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "There are results of calls that are not open, or two of one call.",
+    ),
+    "tool_results_missing": Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Some open calls have no result; all are to be answered at once.",
+    ),
+    "unauthorized": Refusal(
+        HTTPStatus.UNAUTHORIZED,
+        "It is not known who you are: no token, or one that is not valid (any more).",
+        Reach.GUARDED,
+    ),
+}
+"""code → what it stands for."""
+
+
+def codes_of(statuses: Iterable[HTTPStatus]) -> list[str]:
+    """The codes that a route has to name, of these statuses."""
+    wanted = set(statuses)
+    return [
+        code
+        for code, refusal in REFUSALS.items()
+        if refusal.reach is Reach.NAMED and refusal.status in wanted
+    ]

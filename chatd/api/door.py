@@ -1,0 +1,55 @@
+"""The door: nobody comes to a route, or has a body read, before it is known who it is."""
+
+import math
+from http import HTTPStatus
+
+import anyio
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chatd.api import problems
+from chatd.api.auth import LET_IN, OPEN, Keeper, Pass
+from chatd.api.problems import BadRequest
+from chatd.api.rates import Rates
+from chatd.domain.errors import DatabaseAway
+
+
+class Door:
+    """Puts a ``Pass`` into the scope of every request, or answers for the application: 401, 429, 503."""
+
+    def __init__(self, app: ASGIApp, *, keeper: Keeper, rates: Rates) -> None:
+        self._app = app
+        self._keeper = keeper
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        try:
+            scope[LET_IN] = await self._let_in(scope)
+        except (BadRequest, DatabaseAway) as error:
+            refusal = problems.refusal(error)
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _let_in(self, scope: Scope) -> Pass:
+        passed = await self._keeper.admit(_credential(scope))
+        wait = self._rates.take(passed.identity.owner_id, anyio.current_time())
+        if wait:
+            raise BadRequest(
+                "too_many_requests",
+                "You ask more often than you may (limits.requests_per_second).",
+                HTTPStatus.TOO_MANY_REQUESTS,
+                headers={"retry-after": str(math.ceil(wait))},
+            )
+        return passed
+
+
+def _credential(scope: Scope) -> str | None:
+    """What stands behind ``Bearer`` in the header, if there is one such header."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1:
+        return None
+    scheme, _, credential = given[0].decode("latin-1").partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,116 @@
+"""Callers whom an identity provider vouches for, with JSON Web Tokens."""
+
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+import jwt
+import structlog
+
+from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, is_owner, unauthorized
+from chatd.api.key_set import ALGORITHMS, Key, KeySet, KeySetAway
+from chatd.api.problems import BadRequest
+from chatd.supervision.actor import Child
+
+_log = structlog.get_logger()
+
+_SKEW_SECONDS = 3.0
+"""How far the provider's clock may be ahead: no token is refused for having been made in the future."""
+
+_FAR = 10 * 365 * 86_400.0
+"""A moment that is further away than this is as good as none."""
+
+_ALLOWED = frozenset(name for names in ALGORITHMS.values() for name in names)
+_PROVE = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+
+_WHY: Mapping[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "it has expired",
+    jwt.ImmatureSignatureError: "it is not valid yet",
+    jwt.InvalidAudienceError: "it is for another audience",
+    jwt.InvalidIssuerError: "it is of another issuer",
+    jwt.MissingRequiredClaimError: "a claim is missing",
+    jwt.InvalidAlgorithmError: "its algorithm is not one of its key",
+    jwt.InvalidSignatureError: "its signature is wrong",
+}
+
+
+class Jwts:
+    """Knows callers by what a trusted ``issuer`` says of them to this ``audience``.
+
+    ``owner_claim`` names the owner. Who has ``admin_claim`` as true is an admin (None: nobody is).
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        *,
+        issuer: str,
+        audience: str,
+        owner_claim: str = "sub",
+        admin_claim: str | None = None,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._owner_claim = owner_claim
+        self._admin_claim = admin_claim
+
+    async def admit(self, credential: str | None) -> Pass:
+        """The pass of a JWT, good until it expires. Raises ``BadRequest`` (401, 503)."""
+        if credential is None:
+            raise unauthorized(NO_CREDENTIAL)
+        claims = self._proved(credential, await self._key_of(credential))
+        owner_id = claims.get(self._owner_claim)
+        if not is_owner(owner_id):
+            raise _invalid(f"its claim {self._owner_claim} names no owner")
+        left = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _FAR)
+        if left <= 0:
+            raise _invalid(_WHY[jwt.ExpiredSignatureError])
+        admin = self._admin_claim is not None and claims.get(self._admin_claim) is True
+        return Pass(identity=Identity(owner_id, admin), until=anyio.current_time() + left)
+
+    async def run(self, child: Child) -> None:
+        await self._keys.run(child)
+
+    async def _key_of(self, credential: str) -> Key:
+        """The key that the token says it was signed with; nothing it says is believed yet."""
+        try:
+            header = jwt.get_unverified_header(credential)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise _invalid("it cannot be read") from None
+        if header.get("alg") not in _ALLOWED:
+            raise _invalid("its algorithm is not allowed")
+        try:
+            key = await self._keys.key(header.get("kid"))
+        except KeySetAway as error:
+            _log.warning("auth.key_set_away", error=str(error))
+            raise BadRequest(
+                "key_set_away",
+                "The key set of the identity provider cannot be read just now; try again.",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                headers={"retry-after": "1"},
+            ) from error
+        if key is None:
+            raise _invalid("its key is unknown")
+        return key
+
+    def _proved(self, credential: str, key: Key) -> Mapping[str, Any]:
+        try:
+            claims: Mapping[str, Any] = _PROVE.decode(
+                credential,
+                key.material,
+                algorithms=list(key.algorithms),
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=_SKEW_SECONDS,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            raise _invalid(_WHY.get(type(error), "it cannot be read")) from None
+        return claims
+
+
+def _invalid(why: str) -> BadRequest:
+    return unauthorized(f"This JWT is not valid: {why}.")

@@ -1,0 +1,172 @@
+"""The stream of all chats of a caller, as server-sent events.
+
+It tells states, not moves: whoever comes back with a cursor gets each chat that was touched since, as it
+is now, and hears of those that were deleted. The hand-over is the one of a chat's stream: watch first,
+then read, then drop by version what came twice.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.exceptions import HTTPException
+
+from chatd.api.auth import Caller
+from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.events import ListEvent, Sse, streamed
+from chatd.api.lists import page_of
+from chatd.api.problems import documented
+from chatd.api.sse import EventStream, encode, follow
+from chatd.domain.errors import DatabaseAway
+from chatd.domain.event import EventType
+from chatd.domain.listing import Memory, Place, Seen, Touch, mark, moment_of, resumes
+from chatd.live.lists import ListView
+
+router = APIRouter(prefix="/api/v1", tags=["streams"])
+
+_SNAPSHOT = 50
+"""Chats of a snapshot; the rest of the list is paged."""
+_MOMENT = timedelta(microseconds=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@router.get(
+    "/chats/stream",
+    response_model=None,
+    response_class=Sse,
+    responses=streamed(ListEvent) | documented("too_many_streams"),
+)
+async def stream_chats(
+    caller: Caller,
+    desk: AtDesk,
+    stay: AtStay,
+    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventStream:
+    """Follow all your chats on one connection.
+
+    Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
+    that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
+    is gone. When you come back you may be told again what you know: drop a chat whose `version` you
+    have. `reset` says that your cursor is too old; a `snapshot` follows.
+    """
+    view = desk.list_hub.watch(caller.owner_id)
+    stay.on_end(view.leave)
+    opening = _Opening(desk, view)
+    try:
+        first, seen = await opening.open(last_event_id or after)
+    except BaseException:
+        desk.list_hub.unwatch(view)
+        raise
+    content = _follow(opening, desk, view, first, seen)
+    return EventStream(content, view, close=lambda: desk.list_hub.unwatch(view))
+
+
+@router.api_route(
+    "/chats/stream", methods=["DELETE", "PATCH", "POST", "PUT"], include_in_schema=False
+)
+async def only_get() -> None:
+    """Else these would be asked of a chat called ``stream``."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET"})
+
+
+class _Opening:
+    """Where a stream starts."""
+
+    def __init__(self, desk: Desk, view: ListView) -> None:
+        self._desk = desk
+        self._view = view
+        self._overlap = desk.list_hub.overlap
+
+    async def open(self, cursor: str | None) -> tuple[list[bytes], Seen | None]:
+        """What it is told first, and the first of what it missed."""
+        if cursor is None:
+            return [await self._snapshot()], None
+        try:
+            moment = moment_of(cursor)
+            seen = await self._read(moment - self._overlap)
+        except ValueError:
+            seen = None
+        kept = timedelta(days=self._desk.event_retention_days)
+        if seen is not None and resumes(
+            moment, read_at=seen.read_at, overlap=self._overlap, kept=kept
+        ):
+            self._desk.list_hub.begin(self._view, seen.read_at)
+            return [], seen
+        why = "this cursor cannot be resumed; what follows is a snapshot"
+        return [encode(EventType.RESET, {"reason": why}), await self._snapshot()], None
+
+    async def missed(self, seen: Seen) -> AsyncGenerator[list[bytes]]:
+        """What the viewer missed, a read at a time; a cut between two of them loses nothing."""
+        known, begun_at = Memory(), seen.read_at
+        while True:
+            fresh = self._view.told(known.fresh(seen.touches))
+            if seen.whole:
+                yield await dress(self._desk, fresh, begun_at)
+                return
+            last = seen.touches[-1].at
+            yield await dress(self._desk, fresh, min(last, begun_at))
+            since = last - _MOMENT  # others may have been touched at the very same moment
+            known.forget(since)
+            seen = await self._read(since, known)
+
+    async def _snapshot(self) -> bytes:
+        clock = await self._read(_NEVER)
+        found = await self._desk.lists.page(owner_id=self._view.owner_id, most=_SNAPSHOT + 1)
+        await self._desk.know(*(chat.last_model_config_id for chat in found))
+        self._view.told([Touch.of(chat) for chat in found[:_SNAPSHOT]])
+        self._desk.list_hub.begin(self._view, clock.read_at)
+        page = page_of(found, _SNAPSHOT, self._desk.names.chat)
+        return encode(EventType.SNAPSHOT, page, mark(clock.read_at))
+
+    async def _read(self, since: datetime, known: Memory | None = None) -> Seen:
+        owner_id = self._view.owner_id
+        place = Place(owner_id, since, known.since(since) if known else {})
+        return (await self._desk.lists.touched([place]))[owner_id]
+
+
+async def _follow(
+    opening: _Opening, desk: Desk, view: ListView, first: list[bytes], seen: Seen | None
+) -> AsyncIterator[bytes]:
+    """What was missed, and everything that happens from here on."""
+
+    async def pull() -> list[bytes]:
+        return await dress(desk, view.take(), view.read_at)
+
+    if first:
+        yield b"".join(first)
+    if seen is not None:
+        async with aclosing(opening.missed(seen)) as missed:
+            try:
+                async for lines in missed:
+                    if desk.hub.draining:
+                        lines.append(encode(EventType.DRAINING, {}))
+                    yield b"".join(lines)
+                    if view.over or desk.hub.draining:
+                        return
+            except DatabaseAway:
+                return  # the client comes back with the cursor that it has
+    events = follow(
+        view,
+        pull,
+        draining=lambda: desk.hub.draining,
+        keepalive_seconds=desk.keepalive_seconds,
+    )
+    async for piece in events:
+        yield piece
+
+
+async def dress(desk: Desk, touches: Sequence[Touch], read_at: datetime | None) -> list[bytes]:
+    """Events of touched chats. Who has the last of them has come to ``read_at``, and no sooner."""
+    await desk.know(*(touch.chat.last_model_config_id for touch in touches if touch.chat))
+    return [
+        encode(
+            EventType.CHAT if touch.chat else EventType.DELETED,
+            desk.names.chat(touch.chat) if touch.chat else {"id": touch.chat_id},
+            mark(read_at) if read_at is not None and touch is touches[-1] else None,
+        )
+        for touch in touches
+    ]

@@ -1,0 +1,115 @@
+"""The route of a caller's list of chats."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, StringConstraints
+
+from chatd.api.auth import Caller
+from chatd.api.chats import Limit
+from chatd.api.desk import AtDesk
+from chatd.api.given import Fit
+from chatd.api.problems import BadRequest, documented
+from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
+from chatd.domain.chat import Chat, Status
+from chatd.store.lists import Filters
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+
+def _is_named(given: str) -> str:
+    if given.startswith(":"):
+        raise ValueError("must be name:value, or a name")
+    return given
+
+
+Asked = Annotated[str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_is_named)]
+
+_REPEATABLE = "Repeatable: "
+_MOST_LABELS = 64
+"""That one query may ask for; a chat may have others than these."""
+
+
+@router.get("/chats", responses=documented("invalid_cursor"))
+async def list_chats(
+    caller: Caller,
+    desk: AtDesk,
+    archived: Annotated[
+        bool | None, Query(description="Only archived ones, or only others.")
+    ] = None,
+    status: Annotated[
+        list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
+    ] = None,
+    label: Annotated[
+        list[Annotated[Asked, Fit]] | None,
+        Query(
+            description=f"{_REPEATABLE}`name:value`, or a name alone; all must hold. The name ends at "
+            "the first colon.",
+            max_length=_MOST_LABELS,
+        ),
+    ] = None,
+    parent: Annotated[
+        UUID | Literal["none"] | None,
+        Query(
+            description="Chats that this chat has started, or `none` for those that no chat did."
+        ),
+    ] = None,
+    q: Annotated[
+        Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit] | None,
+        Query(description="Words of the title, in upper or lower case."),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> Page[ChatOut]:
+    """Your chats, most recently touched first.
+
+    A page takes as long wherever it is in the list. A chat that is touched while you turn pages
+    moves to the front, where you have been: `GET /chats/stream` tells you of it. Filters on labels
+    and words read every chat that they pass by, so rare ones take longer in a long list.
+    """
+    pairs = [one.partition(":") for one in label or ()]
+    found = await desk.lists.page(
+        owner_id=caller.owner_id,
+        filters=Filters(
+            archived=archived,
+            statuses=status or (),
+            labels=[(name, value) for name, colon, value in pairs if colon],
+            label_names=[name for name, colon, _ in pairs if not colon],
+            parent=parent,
+            words=q,
+        ),
+        before=None if cursor is None else _place(cursor),
+        most=limit + 1,
+    )
+    await desk.know(*(chat.last_model_config_id for chat in found))
+    return page_of(found, limit, desk.names.chat)
+
+
+def page_of(found: Sequence[Chat], limit: int, dress: Callable[[Chat], ChatOut]) -> Page[ChatOut]:
+    """A page of at most ``limit`` chats, of which one more were asked for."""
+    return Page(
+        items=[dress(chat) for chat in found[:limit]],
+        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
+    )
+
+
+def _cursor(chat: Chat) -> str:
+    place = f"{chat.updated_at.isoformat()} {chat.id}"
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise BadRequest(
+            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
+        ) from error

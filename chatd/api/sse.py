@@ -1,0 +1,90 @@
+"""What all streams have in common: how events are written, how a stream goes on, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Protocol
+
+import anyio
+from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from chatd.domain.event import EventType
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+
+class Follower(Protocol):
+    """A viewer's place, wherever it sits."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to come: it was let go, or what it viewed is gone."""
+
+    async def wait(self) -> None:
+        """Return when there may be something new."""
+
+    def leave(self) -> None:
+        """The viewer is gone: its stream ends."""
+
+
+class EventStream(EventSourceResponse):
+    """A response that gives its follower's place back by ``close``, however it ends."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], follower: Follower, *, close: Callable[[], None]
+    ) -> None:
+        super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._follower = follower
+        self._close = close
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send, until there is no more to send or nobody to send it to.
+
+        The watch for the reader's leaving is a task that ends with this block. Starlette's own way,
+        or a task group, would do the same at ten times the cost, once for every stream.
+        """
+        leaving = asyncio.create_task(self._heed_leaving(receive))
+        try:
+            await self.stream_response(send)
+        finally:
+            self._close()
+            leaving.cancel()
+            await asyncio.wait([leaving])
+
+    async def _heed_leaving(self, receive: Receive) -> None:
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self._follower.leave()
+
+
+async def follow(
+    follower: Follower,
+    pull: Callable[[], Awaitable[list[bytes]]],
+    *,
+    draining: Callable[[], bool],
+    keepalive_seconds: float,
+) -> AsyncIterator[bytes]:
+    """What ``pull`` gives, whenever the follower is woken, until it is over or the process stops."""
+    while not follower.over:
+        lines = await pull()
+        if draining():
+            lines.append(encode(EventType.DRAINING, {}))
+            yield b"".join(lines)
+            return
+        if lines:
+            yield b"".join(lines)
+            continue
+        with anyio.move_on_after(keepalive_seconds) as silence:
+            await follower.wait()
+        if silence.cancelled_caught:
+            yield KEEP_ALIVE
+
+
+def encode(kind: EventType, fields: object, cursor: object = None) -> bytes:
+    """An event, with the cursor that follows it."""
+    return format_sse_event(
+        event=kind, data_str=to_json(fields).decode(), id=None if cursor is None else str(cursor)
+    )

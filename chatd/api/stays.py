@@ -1,0 +1,56 @@
+"""The open streams of each caller: how many there may be, and that they end with the caller's pass."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from chatd.api.auth import Pass, Stay
+from chatd.api.problems import BadRequest
+
+
+class Stays:
+    """The stays of this process. ``most`` is how many one owner may have (0: unlimited)."""
+
+    def __init__(self, *, most: int = 1000) -> None:
+        self.most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def begin(self, passed: Pass) -> Iterator[Stay]:
+        """A stay for the length of a stream. Raises ``BadRequest`` (429)."""
+        owner_id = passed.identity.owner_id
+        if self.most and self._open[owner_id] >= self.most:
+            raise BadRequest(
+                "too_many_streams",
+                f"You have {self.most} streams open, which is the most (limits.max_streams).",
+                HTTPStatus.TOO_MANY_REQUESTS,
+            )
+        stay = Stay()
+        self._open[owner_id] += 1
+        passed.stays.add(stay)
+        if passed.ended:
+            stay.end()
+        try:
+            with _at(passed.until, stay.end):
+                yield stay
+        finally:
+            passed.stays.discard(stay)
+            self._open[owner_id] -= 1
+            if not self._open[owner_id]:
+                del self._open[owner_id]
+
+
+@contextmanager
+def _at(moment: float, act: Callable[[], None]) -> Iterator[None]:
+    """Have something done at a moment of the loop's clock, if the block lasts that long."""
+    if moment == math.inf:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_at(moment, act)
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,54 @@
+"""The watch over lists: one batched read for all lists that are followed in this process.
+
+Any move of anybody may be one on a list that is watched, so every hint is a reason to look; those that
+come close together are one reason. Without viewers nothing is read.
+"""
+
+import anyio
+
+from chatd.domain.errors import DatabaseAway
+from chatd.live.lists import ListHub
+from chatd.store.lists import Lists
+from chatd.supervision.actor import Child
+from chatd.supervision.outage import Outage
+
+
+class ListWatch:
+    """Reads when there was a hint, at most once in ``gather_seconds``, and every ``poll_seconds``."""
+
+    def __init__(
+        self,
+        hub: ListHub,
+        lists: Lists,
+        *,
+        poll_seconds: float = 1.0,
+        gather_seconds: float = 0.05,
+    ) -> None:
+        self._hub = hub
+        self._lists = lists
+        self._poll_seconds = poll_seconds
+        self._gather_seconds = gather_seconds
+        self._woken = anyio.Event()
+        hub.on_news = self.wake
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def step(self) -> bool:
+        """Read what is new in all lists; True when there is more."""
+        places = self._hub.places()
+        if not places:
+            return False
+        return self._hub.catch_up(places, await self._lists.touched(places))
+
+    async def run(self, child: Child) -> None:
+        outage = Outage(child, expected=(DatabaseAway,))
+        child.ready()
+        while not child.stopping.is_set():
+            self._woken = anyio.Event()
+            more = True  # an outage has had its wait already
+            async with outage:
+                more = await self.step()
+            await child.pause(self._gather_seconds)
+            if not more:
+                await child.pause(self._poll_seconds, until=self._woken)

@@ -1,0 +1,144 @@
+"""What the commands for people begin with: where the server is, who calls, and what went wrong."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from chatd.cli.exits import Exit
+from chatd.cli.root import complain
+from chatd.domain.errors import ChatdError
+
+if TYPE_CHECKING:
+    from chatd.client import Client, ClientError
+
+PATIENCE_SECONDS = 1.0
+"""Somebody sits and waits: a server that is away is said to be away."""
+
+_LEAST_PREFIX = 4
+_WHOLE_ID = 36
+_SEARCHED = 200
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The server to ask."""
+
+    url: Annotated[str, Parameter(env_var="CHATD_URL", help="Where chatd listens.")] = (
+        "http://127.0.0.1:8080"
+    )
+    token: Annotated[
+        str | None,
+        Parameter(
+            env_var="CHATD_TOKEN", help="Who calls, where the server asks.", show_env_var=True
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Parameter(help="A file that holds the token: it shows in no list of processes."),
+    ] = None
+
+    def client(self) -> "Client":
+        """Not connected yet."""
+        from chatd.client import Client  # noqa: PLC0415  (help does not pay for it)
+
+        token = self.token
+        if self.token_file is not None:
+            try:
+                token = self.token_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
+        return Client(self.url, token=token, patience_seconds=PATIENCE_SECONDS)
+
+
+Json = Annotated[
+    bool,
+    Parameter(name="--json", show_default=False, help="Print JSON: a document, or one a line."),
+]
+ChatId = Annotated[str, Parameter(help="A chat's id, or at least four characters it begins with.")]
+
+
+def call(server: Server | None, job: Callable[["Client"], Awaitable[int | None]]) -> int:
+    """Do ``job`` with a client; what goes wrong is a line for a person, and an exit code."""
+    import anyio  # noqa: PLC0415  (help does not pay for it)
+
+    from chatd.client import ClientError  # noqa: PLC0415
+
+    async def run() -> int:
+        async with (server or Server()).client() as client:
+            return await job(client) or Exit.DONE
+
+    try:
+        return anyio.run(run)
+    except KeyboardInterrupt:
+        return Exit.STOPPED
+    except Exception as error:
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, ClientError):
+            return explain(error)
+        raise error from None
+
+
+def explain(error: "ClientError") -> Exit:
+    """Say what went wrong and what may help."""
+    from chatd.client import (  # noqa: PLC0415
+        Forbidden,
+        NotChatd,
+        NotFound,
+        Unauthorized,
+        Unavailable,
+        Unreachable,
+    )
+
+    complain(str(error))
+    match error:
+        case Unreachable() | NotChatd():
+            complain("Start one with 'chatd dev' (or 'chatd run'), or name another with --url.")
+            return Exit.SERVER_AWAY
+        case Unavailable():
+            return Exit.SERVER_AWAY
+        case Unauthorized() | Forbidden():
+            complain(
+                "Make a token with 'chatd token create --owner NAME'; give it in $CHATD_TOKEN."
+            )
+            return Exit.NOT_ALLOWED
+        case NotFound():
+            return Exit.NOT_FOUND
+        case _:
+            return Exit.FAILED
+
+
+async def whole_id(client: "Client", given: str) -> str:
+    """The chat that ``given`` means: an id, or the beginning of one among the most recent chats."""
+    from chatd.client import NotFound  # noqa: PLC0415
+
+    if len(given) >= _WHOLE_ID:
+        return given
+    found = []
+    if len(given) >= _LEAST_PREFIX:
+        recent = client.chats.list(most=_SEARCHED)
+        found = [chat["id"] async for chat in recent if chat["id"].startswith(given.lower())]
+    match found:
+        case [only]:
+            return only
+        case []:
+            why = f"None of your {_SEARCHED} most recent chats begins with {given!r}."
+        case _:
+            why = f"More than one chat begins with {given!r}: {', '.join(found[:5])}."
+    raise NotFound(404, code="chat_not_found", detail=why)
+
+
+def show_json(document: Any, *, lines: bool = False) -> None:
+    """One document over several lines, or one of many, each on its own."""
+    print(json.dumps(document, indent=None if lines else 2, ensure_ascii=False), flush=True)
+
+
+def note_gap(why: "ClientError | None", delay: float) -> None:
+    """Say that a stream goes on elsewhere, or that it waits for its server."""
+    if why is not None:
+        complain(f"{why}; trying again in {delay:.1f} s")

@@ -1,0 +1,24 @@
+"""``chatd completion``: what a shell needs to know to complete chatd's commands and options."""
+
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="completion",
+    help_epilogue="""Examples:
+  chatd completion bash > ~/.local/share/bash-completion/completions/chatd
+  chatd completion zsh > ~/.zfunc/_chatd          (a folder of your $fpath)
+  chatd completion fish > ~/.config/fish/completions/chatd.fish
+  source <(chatd completion bash)                 (for this shell only)""",
+)
+
+
+@app.default
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Your shell.")], /
+) -> None:
+    """Print the completion script of a shell."""
+    from chatd.cli.root import app as chatd  # noqa: PLC0415  (it lists this command)
+
+    print(chatd.generate_completion(shell=shell))

@@ -1,0 +1,116 @@
+"""One chat, and what a line that somebody types does to it."""
+
+from collections.abc import Awaitable, Callable
+
+from chatd.client import Client, Message, Transcript
+
+HELP = """\
+TEXT             say it; while an answer is under way it waits in line
+/queue TEXT      say it when the answer is done
+/interrupt TEXT  stop the answer and say this instead; without TEXT, only stop
+/edit TEXT       say your last message differently; what came after it goes
+/retry           try again what failed
+/help            this
+/quit            leave; the chat goes on without you, and 'chatd chat ID' comes back to it
+//TEXT           say something that begins with a slash"""
+
+
+class Leave(Exception):
+    """Whoever talks has had enough."""
+
+
+class Conversation:
+    """Somebody's side of a chat. Without ``chat_id`` it is created with the first words."""
+
+    def __init__(self, client: Client, chat_id: str | None, *, model: str | None) -> None:
+        self._client = client
+        self._model = model
+        self.chat_id = chat_id
+        self.transcript = Transcript()
+        self.asked = False
+        """The last line asked for an answer."""
+
+    @property
+    def busy(self) -> bool:
+        """An answer is under way, or about to be."""
+        return self.transcript.chat is not None and not self.transcript.at_rest
+
+    @property
+    def stoppable(self) -> bool:
+        """There is an answer to stop, and nobody did."""
+        return self.busy and self.transcript.status != "interrupting"
+
+    async def take(self, line: str) -> str | None:
+        """Do what ``line`` says; what to show in return, if anything. Raises ``Leave``."""
+        line = line.strip()
+        self.asked = False
+        if not line:
+            return None
+        if not line.startswith("/") or line.startswith("//"):
+            await self._say(line.removeprefix("/") if line.startswith("//") else line)
+            return None
+        command, _, words = line[1:].partition(" ")
+        commands: dict[str, Callable[[str], Awaitable[str | None]]] = {
+            "queue": self._queue,
+            "interrupt": self._interrupt,
+            "edit": self._edit,
+            "retry": self._retry,
+            "help": self._help,
+            "quit": self._quit,
+        }
+        if command not in commands:
+            return f"There is no /{command}; /help lists what there is."
+        return await commands[command](words.strip())
+
+    async def stop(self) -> None:
+        """Stop the answer that is under way."""
+        if self.chat_id is not None:
+            await self._client.chats.interrupt(self.chat_id)
+
+    async def _say(self, words: str) -> None:
+        if self.chat_id is None:
+            self.chat_id = (await self._client.chats.create(words, model=self._model))["id"]
+        else:
+            await self._client.messages.send(self.chat_id, words, model=self._model)
+        self.asked = True
+
+    async def _queue(self, words: str) -> str | None:
+        if not words:
+            return "Say what: /queue TEXT"
+        await self._say(words)
+        return None
+
+    async def _interrupt(self, words: str) -> str | None:
+        if self.chat_id is None:
+            return "There is nothing to stop yet."
+        if words:
+            await self._client.messages.send(
+                self.chat_id, words, model=self._model, busy="interrupt"
+            )
+            self.asked = True
+        else:
+            await self.stop()
+        return None
+
+    async def _edit(self, words: str) -> str | None:
+        if not words:
+            return "Say what instead: /edit TEXT"
+        mine: list[Message] = [m for m in self.transcript.messages if m["role"] == "user"]
+        if self.chat_id is None or not mine:
+            return "You have said nothing yet."
+        await self._client.messages.edit(self.chat_id, mine[-1]["id"], words)
+        self.asked = True
+        return None
+
+    async def _retry(self, _: str) -> str | None:
+        if self.chat_id is None:
+            return "There is nothing to retry yet."
+        await self._client.chats.retry(self.chat_id)
+        self.asked = True
+        return None
+
+    async def _help(self, _: str) -> str | None:
+        return HELP
+
+    async def _quit(self, _: str) -> str | None:
+        raise Leave

@@ -1,0 +1,87 @@
+"""``chatd health``: one question to the process beside this one, for container health checks."""
+
+import http.client
+import json
+import sys
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from cyclopts import App, Parameter
+
+from chatd.cli.exits import Exit
+from chatd.cli.start import Config
+
+app = App(
+    name="health",
+    help_epilogue="""Asks /readyz of the port in the configuration, or of --url, and needs nothing
+else: no database, no credentials of a caller. The exit code is 0 when it is
+ready and 1 when it is not, with the reason on standard error.
+
+Examples:
+  chatd health
+  chatd health --url http://127.0.0.1:8080 --seconds 5
+  HEALTHCHECK CMD ["chatd", "health"]            (in a Containerfile)""",
+)
+
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
+"""Who listens everywhere is asked on the loopback address."""
+
+
+def _http(_: type, url: str | None) -> None:
+    """Raises ``ValueError``, also for a port that is none."""
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or parts.port == 0:
+            raise ValueError("it must look like http://HOST:PORT")
+
+
+@app.default
+def health(
+    *,
+    url: Annotated[
+        str | None,
+        Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
+    ] = None,
+    seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
+    config: Config = None,
+) -> int:
+    """Ask the running chatd whether it is ready."""
+    host, port = _place(url) if url is not None else _configured(config)
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return _not_ready(f"{host} port {port} does not answer: {error}")
+    finally:
+        connection.close()
+    if answer.status == http.HTTPStatus.OK:
+        print("ready")
+        return Exit.DONE
+    return _not_ready(_detail(text) or f"{host} port {port} answered {answer.status}")
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 80
+
+
+def _configured(config: Config) -> tuple[str, int]:
+    from chatd.settings import load  # noqa: PLC0415 - with --url, nobody pays for it
+
+    given = load(config).http
+    host = given.host.strip("[]")
+    return ANYWHERE.get(host, host), given.port
+
+
+def _detail(text: str) -> str | None:
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _not_ready(why: str) -> int:
+    print(f"chatd: {why}", file=sys.stderr)
+    return Exit.FAILED

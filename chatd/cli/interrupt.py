@@ -1,0 +1,32 @@
+"""``chatd interrupt``: stop a chat from a terminal."""
+
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from chatd.cli.calling import ChatId, Json, Server, call, show_json, whole_id
+
+if TYPE_CHECKING:
+    from chatd.client import Client
+
+app = App(
+    name="interrupt",
+    help_epilogue="""What the model said so far is kept. Safe to repeat, and at rest it changes
+nothing. Messages that wait in the queue are answered next.
+
+Examples:
+  chatd interrupt 5bd0a6e5
+  chatd ps --once --status running --json | jq -r '.[].id' |
+      xargs -n 1 chatd interrupt""",
+)
+
+
+@app.default
+def interrupt(chat: ChatId, /, *, json: Json = False, server: Server | None = None) -> int:
+    """Stop what a chat is doing."""
+
+    async def job(client: "Client") -> None:
+        stopped = await client.chats.interrupt(await whole_id(client, chat))
+        show_json(stopped) if json else print(f"{stopped['id']} is {stopped['status']}")
+
+    return call(server, job)

@@ -1,0 +1,158 @@
+"""A chat on paper that only rolls forward: what is settled is printed once, the rest is redrawn.
+
+Markdown that is still being said may yet change its looks, but only in its last block. So all blocks
+but the last are printed for good, and the last is drawn anew with each piece, until it is settled too.
+"""
+
+import io
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.markdown import Markdown
+from rich.rule import Rule
+from rich.text import Text
+
+from chatd.cli.words import words_of
+from chatd.client import (
+    ActionRequired,
+    Deleted,
+    Event,
+    HistoryReset,
+    Message,
+    MessagePart,
+    MessageStored,
+    PreviewReset,
+    QueueChanged,
+    Snapshot,
+    StatusChanged,
+    Transcript,
+    TurnFailed,
+)
+
+REMEMBERED = 20
+"""Messages of an old chat that are shown at the start."""
+
+
+class Paper:
+    """What to print for each event of a chat, and what to draw below it for now."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._printed: set[int] = set()
+        self._settled = ""
+        """What of the answer under way was printed."""
+        self._stopping = False
+
+    def take(self, event: Event) -> Iterable[RenderableType]:
+        """What ``event``, which the transcript has taken already, adds for good."""
+        match event:
+            case Snapshot():
+                yield from self._history(event.data["messages"])
+            case MessagePart():
+                yield from self._settle()
+            case MessageStored():
+                yield from self._message(event.data)
+            case HistoryReset():
+                self._settled = ""
+                yield Rule("from here on said differently", style="dim")
+            case PreviewReset() if self._settled:
+                self._settled = ""
+                yield _aside("it starts over")
+            case TurnFailed():
+                yield _failure(event.data["last_error"])
+            case _:
+                yield from map(_aside, self._noted(event))
+
+    def _noted(self, event: Event) -> Iterable[str]:
+        """What happened beside what was said."""
+        match event:
+            case StatusChanged():
+                if self._stopping:
+                    yield "stopped"
+                self._stopping = event.data["status"] == "interrupting"
+            case QueueChanged() if event.data["added"] is not None:
+                yield f"waits in line ({event.data['queue_length']})"
+            case ActionRequired():
+                names = ", ".join(call["tool_name"] for call in event.data["calls"])
+                yield f"waits for another client to run {names}"
+            case Deleted():
+                yield "the chat was deleted"
+
+    def draft(self) -> RenderableType | None:
+        """The block that is being said."""
+        text = self._transcript.preview_text
+        text = text.removeprefix(self._settled)
+        if text.strip():
+            return Markdown(text)
+        return Text("...", style="dim") if self._transcript.preview and not text else None
+
+    def _history(self, messages: list[Message]) -> Iterable[RenderableType]:
+        new = [message for message in messages if message["id"] not in self._printed]
+        if len(new) > REMEMBERED:
+            yield _aside(f"{len(new) - REMEMBERED} earlier messages; 'chatd show' has them all")
+        self._printed.update(message["id"] for message in new)
+        for message in new[-REMEMBERED:]:
+            yield from self._message(message)
+        chat = self._transcript.chat
+        if chat is not None and chat["last_error"]:
+            yield _failure(chat["last_error"])
+        yield from self._settle()
+
+    def _message(self, message: Message) -> Iterable[RenderableType]:
+        self._printed.add(message["id"])
+        words = words_of(message["content"])
+        if message["role"] == "user":
+            yield Text(f"> {words}", style="bold cyan")
+            return
+        if message["role"] != "assistant":
+            yield _aside(words)
+            return
+        said, self._settled = self._settled, ""
+        if not words.startswith(said):
+            yield _aside("said differently in the end")
+            said = ""
+        if words[len(said) :].strip():
+            yield Markdown(words[len(said) :])
+
+    def _settle(self) -> Iterable[RenderableType]:
+        """The blocks of the answer under way that can no longer change."""
+        rest = self._transcript.preview_text[len(self._settled) :]
+        done = rest[: settled(rest)]
+        if done.strip():
+            self._settled += done
+            yield Markdown(done)
+
+
+def settled(markdown: str) -> int:
+    """How many characters belong to blocks that what follows cannot change: all but the last one."""
+    starts = [token.map[0] for token in Markdown(markdown).parsed if not token.level and token.map]
+    if len(starts) < _TWO:
+        return 0
+    lines = markdown.splitlines(keepends=True)
+    return sum(len(line) for line in lines[: starts[-1]])
+
+
+_TWO = 2
+
+
+def drawn(what: Iterable[RenderableType], width: int, most_lines: int | None = None) -> str:
+    """Text for a terminal of so many columns, an empty line after each; at most the last lines of it."""
+    blocks = []
+    for one in what:
+        out = io.StringIO()
+        Console(file=out, width=width, force_terminal=True, color_system="standard").print(one)
+        lines = out.getvalue().split("\n")
+        while lines and not lines[0].strip():
+            del lines[0]
+        while lines and not lines[-1].strip():
+            del lines[-1]
+        blocks.append("\n".join(lines[-(most_lines or 0) :]))
+    return "".join(f"{block}\n\n" for block in blocks)
+
+
+def _aside(text: str) -> RenderableType:
+    return Text(f"[{text}]", style="dim")
+
+
+def _failure(last_error: str) -> RenderableType:
+    return Text(f"{last_error}  (/retry tries again)", style="red")

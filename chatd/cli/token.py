@@ -1,0 +1,170 @@
+"""``chatd token``: who may call, when ``auth.mode`` is ``token``. ``store.tokens`` keeps them."""
+
+import asyncio
+import json as json_format
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from chatd.cli.start import Config, Flag, configured
+from chatd.cli.table import table
+from chatd.settings import Settings
+from chatd.store import migrate
+from chatd.store.pool import Database
+from chatd.store.tokens import Token, Tokens
+
+app = App(
+    name="token",
+    help="Make, list and revoke the tokens that callers prove themselves with.",
+    help_epilogue="""Examples:
+  chatd token create --owner shop
+  chatd token create --owner ops --admin --name 'on-call laptop' --expires 90d
+  TOKEN=$(chatd token create --owner ci --expires 2027-01-31)
+  chatd token list --owner shop
+  chatd token revoke 3f0c5ab2-6a38-4a5c-9a43-0f6f0f2f0b1e
+
+They are asked for when auth.mode is "token", and sent as the header
+'Authorization: Bearer TOKEN'. These commands speak to the database, not to a
+running chatd; a revoked token stops working everywhere within a second.""",
+)
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Done = TypeVar("Done")
+
+
+def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
+    """A duration such as 90d, or a date or time, in UTC unless it says otherwise."""
+    text = str(tokens[0].value)
+    if found := re.fullmatch(r"(\d{1,6})([smhdw])", text):
+        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        if not duration:
+            raise ValueError("a token of no duration would never work")
+        return duration
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a duration such as 90d nor a date") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment <= datetime.now(UTC):
+        raise ValueError(f"{text} is past")
+    return moment
+
+
+def _owner(_: type, value: str) -> None:
+    from chatd.domain.failure import storable  # noqa: PLC0415
+
+    if not value or storable(value) != value:
+        raise ValueError("an owner needs a name, of characters that can be stored")
+
+
+@app.command
+def create(
+    *,
+    owner: Annotated[str, Parameter(validator=_owner, help="Whose chats its bearer sees.")],
+    admin: Annotated[Flag, Parameter(help="Its bearer sees, and acts for, everybody.")] = False,
+    name: Annotated[str, Parameter(help="What it is for, for people who list tokens.")] = "",
+    expires: Annotated[
+        timedelta | datetime | None,
+        Parameter(
+            converter=_expiry, n_tokens=1, help="A duration (90d, 12h) or a date; else it lasts."
+        ),
+    ] = None,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of the bare token.")] = False,
+    config: Config = None,
+) -> None:
+    """Make a token and print it, once: only its hash is stored.
+
+    The token is all there is on standard output; what it is worth is said on standard error.
+    """
+    settings = configured(config)
+    token, secret = _run(
+        settings,
+        lambda tokens: tokens.create(owner_id=owner, admin=admin, name=name, expires=expires),
+    )
+    if json:
+        print(json_format.dumps({**asdict(token), "token": secret}, default=str, indent=2))
+        return
+    print(secret)
+    until = f"until {_moment(token.expires_at)}" if token.expires_at else "until it is revoked"
+    kind = "an admin's token" if admin else "a token"
+    print(f"Token {token.id} is {kind} of {owner}, {until}. Keep it now.", file=sys.stderr)
+    if settings.auth.mode != "token":
+        print(f'auth.mode is "{settings.auth.mode}" here: nobody will ask for it.', file=sys.stderr)
+
+
+@app.command(name="list")
+def list_(
+    *,
+    owner: Annotated[str | None, Parameter(help="Only this owner's.")] = None,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    config: Config = None,
+) -> None:
+    """List tokens, the oldest first: whose, for what, and when each was used last.
+
+    The last use is recorded every ten seconds.
+    """
+    found = _run(configured(config), lambda tokens: tokens.list(owner_id=owner))
+    if json:
+        print(json_format.dumps([asdict(each) for each in found], default=str, indent=2))
+        return
+    print(table(_HEAD, [_row(each) for each in found]))
+
+
+@app.command
+def revoke(
+    token_id: Annotated[UUID, Parameter(name="ID", help="As 'token list' shows it.")],
+    *,
+    config: Config = None,
+) -> None:
+    """Have a token work no more, for good, on every process and open stream. Safe to repeat."""
+    token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
+    print(f"Token {token.id} of {token.owner_id} is revoked since {_moment(token.revoked_at)}.")
+
+
+_HEAD = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")
+
+
+def _row(token: Token) -> Sequence[str]:
+    return (
+        str(token.id),
+        token.owner_id,
+        token.name,
+        "admin" if token.admin else "",
+        token.state,
+        _moment(token.created_at),
+        _moment(token.expires_at),
+        _moment(token.last_used_at),
+    )
+
+
+def _moment(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).isoformat(" ", "seconds") if moment else ""
+
+
+def _run(settings: Settings, act: Callable[[Tokens], Awaitable[Done]]) -> Done:
+    """Do something with the tokens of the configured database, if its schema fits."""
+
+    async def run() -> Done:
+        given = settings.database
+        database = Database(
+            given.url.get_secret_value(),
+            direct_dsn=given.direct_url.get_secret_value() if given.direct_url else None,
+            connect_timeout_seconds=given.connect_timeout_seconds,
+            statement_timeout_seconds=given.statement_timeout_seconds,
+        )
+        async with database.direct() as connection:
+            await migrate.check(connection)
+        await database.open()
+        try:
+            return await act(Tokens(database))
+        finally:
+            await database.close()
+
+    return asyncio.run(run())

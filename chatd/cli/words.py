@@ -1,0 +1,68 @@
+"""How chats and messages are put for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chatd.client import Chat, Part
+
+SHORT_ID = 8
+"""Characters of an id that tell chats apart well enough for a table."""
+
+STYLES = {
+    "waiting": "green",
+    "pending": "yellow",
+    "running": "cyan",
+    "interrupting": "yellow",
+    "requires_action": "magenta",
+    "error": "red",
+}
+
+CHAT_COLUMNS = ("CHAT", "STATUS", "TOUCHED", "QUEUE", "MODEL", "TITLE")
+
+
+def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
+    """The cells of ``CHAT_COLUMNS``; why a chat failed stands beside its title."""
+    title = " ".join(filter(None, (chat["title"], chat["last_error"])))
+    return (
+        chat["id"][:SHORT_ID],
+        chat["status"],
+        ago(chat["updated_at"], now),
+        str(chat["queue_length"] or "-"),
+        chat["model"] or "-",
+        " ".join(title.split()) or "-",
+    )
+
+
+def ago(moment: str, now: datetime) -> str:
+    """How long ago, in the largest unit."""
+    seconds = max(0, int((now - datetime.fromisoformat(moment)).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def right_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def words_of(content: "Sequence[Part]") -> str:
+    """What was said, with what is no text in brackets."""
+    return "\n".join(filter(None, map(_words, content)))
+
+
+def _words(part: "Part") -> str:
+    match part["type"]:
+        case "text":
+            return part.get("text", "")
+        case "tool-call":
+            return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
+        case "tool-result":
+            what = "failed with" if part.get("is_error") else "gave"
+            return f"[{part.get('tool_name', 'tool')} {what} {part.get('result')}]"
+        case "file":
+            return f"[a file, {part.get('media_type')}]"
+        case _:
+            return ""

@@ -1,0 +1,118 @@
+"""What may go wrong for a caller: the server cannot be reached, or it refuses and says why."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from typing_extensions import override
+
+
+class ClientError(Exception):
+    """Everything that this client raises on purpose."""
+
+    passing: bool = False
+    """Whether the same request may well succeed later."""
+    retry_after: float | None = None
+    """Seconds after which the server asks to be asked again."""
+
+
+class Unreachable(ClientError):
+    """No answer could be had, however often it was asked; ``__cause__`` says what happened last."""
+
+    def __init__(self, url: str, why: str, *, passing: bool = True) -> None:
+        super().__init__(f"No answer from {url}: {why}")
+        self.url = url
+        self.passing = passing
+
+
+class NotChatd(ClientError):
+    """Something answers at this address, but not as a chatd would."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"What answers at {url} is no chatd.")
+        self.url = url
+
+
+class ChatdHTTPError(ClientError):
+    """The server refused. ``code`` is stable and meant for programs, ``detail`` for people.
+
+    ``errors`` names each field that is wrong (``where``, ``message``). What stands between client
+    and server may refuse in words of its own: then ``code`` is ``unknown``.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        *,
+        code: str = "unknown",
+        detail: str = "",
+        errors: Sequence[Mapping[str, str]] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+        self.passing = status in _PASSING or (status == _TOO_MANY and retry_after is not None)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.detail or 'The server gave no reason.'} ({self.status} {self.code})"
+
+
+class Unauthorized(ChatdHTTPError):
+    """401: no token, or none that counts (any more)."""
+
+
+class Forbidden(ChatdHTTPError):
+    """403: the token is good, but not for this."""
+
+
+class NotFound(ChatdHTTPError):
+    """404: there is no such thing, or it is somebody else's."""
+
+
+class Conflict(ChatdHTTPError):
+    """409: not in the state that the chat is in."""
+
+
+class Invalid(ChatdHTTPError):
+    """400, 413, 422: the request makes no sense; ``errors`` says where."""
+
+
+class TooMany(ChatdHTTPError):
+    """429: a limit is reached; ``detail`` names it."""
+
+
+class Unavailable(ChatdHTTPError):
+    """5xx: the server, or what it stands on, is not well."""
+
+
+_KINDS: Mapping[int, type[ChatdHTTPError]] = {
+    400: Invalid,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: Invalid,
+    422: Invalid,
+    429: TooMany,
+}
+_SERVERS_FAULT = 500
+_PASSING = frozenset({502, 503, 504})
+_TOO_MANY = 429
+"""Passes only when the server says after how long: a full queue does not empty by asking again."""
+
+
+def refusal(status: int, problem: Any, *, retry_after: float | None) -> ChatdHTTPError:
+    """The error of an answer with this status; ``problem`` is its body, if it was JSON."""
+    kind = _KINDS.get(status, Unavailable if status >= _SERVERS_FAULT else ChatdHTTPError)
+    told = problem if isinstance(problem, dict) else {}
+    return kind(
+        status,
+        code=str(told.get("code", "unknown")),
+        detail=str(told.get("detail", "")),
+        errors=told.get("errors") or (),
+        retry_after=retry_after,
+    )

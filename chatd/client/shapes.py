@@ -1,0 +1,156 @@
+"""The shapes of what the API takes and gives.
+
+They are plain dictionaries with known keys: JSON as it came, which an editor can complete and a type
+checker can check, and to which a newer server may add.
+"""
+
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+Status: TypeAlias = Literal[
+    "waiting", "pending", "running", "interrupting", "requires_action", "error"
+]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Busy: TypeAlias = Literal["queue", "interrupt", "reject"]
+
+AT_REST: frozenset[Status] = frozenset({"waiting", "error"})
+"""Statuses in which nothing happens until somebody says something."""
+
+
+class Part(TypedDict):
+    """A piece of a message. ``type`` says which of the other keys are there."""
+
+    type: Literal["text", "reasoning", "tool-call", "tool-result", "source", "file"]
+    text: NotRequired[str]
+    tool_call_id: NotRequired[str]
+    tool_name: NotRequired[str]
+    args: NotRequired[str]
+    result: NotRequired[Any]
+    is_error: NotRequired[bool]
+    media_type: NotRequired[str]
+    data: NotRequired[str]
+
+
+class Fragment(Part):
+    """A piece of a part that is under way; ``index`` says of which."""
+
+    index: int
+
+
+Content: TypeAlias = str | list[Part]
+"""What one says: words, or parts."""
+
+
+class Usage(TypedDict):
+    """Tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+class Chat(TypedDict):
+    """A chat. ``last_error`` is None unless the status is ``error``."""
+
+    id: str
+    owner_id: str
+    parent_chat_id: str | None
+    root_chat_id: str
+    title: str
+    status: Status
+    last_error: str | None
+    last_error_detail: dict[str, Any] | None
+    action_deadline: NotRequired[str | None]
+    archived: bool
+    labels: dict[str, str]
+    model: str | None
+    last_model_config_id: str
+    version: int
+    queue_length: int
+    usage: Usage
+    created_at: str
+    updated_at: str
+
+
+class Message(TypedDict):
+    """A stored message. ``id`` rises within a chat."""
+
+    id: int
+    chat_id: str
+    role: Role
+    content: list[Part]
+    model: str | None
+    usage: Usage | None
+    finish_reason: str | None
+    created_at: str
+
+
+class QueuedMessage(TypedDict):
+    """A message that waits for the running turn to end."""
+
+    id: int
+    chat_id: str
+    content: list[Part]
+    model: str | None
+    created_at: str
+
+
+class Sent(TypedDict):
+    """What became of a message: it is in the history, or it waits in the queue."""
+
+    queued: bool
+    message: Message | None
+    queued_message: QueuedMessage | None
+    chat: Chat
+
+
+class JournalEntry(TypedDict):
+    """A move that was made on a chat."""
+
+    version: int
+    at: str
+    move: str
+    status: Status
+    epoch: int
+    worker_id: str | None
+    data: dict[str, Any]
+
+
+class Model(TypedDict):
+    """A model that a chat may ask for."""
+
+    id: str
+    name: str
+    provider: str
+    context_limit: int | None
+    default: bool
+
+
+class Tool(TypedDict):
+    """A tool that the client runs; ``parameters`` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolResult(TypedDict):
+    """What a tool of the client's gave."""
+
+    tool_call_id: str
+    result: Any
+    is_error: NotRequired[bool]
+
+
+class ToolCall(TypedDict):
+    """A call that waits for its result; ``args`` is JSON, as the model wrote it."""
+
+    tool_call_id: str
+    tool_name: str
+    args: str
+
+
+def text_of(content: list[Part]) -> str:
+    """The text a person reads: all text parts, joined."""
+    return "".join(part.get("text", "") for part in content if part["type"] == "text")

@@ -1,0 +1,69 @@
+"""Server-sent events out of bytes, by the rules of the WHATWG's HTML standard (9.2.6).
+
+httpx2 has a reader of its own, which cannot serve here: it hides whether an event brought an id or
+inherited one, passes on events without data, and holds back an event that a lone CR has ended.
+(``retry`` is passed by: when to come back is for ``backoff`` to say.)
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event; ``id`` is its own, None when it brought none."""
+
+    event: str
+    data: str
+    id: str | None = None
+
+
+class Parser:
+    """Give it bytes as they come, however they are cut; what is not finished is not an event."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._after_cr = False
+        self._line: list[str] = []
+        self._type = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+        """The events that ``chunk`` completes."""
+        text = self._decoder.decode(chunk)
+        if not text:
+            return
+        if self._after_cr and text[0] == "\n":
+            text = text[1:]
+        self._after_cr = text.endswith("\r")
+        first, *others = _LINE_END.split(text)
+        self._line.append(first)
+        for other in others:
+            event = self._take("".join(self._line))
+            self._line = [other]
+            if event is not None:
+                yield event
+
+    def _take(self, line: str) -> ServerSentEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")  # a comment has no name
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                self._type = value
+            case "data":
+                self._data.append(value)
+            case "id" if "\0" not in value:
+                self._id = value
+        return None
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        kind, data, own = self._type or "message", self._data, self._id
+        self._type, self._data, self._id = "", [], None
+        return ServerSentEvent(kind, "\n".join(data), own) if data else None

@@ -1,0 +1,82 @@
+"""A thread that notices when the event loop does not come round, and says what holds it.
+
+Whatever blocks the loop blocks everything: heartbeats, streams, the answer to a probe. Code of the
+loop itself can only tell afterwards that it was late; a thread can look at the stack while it
+happens. It reads one number that the loop writes, and never calls into the loop.
+
+A thread that did not come round itself knows nothing: the process was stopped or frozen, or a
+library kept the interpreter to itself. Then ``process.paused`` is logged and the loop gets its time
+anew, so that no innocent stack is accused.
+"""
+
+import sys
+import threading
+import time
+from types import FrameType
+
+import anyio
+import structlog
+
+_log = structlog.get_logger()
+
+_LOOKS = 8
+"""How often per ``blocked_seconds`` the thread looks, and the loop shows itself."""
+_DEEPEST = 30
+"""Frames that are logged, from the innermost outwards."""
+
+
+class LoopWatch:
+    """Watches the loop that ``run`` is awaited on. ``blocked_seconds`` may be changed meanwhile."""
+
+    def __init__(self, *, blocked_seconds: float = 1.0) -> None:
+        self.blocked_seconds = blocked_seconds
+        self._seen = time.monotonic()
+        self._ended = threading.Event()
+        self._loop_thread = 0
+
+    async def run(self) -> None:
+        """Show, until cancelled, that the loop comes round."""
+        self._loop_thread, self._seen = threading.get_ident(), time.monotonic()
+        thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+        thread.start()
+        try:
+            while True:
+                self._seen = time.monotonic()
+                await anyio.sleep(self._pause)
+        finally:
+            self._ended.set()
+            thread.join()
+
+    @property
+    def _pause(self) -> float:
+        return self.blocked_seconds / _LOOKS
+
+    def _watch(self) -> None:
+        looked, blocked_at, tell_at = time.monotonic(), 0.0, 0.0
+        while not self._ended.wait(self._pause):
+            now, seen, before = time.monotonic(), self._seen, looked
+            looked = now
+            if now - before > self.blocked_seconds:
+                _log.warning("process.paused", seconds=round(now - before, 3))
+                self._seen, blocked_at = now, now if blocked_at else 0.0
+            elif blocked_at and seen != blocked_at:
+                _log.warning("loop.free_again", seconds=round(seen - blocked_at, 3))
+                blocked_at = 0.0
+            elif now - seen > (tell_at if blocked_at else self.blocked_seconds):
+                blocked_at, tell_at = seen, 2 * (now - seen)
+                self._tell(now - seen)
+
+    def _tell(self, seconds: float) -> None:
+        """Again each time the wait has doubled: what holds the loop may be another call by then."""
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way
+        _log.error("loop.blocked", seconds=round(seconds, 3), frames=frames_of(frame))
+
+
+def frames_of(frame: FrameType | None) -> list[str]:
+    """Where the code is, innermost first: file, line and function, and nobody's values."""
+    found: list[str] = []
+    while frame is not None and len(found) < _DEEPEST:
+        code = frame.f_code
+        found.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
+        frame = frame.f_back
+    return found

@@ -1,0 +1,65 @@
+"""What differs between two trees, and which of it a running process can take over."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from chatd.settings.keys import known_keys, sections
+from chatd.settings.tree import KeyPath, Settings
+
+LIVE_SECTIONS = frozenset({"log", "providers", "models", "turn"})
+LIVE_KEYS = frozenset(
+    {
+        ("http", "sse_keepalive_seconds"),
+        ("limits", "max_chats_in_flight"),
+        ("limits", "max_content_parts"),
+        ("limits", "max_labels"),
+        ("limits", "max_streams"),
+        ("worker", "max_chats"),
+        ("worker", "max_queued_messages"),
+    }
+)
+"""What SIGHUP reloads. The rest shapes connections, leases and the tree of actors: it needs a start."""
+
+
+def is_live(path: KeyPath) -> bool:
+    """Whether a running process takes a change of this key over."""
+    return path[0] in LIVE_SECTIONS or path in LIVE_KEYS
+
+
+def changed(old: Settings, new: Settings) -> tuple[KeyPath, ...]:
+    """The keys whose values differ, in the order of the tree; a table that came or went as a whole."""
+    return tuple(_changed(old, new))
+
+
+def with_live(old: Settings, new: Settings) -> Settings:
+    """What is in force after a reload: of ``new`` what is live, of ``old`` the rest."""
+    return old.model_copy(
+        update={section: _section(section, old, new) for section in Settings.model_fields}
+    )
+
+
+def _section(section: str, old: Settings, new: Settings) -> Any:
+    if section in LIVE_SECTIONS:
+        return getattr(new, section)
+    table = getattr(new, section)
+    live = {key: getattr(table, key) for where, key in LIVE_KEYS if where == section}
+    return getattr(old, section).model_copy(update=live)
+
+
+def _changed(old: Settings, new: Settings) -> Iterator[KeyPath]:
+    for section, (_, named) in sections().items():
+        before, after = getattr(old, section), getattr(new, section)
+        if not named:
+            yield from _fields(section, None, before, after)
+            continue
+        for name in dict.fromkeys([*before, *after]):
+            if name in before and name in after:
+                yield from _fields(section, name, before[name], after[name])
+            else:
+                yield (section, name)
+
+
+def _fields(section: str, name: str | None, before: Any, after: Any) -> Iterable[KeyPath]:
+    for key in known_keys().values():
+        if key.section == section and getattr(before, key.field) != getattr(after, key.field):
+            yield key.path(name)

@@ -1,0 +1,110 @@
+"""Tokens of callers: made and revoked by an operator, checked by the API."""
+
+import hashlib
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.errors import TokenNotFound
+from chatd.store import sql
+from chatd.store.pool import Database
+
+_Q = sql.load("tokens")
+
+PREFIX = "chatd_"
+"""What every token begins with, so that people and scanners of leaked secrets know one."""
+
+_RANDOM_BYTES = 32
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a token: it has too much chance in it to need salt or a slow hash."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, as far as it is known: not the secret itself."""
+
+    id: UUID
+    owner_id: str
+    name: str
+    admin: bool
+    state: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A token that is valid now: whose it is, and for how many seconds more (None: for ever)."""
+
+    digest: bytes
+    owner_id: str
+    admin: bool
+    expires_in: float | None
+
+
+class Tokens:
+    """The table of tokens."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        *,
+        owner_id: str,
+        admin: bool = False,
+        name: str = "",
+        expires: timedelta | datetime | None = None,
+    ) -> tuple[Token, str]:
+        """A new token, and the secret, which nobody can read again."""
+        secret = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        lasting = expires.total_seconds() if isinstance(expires, timedelta) else None
+        until = expires if isinstance(expires, datetime) else None
+        row = await self._database.fetchrow(
+            _Q["create"], owner_id, digest(secret), admin, name, lasting, until
+        )
+        assert row is not None  # noqa: S101 - an INSERT of one row returns one row
+        return _token(row), secret
+
+    async def list(self, *, owner_id: str | None = None) -> Sequence[Token]:
+        """All tokens, or an owner's, the oldest first."""
+        return [_token(row) for row in await self._database.fetch(_Q["list"], owner_id)]
+
+    async def revoke(self, token_id: UUID) -> Token:
+        """Have a token work no more, for good. Raises ``TokenNotFound``."""
+        row = await self._database.fetchrow(_Q["revoke"], token_id)
+        if row is None:
+            raise TokenNotFound(token_id)
+        return _token(row)
+
+    async def check(
+        self, digests: Collection[bytes], *, used: Collection[bytes] = ()
+    ) -> Sequence[Valid]:
+        """Which of these are valid now; ``used`` ones have their last use recorded."""
+        answer = await self._database.fetch(_Q["check"], list(digests), list(used))
+        return [
+            Valid(row["hash"], row["owner_id"], row["admin"], row["expires_in"]) for row in answer
+        ]
+
+
+def _token(row: asyncpg.Record) -> Token:
+    return Token(
+        id=row["id"],
+        owner_id=row["owner_id"],
+        name=row["name"],
+        admin=row["admin"],
+        state=row["state"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )

@@ -1,0 +1,36 @@
+/**
+ * Follows the answer to "go" and says each event on standard output; whoever listens kills the server
+ * now and then. At last it says what it put together, and what is stored.
+ */
+import { Client, textOf, type Message } from "../src/index.js";
+
+const client = new Client(process.argv[2] as string);
+const chat = await client.chats.create("go");
+let text = "";
+let preview = "";
+let snapshots = 0;
+let gaps = 0;
+
+for await (const event of client.follow(chat.id, { onGap: () => (gaps += 1) })) {
+  if (event.event === "snapshot") {
+    snapshots += 1;
+    preview = textOf(event.data.parts);
+  } else if (event.event === "message_part") preview += textOf([event.data]);
+  else if (event.event === "preview_reset") preview = "";
+  else if (event.event === "message" && event.data.role === "assistant") {
+    text = textOf(event.data.content);
+    if (!text.startsWith(preview)) throw new Error(`previewed ${preview}, said ${text}`);
+  }
+  tell({ event: event.event, id: event.id, preview });
+  if (event.event === "status" && event.data.status !== "running" && text !== "") break;
+}
+
+const stored: Message[] = [];
+for await (const message of client.messages.list(chat.id)) stored.push(message);
+const moves: string[] = [];
+for await (const entry of client.chats.events(chat.id)) moves.push(entry.move);
+tell({ event: "end", text, snapshots, gaps, stored: stored.map(({ content }) => textOf(content)), moves });
+
+function tell(what: unknown): void {
+  process.stdout.write(`${JSON.stringify(what)}\n`);
+}

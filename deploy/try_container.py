@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Build the image and try it: read-only, for another user, as PID 1, against a PostgreSQL.
+
+    .venv/bin/python deploy/try_container.py [--base IMAGE] [--debootstrap SUITE --cache FOLDER]
+
+Needs buildah, podman and runc (Debian packages of these names), and the extra 'embedded' for the
+database; without the tools it says so and ends with 77, "skipped". Where no registry of images can be
+reached, --debootstrap makes a base of Debian's own Python.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from chatd.embedded import Postgres
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TOOLS = ("buildah", "podman", "runc")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+IMAGE = "localhost/chatd-tried"
+OWN_BASE = "localhost/chatd-tried-base"
+SKIPPED = 77
+QUICK_SECONDS = 2.0
+"""What a stop may take when there is nothing to finish."""
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-container"
+    asked.add_argument("--base", default="python:3.12-slim", help="image to build on (%(default)s)")
+    asked.add_argument("--debootstrap", metavar="SUITE", help="build on this Debian instead")
+    asked.add_argument("--cache", type=Path, default=usual, help="where that is kept (%(default)s)")
+    given = asked.parse_args()
+    tools = (*TOOLS, "debootstrap") if given.debootstrap else TOOLS
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        print(f"skipped: needs root{''.join(f' and {tool}' for tool in missing)}")
+        return SKIPPED
+    base = make_base(given.debootstrap, given.cache) if given.debootstrap else given.base
+    build(base)
+    print(f"ok  built, {megabytes(IMAGE)} MB, of which {megabytes(base)} are {base}", flush=True)
+    with socket.socket() as free, socket.socket() as other:
+        for one in (free, other):
+            one.bind(("127.0.0.1", 0))
+        database_port, port = (one.getsockname()[1] for one in (free, other))
+    with Postgres(port=database_port) as server:
+        try_it(server.tcp_dsn, port)
+    print("all is well")
+    return 0
+
+
+def make_base(suite: str, cache: Path) -> str:
+    root = cache / suite
+    if not (root / "made").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        packages = "--include=python3,python3-venv,ca-certificates"
+        run("debootstrap", "--variant=minbase", packages, suite, root)
+        for bulk in (
+            "var/cache/apt/archives",
+            "var/lib/apt/lists",
+            "usr/share/doc",
+            "usr/share/locale",
+        ):
+            shutil.rmtree(root / bulk, ignore_errors=True)
+        (root / "made").touch()
+    container = run("buildah", "from", "scratch").strip()
+    run("buildah", "add", "--quiet", container, root, "/")
+    run("buildah", "commit", "--quiet", "--rm", container, OWN_BASE)
+    return OWN_BASE
+
+
+def build(base: str) -> None:
+    # The certificates of this machine, which may reach its package index through a proxy.
+    certificates = f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"
+    how = ("--runtime=runc", "--network=host", "--format=docker", certificates)
+    command = ("buildah", "build", "--quiet", *how, f"--build-arg=BASE={base}", f"--tag={IMAGE}")
+    run(*command, f"--file={REPOSITORY}/deploy/Containerfile", REPOSITORY)
+
+
+def megabytes(image: str) -> int:
+    return int(run("podman", "image", "inspect", "--format={{.Size}}", image)) // 1_000_000
+
+
+def try_it(dsn: str, port: int) -> None:
+    settings = {
+        "CHATD_DATABASE__URL": dsn,
+        "CHATD_HTTP__PORT": port,
+        "CHATD_PROVIDERS__FAKE__KIND": "scripted",
+        "CHATD_MODELS__FAKE__PROVIDER": "fake",
+        "CHATD_MODELS__FAKE__MODEL": "fake-1",
+    }
+    # Limits of its own, since those of this machine may be more than it may hand on.
+    how = ("--runtime=runc", "--network=host", "--read-only", "--cap-drop=all", "--no-healthcheck")
+    how = (*how, "--security-opt=no-new-privileges", "--ulimit=nofile=4096:4096")
+    how = (*how, "--ulimit=nproc=1024:1024", *(f"--env={k}={v}" for k, v in settings.items()))
+    run("podman", "run", "--rm", *how, IMAGE, "migrate", "up")
+    print("ok  migrated by a job of the same image", flush=True)
+    with container(*how) as name:
+        health = run("podman", "image", "inspect", "--format={{json .HealthCheck.Test}}", IMAGE)
+        command = json.loads(health)[1:]
+        until = time.monotonic() + 60
+        while subprocess.run(["podman", "exec", name, *command], check=False).returncode:
+            if time.monotonic() > until:
+                raise SystemExit(run("podman", "logs", name))
+            time.sleep(0.2)
+        print(f"ok  healthy, says {' '.join(command)}", flush=True)
+        seen = run("podman", "exec", name, "sh", "-c", "id -u; touch /x || cat /proc/1/comm")
+        assert seen.split() == ["10001", "chatd"], seen
+        print("ok  PID 1 of a read-only root, and not root", flush=True)
+        began = time.monotonic()
+        run("podman", "kill", "--signal=TERM", name)
+        assert run("podman", "wait", name).strip() == "0"
+        seconds = time.monotonic() - began
+        assert seconds < QUICK_SECONDS, seconds
+        assert "daemon.stopped" in run("podman", "logs", name)
+        print(f"ok  stopped in order {seconds:.2f} s after TERM", flush=True)
+        assert subprocess.run(["podman", "exec", name, *command], check=False).returncode
+
+
+@contextlib.contextmanager
+def container(*how: str) -> Iterator[str]:
+    name = f"chatd-tried-{os.getpid()}"
+    run("podman", "run", "--detach", f"--name={name}", *how, IMAGE)
+    try:
+        yield name
+    finally:
+        run("podman", "rm", "--force", name)
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(
+        [*map(str, command)],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}:\n{done.stdout}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

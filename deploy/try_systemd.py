@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Try the units under a real systemd: PID 1 of a container, with a PostgreSQL, in about two minutes.
+
+    deploy/try_systemd.py [--cache FOLDER] [--suite trixie] [--mirror URL]
+
+Needs root, systemd-nspawn and debootstrap (Debian: systemd-container, debootstrap); without them it
+says so and ends with 77, which test runners take for "skipped". The first run makes the container's
+root in the cache folder and takes some minutes more. Nothing of the host is changed, and nothing of the
+root: the container writes to memory.
+
+What is tried stands in ``try_systemd_inside.py``, one function for each promise of the units.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libnss-systemd",
+    "python3",
+    "python3-venv",
+    "postgresql",
+)
+SKIPPED = 77
+UNIT = """\
+[Unit]
+Description=Try chatd
+After=multi-user.target postgresql.service
+SuccessAction=exit-force
+FailureAction=exit-force
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 /tried/deploy/try_systemd_inside.py
+StandardOutput=file:/result/report
+StandardError=inherit
+TimeoutStartSec=600
+"""
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-systemd"
+    asked.add_argument(
+        "--cache", type=Path, default=usual, help="where the root is kept (%(default)s)"
+    )
+    asked.add_argument("--suite", default="trixie", help="of Debian, with systemd 253 or newer")
+    asked.add_argument(
+        "--mirror", help="of Debian's packages; debootstrap's own choice unless given"
+    )
+    given = asked.parse_args()
+    missing = [tool for tool in ("systemd-nspawn", "debootstrap") if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        print(f"skipped: needs root{''.join(f' and {tool}' for tool in missing)}")
+        return SKIPPED
+    root = given.cache / given.suite
+    if not (root / "made").exists():
+        make_root(root, given.suite, given.mirror)
+    install_chatd(root, given.cache / "wheels")
+    with tempfile.TemporaryDirectory() as result:
+        boot(root, Path(result))
+        report = Path(result, "report")
+        print(text := report.read_text() if report.exists() else "nothing was tried")
+    return 0 if text.rstrip().endswith("all is well") else 1
+
+
+def make_root(root: Path, suite: str, mirror: str | None) -> None:
+    print(f"making {root} ...", flush=True)
+    shutil.rmtree(root, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    include = f"--include={','.join(PACKAGES)}"
+    run("debootstrap", "--variant=minbase", include, suite, root, *([mirror] if mirror else []))
+    run("chroot", root, "python3", "-m", "venv", "/opt/chatd")
+    (root / "made").touch()
+
+
+def install_chatd(root: Path, wheels: Path) -> None:
+    """This working tree, with what it needs, for the Python of the root; nothing is fetched in there."""
+    wheels.mkdir(parents=True, exist_ok=True)
+    python = run(
+        "chroot", root, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
+    )
+    fetch = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", wheels)
+    fetch = (*fetch, "--only-binary=:all:", "--python-version", python.strip())
+    for old in wheels.glob("chatd-*.whl"):
+        old.unlink()
+    run(sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "-w", wheels, REPOSITORY)
+    (ours,) = wheels.glob("chatd-*.whl")
+    needed = hashlib.sha256((REPOSITORY / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = wheels / "fetched"
+    if not stamp.exists() or stamp.read_text() != needed:
+        run(*fetch, ours)
+        stamp.write_text(needed)
+    inside = root / "opt" / "wheels"
+    shutil.rmtree(inside, ignore_errors=True)
+    shutil.copytree(wheels, inside)
+    pip = ("chroot", root, "/opt/chatd/bin/pip", "--quiet", "install", "--no-index")
+    pip = (*pip, "--find-links", "/opt/wheels")
+    run(*pip, "chatd")
+    run(*pip, "--force-reinstall", "--no-deps", "chatd")
+
+
+def boot(root: Path, result: Path) -> None:
+    units = root / "etc/systemd/system"
+    (units / "try-chatd.service").write_text(UNIT)
+    wants = units / "default.target.wants"
+    wants.mkdir(exist_ok=True)
+    (units / "default.target").unlink(missing_ok=True)
+    (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    (wants / "try-chatd.service").unlink(missing_ok=True)
+    (wants / "try-chatd.service").symlink_to("../try-chatd.service")
+    command = (
+        *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", "--volatile=overlay"),
+        *("--register=no", "--keep-unit", "--machine=try-chatd", "--private-network"),
+        *(f"--bind-ro={REPOSITORY}:/tried", f"--bind={result}:/result"),
+        "--console=read-only",
+    )
+    # The container has a control group tree of version 2 of its own, also where the host has the old.
+    environment = os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+    with Path(result, "console").open("w") as console:
+        ended = subprocess.run(
+            [*map(str, command)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            timeout=900,
+            check=False,
+        )
+    if not Path(result, "report").exists():
+        print(Path(result, "console").read_text())
+        print(f"the container ended with {ended.returncode}")
+
+
+def run(*command: object) -> str:
+    return subprocess.run(
+        [*map(str, command)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    ).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

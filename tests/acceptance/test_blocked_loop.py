@@ -1,0 +1,81 @@
+"""A process whose loop is blocked for longer than its leases: it lets go, and says what it was."""
+
+import re
+from pathlib import Path
+
+from running import View, books, clients, started
+
+BRISK = """
+[worker]
+heartbeat_seconds = 0.5
+stale_after_seconds = 2
+"""
+WHOLE = "Before. After."
+
+
+def scripts(block_seconds: float) -> str:
+    return f"""
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "Before. "
+[[providers.fake.script]]
+wait_seconds = 0.5
+[[providers.fake.script]]
+block_seconds = {block_seconds}
+[[providers.fake.script]]
+text = "After."
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+
+
+async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: str) -> None:
+    with (
+        started(tmp_path, dsn, name="a", settings=BRISK, scripts=scripts(5)) as a,
+        started(tmp_path, dsn, name="b", settings=BRISK, scripts=scripts(0)) as b,
+    ):
+        await a.ready()
+        await b.ready()
+        async with clients([a, b]) as apis, books(dsn) as db:
+            # Chats are asked of a until it is the one that claims.
+            while True:
+                chat_id = (await apis["a"].create("hello"))["id"]
+                owner, _ = await db.owner(chat_id, a, b)
+                if owner is a:
+                    break
+                await apis["b"].until(chat_id, "waiting")
+            view = await apis["b"].follow(chat_id, View(), lambda view: view.status == "waiting")
+            moves = await db.journal(chat_id)
+            assert [row["move"] for row in moves] == [
+                *("create", "acquire", "reap", "acquire", "finish_turn")
+            ]
+            assert moves[2]["reason"] == "lease_expired"
+            # The first owner held it no longer than the lease, and what it did then counts nothing.
+            assert [row["worker_id"] for row in moves[3:]] == [b.worker_id] * 2
+            blocked = await a.says("loop.blocked")
+            assert re.search(r"scripted\.py:\d+ _act$", blocked["frames"][0])
+            assert blocked["level"] == "error"
+            freed = await a.says("loop.free_again")
+            assert 4 < freed["seconds"] < 8
+            await a.says("chat.lost", chat_id=chat_id)
+            assert [turn["outcome"] for turn in a.said("chat.turn", chat_id=chat_id)] == ["lost"]
+            assert await apis["a"].texts(chat_id) == [WHOLE]
+            assert list(view.messages.values()) == ["hello", WHOLE]
+            assert [row["version"] for row in await db.journal(chat_id)] == [1, 2, 3, 4, 5]
+            # It is whole again: it serves, and it claims.
+            await a.ready()
+            assert not a.said("supervisor.child_failed")
+
+
+async def test_a_loop_that_is_only_busy_is_not_accused(tmp_path: Path, dsn: str) -> None:
+    settings = BRISK + "[log]\nloop_blocked_seconds = 3\n"
+    with started(tmp_path, dsn, settings=settings, scripts=scripts(1)) as a:
+        await a.ready()
+        async with clients([a]) as apis:
+            chat_id = (await apis["a"].create("hello"))["id"]
+            await apis["a"].until(chat_id, "waiting")
+            assert await apis["a"].texts(chat_id) == [WHOLE]
+        assert not a.said("loop.blocked")
+        assert not a.said("chat.lost")

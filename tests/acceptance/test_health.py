@@ -1,0 +1,57 @@
+"""``chatd health``: what a container's health check asks, of a process that runs and one that does not."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import fact, started
+
+from chatd.cli.exits import Exit
+
+
+def health(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "chatd", "health", *words],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
+    settings = "[http]\ndrain_seconds = 60\n"
+    with started(tmp_path, dsn, settings=settings) as chatd:
+        await chatd.ready()
+        done = health("--url", chatd.url)
+        assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
+        port = chatd.url.rpartition(":")[2]
+        # By its configuration, where it may listen everywhere.
+        done = health(
+            CHATD_CONFIG=str(chatd.config),
+            CHATD_HTTP__PORT=port,
+            CHATD_HTTP__HOST="0.0.0.0",
+            CHATD_AUTH__MODE="token",
+        )
+        assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
+        chatd.send(signal.SIGTERM)
+        await chatd.says("daemon.stopping")
+        await fact(lambda: health("--url", chatd.url).returncode == Exit.FAILED)
+        assert health("--url", chatd.url).stderr == "chatd: Not ready: stopping.\n"
+        chatd.send(signal.SIGTERM)
+        assert await chatd.ended() == 0
+        done = health("--url", chatd.url)
+        assert done.returncode == Exit.FAILED
+        assert "does not answer" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])
+def test_an_address_that_is_none_is_said(url: str) -> None:
+    done = health("--url", url)
+    assert done.returncode == Exit.USAGE
+    assert "http://HOST:PORT" in done.stderr

@@ -1,0 +1,180 @@
+"""SIGHUP to a real process: everything new is taken over, or nothing, and nobody loses anything."""
+
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from managing import managed
+from running import Chatd, Client, View, client, fact, started
+
+QUICK = "You hear version {version}: {{message}}"
+SLOW = "One two three four five six seven eight nine ten eleven twelve, says version {version}."
+
+
+def configuration(version: int, *more: str) -> str:
+    """The models of this version, and further sections."""
+    return f"""
+[providers.fake-{version}]
+kind = "scripted"
+[[providers.fake-{version}.script]]
+text = "{QUICK.format(version=version)}"
+[[providers.fake-{version}.scripts.slow]]
+text = "{SLOW.format(version=version)}"
+chunks = 20
+delay_seconds = 0.05
+[models.fake]
+provider = "fake-{version}"
+model = "fake-1"
+""" + "\n".join(more)
+
+
+@asynccontextmanager
+async def reloadable(tmp_path: Path, dsn: str) -> AsyncIterator[tuple[Chatd, Client]]:
+    with started(tmp_path, dsn, scripts=configuration(1)) as chatd:
+        await chatd.ready()
+        await chatd.says("daemon.ready")
+        async with client(chatd) as api:
+            yield chatd, api
+
+
+async def reload(chatd: Chatd, text: str, event: str = "config.reloaded") -> dict[str, object]:
+    """Put this configuration in place, send the signal, and wait for what is said about it."""
+    chatd.config.write_text(text)
+    before = len(chatd.said(event))
+    chatd.send(signal.SIGHUP)
+    await fact(lambda: len(chatd.said(event)) > before, what=lambda: "".join(chatd.raw[-20:]))
+    return chatd.said(event)[-1]
+
+
+async def answered(api: Client, content: str) -> str:
+    chat_id = (await api.create(content))["id"]
+    await api.until(chat_id, "waiting")
+    (text,) = await api.texts(chat_id)
+    return text
+
+
+async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None:
+    async with reloadable(tmp_path, dsn) as (chatd, api):
+        views: dict[str, View] = {}
+        done = anyio.Event()
+
+        async def talk(prefix: str) -> None:
+            number = 0
+            while not done.is_set():
+                number += 1
+                slow = "[[slow]] " if number % 3 == 0 else ""
+                chat_id = (await api.create(f"{slow}{prefix}{number}"))["id"]
+                view = views[chat_id] = View()
+                await api.follow(chat_id, view, lambda view: view.status in {"waiting", "error"})
+
+        async with anyio.create_task_group() as group:
+            for prefix in "abcdefgh":
+                group.start_soon(talk, prefix)
+            await fact(lambda: len(views) > 24)
+            for version in range(2, 8):
+                before = len(views)
+                await reload(chatd, configuration(version))
+                await fact(lambda before=before: len(views) > before + 8)
+            done.set()
+        assert len(views) > 50
+        heard = set()
+        for chat_id, view in views.items():
+            asked, said = view.messages.values()
+            version = int(re.search(r"version (\d)", said)[1])  # type: ignore[index]
+            whole = SLOW.format(version=version) if "[[slow]]" in asked else None
+            assert said == (whole or f"You hear version {version}: {asked}"), view
+            assert (await api.chat(chat_id))["last_error"] is None
+            assert await api.texts(chat_id) == [said]
+            heard.add(version)
+        assert {1, 7} <= heard
+        assert not chatd.said("config.refused")
+        assert not chatd.said("chat.lost")
+        # Nobody uses the six that were replaced any more.
+        await fact(lambda: len(chatd.said("config.old_providers_closed")) == 6)
+
+
+async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) -> None:
+    async with reloadable(tmp_path, dsn) as (chatd, api):
+        chat_id, view = (await api.create("[[slow]]"))["id"], View()
+        await api.follow(chat_id, view, lambda view: len(view.preview) > 5)
+        said = await reload(chatd, configuration(2))
+        assert said["keys"] == ["providers.fake-1", "providers.fake-2", "models.fake.provider"]
+        assert await answered(api, "hello") == "You hear version 2: hello"
+        assert not chatd.said("config.old_providers_closed")
+        await api.until(chat_id, "waiting")
+        assert await api.texts(chat_id) == [SLOW.format(version=1)]
+        closed = await chatd.says("config.old_providers_closed")
+        assert closed["providers"] == ["fake-1"]
+
+
+async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
+    tmp_path: Path, dsn: str
+) -> None:
+    with managed(str(tmp_path / "notify")) as manager:
+        how = {"scripts": configuration(1), "environment": manager.environment()}
+        with started(tmp_path, dsn, **how) as chatd:
+            await chatd.ready()
+            await chatd.says("daemon.ready")
+            async with client(chatd) as api:
+                bad = configuration(2, "[turn]", "max_step = 3", "[worker]", 'max_chats = "many"')
+                said = await reload(chatd, bad, "config.refused")
+                assert said["keys"] == ["turn.max_step", "worker.max_chats"]
+                assert "did you mean turn.max_steps?" in str(said["problems"])
+                assert said["level"] == "error"
+                assert await answered(api, "hello") == "You hear version 1: hello"
+                await fact(lambda: manager.said("STATUS") and len(manager.said("READY")) == 2)
+                assert "refused: turn.max_step, worker.max_chats" in str(manager.reports)
+                # What only the making of the providers finds is refused as well.
+                bad = configuration(2).replace("chunks = 20", "chunks = 0")
+                said = await reload(chatd, bad, "config.refused")
+                assert said["keys"] == ["providers.fake-2.scripts.slow.0.chunks"]
+                chatd.config.write_text("this is no TOML")
+                said = await reload(chatd, "this is no TOML", "config.refused")
+                assert said["keys"] == [str(chatd.config)]
+                assert await answered(api, "hello") == "You hear version 1: hello"
+                await reload(chatd, configuration(3))
+                assert await answered(api, "hello") == "You hear version 3: hello"
+                assert (await api.http.get("/readyz")).status_code == 200
+            await fact(lambda: len(manager.said("READY")) == 5)
+        assert manager.order("RELOADING", "READY") == ["READY", *["RELOADING", "READY"] * 4]
+        _, first = manager.said("RELOADING")[0]
+        assert int(first["MONOTONIC_USEC"]) > 0
+
+
+async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, dsn: str) -> None:
+    async with reloadable(tmp_path, dsn) as (chatd, api):
+        more = ["[worker]", "max_queued_messages = 1", "max_chats = 3", "heartbeat_seconds = 4"]
+        more += ["[database]", "pool_size = 3", "[turn]", "max_steps = 7"]
+        said = await reload(chatd, configuration(1, *more))
+        assert said["keys"] == [
+            *("worker.max_chats", "worker.max_queued_messages", "turn.max_steps")
+        ]
+        waiting = ["database.pool_size", "worker.heartbeat_seconds"]
+        assert (await chatd.says("config.needs_restart"))["keys"] == waiting
+        chat_id = (await api.create("[[slow]]"))["id"]
+        await api.send(chat_id, "one")
+        answer = await api.http.post(f"/api/v1/chats/{chat_id}/messages", json={"content": "two"})
+        assert answer.status_code == 429, answer.text
+        # They are named until they are in force, and what is in force already is not said again.
+        said = await reload(chatd, configuration(1, *more))
+        assert said["keys"] == []
+        await fact(lambda: len(chatd.said("config.needs_restart")) == 2)
+        assert [line["keys"] for line in chatd.said("config.needs_restart")] == [waiting, waiting]
+        chatd.config.write_text(configuration(1, "[log]", 'level = "error"'))
+        chatd.send(signal.SIGHUP)
+        await silent(chatd, api, lambda: len(chatd.said("chat.turn")))
+
+
+async def silent(chatd: Chatd, api: Client, turns: Callable[[], int]) -> None:
+    """Wait until a turn is worked and not logged."""
+
+    async def worked_in_silence() -> bool:
+        before = turns()
+        chat_id = (await api.create("hello"))["id"]
+        await api.until(chat_id, "waiting")
+        return before == turns()
+
+    await fact(worked_in_silence, what=lambda: "".join(chatd.raw[-5:]))

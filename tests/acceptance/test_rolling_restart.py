@@ -1,0 +1,156 @@
+"""Two replicas are restarted one after the other, under load, behind a balancer that asks /readyz."""
+
+import signal
+from contextlib import AsyncExitStack
+from itertools import count, cycle
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import TaskGroup
+from running import Chatd, Client, Event, View, client, fact, started
+
+STREAMS = 100
+SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
+"""Takes longer than a replica waits before it ends its streams."""
+SCRIPTS = f"""
+[http]
+drain_seconds = 8
+[worker]
+shutdown_grace_seconds = 1
+[database]
+pool_size = 5
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "{SAID}"
+chunks = 40
+delay_seconds = 0.5
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+
+
+class Balancer:
+    """Asks every replica whether it is ready, and hands out those that are, in turns."""
+
+    def __init__(self, asking: TaskGroup) -> None:
+        self._asking = asking
+        self._clients: dict[str, Client] = {}
+        self._ready: set[str] = set()
+        self._turns = count()
+
+    def pick(self) -> Client:
+        ready = sorted(self._ready)
+        assert ready, "nobody is ready"
+        return self._clients[ready[next(self._turns) % len(ready)]]
+
+    async def _ask(self, name: str) -> None:
+        """Ask one replica for as long as it answers."""
+        try:
+            while True:
+                answer = await self._clients[name].http.get("/readyz")
+                (self._ready.add if answer.status_code == 200 else self._ready.discard)(name)
+                await anyio.sleep(0.05)
+        except httpx2.TransportError:
+            assert name not in self._ready, f"{name} went without a word"
+
+    async def start(self, stack: AsyncExitStack, folder: Path, dsn: str, name: str) -> Chatd:
+        """A replica more, known as soon as it is ready."""
+        chatd = stack.enter_context(started(folder, dsn, name=name, scripts=SCRIPTS))
+        await chatd.ready()
+        self._clients[name] = await stack.enter_async_context(client(chatd))
+        self._asking.start_soon(self._ask, name)
+        await fact(lambda: name in self._ready)
+        return chatd
+
+
+class Viewer:
+    """A person who talks to one chat, and follows it through everything."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self.view = View()
+        self.chat_id = ""
+        self.turns = 0
+        self.drained = 0
+
+    async def talk(self, enough: anyio.Event) -> None:
+        self.chat_id = (await self._balancer.pick().create("go"))["id"]
+        self.turns = 1
+        await self._follow()
+        while not enough.is_set():
+            await self._balancer.pick().send(self.chat_id, "go on")
+            self.turns += 1
+            await self._follow()
+
+    async def _follow(self) -> None:
+        while not self._seen(self.view):
+            await self._balancer.pick().follow(self.chat_id, self.view, self._seen, seconds=120)
+            if not self._seen(self.view):
+                # A stream ends for one reason only, and says so.
+                assert self.view.events[-1].event == "draining"
+                self.drained += 1
+
+    def _seen(self, view: View) -> bool:
+        return len(view.messages) == 2 * self.turns and view.status == "waiting"
+
+    async def check(self, api: Client) -> None:
+        """What was heard in pieces is what is heard at once, and what is stored."""
+        first, *rest = [e for e in self.view.events if e.event != "draining"]
+        whole: list[Event] = []
+        async for event in api.stream(self.chat_id, first.id):
+            whole.append(event)
+            if event.id == self.view.cursor:
+                break
+        assert first.event == "snapshot"
+        assert told(rest) == told(whole)
+        assert list(self.view.messages.values())[1::2] == [SAID] * self.turns
+        stored = {m["id"]: m["content"][0]["text"] for m in await api.messages(self.chat_id)}
+        assert self.view.messages == stored
+        assert (await api.chat(self.chat_id))["last_error"] is None
+
+
+def told(events: list[Event]) -> list[tuple[str, object]]:
+    """What the journal makes everybody hear; parts are a preview, and checked as they come."""
+    return [(e.event, e.data) for e in events if e.event != "message_part"]
+
+
+async def requests(balancer: Balancer, enough: anyio.Event, statuses: list[int]) -> None:
+    """Short requests, one after the other; one that fails ends the test."""
+    paths = cycle(["/api/v1/chats?limit=5", "/api/v1/models", "/livez"])
+    while not enough.is_set():
+        answer = await balancer.pick().http.get(next(paths))
+        statuses.append(answer.status_code)
+
+
+@pytest.mark.slow
+async def test_no_request_fails_and_every_stream_resumes_exactly(tmp_path: Path, dsn: str) -> None:
+    statuses: list[int] = []
+    async with AsyncExitStack() as stack, anyio.create_task_group() as asking:
+        balancer, enough = Balancer(asking), anyio.Event()
+        viewers = [Viewer(balancer) for _ in range(STREAMS)]
+        replicas = [await balancer.start(stack, tmp_path, dsn, name) for name in ("a", "b")]
+        async with anyio.create_task_group() as load:
+            for viewer in viewers:
+                load.start_soon(viewer.talk, enough)
+            for _ in range(4):
+                load.start_soon(requests, balancer, enough, statuses)
+            await fact(lambda: all(viewer.view.events for viewer in viewers))
+            for replica in replicas:
+                replica.send(signal.SIGTERM)
+                assert await replica.ended(60) == 0
+                await balancer.start(stack, tmp_path, dsn, f"{replica.name}2")
+            enough.set()
+        assert set(statuses) == {200}
+        assert len(statuses) > 100
+        # Who is in the middle of a turn when its replica ends the streams is told so; that is most.
+        assert sum(viewer.drained for viewer in viewers) > STREAMS // 2
+        for viewer in viewers:
+            await viewer.check(balancer.pick())
+        for replica in replicas:
+            assert not replica.said("chat.lost")
+            assert replica.said("daemon.stopped")
+        asking.cancel_scope.cancel()

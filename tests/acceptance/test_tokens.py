@@ -1,0 +1,117 @@
+"""Tokens from the command line to the API: made, shown once, listed, revoked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from callers import bearer
+from running import SCRIPTS, fact, started
+
+from chatd.cli.exits import Exit
+from chatd.cli.root import main
+
+Captured = pytest.CaptureFixture[str]
+
+SETTINGS = '[auth]\nmode = "token"\n'
+
+
+@pytest.fixture(autouse=True)
+def _a_configuration_of_this_test(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dsn: str
+) -> None:
+    config = tmp_path / "chatd.toml"
+    config.write_text(f"{SETTINGS}{SCRIPTS}")
+    monkeypatch.setenv("CHATD_CONFIG", str(config))
+    monkeypatch.setenv("CHATD_DATABASE__URL", dsn)
+    monkeypatch.setattr("chatd.logs.configure", lambda **_: None)
+
+
+async def chatd(*command: str) -> int:
+    """A command in a thread: it has an event loop of its own."""
+    return int(await anyio.to_thread.run_sync(main, command))
+
+
+async def test_a_token_from_the_cradle_to_the_grave(
+    capsys: Captured, tmp_path: Path, dsn: str
+) -> None:
+    assert await chatd("token", "create", "--owner", "ann", "--name", "laptop") == Exit.DONE
+    out, err = capsys.readouterr()
+    secret = out.strip()
+    assert out == f"{secret}\n", "nothing but the token, for $(...)"
+    assert secret not in err
+    assert "ann" in err
+    with started(tmp_path, dsn, settings=SETTINGS) as process:
+        await process.ready()
+        async with httpx2.AsyncClient(base_url=process.url, headers=bearer(secret)) as http:
+            answer = await http.post("/api/v1/chats", json={"title": "mine"})
+            assert answer.json()["owner_id"] == "ann"
+            assert await chatd("token", "list", "--json") == Exit.DONE
+            (listed,) = json.loads(capsys.readouterr().out)
+            assert listed["last_used_at"] is not None
+            assert await chatd("token", "revoke", listed["id"]) == Exit.DONE
+            revoked_at = anyio.current_time()
+
+            async def refused() -> bool:
+                return (await http.get("/api/v1/chats")).status_code == 401
+
+            await fact(refused)
+            assert anyio.current_time() - revoked_at < 1.0
+        assert not [line for line in process.raw if secret in line], "a secret in the log"
+    capsys.readouterr()
+    assert await chatd("token", "revoke", listed["id"]) == Exit.DONE
+    assert await chatd("token", "list", "--owner", "ann") == Exit.DONE
+    out = capsys.readouterr().out
+    assert "laptop" in out
+    assert "revoked" in out
+    assert secret not in out
+    assert await chatd("token", "list", "--owner", "bob", "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out) == []
+
+
+async def test_what_a_token_is_made_with(capsys: Captured) -> None:
+    made: list[dict[str, Any]] = []
+    for more in (
+        [],
+        ["--admin"],
+        ["--expires", "90d"],
+        ["--expires", "2099-01-31"],
+        ["--expires", "2099-01-31T12:00:00+02:00"],
+    ):
+        assert await chatd("token", "create", "--owner", "zoë", "--json", *more) == Exit.DONE
+        made.append(json.loads(capsys.readouterr().out))
+    assert {one["owner_id"] for one in made} == {"zoë"}
+    assert [one["admin"] for one in made] == [False, True, False, False, False]
+    assert [one["expires_at"] for one in made][:2] == [None, None]
+    assert made[3]["expires_at"] == "2099-01-31 00:00:00+00:00"
+    assert made[4]["expires_at"] == "2099-01-31 10:00:00+00:00"
+    assert len({one["token"] for one in made}) == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["create"], Exit.USAGE, "--owner"),
+        (["create", "--owner", ""], Exit.USAGE, "needs a name"),
+        (["create", "--owner", "a", "--expires", "soon"], Exit.USAGE, "'soon' is neither"),
+        (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "no duration"),
+        (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "is past"),
+        (["revoke", "no-uuid"], Exit.USAGE, "no-uuid"),
+        (["revoke", "00000000-0000-4000-8000-000000000000"], Exit.FAILED, "There is no token 0000"),
+    ],
+)
+async def test_mistakes(command: list[str], code: int, words: str, capsys: Captured) -> None:
+    assert await chatd("token", *command) == code
+    out, err = capsys.readouterr()
+    assert words in err
+    assert out == ""
+
+
+async def test_a_token_that_nobody_will_ask_for(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATD_AUTH__MODE", "none")
+    assert await chatd("token", "create", "--owner", "ann") == Exit.DONE
+    assert 'auth.mode is "none"' in capsys.readouterr().err

@@ -1,0 +1,194 @@
+"""Why a chat is where it is, as it is told over HTTP by either of two replicas."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from asking import refused
+from inside import Acted, Inside, done, one, said, scripted, several
+from running import fact
+
+from chatd import __version__
+from chatd.llm.errors import ProviderError
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.pool import Database
+
+HANG = [{"text": "A secret is "}, {"hang": True}]
+OFTEN = {"heartbeat_seconds": 0.1, "stale_after_seconds": 60}
+
+
+async def explained(chatd: Inside, chat_id: str) -> dict[str, Any]:
+    answer = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/explain")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def codes(explanation: dict[str, Any]) -> list[str]:
+    return [one["code"] for one in explanation["because"]]
+
+
+async def until(chatd: Inside, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
+    """Wait for a reason, said in these words."""
+
+    async def found() -> dict[str, Any] | None:
+        explanation = await explained(chatd, chat_id)
+        said = {one["code"]: one["text"] for one in explanation["because"]}
+        return explanation if words in said.get(code, "") and code in said else None
+
+    return dict(await fact(found, what=lambda: f"{code} of {chat_id}"))
+
+
+async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) -> None:
+    """Its owner tells the others with each beat what it is doing; not a word of what is said."""
+    async with (
+        one(dsn, worker={"enabled": False}) as front,
+        one(dsn, scripted(HANG), worker=OFTEN) as owner,
+    ):
+        chat_id = (await front.api.create("tell me a secret"))["id"]
+        for chatd in (front, owner):
+            told = await until(chatd, chat_id, "in_zone", "'model stream'")
+            assert (told["status"], told["epoch"], told["pending_since"]) == ("running", 1, None)
+            assert told["owner"]["worker_id"] == str(owner.daemon.worker_id)
+            assert told["owner"]["version"] == __version__
+            assert told["owner"]["host"]
+            assert told["owner"]["pid"] > 0
+            assert 0 <= told["owner"]["last_beat_seconds_ago"] < 30
+            assert told["doing"]["zone"] == "model stream"
+            assert 0 <= told["doing"]["said_seconds_ago"] < 30
+            since, until_ = (datetime.fromisoformat(told["doing"][k]) for k in ("since", "until"))
+            at = datetime.fromisoformat(told["at"])
+            assert since < at < until_
+            assert 30 < (until_ - since).total_seconds() < 90  # turn.silence_seconds
+            stale = chatd.daemon.settings.worker.stale_after_seconds
+            assert stale - 30 < told["lease_left_seconds"] <= stale
+            assert told["workers"]["alive"] == 1
+            assert told["workers"]["room"] == 99
+            assert told["ahead"] is None
+            assert told["retry"] is None
+            assert "secret" not in str(told)
+        await owner.api.interrupt(chat_id)
+        await owner.api.until(chat_id, "waiting")
+        told = await explained(front, chat_id)
+        assert codes(told) == ["your_turn"]
+        assert (told["owner"], told["doing"], told["lease_left_seconds"]) == (None, None, None)
+
+
+async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Database) -> None:
+    async with one(dsn, scripted(HANG), worker=OFTEN) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        await until(chatd, chat_id, "in_zone")
+        kept = await database.fetchrow("SELECT doing FROM chats WHERE id = $1", UUID(chat_id))
+        assert kept is not None
+        assert kept["doing"].keys() == {"epoch", "zone", "since", "until"}
+    async with one(dsn, worker={"enabled": False}) as chatd:
+        told = await explained(chatd, chat_id)
+        assert told["status"] == "pending"
+        assert told["doing"] is None
+
+
+async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
+    async with one(dsn, worker={"enabled": False}) as chatd:
+        first = (await chatd.api.create("hello"))["id"]
+        second = (await chatd.api.create("hello"))["id"]
+        await chatd.api.send(second, "more")
+        told = await explained(chatd, second)
+        assert codes(told) == ["no_worker", "queue_waits"]
+        assert (told["ahead"], told["queue_length"]) == (1, 1)
+        assert told["workers"] == {"alive": 0, "with_room": 0, "room": 0, "last_beat_at": None}
+        assert (await explained(chatd, first))["ahead"] == 0
+        await database.fetch(
+            "INSERT INTO workers (worker_id, host, pid, version, max_chats, heartbeat_at) SELECT"
+            " gen_random_uuid(), 'h', 1, '0', 5, clock_timestamp() - make_interval(secs => $1)",
+            30.0,
+        )
+        told = await explained(chatd, second)
+        assert codes(told)[0] == "no_worker"
+        assert "for 30 s" in told["because"][0]["text"]
+        await database.fetch("UPDATE workers SET heartbeat_at = clock_timestamp(), max_chats = 1")
+        assert codes(await explained(chatd, second))[0] == "in_line"
+        assert codes(await explained(chatd, first))[0] == "to_be_claimed"
+        await database.fetch("UPDATE workers SET max_chats = 0")
+        assert codes(await explained(chatd, first))[0] == "no_room"
+
+
+async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        raise ProviderError("slow down", status_code=429)
+        yield done()
+
+    turn = {"backoff_seconds": 600, "backoff_max_seconds": 600, "max_attempts": 5}
+    async with several(dsn, [Acted(act), Acted(act)], turn=turn) as replicas:
+        chat_id = (await replicas[0].api.create("hello"))["id"]
+        for chatd in replicas:
+            told = await until(chatd, chat_id, "backing_off")
+            assert codes(told) == ["backing_off"]
+            assert told["retry"]["attempts"] == 1
+            assert 0 < told["retry"]["next_attempt_in_seconds"] <= 600
+            assert told["last_failure"]["kind"] == "rate_limit"
+            assert told["because"][0]["text"].endswith("for attempt 2 after rate_limit")
+
+
+async def test_a_chat_that_failed(dsn: str) -> None:
+    provider = scripted([{"error": {"status": 401}}])
+    async with one(dsn, provider) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        chat = await chatd.api.until(chat_id, "error")
+        told = await explained(chatd, chat_id)
+        assert codes(told) == ["failed"]
+        assert told["last_failure"] == chat["last_error_detail"]
+        assert "auth" in told["because"][0]["text"]
+
+
+async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Database) -> None:
+    gate = asyncio.Event()
+
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        yield said("I begin")
+        try:
+            await gate.wait()
+        finally:
+            await gate.wait()
+        yield done()
+
+    worker = {"reap_seconds": 3600, "heartbeat_seconds": 1000, "stale_after_seconds": 3600}
+    async with one(dsn, Acted(act), worker=worker) as chatd:
+        chat_id = (await chatd.api.create("hello"))["id"]
+        await chatd.api.until(chat_id, "running")
+        assert codes(await explained(chatd, chat_id)) == ["not_told_yet"]
+        await database.fetch(
+            "UPDATE chats SET heartbeat_at = heartbeat_at - interval '2 hours', recoveries = 1"
+        )
+        told = await explained(chatd, chat_id)
+        assert codes(told) == ["lease_expired", "not_told_yet", "recovered"]
+        assert told["lease_left_seconds"] < -3000
+        await database.fetch("UPDATE chats SET heartbeat_at = clock_timestamp(), recoveries = 0")
+        await database.fetch("DELETE FROM workers")
+        await database.fetch("UPDATE chats SET status = 'interrupting'")
+        told = await explained(chatd, chat_id)
+        assert codes(told) == ["stopping", "not_told_yet"]
+        assert told["owner"]["host"] is None
+        await database.fetch("UPDATE chats SET status = 'running'")
+        gate.set()
+        await chatd.api.until(chat_id, "waiting")
+
+
+async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        await database.fetch(
+            "UPDATE chats SET status = 'requires_action',"
+            " action_deadline = clock_timestamp() + interval '300 seconds'"
+        )
+        told = await explained(chatd, chat_id)
+        assert codes(told) == ["needs_results"]
+        assert told["action_deadline"] in (await chatd.api.chat(chat_id)).values()
+
+
+async def test_nobody_is_told_of_anothers_chat(dsn: str, database: Database) -> None:
+    async with one(dsn) as chatd:
+        chat_id = (await chatd.api.create())["id"]
+        await database.fetch("UPDATE chats SET owner_id = 'another'")
+        answer = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/explain")
+        refused(answer, 404, "chat_not_found")

@@ -1,0 +1,191 @@
+"""What one owner may ask for: each limit is a setting, and its refusal names it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+from asking import document, filled, is_stream, opened, operations, refused
+from callers import created, got, office
+from inside import Inside, one, scripted
+from running import fact
+
+CHATS = "/api/v1/chats"
+HANG = {"hang": [{"hang": True}]}
+
+
+async def test_parts_and_labels(dsn: str) -> None:
+    part = {"type": "text", "text": "a"}
+    async with one(dsn, limits={"max_content_parts": 3, "max_labels": 2}) as chatd:
+        chat = await chatd.api.create()
+        for method, path, _ in operations():
+            schema = body_of(method, path)
+            url = filled(path, chat["id"])
+            if "content" in schema:
+                answer = await chatd.api.http.request(method, url, json={"content": [part] * 4})
+                problem = refused(answer, 422, "too_many_parts", "limits.max_content_parts", "3")
+                assert problem["errors"][0]["where"] == "body.content"
+            if "labels" in schema:
+                labels = {str(n): "" for n in range(3)}
+                for more in ({}, {"archived": True}) if method == "patch" else ({},):
+                    answer = await chatd.api.http.request(
+                        method, url, json={"labels": labels} | more
+                    )
+                    problem = refused(answer, 422, "too_many_labels", "limits.max_labels", "2")
+                    assert problem["errors"][0]["where"] == "body.labels"
+        assert await chatd.api.chat(chat["id"]) == chat
+        most = {"content": [part] * 3, "labels": {"a": "", "b": ""}}
+        assert (await chatd.api.http.post(CHATS, json=most)).status_code == 201
+
+
+def body_of(method: str, path: str) -> dict[str, Any]:
+    """The fields of an operation's body."""
+    operation = document()["paths"][path][method]
+    if "requestBody" not in operation:
+        return {}
+    (content,) = operation["requestBody"]["content"].values()
+    schema = content["schema"]
+    name = schema["$ref"].rpartition("/")[2]
+    return dict(document()["components"]["schemas"][name]["properties"])
+
+
+async def test_zero_is_unlimited(dsn: str) -> None:
+    none = dict.fromkeys(
+        (
+            "max_content_parts",
+            "max_labels",
+            "max_chats_in_flight",
+            "max_streams",
+            "requests_per_second",
+        ),
+        0,
+    )
+    unlimited = {
+        "limits": none,
+        "http": {"max_body_bytes": 0},
+        "worker": {"max_queued_messages": 0},
+    }
+    async with one(dsn, scripted(**HANG), **unlimited) as chatd:
+        parts = [{"type": "text", "text": "a"}] * 200
+        parts += [{"type": "text", "text": "b" * 5 * 1024 * 1024}]
+        labels = {str(n): "" for n in range(100)}
+        chat = await chatd.api.create(labels=labels, content=parts)  # type: ignore[arg-type]
+        busy = await chatd.api.create("[[hang]]")
+        await chatd.api.until(busy["id"], "running")
+        for n in range(30):
+            assert (await chatd.api.send(busy["id"], str(n)))["queued"]
+        assert chat["labels"] == labels
+
+
+async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
+    async with office(
+        dsn, scripted(**HANG), scripted(**HANG), limits={"max_chats_in_flight": 3}
+    ) as at:
+        ann, bob = await at.caller("ann"), await at.caller("bob")
+        rest = [(await created(at.chatd, ann))["id"] for _ in range(10)]
+
+        async def create(chatd: Inside) -> Any:
+            return await chatd.api.http.post(CHATS, json={"content": "[[hang]]"}, headers=ann)
+
+        async def send(chatd: Inside, chat_id: str) -> Any:
+            body = {"content": "[[hang]]"}
+            path = f"{CHATS}/{chat_id}/messages"
+            return await chatd.api.http.post(path, json=body, headers=ann)
+
+        answers = await asyncio.gather(
+            *(create(at.daemons[n % 2]) for n in range(20)),
+            *(send(at.daemons[n % 2], chat_id) for n, chat_id in enumerate(rest)),
+        )
+        done = [answer for answer in answers if answer.status_code in {201, 202}]
+        assert len(done) == 3
+        for answer in answers:
+            if answer not in done:
+                refused(answer, 429, "too_many_chats", "limits.max_chats_in_flight")
+        assert (await created(at.chatd, ann))["status"] == "waiting", "it asks for nothing"
+        assert (await created(at.chatd, bob, content="hello"))["status"] == "pending"
+        (first, *_) = done
+        busy = first.json().get("chat", first.json())["id"]
+        assert (await send(at.chatd, busy)).json()["queued"], "that one is in flight already"
+        path = f"{CHATS}/{busy}"
+        await at.chatd.api.http.post(f"{path}/interrupt", headers=ann)
+        await at.chatd.api.http.delete(path, headers=ann)
+
+        async def room() -> bool:
+            return bool((await create(at.daemons[1])).status_code == 201)
+
+        await fact(room)
+
+
+async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str) -> None:
+    async with one(dsn, scripted(**HANG), limits={"max_chats_in_flight": 1}) as chatd:
+        keyed = {"idempotency-key": "once"}
+        body = {"content": "[[hang]]"}
+        first = await chatd.api.http.post(CHATS, json=body, headers=keyed)
+        refused(await chatd.api.http.post(CHATS, json=body), 429, "too_many_chats")
+        again = await chatd.api.http.post(CHATS, json=body, headers=keyed)
+        assert (again.status_code, again.json()) == (201, first.json())
+
+
+async def test_streams_of_an_owner(dsn: str) -> None:
+    """Every kind of stream counts, until it has ended, however that was."""
+    streams = [path for _, path, operation in operations() if is_stream(operation)]
+    async with office(dsn, scripted(), limits={"max_streams": 2}) as at:
+        ann, bob = await at.caller("ann"), await at.caller("bob")
+        also_ann = await at.caller("ann")
+        chat = (await created(at.chatd, ann))["id"]
+        for path in streams:
+            url = filled(path, chat)
+            for _ in range(3 if "{chat_id}" in path else 0):
+                refused(await got(at.chatd, filled(path), bob), 404, "chat_not_found")
+            async with AsyncExitStack() as stack:
+                for _ in range(2):
+                    opening = opened(at.chatd, url, headers=ann)
+                    assert (await stack.enter_async_context(opening)).status_code == 200
+                answer = await got(at.chatd, url, also_ann)
+                refused(answer, 429, "too_many_streams", "limits.max_streams", "2")
+                assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+
+            async def free(url: str = url) -> bool:
+                async with opened(at.chatd, url, headers=ann) as stream:
+                    return bool(stream.status_code == 200)
+
+            await fact(free)
+        await fact(lambda: not at.chatd.daemon.rooms.hub.viewers)
+
+
+async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None:
+    async with one(dsn, limits={"max_streams": 5}) as chatd:
+        path = f"{CHATS}/{(await chatd.api.create())['id']}/stream"
+        async with AsyncExitStack() as stack:
+            answers = []
+
+            async def open_one() -> None:
+                answers.append(await stack.enter_async_context(opened(chatd, path)))
+
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(open_one)
+            statuses = sorted(answer.status_code for answer in answers)
+            assert statuses == [200] * 5 + [429] * 15
+            assert chatd.daemon.rooms.hub.viewers == 5
+
+
+async def test_requests_per_second(dsn: str) -> None:
+    async with office(dsn, scripted(), limits={"requests_per_second": 5}) as at:
+        ann, bob = await at.caller("ann"), await at.caller("bob")
+        answers = await asyncio.gather(*(got(at.chatd, CHATS, ann) for _ in range(30)))
+        refusals = [answer for answer in answers if answer.status_code != 200]
+        assert len(refusals) >= 30 - 5 - 10, "a bucket, and what dripped in while they were asked"
+        assert len(refusals) <= 25
+        for answer in refusals:
+            refused(answer, 429, "too_many_requests", "limits.requests_per_second")
+            assert answer.headers["retry-after"] == "1"
+        assert (await got(at.chatd, CHATS, bob)).status_code == 200
+        for _ in range(20):
+            assert (await at.chatd.api.http.get("/livez")).status_code == 200
+            refused(await at.chatd.api.http.get(CHATS), 401, "unauthorized")
+
+        async def again() -> bool:
+            return (await got(at.chatd, CHATS, ann)).status_code == 200
+
+        await fact(again)

@@ -1,0 +1,160 @@
+"""The list of a caller's chats: what it may be filtered by, and what it refuses."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asking import paged, refused
+from inside import Inside, one, scripted
+
+from chatd.store.pool import Database
+
+HANG = scripted([{"text": "I begin"}, {"hang": True}])
+
+
+async def titles(chatd: Inside, **params: Any) -> str:
+    """The titles of a list, in one word."""
+    answer = await chatd.api.http.get("/api/v1/chats", params=params)
+    assert answer.status_code == 200, answer.text
+    return "".join(chat["title"] for chat in answer.json()["items"])
+
+
+async def made(chatd: Inside, titles: Sequence[str], **more: Any) -> dict[str, str]:
+    return {title: (await chatd.api.create(title=title, **more))["id"] for title in titles}
+
+
+async def test_statuses_can_be_repeated(dsn: str, database: Database) -> None:
+    async with one(dsn, worker={"enabled": False}) as chatd:
+        await made(chatd, "ab")
+        await made(chatd, "c", content="hello")
+        ids = await made(chatd, "d", content="hello")
+        await database.fetch(
+            "UPDATE chats SET status = 'error', pending_since = NULL, last_error = 'no' WHERE id = $1",
+            UUID(ids["d"]),
+        )
+        assert await titles(chatd) == "dcba"
+        assert await titles(chatd, status="pending") == "c"
+        assert await titles(chatd, status=["pending", "waiting"]) == "cba"
+        assert await titles(chatd, status=["error", "pending", "pending"]) == "dc"
+        assert await titles(chatd, status=["running", "interrupting", "requires_action"]) == ""
+
+
+async def test_labels_must_all_hold(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        await chatd.api.create(title="a", labels={"team": "red", "env": "prod"})
+        await chatd.api.create(title="b", labels={"team": "blue", "env": "prod"})
+        await chatd.api.create(title="c", labels={"team": "red:1", "red": "team"})
+        await chatd.api.create(title="d")
+        await chatd.api.create(title="e", labels={"empty": "", 'q"uote\\': "{}"})
+        for label, found in {
+            "team:red": "a",
+            "team:red:1": "c",
+            "team": "cba",
+            "red": "c",
+            "prod": "",
+            "env:prod": "ba",
+            "env:pro": "",
+            "empty": "e",
+            "empty:": "e",
+            "team:": "",
+            'q"uote\\:{}': "e",
+        }.items():
+            assert await titles(chatd, label=label) == found, label
+        assert await titles(chatd, label=["env:prod", "team:red"]) == "a"
+        assert await titles(chatd, label=["team", "env"]) == "ba"
+        assert await titles(chatd, label=["team:red", "team:blue"]) == ""
+        assert await titles(chatd, label=["team:red", "team"]) == "a"
+
+
+async def test_words_of_the_title_in_any_case(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        await made(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
+        for words, found in {
+            "apple": "[100% apple_juice][Apple Pie]",
+            "APPLE p": "[Apple Pie]",
+            "100%": "[100% apple_juice]",
+            "100": "[1000 pears\\][100% apple_juice]",
+            "e_j": "[100% apple_juice]",
+            "e p": "[Apple Pie]",
+            "s\\": "[1000 pears\\]",
+            "plum": "",
+            "%": "[100% apple_juice]",
+        }.items():
+            assert await titles(chatd, q=words) == found, words
+        assert len(await titles(chatd, q="")) == len(await titles(chatd))
+        await chatd.api.create(title="nul \x00")
+        assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
+
+
+async def test_families(dsn: str, database: Database) -> None:
+    async with one(dsn) as chatd:
+        ids = await made(chatd, "abcd")
+        for child, parent in (("b", "a"), ("c", "a"), ("d", "b")):
+            await database.fetch(
+                "UPDATE chats SET parent_chat_id = $2, root_chat_id = $3 WHERE id = $1",
+                *(UUID(ids[name]) for name in (child, parent, "a")),
+            )
+        await chatd.api.http.patch(f"/api/v1/chats/{ids['b']}", json={"labels": {"x": "y"}})
+        assert await titles(chatd, parent="none") == "a"
+        assert await titles(chatd, parent=ids["a"]) == "bc"
+        assert await titles(chatd, parent=ids["b"]) == "d"
+        assert await titles(chatd, parent=ids["d"]) == ""
+        assert await titles(chatd, parent=str(uuid4())) == ""
+        assert await titles(chatd, parent=ids["a"], label="x:y") == "b"
+        assert await titles(chatd, parent=ids["a"], q="C") == "c"
+        assert await titles(chatd, parent=ids["a"], status="waiting", archived=False) == "bc"
+        assert await titles(chatd, parent=ids["a"], status="error") == ""
+        assert await titles(chatd, parent="none", q="b") == ""
+        await database.fetch("UPDATE chats SET owner_id = 'another'")
+        for parent in ("none", *ids.values()):
+            assert await titles(chatd, parent=parent) == ""
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"archived": False},
+        {"label": "even"},
+        {"label": ["even", "third:1"]},
+        {"q": "number 1"},
+        {"q": "NUMBER", "label": "third:0", "status": "waiting", "parent": "none"},
+    ],
+    ids=str,
+)
+async def test_pages_of_any_filter_give_each_chat_once(
+    dsn: str, database: Database, filters: dict[str, Any]
+) -> None:
+    async with one(dsn) as chatd:
+        for n in range(24):
+            labels = {"third": str(n % 3)} | ({"even": ""} if n % 2 == 0 else {})
+            await chatd.api.create(title=f"number {n}", labels=labels)
+        # several were touched at one moment
+        await database.fetch("UPDATE chats SET updated_at = date_trunc('second', updated_at)")
+        (everything,) = [await paged(chatd, "/api/v1/chats", limit=200, **filters)]
+        assert everything
+        for limit in (1, 5):
+            found = await paged(chatd, "/api/v1/chats", limit=limit, **filters)
+            assert found == everything
+        moments = [(chat["updated_at"], chat["id"]) for chat in everything]
+        assert moments == sorted(moments, reverse=True)
+
+
+async def test_a_filter_that_makes_no_sense_is_named(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for name, given in [
+            ("status", "idle"),
+            ("status", ["waiting", ""]),
+            ("archived", "perhaps"),
+            ("label", ""),
+            ("label", ":red"),
+            ("label", ["fine", ":"]),
+            ("label", "n" * 1202),
+            ("label", [f"n{n}" for n in range(65)]),
+            ("parent", "nobody"),
+            ("parent", ""),
+            ("q", "q" * 501),
+        ]:
+            answer = await chatd.api.http.get("/api/v1/chats", params={name: given})
+            refused(answer, 422, "invalid_request", f"query.{name}")

@@ -1,0 +1,19 @@
+"""The surface of the API changes on purpose only: it stands in ``clients/openapi.json``."""
+
+import difflib
+import json
+from pathlib import Path
+
+import pytest
+from described import document
+
+SNAPSHOT = Path(__file__).parents[2] / "clients" / "openapi.json"
+ACCEPT = "If that is what you want: chatd openapi > clients/openapi.json"
+
+
+def test_the_surface_is_the_one_that_was_decided_on() -> None:
+    now = json.dumps(document(), indent=2, sort_keys=True).splitlines()
+    then = SNAPSHOT.read_text().splitlines()
+    if now != then:
+        changes = difflib.unified_diff(then, now, "decided", "now", n=2, lineterm="")
+        pytest.fail("\n".join(["The API has changed.", *changes, ACCEPT]), pytrace=False)

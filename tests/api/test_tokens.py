@@ -1,0 +1,241 @@
+"""Who shows a token: let in, refused, shown out; and what that costs the database."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+from asking import document, filled, is_stream, opened, operations, refused
+from callers import Bearer, Office, bearer, created, got, office
+from inside import scripted
+from running import fact
+
+from chatd.domain.errors import DatabaseAway
+
+CHATS = "/api/v1/chats"
+STREAMS = [path for method, path, operation in operations() if is_stream(operation)]
+
+
+async def test_who_shows_no_token_or_a_wrong_one_is_nobody(dsn: str) -> None:
+    async with office(dsn, scripted()) as at:
+        ann = (await at.caller("ann"))["authorization"].removeprefix("Bearer ")
+        wrong = [
+            None,
+            "",
+            "Bearer",
+            ann,
+            f"Basic {ann}",
+            f"Bearer {ann[:-1]}",
+            f"Bearer {ann}x",
+            f"Bearer {ann.removeprefix('chatd_')}",
+            f"Bearer {ann.upper()}",
+            "Bearer chatd_" + "A" * 43,
+            "Bearer \xe4",
+        ]
+        for given in wrong:
+            headers = {} if given is None else {"authorization": given.encode("latin-1")}
+            answer = await at.chatd.api.http.get(CHATS, headers=headers)
+            refused(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert ann not in answer.text
+        twice = [("authorization", f"Bearer {ann}")] * 2
+        refused(await at.chatd.api.http.get(CHATS, headers=twice), 401, "unauthorized")
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            answer = await got(at.chatd, CHATS, {"authorization": f"{scheme} {ann}"})
+            assert answer.status_code == 200
+
+
+async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> None:
+    async with office(dsn, scripted()) as at:
+        http = at.chatd.api.http
+        for method, path, operation in operations():
+            answer = await http.request(method, filled(path))
+            if path.startswith("/api/"):
+                refused(answer, 401, "unauthorized")
+                assert operation["security"] == [{"bearer": []}]
+            else:
+                assert answer.status_code == 200, path
+                assert "security" not in operation
+        for path in ("/openapi.json", "/docs"):
+            assert (await http.get(path)).status_code == 200
+        for path in ("/nope", "/api/v1", "/api/v1/chats/", "//api/v1/chats", "/livez/"):
+            refused(await http.get(path), 401, "unauthorized")
+        body = {"content": "a" * (5 * 1024 * 1024)}
+        refused(await http.post(CHATS, json=body), 401, "unauthorized")
+        answer = await http.post(CHATS, content=b"{", headers={"content-type": "application/json"})
+        refused(answer, 401, "unauthorized")
+    assert document()["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asyncio.Task[None]"]:
+    """Every stream that there is, of one daemon; a task that ends with each."""
+    chat = await created(at.daemons[n], headers)
+    before = sum(one.daemon.rooms.hub.viewers for one in at.daemons)
+    answers = [
+        await stack.enter_async_context(
+            opened(at.daemons[n], filled(path, chat["id"]), headers=headers)
+        )
+        for path in STREAMS
+    ]
+    tasks = []
+    for answer in answers:
+        assert answer.status_code == 200
+        lines = answer.aiter_lines()
+        assert (await anext(lines)).startswith("event: ")
+        tasks.append(asyncio.create_task(drained(lines)))
+    assert sum(one.daemon.rooms.hub.viewers for one in at.daemons) > before
+    return tasks
+
+
+async def drained(lines: Any) -> None:
+    async for _ in lines:
+        pass
+
+
+async def test_a_revoked_token_stops_within_a_second_everywhere_also_on_streams(dsn: str) -> None:
+    async with office(dsn, scripted(), scripted()) as at, AsyncExitStack() as stack:
+        token, ann = await at.token("ann")
+        other = await at.caller("ann")
+        ends = [task for n in (0, 1) for task in await open_all(at, n, ann, stack)]
+        stays = [task for n in (0, 1) for task in await open_all(at, n, other, stack)]
+        await at.tokens.revoke(token.id)
+        revoked_at = anyio.current_time()
+        await fact(lambda: all(task.done() for task in ends))
+
+        async def unknown() -> bool:
+            answers = [await got(one, CHATS, ann) for one in at.daemons]
+            return all(answer.status_code == 401 for answer in answers)
+
+        await fact(unknown)
+        took = anyio.current_time() - revoked_at
+        assert took < 1.0, f"{took:.2f} s"
+        for one in at.daemons:
+            refused(await got(one, CHATS, ann), 401, "unauthorized")
+            assert (await got(one, CHATS, other)).status_code == 200
+        assert not any(task.done() for task in stays), "another token of the same owner"
+        for task in stays:
+            task.cancel()
+        await asyncio.wait(stays)
+
+
+async def test_an_expired_token_stops_by_itself_also_on_streams(dsn: str) -> None:
+    async with office(dsn, scripted()) as at, AsyncExitStack() as stack:
+        ann = await at.caller("ann", expires=timedelta(seconds=1))
+        ends = await open_all(at, 0, ann, stack)
+        await fact(lambda: all(task.done() for task in ends))
+        refused(await got(at.chatd, CHATS, ann), 401, "unauthorized")
+        refused(await got(at.chatd, CHATS, ann), 401, "unauthorized")
+        (row,) = await at.tokens.list()
+        assert row.state == "expired"
+
+
+async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(dsn: str) -> None:
+    async with office(dsn, scripted()) as at:
+        ann = await at.caller("ann")
+        counted, asked = at.chatd.daemon.rooms.database, 0
+        assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+        (used,) = await at.tokens.list()
+        assert used.last_used_at is not None
+        before, began = counted.statements, anyio.current_time()
+        while anyio.current_time() - began < 1.0:
+            assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+            asked += 1
+        assert asked > 20
+        assert counted.statements - before < 20, "the actors' own, and two checks a second"
+        (still,) = await at.tokens.list()
+        assert still.last_used_at == used.last_used_at, "not written again within ten seconds"
+
+
+async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(dsn, scripted()) as at:
+        ann = await at.caller("ann")
+        doorkeeper: Any = at.chatd.daemon._callers.keeper
+        check, at_once, calls = doorkeeper._tokens.check, [], 0
+        asking = 0
+
+        async def counted(*args: Any, **more: Any) -> Any:
+            nonlocal asking, calls
+            asking, calls = asking + 1, calls + 1
+            at_once.append(asking)
+            try:
+                return await check(*args, **more)
+            finally:
+                asking -= 1
+
+        monkeypatch.setattr(doorkeeper._tokens, "check", counted)
+        strangers = [bearer(f"chatd_{n:043}") for n in range(300)]
+        statuses = {}
+
+        async def knock(headers: Bearer) -> None:
+            answer = await got(at.chatd, CHATS, headers)
+            statuses[headers["authorization"]] = answer.status_code
+
+        async with anyio.create_task_group() as group:
+            for headers in [*strangers, ann]:
+                group.start_soon(knock, headers)
+        assert statuses.pop(ann["authorization"]) == 200
+        assert set(statuses.values()) == {401}
+        assert max(at_once) <= 2, "one for those who knock, one for those who are in"
+        assert calls < 100
+        calls = 0
+        for headers in strangers:
+            refused(await got(at.chatd, CHATS, headers), 401, "unauthorized")
+        assert calls < 20, "who was refused once is not asked for again"
+
+
+async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(dsn, scripted()) as at, AsyncExitStack() as stack:
+        ann, bob = await at.caller("ann"), await at.caller("bob")
+        stays = await open_all(at, 0, ann, stack)
+        doorkeeper: Any = at.chatd.daemon._callers.keeper
+        tried = 0
+
+        async def away(*_args: Any, **_more: Any) -> Any:
+            nonlocal tried
+            tried += 1
+            raise DatabaseAway
+
+        monkeypatch.setattr(doorkeeper._tokens, "check", away)
+        await fact(lambda: tried >= 2)
+        answers = await asyncio.gather(*(got(at.chatd, CHATS, who) for who in [bob] * 20))
+        for answer in answers:
+            refused(answer, 503, "database_away")
+            assert answer.headers["retry-after"] == "1"
+
+        async def stale() -> bool:
+            return (await got(at.chatd, "/api/v1/models", ann)).status_code == 503
+
+        await fact(stale)
+        assert not any(task.done() for task in stays)
+        monkeypatch.undo()
+
+        async def back() -> bool:
+            return (await got(at.chatd, CHATS, bob)).status_code == 200
+
+        await fact(back)
+        assert (await got(at.chatd, CHATS, ann)).status_code == 200
+        assert not any(task.done() for task in stays)
+        for task in stays:
+            task.cancel()
+        await asyncio.wait(stays)
+
+
+async def test_what_a_token_is_worth_is_followed(dsn: str) -> None:
+    """An operator takes the crown away by hand: the streams end, and the next request knows."""
+    async with office(dsn, scripted()) as at:
+        token, boss = await at.token("boss", admin=True)
+        ann = await created(at.chatd, await at.caller("ann"))
+        path = f"{CHATS}/{ann['id']}"
+        assert (await got(at.chatd, path, boss)).status_code == 200
+        await at.database.fetch("UPDATE api_tokens SET admin = false WHERE id = $1", token.id)
+
+        async def demoted() -> bool:
+            return (await got(at.chatd, path, boss)).status_code == 404
+
+        await fact(demoted)

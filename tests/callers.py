@@ -1,0 +1,65 @@
+"""Callers of a chatd that asks who they are."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from inside import Inside, several
+
+from chatd.llm.provider import Provider
+from chatd.store.pool import Database
+from chatd.store.tokens import Token, Tokens
+
+Bearer = dict[str, str]
+
+
+def bearer(token: str) -> Bearer:
+    """The header of who shows this token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+@dataclass
+class Office:
+    """Daemons that ask for tokens, and the table of tokens, past any daemon."""
+
+    daemons: list[Inside]
+    tokens: Tokens
+    database: Database
+
+    @property
+    def chatd(self) -> Inside:
+        return self.daemons[0]
+
+    async def token(self, owner: str, **more: Any) -> tuple[Token, Bearer]:
+        """A new token of an owner, and the header to show it with."""
+        token, secret = await self.tokens.create(owner_id=owner, **more)
+        return token, bearer(secret)
+
+    async def caller(self, owner: str, **more: Any) -> Bearer:
+        """The header of a new caller."""
+        return (await self.token(owner, **more))[1]
+
+
+@asynccontextmanager
+async def office(dsn: str, *providers: Provider, **sections: Any) -> AsyncIterator[Office]:
+    """Daemons in the mode ``token``, as many as there are providers."""
+    database = Database(dsn, pool_size=3)
+    await database.open()
+    try:
+        async with several(dsn, providers, auth={"mode": "token"}, **sections) as daemons:
+            yield Office(daemons, Tokens(database), database)
+    finally:
+        await database.close()
+
+
+async def created(chatd: Inside, headers: Bearer, **body: Any) -> dict[str, Any]:
+    """A chat of this caller."""
+    answer = await chatd.api.http.post("/api/v1/chats", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def got(chatd: Inside, path: str, headers: Bearer, **more: Any) -> httpx2.Response:
+    return await chatd.api.http.get(path, headers=headers, **more)

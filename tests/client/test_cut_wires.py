@@ -1,0 +1,105 @@
+"""The wire is cut after any number of bytes; what the client puts together is what is stored."""
+
+import random
+
+import anyio
+import pytest
+from front import front
+from inside import Inside, one, scripted
+from running import FACT_SECONDS
+
+from chatd.client import Client, Snapshot, Transcript, Unreachable
+from chatd.client.shapes import Busy
+
+SEED = random.randrange(10**6)
+
+CHATS = 12
+SPEECH = [
+    {"error": {"status": 503}, "attempts": [1], "turns": [2]},
+    {"text": "One two three: {message}. ", "chunks": 9, "delay_seconds": 0.02},
+    {"reasoning": "Hm.", "chunks": 2, "delay_seconds": 0.01},
+    {"text": "Four, five.", "chunks": 5, "delay_seconds": 0.02},
+]
+FAILING = [{"text": "I begin", "chunks": 2}, {"error": {"status": 401}}]
+
+
+def rests(transcript: Transcript) -> bool:
+    """Everything that ``converse`` does has been seen."""
+    said = [message for message in transcript.messages if message["role"] == "user"]
+    answered = transcript.status == "waiting" and len(said) == 3
+    described = transcript.chat is not None and transcript.chat["title"] != ""
+    return described and (answered or transcript.status == "error")
+
+
+async def see(client: Client, chat_id: str) -> Transcript:
+    """Follow a chat to its end; no event is told twice on the way."""
+    transcript, ids = Transcript(), []
+    async with client.follow(chat_id) as events:
+        async for event in events:
+            assert event.id is not None
+            ids = [event.id] if isinstance(event, Snapshot) else [*ids, event.id]
+            transcript.apply(event)
+            if rests(transcript):
+                break
+    assert len(ids) == len(set(ids)), SEED
+    return transcript
+
+
+async def converse(client: Client, chat_id: str, dice: random.Random) -> None:
+    """Two messages more, of which the chat may fail, and a title."""
+    await client.messages.send(chat_id, "two")
+    busy: Busy = dice.choice(["queue", "interrupt"])
+    await client.messages.send(chat_id, dice.choice(["three", "[[failing]]"]), busy=busy)
+    await client.chats.change(chat_id, title="a title")
+
+
+def port_of(chatd: Inside) -> int:
+    assert chatd.daemon.server is not None
+    return chatd.daemon.server.port
+
+
+async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
+    dice = random.Random(SEED)
+
+    def lets_through() -> int:
+        """Cuts also within a head, a snapshot, an event."""
+        return dice.choice([0, 120, 1500, dice.randint(0, 4000), 6000, 20_000])
+
+    async with (
+        one(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
+        front(port_of(chatd), lets_through=lets_through) as address,
+        Client(str(chatd.api.http.base_url)) as straight,
+        Client(address.url) as client,
+    ):
+        found: dict[str, Transcript] = {}
+
+        async def follow(chat_id: str) -> None:
+            found[chat_id] = await see(client, chat_id)
+
+        with anyio.fail_after(2 * FACT_SECONDS):
+            async with anyio.create_task_group() as group:
+                for _ in range(CHATS):
+                    chat = await straight.chats.create("one")
+                    group.start_soon(follow, chat["id"])
+                    group.start_soon(converse, straight, chat["id"], dice)
+        assert address.connections > 2 * CHATS
+        for chat_id, transcript in found.items():
+            assert transcript.messages == [m async for m in straight.messages.list(chat_id)], SEED
+            assert transcript.preview == []
+            stored = await straight.chats.get(chat_id)
+            later = {"version": 0, "updated_at": "", "usage": None}
+            assert {**(transcript.chat or {}), **later} == {**stored, **later}, SEED
+
+
+async def test_patience_ends_when_it_is_bounded(dsn: str) -> None:
+    async with one(dsn) as chatd, front(1) as address:
+        del chatd
+        async with Client(address.url, patience_seconds=0.3) as client:
+            with anyio.fail_after(FACT_SECONDS):
+                with pytest.raises(Unreachable, match=address.url):
+                    await client.chats.create("hello")
+                tried = address.connections
+                assert tried > 1
+                with pytest.raises(Unreachable, match=address.url):
+                    await anext(client.follow("any", patience_seconds=0.3))
+                assert address.connections > tried + 1

@@ -1,0 +1,114 @@
+"""An answer that is lost on the way back costs nothing: the request is repeated, and done once."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from front import Front, front
+from inside import Inside, one
+
+from chatd.client import Client, Conflict, NotFound, Transcript, text_of
+
+
+@asynccontextmanager
+async def lossy(chatd: Inside, losses: int) -> AsyncIterator[tuple[Client, Front]]:
+    """A client of its own, whose first answers never arrive."""
+
+    def lets_through() -> int | None:
+        return 0 if address.connections <= losses else None
+
+    assert chatd.daemon.server is not None
+    async with (
+        front(chatd.daemon.server.port, lets_through=lets_through) as address,
+        Client(address.url) as client,
+    ):
+        yield client, address
+
+
+async def resting(client: Client, chat_id: str) -> Transcript:
+    transcript = Transcript()
+    async with client.follow(chat_id) as events:
+        async for event in events:
+            transcript.apply(event)
+            if transcript.at_rest:
+                break
+    return transcript
+
+
+async def test_a_chat_is_made_once(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        async with lossy(chatd, 2) as (client, address):
+            chat = await client.chats.create("hello", title="once")
+            assert address.connections == 3
+            assert [each["id"] async for each in client.chats.list()] == [chat["id"]]
+            transcript = await resting(client, chat["id"])
+        said = [text_of(message["content"]) for message in transcript.messages]
+        assert said == ["hello", "You said: hello"]
+
+
+Doing = Callable[[Client, str], Awaitable[object]]
+
+
+async def _send(client: Client, chat_id: str) -> None:
+    await client.messages.send(chat_id, "more")
+
+
+async def _edit(client: Client, chat_id: str) -> None:
+    message = await client.messages.edit(chat_id, 1, "other")
+    assert text_of(message["content"]) == "other"
+
+
+async def _change(client: Client, chat_id: str) -> None:
+    assert (await client.chats.change(chat_id, title="new"))["title"] == "new"
+
+
+async def _clear(client: Client, chat_id: str) -> None:
+    await client.chats.clear(chat_id)
+
+
+@pytest.mark.parametrize(
+    ("do", "move"),
+    [(_send, "send"), (_edit, "edit"), (_change, "describe"), (_clear, "clear")],
+    ids=["send", "edit", "change", "clear"],
+)
+async def test_each_move_is_made_once(dsn: str, do: Doing, move: str) -> None:
+    async with one(dsn) as chatd:
+        async with lossy(chatd, 0) as (client, _):
+            chat = await client.chats.create("hello")
+            await resting(client, chat["id"])
+        async with lossy(chatd, 1) as (client, address):
+            await do(client, chat["id"])
+            assert address.connections == 2
+            await resting(client, chat["id"])
+            moves = [entry["move"] async for entry in client.chats.events(chat["id"])]
+        assert moves.count(move) == 1
+
+
+async def test_a_delete_that_was_done_is_not_missed(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        async with lossy(chatd, 0) as (client, _):
+            chat = await client.chats.create()
+        async with lossy(chatd, 1) as (client, address):
+            await client.chats.delete(chat["id"])
+            assert address.connections == 2
+            with pytest.raises(NotFound):
+                await client.chats.delete(chat["id"])
+
+
+async def test_a_key_of_ones_own_outlives_the_client(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        made = []
+        for _ in range(2):
+            async with lossy(chatd, 0) as (client, _):
+                made.append(await client.chats.create("hello", idempotency_key="order-1"))
+        assert made[0]["id"] == made[1]["id"]
+
+
+async def test_refusals_are_not_repeated(dsn: str) -> None:
+    async with one(dsn) as chatd, lossy(chatd, 0) as (client, address):
+        chat = await client.chats.create()
+        with pytest.raises(Conflict) as caught:
+            await client.chats.retry(chat["id"])
+        assert (caught.value.status, caught.value.code) == (409, "nothing_to_retry")
+        assert caught.value.detail in str(caught.value)
+        assert address.connections == 1

@@ -1,0 +1,174 @@
+"""Every call of the client does what it says, against the real daemon."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from inside import ECHO, one, scripted
+
+from chatd.client import (
+    ActionRequired,
+    ChatMoved,
+    ChatsSnapshot,
+    Client,
+    Conflict,
+    Deleted,
+    Invalid,
+    NotFound,
+    Tool,
+    ToolResult,
+    Transcript,
+    text_of,
+)
+
+HANG = [{"text": "I begin"}, {"hang": True}]
+FAILS = [
+    {"error": {"status": 401}, "attempts": [1]},
+    {"text": "Second time lucky.", "attempts": [2]},
+]
+CALLS = [
+    {"tool_call": {"name": "weather", "args": {"city": "Bern"}, "id": "call_1"}, "calls": [1]},
+    {"text": "It rains.", "calls": [2]},
+]
+WEATHER: Tool = {
+    "name": "weather",
+    "description": "The weather.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+
+
+@asynccontextmanager
+async def calling(dsn: str) -> AsyncIterator[Client]:
+    provider = scripted(ECHO, hang=HANG, fails=FAILS, calls=CALLS)
+    async with one(dsn, provider) as chatd, Client(str(chatd.api.http.base_url)) as client:
+        yield client
+
+
+async def until(client: Client, chat_id: str, status: str) -> Transcript:
+    transcript = Transcript()
+    async with client.follow(chat_id) as events:
+        async for event in events:
+            transcript.apply(event)
+            if transcript.status == status:
+                break
+    return transcript
+
+
+async def said(client: Client, chat_id: str) -> list[str]:
+    return [text_of(message["content"]) async for message in client.messages.list(chat_id)]
+
+
+async def test_lists_go_on_over_pages(dsn: str) -> None:
+    async with calling(dsn) as client:
+        ids = [(await client.chats.create(title=str(number)))["id"] for number in range(7)]
+        chats = client.chats.list(page_size=3)
+        assert [chat["id"] async for chat in chats] == ids[::-1]
+        assert [c["id"] async for c in client.chats.list(page_size=3, most=4)] == ids[:2:-1]
+        assert [c["id"] async for c in client.chats.list(status="error")] == []
+        for number in range(3):
+            await client.messages.send(ids[0], str(number))
+            await until(client, ids[0], "waiting")
+        stored = [message["id"] async for message in client.messages.list(ids[0], page_size=2)]
+        assert len(stored) == 6
+        later = [m["id"] async for m in client.messages.list(ids[0], after_id=stored[2])]
+        assert later == stored[3:]
+        versions = [entry["version"] async for entry in client.chats.events(ids[0], page_size=2)]
+        assert versions == [*range(1, len(versions) + 1)]
+        assert [model["name"] for model in await client.models()] == ["one", "two"]
+
+
+async def test_who_waits_can_go_or_be_first(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat = await client.chats.create("[[hang]]", labels={"a": "b"})
+        await until(client, chat["id"], "running")
+        for words in ("one", "two", "three"):
+            sent = await client.messages.send(chat["id"], words)
+            assert sent["queued"]
+        first, second, third = await client.queue.list(chat["id"])
+        await client.queue.remove(chat["id"], first["id"])
+        with pytest.raises(NotFound):
+            await client.queue.remove(chat["id"], first["id"])
+        await client.queue.promote(chat["id"], third["id"])
+        await until(client, chat["id"], "waiting")
+        assert [text for text in await said(client, chat["id"]) if text in {"two", "three"}] == [
+            text_of(third["content"]),
+            text_of(second["content"]),
+        ]
+
+
+async def test_interrupt_retry_change_clear_delete(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat = await client.chats.create("[[hang]]", system_prompt="Be brief.")
+        await until(client, chat["id"], "running")
+        with pytest.raises(Conflict, match="chat_busy"):
+            await client.messages.send(chat["id"], "no", busy="reject")
+        await client.chats.interrupt(chat["id"])
+        await until(client, chat["id"], "waiting")
+        await client.messages.send(chat["id"], "[[fails]]")
+        assert (await until(client, chat["id"], "error")).at_rest
+        await client.chats.retry(chat["id"])
+        await until(client, chat["id"], "waiting")
+        assert (await said(client, chat["id"]))[-1] == "Second time lucky."
+        changed = await client.chats.change(chat["id"], title="t", labels={"k": "v"}, archived=True)
+        assert (changed["title"], changed["labels"], changed["archived"]) == ("t", {"k": "v"}, True)
+        assert (await client.chats.change(chat["id"], archived=False))["archived"] is False
+        await client.chats.clear(chat["id"])
+        assert "Second time lucky." not in await said(client, chat["id"])
+        async with client.follow(chat["id"]) as events:
+            await anext(events)
+            await client.chats.delete(chat["id"])
+            heard = [event async for event in events]
+        assert isinstance(heard[-1], Deleted)
+        with pytest.raises(NotFound):
+            await client.chats.get(chat["id"])
+
+
+async def test_tools_of_the_client(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat = await client.chats.create("[[calls]]", tools=[WEATHER])
+        transcript = Transcript()
+        async with client.follow(chat["id"]) as events:
+            async for event in events:
+                transcript.apply(event)
+                if isinstance(event, ActionRequired) or transcript.action is not None:
+                    break
+        assert transcript.action is not None
+        (call,) = transcript.action["calls"]
+        assert (call["tool_name"], json.loads(call["args"])) == ("weather", {"city": "Bern"})
+        wrong: ToolResult = {"tool_call_id": "other", "result": None, "is_error": True}
+        with pytest.raises(Invalid, match="tool_call_unknown"):
+            await client.submit_tool_results(chat["id"], [wrong])
+        right: ToolResult = {"tool_call_id": call["tool_call_id"], "result": {"rain": True}}
+        await client.submit_tool_results(chat["id"], [right])
+        await until(client, chat["id"], "waiting")
+        assert (await said(client, chat["id"]))[-1] == "It rains."
+
+
+async def test_what_makes_no_sense_is_told_by_field(dsn: str) -> None:
+    async with calling(dsn) as client:
+        with pytest.raises(Invalid) as caught:
+            await client.chats.create("", title="x" * 501)
+        assert {error["where"] for error in caught.value.errors} >= {"body.title"}
+
+
+async def test_what_happens_among_all_chats(dsn: str) -> None:
+    async with calling(dsn) as client:
+        old = await client.chats.create(title="old")
+        async with client.follow_all() as events:
+            first = await anext(events)
+            assert isinstance(first, ChatsSnapshot)
+            assert [chat["id"] for chat in first.data["items"]] == [old["id"]]
+            new = await client.chats.create(title="new")
+            moved = await anext(events)
+            assert isinstance(moved, ChatMoved)
+            assert (moved.data["id"], moved.data["title"]) == (new["id"], "new")
+            cursor = events.cursor
+        await client.chats.delete(old["id"])
+        async with client.follow_all(cursor) as events:
+            heard = [await anext(events)]
+            while not isinstance(heard[-1], Deleted):
+                heard.append(await anext(events))
+            assert heard[-1].data["id"] == old["id"]
+        why = await client.chats.explain(new["id"])
+        assert why["because"][0]["text"]

@@ -1,0 +1,150 @@
+"""The client outlives the server: killed in the middle of answers, with the wire cut anywhere."""
+
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+from front import front
+from running import FACT_SECONDS, Chatd, books, replicas, started
+
+from chatd.client import (
+    Client,
+    Event,
+    MessagePart,
+    MessageStored,
+    Snapshot,
+    Transcript,
+    text_of,
+)
+
+SEED = random.randrange(10**6)
+DICE = random.Random(SEED)
+KILLS = 10
+SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
+TEXT = SENTENCE * 3
+SETUP = {
+    "settings": """
+[worker]
+max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
+""",
+    "scripts": f"""
+[models.fake]
+provider = "fake"
+model = "fake-1"
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "{SENTENCE}"
+repeat = 3
+chunks = 80
+delay_seconds = 0.1
+""",
+}
+
+
+class Viewer:
+    """Applies events, and sees that none is told twice and that no preview is untrue."""
+
+    def __init__(self) -> None:
+        self.transcript = Transcript()
+        self.snapshots = 0
+        self.ids: list[str] = []
+        self._killed: set[str] = set()
+
+    def apply(self, event: Event) -> None:
+        if isinstance(event, Snapshot):
+            self.snapshots += 1
+        if isinstance(event, MessageStored) and event.data["role"] == "assistant":
+            text = text_of(event.data["content"])
+            assert text.startswith(self.transcript.preview_text)
+        self.transcript.apply(event)
+        assert TEXT.startswith(self.transcript.preview_text)
+        assert event.id is not None
+        assert event.id not in self.ids
+        self.ids.append(event.id)
+
+    @property
+    def kills(self) -> int:
+        return len(self._killed)
+
+    def to_kill(self, event: Event) -> bool:
+        """Each owner once, in the middle of its answer, until there were enough."""
+        if not isinstance(event, MessagePart) or event.id is None or self.kills == KILLS:
+            return False
+        _, epoch, part = event.id.split(".")
+        if epoch in self._killed or int(part) < DICE.randint(1, 10):
+            return False
+        self._killed.add(epoch)
+        return True
+
+
+async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[None]]) -> None:
+    """Follow an answer to its end, over everything; compare with what is stored."""
+    chat = await client.chats.create("go")
+    with anyio.fail_after(10 * FACT_SECONDS):
+        async with client.follow(chat["id"]) as events:
+            async for event in events:
+                viewer.apply(event)
+                if viewer.to_kill(event):
+                    await kill()
+                if viewer.transcript.at_rest:
+                    break
+    stored = [message async for message in client.messages.list(chat["id"])]
+    assert viewer.kills == KILLS
+    assert viewer.snapshots == 1
+    assert viewer.transcript.messages == stored
+    assert [text_of(message["content"]) for message in stored] == ["go", TEXT]
+    moves = [entry["move"] async for entry in client.chats.events(chat["id"])]
+    assert moves.count("reap") == KILLS
+
+
+@pytest.mark.slow
+async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
+    viewer = Viewer()
+    with ExitStack() as stack:
+
+        def start(port: int) -> Chatd:
+            name = f"life-{viewer.kills}"
+            return stack.enter_context(started(tmp_path, dsn, name=name, port=port, **SETUP))
+
+        async def kill() -> None:
+            nonlocal chatd
+            chatd.kill()
+            chatd = start(port)
+
+        chatd = start(0)
+        await chatd.ready()
+        port = chatd.port
+        async with Client(chatd.url) as client:
+            await watch(client, viewer, kill)
+
+
+@pytest.mark.slow
+async def test_ten_kills_of_the_owner_behind_one_address(tmp_path: Path, dsn: str) -> None:
+    viewer = Viewer()
+    async with (
+        replicas(tmp_path, dsn, "a", "b", **SETUP) as processes,
+        front(*(process.port for process in processes)) as address,
+        Client(address.url) as client,
+        books(dsn) as journal,
+    ):
+        ports = address.ports
+        with ExitStack() as stack:
+
+            async def kill() -> None:
+                """The other goes on; the dead one comes back on its port, and takes over in turn."""
+                worker = str(await journal.one("SELECT worker_id FROM chats"))
+                (place,) = (
+                    place
+                    for place, process in enumerate(processes)
+                    if process.said("daemon.starting", worker_id=worker)
+                )
+                processes[place].kill()
+                processes[place] = stack.enter_context(
+                    started(tmp_path, dsn, name="ab"[place], port=ports[place], **SETUP)
+                )
+
+            await watch(client, viewer, kill)

@@ -1,0 +1,144 @@
+"""The picture of a chat, event by event."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.client import (
+    ActionRequired,
+    ChatDescribed,
+    Deleted,
+    Event,
+    HistoryReset,
+    MessagePart,
+    MessageStored,
+    PreviewReset,
+    QueueChanged,
+    Retrying,
+    Snapshot,
+    StatusChanged,
+    Transcript,
+    TurnFailed,
+)
+from chatd.domain.message import fold
+
+
+def chat(**more: Any) -> Any:
+    return {
+        "id": "c",
+        "status": "running",
+        "title": "",
+        "last_error": None,
+        "queue_length": 0,
+    } | more
+
+
+def message(number: int, role: str = "user", text: str = "x") -> Any:
+    return {"id": number, "role": role, "content": [{"type": "text", "text": text}]}
+
+
+def snapshot(*messages: Any, parts: Any = (), queue: Any = (), **more: Any) -> Snapshot:
+    return Snapshot(
+        {"chat": chat(**more), "messages": [*messages], "queue": [*queue], "parts": [*parts]}
+    )
+
+
+def part(text: str, index: int = 0) -> Any:
+    return {"index": index, "type": "text", "text": text}
+
+
+def seen(*events: Event) -> Transcript:
+    transcript = Transcript()
+    for event in events:
+        transcript.apply(event)
+    return transcript
+
+
+FRAGMENTS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries(
+            {"index": st.integers(0, 2), "type": st.just("text"), "text": st.text(max_size=3)}
+        ),
+        st.fixed_dictionaries(
+            {"index": st.integers(3, 4), "type": st.just("tool-call"), "args": st.text(max_size=3)},
+            optional={"tool_call_id": st.text(max_size=3), "tool_name": st.text(max_size=3)},
+        ),
+    ),
+    max_size=12,
+)
+
+
+@given(FRAGMENTS, st.integers(0, 12))
+def test_a_preview_is_what_the_daemon_would_store(fragments: Any, place: int) -> None:
+    """However many of the parts stood in the snapshot."""
+    events = [MessagePart(one) for one in fragments[place:]]
+    assert seen(snapshot(parts=fragments[:place]), *events).preview == [*fold(fragments)]
+
+
+def test_an_answer_replaces_its_preview() -> None:
+    transcript = seen(snapshot(message(1)), MessagePart(part("Hel")), MessagePart(part("lo")))
+    assert transcript.preview_text == "Hello"
+    transcript.apply(MessageStored(message(2, "user")))
+    assert transcript.preview_text == "Hello"
+    transcript.apply(MessageStored(message(3, "assistant", "Hello.")))
+    assert transcript.preview_text == ""
+    assert [each["id"] for each in transcript.messages] == [1, 2, 3]
+
+
+def test_a_void_preview_goes() -> None:
+    transcript = seen(
+        snapshot(), MessagePart(part("Hel")), PreviewReset({}), MessagePart(part("A"))
+    )
+    assert transcript.preview_text == "A"
+
+
+def test_a_history_reset_takes_the_later_messages_and_the_preview() -> None:
+    before = [snapshot(*map(message, (1, 4, 5, 9))), MessagePart(part("Hel"))]
+    transcript = seen(*before, HistoryReset({"from_message_id": 5}), MessageStored(message(10)))
+    assert [each["id"] for each in transcript.messages] == [1, 4, 10]
+    assert transcript.preview == []
+
+
+def test_an_error_stays_until_the_status_changes() -> None:
+    failure: Any = {"last_error": "no", "last_error_detail": {"kind": "auth"}}
+    failed = [snapshot(), TurnFailed(failure), StatusChanged({"status": "error", "epoch": 1})]
+    transcript = seen(*failed)
+    assert transcript.chat is not None
+    assert (transcript.status, transcript.chat["last_error"]) == ("error", "no")
+    assert transcript.at_rest
+    transcript.apply(StatusChanged({"status": "pending", "epoch": 1}))
+    assert transcript.chat["last_error"] is None
+    assert not transcript.at_rest
+
+
+def test_who_waits() -> None:
+    transcript = seen(snapshot(queue=[{"id": 1}, {"id": 2}, {"id": 3}], queue_length=3))
+    transcript.apply(QueueChanged({"queue_length": 2, "added": None, "removed": [1], "head": 3}))
+    assert [each["id"] for each in transcript.queue] == [3, 2]
+    transcript.apply(QueueChanged({"queue_length": 3, "added": 4, "removed": [], "head": None}))
+    assert transcript.queue_length == 3
+
+
+def test_what_the_chat_waits_for_is_forgotten_when_it_goes_on() -> None:
+    retry: Any = {"attempt": 1, "delay_seconds": 1.0, "next_attempt_at": "", "failure": {}}
+    assert seen(snapshot(), Retrying(retry)).retry == retry
+    assert seen(snapshot(), Retrying(retry), MessagePart(part("A"))).retry is None
+    action: Any = {"calls": [{"tool_call_id": "1", "tool_name": "f", "args": {}}], "deadline": ""}
+    waits = [snapshot(), ActionRequired(action)]
+    stands = StatusChanged({"status": "requires_action", "epoch": 1})
+    assert seen(*waits, stands).action == action
+    assert seen(Snapshot({**snapshot().data, "action_required": action})).action == action
+    goes_on = StatusChanged({"status": "pending", "epoch": 1})
+    assert seen(*waits, stands, goes_on).action is None
+
+
+def test_a_snapshot_forgets_everything_before() -> None:
+    transcript = seen(snapshot(message(1), parts=[part("a")]), snapshot(title="t"))
+    assert transcript.messages == []
+    assert transcript.preview == []
+    transcript.apply(ChatDescribed({"title": "new", "labels": {"a": "b"}, "archived": True}))
+    assert transcript.chat is not None
+    assert (transcript.chat["title"], transcript.chat["archived"]) == ("new", True)
+    transcript.apply(Deleted({"id": "c"}))
+    assert transcript.gone

@@ -1,0 +1,34 @@
+"""The TypeScript client, built once; where there is no Node, its tests are skipped and say so."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from node import SOURCE, run
+
+INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000")
+INSTALL_SECONDS = 300
+
+
+@pytest.fixture(scope="session")
+def npm() -> Path:
+    """The folder of the client, with what its build needs."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("the TypeScript client needs node and npm")
+    if not (SOURCE / "node_modules" / ".bin" / "tsc").exists():
+        try:
+            run(*INSTALL, seconds=INSTALL_SECONDS)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"npm could not fetch what the TypeScript client's build needs: {error}")
+    return SOURCE
+
+
+@pytest.fixture(scope="session")
+def built(npm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client and its tests as JavaScript."""
+    folder = tmp_path_factory.mktemp("typescript")
+    (folder / "package.json").write_text(json.dumps({"type": "module"}))
+    run("npx", "--no-install", "tsc", "--project", "tsconfig.test.json", "--outDir", str(folder))
+    return folder

@@ -1,0 +1,106 @@
+"""The TypeScript client: its types are those of the API, and it outlives the server."""
+
+import json
+import random
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from node import run
+from node import running as under_node
+from running import FACT_SECONDS, Chatd, started
+
+KILLS = 10
+SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
+SETUP = {
+    "settings": """
+[worker]
+max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
+""",
+    "scripts": f"""
+[models.fake]
+provider = "fake"
+model = "fake-1"
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "{SENTENCE}"
+repeat = 3
+chunks = 60
+delay_seconds = 0.1
+""",
+}
+
+
+def test_its_types_are_those_of_the_api(npm: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "openapi.ts"
+    generate = json.loads((npm / "package.json").read_text())["scripts"]["generate"]
+    run("npx", "--no-install", *generate.replace("src/openapi.ts", str(fresh)).split())
+    stale = (npm / "src" / "openapi.ts").read_text() != fresh.read_text()
+    assert not stale, "clients/typescript is not of this API: npm run generate"
+
+
+def test_its_own_tests(built: Path) -> None:
+    tests = [str(path) for path in sorted((built / "test").glob("*.test.js"))]
+    assert len(tests) > 1
+    run("node", "--test", *tests, folder=built)
+
+
+def test_its_build_has_no_errors(npm: Path, tmp_path: Path) -> None:
+    run("npx", "--no-install", "tsc", "--outDir", str(tmp_path), folder=npm)
+    assert (tmp_path / "index.d.ts").exists()
+
+
+def test_nothing_comes_from_a_place_of_its_own(npm: Path) -> None:
+    lock = json.loads((npm / "package-lock.json").read_text())
+    assert not [name for name, package in lock["packages"].items() if "resolved" in package]
+    assert "dependencies" not in lock["packages"][""], "it is to have none"
+
+
+@pytest.mark.slow
+async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) -> None:
+    dice = random.Random(7)
+    killed: set[str] = set()
+    said: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+
+        def start(port: int) -> Chatd:
+            name = f"life-{len(killed)}"
+            return stack.enter_context(started(tmp_path, dsn, name=name, port=port, **SETUP))
+
+        chatd = start(0)
+        await chatd.ready()
+        port = chatd.port
+        with anyio.fail_after(10 * FACT_SECONDS):
+            async with under_node(str(built / "test" / "survive.js"), chatd.url) as process:
+                assert process.stdout is not None
+                async for line in process.stdout:
+                    said.append(json.loads(line))
+                    if in_mid_answer(said[-1], killed, dice):
+                        killed.add(epoch(said[-1]))
+                        chatd.kill()
+                        chatd = start(port)
+                assert await process.wait() == 0
+    *events, end = said
+    text = SENTENCE * 3
+    assert len(killed) == KILLS
+    assert end["text"] == text
+    assert end["stored"] == ["go", text]
+    assert end["moves"].count("reap") == KILLS
+    assert (end["snapshots"], end["gaps"] >= KILLS) == (1, True)
+    assert all(text.startswith(event["preview"]) for event in events)
+    ids = [event["id"] for event in events]
+    assert len(ids) == len(set(ids)) > KILLS
+
+
+def epoch(event: dict[str, Any]) -> str:
+    return str(event["id"]).split(".")[1]
+
+
+def in_mid_answer(event: dict[str, Any], killed: set[str], dice: random.Random) -> bool:
+    """Each owner once, somewhere in its answer, until there were enough."""
+    if event["event"] != "message_part" or len(killed) == KILLS or epoch(event) in killed:
+        return False
+    return int(event["id"].split(".")[2]) >= dice.randint(1, 10)

@@ -1,0 +1,138 @@
+"""Requests that nobody would think of, right and wrong, made from the document against a real daemon.
+
+No answer may be a 5xx or undocumented in status, media type, header or shape; what the document
+allows is taken, what it forbids is refused.
+"""
+
+import itertools
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import requests
+import schemathesis
+from callers import Bearer, bearer
+from conftest import database_of_a_module
+from described import STREAM, document, operations
+from hypothesis import HealthCheck, Phase, settings
+from running import started
+from schemathesis import Case, GenerationMode, Response
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from chatd.store.pool import Database
+from chatd.store.tokens import Tokens
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = """
+[auth]
+mode = "token"
+[limits]
+requests_per_second = 0
+[worker]
+max_queued_messages = 3
+"""
+
+HANGS = {"content": "[[hang]] hello"}
+FAILS = {"content": "[[panic]] hello"}
+
+STREAMS = [
+    path
+    for _, path, one in operations()
+    if any(STREAM in answer.get("content", ()) for answer in one["responses"].values())
+]
+"""They have no end that could be waited for; ``test_events`` is about them."""
+
+api = schemathesis.openapi.from_dict(document()).exclude(path=STREAMS)
+
+BOUNDED = settings(
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Asking:
+    """A connection to the daemon, and chats to ask about."""
+
+    def __init__(self, url: str, session: requests.Session) -> None:
+        self.url = url
+        self.session = session
+        self._first = itertools.cycle([None, {}, {"content": "hello"}, HANGS, FAILS])
+
+    def aim(self, case: Case) -> None:
+        """Have most requests that are right ask for something that is there."""
+        right = case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
+        first = next(self._first) if right and "chat_id" in case.path_parameters else None
+        if first is None:
+            return
+        chat_id = self._post("", first)["id"]
+        case.path_parameters["chat_id"] = chat_id
+        if "content" not in first:
+            return
+        if "message_id" in case.path_parameters:
+            answer = self.session.get(f"{self.url}/api/v1/chats/{chat_id}/messages", timeout=30)
+            case.path_parameters["message_id"] = answer.json()["items"][0]["id"]
+        queued = self._post(f"/{chat_id}/messages", {"content": "and then"})["queued_message"]
+        if queued is not None and "queued_id" in case.path_parameters:
+            case.path_parameters["queued_id"] = queued["id"]
+
+    def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+        answer = self.session.post(f"{self.url}/api/v1/chats{path}", json=body, timeout=30)
+        assert answer.ok, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+
+async def who(dsn: str) -> Bearer:
+    """The headers of somebody new."""
+    database = Database(dsn, pool_size=1)
+    await database.open()
+    try:
+        _, secret = await Tokens(database).create(owner_id="anyone")
+        return bearer(secret)
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def asking(
+    server: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Asking]:
+    folder: Path = tmp_path_factory.mktemp("schemathesis")
+    with (
+        database_of_a_module(server, template) as dsn,
+        started(folder, dsn, settings=SETTINGS) as chatd,
+        requests.Session() as session,
+    ):
+        anyio.run(chatd.ready)
+        session.headers.update(anyio.run(who, dsn))
+        yield Asking(chatd.url, session)
+        assert not chatd.said("http.unexpected")
+
+
+@api.parametrize()
+@BOUNDED
+def test_every_answer_is_documented(case: Case, asking: Asking) -> None:
+    asking.aim(case)
+    answer = case.call(base_url=asking.url, session=asking.session, timeout=30)
+    case.validate_response(answer, excluded_checks=not_meant(answer))
+
+
+def not_meant(answer: Response) -> list:
+    """Checks that do not count: a request may be well-formed, and make no sense all the same.
+
+    It asks for a model or a page that is not there, or brings a schema of its own that is none.
+    """
+    if answer.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
+        return []
+    problem = answer.json()
+    of_tools = all(error["where"].startswith("body.tools") for error in problem["errors"])
+    senseless = problem["code"] != "invalid_request" or of_tools
+    return [positive_data_acceptance] if senseless else []

@@ -1,0 +1,93 @@
+"""The OpenAPI document, and whether what the API says fits it.
+
+The clients of the tests look at every answer and at every event of every stream with this, so each
+test of the API is also one of the document.
+"""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+
+from chatd.daemon import openapi
+
+REF = "#/components/schemas/"
+STREAM = "text/event-stream"
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    return openapi()
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Every operation: method, path template, and its description."""
+    return [
+        (method, path, operation)
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    # A path without parameters is meant before one that would take it for a parameter.
+    return [
+        (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path)
+        for path in sorted(document()["paths"], key=lambda path: path.count("{"))
+    ]
+
+
+def described(request: httpx2.Request) -> dict[str, Any] | None:
+    """The operation that a request asked for; None when there is no such thing."""
+    for pattern, path in _patterns():
+        if pattern.fullmatch(request.url.path):
+            operation: dict[str, Any] | None = document()["paths"][path].get(request.method.lower())
+            return operation
+    return None
+
+
+def mismatches(value: Any, schema: dict[str, Any]) -> list[str]:
+    """Everything about a value that does not fit a schema of the document."""
+    errors = _validator(json.dumps(schema)).iter_errors(value)
+    return [f"{'.'.join(map(str, one.instance_path))}: {one.message}" for one in errors]
+
+
+@cache
+def _validator(schema: str) -> Any:
+    whole = {**json.loads(schema), "components": document()["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+def fits(value: Any, name: str) -> None:
+    """See that a value fits the schema of this name."""
+    wrong = mismatches(value, {"$ref": REF + name})
+    assert not wrong, (name, wrong, value)
+
+
+def is_event_of_a_chat(event: str, data: Any, cursor: str | None) -> None:
+    """See that what a stream sent is described."""
+    sent = {"event": event, "data": data} | ({} if cursor is None else {"id": cursor})
+    fits(sent, "ChatEvent")
+
+
+async def is_described(answer: httpx2.Response) -> None:
+    """See that an answer is one that its operation describes: status, media type, and shape."""
+    operation = described(answer.request)
+    if operation is None:
+        return
+    asked = f"{answer.request.method} {answer.request.url.path}: {answer.status_code}"
+    told = operation["responses"].get(str(answer.status_code))
+    assert told is not None, f"{asked} is not documented"
+    media_type = answer.headers.get("content-type", "").partition(";")[0]
+    contents = told.get("content", {})
+    assert media_type in contents or not contents, f"{asked} is not documented as {media_type}"
+    if media_type == STREAM or not contents:
+        return
+    await answer.aread()
+    wrong = mismatches(answer.json(), contents[media_type]["schema"])
+    assert not wrong, (asked, wrong, answer.text)

@@ -1,0 +1,380 @@
+"""The stream of a whole list: cut at any moment, resumed anywhere, and nothing is missed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import pytest
+from asking import opened
+from inside import Inside, one, scripted, several
+from running import FACT_SECONDS, Event, fact
+from viewing import LARGE, deaf, listen_to, read_to_the_end
+
+from chatd.domain.listing import mark, moment_of
+from chatd.store.pool import Database
+
+PATH = "/api/v1/chats/stream"
+SEED = random.randrange(10**6)
+QUIET = {"sse_keepalive_seconds": 0.2}
+
+
+@dataclass
+class ListOf:
+    """What a person sees of a list who follows it with the simplest of clients."""
+
+    cursor: str | None = None
+    chats: dict[str, Any] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)
+
+    def apply(self, event: Event, told: dict[str, int] | None = None) -> None:
+        self.kinds.append(event.event)
+        self.cursor = event.id or self.cursor
+        match event.event:
+            case "snapshot":
+                self.chats = {chat["id"]: chat for chat in event.data["items"]}
+            case "chat":
+                chat = event.data
+                if told is not None:
+                    assert told.get(chat["id"], 0) < chat["version"], "twice on one connection"
+                    told[chat["id"]] = chat["version"]
+                if self.chats.get(chat["id"], {"version": 0})["version"] < chat["version"]:
+                    self.chats[chat["id"]] = chat
+            case "deleted":
+                self.chats.pop(event.data["id"], None)
+
+
+async def some(chatd: Inside, view: ListOf, most: int) -> int:
+    """At most so many events of one connection, or up to the first silence; how many there were."""
+    told: dict[str, int] = {}
+    count = 0
+    with anyio.fail_after(FACT_SECONDS):
+        async with aclosing(listen_to(chatd, PATH, view.cursor)) as events:
+            while count < most:
+                event = await anext(events, None)
+                if event is None:
+                    break
+                view.apply(event, told)
+                count += 1
+    return count
+
+
+@asynccontextmanager
+async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[None]"]:
+    """Follow in the background from the view's cursor; the stream is open by then."""
+
+    async def follow() -> None:
+        async with aclosing(listen_to(chatd, PATH, view.cursor)) as events:
+            async for event in events:
+                if event is not None:
+                    view.apply(event)
+
+    before = chatd.daemon.rooms.list_hub.viewers
+    task = asyncio.create_task(follow())
+    try:
+        await fact(lambda: chatd.daemon.rooms.list_hub.viewers > before or task.done())
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def whole(chatd: Inside) -> dict[str, Any]:
+    """The list as it is stored."""
+    found: dict[str, Any] = {}
+    params: dict[str, Any] = {"limit": 200}
+    while True:
+        page = (await chatd.api.http.get("/api/v1/chats", params=params)).json()
+        found |= {chat["id"]: chat for chat in page["items"]}
+        if page["next_cursor"] is None:
+            return found
+        params["cursor"] = page["next_cursor"]
+
+
+async def change(chatd: Inside, chat_id: str, **fields: Any) -> None:
+    answer = await chatd.api.http.patch(f"/api/v1/chats/{chat_id}", json=fields)
+    assert answer.status_code == 200, answer.text
+
+
+async def delete(chatd: Inside, chat_id: str) -> None:
+    answer = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
+    assert answer.status_code == 204, answer.text
+
+
+async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
+    async with one(dsn, http=QUIET) as chatd:
+        old = [(await chatd.api.create(title=str(n)))["id"] for n in range(52)]
+        view = ListOf()
+        async with following(chatd, view):
+            await fact(lambda: view.kinds)
+            assert list(view.chats) == old[:1:-1]
+            new = (await chatd.api.create("hello", title="new"))["id"]
+            await fact(lambda: view.chats.get(new, {}).get("status") == "waiting")
+            await change(chatd, old[0], title="touched")
+            await fact(lambda: view.chats.get(old[0], {}).get("title") == "touched")
+            await delete(chatd, old[1])
+            await delete(chatd, old[5])
+            await fact(lambda: view.kinds.count("deleted") == 2)
+            stored = await whole(chatd)
+            assert view.chats == stored
+        assert set(view.kinds) == {"snapshot", "chat", "deleted"}
+        await fact(lambda: chatd.daemon.rooms.list_hub.viewers == 0)
+
+
+async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        made = [(await chatd.api.create())["id"] for _ in range(53)]
+        async with aclosing(listen_to(chatd, PATH)) as events:
+            snapshot = await anext(events)
+        assert snapshot is not None
+        assert [chat["id"] for chat in snapshot.data["items"]] == made[:2:-1]
+        params = {"cursor": snapshot.data["next_cursor"]}
+        rest = (await chatd.api.http.get("/api/v1/chats", params=params)).json()
+        assert [chat["id"] for chat in rest["items"]] == made[2::-1]
+
+
+async def test_an_empty_list_says_so_and_can_be_resumed(dsn: str) -> None:
+    async with several(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
+        view = ListOf()
+        await some(here, view, 10)
+        assert view.kinds == ["snapshot"]
+        chat = await here.api.create()
+        await some(there, view, 10)
+        assert view.kinds == ["snapshot", "chat"]
+        assert view.chats == {chat["id"]: chat}
+
+
+async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state(dsn: str) -> None:
+    async with several(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
+        a, b, c = [(await here.api.create(title=title))["id"] for title in "abc"]
+        view = ListOf()
+        await some(here, view, 10)
+        for n in range(5):
+            await change(here, a, title=f"a{n}")
+        await delete(there, b)
+        short = (await there.api.create())["id"]  # made and gone while nobody looked
+        await delete(there, short)
+        d = (await there.api.create("hello"))["id"]
+        await there.api.until(d, "waiting")
+        for after in (view.cursor, view.cursor):  # told again, when one comes back with the same
+            again = ListOf(after, dict(view.chats))
+            await some(there, again, 100)
+            assert again.chats == await whole(here)
+            assert again.chats.keys() == {a, c, d}
+            assert again.kinds.count("deleted") == 2
+            assert again.kinds.count("chat") <= 4
+
+
+@pytest.mark.parametrize("by_query", [False, True])
+async def test_a_cursor_that_cannot_be_resumed_is_reset(
+    dsn: str, database: Database, by_query: bool
+) -> None:
+    async with one(dsn, http=QUIET, stream={"event_retention_days": 1}) as chatd:
+        chat = await chatd.api.create()
+        async with aclosing(listen_to(chatd, PATH)) as events:
+            snapshot = await anext(events)
+        assert snapshot is not None
+        assert snapshot.id is not None
+        now, day = moment_of(snapshot.id), timedelta(days=1)
+        cursors = ["x", "1.0.0", "9" * 18, mark(now + day), mark(now - day), "0"]
+        for cursor in cursors:
+            async with aclosing(listen_to(chatd, PATH, cursor, by_query=by_query)) as events:
+                reset, anew = await anext(events), await anext(events)
+            assert reset is not None
+            assert anew is not None
+            assert (reset.event, anew.event) == ("reset", "snapshot"), cursor
+            assert anew.data["items"] == [chat]
+        view = ListOf(mark(now - day + timedelta(minutes=1)))
+        await some(chatd, view, 10)
+        assert view.kinds == ["chat"]
+
+
+async def test_other_owners_are_neither_told_nor_missed(dsn: str, database: Database) -> None:
+    async with one(dsn, http=QUIET) as chatd:
+        mine = (await chatd.api.create())["id"]
+        view = ListOf()
+        async with following(chatd, view):
+            await fact(lambda: view.kinds)
+            await database.fetch(
+                "INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id)"
+                " SELECT id, id, 'bob', m FROM (SELECT gen_random_uuid() AS id,"
+                " last_model_config_id AS m FROM chats) new"
+            )
+            await database.fetch(
+                "INSERT INTO chat_tombstones (owner_id, chat_id) VALUES ('bob', $1)", uuid4()
+            )
+            await change(chatd, mine, title="last")
+            await fact(lambda: view.chats[mine]["title"] == "last")
+            assert view.kinds == ["snapshot", "chat"]
+
+
+async def test_many_missed_chats_come_a_read_at_a_time(dsn: str, database: Database) -> None:
+    """Also those that were touched at the very same moment; and a cut loses none of them."""
+    async with one(dsn, http=QUIET) as chatd:
+        view = ListOf()
+        first = (await chatd.api.create())["id"]
+        await some(chatd, view, 10)
+        await database.fetch(
+            "INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, updated_at)"
+            " SELECT id, id, 'local', m, clock_timestamp() - n / 900 * interval '1 ms' FROM ("
+            " SELECT gen_random_uuid() AS id, last_model_config_id AS m, n"
+            " FROM chats, generate_series(1, 2000) n) new"
+        )
+        dice = random.Random(SEED)
+        while await some(chatd, view, dice.choice([100, 700, 3000])) and len(view.chats) < 2001:
+            pass
+        assert view.chats.keys() == (await whole(chatd)).keys(), SEED
+        assert first in view.chats
+
+
+async def test_a_drained_list_goes_on_elsewhere(dsn: str) -> None:
+    async with one(dsn) as there:
+        view = ListOf()
+        async with one(dsn) as here, following(here, view) as task:
+            await fact(lambda: view.kinds)
+            await there.api.create(title="a")
+            await fact(lambda: "chat" in view.kinds)
+            await here.stop()
+            await fact(task.done)
+            assert view.kinds[-1] == "draining"
+        b = (await there.api.create(title="b"))["id"]
+        async with following(there, view):
+            await fact(lambda: b in view.chats)
+        assert view.chats == await whole(there)
+
+
+async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
+    stream = {"subscriber_buffer": 20}
+    async with one(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
+        hub = chatd.daemon.rooms.list_hub
+        async with deaf(chatd, PATH) as wire:
+            [view] = await fact(lambda: [v for one in hub._listings.values() for v in one.views])
+            await fact(hub.places)
+            number = 0
+            while not view.over:
+                number += 1
+                assert number < 500, "it should have been cut off by now"
+                await chatd.api.create(title=str(number), labels=LARGE)
+            assert view._waiting == {}
+            read = await read_to_the_end(wire)
+        assert read.startswith(b"HTTP/1.1 200")
+        kept = ListOf()
+        for block in read.split(b"\n\n"):
+            ids = [line[4:] for line in block.splitlines() if line.startswith(b"id: ")]
+            kept.cursor = ids[0].decode() if ids else kept.cursor
+        await some(chatd, kept, 10**6)
+        missing = (await whole(chatd)).keys() - kept.chats.keys()
+        sent = read.count(b"event: chat")
+        assert len(missing) <= sent
+        await fact(lambda: hub.viewers == 0)
+
+
+async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
+    async with one(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
+        lists = chatd.daemon.rooms.lists
+        reads: list[int] = []
+        touched = lists.touched
+
+        async def counted(places: Any, **more: Any) -> Any:
+            reads.append(len(places))
+            return await touched(places, **more)
+
+        lists.touched = counted  # type: ignore[method-assign]
+        await chatd.api.create()
+        assert reads == []
+        views = [ListOf() for _ in range(4)]
+        async with (
+            following(chatd, views[0]),
+            following(chatd, views[1]),
+            following(chatd, views[2]),
+            following(chatd, views[3]),
+        ):
+            await fact(lambda: all(view.kinds for view in views))
+            await fact(lambda: len(reads) >= 5)
+            reads.clear()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(50):
+                    group.create_task(chatd.api.create())
+            await fact(lambda: all(len(view.chats) == 51 for view in views))
+            assert set(reads) == {1}  # four viewers, one list
+            assert len(reads) < 50
+            assert all(view.kinds.count("chat") == 50 for view in views)
+
+
+class Crowd:
+    """Callers who change a list at random, and viewers who hang up at random, on either replica."""
+
+    def __init__(self, replicas: list[Inside]) -> None:
+        self.dice = random.Random(SEED)
+        self.replicas = replicas
+        self.going = True
+        self.chats: list[str] = []
+
+    async def call(self, times: int) -> None:
+        for _ in range(times):
+            chatd = self.dice.choice(self.replicas)
+            kind = self.dice.choice(["create", "send", "title", "interrupt", "archive", "delete"])
+            if not self.chats or kind == "create":
+                self.chats.append((await chatd.api.create(self.dice.choice([None, "hello"])))["id"])
+                continue
+            path = f"/api/v1/chats/{self.dice.choice(self.chats)}"
+            http = chatd.api.http
+            match kind:
+                case "send":
+                    answer = await http.post(f"{path}/messages", json={"content": "more"})
+                case "title":
+                    answer = await http.patch(path, json={"title": str(self.dice.random())})
+                case "interrupt":
+                    answer = await http.post(f"{path}/interrupt")
+                case "archive":
+                    answer = await http.patch(path, json={"archived": self.dice.random() < 0.3})
+                case _:
+                    answer = await http.delete(path)
+            assert answer.status_code < 500, answer.text
+
+    async def view(self) -> ListOf:
+        view = ListOf()
+        while self.going:
+            most = self.dice.choice([0, 1, 1, 2, 5, 20])
+            await some(self.dice.choice(self.replicas), view, most)
+        for _ in range(2):  # what is left, and then nothing but what may come twice
+            while await some(self.dice.choice(self.replicas), view, 10**6) > 200:
+                pass
+        return view
+
+
+async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -> None:
+    async with several(dsn, [scripted(), scripted()], http=QUIET) as replicas:
+        crowd = Crowd(replicas)
+        async with asyncio.TaskGroup() as group:
+            views = [group.create_task(crowd.view()) for _ in range(6)]
+            callers = [group.create_task(crowd.call(60)) for _ in range(4)]
+            await asyncio.wait(callers)
+            await fact(lambda: at_rest(replicas[0]))
+            crowd.going = False
+        stored = await whole(replicas[0])
+        for task in views:
+            assert task.result().chats == stored, SEED
+        for replica in replicas:
+            await fact(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
+            assert replica.daemon.rooms.list_hub._listings == {}
+
+
+async def at_rest(chatd: Inside) -> bool:
+    return all(chat["status"] in {"waiting", "error"} for chat in (await whole(chatd)).values())
+
+
+async def test_a_stream_of_a_list_is_refused_like_any_other(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        async with opened(chatd, PATH) as answer:
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["cache-control"] == "no-store"
+        await fact(lambda: chatd.daemon.rooms.list_hub.viewers == 0)

@@ -1,0 +1,91 @@
+"""One address in front of chatd processes: balances over those that listen, and cuts connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+
+class Front:
+    """Carries each connection to the next of ``ports`` that accepts it.
+
+    ``lets_through`` says, for each connection, after how many bytes of answers it is reset (None:
+    never). ``connections`` counts them.
+    """
+
+    def __init__(self, ports: list[int], lets_through: Callable[[], int | None]) -> None:
+        self.ports = ports
+        self.lets_through = lets_through
+        self.connections = 0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far = await self._connect()
+            if far is not None:
+                await self._carry((reader, writer), far)
+        finally:
+            writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        for _ in self.ports:
+            self.connections += 1
+            port = self.ports[self.connections % len(self.ports)]
+            with suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", port)
+        return None
+
+    async def _carry(
+        self,
+        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        pumps = [
+            asyncio.create_task(_pump(near[0], far[1], None)),
+            asyncio.create_task(_pump(far[0], near[1], self.lets_through())),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.wait(pumps)
+            far[1].transport.abort()
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
+) -> None:
+    """Until the end of what is read, or a byte would come that is not let through."""
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            if most is not None:
+                data, most = data[:most], most - len(data)
+            writer.write(data)
+            await writer.drain()
+            if most is not None and most < 0:
+                return
+
+
+@asynccontextmanager
+async def front(
+    *ports: int, lets_through: Callable[[], int | None] = lambda: None
+) -> AsyncIterator[Front]:
+    """An address in front of these ports of this machine."""
+    one = Front([*ports], lets_through)
+    serving: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(one.serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        try:
+            yield one
+        finally:
+            for task in tuple(serving):
+                task.cancel()
+            if serving:
+                await asyncio.wait(serving)

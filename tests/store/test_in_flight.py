@@ -1,0 +1,140 @@
+"""How many chats of one owner may be in flight: counted in the statement that makes one more."""
+
+import asyncio
+
+import anyio
+import pytest
+from factory import MODEL, OWNER, chat_in, image, text
+from running import FACT_SECONDS, fact
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import TooManyChats
+from chatd.store import sql
+from chatd.store.chats import Chats
+from chatd.store.messages import Messages
+from chatd.store.pool import Database
+from chatd.store.queue import Queue
+
+WAITING = (
+    "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+)
+IN_FLIGHT = (Status.PENDING, Status.RUNNING, Status.INTERRUPTING, Status.REQUIRES_ACTION)
+
+
+@pytest.mark.parametrize("limit", [5, 80])
+async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) -> None:
+    chats = Chats(wide, max_chats_in_flight=limit)
+    rest = [await chat_in(wide, Status.WAITING) for _ in range(limit // 2)]
+    failed = [await chat_in(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
+    asked = [
+        *(
+            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+            for _ in range(limit)
+        ),
+        *(chats.send(chat.id, owner_id=None, content=text("go")) for chat in rest + failed),
+    ]
+    await asyncio.gather(*(wide.fetch("SELECT pg_sleep(0.1)") for _ in range(24)))  # all connected
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert {type(error) for error in refused} == {TooManyChats}
+    assert len(answers) - len(refused) == limit
+    (row,) = await wide.fetch("SELECT count(*) AS n FROM chats WHERE status = 'pending'")
+    assert row["n"] == limit
+
+
+@pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
+async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str) -> None:
+    """A count that is read while another's move is not committed yet would be too low."""
+    chats = Chats(wide, max_chats_in_flight=1)
+    asked = (OWNER, "", {}, MODEL, [], True, [], 1, None, None, None)
+    async with wide.direct() as other:
+        await other.execute("BEGIN")
+        await other.fetch(sql.load("chats")["create"], *asked)
+        mine = asyncio.create_task(
+            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+        )
+
+        await fact(lambda: mine.done() or wide.fetch(WAITING))
+        assert not mine.done()
+        await chats.create(owner_id="bob", model_config_id=MODEL, content=text("go"))
+        await other.execute(ends)
+        if ends == "ROLLBACK":
+            assert (await mine).chat.status == "pending"
+        else:
+            with pytest.raises(TooManyChats):
+                await mine
+
+
+async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
+    chats = Chats(wide, max_chats_in_flight=1000)
+    asked = (OWNER, "", {}, MODEL, [], True, [], 1000, None, None, None)
+    async with wide.direct() as other:
+        await other.execute("BEGIN")
+        await other.fetch(sql.load("chats")["create"], *asked)
+        with anyio.fail_after(FACT_SECONDS):
+            await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+
+
+async def test_every_busy_status_counts_and_no_other(database: Database) -> None:
+    chats = Chats(database, max_chats_in_flight=4)
+    for status in IN_FLIGHT:
+        await chat_in(database, status)
+    for status in (Status.WAITING, Status.ERROR):
+        chat = await chat_in(database, status)
+        before = await image(database, chat)
+        with pytest.raises(TooManyChats, match="max_chats_in_flight"):
+            await chats.send(chat.id, owner_id=OWNER, content=text("go"))
+        assert await image(database, chat) == before
+    with pytest.raises(TooManyChats):
+        await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+    assert (await chats.create(owner_id=OWNER, model_config_id=MODEL)).chat.status == "waiting"
+    other = await chats.create(owner_id="bob", model_config_id=MODEL, content=text("go"))
+    assert other.chat.status == "pending"
+    unlimited = Chats(database, max_chats_in_flight=0)
+    more = await unlimited.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+    assert more.chat.status == "pending"
+
+
+@pytest.mark.parametrize("status", IN_FLIGHT)
+async def test_what_is_in_flight_already_takes_messages(database: Database, status: Status) -> None:
+    chat = await chat_in(database, status)
+    moved = await Chats(database, max_chats_in_flight=1).send(
+        chat.id, owner_id=OWNER, content=text("more")
+    )
+    assert moved.chat.queue_length == 1
+
+
+async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
+    """Also an edit, a retry and a promoted message; and whoever is in flight already may go on."""
+    chats = Chats(database, max_chats_in_flight=1)
+    messages, queue = (
+        Messages(database, max_chats_in_flight=1),
+        Queue(database, max_chats_in_flight=1),
+    )
+    busy = await chat_in(database, Status.PENDING, queued=1)
+    failed = await chat_in(database, Status.ERROR, queued=1)
+    said, queued = (
+        await first_of(database, failed, "chat_messages"),
+        await first_of(database, failed, "chat_queued_messages"),
+    )
+    before = await image(database, failed)
+    for ask in (
+        chats.retry(failed.id, owner_id=OWNER),
+        messages.edit(failed.id, said, owner_id=OWNER, content=text("x")),
+        queue.promote(failed.id, queued, owner_id=OWNER),
+    ):
+        with pytest.raises(TooManyChats):
+            await ask
+    assert await image(database, failed) == before
+    said, queued = (
+        await first_of(database, busy, "chat_messages"),
+        await first_of(database, busy, "chat_queued_messages"),
+    )
+    await queue.promote(busy.id, queued, owner_id=OWNER)
+    await messages.edit(busy.id, said, owner_id=OWNER, content=text("x"))
+
+
+async def first_of(database: Database, chat: Chat, table: str) -> int:
+    row = await database.fetchrow(f"SELECT min(id) AS id FROM {table} WHERE chat_id = $1", chat.id)
+    assert row is not None
+    return int(row["id"])

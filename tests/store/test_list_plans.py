@@ -1,0 +1,200 @@
+"""The list of an owner who has a hundred thousand chats, among others who have as many together.
+
+What a page costs is counted in pages of the database (buffers), which no busy machine can change.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from conftest import named
+from factory import MODEL, OWNER, models
+from test_plans import BOTH, indexes, kinds, nodes, scanned
+
+from chatd.store import sql
+from chatd.store.pool import Connection, Database
+
+CHATS = 100_000
+DEPTH = 90_000
+PARENT = UUID("00000000-0000-4000-8000-00000000000f")
+FILL = f"""
+INSERT INTO chats (id, root_chat_id, owner_id, title, last_model_config_id, status, last_error, labels,
+                   archived, updated_at)
+SELECT id, id, CASE WHEN n % 2 = 0 THEN '{OWNER}' ELSE 'owner ' || n % 40 END, 'Chat number ' || n,
+       '{MODEL}', status, CASE WHEN status = 'error' THEN 'no' END,
+       CASE WHEN n % 10 = 0 THEN jsonb_build_object('team', 'red', 'project', (n % 500)::text)
+            ELSE '{{}}' END,
+       n % 3 = 0, clock_timestamp() - n * interval '1 minute'
+FROM (SELECT n, CASE n WHEN 0 THEN '{PARENT}'::uuid ELSE gen_random_uuid() END AS id,
+             CASE n % 4 WHEN 0 THEN 'error' ELSE 'waiting' END AS status
+      FROM generate_series(0, 2 * {CHATS}) n) made;
+UPDATE chats SET parent_chat_id = '{PARENT}', root_chat_id = '{PARENT}'
+WHERE owner_id = '{OWNER}' AND id <> '{PARENT}' AND title LIKE '%00';
+"""
+
+
+@pytest.fixture(scope="module")
+def crowded(server: str, template: str) -> Iterator[str]:
+    """A database for the whole file: it takes seconds to fill, and nothing here changes it."""
+    name = f"chatd_test_{uuid4().hex[:12]}"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(server)
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await admin.close()
+        pool = Database(named(server, name))
+        await pool.open()
+        await models(pool)
+        async with pool.direct() as connection:
+            await connection.execute(FILL, timeout=60)
+            seen = False
+            while (
+                not seen
+            ):  # who else looks at the table at this moment keeps it from being done with
+                await connection.execute("VACUUM (ANALYZE) chats", timeout=60)
+                seen = await connection.fetchval(
+                    "SELECT relallvisible = relpages FROM pg_class WHERE oid = 'chats'::regclass"
+                )
+        await pool.close()
+
+    async def drop() -> None:
+        admin = await asyncpg.connect(server)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+    asyncio.run(make())
+    yield named(server, name)
+    asyncio.run(drop())
+
+
+@pytest.fixture
+async def connection(crowded: str) -> AsyncIterator[Connection]:
+    async with Database(crowded).direct() as one:
+        yield one
+
+
+async def run(connection: Connection, name: str, *args: str, generic: bool = True) -> Any:
+    """Run a query of lists, and explain what was done; arguments as SQL."""
+    mode = "force_generic_plan" if generic else "force_custom_plan"
+    await connection.execute(f"SET plan_cache_mode = {mode}")
+    await connection.execute(f"PREPARE asked AS {sql.load('lists')[name]}")
+    answer = await connection.fetchval(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked ({', '.join(args)})"
+    )
+    await connection.execute("DEALLOCATE asked")
+    (root,) = json.loads(answer)
+    return root["Plan"]
+
+
+def buffers(plan: Any) -> int:
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+async def place(connection: Connection, depth: int) -> tuple[str, str]:
+    row = await connection.fetchrow(
+        "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET $2",
+        OWNER,
+        depth,
+    )
+    assert row is not None
+    return f"'{row[0].isoformat()}'", f"'{row[1]}'"
+
+
+FIRST = ("NULL", "NULL")
+ANY = ("NULL", "NULL", "false")
+PLAIN = {
+    "everything": ANY,
+    "not archived": ("false", "NULL", "false"),
+    "archived": ("true", "NULL", "false"),
+    "status": ("NULL", "'{error,running}'", "false"),
+    "roots": ("NULL", "NULL", "true"),
+    "all of it": ("false", "'{waiting}'", "true"),
+}
+NOTHING = ("'{}'", "'{}'", "NULL")
+MATCHING = {
+    "label": ('array[\'{"team": "red"}\'::jsonb]', "'{}'", "NULL"),
+    "name": ("'{}'", "'{project}'", "NULL"),
+    "words": ("'{}'", "'{}'", "'NUMBER'"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("filters", PLAIN.values(), ids=PLAIN)
+async def test_a_page_is_found_in_the_index_alone(
+    connection: Connection, filters: tuple[str, ...], generic: bool
+) -> None:
+    """And what it costs does not depend on where it is."""
+    costs = []
+    for before in (FIRST, await place(connection, DEPTH)):
+        found = await run(
+            connection, "page", f"'{OWNER}'", *before, "51", *filters, generic=generic
+        )
+        assert found["Actual Rows"] == 51
+        assert scanned(found) == set()
+        assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}
+        (inner,) = (node for node in nodes(found) if node["Node Type"] == "Index Only Scan")
+        assert inner["Index Name"] == "chats_of_owner"
+        assert inner["Heap Fetches"] == 0
+        assert indexes(found) == {"chats_of_owner", "chats_pkey"}
+        costs.append(buffers(found))
+    first, deep = costs
+    assert abs(deep - first) < 10, costs
+    assert max(costs) < 51 * 5 + 50, costs
+
+
+@BOTH
+@pytest.mark.parametrize("filters", MATCHING.values(), ids=MATCHING)
+async def test_what_no_index_holds_is_read_in_order(
+    connection: Connection, filters: tuple[str, ...], generic: bool
+) -> None:
+    costs = []
+    for before in (FIRST, await place(connection, DEPTH)):
+        args = (f"'{OWNER}'", *before, "51", *ANY, *filters)
+        found = await run(connection, "page_matching", *args, generic=generic)
+        assert found["Actual Rows"] == 51
+        assert indexes(found) == {"chats_of_owner"}
+        assert kinds(found) == {"Limit", "Index Scan"}
+        costs.append(buffers(found))
+    first, deep = costs
+    assert abs(deep - first) < 10 + first / 5, costs
+
+
+@BOTH
+async def test_what_matches_nothing_reads_the_list_once_and_sorts_nothing(
+    connection: Connection, generic: bool
+) -> None:
+    args = (f"'{OWNER}'", *FIRST, "51", *ANY, "'{}'", "'{}'", "'no such words'")
+    found = await run(connection, "page_matching", *args, generic=generic)
+    assert found["Actual Rows"] == 0
+    assert kinds(found) == {"Limit", "Index Scan"}
+
+
+@BOTH
+async def test_children_are_found_by_their_parent(connection: Connection, generic: bool) -> None:
+    costs = []
+    for before in (FIRST, await place(connection, DEPTH)):
+        args = (f"'{OWNER}'", *before, "51", "NULL", "NULL", f"'{PARENT}'", *NOTHING)
+        found = await run(connection, "page_of_children", *args, generic=generic)
+        assert found["Actual Rows"] == 51
+        assert indexes(found) == {"chats_of_parent"}
+        assert kinds(found) == {"Limit", "Index Scan"}
+        costs.append(buffers(found))
+    assert abs(costs[0] - costs[1]) < 20, costs
+
+
+@BOTH
+async def test_what_was_touched_is_found_without_reading_the_rest(
+    connection: Connection, generic: bool
+) -> None:
+    """Nothing, an hour, or everything of a list: a read brings so many, and reads no more than that."""
+    for since, rows in (("'infinity'", 1), ("now() - interval '1 hour'", 30), ("'-infinity'", 200)):
+        args = (f"'{{{OWNER}}}'", f"array[{since}]::timestamptz[]", "'{}'", "200")
+        found = await run(connection, "touched", *args, generic=generic)
+        assert found["Actual Rows"] == rows
+        assert indexes(found) == {"chats_of_owner", "chats_pkey", "chat_tombstones_pkey"}
+        assert scanned(found) == set()
+        assert buffers(found) < 20 + 6 * rows, (since, buffers(found))

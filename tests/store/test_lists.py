@@ -1,0 +1,130 @@
+"""What a read of lists brings, and what of deletions is kept."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from factory import OWNER, chat_in
+
+from chatd.domain.chat import Status
+from chatd.domain.listing import GONE, Place, Touch
+from chatd.store.chats import Chats
+from chatd.store.lists import Lists
+from chatd.store.pool import Database
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
+OVERLAP = timedelta(seconds=15)
+
+
+async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> datetime:
+    row = await database.fetchrow(
+        "INSERT INTO chat_tombstones (owner_id, chat_id) VALUES ($1, $2) RETURNING deleted_at",
+        owner_id,
+        chat_id,
+    )
+    assert row is not None
+    deleted_at: datetime = row["deleted_at"]
+    return deleted_at
+
+
+async def test_each_list_by_itself_longest_ago_first(database: Database) -> None:
+    lists, chats = Lists(database), Chats(database)
+    a, b = [await chat_in(database, Status.WAITING) for _ in range(2)]
+    gone = uuid4()
+    deleted_at = await bury(database, gone)
+    c = await chat_in(database, Status.WAITING)
+    other = await chat_in(database, Status.WAITING, owner_id="bob")
+    await bury(database, uuid4(), owner_id="somebody")
+    touched = (await chats.describe(a.id, owner_id=OWNER, title="touched")).chat
+    found = await lists.touched([Place(name, LONG_AGO) for name in (OWNER, "bob", "nobody")])
+    assert found.keys() == {OWNER, "bob", "nobody"}
+    assert list(found[OWNER].touches) == [
+        Touch.of(b),
+        Touch.deleted(gone, deleted_at),
+        Touch.of(c),
+        Touch.of(touched),
+    ]
+    assert list(found["bob"].touches) == [Touch.of(other)]
+    assert list(found["nobody"].touches) == []
+    assert all(seen.whole for seen in found.values())
+
+
+async def test_only_what_came_since_and_is_not_known(database: Database) -> None:
+    lists = Lists(database)
+    a, b, c = [await chat_in(database, Status.WAITING, version=n) for n in (1, 5, 9)]
+    gone = uuid4()
+    deleted_at = await bury(database, gone)
+
+    async def ids(since: datetime, **known: int) -> list[UUID]:
+        names = {"a": a.id, "b": b.id, "c": c.id, "gone": gone}
+        place = Place(OWNER, since, {names[key]: version for key, version in known.items()})
+        return [touch.chat_id for touch in (await lists.touched([place]))[OWNER].touches]
+
+    assert await ids(a.updated_at) == [b.id, c.id, gone]
+    assert await ids(deleted_at) == []
+    assert await ids(NEVER) == []
+    assert await ids(LONG_AGO, a=1, b=4, c=10, gone=GONE) == [b.id]
+    assert await ids(LONG_AGO, gone=10**9) == [a.id, b.id, c.id, gone]  # it lived when it was known
+
+
+async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Database) -> None:
+    lists = Lists(database)
+    chats = [await chat_in(database, Status.WAITING) for _ in range(3)]
+    gone = [uuid4() for _ in range(3)]
+    for one in gone:
+        await bury(database, one)
+    known: dict[UUID, int] = {}
+    met: list[UUID] = []
+    whole = False
+    while not whole:
+        seen = (await lists.touched([Place(OWNER, LONG_AGO, known)], most=2))[OWNER]
+        whole = seen.whole
+        met += [touch.chat_id for touch in seen.touches]
+        known |= {touch.chat_id: touch.version for touch in seen.touches}
+    assert met == [*(chat.id for chat in chats), *gone]
+
+
+async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Database) -> None:
+    """Stamped before a read and seen after it: the next read looks back far enough."""
+    lists = Lists(database)
+    chat = await chat_in(database, Status.WAITING)
+    async with database.direct() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        stamped = await connection.fetchval(
+            "UPDATE chats SET version = 2, updated_at = clock_timestamp() WHERE id = $1"
+            " RETURNING updated_at",
+            chat.id,
+        )
+        before = (await lists.touched([Place(OWNER, LONG_AGO)]))[OWNER]
+        assert [touch.version for touch in before.touches] == [1]
+        assert before.read_at > stamped
+        await transaction.commit()
+    known = {chat.id: 1}
+    found = await lists.touched([Place(OWNER, before.read_at - OVERLAP, known)])
+    assert [touch.version for touch in found[OWNER].touches] == [2]
+    missed = await lists.touched([Place(OWNER, before.read_at, known)])
+    assert list(missed[OWNER].touches) == []
+
+
+async def test_the_clock_is_read_before_the_list(database: Database) -> None:
+    """What is seen by no read of that clock has a later time, or is still to be committed."""
+    lists = Lists(database)
+    before = (await lists.touched([Place(OWNER, NEVER)]))[OWNER]
+    chat = await chat_in(database, Status.WAITING)
+    after = (await lists.touched([Place(OWNER, before.read_at)]))[OWNER]
+    assert [touch.chat_id for touch in after.touches] == [chat.id]
+    assert before.read_at < chat.updated_at < after.read_at
+
+
+async def test_deletions_are_forgotten_after_their_retention(database: Database) -> None:
+    lists = Lists(database)
+    old, new = uuid4(), uuid4()
+    await bury(database, old)
+    await database.fetch("UPDATE chat_tombstones SET deleted_at = deleted_at - interval '7.5 days'")
+    await bury(database, new)
+    assert await lists.forget_tombstones(days=8) == 0
+    assert await lists.forget_tombstones(days=7, most=1) == 1
+    assert await lists.forget_tombstones(days=7, most=1) == 0
+    left = await database.fetch("SELECT chat_id FROM chat_tombstones")
+    assert [row["chat_id"] for row in left] == [new]

@@ -1,0 +1,95 @@
+"""Tokens as they are stored: nobody can read one, and none comes back to life."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import anyio
+import pytest
+from test_plans import BOTH, indexes, plan, scanned
+
+from chatd.domain.errors import TokenNotFound
+from chatd.store.pool import Database
+from chatd.store.tokens import Tokens, digest
+
+
+async def test_a_token_is_stored_as_its_hash(database: Database) -> None:
+    tokens = Tokens(database)
+    made = [await tokens.create(owner_id="ann", name="laptop") for _ in range(3)]
+    secrets = [secret for _, secret in made]
+    assert len(set(secrets)) == 3
+    for secret in secrets:
+        assert secret.startswith("chatd_")
+        assert len(secret) >= len("chatd_") + 43
+    for row in await database.fetch("SELECT t::text, hash FROM api_tokens t"):
+        assert not any(secret in row["t"] for secret in secrets)
+        assert len(row["hash"]) == 32
+    found = await tokens.check([digest(secret) for secret in secrets])
+    assert [(valid.owner_id, valid.admin, valid.expires_in) for valid in found] == [
+        ("ann", False, None)
+    ] * 3
+
+
+async def test_expiry_is_a_duration_or_a_moment(database: Database) -> None:
+    tokens = Tokens(database)
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    until, secret = await tokens.create(owner_id="ann", expires=moment)
+    lasting, other = await tokens.create(owner_id="ann", expires=timedelta(hours=1))
+    assert until.expires_at == moment
+    assert lasting.expires_at is not None
+    assert lasting.expires_at - lasting.created_at < timedelta(hours=1, seconds=1)
+    for valid in await tokens.check([digest(secret), digest(other)]):
+        assert valid.expires_in is not None
+        assert 3590 < valid.expires_in <= 3600
+    _, gone = await tokens.create(owner_id="ann", expires=datetime.now(UTC) - timedelta(seconds=1))
+    assert await tokens.check([digest(gone)]) == []
+    assert [token.state for token in await tokens.list()] == ["active", "active", "expired"]
+
+
+async def test_revoking_is_for_good_and_safe_to_repeat(database: Database) -> None:
+    tokens = Tokens(database)
+    token, secret = await tokens.create(owner_id="ann")
+    _, other = await tokens.create(owner_id="bob", admin=True)
+    first = await tokens.revoke(token.id)
+    assert (await tokens.revoke(token.id)).revoked_at == first.revoked_at is not None
+    (left,) = await tokens.check([digest(secret), digest(other)])
+    assert (left.owner_id, left.admin) == ("bob", True)
+    assert [one.state for one in await tokens.list(owner_id="ann")] == ["revoked"]
+    with pytest.raises(TokenNotFound):
+        await tokens.revoke(uuid4())
+
+
+async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Database) -> None:
+    tokens = Tokens(database)
+    _, secret = await tokens.create(owner_id="ann")
+    key = digest(secret)
+    await tokens.check([key])
+    assert (await tokens.list())[0].last_used_at is None
+    await tokens.check([key], used=[key])
+    used = (await tokens.list())[0].last_used_at
+    assert used is not None
+    await tokens.check([key], used=[key])
+    assert (await tokens.list())[0].last_used_at == used
+    aged = "UPDATE api_tokens SET last_used_at = last_used_at - interval '11 seconds'"
+    async with database.direct() as connection, connection.transaction():
+        await connection.execute(aged)
+        with anyio.fail_after(5):
+            assert len(await tokens.check([key], used=[key])) == 1, "somebody else is writing it"
+    await tokens.check([key], used=[key])
+    again = (await tokens.list())[0].last_used_at
+    assert again is not None
+    assert again > used
+
+
+@BOTH
+async def test_checking_reads_nothing_but_the_tokens_asked_for(
+    database: Database, generic: bool
+) -> None:
+    async with database.direct() as connection:
+        await connection.execute(
+            "INSERT INTO api_tokens (owner_id, hash)"
+            " SELECT 'o', sha256(n::text::bytea) FROM generate_series(1, 20000) n; ANALYZE api_tokens"
+        )
+        keys = [digest(str(n)) for n in range(10)]
+        found = await plan(connection, "tokens", "check", keys, keys, generic=generic)
+        assert "api_tokens_hash_key" in indexes(found)
+        assert scanned(found) == set()

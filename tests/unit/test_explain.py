@@ -1,0 +1,241 @@
+"""Why a chat is where it is: always something to say, and the right thing."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.domain.chat import OWNED, Status
+from chatd.domain.explain import Because, Code, Doing, Facts, Owner, Workers, because
+
+NOW = datetime(2026, 1, 1, 14, 3, 0, tzinfo=UTC)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def workers(alive: int = 2, with_room: int = 2, room: int = 20, beat: float | None = 1) -> Workers:
+    last = None if beat is None else ago(beat)
+    return Workers(alive=alive, with_room=with_room, room=room, last_beat_at=last)
+
+
+def facts(status: Status, **more: Any) -> Facts:
+    owned = status in OWNED
+    known: dict[str, Any] = {
+        "now": NOW,
+        "chat_id": UUID(int=1),
+        "status": status,
+        "archived": False,
+        "epoch": 3,
+        "version": 7,
+        "updated_at": ago(12),
+        "queue_length": 0,
+        "recoveries": 0,
+        "attempts": 0,
+        "next_attempt_at": None,
+        "last_failure": None,
+        "pending_since": ago(12) if status is Status.PENDING else None,
+        "ahead": 0,
+        "action_deadline": None,
+        "owner": Owner(worker_id=UUID(int=2)) if owned else None,
+        "heartbeat_at": ago(4) if owned else None,
+        "told": None,
+        "workers": workers(),
+        "stale_after_seconds": 20.0,
+    }
+    return Facts(**known | more)
+
+
+STREAMING = Doing(epoch=3, zone="model stream", since=ago(8), until=ago(-52))
+RETRY = {
+    "attempts": 2,
+    "next_attempt_at": ago(-10),
+    "last_failure": {"kind": "rate_limit", "attempts": 2},
+}
+
+SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
+    (
+        facts(Status.WAITING),
+        [(Code.YOUR_TURN, "idle for 12 s: nothing is to be done until a message comes")],
+    ),
+    (
+        facts(Status.WAITING, archived=True, updated_at=ago(3 * 86400)),
+        [
+            (Code.ARCHIVED, "archived: it takes no message until it is unarchived"),
+            (Code.YOUR_TURN, "idle for 3 days: nothing is to be done until a message comes"),
+        ],
+    ),
+    (
+        facts(Status.PENDING, workers=workers(0, 0, 0, 30)),
+        [(Code.NO_WORKER, "pending for 12 s: no worker has beaten for 30 s")],
+    ),
+    (
+        facts(Status.PENDING, workers=workers(0, 0, 0, None)),
+        [(Code.NO_WORKER, "pending for 12 s: no worker has beaten at all, as far as is known")],
+    ),
+    (
+        facts(Status.PENDING, workers=workers(1, 0, 0), ahead=3),
+        [
+            (
+                Code.NO_ROOM,
+                "pending for 12 s: none of 1 worker that beat has room for another chat",
+            )
+        ],
+    ),
+    (
+        facts(Status.PENDING, ahead=21, queue_length=2),
+        [
+            (Code.IN_LINE, "pending for 12 s: 21 chats before it in the line, and room for 20"),
+            (Code.QUEUE_WAITS, "2 queued messages wait for the turn that is to come"),
+        ],
+    ),
+    (
+        facts(Status.PENDING, recoveries=1, pending_since=ago(150), **RETRY),
+        [
+            (
+                Code.TO_BE_CLAIMED,
+                (
+                    "pending for 2 min: 2 workers with room should claim it at the next poll; "
+                    "if not, see their logs"
+                ),
+            ),
+            (Code.BACKING_OFF, "waits until 14:03:10 UTC for attempt 3 after rate_limit"),
+            (Code.RECOVERED, "its worker died, or lost it, once without progress"),
+        ],
+    ),
+    (
+        facts(Status.RUNNING, told=STREAMING),
+        [
+            (
+                Code.IN_ZONE,
+                "in 'model stream' for 8 s; cut at 14:03:52 UTC without progress, as of 4 s ago",
+            )
+        ],
+    ),
+    (
+        facts(Status.RUNNING, told=Doing(epoch=3)),
+        [(Code.BETWEEN_STEPS, "worked on, between two steps, as of 4 s ago")],
+    ),
+    (
+        facts(Status.RUNNING, told=Doing(epoch=2, zone="model stream")),
+        [(Code.NOT_TOLD_YET, "what it is doing is known with its owner's next beat")],
+    ),
+    (
+        facts(Status.RUNNING, told=STREAMING, **RETRY),
+        [(Code.BACKING_OFF, "waits until 14:03:10 UTC for attempt 3 after rate_limit")],
+    ),
+    (
+        facts(Status.RUNNING, told=Doing(epoch=3), heartbeat_at=ago(25), recoveries=2),
+        [
+            (
+                Code.LEASE_EXPIRED,
+                "its owner has not renewed for 25 s: any worker with a reaper takes it from it",
+            ),
+            (Code.BETWEEN_STEPS, "worked on, between two steps, as of 25 s ago"),
+            (Code.RECOVERED, "its worker died, or lost it, 2 times without progress"),
+        ],
+    ),
+    (
+        facts(Status.INTERRUPTING, queue_length=1, told=Doing(epoch=3)),
+        [
+            (Code.STOPPING, "a stop was asked 12 s ago: its owner is to store what there is"),
+            (Code.BETWEEN_STEPS, "worked on, between two steps, as of 4 s ago"),
+            (Code.QUEUE_WAITS, "1 queued message waits for this turn to end"),
+        ],
+    ),
+    (
+        facts(Status.REQUIRES_ACTION, action_deadline=ago(-90)),
+        [
+            (
+                Code.NEEDS_RESULTS,
+                "waits for the client's tool results until 14:04:30 UTC, another 90 s",
+            )
+        ],
+    ),
+    (
+        facts(Status.REQUIRES_ACTION, action_deadline=ago(5)),
+        [
+            (
+                Code.NEEDS_RESULTS,
+                (
+                    "waits for the client's tool results until 14:02:55 UTC, which is past: "
+                    "a reaper ends the wait"
+                ),
+            )
+        ],
+    ),
+    (
+        facts(
+            Status.ERROR,
+            last_failure={"kind": "auth", "attempts": 1},
+            queue_length=3,
+            updated_at=ago(9000),
+        ),
+        [
+            (
+                Code.FAILED,
+                "the last turn failed 2 h ago at attempt 1: auth; it goes on with a retry or a message",
+            ),
+            (Code.QUEUE_WAITS, "3 queued messages wait for a retry or a message"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("known", "said"), SAID, ids=[str(known.status) for known, _ in SAID])
+def test_what_is_said(known: Facts, said: list[tuple[Code, str]]) -> None:
+    assert because(known) == tuple(Because(*one) for one in said)
+
+
+def test_every_code_is_said_of_something() -> None:
+    assert {code for _, said in SAID for code, _ in said} == set(Code)
+
+
+moments = st.datetimes(
+    NOW.replace(year=1990, tzinfo=None), NOW.replace(year=2090, tzinfo=None), timezones=st.just(UTC)
+)
+maybe = st.none() | moments
+counts = st.integers(0, 10**6)
+zones = st.builds(
+    Doing, epoch=st.integers(2, 3), zone=st.none() | st.text(), since=maybe, until=maybe
+)
+anything = st.builds(
+    facts,
+    st.sampled_from(Status),
+    archived=st.booleans(),
+    updated_at=moments,
+    queue_length=counts,
+    recoveries=counts,
+    attempts=counts,
+    next_attempt_at=maybe,
+    last_failure=st.none() | st.dictionaries(st.sampled_from(["kind", "attempts"]), st.text()),
+    pending_since=maybe,
+    ahead=counts,
+    action_deadline=maybe,
+    heartbeat_at=maybe,
+    told=st.none() | zones,
+    workers=st.builds(Workers, alive=counts, with_room=counts, room=counts, last_beat_at=maybe),
+    stale_after_seconds=st.floats(0.1, 1e6),
+)
+
+
+@given(anything)
+def test_there_is_always_something_to_say(known: Facts) -> None:
+    """Whatever the database holds, also what no move could have made."""
+    said = because(known)
+    assert said
+    assert len({one.code for one in said}) == len(said)
+    assert all(one.text.strip() == one.text != "" for one in said)
+    assert all("None" not in one.text for one in said if one.code is not Code.IN_ZONE)
+
+
+@given(anything)
+def test_only_the_owner_of_this_epoch_is_believed(known: Facts) -> None:
+    assert known.doing is None or (known.status in OWNED and known.doing.epoch == known.epoch)
+    assert (known.lease_left_seconds is None) == (
+        known.status not in OWNED or known.heartbeat_at is None
+    )

@@ -1,0 +1,100 @@
+"""The manifests of deploy/ against the code: settings, probes, and times that must fit together."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chatd.daemon import openapi
+from chatd.settings import Settings, read
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+KUBERNETES = {
+    one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+}
+ORDERLY_END_SECONDS = 20
+"""What ending streams, handing chats back and closing takes, when all goes well."""
+
+
+def settings(folder: Path, text: str, environment: dict[str, Any]) -> Settings:
+    """What a container would be configured with; its secrets are somewhere else here."""
+    config = folder / "config.toml"
+    config.write_text(text)
+    secret = folder / "secret"
+    secret.write_text("postgresql://chatd@postgres/chatd")
+    given = {k: str(secret) if k.endswith("_FILE") else v for k, v in environment.items()}
+    return read(config, given | {"CHATD_CONFIG": ""}).settings
+
+
+def seconds(text: str) -> int:
+    assert text.endswith("s"), text
+    return int(text[:-1])
+
+
+def pods() -> dict[str, Any]:
+    return {kind: KUBERNETES[kind]["spec"]["template"]["spec"] for kind in ("Job", "Deployment")}
+
+
+def test_compose_has_replicas_that_can_drain_and_a_job_before_them(tmp_path: Path) -> None:
+    services = COMPOSE["services"]
+    text = COMPOSE["configs"]["models"]["content"]
+    for name in ("chatd-a", "chatd-b"):
+        replica = services[name]
+        given = settings(tmp_path, text, replica["environment"])
+        needed = given.http.drain_seconds + given.worker.shutdown_grace_seconds
+        assert seconds(replica["stop_grace_period"]) >= needed + ORDERLY_END_SECONDS
+        assert replica["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        assert replica["read_only"]
+        assert "ports" not in replica
+    assert services["migrate"]["environment"] == services["chatd-a"]["environment"]
+
+
+def test_the_proxy_notices_before_a_port_closes_and_lets_go_of_connections_first(
+    tmp_path: Path,
+) -> None:
+    replica = COMPOSE["services"]["chatd-a"]
+    given = settings(tmp_path, COMPOSE["configs"]["models"]["content"], replica["environment"])
+    caddy = dict(
+        re.findall(r"^\s+(\w+) (.+?)(?: \{)?$", (DEPLOY / "Caddyfile").read_text(), re.MULTILINE)
+    )
+    notices = seconds(caddy["health_interval"]) + seconds(caddy["health_timeout"])
+    assert notices < given.http.drain_seconds
+    assert seconds(caddy["keepalive"]) < given.http.idle_seconds
+    assert caddy["flush_interval"] == "-1"
+    assert caddy["health_uri"] == "/readyz"
+    assert caddy["reverse_proxy"].split() == ["chatd-a:8080", "chatd-b:8080"]
+
+
+@pytest.mark.parametrize("kind", ["Job", "Deployment"])
+def test_pods_are_confined_and_configured(tmp_path: Path, kind: str) -> None:
+    (container,) = pods()[kind]["containers"]
+    given = settings(
+        tmp_path,
+        KUBERNETES["ConfigMap"]["data"]["config.toml"],
+        {variable["name"]: variable["value"] for variable in container["env"]},
+    )
+    assert given.auth.mode != "none"
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"]
+    assert security["runAsNonRoot"]
+    assert f"USER {security['runAsUser']}:" in (DEPLOY / "Containerfile").read_text()
+
+
+def test_a_pod_has_the_time_it_needs_and_probes_that_exist(tmp_path: Path) -> None:
+    pod = pods()["Deployment"]
+    (container,) = pod["containers"]
+    text = KUBERNETES["ConfigMap"]["data"]["config.toml"]
+    given = settings(tmp_path, text, {"CHATD_DATABASE__URL": "postgresql:///chatd"})
+    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    needed = waits + given.http.drain_seconds + given.worker.shutdown_grace_seconds
+    assert pod["terminationGracePeriodSeconds"] >= needed + ORDERLY_END_SECONDS
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["path"] in openapi()["paths"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    budget = KUBERNETES["PodDisruptionBudget"]["spec"]
+    assert budget["minAvailable"] < KUBERNETES["Deployment"]["spec"]["replicas"]
+    labels = KUBERNETES["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"] == labels == KUBERNETES["Service"]["spec"]["selector"]

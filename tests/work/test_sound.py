@@ -1,0 +1,106 @@
+"""Whether the heartbeat gets somewhere, which is what the watchdog of the service manager asks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import asyncpg
+import pytest
+from inside import catalog, one, scripted, settings
+from managing import Manager, managed
+from running import fact
+
+from chatd.daemon import Daemon
+from chatd.daemon.attendant import Attendant
+from chatd.daemon.service_manager import ServiceManager
+
+BRISK = {
+    "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
+    "database": {"connect_timeout_seconds": 0.5, "statement_timeout_seconds": 0.5},
+}
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with managed(str(tmp_path / "notify")) as listening:
+        yield listening
+
+
+async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatd.daemon.workers.LONGEST_PAUSE_SECONDS", 0.5)
+    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
+    workers = daemon._workers
+    assert workers is not None
+    thief = await asyncpg.connect(dsn)
+    async with anyio.create_task_group() as group:
+        # In a transaction, so that it does not pass for a ghost, which would be ended.
+        async with thief.transaction():
+            await thief.execute(
+                "SELECT pg_advisory_lock(hashtextextended($1, 0))", str(daemon.worker_id)
+            )
+            group.start_soon(daemon.run)
+            await fact(lambda: not workers.sound)
+            assert not daemon.supervisor.ready.is_set()
+            await thief.execute(
+                "SELECT pg_advisory_unlock(hashtextextended($1, 0))", str(daemon.worker_id)
+            )
+        await daemon.supervisor.ready.wait()
+        assert workers.sound
+        daemon.stop()
+    await thief.close()
+
+
+async def test_who_renews_is_sound(dsn: str) -> None:
+    async with one(dsn, **BRISK) as chatd:
+        workers = chatd.daemon._workers
+        assert workers is not None
+        first = workers._heartbeat._sign_at
+        await fact(lambda: workers._heartbeat._sign_at > first + 0.3)
+        assert workers.sound
+
+
+async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(manager: Manager) -> None:
+    sound = True
+    attendant = Attendant(
+        ServiceManager(manager.address), status=lambda: "so far so good", sound=lambda: sound
+    )
+    attendant.serving()
+    attendant.step()
+    await fact(lambda: len(manager.said("WATCHDOG")) == 1)
+    sound = False
+    for _ in range(3):
+        attendant.step()
+    attendant.note = "something is wrong"
+    attendant.step()
+    await fact(lambda: manager.said("STATUS", "Serving: so far so good (something is wrong)"))
+    assert len(manager.said("WATCHDOG")) == 1
+    sound = True
+    attendant.step()
+    await fact(lambda: len(manager.said("WATCHDOG")) == 2)
+
+
+async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Manager) -> None:
+    attendant = Attendant(
+        ServiceManager(manager.address),
+        status=lambda: "so far so good",
+        sound=lambda: False,
+        longest_stop_seconds=0.2,
+    )
+    attendant.serving()
+    attendant.stopping()
+    await fact(lambda: manager.said("WATCHDOG"))
+    assert manager.order("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG") == [
+        *("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG")
+    ]
+    began = anyio.current_time()
+    await fact(lambda: anyio.current_time() > began + 0.2)
+    before = len(manager.reports)
+    attendant.step()
+    attendant.note = "now"
+    attendant.step()
+    await fact(lambda: len(manager.reports) > before)
+    assert manager.reports[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
+    attendant.serving()  # too late: a reload that ends now says nothing
+    assert not manager.said("READY")[1:]
