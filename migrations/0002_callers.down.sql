@@ -8,6 +8,7 @@ DROP TABLE chat_tombstones;
 DROP FUNCTION chat_owner_is_busy(text, integer);
 DROP FUNCTION chat_in_flight_in_turn(text, integer);
 DROP FUNCTION chat_in_flight_of(text, integer);
+DROP INDEX chats_failed;
 DROP INDEX chats_in_flight;
 ALTER TABLE chats DROP COLUMN doing;
 DELETE FROM chat_tool_calls;

@@ -68,3 +68,6 @@ CREATE INDEX chats_action_deadline ON chats (action_deadline) WHERE status = 're
 
 -- What a token is for, in its maker's words.
 ALTER TABLE api_tokens ADD COLUMN name text NOT NULL DEFAULT '';
+
+-- Failed chats are counted every few seconds.
+CREATE INDEX chats_failed ON chats (id) WHERE status = 'error';

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 import httpx2
-from described import is_described, is_event_of_a_chat
+from described import is_described, is_described_event
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
@@ -332,7 +332,7 @@ class Client:
                     event[name] = value
                 elif "event" in event:
                     heard = Event(event["event"], json.loads(event["data"]), event.get("id"))
-                    is_event_of_a_chat(heard.event, heard.data, heard.id)
+                    is_described_event(answer.request, heard.event, heard.data, heard.id)
                     yield heard
                     event = {}
                 else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from described import is_event_of_a_chat
+from described import is_described_event
 from inside import Inside
 from running import FACT_SECONDS, Event, View, fact
 
@@ -53,7 +53,7 @@ async def listen_to(
                 fields[name] = value
             elif "event" in fields:
                 event = Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
-                is_event_of_a_chat(event.event, event.data, event.id)
+                is_described_event(answer.request, event.event, event.data, event.id)
                 yield event
                 fields = {}
 

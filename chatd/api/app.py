@@ -23,11 +23,15 @@ from chatd.api import (
     queue,
     stream,
 )
-from chatd.api.auth import Anyone, Keeper
+from chatd.api import operations as operators
+from chatd.api.auth import OPEN, Anyone, Keeper
+from chatd.api.counted import Counted
 from chatd.api.desk import Desk
 from chatd.api.door import Door
+from chatd.api.operations import METRICS, Operations
 from chatd.api.rates import Rates
 from chatd.api.requests import Requests
+from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
 
@@ -38,6 +42,8 @@ def create_app(
     desk: Desk | None,
     *,
     keeper: Keeper | None = None,
+    operations: Operations | None = None,
+    metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
     requests_per_second: int = 500,
@@ -59,18 +65,27 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.desk = desk
+    app.state.operations = operations
     app.state.not_ready = not_ready
     app.state.slow_request_seconds = slow_request_seconds
     problems.install(app)
     docs.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
-    rooms = (list_stream, lists, chats, explain, messages, queue, actions, stream, health)
+    rooms = (
+        list_stream, lists, chats, explain, messages, queue, actions, stream, health, operators
+    )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
     app.state.routes = [route for room in rooms for route in room.router.routes]
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
-    app.add_middleware(Door, keeper=keeper or Anyone(), rates=Rates(per_second=requests_per_second))
+    app.add_middleware(
+        Door,
+        keeper=keeper or Anyone(),
+        rates=Rates(per_second=requests_per_second),
+        open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
+    )
+    app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
 
 

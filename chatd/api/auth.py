@@ -39,17 +39,18 @@ class Stay:
     """How long one stream may stay."""
 
     def __init__(self) -> None:
-        self._ended = False
+        self.ended = False
+        """Whether its caller may not be here any more."""
         self._leave: Callable[[], None] | None = None
 
     def on_end(self, leave: Callable[[], None]) -> None:
         """Have ``leave`` called once the stream must end; at once, if that is now."""
         self._leave = leave
-        if self._ended:
+        if self.ended:
             leave()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         if self._leave is not None:
             self._leave()
 

@@ -96,7 +96,9 @@ REFUSALS: Mapping[str, Refusal] = {
         HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
     ),
     "not_an_admin": Refusal(
-        HTTPStatus.FORBIDDEN, "Only an admin acts for another (`X-Chatd-Owner`).", Reach.GUARDED
+        HTTPStatus.FORBIDDEN,
+        "Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.",
+        Reach.GUARDED,
     ),
     "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
     "not_ready": Refusal(

@@ -23,6 +23,7 @@ from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.rows import Moved
 from chatd.store.streams import Streams
+from chatd.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Desk:
     hints: Hints
     catalog: Catalog
     names: Names
+    metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
     stays: Stays = field(default_factory=Stays)
     keepalive_seconds: float = 15.0
@@ -53,6 +55,7 @@ class Desk:
 
     async def moved(self, moved: Moved) -> ChatOut:
         """Spread the word of a move, and show the chat as it is now."""
+        self.metrics.http.replays.add(amount=moved.kept)
         self.hints.moved(moved.entry)
         await self.know(moved.chat.last_model_config_id)
         return self.names.chat(moved.chat)

@@ -1,6 +1,7 @@
 """The door: nobody comes to a route, or has a body read, before it is known who it is."""
 
 import math
+from collections.abc import Collection
 from http import HTTPStatus
 
 import anyio
@@ -16,13 +17,16 @@ from chatd.domain.errors import DatabaseAway
 class Door:
     """Puts a ``Pass`` into the scope of every request, or answers for the application: 401, 429, 503."""
 
-    def __init__(self, app: ASGIApp, *, keeper: Keeper, rates: Rates) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keeper: Keeper, rates: Rates, open_to_all: Collection[str] = OPEN
+    ) -> None:
         self._app = app
+        self._open = open_to_all
         self._keeper = keeper
         self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or scope["path"] in self._open:
             await self._app(scope, receive, send)
             return
         try:

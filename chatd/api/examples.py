@@ -9,6 +9,7 @@ from typing import Any, Final
 
 _CHAT_ID: Final = "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
 _MODEL_ID: Final = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
+_WORKER_ID: Final = "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
 _BEGAN: Final = "2026-03-01T09:30:00.120000Z"
 _ENDED: Final = "2026-03-01T09:30:02.480000Z"
 
@@ -148,10 +149,62 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "move": "finish_turn",
         "status": "waiting",
         "epoch": 1,
-        "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77",
+        "worker_id": _WORKER_ID,
         "data": {"messages": [2], "parts_done": 4, "queue_length": 0},
     },
     "Health": {"status": "ready"},
+    "ProcessStatus": {
+        "worker_id": _WORKER_ID,
+        "host": "web-1",
+        "pid": 4711,
+        "phase": "serving",
+        "started_at": _BEGAN,
+        "uptime_seconds": 3.2,
+        "versions": {"chatd": "0.1.0", "python": "3.13.1", "postgresql": "18.1"},
+        "actors": [
+            {
+                "name": "heartbeat",
+                "state": "running",
+                "seconds": 3.1,
+                "restarts": 0,
+                "budget_left": 5,
+                "last_error": None,
+                "note": "",
+            }
+        ],
+        "chats": [
+            {
+                "chat_id": _CHAT_ID,
+                "status": "running",
+                "epoch": 1,
+                "step": 0,
+                "held_seconds": 1.4,
+                "zone": "model stream",
+                "zone_seconds": 1.3,
+                "deadline_seconds": 59.8,
+                "mark": "streaming",
+                "still_seconds": 0.2,
+                "lease_left_seconds": 13.6,
+            }
+        ],
+        "room": 99,
+        "streams": 1,
+        "pool": {"size": 10, "in_use": 1, "waiting": 0},
+        "loop_lag_seconds": 0.001,
+        "census": {
+            "seconds_ago": 2.0,
+            "chats": {
+                "waiting": 41,
+                "pending": 0,
+                "running": 1,
+                "interrupting": 0,
+                "requires_action": 0,
+                "error": 2,
+            },
+            "oldest_pending_seconds": 0.0,
+            "workers": 2,
+        },
+    },
     "Problem": {
         "type": "about:blank",
         "title": "Unprocessable Entity",

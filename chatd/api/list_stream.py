@@ -62,7 +62,7 @@ async def stream_chats(
         desk.list_hub.unwatch(view)
         raise
     content = _follow(opening, desk, view, first, seen)
-    return EventStream(content, view, close=lambda: desk.list_hub.unwatch(view))
+    return EventStream(content, view, desk, stay, close=lambda: desk.list_hub.unwatch(view))
 
 
 @router.api_route(

@@ -11,8 +11,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from chatd.api.codes import REFUSALS, codes_of
+from chatd.api.counted import PROBLEM
 from chatd.api.requests import REQUEST_ID, route_of
 from chatd.domain.errors import DatabaseAway, Refused
 
@@ -76,12 +78,23 @@ def answer(
     problem = Problem(
         title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
     )
-    return JSONResponse(
-        problem.model_dump(mode="json"),
-        status_code=status,
-        headers=dict(headers or {}),
-        media_type=MEDIA_TYPE,
-    )
+    return _Answer(problem, headers)
+
+
+class _Answer(JSONResponse):
+    """A problem, which also says in the scope of its request which one it is: it is counted there."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
+        super().__init__(
+            problem.model_dump(mode="json"), status_code=problem.status, headers=headers
+        )
+        self._code = problem.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def documented(*refusals: HTTPStatus | str) -> dict[int | str, dict[str, Any]]:
@@ -161,10 +174,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> Mapping[str, str]:
     """All methods of this path; the router's own answer knows those of one route only."""
     routes: list[Route] = request.app.state.routes
-    methods: set[str] = set()
-    for route in routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
+    here = [r for r in routes if r.include_in_schema and r.matches(request.scope)[0] != Match.NONE]
+    here = [r for r in here if r.path == request.url.path] or here  # "stream" is not a chat's id
+    methods = {method for route in here for method in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 

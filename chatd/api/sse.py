@@ -9,6 +9,8 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from chatd.api.auth import Stay
+from chatd.api.desk import Desk
 from chatd.domain.event import EventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -16,6 +18,13 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 class Follower(Protocol):
     """A viewer's place, wherever it sits."""
+
+    slow: bool
+    """Whether it was let go because too much waited for it."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether what it viewed is gone."""
 
     @property
     def over(self) -> bool:
@@ -32,11 +41,20 @@ class EventStream(EventSourceResponse):
     """A response that gives its follower's place back by ``close``, however it ends."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], follower: Follower, *, close: Callable[[], None]
+        self,
+        content: AsyncIterator[bytes],
+        follower: Follower,
+        desk: Desk,
+        stay: Stay,
+        *,
+        close: Callable[[], None],
     ) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._follower = follower
+        self._desk = desk
+        self._stay = stay
         self._close = close
+        self._left = False
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send, until there is no more to send or nobody to send it to.
@@ -44,10 +62,13 @@ class EventStream(EventSourceResponse):
         The watch for the reader's leaving is a task that ends with this block. Starlette's own way,
         or a task group, would do the same at ten times the cost, once for every stream.
         """
+        metrics = self._desk.metrics.streams
+        metrics.opened.add()
         leaving = asyncio.create_task(self._heed_leaving(receive))
         try:
             await self.stream_response(send)
         finally:
+            metrics.ended.add(self._why())
             self._close()
             leaving.cancel()
             await asyncio.wait([leaving])
@@ -56,8 +77,21 @@ class EventStream(EventSourceResponse):
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
+            self._left = True
         finally:
             self._follower.leave()
+
+    def _why(self) -> str:
+        """One of ``telemetry.metrics.ENDS``."""
+        if self._left:
+            return "left"
+        if self._stay.ended:
+            return "revoked"
+        if self._follower.gone:
+            return "gone"
+        if self._follower.slow:
+            return "slow"
+        return "draining" if self._desk.hub.draining else "cut"
 
 
 async def follow(

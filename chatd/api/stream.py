@@ -56,7 +56,9 @@ async def stream_chat(
         desk.hub.unsubscribe(subscription)
         raise
     content = _follow(desk, subscription, viewer, first)
-    return EventStream(content, subscription, close=lambda: desk.hub.unsubscribe(subscription))
+    return EventStream(
+        content, subscription, desk, stay, close=lambda: desk.hub.unsubscribe(subscription)
+    )
 
 
 class _Opening:

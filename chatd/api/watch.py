@@ -4,13 +4,17 @@ It reads the topics that are behind when a hint comes, and all of them every ``p
 a hint that never comes costs latency and nothing else.
 """
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import anyio
 
 from chatd.domain.errors import DatabaseAway
 from chatd.live.hub import Hub
-from chatd.store.streams import Streams
+from chatd.store.streams import News, Streams
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
+from chatd.telemetry.metrics import HintMetrics
 
 _EARLY = 0.9
 """A poll may come this much before its time: the loop's interval has jitter."""
@@ -22,7 +26,16 @@ _NEVER = float("-inf")
 class Watch:
     """Feeds the hub from the journal."""
 
-    def __init__(self, hub: Hub, streams: Streams, *, poll_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        streams: Streams,
+        *,
+        poll_seconds: float = 1.0,
+        metrics: HintMetrics | None = None,
+    ) -> None:
+        self._missed = (metrics or HintMetrics()).missed
+        self._unheard: list[tuple[UUID, int]] = []
         self._hub = hub
         self._streams = streams
         self._poll_seconds = poll_seconds
@@ -43,6 +56,8 @@ class Watch:
         )
         found = await self._streams.since(places)
         self._polled_at = now if everything else polled_at
+        if everything:
+            self._count(found)
         for news in found:
             if news.version is None:
                 self._hub.gone(news.chat_id)
@@ -56,6 +71,15 @@ class Watch:
                 parts_done=news.parts_done,
                 batches=((batch.first, batch.parts) for batch in news.batches),
             )
+
+    def _count(self, polled: Sequence[News]) -> None:
+        """What a poll found before a hint came may be on its way; what is not here by the next was lost."""
+        self._missed.add("watched", amount=sum(self._hub.unheard_of(*one) for one in self._unheard))
+        self._unheard = [
+            (news.chat_id, news.version)
+            for news in polled
+            if news.version and news.entries and self._hub.unheard_of(news.chat_id, news.version)
+        ]
 
     async def run(self, child: Child) -> None:
         await self._loop.run(child)

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter, ValidationError
+from cyclopts import App, CycloptsError, Parameter
 
 from chatd.cli.exits import Exit
 from chatd.cli.start import Flag
@@ -129,8 +129,8 @@ def _moment(option: str, given: str | None, now: datetime) -> str | None:
     try:
         return moment(given, now) if given is not None else None
     except (ValueError, OverflowError):
-        raise ValidationError(
-            f'{option}: "{given}" is neither a duration (15m, 2h, 1d) nor a time (09:00, 2026-01-02).'
+        raise CycloptsError(
+            msg=f'{option}: "{given}" is neither a duration (15m, 2h, 1d) nor a time (09:00, 2026-01-02).'
         ) from None
 
 

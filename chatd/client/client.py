@@ -7,7 +7,7 @@ from typing import Self
 from chatd.client.chats import Chats, Messages, Queue, pages
 from chatd.client.follow import FollowingChat, FollowingChats, Gap
 from chatd.client.http import Http
-from chatd.client.shapes import Chat, Model, ToolResult
+from chatd.client.shapes import Chat, Model, ProcessStatus, ToolResult
 
 
 class Client:
@@ -29,6 +29,7 @@ class Client:
         patience_seconds: float | None = 30.0,
         silence_seconds: float = 45.0,
     ) -> None:
+        self._root = base_url.rstrip("/")
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         if owner is not None:
             headers["x-chatd-owner"] = owner
@@ -53,6 +54,11 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         await self._http.aclose()
+
+    async def status(self) -> ProcessStatus:
+        """How the process that answers is: its actors, the chats in hand, its connections."""
+        status: ProcessStatus = await self._http.ask("GET", f"{self._root}/statusz")
+        return status
 
     async def models(self) -> Sequence[Model]:
         """The models that a chat may ask for."""

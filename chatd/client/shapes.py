@@ -154,3 +154,75 @@ class ToolCall(TypedDict):
 def text_of(content: list[Part]) -> str:
     """The text a person reads: all text parts, joined."""
     return "".join(part.get("text", "") for part in content if part["type"] == "text")
+
+
+class Actor(TypedDict):
+    """An actor of the supervision tree; ``seconds`` is how long it has been in its state."""
+
+    name: str
+    state: str
+    seconds: float
+    restarts: int
+    budget_left: int
+    last_error: str | None
+    note: str
+
+
+class ChatInHand(TypedDict):
+    """A chat that a process works on, and where its turn is."""
+
+    chat_id: str
+    status: Status
+    epoch: int
+    step: int
+    held_seconds: float
+    zone: str | None
+    zone_seconds: float
+    deadline_seconds: float | None
+    mark: str | None
+    still_seconds: float
+    lease_left_seconds: float
+
+
+class Pool(TypedDict):
+    """Connections to the database."""
+
+    size: int
+    in_use: int
+    waiting: int
+
+
+class Census(TypedDict):
+    """What the database has, of all processes."""
+
+    seconds_ago: float
+    chats: dict[Status, int]
+    oldest_pending_seconds: float | None
+    workers: int
+
+
+class Versions(TypedDict):
+    """Of chatd and of what it runs on."""
+
+    chatd: str
+    python: str
+    postgresql: str | None
+
+
+class ProcessStatus(TypedDict):
+    """How one process is. ``census`` is None until its database has answered."""
+
+    worker_id: str
+    host: str
+    pid: int
+    phase: Literal["starting", "serving", "stopping"]
+    started_at: str
+    uptime_seconds: float
+    versions: Versions
+    actors: list[Actor]
+    chats: list[ChatInHand]
+    room: int
+    streams: int
+    pool: Pool
+    loop_lag_seconds: float
+    census: Census | None

@@ -20,6 +20,7 @@ def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, stays: Stay
         streams=rooms.streams,
         hub=rooms.hub,
         list_hub=rooms.list_hub,
+        metrics=rooms.metrics,
         hints=rooms.hints,
         catalog=catalog,
         names=rooms.names,

@@ -17,6 +17,8 @@ from types import FrameType
 import anyio
 import structlog
 
+from chatd.telemetry.metrics import ProcessMetrics
+
 _log = structlog.get_logger()
 
 _LOOKS = 8
@@ -28,8 +30,13 @@ _DEEPEST = 30
 class LoopWatch:
     """Watches the loop that ``run`` is awaited on. ``blocked_seconds`` may be changed meanwhile."""
 
-    def __init__(self, *, blocked_seconds: float = 1.0) -> None:
+    def __init__(
+        self, *, blocked_seconds: float = 1.0, metrics: ProcessMetrics | None = None
+    ) -> None:
         self.blocked_seconds = blocked_seconds
+        self.lag_seconds = 0.0
+        """How late the loop came round the last time."""
+        self._metrics = metrics or ProcessMetrics()
         self._seen = time.monotonic()
         self._ended = threading.Event()
         self._loop_thread = 0
@@ -42,7 +49,10 @@ class LoopWatch:
         try:
             while True:
                 self._seen = time.monotonic()
+                due = self._seen + self._pause
                 await anyio.sleep(self._pause)
+                self.lag_seconds = max(time.monotonic() - due, 0.0)
+                self._metrics.loop_lag.observe(self.lag_seconds)
         finally:
             self._ended.set()
             thread.join()

@@ -20,6 +20,7 @@ from chatd.daemon.attendant import Attendant
 from chatd.daemon.callers import make_callers
 from chatd.daemon.desk import make_desk
 from chatd.daemon.loop_watch import LoopWatch
+from chatd.daemon.overview import Overview
 from chatd.daemon.reload import Reloader
 from chatd.daemon.rooms import catalog_of, make_rooms, with_limits
 from chatd.daemon.service_manager import ServiceManager
@@ -74,6 +75,19 @@ class Daemon:
         )
         self._callers = make_callers(settings, self.rooms.database)
         self._stays = Stays(most=settings.limits.max_streams)
+        self._loop_watch = LoopWatch(
+            blocked_seconds=settings.log.loop_blocked_seconds,
+            metrics=self.rooms.metrics.process,
+        )
+        self._overview = Overview(
+            settings,
+            self.rooms,
+            worker_id=self.worker_id,
+            roster=self.roster,
+            loop_watch=self._loop_watch,
+            actors=lambda: self.supervisor.snapshot(),  # noqa: PLW0108 - it is made last
+            phase=self._phase,
+        )
         self._app = self._make_app()
         self.server = Server(
             self._app,
@@ -95,7 +109,6 @@ class Daemon:
             + settings.worker.shutdown_grace_seconds
             + _LONGEST_ORDERLY_END_SECONDS,
         )
-        self._loop_watch = LoopWatch(blocked_seconds=settings.log.loop_blocked_seconds)
         self._reloader = reread and Reloader(
             settings,
             self.catalog,
@@ -227,8 +240,14 @@ class Daemon:
             sender=str(self.worker_id),
             heard=rooms.hints.heard,
             deaf=rooms.hints.deaf,
+            metrics=rooms.metrics.hints,
         )
-        watch = Watch(rooms.hub, rooms.streams, poll_seconds=given.worker.poll_seconds)
+        watch = Watch(
+            rooms.hub,
+            rooms.streams,
+            poll_seconds=given.worker.poll_seconds,
+            metrics=rooms.metrics.hints,
+        )
         list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
         rooms.hints.listen(rooms.list_hub.hint)
         return [
@@ -243,6 +262,7 @@ class Daemon:
                 start=self.server.run,
                 shutdown_seconds=given.http.drain_seconds + _HTTP_SECONDS,
             ),
+            *self._overview.specs(),
             ChildSpec(name="warm-up", start=self._warm_up, restart=Restart.TEMPORARY),
         ]
 
@@ -251,11 +271,18 @@ class Daemon:
         return create_app(
             make_desk(given, self.rooms, self.catalog, stays=self._stays),
             keeper=self._callers.keeper,
+            operations=self._overview.operations,
+            metrics=self.rooms.metrics.http,
             not_ready=self._not_ready,
             max_body_bytes=given.http.max_body_bytes,
             slow_request_seconds=given.log.slow_request_seconds,
             requests_per_second=given.limits.requests_per_second,
         )
+
+    def _phase(self) -> str:
+        if self._stop.is_set():
+            return "stopping"
+        return "serving" if self.supervisor.ready.is_set() else "starting"
 
     def _not_ready(self) -> str | None:
         if self._stop.is_set():

@@ -20,6 +20,7 @@ from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.streams import Streams
 from chatd.store.turns import Turns
+from chatd.telemetry.metrics import Metrics
 
 _COMMIT_SECONDS = 5.0
 """What may lie between the end of a statement, at its timeout, and its changes being seen."""
@@ -29,6 +30,7 @@ _COMMIT_SECONDS = 5.0
 class Rooms:
     """What the actors share."""
 
+    metrics: Metrics
     database: Database
     hub: Hub
     list_hub: ListHub
@@ -56,14 +58,16 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         connect_timeout_seconds=given.connect_timeout_seconds,
         statement_timeout_seconds=given.statement_timeout_seconds,
     )
+    metrics = Metrics()
     hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
     list_hub = ListHub(
         overlap_seconds=given.statement_timeout_seconds + _COMMIT_SECONDS,
         viewer_buffer=settings.stream.subscriber_buffer,
     )
     hub.on_drain = list_hub.wake
-    notifier = Notifier(database, sender=str(worker_id))
+    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.hints)
     return Rooms(
+        metrics=metrics,
         database=database,
         hub=hub,
         list_hub=list_hub,
@@ -72,7 +76,7 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         streams=Streams(database),
         reads=Reads(database),
         lists=Lists(database),
-        turns=Turns(database),
+        turns=Turns(database, metrics=metrics.leases),
         chats=Chats(
             database,
             max_queued_messages=settings.worker.max_queued_messages,

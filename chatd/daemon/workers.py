@@ -33,7 +33,7 @@ class Workers:
     def __init__(
         self, settings: Settings, rooms: Rooms, catalog: Catalog, *, worker_id: UUID
     ) -> None:
-        worker, stream = settings.worker, settings.stream
+        worker, stream, metrics = settings.worker, settings.stream, rooms.metrics
         self._grace_seconds = worker.shutdown_grace_seconds
         self._patience_seconds = (
             worker.stale_after_seconds
@@ -47,6 +47,7 @@ class Workers:
             rooms.hints,
             flush_seconds=stream.flush_seconds,
             flush_bytes=stream.flush_bytes,
+            metrics=metrics.streams,
         )
         self.roster = Roster(
             _shop(settings.turn, rooms, catalog, self._flusher),
@@ -60,12 +61,15 @@ class Workers:
             self.roster,
             heartbeat_seconds=worker.heartbeat_seconds,
             max_chats=worker.max_chats,
+            metrics=metrics.leases,
         )
         self._acquirer = Acquirer(
             leases,
             self.roster,
             may_claim=lambda: self._heartbeat.holds_lock,
             poll_seconds=worker.poll_seconds,
+            metrics=metrics.turns,
+            hint_metrics=metrics.hints,
         )
         self._reaper = Reaper(
             leases,
@@ -75,6 +79,7 @@ class Workers:
             reap_seconds=worker.reap_seconds,
             stale_after_seconds=worker.stale_after_seconds,
             max_recoveries=worker.max_recoveries,
+            metrics=metrics.leases,
         )
         self._janitor = Janitor(
             rooms.streams,
@@ -146,6 +151,7 @@ def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) 
         catalog=catalog,
         limits=_limits(turn),
         retry=_retry(turn),
+        metrics=rooms.metrics,
     )
 
 

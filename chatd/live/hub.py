@@ -73,6 +73,7 @@ class Hub:
         if topic is None or not topic.subscriptions:
             return
         topic.wanted = max(topic.wanted, entry.version)
+        topic.hinted = max(topic.hinted, entry.version)
         if topic.fed is not None and entry.version == topic.fed.version + 1:
             topic.fed = topic.fed.after(entry)
             topic.put((entry,))
@@ -116,8 +117,14 @@ class Hub:
                 self._doubt(topic)
             return
         topic.wanted = max(topic.wanted, version)
+        topic.hinted = max(topic.hinted, version)
         if topic.behind:
             self._doubt(topic)
+
+    def unheard_of(self, chat_id: UUID, version: int) -> bool:
+        """Whether nobody has told yet that a watched chat has come to this version."""
+        topic = self._topics.get(chat_id)
+        return topic is not None and topic.hinted < version
 
     def doubt(self) -> None:
         """Read every watched topic once."""

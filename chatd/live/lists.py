@@ -26,6 +26,8 @@ class ListView:
         self.read_at: datetime | None = None
         """Who was told all that waits has come to here; None until the first read."""
         self.over = False
+        self.slow = False
+        self.gone = False
 
     def put(self, seen: Seen, *, overlap: timedelta) -> None:
         """What a read of the list found."""
@@ -39,6 +41,7 @@ class ListView:
             self.read_at = seen.read_at
             self._memory.forget(seen.read_at - 2 * overlap)
         if len(self._waiting) > self._most:
+            self.slow = True
             self.leave()
         elif self._waiting:
             self._woken.set()

@@ -38,6 +38,13 @@ class Subscription:
         self._entries: list[Entry] = []
         self._woken = anyio.Event()
         self.overflowed = False
+        self.slow = False
+        """Whether it was let go because too much waited for it."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the chat was deleted."""
+        return self.topic.gone
 
     @property
     def over(self) -> bool:
@@ -48,7 +55,7 @@ class Subscription:
         if not self.overflowed:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)
         if len(self._entries) > self._most:
-            self.overflowed = True
+            self.overflowed = self.slow = True
             self._entries.clear()
         self._woken.set()
 
@@ -74,7 +81,7 @@ class Subscription:
 class Topic:
     """One chat: how far its journal was fed, its running step, and its viewers."""
 
-    __slots__ = ("chat_id", "fed", "gone", "preview", "subscriptions", "wanted")
+    __slots__ = ("chat_id", "fed", "gone", "hinted", "preview", "subscriptions", "wanted")
 
     def __init__(self, chat_id: UUID) -> None:
         self.chat_id = chat_id
@@ -82,6 +89,8 @@ class Topic:
         """Up to here everything was put to the viewers; None until the first has read a snapshot."""
         self.wanted = 0
         """The newest version that is known of."""
+        self.hinted = 0
+        """The newest version that was told of, by this process or by others."""
         self.preview: Preview | None = None
         self.subscriptions: set[Subscription] = set()
         self.gone = False

@@ -259,6 +259,30 @@ class StreamSettings(BaseModel):
     )
 
 
+class MetricsSettings(BaseModel):
+    """What operators watch."""
+
+    model_config = STRICT
+
+    open: bool = Field(
+        default=False,
+        description="Whether /metrics is shown to everybody. Otherwise, with authentication, it takes "
+        "an admin's token, as it speaks of all owners together.",
+    )
+    census_seconds: float = Field(
+        default=5,
+        gt=0,
+        description="How often the database is asked what it has, such as chats by status; /metrics "
+        "says what was answered last.",
+    )
+    stalled_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="How long a chat in hand may make no progress before it is counted as one that "
+        "does not.",
+    )
+
+
 class LogSettings(BaseModel):
     """The log, on standard error."""
 

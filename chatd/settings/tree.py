@@ -21,6 +21,7 @@ from chatd.settings.sections import (
     HttpSettings,
     LimitSettings,
     LogSettings,
+    MetricsSettings,
     StreamSettings,
     TurnSettings,
     WorkerSettings,
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     models: dict[str, ModelSettings] = Field(default_factory=dict)

@@ -22,6 +22,8 @@ class Claim:
     moved: Moved
     next_attempt_in: float
     """Seconds until the next attempt is due, when an earlier owner was waiting for one; else 0."""
+    waited: float
+    """Seconds since it was last moved, which is what made it pending, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Leases:
             Claim(
                 rows.moved(row, Move.ACQUIRE, self.worker_id),
                 max(row["next_attempt_in"] or 0.0, 0.0),
+                max(row["waited"], 0.0),
             )
             for row in answer
         ]

@@ -11,6 +11,7 @@ from chatd.domain.event import Hint
 from chatd.store.pool import Connection, Database, translated
 from chatd.supervision.actor import Child
 from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import HintMetrics
 
 
 class Listener:
@@ -29,7 +30,9 @@ class Listener:
         heard: Callable[[Hint], None],
         deaf: Callable[[], None],
         probe_seconds: float = 30.0,
+        metrics: HintMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or HintMetrics()
         self._database = database
         self._sender = sender
         self._heard = heard
@@ -60,6 +63,7 @@ class Listener:
         """asyncpg gives no back-pressure here: only note it."""
         hint = parse(str(payload), own=self._sender)
         if hint is not None:
+            self._metrics.received.add()
             self._heard(hint)
 
 

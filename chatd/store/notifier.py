@@ -14,6 +14,7 @@ from chatd.store import sql
 from chatd.store.pool import Database
 from chatd.supervision.actor import Child
 from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import HintMetrics
 
 _Q = sql.load("streams")
 _LONG: Final = 3600.0
@@ -24,9 +25,16 @@ class Notifier:
     """Coalesces hints per chat; the newest version wins."""
 
     def __init__(
-        self, database: Database, *, sender: str, gather_seconds: float = 0.02, most: int = 500
+        self,
+        database: Database,
+        *,
+        sender: str,
+        gather_seconds: float = 0.02,
+        most: int = 500,
+        metrics: HintMetrics | None = None,
     ) -> None:
         self._database = database
+        self._metrics = metrics or HintMetrics()
         self._sender = sender
         self._gather_seconds = gather_seconds
         self._most = most
@@ -48,6 +56,7 @@ class Notifier:
             await self._database.fetch(
                 _Q["notify"], [payload(hint, self._sender) for hint in hints]
             )
+            self._metrics.sent.add(amount=len(hints))
 
     async def run(self, child: Child) -> None:
         outage = Outage(child, expected=(DatabaseAway,))

@@ -7,6 +7,7 @@ into ``DatabaseAway``, once; callers wait it out, or answer 503.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -16,6 +17,7 @@ from pydantic_core import from_json, to_json
 from chatd.domain.errors import DatabaseAway, DatabaseRefused
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _AWAY: Final = (
     OSError,
@@ -113,17 +115,23 @@ class Database:
                 "jit": "off",  # compiling a statement of a millisecond costs a hundred
             },
         }
-        self._pool_size = pool_size
+        self.pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.statements = 0
         """Statements sent through the pool since the start: tests count what a step costs."""
+        self.in_use = 0
+        """Connections that run a statement."""
+        self.waiting = 0
+        """Statements that wait for a connection, a new one or one that is given back."""
+        self.waited_seconds = 0.0
+        """How long statements have waited so, since the start."""
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so this needs no database."""
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
-            max_size=self._pool_size,
+            max_size=self.pool_size,
             init=_prepare,
             reset=_keep_session,
             **self._connect,
@@ -158,15 +166,26 @@ class Database:
             raise DatabaseAway
         self.statements += 1
         with translated():
-            with fail_after(self._statement_timeout):
-                connection = await self._pool.acquire()
+            connection = await self._acquire(self._pool)
+            self.in_use += 1
             try:
                 return await connection.fetch(query, *args)
             finally:
+                self.in_use -= 1
                 with suppress(
                     TimeoutError
                 ):  # the connection is dropped; the answer stays what it is
                     await self._pool.release(connection, timeout=_RELEASE_SECONDS)
+
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "Pooled":
+        self.waiting += 1
+        began = monotonic()
+        try:
+            with fail_after(self._statement_timeout):
+                return await pool.acquire()
+        finally:
+            self.waiting -= 1
+            self.waited_seconds += monotonic() - began
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
         """The only row of one statement, or None."""

@@ -26,6 +26,8 @@ class Moved:
     chat: Chat
     entry: Entry | None
     queued: QueuedMessage | None = None
+    kept: bool = False
+    """Whether this was done before, and only said again."""
 
 
 def chat(row: Row) -> Chat:
@@ -120,12 +122,14 @@ def entry(row: Row) -> Entry:
 
 def moved(row: Row, move: Move, worker_id: UUID | None = None) -> Moved:
     """What a statement of a move answers when it is ``done``, now or when it was kept."""
+    kept = isinstance(row, dict)  # an answer that was kept has been through JSON
     now = chat(_typed(row) if isinstance(row, dict) else row)
     queued = row.get("queued")
     return Moved(
         chat=now,
         entry=None if row["event_at"] is None else _entry_of(row, now, move, worker_id),
         queued=queued_message(queued) if queued else None,
+        kept=kept,
     )
 
 

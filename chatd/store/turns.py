@@ -19,6 +19,7 @@ from chatd.domain.moves import Move
 from chatd.store import rows, sql
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
+from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")
 _ACTIONS = sql.load("actions")
@@ -65,8 +66,9 @@ def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
 class Turns:
     """Store what an owner did. Every method raises ``Lost`` when the chat is no longer its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, metrics: LeaseMetrics | None = None) -> None:
         self._database = database
+        self._metrics = metrics or LeaseMetrics()
 
     async def history(self, chat_id: UUID) -> tuple[Message, ...]:
         """What the model is shown, oldest first."""
@@ -212,6 +214,7 @@ class Turns:
                 query, hold.chat_id, hold.worker_id, hold.epoch, *args
             )
             if row is None:
+                self._metrics.fenced.add(move)
                 raise Lost(chat_id=hold.chat_id, epoch=hold.epoch, move=move)
             if row["outcome"] != "again":
                 return rows.moved(row, move, hold.worker_id)

@@ -1,15 +1,19 @@
 """The acquirer: claims pending chats while there is room for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseAway
 from chatd.domain.event import Hint
-from chatd.store.leases import Leases
+from chatd.store.leases import Claim, Leases
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
+from chatd.telemetry.metrics import HintMetrics, TurnMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
+
+_HINT_SECONDS = 0.25
+"""By when a hint of a pending chat has come, if it comes at all."""
 
 
 class Acquirer:
@@ -22,31 +26,62 @@ class Acquirer:
         *,
         may_claim: Callable[[], bool],
         poll_seconds: float = 1.0,
+        metrics: TurnMetrics | None = None,
+        hint_metrics: HintMetrics | None = None,
     ) -> None:
         self._leases = leases
         self._roster = roster
         self._may_claim = may_claim
+        self._metrics = metrics or TurnMetrics()
+        self._missed = (hint_metrics or HintMetrics()).missed
+        self._heard = True
+        """Whether there is a reason to find something, other than that it is time to look."""
+        self._hinted_at: float | None = None
         self._loop = Periodic(self.step, every_seconds=poll_seconds, outages=(DatabaseAway,))
 
     def hint(self, hint: Hint) -> None:
         """A chat moved, somewhere; version 0 without a status: hints may have been missed."""
         if hint.status is Status.PENDING or (hint.status is None and hint.chat_id.int == 0):
-            self._loop.wake()
+            self._hinted_at = self._hinted_at or now()
+            self.wake()
 
     def wake(self) -> None:
         """There is room, or work."""
+        self._heard = True
         self._loop.wake()
 
     async def step(self) -> bool:
         """Claim what there is room for; True when there may be more."""
         room = self._roster.room
         if room <= 0 or not self._may_claim():
+            self._heard = True
             return False
         sent_at = now()
+        (heard, self._heard), (hinted_at, self._hinted_at) = (
+            (self._heard, False),
+            (self._hinted_at, None),
+        )
         claims = await self._leases.acquire(room)
         for claim in claims:
             self._roster.take(claim, renewed_at=sent_at)
-        return len(claims) == room and self._roster.room > 0
+        self._count(claims, heard=heard, hinted_at=hinted_at)
+        if len(claims) < room:
+            return False
+        self._heard = True
+        return self._roster.room > 0
+
+    def _count(self, claims: Sequence[Claim], *, heard: bool, hinted_at: float | None) -> None:
+        metrics = self._metrics
+        metrics.claims.add(amount=len(claims))
+        for claim in claims:
+            metrics.claim_wait.observe(claim.waited)
+            metrics.phases.add("line", amount=claim.waited)
+            if claim.moved.chat.recoveries:
+                metrics.takeovers.add()
+            if not heard and claim.waited > _HINT_SECONDS:
+                self._missed.add("pending")
+        if claims and hinted_at is not None:
+            metrics.wake.observe(now() - hinted_at)
 
     async def run(self, child: Child) -> None:
         await self._loop.run(child)

@@ -12,6 +12,8 @@ from chatd.live.topic import Preview
 from chatd.store.streams import Batch, Streams
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
+from chatd.telemetry.metrics import StreamMetrics
+from chatd.work.hand import now
 
 
 class Flusher:
@@ -24,7 +26,10 @@ class Flusher:
         *,
         flush_seconds: float = 0.1,
         flush_bytes: int = 4096,
+        metrics: StreamMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or StreamMetrics()
+        self._waiting_since: float | None = None
         self._streams = streams
         self._hints = hints
         self._flush_bytes = flush_bytes
@@ -40,6 +45,8 @@ class Flusher:
 
     def streamed(self, size: int) -> None:
         """So many more bytes wait; past ``flush_bytes`` they do not wait for the tick."""
+        if self._waiting_since is None:
+            self._waiting_since = now()
         self._unflushed_bytes += size
         if self._unflushed_bytes >= self._flush_bytes:
             self._unflushed_bytes = 0
@@ -54,6 +61,7 @@ class Flusher:
     async def step(self) -> None:
         """Store what is new, of all steps at once."""
         self._unflushed_bytes = 0
+        since, self._waiting_since = self._waiting_since, None
         batches = [
             Batch(chat_id, preview.epoch, flushed + 1, preview.after(flushed))
             for chat_id, (preview, flushed) in self._steps.items()
@@ -62,6 +70,9 @@ class Flusher:
         if not batches:
             return
         await self._streams.flush_parts(batches)
+        self._metrics.flushed.add(amount=sum(len(batch.parts) for batch in batches))
+        if since is not None:
+            self._metrics.flush_delay.observe(now() - since)
         for batch in batches:
             known = self._steps.get(batch.chat_id)
             if known is not None and known[0].epoch == batch.epoch and known[1] < batch.last:

@@ -16,6 +16,7 @@ from chatd.store.leases import Leases
 from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import Child
 from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import LeaseMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
 
@@ -36,7 +37,10 @@ class Heartbeat:
         *,
         heartbeat_seconds: float = 5.0,
         max_chats: int = 100,
+        metrics: LeaseMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or LeaseMetrics()
+        self._beat_at: float | None = None
         self._database = database
         self._leases = leases
         self._roster = roster
@@ -85,6 +89,13 @@ class Heartbeat:
         except TimeoutError as error:
             raise DatabaseAway("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)
+        self._count(sent_at, now())
+
+    def _count(self, sent_at: float, ended_at: float) -> None:
+        self._metrics.renewal.observe(ended_at - sent_at)
+        if self._beat_at is not None:
+            self._metrics.lag.observe(max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0))
+        self._beat_at = ended_at
 
     async def _take_lock(self, connection: Connection, child: Child) -> None:
         await self._leases.enter(

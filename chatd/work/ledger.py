@@ -12,7 +12,7 @@ from chatd.domain.message import Message, NewMessage, OpenCall
 from chatd.live.hints import Hints
 from chatd.store.rows import Moved
 from chatd.store.turns import Turns
-from chatd.work.hand import Hand
+from chatd.work.hand import Hand, now
 
 T = TypeVar("T")
 
@@ -36,6 +36,12 @@ class Ledger:
         self._turns = turns
         self._hints = hints
         self._hand = hand
+        self._spent_seconds = 0.0
+
+    def spent(self) -> float:
+        """Seconds that reading and storing took since this was asked last."""
+        spent, self._spent_seconds = self._spent_seconds, 0.0
+        return spent
 
     async def history(self) -> tuple[Message, ...]:
         return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
@@ -157,11 +163,14 @@ class Ledger:
         raise Lost(chat_id=hold.chat_id, epoch=hold.epoch)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                return await ask()
-            except DatabaseAway:
-                await anyio.sleep(wait)
-                self._hand.check()
-                wait = min(2 * wait, _LONGEST_WAIT)
+        wait, began = _FIRST_WAIT, now()
+        try:
+            while True:
+                try:
+                    return await ask()
+                except DatabaseAway:
+                    await anyio.sleep(wait)
+                    self._hand.check()
+                    wait = min(2 * wait, _LONGEST_WAIT)
+        finally:
+            self._spent_seconds += now() - began

@@ -66,6 +66,7 @@ class ModelCall:
         self.preview: Preview = hub.start_step(
             hand.chat.id, epoch=hand.chat.epoch, base=hand.chat.parts_done
         )
+        self.began = anyio.current_time()
         self.first_part_at: float | None = None
         flusher.watch(hand.chat.id, self.preview)
 

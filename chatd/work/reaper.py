@@ -17,6 +17,7 @@ from chatd.store.leases import Leases
 from chatd.store.turns import Turns
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
+from chatd.telemetry.metrics import LeaseMetrics
 
 _log = structlog.get_logger()
 
@@ -34,7 +35,9 @@ class Reaper:
         reap_seconds: float = 1.0,
         stale_after_seconds: float = 20.0,
         max_recoveries: int = 3,
+        metrics: LeaseMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or LeaseMetrics()
         self._leases = leases
         self._turns = turns
         self._actions = actions
@@ -57,8 +60,11 @@ class Reaper:
             stale_after_seconds=self._stale_after_seconds, max_recoveries=self._max_recoveries
         )
         for moved in reaped:
+            assert moved.entry is not None  # noqa: S101 - who was reaped has moved
             gave_up = moved.chat.status is Status.ERROR
-            reason = moved.entry.data["reason"] if moved.entry else None
+            reason = moved.entry.data["reason"]
+            self._metrics.reaped.add(reason)
+            self._metrics.given_up.add(amount=gave_up)
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
             ):
@@ -79,6 +85,7 @@ class Reaper:
                 )
             except Lost:
                 continue  # its owner, or another reaper, was quicker
+            self._metrics.reaped.add("interrupting")
             with structlog.contextvars.bound_contextvars(
                 chat_id=one.hold.chat_id, epoch=one.hold.epoch
             ):
@@ -89,6 +96,7 @@ class Reaper:
     async def _expire_actions(self) -> bool:
         """Chats whose client took too long: the model is told so, and goes on."""
         expired = await self._actions.expire()
+        self._metrics.expired.add(amount=len(expired))
         for moved in expired:
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch

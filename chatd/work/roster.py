@@ -54,6 +54,9 @@ class Roster:
             return 0
         return self.max_chats - len(self._hands)
 
+    def __len__(self) -> int:
+        return len(self._hands)
+
     @property
     def hands(self) -> Iterable[Hand]:
         return tuple(self._hands.values())

@@ -49,9 +49,13 @@ class Runner:
                         await self._work(turn, wait_seconds)
                 except Lost:
                     turn.tally.outcome = "lost"
-                    _log.warning("chat.lost", why=await self._fate())
+                    why = await self._fate()
+                    shop.metrics.leases.lost.add(why)
+                    _log.warning("chat.lost", why=why)
                     return
                 finally:
+                    turn.tally.took("storing", self._ledger.spent())
+                    turn.tally.count(shop.metrics.turns)
                     turn.tally.log()
                 wait_seconds = 0.0
         finally:

@@ -7,6 +7,8 @@ import structlog
 
 from chatd.domain.chat import Chat, Usage
 from chatd.domain.failure import Failure
+from chatd.telemetry.instruments import OTHER
+from chatd.telemetry.metrics import TurnMetrics
 from chatd.work.model_call import ModelCall
 
 _log = structlog.get_logger()
@@ -14,7 +16,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Tally:
-    """Filled while a turn runs, logged once when it has ended."""
+    """Filled while a turn runs, counted and logged once when it has ended."""
 
     chat: Chat
     began: float = field(default_factory=anyio.current_time)
@@ -29,9 +31,19 @@ class Tally:
     input_tokens: int = 0
     output_tokens: int = 0
     failure: Failure | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    """Where the time went, in seconds."""
+
+    def took(self, phase: str, seconds: float) -> None:
+        """So much time was spent on this."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     def called(self, call: ModelCall) -> None:
         """A model call is over."""
+        now = anyio.current_time()
+        spoke_at = now if call.first_part_at is None else call.first_part_at
+        self.took("first_part", spoke_at - call.began)
+        self.took("streaming", now - spoke_at)
         self.attempts += 1
         self.parts += len(call.preview.parts)
         if self.first_part_seconds is None and call.first_part_at is not None:
@@ -40,6 +52,19 @@ class Tally:
     def used(self, usage: Usage) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
+
+    def count(self, metrics: TurnMetrics) -> None:
+        """Add this turn to the others."""
+        metrics.ended.add(self.outcome)
+        metrics.seconds.observe(anyio.current_time() - self.began)
+        metrics.steps.add(amount=self.steps)
+        metrics.parts.add(amount=self.parts)
+        for phase, seconds in self.phases.items():
+            metrics.phases.add(phase, amount=seconds)
+        if self.first_part_seconds is not None:
+            metrics.first_part.observe(self.first_part_seconds, self.model or OTHER)
+        if self.failure is not None:
+            metrics.failures.add(self.failure.kind)
 
     def log(self) -> None:
         """Say it: one line a turn, and never a word of what was said."""

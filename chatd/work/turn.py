@@ -6,7 +6,7 @@ where this one stopped.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import anyio
@@ -29,6 +29,7 @@ from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.store.turns import Turns
 from chatd.supervision.progress import ZoneTimeout
+from chatd.telemetry.metrics import Metrics
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
 from chatd.work.ledger import Interrupted, Ledger
@@ -59,6 +60,7 @@ class Shop:
     catalog: Catalog
     limits: Limits
     retry: RetryPolicy
+    metrics: Metrics = field(default_factory=Metrics)
     dice: Callable[[], float] = random.random
 
 
@@ -133,6 +135,8 @@ class Turn:
         """One step; False when the turn is over."""
         self._history = history = await self._ledger.history()
         self.tally.steps += 1
+        if self.tally.steps == 1:
+            self.tally.took("client", _client_seconds(history))
         step = self._next(history)
         if isinstance(step, CallModel):
             return await self._answer_user(history)
@@ -148,11 +152,14 @@ class Turn:
         """Store ``messages``, and what their calls are answered at once, and do as ``step`` says."""
         match step:
             case AnswerTools(calls):
+                self._shop.metrics.turns.tools.add("nobody", amount=len(calls))
                 await self._ledger.commit_step([*messages, *_no_such_tools(calls)], self._settled())
                 self._call = self._answer = None
                 self._history = ()
                 return True
             case AskClient(calls, unknown):
+                self._shop.metrics.turns.tools.add("nobody", amount=len(unknown))
+                self._shop.metrics.turns.tools.add("client", amount=len(calls))
                 await self._ledger.require_action(
                     [*messages, *_no_such_tools(unknown)],
                     calls,
@@ -197,8 +204,13 @@ class Turn:
             hand=self._hand,
             model=model,
         )
+        counts = shop.metrics.turns
+        counts.calls.add(model.name)
         try:
-            return await call.answer(history)
+            answer = await call.answer(history)
+            if isinstance(answer, Failure):
+                counts.errors.add(model.name, answer.kind)
+            return answer
         finally:
             shop.flusher.forget(self._hand.chat.id, epoch=self._hand.hold.epoch)
             self.tally.called(call)
@@ -212,6 +224,11 @@ class Turn:
             finish_reason=answer.finished.reason,
         )
         self.tally.used(answer.finished.usage)
+        for kind, tokens in asdict(answer.finished.usage).items():
+            if tokens:
+                self._shop.metrics.turns.tokens.add(
+                    model.name, kind.removesuffix("_tokens"), amount=tokens
+                )
         step = self._next([message])
         assert not isinstance(step, CallModel)  # noqa: S101 - nobody asks after an answer
         return await self._end_step(step, [message])
@@ -223,6 +240,7 @@ class Turn:
         if delay is None:
             await self.fail(failure, attempts=attempts)
             return False
+        self._shop.metrics.turns.retries.add(failure.kind)
         _log.info(
             "chat.retry",
             attempt=attempts,
@@ -243,11 +261,21 @@ class Turn:
     async def _wait(self, seconds: float) -> None:
         if seconds > 0:
             self._hand.progress.mark("backing off")
+            self.tally.took("backoff", seconds)
             await anyio.sleep(seconds)
 
     def _settled(self) -> int:
         """The number of the last part that was streamed."""
         return self._call.preview.last if self._call else self._hand.chat.parts_done
+
+
+def _client_seconds(history: Sequence[Message]) -> float:
+    """How long the client took to run its tools, when this turn goes on with what they returned."""
+    match history:
+        case [*_, asked, Message(role=Role.TOOL) as answered]:
+            return max((answered.created_at - asked.created_at).total_seconds(), 0.0)
+        case _:
+            return 0.0
 
 
 def _no_such_tools(calls: Sequence[Part]) -> list[NewMessage]:

@@ -7,12 +7,14 @@ have every one of them said by a real stream, and to see that the look would not
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
+import httpx2
 import pytest
-from described import document, is_event_of_a_chat
+from described import document, is_described_event
 from inside import Acted, Inside, asked, done, one, rows, said, tool_call
 from running import Event, fact
-from viewing import everything, following
+from viewing import everything, following, listen_to
 
 from chatd.domain.event import EventType
 from chatd.llm.errors import ProviderError
@@ -118,6 +120,28 @@ async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database
     assert kept["content"][0] == {"type": "reasoning", "text": "Well. ", "provider": MARKS}
 
 
+async def test_every_type_of_event_of_a_list_is_described_as_it_is_sent(dsn: str) -> None:
+    heard: list[Event] = []
+
+    async def follow(after: str | None = None) -> None:
+        async for event in listen_to(chatd, "/api/v1/chats/stream", after):
+            heard.extend([event] if event else [])
+
+    async with one(dsn) as chatd:
+        late = asyncio.create_task(follow("a place that never was"))
+        task = asyncio.create_task(follow())
+        await fact(lambda: len(heard) == 3)
+        chat_id = (await chatd.api.create("hello"))["id"]
+        await chatd.api.until(chat_id, "waiting")
+        gone = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
+        assert gone.status_code == 204
+        await fact(lambda: sum(e.event == "deleted" for e in heard) == 2)
+        await chatd.stop()
+        await asyncio.gather(late, task)
+    mapping = document()["components"]["schemas"]["ListEvent"]["discriminator"]["mapping"]
+    assert {event.event for event in heard} == mapping.keys()
+
+
 def test_every_type_of_event_has_a_schema() -> None:
     schemas = document()["components"]["schemas"]
     assert set(EventType) <= schemas["ChatEvent"]["discriminator"]["mapping"].keys()
@@ -136,5 +160,6 @@ def test_every_type_of_event_has_a_schema() -> None:
     ],
 )
 def test_what_is_not_described_is_noticed(event: str, data: object, cursor: str | None) -> None:
+    request = httpx2.Request("GET", f"http://chatd/api/v1/chats/{uuid4()}/stream")
     with pytest.raises(AssertionError):
-        is_event_of_a_chat(event, data, cursor)
+        is_described_event(request, event, data, cursor)

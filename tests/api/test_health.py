@@ -13,7 +13,7 @@ from running import database_on, fact
 
 from chatd.embedded import Postgres
 
-NO_DATABASE = {"/livez", "/api/v1/models"}
+NO_DATABASE = {"/livez", "/api/v1/models", "/metrics", "/statusz"}
 """Paths that are answered without one."""
 
 BOUND_SECONDS = 10.0

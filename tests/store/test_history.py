@@ -354,3 +354,18 @@ async def test_delete_of_a_family_at_once(wide: Database) -> None:
     assert sum(counts) == len(family)
     stones = await wide.fetch("SELECT DISTINCT chat_id FROM chat_tombstones")
     assert {row["chat_id"] for row in stones} == {chat.id for chat in family}
+
+
+async def test_a_retry_that_waited_for_the_failure_takes_it_up(database: Database) -> None:
+    """It saw a chat that ran, and locked one that has failed; what it saw must not be judged."""
+    chat = await chat_in(database, Status.RUNNING)
+    async with locked(database, chat) as other:
+        late = asyncio.create_task(Chats(database).retry(chat.id, owner_id=OWNER))
+        await until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET version = version + 1, status = 'error', last_error = 'no',"
+            " worker_id = NULL, started_at = NULL, heartbeat_at = NULL WHERE id = $1",
+            chat.id,
+        )
+    moved = await late
+    assert (moved.chat.status, moved.chat.version) == (Status.PENDING, chat.version + 2)

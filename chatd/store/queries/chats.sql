@@ -3,7 +3,8 @@
 -- Every move locks the chat's row, and does what it does in the same statement. A statement that had
 -- to wait for the lock sees the row as it is now, but every other table as it was before the wait;
 -- so a move that reads other tables compares the version it saw with the version it locked, and
--- answers 'again' when they differ.
+-- answers 'again' when they differ. So does one that decides by what it locked and not by what it
+-- updates: an UPDATE checks the constraints on the row as it saw it before it turns to the newer one.
 
 -- name: create
 -- A new chat: pending when its messages ask for an answer, else waiting; no row when it would be
@@ -226,14 +227,17 @@ SELECT * FROM answer;
 -- name: retry
 -- A failed turn again, without a new message. What is queued goes on waiting.
 -- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key
-WITH locked AS MATERIALIZED (
+WITH seen AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = $1
+), locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
 ), asked AS MATERIALIZED (
-    SELECT id, CASE WHEN status <> 'error' THEN 'not_failed'
-                    WHEN archived THEN 'archived'
-                    WHEN chat_owner_is_busy(owner_id, $3) THEN 'in_flight'
-                    ELSE 'done' END AS outcome
-    FROM locked
+    SELECT locked.id, CASE WHEN locked.version <> seen.version THEN 'again'
+                           WHEN locked.status <> 'error' THEN 'not_failed'
+                           WHEN locked.archived THEN 'archived'
+                           WHEN chat_owner_is_busy(locked.owner_id, $3) THEN 'in_flight'
+                           ELSE 'done' END AS outcome
+    FROM locked, seen
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,

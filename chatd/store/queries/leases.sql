@@ -33,7 +33,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = c
 -- Claim pending chats, longest waiting first; rows that another claims at this moment are passed by.
 -- $1 worker, $2 most
 WITH due AS MATERIALIZED (
-    SELECT id FROM chats WHERE status = 'pending'
+    SELECT id, updated_at AS since FROM chats WHERE status = 'pending'
     ORDER BY pending_since LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 ), chat AS (
     UPDATE chats c SET
@@ -47,7 +47,7 @@ WITH due AS MATERIALIZED (
         pending_since = NULL,
         parts_done = 0
     FROM due WHERE c.id = due.id
-    RETURNING c.*
+    RETURNING c.*, due.since
 ), event AS (
     INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id)
     SELECT id, version, 'acquire', status, epoch, worker_id FROM chat
@@ -55,7 +55,8 @@ WITH due AS MATERIALIZED (
 )
 SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
        NULL::jsonb AS messages,
-       EXTRACT(EPOCH FROM chat.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in
+       EXTRACT(EPOCH FROM chat.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in,
+       EXTRACT(EPOCH FROM chat.started_at - chat.since)::float8 AS waited
 FROM chat JOIN event ON event.chat_id = chat.id;
 
 -- name: renew

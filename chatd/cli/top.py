@@ -1,0 +1,191 @@
+"""``chatd top``: one process of chatd, live: its actors, and the chats in hand."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from chatd.cli.calling import Json, Server, call, show_json
+from chatd.cli.start import Flag
+from chatd.cli.table import table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from chatd.client import Client
+    from chatd.client.shapes import Census, ProcessStatus
+
+app = App(
+    name="top",
+    help_epilogue="""Asks the process at --url for its /statusz, again and again until Ctrl-C. Into a
+pipe it is printed once. Where the server asks who calls, it takes an admin's
+token. Behind a balancer each look may be at another process: name one.
+
+Examples:
+  chatd top
+  chatd top --once
+  chatd top --once --json | jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
+)
+
+ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
+CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
+
+_STYLES = {
+    "running": "green",
+    "interrupting": "yellow",
+    "backing_off": "red",
+    "failed": "red",
+    "stopping": "yellow",
+}
+
+
+@app.default
+def top(
+    *,
+    once: Annotated[Flag, Parameter(help="Print it once and end.")] = False,
+    interval: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
+    json: Json = False,
+    server: Server | None = None,
+) -> int:
+    """Show what one process is doing: its actors and the chats in hand, live."""
+    import sys  # noqa: PLC0415
+
+    async def job(client: "Client") -> None:
+        if json:
+            show_json(await client.status())
+        elif once or not sys.stdout.isatty():
+            print("\n".join(_plain(await client.status())))
+        else:
+            await _watch(client, max(interval, _LEAST_SECONDS))
+
+    return call(server, job)
+
+
+_LEAST_SECONDS = 0.1
+
+
+async def _watch(client: "Client", seconds: float) -> None:
+    import anyio  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    with Live(_shown(await client.status()), auto_refresh=False, screen=True) as live:
+        while True:
+            await anyio.sleep(seconds)
+            live.update(_shown(await client.status()), refresh=True)
+
+
+def head(status: "ProcessStatus") -> list[str]:
+    """What is said of the whole process."""
+    pool, versions, census = status["pool"], status["versions"], status["census"]
+    where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
+    return [
+        f"{where}: {status['phase']}, up {span(status['uptime_seconds'])}",
+        _line(
+            f"chatd {versions['chatd']}",
+            f"Python {versions['python']}",
+            f"PostgreSQL {versions['postgresql'] or 'unknown'}",
+        ),
+        _line(
+            f"{len(status['chats'])} chats in hand, room for {status['room']}",
+            f"{status['streams']} streams",
+            f"pool {pool['in_use']}/{pool['size']}, {pool['waiting']} waiting",
+            f"loop lag {1000 * status['loop_lag_seconds']:.0f} ms",
+        ),
+        "The database has not answered." if census is None else _counted(census),
+    ]
+
+
+def _counted(census: "Census") -> str:
+    return _line(
+        f"{census['workers']} workers",
+        *(f"{number} {name}" for name, number in census["chats"].items() if number),
+        f"first in line {span(census['oldest_pending_seconds'])}",
+    )
+
+
+def _line(*facts: str) -> str:
+    return " · ".join(facts)
+
+
+def actor_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
+    return [
+        (
+            one["name"],
+            one["state"],
+            span(one["seconds"]),
+            str(one["restarts"]),
+            str(one["budget_left"]),
+            one["note"] or one["last_error"] or "",
+        )
+        for one in status["actors"]
+    ]
+
+
+def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
+    """The one that has made no progress for longest comes first."""
+    return [
+        (
+            one["chat_id"],
+            one["status"],
+            str(one["epoch"]),
+            str(one["step"]),
+            span(one["held_seconds"]),
+            one["zone"] or one["mark"] or "",
+            span(one["zone_seconds"]),
+            span(one["deadline_seconds"]),
+            span(one["still_seconds"]),
+            span(one["lease_left_seconds"]),
+        )
+        for one in sorted(status["chats"], key=lambda one: -one["still_seconds"])
+    ]
+
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in the space that a column has."""
+    if seconds is None:
+        return "-"
+    whole = abs(seconds)
+    sign = "-" if seconds < 0 else ""
+    if whole < _MINUTE:
+        return f"{sign}{whole:.1f} s"
+    if whole < _HOUR:
+        return f"{sign}{whole // _MINUTE:.0f} min {whole % _MINUTE:.0f} s"
+    if whole < _DAY:
+        return f"{sign}{whole // _HOUR:.0f} h {whole % _HOUR // _MINUTE:.0f} min"
+    return f"{sign}{whole // _DAY:.0f} d {whole % _DAY // _HOUR:.0f} h"
+
+
+def _plain(status: "ProcessStatus") -> Iterator[str]:
+    yield from head(status)
+    yield ""
+    yield table(ACTORS, actor_rows(status))
+    if status["chats"]:
+        yield ""
+        yield table(CHATS, chat_rows(status))
+
+
+def _shown(status: "ProcessStatus") -> "Group":
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    def drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+        shown = Table(*columns, box=None, pad_edge=False, header_style="bold", expand=False)
+        for column in shown.columns:
+            column.no_wrap, column.overflow = True, "ellipsis"
+        for cells in rows:
+            shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+        return shown
+
+    now = Text(time.strftime("%H:%M:%S"), style="dim")
+    return Group(
+        *map(Text, head(status)),
+        now,
+        drawn(ACTORS, actor_rows(status)),
+        Text(""),
+        drawn(CHATS, chat_rows(status)),
+    )

@@ -1,0 +1,93 @@
+"""What operators see of a process: the metrics, the status, and the actors that these need."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from chatd.api.operations import Operations
+from chatd.daemon.census_taker import CensusTaker
+from chatd.daemon.loop_watch import LoopWatch
+from chatd.daemon.panel import Actors, Panel
+from chatd.daemon.rooms import Rooms
+from chatd.settings import Settings
+from chatd.store.census import Census
+from chatd.store.pool import Database
+from chatd.supervision.actor import ChildSpec
+from chatd.supervision.keeper import State
+from chatd.telemetry.exposition import Exposition
+from chatd.telemetry.metrics import LeaseMetrics, ProcessMetrics
+from chatd.work.outlook import lease_age, stalled, stillness
+from chatd.work.roster import Roster
+
+
+class Overview:
+    """``operations`` is what the routes show, ``specs`` are the children."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rooms: Rooms,
+        *,
+        worker_id: UUID,
+        roster: Roster | None,
+        loop_watch: LoopWatch,
+        actors: Actors,
+        phase: Callable[[], str],
+    ) -> None:
+        given, metrics = settings.metrics, rooms.metrics
+        self._census = CensusTaker(
+            Census(rooms.database, silent_seconds=settings.worker.stale_after_seconds),
+            metrics.census,
+            census_seconds=given.census_seconds,
+        )
+        _read_process(metrics.process, rooms.database, actors)
+        metrics.streams.open.read = lambda: {
+            ("chat",): rooms.hub.viewers,
+            ("list",): rooms.list_hub.viewers,
+        }
+        if roster is not None:
+            _read_roster(metrics.leases, roster, stalled_seconds=given.stalled_seconds)
+        panel = Panel(
+            rooms,
+            worker_id=worker_id,
+            roster=roster,
+            actors=actors,
+            census=self._census,
+            loop_watch=loop_watch,
+            phase=phase,
+        )
+        self.operations = Operations(
+            metrics=Exposition(metrics).text,
+            status=panel.status,
+            anybody=settings.auth.mode == "none",
+            open_metrics=given.open,
+        )
+
+    def specs(self) -> Sequence[ChildSpec]:
+        return [
+            ChildSpec(name="census", start=self._census.run),
+        ]
+
+
+def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -> None:
+    """Have the metrics of the process read where its numbers are."""
+    metrics.up.read = lambda: {
+        (one.name,): one.state is State.RUNNING
+        for one in actors()
+        if one.state is not State.STOPPED  # it has done what it was for
+    }
+    metrics.restarts.read = lambda: {(one.name,): one.restarts for one in actors()}
+    metrics.budget.read = lambda: {(one.name,): one.budget_left for one in actors()}
+    metrics.pool_size.read = lambda: database.pool_size
+    metrics.pool_in_use.read = lambda: database.in_use
+    metrics.pool_waiting.read = lambda: database.waiting
+    metrics.pool_waited.read = lambda: database.waited_seconds
+    metrics.statements.read = lambda: database.statements
+
+
+def _read_roster(metrics: LeaseMetrics, roster: Roster, *, stalled_seconds: float) -> None:
+    """Have the metrics of what is owned read off the roster."""
+    metrics.in_hand.read = lambda: len(roster)
+    metrics.room.read = lambda: max(roster.room, 0)
+    metrics.age.read = lambda: lease_age(roster.hands)
+    metrics.stalled.read = lambda: stalled(roster.hands, stalled_seconds)
+    metrics.stillness.read = lambda: max(map(stillness, roster.hands), default=0.0)

@@ -1,0 +1,151 @@
+"""What stands in ``deploy/`` and in the README names metrics that there are, and means what it says."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chatd.telemetry.exposition import Exposition
+from chatd.telemetry.instruments import Histogram
+from chatd.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+ALERTS = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
+DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+README = (ROOT / "README.md").read_text()
+DRIVEN = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_counted.py"))
+
+NAME = re.compile(r"\b(?:chatd|process)_[a-z_]+\b")
+
+
+def expressions(node: Any = DASHBOARD) -> Iterator[str]:
+    """What a dashboard asks Prometheus."""
+    match node:
+        case dict():
+            yield from (node[key] for key in ("expr", "query") if isinstance(node.get(key), str))
+            for inner in node.values():
+                yield from expressions(inner)
+        case list():
+            for inner in node:
+                yield from expressions(inner)
+
+
+def served() -> dict[str, set[str]]:
+    """Every name that a scrape may have, and its labels."""
+    names: dict[str, set[str]] = {}
+    for instrument in Metrics():
+        labels = set(instrument.labels)
+        if isinstance(instrument, Histogram):
+            names |= {f"{instrument.name}_{what}": labels for what in ("sum", "count")}
+            names[f"{instrument.name}_bucket"] = labels | {"le"}
+        else:
+            names[instrument.name] = labels
+    for line in Exposition(Metrics()).text().decode().splitlines():
+        if line.startswith("process_"):
+            names[line.split()[0]] = set()
+    return names
+
+
+ASKED = [*expressions(), *(rule["expr"] for rule in RULES)]
+
+
+@pytest.mark.parametrize("expression", ASKED)
+def test_what_is_asked_for_is_there(expression: str) -> None:
+    names = served()
+    found = set(NAME.findall(expression))
+    assert found <= names.keys() or expression == "prometheus"
+    known = set.union({"instance", "job"}, *(names[name] for name in found))
+    matched = re.findall(r"(\w+)\s*(?:=~|!=|=)\s*\"", expression)
+    grouped = [
+        label.strip()
+        for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+        for label in labels.split(",")
+    ]
+    assert {*matched, *grouped} <= known, expression
+
+
+def test_what_is_said_of_labels_is_one_of_their_words() -> None:
+    """A misspelt value would match nothing, for ever, without a word."""
+    vocabularies = {
+        (instrument.name, label): words
+        for instrument in Metrics()
+        for label, words in zip(instrument.labels, instrument._vocabularies, strict=True)
+        if words is not None
+    }
+    seen = 0
+    for expression in ASKED:
+        for name, matchers in re.findall(r"(chatd_[a-z_]+)\{([^}]*)\}", expression):
+            for label, value in re.findall(r"(\w+)=~?\"([^\"]*)\"", matchers):
+                if (name, label) in vocabularies:
+                    seen += 1
+                    assert {*value.split("|")} <= {*vocabularies[name, label]}, expression
+    assert seen >= 4
+
+
+def test_every_metric_is_on_the_page_of_metrics_in_its_own_words() -> None:
+    rows = [
+        f"| `{i.name}` | {i.kind} | {', '.join(f'`{label}`' for label in i.labels)} | {i.meaning} |"
+        for i in Metrics()
+    ]
+    page = (DEPLOY / "metrics.md").read_text()
+    missing = [row for row in rows if row not in page]
+    assert not missing, "\n".join(missing)
+    assert re.findall(r"^\| `(chatd_\w+)`", page, re.MULTILINE) == [i.name for i in Metrics()]
+    for instrument in Metrics():
+        for label, words in zip(instrument.labels, instrument._vocabularies, strict=True):
+            if words is not None and len(words) > 2:
+                assert ", ".join(words) in page, (instrument.name, label)
+
+
+def test_every_metric_is_tried_on_a_real_daemon() -> None:
+    untried = [i.name for i in Metrics() if i.name not in DRIVEN]
+    assert not untried
+
+
+def test_every_alert_says_what_to_do() -> None:
+    headings = {
+        re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+        for heading in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    names = [rule["alert"] for rule in RULES]
+    assert len(names) == len(set(names)) > 10
+    for rule in RULES:
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"]["summary"].endswith(".")
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert (page, anchor) == ("README.md", rule["alert"].lower())
+        assert anchor in headings, f"README.md needs a heading {rule['alert']}"
+
+
+def test_panels_have_titles_and_do_not_overlap() -> None:
+    places = set()
+    for panel in DASHBOARD["panels"]:
+        assert panel["title"]
+        at = panel["gridPos"]
+        across, down = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        cells = {(x, y) for x in across for y in down}
+        assert not cells & places, panel["title"]
+        places |= cells
+        assert at["x"] + at["w"] <= 24
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("command", [("check", "alerts.yaml"), ("test", "alerts.test.yaml")])
+def test_promtool_agrees(command: tuple[str, str]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    what, file = command
+    done = subprocess.run(
+        [promtool, what, "rules", DEPLOY / file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,150 @@
+"""Whether what is owned is kept, and what becomes of it otherwise."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+from factory import chat_in
+from inside import Acted, done, one, rows, said
+from metering import Meter
+from running import fact
+
+from chatd.domain.chat import Status
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.pool import Database
+from chatd.store.turns import Fate
+from chatd.telemetry.metrics import FATES
+
+
+class Held:
+    """A provider whose calls last until they are let go."""
+
+    def __init__(self) -> None:
+        self.provider = Acted(self._act)
+        self.go = asyncio.Event()
+
+    @property
+    def called(self) -> int:
+        return len(self.provider.called)
+
+    async def _act(self, _: ModelRequest) -> AsyncIterator[Delta]:
+        await self.go.wait()
+        yield said("done")
+        yield done()
+
+
+def test_all_fates_are_known() -> None:
+    assert {*FATES} == {*Fate, "unknown"}
+
+
+async def test_beats_and_what_they_renew(dsn: str) -> None:
+    held = Held()
+    worker = {"heartbeat_seconds": 0.1, "max_chats": 10}
+    async with one(dsn, held.provider, worker=worker) as chatd:
+        meter = await Meter.on(chatd)
+        assert (await meter.now()).of("chatd_room") == 10
+        assert (await meter.now()).of("chatd_lease_age_seconds") == 0
+        await chatd.api.create("hello")
+        await fact(lambda: held.called)
+        await meter.becomes("chatd_chats_in_hand", 1)
+        assert (await meter.now()).of("chatd_room") == 9
+        beats = await meter.grew("chatd_heartbeat_seconds_count")
+        assert await fact(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
+        assert await meter.grew("chatd_heartbeat_lag_seconds_count") > beats
+        assert await meter.grew("chatd_heartbeat_seconds_sum") > 0
+        [hand] = chatd.daemon.roster.hands
+        ages = (await meter.now()).of("chatd_lease_age_seconds")
+        assert 0 < ages < hand.lease_left + 20
+        held.go.set()
+        await meter.becomes("chatd_chats_in_hand", 0)
+
+
+async def _more(meter: Meter, name: str, than: float) -> bool:
+    return await meter.grew(name) > than
+
+
+async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
+    held = Held()
+    worker = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+    async with one(dsn, held.provider, worker=worker) as chatd:
+        meter = await Meter.on(chatd)
+        await chatd.api.create("hello")
+        await fact(lambda: held.called)
+        [hand] = chatd.daemon.roster.hands
+        hand.renewed_at -= 500
+        assert 500 < (await meter.now()).of("chatd_lease_age_seconds") < 600
+        held.go.set()
+        await meter.becomes("chatd_lease_age_seconds", 0)
+
+
+async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
+    async with one(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
+        meter = await Meter.on(chatd)
+        heartbeat = chatd.daemon._workers._heartbeat
+        heartbeat._beat_at -= 7
+        assert await fact(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
+
+
+async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn: str) -> None:
+    held = Held()
+    async with one(dsn, held.provider, metrics={"stalled_seconds": 0.3}) as chatd:
+        meter = await Meter.on(chatd)
+        await chatd.api.create("hello")
+        await fact(lambda: held.called)
+        await meter.becomes("chatd_chats_without_progress", 1)
+        assert (await meter.now()).of("chatd_progress_age_seconds") >= 0.3
+        [hand] = chatd.daemon.roster.hands
+        hand.progress.mark("something")
+        assert (await meter.now()).of("chatd_progress_age_seconds") < 0.3
+        held.go.set()
+        await meter.becomes("chatd_chats_without_progress", 0)
+
+
+async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> None:
+    held = Held()
+    async with one(dsn, held.provider) as chatd:
+        meter = await Meter.on(chatd)
+        chat = await chatd.api.create("hello")
+        await fact(lambda: held.called == 1)
+        [message] = await chatd.api.messages(chat["id"])
+        await chatd.api.edit(chat["id"], message["id"], "hello again")
+        await meter.grows("chatd_chats_lost_total", why="edited")
+        await fact(lambda: held.called == 2)
+        await chatd.api.http.delete(f"/api/v1/chats/{chat['id']}")
+        await meter.grows("chatd_chats_lost_total", why="deleted")
+        assert await meter.grew("chatd_turns_total", outcome="lost") == 2
+
+
+async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> None:
+    """Somebody else has the chat now, and this owner did not hear of it."""
+    held = Held()
+    worker = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+    async with one(dsn, held.provider, worker=worker) as chatd:
+        meter = await Meter.on(chatd)
+        await chatd.api.create("hello")
+        await fact(lambda: held.called)
+        await rows(database, "UPDATE chats SET epoch = epoch + 1")
+        held.go.set()
+        await meter.grows("chatd_fence_rejections_total", move="finish_turn")
+        await meter.grows("chatd_chats_lost_total")
+        assert await meter.grew("chatd_fence_rejections_total") == 1
+
+
+async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database: Database) -> None:
+    """Nobody holds the lock of their owner; the lease of one is of before the server started."""
+    long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
+    async with one(dsn, worker={"reap_seconds": 600}) as chatd:
+        meter = await Meter.on(chatd)
+        model = {"last_model_config_id": chatd.daemon.rooms.catalog.default.id}
+        await chat_in(database, Status.RUNNING, **model)
+        old = await chat_in(database, Status.RUNNING, worker_id=uuid4(), **model)
+        await rows(database, long_ago, old.id)
+        await chat_in(database, Status.INTERRUPTING, **model)
+        await chat_in(database, Status.RUNNING, recoveries=3, **model)
+        await chatd.daemon._workers._reaper.step()
+        await meter.grows("chatd_takeovers_total", 2)
+        assert await meter.grew("chatd_reaps_total", reason="owner_gone") == 2
+        assert await meter.grew("chatd_reaps_total", reason="lease_expired") == 1
+        assert await meter.grew("chatd_reaps_total", reason="interrupting") == 1
+        assert await meter.grew("chatd_chats_given_up_total") == 1
+        assert await meter.grew("chatd_claims_total") == 2

@@ -1,0 +1,161 @@
+"""How a process and its database are, as its metrics say."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from statistics import median
+
+import pytest
+from factory import chat_in, models
+from inside import one, rows, scripted
+from metering import Meter, scraped
+from running import database_on, fact
+
+from chatd import __version__
+from chatd.domain.chat import Status
+from chatd.embedded import Postgres
+from chatd.store.census import Census
+from chatd.store.pool import Database
+
+QUICK = {"census_seconds": 0.05}
+IDLE = {"enabled": False}
+
+MANY = """
+INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since)
+SELECT id, id, 'owner ' || n % 200, (SELECT id FROM chat_model_configs LIMIT 1),
+       CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'waiting' END,
+       CASE WHEN n % 10 = 0 THEN clock_timestamp() END
+FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $1::int) n) made
+"""
+
+
+async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = [{"text": "one after the other", "chunks": 10, "delay_seconds": 0.05}]
+    async with one(dsn, scripted(slow), stream={"flush_seconds": 0.02}) as chatd:
+        meter = await Meter.on(chatd)
+        await meter.becomes("chatd_actor_up", 1, actor="flusher")
+        left = (await meter.now()).of("chatd_restart_budget_left", actor="flusher")
+        broke = asyncio.Event()
+
+        async def broken(_: object) -> None:
+            broke.set()
+            monkeypatch.undo()
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(chatd.daemon.rooms.streams, "flush_parts", broken)
+        await chatd.api.create("hello")
+        await broke.wait()
+        await meter.grows("chatd_actor_restarts_total", actor="flusher")
+        assert await meter.grew("chatd_actor_restarts_total") == 1
+        after = await meter.now()
+        assert after.of("chatd_restart_budget_left", actor="flusher") == left - 1
+        await meter.becomes("chatd_actor_up", 1, actor="flusher")
+        chatd.logs.clear()  # type: ignore[attr-defined] - that it failed was the point
+
+
+async def test_a_loop_that_is_held_up(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        meter = await Meter.on(chatd)
+        time.sleep(0.7)  # noqa: ASYNC251 - to hold up the loop, which is the daemon's too
+
+        async def seen() -> bool:
+            lag = "chatd_loop_lag_seconds"
+            slow = await meter.grew(f"{lag}_count") - await meter.grew(f"{lag}_bucket", le="0.25")
+            return slow >= 1
+
+        await fact(seen)
+        assert await meter.grew("chatd_loop_lag_seconds_sum") >= 0.4
+
+
+async def test_the_pool(dsn: str) -> None:
+    async with one(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
+        meter, database = await Meter.on(chatd), chatd.daemon.rooms.database
+        assert (await meter.now()).of("chatd_pool_size") == 5
+        held = [asyncio.create_task(database.fetch("SELECT pg_sleep(1)")) for _ in range(8)]
+        await meter.becomes("chatd_pool_in_use", 5)
+        assert (await meter.now()).of("chatd_pool_waiting") >= 3
+        assert await meter.grew("chatd_statements_total") >= 8
+        await asyncio.gather(*held)
+        await meter.becomes("chatd_pool_in_use", 0)
+        await meter.becomes("chatd_pool_waiting", 0)
+        assert await meter.grew("chatd_pool_wait_seconds_total") > 1.5
+
+
+async def test_what_the_database_has(dsn: str, database: Database) -> None:
+    async with one(dsn, worker=IDLE, metrics=QUICK) as chatd:
+        meter = await Meter.on(chatd)
+        await meter.becomes("chatd_database_reachable", 1)
+        assert (await meter.now()).of("chatd_oldest_pending_seconds") == 0
+        model = {"last_model_config_id": chatd.daemon.rooms.catalog.default.id}
+        for number, status in enumerate(Status, 1):
+            for _ in range(number):
+                await chat_in(database, status, **model)
+        for number, status in enumerate(Status, 1):
+            await meter.becomes("chatd_chats", number, status=status)
+        await rows(
+            database,
+            "UPDATE chats SET pending_since = now() - interval '1 hour' WHERE status = 'pending'",
+        )
+        await fact(lambda: _old(meter))
+        assert (await meter.now()).of("chatd_workers") == 0
+        async with one(dsn):
+            await meter.becomes("chatd_workers", 1)
+
+
+async def _old(meter: Meter) -> bool:
+    return 3600 <= (await meter.now()).of("chatd_oldest_pending_seconds") < 3700
+
+
+@pytest.fixture
+async def away() -> AsyncIterator[Postgres]:
+    """A server that a test may stop."""
+    async with Postgres() as server:
+        yield server
+
+
+async def test_while_the_database_is_away_nothing_old_is_told(away: Postgres) -> None:
+    async with database_on(away.dsn) as dsn, one(dsn, metrics=QUICK) as chatd:
+        meter = await Meter.on(chatd)
+        await meter.becomes("chatd_database_reachable", 1)
+        await away.stop("immediate")
+        await meter.becomes("chatd_database_reachable", 0)
+        assert list((await meter.now()).each("chatd_chats")) == []
+        await away.start()
+        await meter.becomes("chatd_database_reachable", 1)
+        await meter.becomes("chatd_chats", 0, status="pending")
+
+
+async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database) -> None:
+    await models(database)
+    await database.fetch(MANY, 500)
+    exact = await Census(database, silent_seconds=20).take()
+    assert exact.chats[Status.WAITING] == 450
+    await database.fetch("ANALYZE chats")
+    await database.fetch(MANY, 50)
+    estimate = await Census(database, silent_seconds=20, small_bytes=0).take()
+    assert estimate.chats[Status.PENDING] == 55
+    assert estimate.chats[Status.WAITING] == 445  # 500 were there when the table was analysed
+    assert estimate.oldest_pending_seconds is not None
+
+
+async def test_a_thousand_chats_are_told_in_fifty_milliseconds(
+    dsn: str, database: Database
+) -> None:
+    async with one(dsn, worker=IDLE, metrics=QUICK) as chatd:
+        await database.fetch(MANY, 1000)
+        await (await Meter.on(chatd)).becomes("chatd_chats", 900, status="waiting")
+        took, cost = [], []
+        for _ in range(25):
+            began, spent = time.perf_counter(), time.process_time()
+            await chatd.api.http.get("/metrics")
+            took.append(time.perf_counter() - began)
+            cost.append(time.process_time() - spent)
+        assert median(cost) < 0.05, cost  # the client's part and the census are in it too
+        assert min(took) < 0.05, took
+
+
+async def test_which_version_it_is(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        seen = await scraped(chatd)
+        assert seen.of("chatd_info", version=__version__) == 1
+        assert seen.of("process_resident_memory_bytes") > 1_000_000

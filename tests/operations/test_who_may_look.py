@@ -1,0 +1,195 @@
+"""Metrics and status speak of everybody: who may see them, and what they never say."""
+
+from uuid import UUID
+
+from asking import refused
+from callers import created, office
+from inside import one, scripted
+from metering import Numbers, numbers, scraped
+from running import fact
+
+from chatd.telemetry.exposition import Exposition
+from chatd.telemetry.instruments import MOST_SERIES, Counter, Histogram
+from chatd.telemetry.metrics import Metrics
+
+ODD = ("TRACE", "PROPFIND", "MKCOL", "REPORT")
+PATHS = ("/metrics", "/statusz")
+
+
+async def test_without_authentication_everybody_may(dsn: str) -> None:
+    async with one(dsn) as chatd:
+        for path in PATHS:
+            assert (await chatd.api.http.get(path)).status_code == 200
+
+
+async def test_with_authentication_admins_may(dsn: str) -> None:
+    async with office(dsn, scripted()) as at:
+        http = at.chatd.api.http
+        ann, boss = await at.caller("ann"), await at.caller("boss", admin=True)
+        for path in PATHS:
+            refused(await http.get(path), 401, "unauthorized")
+            refused(await http.get(path, headers=ann), 403, "not_an_admin")
+            acting = boss | {"x-chatd-owner": "ann"}
+            for headers in (boss, acting):
+                assert (await http.get(path, headers=headers)).status_code == 200
+
+
+async def test_metrics_can_be_opened_and_the_status_cannot(dsn: str) -> None:
+    async with office(dsn, scripted(), metrics={"open": True}) as at:
+        http = at.chatd.api.http
+        assert (await http.get("/metrics")).status_code == 200
+        assert (await http.get("/metrics", headers=await at.caller("ann"))).status_code == 200
+        refused(await http.get("/statusz"), 401, "unauthorized")
+
+
+async def test_nothing_that_is_somebodys_is_told(dsn: str) -> None:
+    words = {"content": "[[hang]] whisper", "title": "hush", "labels": {"team": "reticent"}}
+    async with office(dsn, scripted(hang=[{"text": "murmur"}, {"hang": True}])) as at:
+        ann, boss = await at.caller("ann-of-acme"), await at.caller("boss", admin=True)
+        chat = await created(at.chatd, ann, system_prompt="mutter", **words)
+        http = at.chatd.api.http
+
+        async def status() -> str:
+            return (await http.get("/statusz", headers=boss)).text
+
+        await fact(lambda: _has(status, chat["id"]))
+        told = {path: (await http.get(path, headers=boss)).text for path in PATHS}
+        assert chat["id"] not in told["/metrics"]
+        for text in told.values():
+            for secret in (
+                "whisper",
+                "hush",
+                "reticent",
+                "murmur",
+                "mutter",
+                "ann-of-acme",
+                "chatd_ey",
+            ):
+                assert secret not in text
+
+
+async def _has(status, words: str) -> bool:  # type: ignore[no-untyped-def]
+    return words in await status()
+
+
+async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
+    provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
+    async with one(
+        dsn, provider, worker={"max_chats": 7}, metrics={"census_seconds": 0.05}
+    ) as chatd:
+
+        async def status() -> dict[str, object]:
+            answer = await chatd.api.http.get("/statusz")
+            assert answer.status_code == 200
+            return dict(answer.json())
+
+        chat = await chatd.api.create("[[hang]]")
+        await fact(lambda: provider.open)
+        seen = await status()
+        [hand] = seen["chats"]  # type: ignore[misc]
+        assert (hand["chat_id"], hand["status"], hand["epoch"]) == (chat["id"], "running", 1)
+        assert (hand["zone"], hand["step"]) == ("model stream", 0)
+        assert 0 < hand["deadline_seconds"] <= 60
+        assert 0 < hand["lease_left_seconds"] <= 15
+        assert 0 <= hand["zone_seconds"] <= hand["held_seconds"] + 1
+        assert UUID(str(seen["worker_id"])) == chatd.daemon.worker_id
+        assert (seen["phase"], seen["room"], seen["streams"]) == ("serving", 6, 0)
+        actors = {actor["name"]: actor for actor in seen["actors"]}  # type: ignore[attr-defined]
+        assert actors["heartbeat"]["state"] == "running"
+        assert actors["heartbeat"]["budget_left"] == 5
+        assert next(iter(actors)) == "listener"
+
+        async def counted() -> bool:
+            census = (await status())["census"]
+            return census is not None and census["chats"]["running"] == 1  # type: ignore[index]
+
+        await fact(counted)
+        assert str((await status())["versions"]["postgresql"])[:2].isdigit()  # type: ignore[index]
+
+
+# -- how many series there are ------------------------------------------------------------------------
+
+
+async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> None:
+    """Chats, owners, keys, paths, methods and models of somebody's own make no series of theirs."""
+    async with office(dsn, scripted()) as at:
+        boss = await at.caller("boss", admin=True)
+
+        async def round_of(number: int) -> Numbers:
+            ann, http = await at.caller(f"ann {number}"), at.chatd.api.http
+            for _ in range(3):
+                chat = await created(at.chatd, ann, content="hi", labels={f"l{number}": "x"})
+                path = f"/api/v1/chats/{chat['id']}"
+                await http.get(path, headers=ann)
+                await http.get(
+                    f"{path}?x={number}", headers=ann | {"idempotency-key": f"k{number}"}
+                )
+            await http.get(f"/nobody/{number}", headers=ann)
+            await http.get(f"/api/v1/chats/no-uuid-{number}", headers=ann)
+            await http.request(ODD[number % len(ODD)], "/api/v1/chats", headers=ann)
+            await http.get(path, headers={"authorization": f"Bearer {number}"})
+            refused(
+                await http.post("/api/v1/chats", json={"model": f"no {number}"}, headers=ann),
+                422,
+                "model_not_found",
+            )
+            return await scraped(at.chatd, headers=boss)
+
+        async def settled(count: int) -> bool:
+            return (await scraped(at.chatd, headers=boss)).of("chatd_turns_total") >= count
+
+        await round_of(0)
+        await fact(lambda: settled(3))
+        before = set(await round_of(1))
+        for number in range(2, 12):
+            after = await round_of(number)
+        assert set(after) == before
+        assert len(after) < 3000
+        assert after.of("chatd_http_requests_total", method="other") == 12
+
+
+def test_no_metric_ever_has_more_than_so_many() -> None:
+    counter, histogram = Counter("c", "c", what=None), Histogram("h", "h", what=None)
+    for number in range(2 * MOST_SERIES):
+        counter.add(str(number))
+        histogram.observe(1.0, str(number))
+    assert len(counter.values) <= MOST_SERIES + 1
+    assert len(histogram.values) <= MOST_SERIES + 1
+    assert sum(counter.values.values()) == 2 * MOST_SERIES
+    assert counter.values["other",] == MOST_SERIES
+    assert sum(spread.total for spread in histogram.values.values()) == 2 * MOST_SERIES
+
+
+def test_what_a_label_may_not_say_is_other() -> None:
+    counter = Counter("c", "c", kind=("a", "b"))
+    assert counter.values == {("a",): 0, ("b",): 0}
+    counter.add("a")
+    counter.add("z", amount=2)
+    assert counter.values == {("a",): 1, ("b",): 0, ("other",): 2}
+
+
+def test_names_are_of_one_kind_and_no_two_are_the_same() -> None:
+    instruments = list(Metrics())
+    names = [instrument.name for instrument in instruments]
+    assert len(names) == len(set(names))
+    for instrument in instruments:
+        name = instrument.name
+        assert name.startswith("chatd_")
+        assert name.endswith("_total") == (instrument.kind == "counter"), name
+        assert instrument.meaning.endswith("."), name
+        assert not {"id", "chat_id", "owner", "owner_id"} & {*instrument.labels}, name
+
+
+def test_the_text_is_what_prometheus_reads() -> None:
+    metrics = Metrics()
+    metrics.turns.calls.add('a "quoted"\nname\\')
+    metrics.turns.seconds.observe(0.3)
+    metrics.turns.seconds.observe(0.25)
+    metrics.turns.seconds.observe(1e6)
+    read = numbers(Exposition(metrics).text().decode())
+    assert read.of("chatd_provider_calls_total", model='a "quoted"\nname\\') == 1
+    buckets = {
+        b: read.of("chatd_turn_seconds_bucket", le=b) for b in ("0.1", "0.25", "0.5", "+Inf")
+    }
+    assert buckets == {"0.1": 0, "0.25": 1, "0.5": 2, "+Inf": 3}
+    assert read.of("chatd_turn_seconds_sum") == 1e6 + 0.55
