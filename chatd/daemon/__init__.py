@@ -24,6 +24,7 @@ from typing import Any
 
 import anyio
 
+from chatd import logs
 from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
 from chatd.daemon.service_manager import ServiceManager
@@ -41,6 +42,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)
     daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
+    logs.sign(worker_id=str(daemon.worker_id))
     anyio.run(daemon.run, backend_options={"use_uvloop": True})
     return 0
 
