@@ -135,7 +135,7 @@ async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database
     long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
     async with one(dsn, worker={"reap_seconds": 600}) as chatd:
         meter = await Meter.on(chatd)
-        model = {"last_model_config_id": chatd.daemon.rooms.catalog.default.id}
+        model = {"last_model_config_id": chatd.daemon.catalog.default.id}
         await chat_in(database, Status.RUNNING, **model)
         old = await chat_in(database, Status.RUNNING, worker_id=uuid4(), **model)
         await rows(database, long_ago, old.id)

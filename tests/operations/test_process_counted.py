@@ -86,7 +86,7 @@ async def test_what_the_database_has(dsn: str, database: Database) -> None:
         meter = await Meter.on(chatd)
         await meter.becomes("chatd_database_reachable", 1)
         assert (await meter.now()).of("chatd_oldest_pending_seconds") == 0
-        model = {"last_model_config_id": chatd.daemon.rooms.catalog.default.id}
+        model = {"last_model_config_id": chatd.daemon.catalog.default.id}
         for number, status in enumerate(Status, 1):
             for _ in range(number):
                 await chat_in(database, status, **model)
