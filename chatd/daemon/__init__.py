@@ -9,11 +9,13 @@ grace while everything they need is still there, and the last hint goes out befo
     farewell     gives back what is left          acquirer, reaper, janitor
     watch        feeds the streams                doorkeeper knows who calls (token, jwt)
                                                   http
+                                                  census     counts what the database has
 
 ``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
-callers in, ``desk`` what the routes work with, ``process`` the rest of the tree, and the life of the
-process around it. Beside the tree, from the first moment to the last: ``attendant`` (tells the
-``service_manager``), ``loop_watch`` (tells what blocks the loop), and ``reload`` (SIGHUP).
+callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of
+the tree, and the life of the process around it. Beside the tree, from the first moment to the last:
+``attendant`` (tells the ``service_manager``), ``loop_watch`` (tells what blocks the loop), and
+``reload`` (SIGHUP).
 """
 
 import gc
