@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from chatd.embedded import Postgres
@@ -82,7 +83,15 @@ def build(base: str) -> None:
     # The certificates of this machine, which may reach its package index through a proxy.
     certificates = f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"
     how = ("--runtime=runc", "--network=host", "--format=docker", certificates)
-    command = ("buildah", "build", "--quiet", *how, f"--build-arg=BASE={base}", f"--tag={IMAGE}")
+    command = (
+        "buildah",
+        "build",
+        "--quiet",
+        "--layers",
+        *how,
+        f"--build-arg=BASE={base}",
+        f"--tag={IMAGE}",
+    )
     run(*command, f"--file={REPOSITORY}/deploy/Containerfile", REPOSITORY)
 
 
@@ -113,15 +122,21 @@ def try_it(dsn: str, port: int) -> None:
                 raise SystemExit(run("podman", "logs", name))
             time.sleep(0.2)
         print(f"ok  healthy, says {' '.join(command)}", flush=True)
-        seen = run("podman", "exec", name, "sh", "-c", "id -u; touch /x || cat /proc/1/comm")
+        seen = run(
+            "podman", "exec", name, "sh", "-c", "id -u; touch /x 2>/dev/null || cat /proc/1/comm"
+        )
         assert seen.split() == ["10001", "chatd"], seen
         print("ok  PID 1 of a read-only root, and not root", flush=True)
-        began = time.monotonic()
         run("podman", "kill", "--signal=TERM", name)
         assert run("podman", "wait", name).strip() == "0"
-        seconds = time.monotonic() - began
-        assert seconds < QUICK_SECONDS, seconds
-        assert "daemon.stopped" in run("podman", "logs", name)
+        logs = run("podman", "logs", name)
+        assert "daemon.stopped" in logs
+        # From the signal's coming in to the end of the container, without podman's own time.
+        (told,) = (line for line in logs.splitlines() if '"daemon.stopping"' in line)
+        began = datetime.fromisoformat(json.loads(told)["timestamp"])
+        ended = json.loads(run("podman", "inspect", "--format={{json .State.FinishedAt}}", name))
+        seconds = (datetime.fromisoformat(ended) - began).total_seconds()
+        assert 0 < seconds < QUICK_SECONDS, seconds
         print(f"ok  stopped in order {seconds:.2f} s after TERM", flush=True)
         assert subprocess.run(["podman", "exec", name, *command], check=False).returncode
 
