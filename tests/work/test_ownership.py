@@ -227,7 +227,7 @@ async def test_a_beat_renews_only_what_is_in_hand(dsn: str, database: Database) 
         orphan = await insert(
             database,
             **(legal(Status.RUNNING) | {"worker_id": chatd.daemon.worker_id, "owner_id": "local"}),
-            last_model_config_id=chatd.daemon.rooms.catalog.default.id,
+            last_model_config_id=chatd.daemon.catalog.default.id,
         )
         await fact(lambda: chatd.moves(str(orphan.id), "reap"))
         await chatd.api.until(str(orphan.id), "waiting")
@@ -493,7 +493,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_at_the_stop(
         orphan = await insert(
             database,
             **(legal(Status.RUNNING) | {"worker_id": chatd.daemon.worker_id}),
-            last_model_config_id=chatd.daemon.rooms.catalog.default.id,
+            last_model_config_id=chatd.daemon.catalog.default.id,
         )
     [row] = await rows(database, "SELECT status, worker_id FROM chats WHERE id = $1", orphan.id)
     assert (row["status"], row["worker_id"]) == ("pending", None)
