@@ -9,7 +9,8 @@ from fastapi import Depends, Request
 
 from chatd.api.auth import LET_IN, Stay
 from chatd.api.limits import Limits
-from chatd.api.schemas import ChatOut, Names
+from chatd.api.names import Names
+from chatd.api.schemas import ChatOut
 from chatd.api.stays import Stays
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub

@@ -17,13 +17,12 @@ from pydantic import (
 )
 
 from chatd.api.given import Fit, Words
-from chatd.api.parts import Parts, ShownAs, shown
+from chatd.api.parts import Parts, ShownAs
 from chatd.api.tools import Tools
-from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.chat import Busy, Status
 from chatd.domain.chat import Usage as StoredUsage
-from chatd.domain.event import Entry
 from chatd.domain.failure import FailureKind
-from chatd.domain.message import Message, QueuedMessage, Role
+from chatd.domain.message import Role
 
 LONGEST_TITLE = 500
 
@@ -244,73 +243,3 @@ class Page(BaseModel, Generic[Item]):
 
     items: list[Item]
     next_cursor: str | None = None
-
-
-class Names:
-    """Names of models by their id."""
-
-    def __init__(self, names: dict[UUID, str]) -> None:
-        self._names = names
-
-    def learn(self, names: dict[UUID, str]) -> None:
-        self._names.update(names)
-
-    def of(self, model_id: UUID | None) -> str | None:
-        return None if model_id is None else self._names.get(model_id)
-
-    def knows(self, model_id: UUID | None) -> bool:
-        return model_id is None or model_id in self._names
-
-    def chat(self, chat: Chat) -> ChatOut:
-        return ChatOut(
-            id=chat.id,
-            owner_id=chat.owner_id,
-            parent_chat_id=chat.parent_chat_id,
-            root_chat_id=chat.root_chat_id,
-            title=chat.title,
-            status=chat.status,
-            last_error=chat.last_error,
-            last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
-            action_deadline=chat.action_deadline,
-            archived=chat.archived,
-            labels=dict(chat.labels),
-            model=self.of(chat.last_model_config_id),
-            last_model_config_id=chat.last_model_config_id,
-            version=chat.version,
-            queue_length=chat.queue_length,
-            usage=Usage.of(chat.usage),
-            created_at=chat.created_at,
-            updated_at=chat.updated_at,
-        )
-
-    def message(self, message: Message) -> MessageOut:
-        return MessageOut(
-            id=message.id,
-            chat_id=message.chat_id,
-            role=message.role,
-            content=[shown(part) for part in message.content],
-            model=self.of(message.model_config_id),
-            usage=Usage.of(message.usage) if message.usage else None,
-            finish_reason=message.finish_reason,
-            created_at=message.created_at,
-        )
-
-    def queued_message(self, message: QueuedMessage) -> QueuedMessageOut:
-        return QueuedMessageOut(
-            id=message.id,
-            chat_id=message.chat_id,
-            content=[shown(part) for part in message.content],
-            model=self.of(message.model_config_id),
-            created_at=message.created_at,
-        )
-
-    def entry(self, entry: Entry) -> EntryOut:
-        return EntryOut(
-            version=entry.version,
-            at=entry.at,
-            move=entry.move,
-            status=entry.status,
-            epoch=entry.epoch,
-            worker_id=entry.worker_id,
-            data=dict(entry.data),
-        )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from chatd.api.schemas import Names
+from chatd.api.names import Names
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
