@@ -13,6 +13,7 @@ import anyio.lowlevel
 import httpx2
 from described import is_described
 from running import FACT_SECONDS, Client, fact
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from chatd.daemon import Daemon
@@ -182,7 +183,7 @@ async def several(
 async def _nothing_left() -> AsyncIterator[Logs]:
     """See that no task is left behind, and that no actor failed."""
     before = asyncio.all_tasks()
-    with capture_logs() as logs:
+    with capture_logs(processors=[merge_contextvars]) as logs:
         token = _logs.set(logs)
         try:
             yield logs

@@ -30,6 +30,7 @@ from chatd.api.desk import Desk
 from chatd.api.door import Door
 from chatd.api.operations import METRICS, Operations
 from chatd.api.rates import Rates
+from chatd.api.requests import Requests
 from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -46,6 +47,7 @@ def create_app(
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
     requests_per_second: int = 500,
+    slow_request_seconds: float = 1.0,
 ) -> FastAPI:
     """The application. Without a ``desk`` it can only describe itself.
 
@@ -65,6 +67,7 @@ def create_app(
     app.state.desk = desk
     app.state.operations = operations
     app.state.not_ready = not_ready
+    app.state.slow_request_seconds = slow_request_seconds
     problems.install(app)
     docs.install(app)
     # list_stream first: its path must not be taken for that of a chat called "stream"
@@ -87,6 +90,14 @@ def create_app(
 
 
 class _App(FastAPI):
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        # Outside of everything, also of what answers 500: no answer goes without its request's id.
+        return Requests(
+            super().build_middleware_stack(),
+            slow_seconds=lambda: float(self.state.slow_request_seconds),
+        )
+
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -55,6 +55,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "database_away": Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The database cannot be reached just now; try again after `Retry-After` seconds.",
+        Reach.GUARDED,
     ),
     "family_busy": Refusal(
         HTTPStatus.CONFLICT, "A chat of this family is busy, so none of it was archived."

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.codes import REFUSALS, codes_of
 from chatd.api.counted import PROBLEM
+from chatd.api.requests import REQUEST_ID, route_of
 from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()
@@ -180,5 +181,8 @@ def _allowed(request: Request) -> Mapping[str, str]:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("http.unexpected", method=request.method, path=request.url.path, exc_info=error)
-    return answer(_INTERNAL, "internal", "Something went wrong here; it was logged.")
+    _log.error(
+        "http.unexpected", method=request.method, route=route_of(request.scope), exc_info=error
+    )
+    logged = f"Something went wrong here; it was logged, with the request id {request.scope[REQUEST_ID]}."
+    return answer(_INTERNAL, "internal", logged)

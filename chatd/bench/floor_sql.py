@@ -19,6 +19,7 @@ _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns
 POOL_SIZE = 10
 """As chatd's own."""
 
+_UNLIMITED_AND_UNKEYED = (None,) * 4
 _MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 
 
@@ -50,9 +51,7 @@ class FloorStore:
             json.dumps(given),
             True,
             "[]",
-            None,
-            None,
-            None,
+            *_UNLIMITED_AND_UNKEYED,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id

@@ -29,6 +29,7 @@ COMMANDS = {
     "migrate": "Bring the database's schema up to date, back, or show it.",
     "config": "Check the configuration, or show what is in force.",
     "token": "Make, list and revoke the tokens that callers prove themselves with.",
+    "logs": "Read the log: follow it, filter it, make it readable.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "bench": "Measure what this machine and database can do.",
     "completion": "Print the completion script of a shell.",

@@ -148,15 +148,14 @@ def span(seconds: float | None) -> str:
     """A length of time in the space that a column has."""
     if seconds is None:
         return "-"
-    whole = abs(seconds)
-    sign = "-" if seconds < 0 else ""
-    if whole < _MINUTE:
-        return f"{sign}{whole:.1f} s"
+    if round(abs(seconds), 1) < _MINUTE:
+        return f"{seconds:.1f} s"
+    sign, whole = "-" if seconds < 0 else "", int(round(abs(seconds), 1))
     if whole < _HOUR:
-        return f"{sign}{whole // _MINUTE:.0f} min {whole % _MINUTE:.0f} s"
+        return f"{sign}{whole // _MINUTE} min {whole % _MINUTE} s"
     if whole < _DAY:
-        return f"{sign}{whole // _HOUR:.0f} h {whole % _HOUR // _MINUTE:.0f} min"
-    return f"{sign}{whole // _DAY:.0f} d {whole % _DAY // _HOUR:.0f} h"
+        return f"{sign}{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{sign}{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def _plain(status: "ProcessStatus") -> Iterator[str]:

@@ -9,11 +9,13 @@ grace while everything they need is still there, and the last hint goes out befo
     farewell     gives back what is left          acquirer, reaper, janitor
     watch        feeds the streams                doorkeeper knows who calls (token, jwt)
                                                   http
+                                                  census     counts what the database has
 
 ``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
-callers in, ``desk`` what the routes work with, ``process`` the rest of the tree, and the life of the
-process around it. Beside the tree, from the first moment to the last: ``attendant`` (tells the
-``service_manager``), ``loop_watch`` (tells what blocks the loop), and ``reload`` (SIGHUP).
+callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of
+the tree, and the life of the process around it. Beside the tree, from the first moment to the last:
+``attendant`` (tells the ``service_manager``), ``loop_watch`` (tells what blocks the loop), and
+``reload`` (SIGHUP).
 """
 
 import gc
@@ -23,6 +25,7 @@ from typing import Any
 
 import anyio
 
+from chatd import logs
 from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
 from chatd.daemon.service_manager import ServiceManager
@@ -40,6 +43,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)
     daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
+    logs.sign(worker_id=str(daemon.worker_id))
     anyio.run(daemon.run, backend_options={"use_uvloop": True})
     return 0
 

@@ -28,6 +28,7 @@ from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
+from chatd.settings.secrets import secrets_of
 from chatd.store import migrate
 from chatd.store.listener import Listener
 from chatd.supervision.actor import Ask, Child, ChildSpec, Restart
@@ -147,7 +148,7 @@ class Daemon:
             except Exception as error:  # noqa: BLE001 - raised below: the group would wrap it up
                 failure = error
             group.cancel_scope.cancel()
-        _log.info("daemon.stopped", worker_id=str(self.worker_id))
+        _log.info("daemon.stopped")
         if failure is not None:
             raise failure
 
@@ -274,6 +275,7 @@ class Daemon:
             metrics=self.rooms.metrics.http,
             not_ready=self._not_ready,
             max_body_bytes=given.http.max_body_bytes,
+            slow_request_seconds=given.log.slow_request_seconds,
             requests_per_second=given.limits.requests_per_second,
         )
 
@@ -301,7 +303,9 @@ class Daemon:
     def _apply(self, settings: Settings, catalog: Catalog) -> None:
         """Put reloaded settings in force; see ``reload``."""
         self.settings, self.catalog = settings, catalog
+        logs.hide(secrets_of(settings))
         logs.configure(level=settings.log.level, format=settings.log.format)
+        self._app.state.slow_request_seconds = settings.log.slow_request_seconds
         self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
         self.rooms = with_limits(self.rooms, settings)
         self._stays.most = settings.limits.max_streams

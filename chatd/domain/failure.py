@@ -56,7 +56,11 @@ PANIC_PREFIX = "chat processing panicked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One reason. ``message`` is for a person; ``retry_after`` is in seconds."""
+    """One reason. ``message`` is for a person; ``retry_after`` is in seconds.
+
+    ``unquoted`` is the message without the words of others, if it has any: a provider's, or those of
+    an exception that nobody expected. They may quote the chat, so the log does without them.
+    """
 
     kind: FailureKind
     message: str
@@ -64,6 +68,12 @@ class Failure:
     model: str | None = None
     status_code: int | None = None
     retry_after: float | None = None
+    unquoted: str | None = None
+
+    @property
+    def loggable(self) -> str:
+        """The message, in our words alone."""
+        return self.message if self.unquoted is None else self.unquoted
 
     @property
     def retryable(self) -> bool:
@@ -91,7 +101,11 @@ def panic(error: BaseException) -> Failure:
     with suppress(Exception):  # an exception may be too broken to be shown
         text = str(error)
     text = text or type(error).__name__
-    return Failure(kind=FailureKind.PANIC, message=f"{PANIC_PREFIX}: {clean(text)}")
+    return Failure(
+        kind=FailureKind.PANIC,
+        message=f"{PANIC_PREFIX}: {clean(text)}",
+        unquoted=f"{PANIC_PREFIX}: {type(error).__name__}",
+    )
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

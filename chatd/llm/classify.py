@@ -15,7 +15,7 @@ from chatd.domain.failure import Failure, FailureKind
 from chatd.llm.errors import Garbled, Misconfigured, ProviderError, Unsendable
 from chatd.llm.kinds import LIBRARIES, kind_of_answer, kind_of_class
 from chatd.llm.retry_after import retry_after
-from chatd.llm.wording import body_of, message_of, reason_of
+from chatd.llm.wording import body_of, reason_of, sentence_of, with_reason
 
 _UNREACHABLE = frozenset(
     {
@@ -49,9 +49,13 @@ def classify(
     if kind is FailureKind.NETWORK and FailureKind.CONFIGURATION in kinds:
         kind = FailureKind.CONFIGURATION  # "could not connect", because the address is no address
     status = next((s for e in chain if (s := _status(e)) is not None), None)
+    sentence = sentence_of(kind, provider=provider, model=model, status=status)
+    # What is wrong with the configuration, or what the system says of the wire, quotes nobody.
+    ours = isinstance(chain[0], Misconfigured | Unsendable) or kind is FailureKind.NETWORK
     return Failure(
         kind=kind,
-        message=message_of(chain, kind, provider=provider, model=model, status=status),
+        message=with_reason(sentence, chain, kind),
+        unquoted=None if ours else f"{sentence}.",
         provider=provider,
         model=model,
         status_code=status,

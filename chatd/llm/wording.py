@@ -60,19 +60,19 @@ def _said(error: BaseException) -> str:
     return ""
 
 
-def message_of(
-    chain: Sequence[BaseException],
-    kind: FailureKind,
-    *,
-    provider: str,
-    model: str,
-    status: int | None,
-) -> str:
+def sentence_of(kind: FailureKind, *, provider: str, model: str, status: int | None) -> str:
+    """What happened, in our words alone."""
     unreadable = kind is FailureKind.SERVER and status is None
     sentence = _UNREADABLE if unreadable else _SENTENCES[kind]
     text = sentence.format(provider=provider, model=f"model {model}")
     if status is not None:
         text += f" (status {status})"
+    return clean(text)
+
+
+def with_reason(sentence: str, chain: Sequence[BaseException], kind: FailureKind) -> str:
+    """The sentence, and the vendor's reason behind it, if there is one that a person may see."""
+    text = sentence
     reasons = [reason for error in chain if (reason := reason_of(error))]
     if reasons and kind not in _QUIET:
         text += f": {reasons[-1] if kind is FailureKind.NETWORK else reasons[0]}"

@@ -301,3 +301,8 @@ class LogSettings(BaseModel):
         description="How long the event loop may not come round before the stack of what blocks it "
         "is logged.",
     )
+    slow_request_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="How long a request may take until it is logged at level info (else: debug).",
+    )

@@ -78,7 +78,10 @@ async def up(
         await conn.execute(BOOKS)
         chosen = _pending(await history(conn, migrations), migrations, to)
         for migration in chosen:
-            await _run(conn, migration, migration.up, entered(migration), "migrate.applied")
+            seconds = await _run(conn, migration, migration.up, entered(migration))
+            log.info(
+                "migrate.applied", version=migration.version, name=migration.name, seconds=seconds
+            )
     return chosen
 
 
@@ -90,7 +93,10 @@ async def down(
     async with _connected(target) as conn, _locked(conn, wait_seconds):
         chosen = _surplus(await history(conn, migrations), migrations, to)
         for migration in chosen:
-            await _run(conn, migration, migration.down, removed(migration), "migrate.reverted")
+            seconds = await _run(conn, migration, migration.down, removed(migration))
+            log.info(
+                "migrate.reverted", version=migration.version, name=migration.name, seconds=seconds
+            )
     return chosen
 
 
@@ -166,9 +172,8 @@ def _block(source: Script, record: str) -> str:
     return f"BEGIN;\n{body}\nCOMMIT;" if source.transactional else body
 
 
-async def _run(
-    conn: Connection, migration: Migration, source: Script, record: str, event: str
-) -> None:
+async def _run(conn: Connection, migration: Migration, source: Script, record: str) -> float:
+    """Run one script and record it; how many seconds that took."""
     started = time.monotonic()
     done = 0
     try:
@@ -184,8 +189,7 @@ async def _run(
         if is_away(error):
             raise
         raise MigrationError(_why(source, error, done), migration=migration.label) from error
-    seconds = round(time.monotonic() - started, 3)
-    log.info(event, version=migration.version, name=migration.name, seconds=seconds)
+    return round(time.monotonic() - started, 3)
 
 
 def _why(source: Script, error: asyncpg.PostgresError, done: int) -> str:

@@ -1,7 +1,7 @@
 """Rows of the database as values of the domain."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,8 @@ from chatd.domain.moves import Move
 
 Row = asyncpg.Record | Mapping[str, Any]
 
-_USAGE = tuple(field.name for field in fields(Usage))
-_PLAIN = tuple(field.name for field in fields(Chat) if field.name not in {"status", "usage"})
+_USAGE = tuple(one.name for one in fields(Usage))
+_PLAIN = tuple(one.name for one in fields(Chat) if one.name not in {"status", "usage"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class Moved:
     chat: Chat
     entry: Entry | None
     queued: QueuedMessage | None = None
-    kept: bool = False
-    """Whether this was done before, and only said again."""
+    kept: bool = field(default=False, compare=False)
+    """Whether this was done before, and only said again: the same answer all the same."""
 
 
 def chat(row: Row) -> Chat:
@@ -38,8 +38,8 @@ def chat(row: Row) -> Chat:
     )
 
 
-_UUIDS = tuple(field.name for field in fields(Chat) if field.type in (UUID, UUID | None))
-_MOMENTS = tuple(field.name for field in fields(Chat) if field.type in (datetime, datetime | None))
+_UUIDS = tuple(one.name for one in fields(Chat) if one.type in (UUID, UUID | None))
+_MOMENTS = tuple(one.name for one in fields(Chat) if one.type in (datetime, datetime | None))
 
 
 def _typed(row: Mapping[str, Any]) -> Mapping[str, Any]:

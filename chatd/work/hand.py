@@ -53,7 +53,7 @@ class Hand:
             raise Lost(chat_id=self.hold.chat_id, epoch=self.hold.epoch)
 
     def names(self) -> dict[str, object]:
-        """What a log line about this chat carries."""
+        """What every log line of this chat's task carries."""
         return {
             "chat_id": self.hold.chat_id,
             "epoch": self.hold.epoch,

@@ -65,13 +65,13 @@ class Reaper:
             reason = moved.entry.data["reason"]
             self._metrics.reaped.add(reason)
             self._metrics.given_up.add(amount=gave_up)
-            _log.warning(
-                "chat.given_up" if gave_up else "chat.reaped",
-                chat_id=str(moved.chat.id),
-                epoch=moved.chat.epoch,
-                recoveries=moved.chat.recoveries,
-                reason=reason,
-            )
+            with structlog.contextvars.bound_contextvars(
+                chat_id=moved.chat.id, epoch=moved.chat.epoch
+            ):
+                if gave_up:
+                    _log.error("chat.given_up", recoveries=moved.chat.recoveries, reason=reason)
+                else:
+                    _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason=reason)
             self._hints.moved(moved.entry)
         return bool(reaped)
 
@@ -86,12 +86,10 @@ class Reaper:
             except Lost:
                 continue  # its owner, or another reaper, was quicker
             self._metrics.reaped.add("interrupting")
-            _log.warning(
-                "chat.reaped",
-                chat_id=str(one.hold.chat_id),
-                epoch=one.hold.epoch,
-                reason="interrupting",
-            )
+            with structlog.contextvars.bound_contextvars(
+                chat_id=one.hold.chat_id, epoch=one.hold.epoch
+            ):
+                _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason="interrupting")
             self._hints.moved(moved.entry)
         return bool(abandoned)
 
@@ -100,7 +98,10 @@ class Reaper:
         expired = await self._actions.expire()
         self._metrics.expired.add(amount=len(expired))
         for moved in expired:
-            _log.info("chat.action_expired", chat_id=str(moved.chat.id), epoch=moved.chat.epoch)
+            with structlog.contextvars.bound_contextvars(
+                chat_id=moved.chat.id, epoch=moved.chat.epoch
+            ):
+                _log.info("chat.action_expired")
             self._hints.moved(moved.entry)
         return bool(expired)
 

@@ -75,11 +75,12 @@ class Roster:
         self._group.start_soon(self._work, hand, claim.next_attempt_in)
 
     async def _work(self, hand: Hand, wait_seconds: float) -> None:
+        structlog.contextvars.bind_contextvars(**hand.names())  # for all that this task logs
         try:
             runner = Runner(lambda: self.shop, hand, draining=lambda: self._draining)
             await runner.run(wait_seconds=wait_seconds)
         except Exception as error:  # noqa: BLE001 - beyond this chat's own means: its lease runs out
-            _log.error("chat.broken", chat_id=str(hand.chat.id), exc_info=error)
+            _log.error("chat.broken", exc_info=error)
         finally:
             was_full = self.room == 0
             if self._hands.get(hand.chat.id) is hand:

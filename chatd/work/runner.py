@@ -51,7 +51,7 @@ class Runner:
                     turn.tally.outcome = "lost"
                     why = await self._fate()
                     shop.metrics.leases.lost.add(why)
-                    _log.warning("chat.lost", **self._hand.names(), why=why)
+                    _log.warning("chat.lost", why=why)
                     return
                 finally:
                     turn.tally.took("storing", self._ledger.spent())
@@ -103,7 +103,7 @@ class Runner:
             raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
 
     async def _panic(self, turn: Turn, error: BaseException) -> None:
-        _log.error("chat.panicked", **self._hand.names(), exc_info=error)
+        _log.error("chat.panicked", exc_info=error)
         if self._hand.cause is not None:  # it broke while it was being stopped: the stop counts
             await self._stop(turn, self._hand.cause)
             return

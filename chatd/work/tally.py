@@ -70,9 +70,6 @@ class Tally:
         """Say it: one line a turn, and never a word of what was said."""
         _log.info(
             "chat.turn",
-            chat_id=self.chat.id,
-            epoch=self.chat.epoch,
-            worker_id=self.chat.worker_id,
             outcome=self.outcome,
             model=self.model,
             steps=self.steps,

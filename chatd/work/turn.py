@@ -118,11 +118,12 @@ class Turn:
         self.tally.outcome, self.tally.failure = "failed", failure
         _log.warning(
             "chat.failed",
-            **self._hand.names(),
             kind=failure.kind.value,
+            provider=failure.provider,
+            model=failure.model,
             status_code=failure.status_code,
             attempts=tried,
-            reason=failure.message,
+            reason=failure.loggable,
         )
         await self._ledger.fail(
             last_error=failure.message,
@@ -242,7 +243,6 @@ class Turn:
         self._shop.metrics.turns.retries.add(failure.kind)
         _log.info(
             "chat.retry",
-            **self._hand.names(),
             attempt=attempts,
             delay_seconds=round(delay, 3),
             kind=failure.kind.value,

@@ -133,6 +133,7 @@ async def test_every_type_of_event_of_a_list_is_described_as_it_is_sent(dsn: str
         await fact(lambda: len(heard) == 3)
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.until(chat_id, "waiting")
+        await fact(lambda: any(e.event == "chat" for e in heard))
         gone = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
         assert gone.status_code == 204
         await fact(lambda: sum(e.event == "deleted" for e in heard) == 2)

@@ -96,12 +96,10 @@ class Mill:
             case 8:
                 return partial(chats.retry, chat_id), False
             case 9 | 10:
-                query = "SELECT id FROM chat_queued_messages WHERE chat_id = $1"
-                queued = await self.some(query, chat_id)
-                return (partial(queue.promote, chat_id, queued), False) if queued else (None, False)
+                where, queued = await self.queued(chat_id)
+                return partial(queue.promote, where, queued), False
             case 11:
-                query = "SELECT id FROM chat_queued_messages WHERE chat_id = $1"
-                await self.unqueue(queue, chat_id, await self.some(query, chat_id))
+                await self.unqueue(queue, *await self.queued(chat_id))
                 return None, False
             case _:
                 busy = self.dice.choice(list(Busy))
@@ -111,6 +109,12 @@ class Mill:
         """One of what is there by now; 0 when there is nothing."""
         found = await self.database.fetch(query, chat_id)
         return int(self.dice.choice(found)["id"]) if found else 0
+
+    async def queued(self, chat_id: UUID) -> tuple[UUID, int]:
+        """A message that waits by now, wherever; when there is none, one that is not there."""
+        found = await self.database.fetch("SELECT chat_id, id FROM chat_queued_messages")
+        row = self.dice.choice(found) if found else {"chat_id": chat_id, "id": 0}
+        return row["chat_id"], row["id"]
 
     async def unqueue(self, queue: Queue, chat_id: UUID, queued: int) -> None:
         try:

@@ -188,3 +188,24 @@ async def test_chats_in_flight_are_counted_among_those_in_flight(
     found = await plan_of(filled, query, OWNER, 1000, generic=generic)
     assert indexes(found) == {"chats_in_flight"}
     assert scanned(found) == set()
+
+
+async def test_a_census_reads_no_table(filled: Connection) -> None:
+    """Each process takes one every few seconds: of a large table of chats, it reads partial indexes."""
+    await filled.execute(
+        "UPDATE chats SET status = 'error', last_error = 'x' WHERE id IN"
+        " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
+        "UPDATE chats SET status = 'requires_action', action_deadline = now() WHERE id IN"
+        " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
+    )
+    await filled.execute("VACUUM ANALYZE chats")
+    query = sql.load("census")["census"]
+    answer = await filled.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", 20.0, 0)
+    [root] = json.loads(answer)
+    ran = [node for node in nodes(root["Plan"]) if node["Actual Loops"]]
+    assert "chats" not in {
+        node.get("Relation Name") for node in ran if node["Node Type"] == "Seq Scan"
+    }
+    assert {"chats_pending", "chats_owned", "chats_action_deadline", "chats_failed"} == {
+        node["Index Name"] for node in ran if "Index Name" in node and "chats" in node["Index Name"]
+    }

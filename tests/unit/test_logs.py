@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,9 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from chatd import logs
+from chatd.domain.errors import DatabaseAway
+from chatd.logs import journal
+from chatd.logs.exceptions import WITHHELD
 
 
 class Unshowable:
@@ -25,7 +30,9 @@ class Unshowable:
 
 
 @pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("chatd.logs.secrets._known", frozenset())
+    monkeypatch.setattr("chatd.logs.secrets._pattern", None)
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     yield
@@ -127,11 +134,129 @@ def test_exceptions_are_one_line_of_json_and_readable_on_the_console() -> None:
         log.exception("chat.panicked")
     for line in lines(out):
         assert line["exception"]["type"] == "ExceptionGroup"
-        assert line["exception"]["message"] == "several (1 sub-exception)"
-        assert "ValueError: key [redacted]" in line["exception"]["traceback"]
+        assert line["exception"]["message"] == "group of 1"
+        assert f"  | ValueError: {WITHHELD}" in line["exception"]["traceback"]
+        assert "in fail\n    raise ExceptionGroup" in line["exception"]["traceback"]
     assert [line["level"] for line in lines(out)] == ["error", "warning", "error"]
-    assert "\n  | ExceptionGroup: several" in console.getvalue()
+    assert "\n  | ValueError: (not logged" in console.getvalue()
     assert "sk-abc" not in out.getvalue() + console.getvalue()
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause  # noqa: TRY301 - so that it has a traceback
+    except BaseException as caught:  # noqa: BLE001
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("my own words"), WITHHELD),
+        (KeyError("my own words"), WITHHELD),
+        (RuntimeError("my own words"), WITHHELD),
+        (ValueError(), ""),
+        (TypeError("unsupported operand"), "unsupported operand"),
+        (ConnectionResetError(104, "reset"), "[Errno 104] reset"),
+        (DatabaseAway(), "The database cannot be reached just now."),
+        (Unshowable, WITHHELD),
+    ],
+    ids=str,
+)
+def test_an_exception_says_only_what_cannot_quote_a_chat(error: Any, shown: str) -> None:
+    out = io.StringIO()
+    if error is Unshowable:
+        error = type("Mute", (Exception,), {"__str__": Unshowable.__str__})()
+    started(out).error("a.b", exc_info=raised(error, cause=raised(OSError(2, "no such file"))))
+    (line,) = lines(out)
+    assert line["exception"]["message"] == shown
+    traceback = line["exception"]["traceback"]
+    assert traceback.startswith("Traceback (most recent call last):")
+    assert "FileNotFoundError: [Errno 2] no such file" in traceback
+    assert "direct cause" in traceback
+    assert traceback.rstrip().endswith(shown)
+    assert "my own words" not in out.getvalue()
+
+
+def test_chains_and_groups_without_end_have_one() -> None:
+    out = io.StringIO()
+    error: BaseException = ValueError("x")
+    for _ in range(100):
+        error = raised(ExceptionGroup("g", [raised(KeyError(n)) for n in range(100)]), cause=error)
+    assert isinstance(error, Exception)
+    started(out).error("a.b", exc_info=error)
+    assert len(out.getvalue()) < 200_000
+    circle = ValueError("a")
+    circle.__cause__ = KeyError("b")
+    circle.__cause__.__context__ = circle
+    started(out).error("a.b", exc_info=circle)
+    assert len(lines(out)) == 2
+
+
+def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
+    out = io.StringIO()
+    logs.hide(["plain geheim word", "short", "p@ss/word!"])
+    started(out).info(
+        "a.b", text="it was: plain geheim word.", url="postgresql://h/d?x=p%40ss%2Fword%21",
+        nested=[{"p@ss/word!": "a short word"}],
+    )  # fmt: skip
+    assert "geheim" not in out.getvalue()
+    assert "ss/word" not in out.getvalue()
+    assert "ss%2Fword" not in out.getvalue()
+    assert lines(out)[0]["nested"] == [{"[redacted]": "a short word"}]
+
+
+def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("chatd.logs.writing._signature", {})
+    log = started(out)
+    logs.sign(worker_id="me")
+    log.info("a.b")
+    with structlog.contextvars.bound_contextvars(worker_id="other", chat_id="c"):
+        log.info("b.c")
+        logging.getLogger("asyncpg").warning("slow")
+    named = [(line["worker_id"], line.get("chat_id")) for line in lines(out)]
+    assert named == [("me", None), ("other", "c"), ("other", "c")]
+
+
+def test_the_journal_is_told_how_serious_a_line_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "stderr").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        logs.configure(stream=stream, level="debug")
+        log = structlog.get_logger()
+        for level in ("debug", "info", "warning", "error", "critical", "exception"):
+            getattr(log, level)("a.b")
+        logging.getLogger("asyncpg").error("oh")
+        logs.configure(stream=stream, format="console")
+        log.warning("c.d", text="x")
+        stream.seek(0)
+        text = stream.read().splitlines()
+    assert [line[:3] for line in text] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>", "<3>", "<4>"]
+    assert all(json.loads(line[3:])["event"] for line in text[:7])
+    assert journal.prioritised("one\ntwo", "error") == "<3>one\n<3>two"
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")  # somebody else's: ours was redirected
+    out = io.StringIO()
+    logs.configure(stream=out)
+    structlog.get_logger().info("a.b")
+    assert out.getvalue().startswith("{")
+
+
+def test_libraries_that_quote_values_are_cut_short() -> None:
+    out = io.StringIO()
+    started(out)
+    logging.getLogger("asyncio").error(
+        "Task exception was never retrieved\nfuture: <Task exception=ValueError('my words')>"
+    )
+    logging.getLogger("asyncio").error("Exception in callback f('my words') at x.py")
+    logging.getLogger("py.warnings").warning(
+        "Pydantic: not as expected [field_name='a', input_value='my words', input_type=str])"
+    )
+    assert "my words" not in out.getvalue()
+    assert lines(out)[0]["message"] == "Task exception was never retrieved"
+    assert "input_type=str" in lines(out)[2]["message"]
 
 
 def test_secrets_are_removed_from_every_string() -> None:

@@ -375,6 +375,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description What this process has counted, and what the database had a few seconds ago.
+         */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/readyz": {
         parameters: {
             query?: never;
@@ -387,6 +407,26 @@ export interface paths {
          * @description All actors are up, the database answers, and nothing is being stopped.
          */
         get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/statusz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statusz
+         * @description How this process is: its actors, the chats in hand, streams and connections.
+         */
+        get: operations["statusz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -444,6 +484,26 @@ export interface components {
             id: string;
         };
         /**
+         * Actor
+         * @description An actor of the supervision tree.
+         */
+        Actor: {
+            /** Budget Left */
+            budget_left: number;
+            /** Last Error */
+            last_error: string | null;
+            /** Name */
+            name: string;
+            /** Note */
+            note: string;
+            /** Restarts */
+            restarts: number;
+            /** Seconds */
+            seconds: number;
+            /** State */
+            state: string;
+        };
+        /**
          * Because
          * @description A reason: a stable code for programs, a sentence for people.
          */
@@ -458,6 +518,22 @@ export interface components {
          * @enum {string}
          */
         Busy: "queue" | "interrupt" | "reject";
+        /**
+         * Census
+         * @description What the database has, of all processes, so many seconds ago.
+         */
+        Census: {
+            /** Chats */
+            chats: {
+                [key: string]: number;
+            };
+            /** Oldest Pending Seconds */
+            oldest_pending_seconds: number | null;
+            /** Seconds Ago */
+            seconds_ago: number;
+            /** Workers */
+            workers: number;
+        };
         /**
          * ChangeChat
          * @example {
@@ -591,6 +667,36 @@ export interface components {
          * @description An event of one chat's stream.
          */
         ChatEvent: components["schemas"]["SnapshotEvent"] | components["schemas"]["StatusEvent"] | components["schemas"]["MessageEvent"] | components["schemas"]["MessagePartEvent"] | components["schemas"]["PreviewResetEvent"] | components["schemas"]["HistoryResetEvent"] | components["schemas"]["QueueUpdateEvent"] | components["schemas"]["ActionRequiredEvent"] | components["schemas"]["RetryEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["DescribedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
+        /**
+         * ChatInHand
+         * @description A chat in hand, and where its turn is.
+         */
+        ChatInHand: {
+            /**
+             * Chat Id
+             * Format: uuid
+             */
+            chat_id: string;
+            /** Deadline Seconds */
+            deadline_seconds: number | null;
+            /** Epoch */
+            epoch: number;
+            /** Held Seconds */
+            held_seconds: number;
+            /** Lease Left Seconds */
+            lease_left_seconds: number;
+            /** Mark */
+            mark: string | null;
+            status: components["schemas"]["Status"];
+            /** Step */
+            step: number;
+            /** Still Seconds */
+            still_seconds: number;
+            /** Zone */
+            zone: string | null;
+            /** Zone Seconds */
+            zone_seconds: number;
+        };
         /**
          * ChatList
          * @description Your most recent chats.
@@ -1581,6 +1687,18 @@ export interface components {
             worker_id: string;
         };
         /**
+         * Pool
+         * @description Connections to the database.
+         */
+        Pool: {
+            /** In Use */
+            in_use: number;
+            /** Size */
+            size: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
          * PreviewResetEvent
          * @description Clear the preview: it will be said anew, or not at all.
          * @example {
@@ -1653,6 +1771,103 @@ export interface components {
              * @default about:blank
              */
             type?: string;
+        };
+        /**
+         * ProcessStatus
+         * @description How this process is. `census` is null until the database has answered.
+         * @example {
+         *       "actors": [
+         *         {
+         *           "budget_left": 5,
+         *           "last_error": null,
+         *           "name": "heartbeat",
+         *           "note": "",
+         *           "restarts": 0,
+         *           "seconds": 3.1,
+         *           "state": "running"
+         *         }
+         *       ],
+         *       "census": {
+         *         "chats": {
+         *           "error": 2,
+         *           "interrupting": 0,
+         *           "pending": 0,
+         *           "requires_action": 0,
+         *           "running": 1,
+         *           "waiting": 41
+         *         },
+         *         "oldest_pending_seconds": 0,
+         *         "seconds_ago": 2,
+         *         "workers": 2
+         *       },
+         *       "chats": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "deadline_seconds": 59.8,
+         *           "epoch": 1,
+         *           "held_seconds": 1.4,
+         *           "lease_left_seconds": 13.6,
+         *           "mark": "streaming",
+         *           "status": "running",
+         *           "step": 0,
+         *           "still_seconds": 0.2,
+         *           "zone": "model stream",
+         *           "zone_seconds": 1.3
+         *         }
+         *       ],
+         *       "host": "web-1",
+         *       "loop_lag_seconds": 0.001,
+         *       "phase": "serving",
+         *       "pid": 4711,
+         *       "pool": {
+         *         "in_use": 1,
+         *         "size": 10,
+         *         "waiting": 0
+         *       },
+         *       "room": 99,
+         *       "started_at": "2026-03-01T09:30:00.120000Z",
+         *       "streams": 1,
+         *       "uptime_seconds": 3.2,
+         *       "versions": {
+         *         "chatd": "0.1.0",
+         *         "postgresql": "18.1",
+         *         "python": "3.13.1"
+         *       },
+         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *     }
+         */
+        ProcessStatus: {
+            /** Actors */
+            actors: components["schemas"]["Actor"][];
+            census: components["schemas"]["Census"] | null;
+            /** Chats */
+            chats: components["schemas"]["ChatInHand"][];
+            /** Host */
+            host: string;
+            /** Loop Lag Seconds */
+            loop_lag_seconds: number;
+            /** Phase */
+            phase: string;
+            /** Pid */
+            pid: number;
+            pool: components["schemas"]["Pool"];
+            /** Room */
+            room: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Streams */
+            streams: number;
+            /** Uptime Seconds */
+            uptime_seconds: number;
+            versions: components["schemas"]["Versions"];
+            /**
+             * Worker Id
+             * Format: uuid
+             */
+            worker_id: string;
         };
         /**
          * QueueChange
@@ -2339,6 +2554,18 @@ export interface components {
             reasoning_tokens: number;
         };
         /**
+         * Versions
+         * @description Of chatd and of what it runs on.
+         */
+        Versions: {
+            /** Chatd */
+            chatd: string;
+            /** Postgresql */
+            postgresql: string | null;
+            /** Python */
+            python: string;
+        };
+        /**
          * Workers
          * @description The processes that work on chats, of all replicas.
          */
@@ -2421,7 +2648,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -2584,7 +2811,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -2759,7 +2986,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -2900,7 +3127,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3055,7 +3282,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3236,7 +3463,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3435,7 +3662,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3619,7 +3846,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3776,7 +4003,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -3935,7 +4162,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -4101,7 +4328,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -4284,7 +4511,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -4514,7 +4741,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -4717,7 +4944,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -4873,7 +5100,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5035,7 +5262,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5218,7 +5445,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5407,7 +5634,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5590,7 +5817,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5787,7 +6014,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`).
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
              */
             403: {
                 headers: {
@@ -5861,6 +6088,8 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
              *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
@@ -5872,7 +6101,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "key_set_away";
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };
@@ -5913,6 +6142,122 @@ export interface operations {
                         code: "internal";
                         /** @constant */
                         status: 500;
+                    };
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Metrics of this process, in the text format of Prometheus. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong here; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_away" | "key_set_away";
+                        /** @constant */
+                        status: 503;
                     };
                 };
             };
@@ -5971,6 +6316,122 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "database_away" | "not_ready";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    statusz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcessStatus"];
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "not_an_admin";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong here; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *
+             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_away" | "key_set_away";
                         /** @constant */
                         status: 503;
                     };

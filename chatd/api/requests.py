@@ -1,0 +1,91 @@
+"""Every request has an id, and its lines in the log have it too.
+
+The id is the caller's (``X-Request-Id``), if it is fit to be one, or a fresh one; it is answered in
+the same header, also with every problem. A caller that reports it has named the lines to look for.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from time import perf_counter
+from uuid import UUID, uuid4
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = structlog.get_logger()
+
+HEADER = b"x-request-id"
+REQUEST_ID = "chatd.request_id"
+"""Where a request's id stands in its scope."""
+_FIT = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}")
+_FAILED = 500
+
+
+class Requests:
+    """Names each request, and logs it: at debug, or louder when it was slow or failed.
+
+    ``slow_seconds`` says what an answer may take to begin.
+    """
+
+    def __init__(self, app: ASGIApp, *, slow_seconds: Callable[[], float]) -> None:
+        self._app = app
+        self._slow_seconds = slow_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _given(scope) or uuid4().hex
+        scope[REQUEST_ID] = request_id
+        began, answered = perf_counter(), False
+
+        async def named(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                header = (HEADER, request_id.encode())
+                message["headers"] = [*message.get("headers", ()), header]
+                self._tell(scope, message["status"], perf_counter() - began)
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered = True
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, named)
+            except Exception:
+                if not answered:
+                    raise
+                # It is logged (``http.unexpected``) and answered; raised on, it would be logged again.
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG
+        _log.log(
+            logging.WARNING if status >= _FAILED else level,
+            "http.request",
+            method=scope["method"],
+            route=route_of(scope),
+            status=status,
+            seconds=round(seconds, 4),
+            chat_id=_chat_id(scope),
+        )
+
+
+def route_of(scope: Scope) -> str | None:
+    """The template of the path that was asked for: the path itself may hold anything."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
+
+
+def _chat_id(scope: Scope) -> str | None:
+    """The chat that the path names, if it is the id of one."""
+    named = scope.get("path_params", {}).get("chat_id")
+    try:
+        return str(UUID(named)) if isinstance(named, str) else None
+    except ValueError:
+        return None
+
+
+def _given(scope: Scope) -> str | None:
+    given = [value for name, value in scope["headers"] if name == HEADER]
+    return given[0].decode() if len(given) == 1 and _FIT.fullmatch(given[0]) else None

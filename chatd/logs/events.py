@@ -1,0 +1,46 @@
+"""The table of events, as data: ``events.toml``."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+Context = Literal["chat", "request"]
+BOUND: Mapping[Context, tuple[str, ...]] = {
+    "chat": ("chat_id", "epoch"),
+    "request": ("request_id",),
+}
+"""What a line has from the context that it is written in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: what its lines hold, what it means, and what a person does about it."""
+
+    name: str
+    levels: tuple[str, ...]
+    fields: tuple[str, ...]
+    context: Context | None
+    exception: bool
+    means: str
+    do: str
+
+
+@cache
+def table() -> Mapping[str, Event]:
+    """All events, by name, in the order of the file."""
+    text = (resources.files(__package__) / "events.toml").read_text("utf-8")
+    return {
+        name: Event(
+            name=name,
+            levels=(one["level"],) if isinstance(one["level"], str) else tuple(one["level"]),
+            fields=tuple(one.get("fields", ())),
+            context=one.get("context"),
+            exception=one.get("exception", False),
+            means=one["means"],
+            do=one["do"],
+        )
+        for name, one in tomllib.loads(text).items()
+    }

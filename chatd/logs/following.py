@@ -1,0 +1,75 @@
+"""Chunks of files, as they come: also of files that grow, and of what takes their place."""
+
+import gzip
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 256 * 1024
+_PAUSE_SECONDS = 0.2
+
+
+def chunks(source: BinaryIO) -> Iterator[bytes]:
+    """What there is, as soon as it is there, until the end."""
+    read = getattr(source, "read1", source.read)
+    while chunk := read(CHUNK):
+        yield chunk
+
+
+def of_file(path: Path) -> Iterator[bytes]:
+    """A whole file; one that was compressed when it was rotated, too. Raises ``OSError``."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as compressed:
+            yield from chunks(compressed)  # type: ignore[arg-type]
+    else:
+        with path.open("rb") as plain:
+            yield from chunks(plain)
+
+
+class Followed:
+    """A file that is written to, and everything that will be: it may be renamed, cut off, or not yet there.
+
+    ``chunks`` never ends; an empty chunk says that there is nothing more for now, and None that what
+    follows is of a new file.
+    """
+
+    def __init__(self, path: Path, *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+        self._path = path
+        self._pause_seconds = pause_seconds
+
+    def chunks(self) -> Iterator[bytes | None]:
+        while True:
+            try:
+                source = self._path.open("rb", buffering=0)
+            except FileNotFoundError:
+                time.sleep(self._pause_seconds)
+                continue
+            with source:
+                yield from self._to_its_end(source.fileno())
+            yield None
+
+    def _to_its_end(self, number: int) -> Iterator[bytes]:
+        """All of one file, until another has its name; what was written to it before that, too."""
+        replaced = False
+        while True:
+            while chunk := os.read(number, CHUNK):
+                yield chunk
+            if replaced:
+                return
+            yield b""
+            replaced = self._is_replaced(number)
+            if not replaced:
+                time.sleep(self._pause_seconds)
+
+    def _is_replaced(self, number: int) -> bool:
+        """Whether the name stands for another file; a file that was cut off is begun again."""
+        ours = os.fstat(number)
+        if ours.st_size < os.lseek(number, 0, os.SEEK_CUR):
+            os.lseek(number, 0, os.SEEK_SET)
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino)

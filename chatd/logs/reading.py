@@ -1,0 +1,117 @@
+"""From bytes to entries, whatever is in the bytes.
+
+A line may be one of chatd's; the same behind what collectors put before it (a priority, a time and a
+host, a container's name); an object of ``journalctl -o json`` with one inside; or anything at all,
+which is kept as it is: what a process says in its last moments is often no event.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from chatd.logs.journal import PRIORITIES
+
+LONGEST = 1024 * 1024
+"""Bytes of one line; what is longer is cut into several, none of which is an event."""
+
+_LEVELS = {str(number): level for level, number in PRIORITIES.items()} | {"5": "info"}
+_PRIORITY = re.compile(rb"<([0-7])>")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. ``fields`` is None when it is no event of chatd; ``raw`` is then all there is."""
+
+    raw: bytes
+    fields: Mapping[str, Any] | None = None
+    before: str = ""
+    """What a collector put before the event."""
+
+    @property
+    def text(self) -> str:
+        return self.raw.decode("utf-8", "replace")
+
+
+class Lines:
+    """Cuts chunks after the last line that is whole; what follows it is kept for the next chunk."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take(self, chunk: bytes) -> bytes:
+        """The lines that are whole by now, each with its end."""
+        whole, end, rest = chunk.rpartition(b"\n")
+        if not end and len(self._rest) + len(rest) <= LONGEST:
+            self._rest += rest
+            return b""
+        block = self._rest + whole + b"\n" if end else self._rest + rest + b"\n"
+        self._rest = rest if end else b""
+        return block
+
+    def end(self) -> bytes:
+        """The last line, if it was not ended."""
+        block, self._rest = self._rest, b""
+        return block and block + b"\n"
+
+
+def entry_of(line: bytes) -> Entry:
+    """What a line is."""
+    line = line.rstrip(b"\r")
+    if (start := line.find(b"{")) < 0:
+        return _plain(line)
+    whole = _parsed(line[start:])
+    if whole is None:
+        return _plain(line)
+    if "MESSAGE" in whole:
+        return _of_journal(whole, line)
+    if not isinstance(whole.get("event"), str) or "level" not in whole:
+        return _plain(line)
+    before = line[:start]
+    if before and (match := _PRIORITY.match(before)):
+        before = before[match.end() :]
+    return Entry(line[start:], whole, before.decode("utf-8", "replace").strip())
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _plain(line: bytes) -> Entry:
+    match = _PRIORITY.match(line)
+    return Entry(line[match.end() :] if match else line)
+
+
+def _of_journal(record: Mapping[str, Any], line: bytes) -> Entry:
+    """An event inside of a record of the journal, or prose of who else writes there."""
+    message = record["MESSAGE"]
+    if isinstance(message, list):  # so the journal shows what is not all printable
+        try:
+            inner = bytes(message)
+        except (TypeError, ValueError):
+            return Entry(line)
+    else:
+        inner = str(message).encode("utf-8", "replace")
+    found = entry_of(inner) if not inner.startswith(b'{"MESSAGE"') else Entry(inner)
+    if found.fields is not None:
+        return found
+    return Entry(line, _prose(record, found.text))
+
+
+def _prose(record: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
+    try:
+        at = datetime.fromtimestamp(int(record["__REALTIME_TIMESTAMP"]) / 1_000_000, UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return {
+        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": _LEVELS.get(str(record.get("PRIORITY")), "info"),
+        "event": f"{record.get('SYSLOG_IDENTIFIER', 'journal')}",
+        "message": text,
+    }

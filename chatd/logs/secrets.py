@@ -1,0 +1,46 @@
+"""What must never be written, wherever it turns up: secrets that are known, and what looks like one."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+from chatd.domain.failure import LONGEST_ERROR, clean
+
+HIDDEN = "[redacted]"
+
+_SHORTEST = 6
+"""Characters of a secret that is looked for everywhere: a shorter one would be found in any word."""
+_NAMED = re.compile(
+    r"(?i)(^|[_-])(api[_-]?key|authorization|cookie|credentials?|passw(or)?d|secret|token)$"
+)
+_known: frozenset[str] = frozenset()
+_pattern: re.Pattern[str] | None = None
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Replace these, from now on, also where nothing around them tells what they are.
+
+    What was hidden before stays hidden: after a reload the old key may still be in use.
+    """
+    global _known, _pattern  # noqa: PLW0603 - the log is one for the process
+    spelt = {form for one in secrets for form in (one, quote(one, safe=""), unquote(one))}
+    _known |= {form for form in spelt if len(form) >= _SHORTEST}
+    longest_first = sorted(_known, key=len, reverse=True)
+    _pattern = re.compile("|".join(map(re.escape, longest_first))) if _known else None
+
+
+def names_secret(key: str) -> bool:
+    """Whether a field of this name holds a secret."""
+    return _NAMED.search(key) is not None
+
+
+def without(text: str) -> str:
+    """The text, without secrets; one of many lines, such as a traceback, is bounded per line only.
+
+    Unless a key in PEM form may be in it: that is many lines, and can be seen only as a whole.
+    """
+    if _pattern is not None:
+        text = _pattern.sub(HIDDEN, text)
+    if len(text) <= LONGEST_ERROR or "PRIVATE KEY-----" in text:
+        return clean(text)
+    return "\n".join(clean(line) for line in text.split("\n"))

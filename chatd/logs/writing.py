@@ -1,0 +1,208 @@
+"""From an event to a line: our own through structlog, those of libraries through ``logging``."""
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+from typing_extensions import override
+
+from chatd.logs import journal
+from chatd.logs.exceptions import told
+from chatd.logs.fit import fit
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "console"]
+Fields = MutableMapping[str, Any]
+
+LIBRARY_EVENT = "library.message"
+
+_NAME = re.compile(r"[a-z0-9_.]{1,60}")
+"""A well-formed event name; anything else may hold anything, and is cleaned."""
+_QUOTED = re.compile(r"input_value=.*?(?=, input_type|\]|$)", re.DOTALL)
+"""Where pydantic's warnings quote what they are about."""
+
+
+def configure(
+    *,
+    level: Level = "info",
+    format: Format = "auto",  # noqa: A002  (the setting's name)
+    stream: TextIO | None = None,
+) -> None:
+    """Set the log up, or change it.
+
+    ``level`` is the least serious level that is written. ``format`` ``auto`` means ``console`` when
+    the stream is a terminal and ``json`` otherwise. ``stream`` is standard error unless given.
+    """
+    _sink.stream = stream or sys.stderr
+    _sink.journal = journal.reads(_sink.stream, os.environ)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    _set_level(number)
+    console = _is_terminal(_sink.stream) if format == "auto" else format == "console"
+    _chain[:] = _console(colors=_is_terminal(_sink.stream)) if console else [*_COMMON, _as_json]
+    structlog.configure(
+        processors=_chain,
+        wrapper_class=_Logger,
+        logger_factory=_Sink.named,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_Libraries()]
+    root.setLevel(logging.INFO if number <= logging.DEBUG else max(number, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def sign(**fields: str) -> None:
+    """Have these on every line of this process, such as ``worker_id``, from now on."""
+    _signature.update(fields)
+
+
+class _Sink:
+    """Where lines end. Named ones share the stream of the first, so that it can be changed."""
+
+    stream: TextIO = sys.stderr
+    journal = False
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+    @staticmethod
+    def named(*names: str) -> "_Sink":
+        return _Sink(names[0] if names else None)
+
+    def write(self, line: str, level: str = "info") -> None:
+        """One write per line, so that lines of several threads do not mix."""
+        stream = _sink.stream
+        if _sink.journal:
+            line = journal.prioritised(line, level)
+        try:
+            try:
+                stream.write(line + "\n")
+            except UnicodeEncodeError:
+                stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            return  # a closed stream, a full disk: there is nowhere left to say so
+
+    def msg(self, line: str) -> None:
+        self.write(line)
+
+    info = log = msg
+
+    def debug(self, line: str) -> None:
+        self.write(line, "debug")
+
+    def warning(self, line: str) -> None:
+        self.write(line, "warning")
+
+    def error(self, line: str) -> None:
+        self.write(line, "error")
+
+    exception = error
+
+    def critical(self, line: str) -> None:
+        self.write(line, "critical")
+
+
+_sink = _Sink()
+_signature: dict[str, str] = {}
+_chain: list[Processor] = []
+"""The processors in force. Cached loggers hold this very list, so it is changed in place."""
+
+_Logger: type[FilteringBoundLogger] = type(
+    "_Logger", (structlog.make_filtering_bound_logger(logging.INFO),), {}
+)
+
+
+def _set_level(number: int) -> None:
+    """Give the class of all loggers the methods of another level: cached ones follow at once."""
+    for name, method in vars(structlog.make_filtering_bound_logger(number)).items():
+        if not name.startswith("__"):
+            setattr(_Logger, name, method)
+
+
+class _Libraries(logging.Handler):
+    """Lines of libraries that log through ``logging``, in the form of our own."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  (a library's arguments may do anything)
+            message = str(record.msg)
+        fields: Fields = {"event": LIBRARY_EVENT, "message": _prose(record.name, message)}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        _emit(_Sink(record.name), record.levelname.lower(), fields)
+
+
+def _prose(logger: str, message: str) -> str:
+    """A library's words, without the values that some are known to quote."""
+    if logger == "asyncio":  # after its first words come tasks, results and arguments as they are
+        return re.split(r"[(<\n]", message, maxsplit=1)[0].strip()
+    return _QUOTED.sub("input_value=…", message)
+
+
+def _emit(sink: _Sink, level: str, fields: Fields) -> None:
+    """Run an event through the chain by hand, for lines that no bound logger wrote."""
+    value: Any = fields
+    for processor in _chain:
+        value = processor(sink, level, value)
+    sink.write(value, level)
+
+
+def _line(logger: Any, method: str, fields: Fields) -> Fields:
+    """What every line has comes first, so that a person finds it; the fields are made fit."""
+    event = fields.pop("event", None)
+    return {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": {"exception": "error", "warn": "warning"}.get(method, method),
+        "event": event if isinstance(event, str) and _NAME.fullmatch(event) else fit(event),
+        **({"logger": name} if (name := getattr(logger, "name", None)) else {}),
+        **_signature,
+        **{key: fit(value, key) for key, value in fields.items()},
+    }
+
+
+def _failure(_logger: Any, _method: str, fields: Fields) -> Fields:
+    """Replace ``exc_info`` by what it means: type, message and traceback."""
+    info = fields.pop("exc_info", None)
+    error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        fields["exception"] = told(error)
+    return fields
+
+
+_COMMON: list[Processor] = [structlog.contextvars.merge_contextvars, _failure, _line]
+
+
+def _as_json(_logger: Any, _method: str, fields: Fields) -> str:
+    return json.dumps(fields)
+
+
+def _console(*, colors: bool) -> list[Processor]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
+    return [*_COMMON, _flat, renderer]
+
+
+def _flat(_logger: Any, _method: str, fields: Fields) -> Fields:
+    """On the console a traceback is its own lines, below the event."""
+    exception = fields.get("exception")
+    if isinstance(exception, Mapping):
+        fields["exception"] = exception["traceback"]
+    return fields
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,278 @@
+"""``chatd logs``: finds what is asked for in whatever it is given, and makes it readable."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.cli.exits import Exit
+from chatd.cli.root import main
+from chatd.logs.events import table
+from chatd.logs.following import Followed
+from chatd.logs.reading import Lines, entry_of
+from chatd.logs.shown import Page
+from chatd.logs.wanted import LEVELS, Wanted, moment
+
+A, B = "5bd0a6e5-0000-4000-8000-000000000001", "77777777-0000-4000-8000-000000000002"
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def line(event: str, minute: int = 0, level: str = "info", **fields: Any) -> str:
+    timestamp = f"2026-01-02T10:{minute:02}:00.000Z"
+    return json.dumps({"timestamp": timestamp, "level": level, "event": event, **fields})
+
+
+LOG = [
+    line("daemon.starting", 0, version="1"),
+    line("chat.turn", 1, chat_id=A, epoch=1, outcome="finished"),
+    "Traceback (most recent call last):",
+    line("chat.failed", 2, "warning", chat_id=B, epoch=2, reason="no \x1b[31m luck"),
+    line("http.request", 3, "debug", chat_id=A, status=200),
+    line("chat.panicked", 4, "error", chat_id=A, exception={"traceback": "Traceback:\n  File x\nE: y\n"}),
+    "\x00\xff {not json",
+]  # fmt: skip
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    file = tmp_path / "chatd.log"
+    file.write_text("\n".join(LOG) + "\n", encoding="utf-8")
+    return str(file)
+
+
+def printed(arguments: Sequence[str], capsys: Captured) -> list[str]:
+    assert main(["logs", *arguments]) == Exit.DONE
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [
+        ([], [0, 1, 2, 3, 4, 5, 6]),
+        (["--chat", A], [1, 4, 5]),
+        (["--chat", "5BD0A6E5"], [1, 4, 5]),
+        (["--chat", "777"], [3]),
+        (["--level", "info"], [0, 1, 3, 5]),
+        (["--level", "warning"], [3, 5]),
+        (["--event", "chat.*"], [1, 3, 5]),
+        (["--event", "*turn"], [1]),
+        (["--event", "chat"], []),
+        (["--since", "2026-01-02T10:02"], [3, 4, 5, 6]),
+        (["--until", "2026-01-02T10:02"], [0, 1, 2, 3]),
+        (["--since", "2026-01-02T10:01", "--until", "2026-01-02T10:01"], [1, 2]),
+        (["--chat", A, "--event", "chat.*", "--level", "error"], [5]),
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_is_found(
+    log: str, arguments: list[str], numbers: list[int], capsys: Captured
+) -> None:
+    expected = [n for n in numbers if LOG[n].startswith('{"')]
+    assert printed([log, "--json", *arguments], capsys) == [LOG[n] for n in expected]
+    page = Page(colours=False)
+    shown = [one for n in numbers for one in page.line(entry_of(LOG[n].encode())).split("\n")]
+    assert printed([log, *arguments], capsys) == shown
+
+
+def test_lines_are_for_eyes(log: str, capsys: Captured) -> None:
+    out = printed([log], capsys)
+    assert out[1] == (
+        "2026-01-02 10:01:00.000Z info     chat.turn chat_id=5bd0a6e5 epoch=1 outcome=finished"
+    )
+    assert out[2] == "Traceback (most recent call last):"
+    assert out[3].endswith('reason="no \\u001b[31m luck"')
+    assert out[6:9] == ["    Traceback:", "      File x", "    E: y"]
+    assert "\x1b" not in "".join(out)
+
+
+def test_a_terminal_gets_colours_unless_it_wants_none(
+    log: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = "".join(printed([log], capsys))
+    assert "\x1b[" in out
+    assert "\x1b[31m luck" not in out
+    assert "\x1b" not in "".join(printed([log, "--no-color"], capsys))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in "".join(printed([log], capsys))
+
+
+def journal(message: Any, **more: Any) -> str:
+    return json.dumps({"MESSAGE": message, "__REALTIME_TIMESTAMP": "1767348000000000"} | more)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        LOG[1],
+        f"<6>{LOG[1]}",
+        f"{LOG[1]}\r",
+        f"Jan 02 10:01:00 host chatd[7]: {LOG[1]}",
+        f"chatd-1  | {LOG[1]}",
+        journal(LOG[1]),
+        journal(f"<4>{LOG[1]}", PRIORITY="4"),
+        journal(list(LOG[1].encode())),
+    ],
+)
+def test_events_are_found_in_what_collectors_make_of_them(given: str) -> None:
+    entry = entry_of(given.encode())
+    assert entry.fields is not None
+    assert entry.fields["event"] == "chat.turn"
+    assert entry.raw == LOG[1].encode()
+    wanted = Wanted(chat=A[:8], event="chat.*", level="info", since="2026-01-02T10:00:00.000Z")
+    assert [wanted.wants(entry_of(one)) for one in wanted.among(given.encode() + b"\n")] == [True]
+
+
+def test_prose_in_the_journal_keeps_its_time_and_level() -> None:
+    entry = entry_of(journal("it broke", PRIORITY="3", SYSLOG_IDENTIFIER="systemd").encode())
+    assert Page(colours=False).line(entry) == (
+        '2026-01-02 10:00:00.000Z error    systemd message="it broke"'
+    )
+
+
+@given(st.lists(st.one_of(st.binary(), st.sampled_from(LOG).map(str.encode)), max_size=8),
+       st.lists(st.integers(1, 40), min_size=1, max_size=30))  # fmt: skip
+def test_no_bytes_are_too_odd(pieces: list[bytes], cuts: list[int]) -> None:
+    data, lines, got, place = b"\n".join(pieces), Lines(), b"", 0
+    for cut in cuts:
+        got += lines.take(data[place : place + cut])
+        place += cut
+    got += lines.take(data[place:]) + lines.end()
+    assert got.removesuffix(b"\n") == data.removesuffix(b"\n")
+    page = Page(colours=True)
+    for wanted in (Wanted(), Wanted(chat="5", event="c*", level="warning"), Wanted(since="2")):
+        for one in wanted.among(got):
+            entry = entry_of(one)
+            wanted.wants(entry)
+            assert "\x00" not in page.line(entry)
+
+
+@given(st.lists(st.sampled_from(LOG), max_size=30),
+       st.sampled_from([None, A, B, "5", "f"]), st.sampled_from([None, "chat.*", "*", "http.request"]),
+       st.sampled_from(LEVELS))  # fmt: skip
+def test_the_quick_look_misses_nothing(
+    lines: list[str], chat: str | None, event: str | None, level: str
+) -> None:
+    block = "".join(f"{one}\n" for one in lines).encode()
+    slow, quick = (Wanted(chat=chat, event=event, level=level) for _ in range(2))
+    every = list(filter(slow.wants, map(entry_of, block.split(b"\n")[:-1])))
+    assert list(filter(quick.wants, map(entry_of, quick.among(block)))) == every
+
+
+@pytest.mark.parametrize(
+    ("given", "at"),
+    [
+        ("15m", "2026-01-02T11:45:00.000Z"),
+        ("1h30m", "2026-01-02T10:30:00.000Z"),
+        ("2d", "2025-12-31T12:00:00.000Z"),
+        ("0.5s", "2026-01-02T11:59:59.500Z"),
+        ("09:30", "2026-01-02T09:30:00.000Z"),
+        ("2026-01-01", "2026-01-01T00:00:00.000Z"),
+        ("2026-01-01 10:00:01.5", "2026-01-01T10:00:01.500Z"),
+        ("2026-01-01T10:00:00+02:00", "2026-01-01T08:00:00.000Z"),
+    ],
+)
+def test_moments(given: str, at: str) -> None:
+    assert moment(given, NOW) == at
+
+
+@pytest.mark.parametrize("given", ["", "soon", "5", "5 m", "25:00", "2026-13-01", "9" * 400 + "d"])
+def test_what_is_no_moment_is_a_usage_error(log: str, given: str, capsys: Captured) -> None:
+    assert main(["logs", log, "--since", given]) == Exit.USAGE
+    assert "--since" in capsys.readouterr().err
+
+
+def test_files_that_were_rotated_are_read_in_order(tmp_path: Path, capsys: Captured) -> None:
+    old, new = tmp_path / "chatd.log.1.gz", tmp_path / "chatd.log"
+    old.write_bytes(gzip.compress(LOG[0].encode()))  # its last line has no end
+    new.write_text(LOG[1])
+    assert printed(["--json", str(old), str(new)], capsys) == LOG[:2]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["logs", str(tmp_path / "none.log")]) == Exit.FAILED
+    assert "none.log: No such file" in capsys.readouterr().err
+
+
+def follow(path: Path) -> Iterator[str]:
+    """What a reader of a followed file is shown, line by line; "" when there is nothing for now."""
+    lines = Lines()
+    for chunk in Followed(path, pause_seconds=0.001).chunks():
+        block = lines.end() if chunk is None else lines.take(chunk)
+        yield from block.decode().splitlines()
+        if chunk == b"":
+            yield ""
+
+
+def nexts(lines: Iterator[str], count: int) -> list[str]:
+    return [next(one for one in lines if one) for _ in range(count)]
+
+
+def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None:
+    path = tmp_path / "chatd.log"
+    path.write_text("one\ntwo\nthr")
+    lines = follow(path)
+    assert nexts(lines, 2) == ["one", "two"]
+    assert next(lines) == ""  # a part of a line is not shown
+    with path.open("a") as more:
+        more.write("ee\n")
+    assert nexts(lines, 1) == ["three"]
+    path.rename(tmp_path / "chatd.log.1")
+    with (tmp_path / "chatd.log.1").open("a") as late:
+        late.write("late")  # to the old file, by who has not noticed yet
+    assert next(lines) == ""
+    path.write_text("new\n")
+    assert nexts(lines, 2) == ["late", "new"]
+    path.write_text("")
+    assert next(lines) == ""
+    assert next(lines) == ""
+    path.write_text("again\n")
+    assert nexts(lines, 1) == ["again"]
+
+
+def test_a_file_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "chatd.log"
+    threading.Timer(0.05, path.write_text, ["here\n"]).start()
+    assert nexts(follow(path), 1) == ["here"]
+
+
+def test_standard_input_is_shown_as_it_comes_and_head_ends_it() -> None:
+    command = [sys.executable, "-m", "chatd", "logs", "--json", "--event", "chat.turn"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(2):
+            process.stdin.write(f"{LOG[0]}\n{LOG[1]}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline().decode() == f"{LOG[1]}\n"
+        process.stdout.close()
+        with suppress(BrokenPipeError):
+            while True:
+                os.write(process.stdin.fileno(), f"{LOG[1]}\n".encode() * 1000)
+        assert process.stderr.read() == b""
+
+
+def test_every_event_is_explained(capsys: Captured) -> None:
+    out = "\n".join(printed(["--events"], capsys))
+    told = json.loads("\n".join(printed(["--events", "--json"], capsys)))
+    assert [event["name"] for event in told] == list(table())
+    for name, event in table().items():
+        assert f"{name}  ({', '.join(event.levels)})" in out
+    assert max(map(len, out.splitlines())) <= 80
