@@ -104,8 +104,8 @@ def install_chatd(root: Path, wheels: Path) -> None:
     shutil.copytree(wheels, inside)
     pip = ("chroot", root, "/opt/chatd/bin/pip", "--quiet", "install", "--no-index")
     pip = (*pip, "--find-links", "/opt/wheels")
-    run(*pip, "chatd")
     run(*pip, "--force-reinstall", "--no-deps", "chatd")
+    run(*pip, "chatd")  # what this one needs besides, if another was here before
 
 
 def boot(root: Path, result: Path) -> None:
@@ -141,13 +141,16 @@ def boot(root: Path, result: Path) -> None:
 
 
 def run(*command: object) -> str:
-    return subprocess.run(
+    done = subprocess.run(
         [*map(str, command)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+        check=False,
         stdin=subprocess.DEVNULL,
-    ).stdout
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -251,8 +251,9 @@ def several_processes_share_a_socket_and_a_rolling_restart_refuses_nobody() -> N
 def a_connection_to_the_socket_starts_the_first() -> None:
     systemctl("stop", "chatd@1", "chatd@2")
     assert shown("ActiveState", "chatd@1") == "inactive"
+    assert ask("/livez") == {"status": "alive"}  # asked before anybody was there to answer
+    fact(lambda: shown("ActiveState", "chatd@1") == "active")
     assert ask("/readyz") == {"status": "ready"}
-    assert shown("ActiveState", "chatd@1") == "active"
     systemctl("stop", "chatd.socket", "chatd@1")
 
 

@@ -9,7 +9,8 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import TaskGroup
-from running import Chatd, Client, Event, View, client, fact, started
+from running import Chatd, Client, View, client, fact, started
+from viewing import plain
 
 STREAMS = 100
 SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
@@ -100,22 +101,15 @@ class Viewer:
     async def check(self, api: Client) -> None:
         """What was heard in pieces is what is heard at once, and what is stored."""
         first, *rest = [e for e in self.view.events if e.event != "draining"]
-        whole: list[Event] = []
-        async for event in api.stream(self.chat_id, first.id):
-            whole.append(event)
-            if event.id == self.view.cursor:
-                break
         assert first.event == "snapshot"
-        assert told(rest) == told(whole)
+        heard = plain(rest)
+        whole = View(cursor=first.id)
+        await api.follow(self.chat_id, whole, lambda view: len(plain(view.events)) == len(heard))
+        assert plain(whole.events) == heard
         assert list(self.view.messages.values())[1::2] == [SAID] * self.turns
         stored = {m["id"]: m["content"][0]["text"] for m in await api.messages(self.chat_id)}
         assert self.view.messages == stored
         assert (await api.chat(self.chat_id))["last_error"] is None
-
-
-def told(events: list[Event]) -> list[tuple[str, object]]:
-    """What the journal makes everybody hear; parts are a preview, and checked as they come."""
-    return [(e.event, e.data) for e in events if e.event != "message_part"]
 
 
 async def requests(balancer: Balancer, enough: anyio.Event, statuses: list[int]) -> None:
