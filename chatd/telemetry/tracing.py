@@ -83,27 +83,19 @@ def answered(span: Span, method: str, route: str | None, status: int) -> None:
     span.end()
 
 
-class Claim:
-    """One statement that claims: its span is kept only if it claimed something."""
+def claim() -> AbstractContextManager[Span]:
+    """One statement that claims; see ``claimed``."""
+    if _tracer is None:
+        return _NOTHING
+    span = _tracer.start_span("claim")
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
-    def __init__(self) -> None:
-        self._span = _tracer.start_span("claim") if _tracer is not None else INVALID_SPAN
 
-    def __enter__(self) -> "Claim":
-        self._under_way = trace.use_span(
-            self._span, record_exception=False, set_status_on_exception=False
-        )
-        self._under_way.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._under_way.__exit__(None, None, None)
-
-    def made(self, chats: int) -> None:
-        """So many chats were claimed."""
-        if chats:
-            self._span.set_attribute("chatd.chats", chats)
-            self._span.end()
+def claimed(span: Span, chats: int) -> None:
+    """So many chats were claimed. The span of a claim that found none is never ended, so nobody gets it."""
+    if chats and span.is_recording():
+        span.set_attribute("chatd.chats", chats)
+        span.end()
 
 
 def turn(chat: Chat) -> AbstractContextManager[Span]:

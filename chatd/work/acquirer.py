@@ -62,9 +62,9 @@ class Acquirer:
             (self._heard, False),
             (self._hinted_at, None),
         )
-        with tracing.Claim() as traced:
+        with tracing.claim() as span:
             claims = await self._leases.acquire(room)
-            traced.made(len(claims))
+            tracing.claimed(span, len(claims))
         for claim in claims:
             self._roster.take(claim, renewed_at=sent_at)
         self._count(claims, heard=heard, hinted_at=hinted_at)
