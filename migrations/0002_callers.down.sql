@@ -10,7 +10,8 @@ DROP FUNCTION chat_in_flight_in_turn(text, integer);
 DROP FUNCTION chat_in_flight_of(text, integer);
 DROP INDEX chats_failed;
 DROP INDEX chats_in_flight;
-ALTER TABLE chats DROP COLUMN doing;
+ALTER TABLE chat_queued_messages DROP COLUMN asked_in;
+ALTER TABLE chats DROP COLUMN doing, DROP COLUMN asked_in, DROP COLUMN claimed_in;
 DELETE FROM chat_tool_calls;
 ALTER TABLE chat_tool_calls
     DROP COLUMN position,

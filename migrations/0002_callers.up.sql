@@ -18,6 +18,11 @@ ALTER TABLE chat_tool_calls
 -- move clears it: it counts while `epoch` is the chat's. In no index: beats stay HOT.
 ALTER TABLE chats ADD COLUMN doing jsonb;
 
+-- Traces, in the words of W3C (traceparent), when somebody traces: the request that asked for the answer
+-- that is due, and the claim of who owned it first. A queued message brings its own with it.
+ALTER TABLE chats ADD COLUMN asked_in text, ADD COLUMN claimed_in text;
+ALTER TABLE chat_queued_messages ADD COLUMN asked_in text;
+
 -- Whether an owner has as many chats in flight as it may have.
 CREATE INDEX chats_in_flight ON chats (owner_id)
     WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');

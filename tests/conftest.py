@@ -18,6 +18,8 @@ from chatd.embedded import Postgres
 from chatd.store import migrate
 from chatd.store.pool import Database
 
+pytest_plugins = ["exercised"]
+
 TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
 
 

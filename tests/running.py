@@ -20,6 +20,7 @@ import anyio
 import asyncpg
 import httpx2
 from described import is_described, is_described_event
+from exercised import notice
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
@@ -102,6 +103,7 @@ class Chatd:
                 self.raw.append(line)
                 try:
                     self.lines.append(json.loads(line))
+                    notice(self.lines[-1].get("event"))
                 except ValueError:
                     self.lines.append({"event": "?", "text": line})
                 self._news.notify_all()

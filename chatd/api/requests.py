@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatd.telemetry import tracing
+
 _log = structlog.get_logger()
 
 HEADER = b"x-request-id"
@@ -39,6 +41,7 @@ class Requests:
         request_id = _given(scope) or uuid4().hex
         scope[REQUEST_ID] = request_id
         began, answered = perf_counter(), False
+        method = scope["method"]
 
         async def named(message: Message) -> None:
             nonlocal answered
@@ -46,11 +49,15 @@ class Requests:
                 header = (HEADER, request_id.encode())
                 message["headers"] = [*message.get("headers", ()), header]
                 self._tell(scope, message["status"], perf_counter() - began)
+                tracing.answered(span, method, route_of(scope), message["status"])
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered = True
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            tracing.request(method, _traceparent(scope)) as span,
+        ):
             try:
                 await self._app(scope, receive, named)
             except Exception:
@@ -87,5 +94,16 @@ def _chat_id(scope: Scope) -> str | None:
 
 
 def _given(scope: Scope) -> str | None:
-    given = [value for name, value in scope["headers"] if name == HEADER]
-    return given[0].decode() if len(given) == 1 and _FIT.fullmatch(given[0]) else None
+    given = _header(scope, HEADER)
+    return given.decode() if given is not None and _FIT.fullmatch(given) else None
+
+
+def _traceparent(scope: Scope) -> str | None:
+    given = _header(scope, b"traceparent")
+    return None if given is None else given.decode("latin-1")
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    """A header that is there once."""
+    given = [value for header, value in scope["headers"] if header == name]
+    return given[0] if len(given) == 1 else None

@@ -19,7 +19,7 @@ _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns
 POOL_SIZE = 10
 """As chatd's own."""
 
-_UNLIMITED_AND_UNKEYED = (None,) * 4
+_UNLIMITED_UNKEYED_AND_UNTRACED = (None,) * 5
 _MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 
 
@@ -51,14 +51,14 @@ class FloorStore:
             json.dumps(given),
             True,
             "[]",
-            *_UNLIMITED_AND_UNKEYED,
+            *_UNLIMITED_UNKEYED_AND_UNTRACED,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id
 
     async def acquire(self) -> asyncpg.Record:
         """Any pending chat: there are as many as there are callers."""
-        while not (rows := await self.pool.fetch(_LEASES["acquire"], self.worker_id, 1)):
+        while not (rows := await self.pool.fetch(_LEASES["acquire"], self.worker_id, 1, None)):
             pass
         return rows[0]
 

@@ -30,6 +30,7 @@ from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
 from chatd.daemon.service_manager import ServiceManager
 from chatd.settings import Settings
+from chatd.telemetry import export
 
 __all__ = ["Daemon", "openapi", "run"]
 
@@ -44,7 +45,11 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
     gc.set_threshold(10_000, 10, 10)
     daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
     logs.sign(worker_id=str(daemon.worker_id))
-    anyio.run(daemon.run, backend_options={"use_uvloop": True})
+    send_the_last_spans = export.set_up(os.environ, worker_id=str(daemon.worker_id))
+    try:
+        anyio.run(daemon.run, backend_options={"use_uvloop": True})
+    finally:
+        send_the_last_spans()
     return 0
 
 

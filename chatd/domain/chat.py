@@ -59,6 +59,8 @@ class Chat:
     move and is the cursor of the journal; ``step`` rises with every step that is stored, so that
     an owner whose commit was cut off can tell whether it took effect; ``parts_done`` is the number
     of the last streamed part of this epoch that is settled (stored in a message, or thrown away).
+    ``asked_in`` and ``claimed_in`` name traces, if somebody traces: of the request that asked for the
+    answer that is due, and of the claim by its first owner.
     ``tools`` are those that the chat's client runs: objects of ``name``, ``description`` and
     ``parameters``, a JSON schema.
     """
@@ -91,3 +93,5 @@ class Chat:
     usage: Usage
     created_at: datetime
     updated_at: datetime
+    asked_in: str | None = None
+    claimed_in: str | None = None

@@ -27,6 +27,7 @@ from chatd.store import rows
 from chatd.store.keys import Key, Keys, parameters
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
+from chatd.telemetry import tracing
 
 _REFUSALS: Mapping[str, type[Refused]] = {
     "archived": ChatArchived,
@@ -49,6 +50,10 @@ _MOST_NAMED, _LONGEST_NAME = 10, 200
 """How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
+_ASKS = frozenset({Move.SEND, Move.RETRY, Move.EDIT, Move.SUBMIT_TOOL_RESULTS})
+"""Moves that ask for an answer: they keep the trace of their request, in the last parameter."""
+
+
 class Asking:
     """Statements of callers' moves, each of which ends with the parameters of its key, if it has one."""
 
@@ -58,9 +63,10 @@ class Asking:
 
     async def create(self, query: str, *args: object, key: Key | None) -> Moved:
         """A statement that makes a chat, or no row, when the owner may not have one more."""
+        last = (*parameters(key), tracing.here())
         while True:
             try:
-                row = await self._database.fetchrow(query, *args, *parameters(key))
+                row = await self._database.fetchrow(query, *args, *last)
             except asyncpg.UniqueViolationError as error:
                 kept = await self._kept(error, key)
             else:
@@ -76,11 +82,17 @@ class Asking:
         self, move: Move, query: str, chat_id: UUID, *args: object, key: Key | None
     ) -> Moved:
         """A statement that moves one chat."""
-        (row,) = await self.moves(query, chat_id, *args, key=key)
+        asks = (tracing.here(),) if move in _ASKS else ()
+        (row,) = await self.moves(query, chat_id, *args, key=key, last=asks)
         return rows.moved(row, move)
 
     async def moves(
-        self, query: str, chat_id: UUID, *args: object, key: Key | None
+        self,
+        query: str,
+        chat_id: UUID,
+        *args: object,
+        key: Key | None,
+        last: tuple[str | None, ...] = (),
     ) -> Sequence[rows.Row]:
         """A statement that moves a chat, and others with it; its own row is the first.
 
@@ -89,7 +101,7 @@ class Asking:
         """
         while True:
             try:
-                found = await self._answered(query, chat_id, *args, *parameters(key))
+                found = await self._answered(query, chat_id, *args, *parameters(key), *last)
             except asyncpg.UniqueViolationError as error:
                 kept = await self._kept(error, key)
             except Refused:

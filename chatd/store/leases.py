@@ -11,6 +11,7 @@ from chatd.store import rows, sql
 from chatd.store.pool import Connection, Database, translated
 from chatd.store.rows import Moved
 from chatd.store.turns import Hold
+from chatd.telemetry import tracing
 
 _Q = sql.load("leases")
 
@@ -119,7 +120,7 @@ class Leases:
 
     async def acquire(self, most: int) -> list[Claim]:
         """Claim up to ``most`` pending chats, longest waiting first."""
-        answer = await self._database.fetch(_Q["acquire"], self.worker_id, most)
+        answer = await self._database.fetch(_Q["acquire"], self.worker_id, most, tracing.here())
         return [
             Claim(
                 rows.moved(row, Move.ACQUIRE, self.worker_id),

@@ -1,4 +1,4 @@
-"""What is counted: the names of all metrics, and the instruments that hold their numbers.
+"""What is counted, and what is traced: the names of all metrics and of all spans.
 
 ``metrics`` declares every metric once: its name, what it means, its labels. The object ``Metrics`` is
 made once for each daemon, and each actor is handed the group of it that it counts in, by keyword; an
@@ -12,4 +12,7 @@ thirty times. ``exposition`` hands them to prometheus_client when somebody asks.
 No label ever holds an id, an owner or a text. A label has either a fixed vocabulary, or values that
 the configuration bounds (models) or the code does (routes); what is none of these is counted as
 ``other``, and so is whatever would make more than ``MOST_SERIES`` of one metric.
+
+``tracing`` makes the spans, and is one for the process, as OpenTelemetry has it; ``export`` sends them
+where the standard variables say. A span may hold the id of a chat, and never a text.
 """

@@ -8,6 +8,7 @@ from chatd.domain.event import Hint
 from chatd.store.leases import Claim, Leases
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
+from chatd.telemetry import tracing
 from chatd.telemetry.metrics import HintMetrics, TurnMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
@@ -61,7 +62,9 @@ class Acquirer:
             (self._heard, False),
             (self._hinted_at, None),
         )
-        claims = await self._leases.acquire(room)
+        with tracing.claim() as span:
+            claims = await self._leases.acquire(room)
+            tracing.claimed(span, len(claims))
         for claim in claims:
             self._roster.take(claim, renewed_at=sent_at)
         self._count(claims, heard=heard, hinted_at=hinted_at)

@@ -9,9 +9,11 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.event import Hint
 from chatd.domain.message import Message, NewMessage, OpenCall
+from chatd.domain.moves import Move
 from chatd.live.hints import Hints
 from chatd.store.rows import Moved
 from chatd.store.turns import Turns
+from chatd.telemetry import tracing
 from chatd.work.hand import Hand, now
 
 T = TypeVar("T")
@@ -44,11 +46,13 @@ class Ledger:
         return spent
 
     async def history(self) -> tuple[Message, ...]:
-        return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
+        with tracing.storing("history"):
+            return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
 
     async def commit_step(self, messages: Sequence[NewMessage], parts_done: int) -> None:
         step = self._hand.chat.step
         await self._moved(
+            Move.COMMIT_STEP,
             lambda: self._turns.commit_step(
                 self._hand.hold, step=step, messages=messages, parts_done=parts_done
             ),
@@ -65,6 +69,7 @@ class Ledger:
     ) -> None:
         step = self._hand.chat.step
         await self._moved(
+            Move.REQUIRE_ACTION,
             lambda: self._turns.require_action(
                 self._hand.hold,
                 step=step,
@@ -79,6 +84,7 @@ class Ledger:
     async def finish_turn(self, messages: Sequence[NewMessage], parts_done: int) -> None:
         step = self._hand.chat.step
         await self._moved(
+            Move.FINISH_TURN,
             lambda: self._turns.finish_turn(
                 self._hand.hold, step=step, messages=messages, parts_done=parts_done
             ),
@@ -89,6 +95,7 @@ class Ledger:
         """Store what there is; a chat that turns out not to be interrupting is left running."""
         step = self._hand.chat.step
         await self._moved(
+            Move.FINISH_INTERRUPT,
             lambda: self._turns.finish_interrupt(
                 self._hand.hold, step=step, messages=messages, parts_done=parts_done
             ),
@@ -100,6 +107,7 @@ class Ledger:
     ) -> None:
         step = self._hand.chat.step
         await self._moved(
+            Move.RECORD_RETRY,
             lambda: self._turns.record_retry(
                 self._hand.hold,
                 step=step,
@@ -114,6 +122,7 @@ class Ledger:
     async def fail(self, *, last_error: str, detail: dict[str, Any], parts_done: int) -> None:
         step = self._hand.chat.step
         await self._moved(
+            Move.FAIL,
             lambda: self._turns.fail(
                 self._hand.hold,
                 step=step,
@@ -129,16 +138,18 @@ class Ledger:
         """Give the chat back; the end of its turn may have been cut off on its way, and be stored."""
         step = self._hand.chat.step
         await self._moved(
+            Move.RELEASE,
             lambda: self._turns.release(self._hand.hold, why=why),
             lambda chat: chat.status is Status.PENDING or chat.step > step,
         )
 
     async def _moved(
-        self, ask: Callable[[], Awaitable[Moved]], took_effect: Callable[[Chat], bool]
+        self, move: Move, ask: Callable[[], Awaitable[Moved]], took_effect: Callable[[Chat], bool]
     ) -> None:
         self._hand.moving = True
         try:
-            moved = await self._patiently(ask)
+            with tracing.storing(move):
+                moved = await self._patiently(ask)
         except Lost:
             self._hand.chat = await self._look(took_effect)
             chat = self._hand.chat

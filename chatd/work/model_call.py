@@ -18,6 +18,7 @@ from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.classify import classify
 from chatd.llm.provider import Finished, Fragment, ModelRequest, ToolSpec
 from chatd.supervision.progress import ZoneTimeout
+from chatd.telemetry import tracing
 from chatd.work.call_ids import CallIds
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
@@ -84,6 +85,21 @@ class ModelCall:
             settings=self._model.settings,
             tools=tuple(map(_spec, self._hand.chat.tools)),
         )
+        with tracing.model_call(
+            chat=self._hand.chat,
+            provider=self._provider.name,
+            model=request.model,
+            max_tokens=request.max_output_tokens,
+        ) as span:
+            answer = await self._outcome(request)
+            if isinstance(answer, Failure):
+                tracing.failed(span, answer.kind.value)
+            else:
+                finished = answer.finished
+                tracing.said(span, reason=finished.reason, usage=finished.usage)
+        return answer
+
+    async def _outcome(self, request: ModelRequest) -> Answer | Failure:
         try:
             finished = await self._stream(request)
         except ZoneTimeout as timeout:

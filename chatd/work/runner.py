@@ -14,6 +14,7 @@ import structlog
 from chatd.domain.chat import OWNED
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
+from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
 from chatd.work.ledger import Interrupted, Ledger
 from chatd.work.turn import Shop, Turn
@@ -41,27 +42,31 @@ class Runner:
         ``wait_seconds`` is what is left of the backoff of an earlier owner.
         """
         try:
-            while self._hand.chat.status in OWNED:
-                shop = self._shop()
-                turn = Turn(shop, self._hand, self._ledger)
-                try:
-                    with shop.catalog.in_use():
-                        await self._work(turn, wait_seconds)
-                except Lost:
-                    turn.tally.outcome = "lost"
-                    why = await self._fate()
-                    shop.metrics.leases.lost.add(why)
-                    _log.warning("chat.lost", why=why)
-                    return
-                finally:
-                    turn.tally.took("storing", self._ledger.spent())
-                    turn.tally.count(shop.metrics.turns)
-                    turn.tally.log()
+            while self._hand.chat.status in OWNED and await self._turn(self._shop(), wait_seconds):
                 wait_seconds = 0.0
         finally:
             hold, shop = self._hand.hold, self._shop()
             shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
             shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
+
+    async def _turn(self, shop: Shop, wait_seconds: float) -> bool:
+        """One turn, counted, logged and traced; False when it turned out that the chat was lost."""
+        turn = Turn(shop, self._hand, self._ledger)
+        with shop.catalog.in_use(), tracing.turn(self._hand.chat) as span:
+            try:
+                await self._work(turn, wait_seconds)
+            except Lost:
+                turn.tally.outcome = "lost"
+                why = await self._fate()
+                shop.metrics.leases.lost.add(why)
+                _log.warning("chat.lost", why=why)
+                return False
+            finally:
+                turn.tally.took("storing", self._ledger.spent())
+                turn.tally.count(shop.metrics.turns)
+                turn.tally.trace(span)
+                turn.tally.log()
+        return True
 
     async def _fate(self) -> str:
         """Why the chat is not ours any more, if that can be had."""

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
+from opentelemetry.trace import Span
 
 from chatd.domain.chat import Chat, Usage
 from chatd.domain.failure import Failure
+from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
 from chatd.telemetry.metrics import TurnMetrics
 from chatd.work.model_call import ModelCall
@@ -65,6 +67,11 @@ class Tally:
             metrics.first_part.observe(self.first_part_seconds, self.model or OTHER)
         if self.failure is not None:
             metrics.failures.add(self.failure.kind)
+
+    def trace(self, span: Span) -> None:
+        """Say it to those who trace."""
+        kind = self.failure.kind.value if self.failure else None
+        tracing.turned(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
 
     def log(self) -> None:
         """Say it: one line a turn, and never a word of what was said."""

@@ -29,6 +29,7 @@ from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.store.turns import Turns
 from chatd.supervision.progress import ZoneTimeout
+from chatd.telemetry import tracing
 from chatd.telemetry.metrics import Metrics
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
@@ -273,6 +274,7 @@ def _client_seconds(history: Sequence[Message]) -> float:
     """How long the client took to run its tools, when this turn goes on with what they returned."""
     match history:
         case [*_, asked, Message(role=Role.TOOL) as answered]:
+            tracing.client_action(asked.created_at, answered.created_at)
             return max((answered.created_at - asked.created_at).total_seconds(), 0.0)
         case _:
             return 0.0

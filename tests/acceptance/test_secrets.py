@@ -97,6 +97,13 @@ CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+CREATE FUNCTION unfailing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.status = 'error' AND NEW.title LIKE '%unfailing%' THEN
+        RAISE EXCEPTION 'cannot fail %', NEW.title USING DETAIL = NEW.last_error;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER unfailing BEFORE UPDATE ON chats FOR EACH ROW EXECUTE FUNCTION unfailing();
 CREATE TRIGGER broken BEFORE INSERT ON chat_messages FOR EACH ROW EXECUTE FUNCTION broken();
 """
 
@@ -142,6 +149,7 @@ async def whole_turns(api: Client) -> list[str]:
         assert MARK in (await api.until(chat["id"], "error"))["last_error"] or name == "retry"
         chats.append(chat["id"])
     await api.create("[[block]]")
+    await api.create(f"[[panic]] {WORDS['said']}", title=f"{WORDS['title']} unfailing")
     return [*chats, await with_tools(api), await edited(api, chats[0])]
 
 
@@ -236,8 +244,8 @@ def everything_was_tried(lines: list[dict[str, Any]]) -> bool:
     """The log is not silent for want of events: it has all of these, and each says what it is about."""
     said = {line["event"] for line in lines}
     expected = {
-        "chat.turn", "chat.failed", "chat.panicked", "chat.retry", "http.request", "http.unexpected",
-        "library.message", "loop.blocked", "config.reloaded",
+        "chat.turn", "chat.failed", "chat.broken", "chat.panicked", "chat.retry", "http.request",
+        "http.unexpected", "library.message", "loop.blocked", "config.reloaded",
     }  # fmt: skip
     assert said >= expected, expected - said
     for line in lines:

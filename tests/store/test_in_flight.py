@@ -46,7 +46,7 @@ async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) 
 async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str) -> None:
     """A count that is read while another's move is not committed yet would be too low."""
     chats = Chats(wide, max_chats_in_flight=1)
-    asked = (OWNER, "", {}, MODEL, [], True, [], 1, None, None, None)
+    asked = (OWNER, "", {}, MODEL, [], True, [], 1, None, None, None, None)
     async with wide.direct() as other:
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)
@@ -67,7 +67,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
 
 async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
     chats = Chats(wide, max_chats_in_flight=1000)
-    asked = (OWNER, "", {}, MODEL, [], True, [], 1000, None, None, None)
+    asked = (OWNER, "", {}, MODEL, [], True, [], 1000, None, None, None, None)
     async with wide.direct() as other:
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)

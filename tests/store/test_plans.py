@@ -82,7 +82,7 @@ BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic
 
 @BOTH
 async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, generic: bool) -> None:
-    found = await plan(filled, "leases", "acquire", WORKER, 10, generic=generic)
+    found = await plan(filled, "leases", "acquire", WORKER, 10, None, generic=generic)
     assert indexes(found) == {"chats_pending", "chats_pkey"}
     assert scanned(found) == set()
     assert "Sort" not in kinds(found)

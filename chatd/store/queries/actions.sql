@@ -75,7 +75,7 @@ FROM chat, event;
 -- The client's results of all open calls, no more and no less, as one message in the order of the
 -- calls. `named` says which ids are wrong with it.
 -- $1 chat, $2 owner (null: anybody), $3 results: objects of tool_call_id, result, is_error,
--- $4 $5 $6 key
+-- $4 $5 $6 key, $7 trace
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -118,7 +118,8 @@ WITH seen AS MATERIALIZED (
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = clock_timestamp(),
-        action_deadline = NULL
+        action_deadline = NULL,
+        asked_in = COALESCE($7, c.asked_in)
     FROM asked
     WHERE c.id = asked.id AND asked.outcome = 'done'
     RETURNING c.*

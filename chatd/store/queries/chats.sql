@@ -10,15 +10,15 @@
 -- A new chat: pending when its messages ask for an answer, else waiting; no row when it would be
 -- pending and the owner has as many in flight as one may have.
 -- $1 owner, $2 title, $3 labels, $4 model, $5 messages, $6 asks for an answer, $7 tools,
--- $8 most in flight or null, $9 $10 $11 key
+-- $8 most in flight or null, $9 $10 $11 key, $12 trace
 WITH new AS MATERIALIZED (
     SELECT gen_random_uuid() AS id WHERE NOT ($6 AND COALESCE(chat_owner_is_busy($1, $8), false))
 ), chat AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id, tools,
-                       status, pending_since)
+                       status, pending_since, asked_in)
     SELECT new.id, new.id, $1, $2, $3, $4, $7,
            CASE WHEN $6 THEN 'pending' ELSE 'waiting' END,
-           CASE WHEN $6 THEN clock_timestamp() END
+           CASE WHEN $6 THEN clock_timestamp() END, $12
     FROM new
     RETURNING *
 ), stored AS (
@@ -45,7 +45,7 @@ SELECT * FROM answer;
 -- name: send
 -- A message of the user: into history when the chat is at rest, else as `busy` says.
 -- $1 chat, $2 owner (null: anybody), $3 content, $4 model or null, $5 busy, $6 longest queue,
--- $7 most in flight or null, $8 $9 $10 key
+-- $7 most in flight or null, $8 $9 $10 key, $11 trace
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -74,14 +74,14 @@ WITH seen AS MATERIALIZED (
 ), taken AS (
     DELETE FROM chat_queued_messages q USING head WHERE q.chat_id = head.chat_id AND q.id = head.id
 ), queued AS (
-    INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)
+    INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id, asked_in)
     SELECT asked.id,
            CASE asked.plan
                WHEN 'overtake' THEN (SELECT COALESCE(min(position), 0) - 1
                                      FROM chat_queued_messages WHERE chat_id = $1)
                ELSE (SELECT COALESCE(max(position), 0) + 1
                      FROM chat_queued_messages WHERE chat_id = $1)
-           END, $3, asked.model
+           END, $3, asked.model, $11
     FROM asked WHERE asked.plan IN ('queue', 'overtake', 'rotate')
     RETURNING *
 ), closed AS (
@@ -102,6 +102,10 @@ WITH seen AS MATERIALIZED (
         last_error = NULL,
         last_error_detail = NULL,
         queue_length = c.queue_length + CASE WHEN asked.plan IN ('queue', 'overtake') THEN 1 ELSE 0 END,
+        asked_in = CASE asked.plan
+            WHEN 'append' THEN $11
+            WHEN 'rotate' THEN (SELECT asked_in FROM head)
+            ELSE c.asked_in END,
         last_model_config_id = CASE asked.plan
             WHEN 'append' THEN asked.model
             WHEN 'rotate' THEN (SELECT model_config_id FROM head)
@@ -185,6 +189,8 @@ WITH seen AS MATERIALIZED (
         attempts = CASE WHEN asked.plan = 'ask' THEN c.attempts ELSE 0 END,
         next_attempt_at = CASE WHEN asked.plan = 'ask' THEN c.next_attempt_at END,
         queue_length = c.queue_length - CASE WHEN EXISTS (SELECT FROM head) THEN 1 ELSE 0 END,
+        asked_in = CASE WHEN EXISTS (SELECT FROM head) THEN (SELECT asked_in FROM head)
+                        ELSE c.asked_in END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM head), c.last_model_config_id)
     FROM asked
     WHERE c.id = asked.id AND asked.plan IN ('ask', 'stop')
@@ -226,7 +232,7 @@ SELECT * FROM answer;
 
 -- name: retry
 -- A failed turn again, without a new message. What is queued goes on waiting.
--- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key
+-- $1 chat, $2 owner (null: anybody), $3 most in flight or null, $4 $5 $6 key, $7 trace
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -244,6 +250,7 @@ WITH seen AS MATERIALIZED (
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = clock_timestamp(),
+        asked_in = $7,
         last_error = NULL,
         last_error_detail = NULL
     FROM asked WHERE c.id = asked.id AND asked.outcome = 'done'

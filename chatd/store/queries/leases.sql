@@ -31,7 +31,8 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = c
 
 -- name: acquire
 -- Claim pending chats, longest waiting first; rows that another claims at this moment are passed by.
--- $1 worker, $2 most
+-- A chat that was taken from the dead keeps the trace of its first owner's claim.
+-- $1 worker, $2 most, $3 trace of this claim
 WITH due AS MATERIALIZED (
     SELECT id, updated_at AS since FROM chats WHERE status = 'pending'
     ORDER BY pending_since LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
@@ -45,7 +46,8 @@ WITH due AS MATERIALIZED (
         started_at = clock_timestamp(),
         heartbeat_at = clock_timestamp(),
         pending_since = NULL,
-        parts_done = 0
+        parts_done = 0,
+        claimed_in = CASE WHEN c.recoveries > 0 THEN c.claimed_in ELSE $3 END
     FROM due WHERE c.id = due.id
     RETURNING c.*, due.since
 ), event AS (

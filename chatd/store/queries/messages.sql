@@ -4,7 +4,7 @@
 -- A message of the user said differently: it and all that came after it are superseded, the queue is
 -- dropped, and the chat is to be answered anew. The epoch moves on, so whoever works on it is fenced.
 -- $1 chat, $2 owner (null: anybody), $3 message, $4 content,
--- $5 most in flight or null, $6 $7 $8 key
+-- $5 most in flight or null, $6 $7 $8 key, $9 trace
 WITH seen AS MATERIALIZED (
     SELECT version FROM chats WHERE id = $1
 ), locked AS MATERIALIZED (
@@ -50,6 +50,7 @@ WITH seen AS MATERIALIZED (
         started_at = NULL,
         heartbeat_at = NULL,
         action_deadline = NULL,
+        asked_in = $9,
         last_error = NULL,
         last_error_detail = NULL,
         recoveries = 0,

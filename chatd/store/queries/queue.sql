@@ -78,6 +78,8 @@ WITH seen AS MATERIALIZED (
         last_error = NULL,
         last_error_detail = NULL,
         queue_length = c.queue_length - CASE WHEN asked.plan = 'say' THEN 1 ELSE 0 END,
+        asked_in = CASE WHEN EXISTS (SELECT FROM head) THEN (SELECT asked_in FROM head)
+                        ELSE c.asked_in END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM head), c.last_model_config_id)
     FROM asked WHERE c.id = asked.id AND asked.plan IN ('say', 'overtake', 'bring')
     RETURNING c.*

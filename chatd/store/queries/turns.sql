@@ -119,6 +119,8 @@ WITH seen AS MATERIALIZED (
         attempts = 0,
         next_attempt_at = NULL,
         queue_length = c.queue_length - CASE WHEN next.status = 'waiting' THEN 0 ELSE 1 END,
+        asked_in = CASE WHEN EXISTS (SELECT FROM head) THEN (SELECT asked_in FROM head)
+                        ELSE c.asked_in END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM head), c.last_model_config_id),
         input_tokens = c.input_tokens + used.input_tokens,
         output_tokens = c.output_tokens + used.output_tokens,

@@ -1,0 +1,65 @@
+"""Every event of the log is driven by some test: looked at when the whole suite has run, and only then.
+
+All that is logged in this process passes ``notice``, and so do the lines of each process that a test
+starts. At the end of a run of everything, an event of the table that nobody has seen fails the run; a
+run of some files, or with ``-k``, is not asked.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog._base import BoundLoggerBase
+
+from chatd.logs.events import table
+
+UNDRIVEN: Mapping[str, str] = {}
+"""Events that no test can drive, and why."""
+
+_seen: set[str] = set()
+_deselected: list[pytest.Item] = []
+_process_event = BoundLoggerBase._process_event
+
+
+def notice(event: object) -> None:
+    """This was logged, here or by a process of a test."""
+    if isinstance(event, str):
+        _seen.add(event)
+
+
+def _noticing(self: BoundLoggerBase, method: str, event: str | None, fields: dict[str, Any]) -> Any:
+    notice(event)
+    return _process_event(self, method, event, fields)
+
+
+def pytest_configure() -> None:
+    BoundLoggerBase._process_event = _noticing  # type: ignore[method-assign]
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    _deselected.extend(items)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus != pytest.ExitCode.OK or not _is_whole(session):
+        return
+    if unseen := table().keys() - _seen - UNDRIVEN.keys():
+        _say(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if driven := UNDRIVEN.keys() & _seen:
+        _say(session, f"these events are driven after all: {', '.join(sorted(driven))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_whole(session: pytest.Session) -> bool:
+    """Whether every test of every file was run."""
+    if _deselected or any("::" in argument for argument in session.config.args):
+        return False
+    return set(Path(__file__).parent.rglob("test_*.py")) <= {item.path for item in session.items}
+
+
+def _say(session: pytest.Session, text: str) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"\n{text}", red=True)

@@ -1,0 +1,65 @@
+"""Traces are set up by the standard variables, and only then."""
+
+import sys
+from collections.abc import Iterator, Mapping
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from structlog.testing import capture_logs
+
+from chatd.telemetry import export, tracing
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    yield
+    tracing.use(None)
+
+
+def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
+    """Whether spans are made, and what was logged about it."""
+    with capture_logs() as logs:
+        goodbye = export.set_up(environ, worker_id="w")
+        with tracing.storing("x") as span:
+            made = span.is_recording()
+        goodbye()
+    with tracing.storing("x") as span:
+        assert not span.is_recording() or not made
+    return made, [line["event"] for line in logs]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"OTEL_TRACES_EXPORTER": "none", **ENDPOINT},
+        {"OTEL_SDK_DISABLED": "true", **ENDPOINT},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+    ],
+    ids=str,
+)
+def test_nothing_is_traced_unless_it_is_asked_for(environ: dict[str, str]) -> None:
+    assert traces(environ) == (False, [])
+
+
+def test_an_endpoint_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", ENDPOINT["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    assert traces(ENDPOINT) == (True, ["tracing.on"])
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    assert traces(ENDPOINT) == (False, ["tracing.not_installed"])
+
+
+def test_a_provider_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    with capture_logs():
+        export.set_up({}, worker_id="w")
+    with tracing.storing("x") as span:
+        assert span.is_recording()
+    provider.shutdown()
