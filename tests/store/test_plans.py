@@ -143,9 +143,9 @@ async def test_messages_are_paged_through_their_key(
 async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     ask: dict[tuple[str, str], tuple[Any, ...]] = {
-        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, 1000, *NO_KEY),
+        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, 1000, *NO_KEY, None),
         ("chats", "interrupt"): (chat_id, OWNER, *NO_KEY),
-        ("actions", "submit_tool_results"): (chat_id, OWNER, [], *NO_KEY),
+        ("actions", "submit_tool_results"): (chat_id, OWNER, [], *NO_KEY, None),
         ("actions", "require_action"): (chat_id, WORKER, 1, 0, [], 0, 60.0, []),
         ("turns", "history"): (chat_id,),
         ("turns", "commit_step"): (chat_id, WORKER, 1, 0, [], 0),
