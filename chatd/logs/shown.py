@@ -10,6 +10,7 @@ from rich.style import Style
 
 from chatd.logs.reading import Entry
 
+_AS_JSON = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = re.compile(r"[\w.:/@%+-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONG = 120
@@ -68,12 +69,12 @@ class Page:
             value = fields.get(key)
             if key in _ELSEWHERE or value is None:
                 continue
-            if isinstance(value, list) and any(
-                len(str(one)) > _LONG or "\n" in str(one) for one in value
-            ):
+            if isinstance(value, list) and any(map(_is_long, value)):
                 below += [f"    {_visible(line)}" for one in value for line in str(one).split("\n")]
                 continue
-            yield self._key(key) + _value(value[:_ID] if key in _SHORT else value)
+            if key in _SHORT and isinstance(value, str):
+                value = value[:_ID]
+            yield self._key(key) + _value(value)
         exception = fields.get("exception")
         if isinstance(exception, Mapping):
             text = str(exception.get("traceback") or exception)
@@ -90,10 +91,18 @@ class Page:
         return _STYLES[style].render(text, color_system=self._system)
 
 
+def _is_long(value: Any) -> bool:
+    text = str(value)
+    return len(text) > _LONG or "\n" in text
+
+
 def _value(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return value
-    return _visible(json.dumps(value, ensure_ascii=False))
+    kind = type(value)
+    if kind is int or kind is float:
+        return repr(value)
+    if kind is str and _PLAIN.fullmatch(value):
+        return str(value)
+    return _visible(_AS_JSON(value))
 
 
 def _visible(text: str) -> str:

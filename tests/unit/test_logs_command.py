@@ -98,6 +98,16 @@ def test_lines_are_for_eyes(log: str, capsys: Captured) -> None:
     assert "\x1b" not in "".join(out)
 
 
+def test_fields_of_the_wrong_type_are_shown_too() -> None:
+    odd = json.dumps(
+        {"event": "a", "level": 7, "timestamp": [1], "chat_id": 5, "worker_id": {}, "exception": "x",
+         "frames": [1, "a\nb"]}
+    )  # fmt: skip
+    entry = entry_of(odd.encode())
+    Wanted(chat="5", since="2026").wants(entry)
+    assert Page(colours=True).line(entry).endswith("    1\n    a\n    b\n    x")
+
+
 def test_a_terminal_gets_colours_unless_it_wants_none(
     log: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
