@@ -18,6 +18,8 @@ UNDRIVEN: Mapping[str, str] = {}
 """Events that no test can drive, and why."""
 
 _seen: set[str] = set()
+_shares: list[bool] = []
+"""Whether each process of a run of several knew of every test."""
 _deselected: list[pytest.Item] = []
 _process_event = BoundLoggerBase._process_event
 
@@ -41,8 +43,21 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     _deselected.extend(items)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process that ran its share of the tests (``-n``) says what it has seen."""
+    told = getattr(node, "workeroutput", {})
+    _seen.update(told.get("events", ()))
+    _shares.append(told.get("whole", False))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus != pytest.ExitCode.OK or not _is_whole(session):
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told |= {"events": sorted(_seen), "whole": _is_whole(session)}
+        return
+    whole = all(_shares) if _shares else _is_whole(session)
+    if exitstatus != pytest.ExitCode.OK or not whole:
         return
     if unseen := table().keys() - _seen - UNDRIVEN.keys():
         _say(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")

@@ -14,6 +14,10 @@ from chatd.supervision.actor import Child, Fatal
 
 _log = structlog.get_logger()
 
+_FIRST_WORD_SECONDS = 0.5
+"""What a connection that was let in may take to ask something, when the server stops."""
+_LOOK_SECONDS = 0.01
+
 
 class _Uvicorn(uvicorn.Server):
     """A server that leaves the signals of the process alone, and says when it listens."""
@@ -30,13 +34,30 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         self._listening.set()
 
+    async def stop_accepting(self) -> None:
+        """Leave new connections to others, and hear out who was let in and has not asked yet.
+
+        uvicorn would close those unread, which resets them under the request that is on its way. Some
+        never ask, such as a browser that connects ahead, so they are waited for only a moment.
+        """
+        for server in self.servers:
+            server.close()
+        with anyio.move_on_after(_FIRST_WORD_SECONDS):
+            while True:
+                await anyio.sleep(_LOOK_SECONDS)  # first, or who was just let in is not known yet
+                if not any(
+                    getattr(one, "cycle", None) is None for one in self.server_state.connections
+                ):
+                    return
+
 
 class Server:
     """Listens on ``host`` and ``port`` (0: a free one, and the same again after a restart).
 
     ``handed`` gives a socket that listens already, if there is one. Asked to stop, it takes requests
     for ``drain_seconds`` more (or until ``hurry``), each answer closing its connection; then streams
-    end, and requests under way have ``stop_seconds``.
+    end, and requests under way have ``stop_seconds``. New connections of a socket that was handed over
+    are left to whoever else has it, at once.
     """
 
     def __init__(
@@ -90,8 +111,11 @@ class Server:
             child.ready()
             await child.stopping.wait()
             leaving.begun = True
+            if handed is not None:
+                await server.stop_accepting()
             with anyio.move_on_after(self._drain_seconds):
                 await self._hurry.wait()
+            await server.stop_accepting()
             self._hub.drain()
             server.should_exit = True
 

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ import anyio
 import httpx2
 import pytest
 from managing import Manager, managed
-from running import View, client, database_on, fact, started
+from running import Chatd, View, client, database_on, fact, started
 from wire import wired
 
 from chatd.cli.exits import Exit
@@ -134,8 +135,12 @@ async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
         blocked = await chatd.says("loop.blocked")
         assert any("scripted.py" in frame for frame in blocked["frames"])
         assert "_act" in blocked["frames"][0]
-        freed = [line["seconds"] for line in chatd.said("loop.free_again")]
-        assert freed[-1] == pytest.approx(5, abs=1)
+
+        def freed() -> list[float]:
+            lines = [line["seconds"] for line in chatd.said("loop.free_again")]
+            return [seconds for seconds in lines if seconds > 3]
+
+        assert await fact(freed) == [pytest.approx(5, abs=1.5)]
         assert not chatd.said("process.paused")
 
 
@@ -207,6 +212,45 @@ async def test_a_socket_that_was_handed_over_is_served_on_and_keeps_its_queue(
             with started(tmp_path, dsn, **how) as chatd:
                 await fact(lambda: answers)
         assert answers == [200]
+
+
+async def ask_alone(port: int) -> bytes:
+    """One request on a connection of its own; the first line of the answer."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as wire:
+        await wire.send(b"GET /livez HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n")
+        return (await wire.receive()).split(b"\r\n")[0]
+
+
+@pytest.mark.slow
+async def test_processes_that_share_a_socket_reset_nobody_while_they_are_restarted(
+    tmp_path: Path, dsn: str
+) -> None:
+    lines: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener, ExitStack() as stack:
+        port = listener.getsockname()[1]
+
+        async def restarted(name: str) -> Chatd:
+            how = handed(listener) | {"scripts": SCRIPTS}
+            chatd = stack.enter_context(started(tmp_path, dsn, name=name, **how))
+            await chatd.says("daemon.ready")
+            return chatd
+
+        async def hammer() -> None:
+            while True:
+                lines.append(await ask_alone(port))
+
+        running = [await restarted("a0"), await restarted("b0")]
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(hammer)
+            for number in range(1, 3):
+                for at, name in enumerate(("a", "b")):
+                    running[at].send(signal.SIGTERM)
+                    assert await running[at].ended() == 0
+                    running[at] = await restarted(f"{name}{number}")
+            group.cancel_scope.cancel()
+    assert set(lines) == {b"HTTP/1.1 200 OK"}
+    assert len(lines) > 100
 
 
 @pytest.mark.parametrize(
