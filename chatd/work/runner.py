@@ -14,6 +14,7 @@ import structlog
 from chatd.domain.chat import OWNED
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
+from chatd.store.turns import Fate
 from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
 from chatd.work.ledger import Interrupted, Ledger
@@ -23,6 +24,8 @@ _log = structlog.get_logger()
 
 _LAST_WORD_SECONDS = 5.0
 """How long a cancelled task may take to store what it has."""
+_SOON_SECONDS = 0.2
+"""How long to ask for better words than those that are known."""
 
 
 class Runner:
@@ -69,10 +72,16 @@ class Runner:
         return True
 
     async def _fate(self) -> str:
-        """Why the chat is not ours any more, if that can be had."""
-        with anyio.move_on_after(_LAST_WORD_SECONDS), suppress(DatabaseAway):
+        """Why the chat is not ours any more, if that can be had.
+
+        When the lease ran out here, the database is most likely not to be had either: that it ran out is
+        known, and is said at once.
+        """
+        expired = self._hand.lease_left <= 0
+        seconds = _SOON_SECONDS if expired else _LAST_WORD_SECONDS
+        with anyio.move_on_after(seconds), suppress(DatabaseAway):
             return await self._shop().turns.fate(self._hand.hold)
-        return "unknown"
+        return Fate.EXPIRED if expired else "unknown"
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:
         """One turn, and the ways it may end."""

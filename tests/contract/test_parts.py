@@ -1,6 +1,6 @@
 """What a vendor's library streams beside what we know: it is passed by, and said in the log."""
 
-from pydantic_ai.messages import BinaryContent, FilePart, PartStartEvent, TextPart
+from pydantic_ai.messages import CompactionPart, PartStartEvent, TextPart
 from structlog.testing import capture_logs
 
 from chatd.llm.incoming import Reader
@@ -8,7 +8,7 @@ from chatd.llm.incoming import Reader
 
 def test_a_part_that_is_said_again_or_not_known_is_no_part_of_the_answer() -> None:
     reader = Reader()
-    unknown = FilePart(content=BinaryContent(data=b"anchovy", media_type="image/png"))
+    unknown = CompactionPart(content="anchovy")
     with capture_logs() as logs:
         first = list(reader.read(PartStartEvent(index=0, part=TextPart(content="Hello"))))
         again = list(reader.read(PartStartEvent(index=0, part=TextPart(content="Hello"))))
@@ -17,5 +17,10 @@ def test_a_part_that_is_said_again_or_not_known_is_no_part_of_the_answer() -> No
     assert again == passed_by == []
     assert logs == [
         {"event": "llm.part_restated", "log_level": "debug", "index": 0, "part_kind": "text"},
-        {"event": "llm.part_ignored", "log_level": "warning", "index": 1, "part_kind": "file"},
+        {
+            "event": "llm.part_ignored",
+            "log_level": "warning",
+            "index": 1,
+            "part_kind": "compaction",
+        },
     ]
