@@ -1,6 +1,7 @@
 """Traces are set up by the standard variables, and only then."""
 
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -14,9 +15,15 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
 
 @pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is traced after it, and nothing goes on trying to send."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     yield
     tracing.use(None)
+    for thread in threading.enumerate():
+        if thread.name == "last-spans":
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
