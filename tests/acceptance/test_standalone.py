@@ -38,7 +38,7 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
