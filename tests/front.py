@@ -19,12 +19,9 @@ class Front:
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far = await self._connect()
-            if far is not None:
-                await self._carry((reader, writer), far)
-        finally:
-            writer.transport.abort()
+        far = await self._connect()
+        if far is not None:
+            await self._carry((reader, writer), far)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in self.ports:
@@ -78,6 +75,7 @@ async def front(
         task = asyncio.create_task(one.serve(reader, writer))
         serving.add(task)
         task.add_done_callback(serving.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # also if it never began
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

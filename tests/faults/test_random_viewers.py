@@ -21,8 +21,11 @@ from chatd.store.pool import Database
 SEED = random.randrange(10**6)
 
 
-def talker() -> Acted:
-    """Counts aloud, at the pace and with the mishaps that the message asks for."""
+def talker(go_on: asyncio.Event | None = None) -> Acted:
+    """Counts aloud, at the pace and with the mishaps that the message asks for.
+
+    It goes no further than the middle before it may.
+    """
     calls: dict[tuple[str, int], int] = {}
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -34,6 +37,8 @@ def talker() -> Acted:
                 await asyncio.sleep(float(pause))
             elif n % 64 == 0:
                 await asyncio.sleep(0)
+            if go_on is not None and n == int(words) // 2:
+                await go_on.wait()
             yield said(f"{attempt}/{n} ")
             if kind == "flaky" and attempt == 1 and n == int(words) // 2:
                 raise ProviderError("no", status_code=503)
@@ -141,7 +146,8 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
         chats = [(await front.api.create())["id"] for _ in range(6)]
         async with asyncio.TaskGroup() as group:
             views = [group.create_task(view_of(front, c)) for c in chats for _ in range(2)]
-            async with one(dsn, talker(), worker=worker) as first:
+            go_on = asyncio.Event()
+            async with one(dsn, talker(go_on), worker=worker) as first:
                 for chat_id in chats:
                     await front.api.send(chat_id, "plain 60 0.01")
                 await fact(lambda: len(first.daemon.roster.hands) == 6)
@@ -154,6 +160,7 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
                         chats[:3],
                     )
                     await fact(lambda: len(second.daemon.roster.hands) == 3)
+                    go_on.set()
                     await first.stop()
                     for chat_id in chats:
                         await second.api.until(chat_id, "waiting")
