@@ -40,6 +40,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
 
     ``reread`` reads the settings anew, for SIGHUP.
     """
+    logs.log_uncaught()
     gc.collect()
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)

@@ -26,12 +26,13 @@ Logging never raises, never prints a secret and never a word of what was said in
   own failure stands in its ``last_error``, for those who may see the chat.
 * What cannot be serialised is shown as text, and a stream that is gone swallows the line.
 
-``writing`` puts a line together, ``fit`` makes values fit for it, ``journal`` knows journald. The other
-half reads: ``reading`` (bytes to lines, whatever is in them), ``wanted`` (which ones), ``following``
-(files that grow and rotate), ``shown`` (for eyes).
+``writing`` puts a line together, ``fit`` makes values fit for it, ``journal`` knows journald, ``uncaught``
+logs what Python would have printed. The other half reads: ``reading`` (bytes to lines, whatever is in
+them), ``wanted`` (which ones), ``following`` (files that grow and rotate), ``shown`` (for eyes).
 """
 
 from chatd.logs.secrets import hide
+from chatd.logs.uncaught import log_uncaught
 from chatd.logs.writing import configure, sign
 
-__all__ = ["configure", "hide", "sign"]
+__all__ = ["configure", "hide", "log_uncaught", "sign"]
