@@ -125,6 +125,17 @@ def test_every_alert_says_what_to_do() -> None:
         assert anchor in headings, f"README.md needs a heading {rule['alert']}"
 
 
+def test_every_alert_is_tried_both_ways() -> None:
+    """``alerts.test.yaml``, which promtool runs, has each of them fire, and has each stay silent."""
+    fired, silent = set(), set()
+    for test in yaml.safe_load((DEPLOY / "alerts.test.yaml").read_text())["tests"]:
+        for one in test["alert_rule_test"]:
+            (fired if one.get("exp_alerts") else silent).add(one["alertname"])
+    names = {rule["alert"] for rule in RULES}
+    assert names - fired == set()
+    assert names - silent == set()
+
+
 def test_panels_have_titles_and_do_not_overlap() -> None:
     places = set()
     for panel in DASHBOARD["panels"]:
