@@ -441,6 +441,7 @@ async def replicas(
     *names: str,
     settings: str = "",
     scripts: str = SCRIPTS,
+    **how: Any,
 ) -> AsyncIterator[list[Chatd]]:
     """Several processes, all ready. ``dsn`` may say how each comes to the database."""
     with ExitStack() as stack:
@@ -452,6 +453,7 @@ async def replicas(
                     name=name,
                     settings=settings,
                     scripts=scripts,
+                    **how,
                 )
             )
             for name in names
@@ -471,12 +473,13 @@ async def clients(processes: Sequence[Chatd]) -> AsyncIterator[dict[str, Client]
 
 
 @asynccontextmanager
-async def database_on(server: str) -> AsyncIterator[str]:
-    """A database with the schema, on a server that is a test's own."""
+async def database_on(server: str, *, schema: bool = True) -> AsyncIterator[str]:
+    """A database with the schema, or with nothing in it, on a server that is a test's own."""
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)
     await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
     dsn = urlsplit(server)._replace(path=f"/{name}").geturl()
-    await migrate.up(dsn)
+    if schema:
+        await migrate.up(dsn)
     yield dsn

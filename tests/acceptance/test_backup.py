@@ -1,0 +1,85 @@
+"""A backup, taken and restored as the README says: all is in it, and it is good to go on from."""
+
+import subprocess
+from pathlib import Path
+
+import asyncpg
+from running import Books, Client, View, books, client, database_on, started
+
+from chatd.embedded.binaries import packaged
+
+BRISK = """
+[worker]
+heartbeat_seconds = 0.5
+stale_after_seconds = 2
+"""
+NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
+
+
+def has_begun(view: View) -> bool:
+    return len(view.preview) > 10
+
+
+async def answered(api: Client, content: str) -> str:
+    chat_id: str = (await api.create(content))["id"]
+    await api.until(chat_id, "waiting")
+    return chat_id
+
+
+async def told_who_is_ahead(api: Client, chat_id: str) -> list[str]:
+    """The first events for a client that has seen what came after the backup."""
+    stream = api.stream(chat_id, "99.0.0")
+    first = [(await anext(stream)).event for _ in range(2)]
+    await stream.aclose()  # type: ignore[attr-defined]
+    return first
+
+
+def dump(dsn: str, file: Path) -> None:
+    command = [packaged() / "pg_dump", "--format=custom", "--file", file, dsn]
+    subprocess.run(command, check=True)
+
+
+def restore(file: Path, dsn: str) -> None:
+    command = [packaged() / "pg_restore", "--exit-on-error", "--dbname", dsn, file]
+    subprocess.run(command, check=True)
+
+
+async def rows(stored: Books) -> dict[str, list[asyncpg.Record]]:
+    """All that is kept, table by table, but for what only says how far a running step is."""
+    tables = ["chats", "chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls"]
+    return {one: await stored.all(f"SELECT * FROM {one} ORDER BY 1, 2") for one in tables}
+
+
+async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, far_server: str) -> None:
+    file = tmp_path / "chatd.dump"
+    async with database_on(far_server) as dsn, books(dsn) as stored:
+        with started(tmp_path, dsn, settings=BRISK) as chatd:
+            await chatd.ready()
+            async with client(chatd) as api:
+                done = await answered(api, "before")
+                under_way = (await api.create("[[hang]]"))["id"]
+                await api.follow(under_way, View(), has_begun)
+                await api.send(under_way, "waits in line")
+                chatd.kill()
+        before = await rows(stored)
+        dump(dsn, file)
+    async with database_on(far_server, schema=False) as copy, books(copy) as stored:
+        restore(file, copy)
+        assert await rows(stored) == before
+        with started(tmp_path, copy, environment=NO_WORKER) as onlooker:
+            await onlooker.ready()
+            async with client(onlooker) as api:
+                assert await api.texts(done) == ["You said: before"]
+                assert (await api.chat(under_way))["status"] == "running"
+                assert await told_who_is_ahead(api, done) == ["reset", "snapshot"]
+            assert await rows(stored) == before
+        with started(tmp_path, copy, settings=BRISK) as worker:
+            await worker.ready()
+            async with client(worker) as api:
+                await stored.moved(under_way, "acquire", times=2)
+                await api.interrupt(under_way)
+                await api.until(under_way, "waiting")
+                assert (await api.texts(under_way))[-1] == "You said: waits in line"
+                await api.send(done, "after")
+                await stored.moved(done, "finish_turn", times=2)
+                assert await api.texts(done) == ["You said: before", "You said: after"]

@@ -1,0 +1,115 @@
+"""Spans of real processes arrive at a collector, over a takeover too, and hold nothing that was said."""
+
+import gzip
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from running import Chatd, View, books, clients, fact, replicas
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SAID = "anchovy"
+
+BRISK = """
+[worker]
+heartbeat_seconds = 0.5
+stale_after_seconds = 2
+"""
+
+
+class Collector:
+    """What was sent to it."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.sent: list[ResourceSpans] = []
+        self.raw = b""
+
+    def spans(self, name: str, sender: Chatd | None = None) -> list[Span]:
+        """The spans of this name, of all processes or of one."""
+        return [
+            span
+            for resource in list(self.sent)
+            if sender is None or instance_of(resource) == str(sender.worker_id)
+            for scope in resource.scope_spans
+            for span in scope.spans
+            if span.name == name
+        ]
+
+
+def instance_of(sent: ResourceSpans) -> str:
+    """Which process of chatd has sent this."""
+    told = {one.key: one.value.string_value for one in sent.resource.attributes}
+    assert told["service.name"] == "chatd"
+    return told["service.instance.id"]
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    collector = Collector()
+
+    class Taking(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers["content-encoding"] == "gzip":
+                body = gzip.decompress(body)
+            collector.raw += body
+            collector.sent += ExportTraceServiceRequest.FromString(body).resource_spans
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Taking) as server:
+        collector.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -> None:
+    with collecting() as collector:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        names = ("a", "b")
+        async with (
+            replicas(tmp_path, dsn, *names, settings=BRISK, environment=environment) as processes,
+            clients(processes) as apis,
+            books(dsn) as stored,
+        ):
+            answer = await apis["a"].http.post(
+                "/api/v1/chats",
+                json={"content": f"[[slow]] {SAID}", "title": SAID},
+                headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
+            )
+            chat_id = answer.json()["id"]
+            owner, (other,) = await stored.owner(chat_id, *processes)
+            api = apis[other.name]
+            view = await api.follow(chat_id, View(), lambda view: len(view.preview) > 10)
+            (post,) = await fact(lambda: collector.spans("POST /api/v1/chats"))
+            (claim,) = await fact(lambda: collector.spans("claim", owner))
+            owner.kill()
+            await api.follow(chat_id, view, lambda view: view.status == "waiting")
+            other.send(signal.SIGTERM)  # the last spans are sent at the end
+            assert await other.ended() == 0
+        (turn,) = collector.spans("turn", other)
+        assert turn.trace_id.hex() == post.trace_id.hex() == TRACE
+        assert turn.parent_span_id == post.span_id
+        assert [link.span_id for link in turn.links] == [claim.span_id]
+        (call,) = collector.spans("chat fake-1", other)
+        assert call.parent_span_id == turn.span_id
+    assert SAID.encode() not in collector.raw
