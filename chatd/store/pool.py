@@ -44,14 +44,25 @@ _REFUSED: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password too
 )
+_REFUSED_TEXT: Final = "unsupported startup parameter"
+"""A pooler's word; its other troubles, which have the same code, pass."""
 
 
 def is_away(error: BaseException) -> bool:
     """Whether ``error`` says that the database is away, rather than that a statement is wrong."""
+    if is_refused(error):
+        return False
     if isinstance(error, _AWAY):
         return True
     return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(
         text in str(error) for text in _AWAY_TEXTS
+    )
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether ``error`` says that the database does not let us in, however long we wait."""
+    return isinstance(error, _REFUSED) or (
+        isinstance(error, asyncpg.ProtocolViolationError) and _REFUSED_TEXT in str(error)
     )
 
 
@@ -70,7 +81,7 @@ def translated() -> Any:
             raise DatabaseAway(
                 f"{DatabaseAway.__doc__} ({type(error).__name__}: {error})"
             ) from error
-        if isinstance(error, _REFUSED):
+        if is_refused(error):
             raise DatabaseRefused(
                 f"database.url: the database does not let us in: {error}"
             ) from error

@@ -1,0 +1,141 @@
+"""Behind a pooler of transactions: a real PgBouncer, where there is one that knows prepared statements.
+
+``CHATD_TEST_PGBOUNCER`` is the command that starts one, if it is not ``pgbouncer``.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_connection, socket
+from urllib.parse import urlsplit
+
+import pytest
+from running import Books, Chatd, Client, View, books, client, database_on, replicas, started
+
+from chatd.cli.exits import Exit
+
+PGBOUNCER = shlex.split(os.environ.get("CHATD_TEST_PGBOUNCER", "pgbouncer"))
+OLDEST = (1, 21)
+
+SETTINGS = """
+[worker]
+heartbeat_seconds = 0.5
+stale_after_seconds = 2
+poll_seconds = 60
+[database]
+direct_url = "{direct}"
+"""
+"""Who has to poll for what nobody told of comes too late."""
+
+SET_UP_FOR_IT = """
+max_prepared_statements = 200
+ignore_startup_parameters = jit
+"""
+NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
+
+
+def version() -> tuple[int, ...]:
+    if shutil.which(PGBOUNCER[0]) is None:
+        return ()
+    told = subprocess.run([*PGBOUNCER, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"PgBouncer (\d+)\.(\d+)", told.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+needs_pgbouncer = pytest.mark.skipif(
+    version() < OLDEST, reason=f"there is no PgBouncer {'.'.join(map(str, OLDEST))} or newer here"
+)
+
+
+@contextmanager
+def pooled(dsn: str, more: str = "") -> Iterator[str]:
+    """The DSN of the same database behind a PgBouncer with two sessions for everybody."""
+    place = urlsplit(dsn)
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        ini = Path(folder, "pgbouncer.ini")
+        ini.write_text(
+            f"""
+[databases]
+* = host={place.hostname} port={place.port} user={place.username} password={place.password}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+{more}
+"""
+        )
+        Path(folder).chmod(0o755)  # it gives up root before it reads this again
+        account = ["-u", "nobody"] if os.geteuid() == 0 else []
+        with subprocess.Popen([*PGBOUNCER, "-q", *account, str(ini)]) as process:
+            try:
+                _accepts(port)
+                yield place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl()
+            finally:
+                process.terminate()
+
+
+def _accepts(port: int) -> None:
+    for _ in range(500):
+        try:
+            create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            continue
+        return
+    raise AssertionError("PgBouncer does not listen")
+
+
+@needs_pgbouncer
+async def test_processes_behind_a_pooler_hear_of_each_other_and_take_over(
+    tmp_path: Path, far_server: str
+) -> None:
+    async with database_on(far_server) as direct:
+        with pooled(direct, SET_UP_FOR_IT) as dsn:
+            settings = SETTINGS.format(direct=direct)
+            async with replicas(tmp_path, dsn, "a", "b", settings=settings) as workers:
+                with started(
+                    tmp_path, dsn, name="door", settings=settings, environment=NO_WORKER
+                ) as door:
+                    await door.ready()
+                    async with client(door) as api, books(direct) as stored:
+                        await many_at_once(api)
+                        await a_killed_owner(api, stored, workers)
+
+
+async def many_at_once(api: Client) -> None:
+    chats = [await api.create(f"number {n}") for n in range(40)]
+    for n, chat in enumerate(chats):
+        await api.until(chat["id"], "waiting")
+        assert await api.texts(chat["id"]) == [f"You said: number {n}"]
+
+
+async def a_killed_owner(api: Client, stored: Books, workers: list[Chatd]) -> None:
+    chat_id = (await api.create("[[slow]]"))["id"]
+    owner, _ = await stored.owner(chat_id, *workers)
+    view = await api.follow(chat_id, View(), lambda view: len(view.preview) > 10)
+    owner.kill()
+    await api.follow(chat_id, view, lambda view: view.status == "waiting")
+    assert await stored.moves(chat_id) == ["create", "acquire", "reap", "acquire", "finish_turn"]
+    assert list(view.messages.values())[1:] == await api.texts(chat_id)
+
+
+@pytest.mark.skipif(not version(), reason="there is no PgBouncer here")
+async def test_a_pooler_that_is_not_set_up_for_it_ends_the_start_with_its_words(
+    tmp_path: Path, far_server: str
+) -> None:
+    async with database_on(far_server) as direct:
+        with pooled(direct) as dsn, started(tmp_path, dsn) as chatd:
+            assert await chatd.ended() == Exit.CONFIGURATION
+    assert "database.url" in "".join(chatd.raw)
+    assert "unsupported startup parameter: jit" in "".join(chatd.raw)
