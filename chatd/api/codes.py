@@ -110,7 +110,7 @@ REFUSALS: Mapping[str, Refusal] = {
     ),
     "queue_full": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "As many messages wait already as may (`max_queued_messages`).",
+        "As many messages wait already as may (`worker.max_queued_messages`).",
     ),
     "queued_message_not_found": Refusal(
         HTTPStatus.NOT_FOUND,

@@ -4609,7 +4609,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `queue_full`: As many messages wait already as may (`max_queued_messages`).
+             *     * `queue_full`: As many messages wait already as may (`worker.max_queued_messages`).
              *
              *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
              *
