@@ -1,0 +1,183 @@
+"""Behind the proxy of ``deploy/``, a real Caddy: nothing waits in it, and restarts refuse nobody."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from socket import socket
+
+import anyio
+import httpx2
+import pytest
+from running import Chatd, fact, started
+
+from chatd.client import Client, StatusChanged, Transcript, text_of
+
+CADDYFILE = Path(__file__).parents[2] / "deploy" / "Caddyfile"
+SAID = "One two three four five six seven eight nine ten eleven twelve. "
+SCRIPTS = f"""
+[http]
+drain_seconds = 3
+[providers.fake]
+kind = "scripted"
+[[providers.fake.script]]
+text = "{SAID}"
+chunks = 40
+delay_seconds = 0.1
+[[providers.fake.scripts.hang]]
+text = "I begin and "
+[[providers.fake.scripts.hang]]
+hang = true
+[models.fake]
+provider = "fake"
+model = "fake-1"
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="there is no caddy here")
+
+
+def ports(count: int) -> list[int]:
+    sockets = [socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+@contextmanager
+def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
+    """The address of the proxy, which listens there, before the replicas."""
+    text = CADDYFILE.read_text()
+    for name, port in replicas.items():
+        assert f"{name}:8080" in text
+        text = text.replace(f"{name}:8080", f"127.0.0.1:{port}")
+    file = folder / "Caddyfile"
+    file.write_text(text.replace("\n:8080 {", f"\nhttp://127.0.0.1:{near} {{"))
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
+    with (folder / "caddy.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            yield f"http://127.0.0.1:{near}"
+        finally:
+            process.terminate()
+
+
+async def let_through(url: str) -> None:
+    """Wait until the proxy knows a replica that is ready."""
+    async with httpx2.AsyncClient(base_url=url) as http:
+
+        async def answers() -> bool:
+            try:
+                return (await http.get("/readyz")).is_success
+            except httpx2.TransportError:
+                return False
+
+        await fact(answers)
+
+
+async def test_what_is_said_comes_while_it_is_said(tmp_path: Path, dsn: str) -> None:
+    near, a, b = ports(3)
+    with (
+        started(tmp_path, dsn, name="a", scripts=SCRIPTS, port=a) as one,
+        started(tmp_path, dsn, name="b", scripts=SCRIPTS, port=b) as other,
+        proxied(tmp_path, near, {"chatd-a": a, "chatd-b": b}) as url,
+    ):
+        await one.ready()
+        await other.ready()
+        await let_through(url)
+        async with Client(url) as client:
+            chat = await client.chats.create("[[hang]]")
+            with anyio.fail_after(20):
+                async with client.follow(chat["id"]) as events:
+                    transcript = Transcript()
+                    async for event in events:
+                        transcript.apply(event)
+                        if transcript.preview_text:
+                            break
+            assert transcript.preview_text == "I begin and "
+            assert (await client.chats.get(chat["id"]))["status"] == "running"
+
+
+class Load:
+    """Somebody who talks to one chat, and others who ask all the time, without trying twice."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.enough = False
+        self.answered = 0
+        self.turns = 0
+        self.gaps = 0
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(self._ask)
+            group.start_soon(self._talk)
+
+    async def _ask(self) -> None:
+        async with httpx2.AsyncClient(base_url=self._url, timeout=30) as http:
+            while not self.enough:
+                answer = await http.get("/api/v1/chats?limit=5")
+                assert answer.status_code == 200, answer.text
+                self.answered += 1
+
+    async def _talk(self) -> None:
+        transcript = Transcript()
+        async with Client(self._url) as client:
+            chat = await client.chats.create("go")
+            async with client.follow(chat["id"], on_gap=self._gap) as events:
+                async for event in events:
+                    transcript.apply(event)
+                    assert SAID.startswith(transcript.preview_text)
+                    if isinstance(event, StatusChanged) and transcript.at_rest:
+                        self.turns += 1
+                        if self.enough:
+                            break
+                        await client.messages.send(chat["id"], "go on")
+        said = [m["content"] for m in transcript.messages if m["role"] == "assistant"]
+        assert [text_of(content) for content in said] == [SAID] * self.turns
+
+    def _gap(self, *_: object) -> None:
+        self.gaps += 1
+
+
+async def is_asked(chatd: Chatd) -> None:
+    """Wait until the proxy has handed a request to this process."""
+    async with httpx2.AsyncClient(base_url=chatd.url) as http:
+
+        async def counted() -> bool:
+            return 'route="/api/v1/chats",status="200"' in (await http.get("/metrics")).text
+
+        await fact(counted)
+
+
+async def test_a_rolling_restart_refuses_nobody(tmp_path: Path, dsn: str) -> None:
+    near, *far = ports(3)
+    names = ("chatd-a", "chatd-b")
+    with (
+        ExitStack() as stack,
+        proxied(tmp_path, near, dict(zip(names, far, strict=True))) as url,
+    ):
+
+        async def start(name: str, port: int) -> Chatd:
+            how = {"name": name, "scripts": SCRIPTS, "port": port}
+            chatd = stack.enter_context(started(tmp_path, dsn, **how))
+            await chatd.ready()
+            return chatd
+
+        replicas = [await start(name, port) for name, port in zip(names, far, strict=True)]
+        await let_through(url)
+        load = Load(url)
+        async with anyio.create_task_group() as group:
+            group.start_soon(load.run)
+            for replica in replicas:
+                await is_asked(replica)
+                replica.send(signal.SIGTERM)
+                assert await replica.ended() == 0
+                await is_asked(await start(f"{replica.name} again", replica.port))
+            load.enough = True
+        assert load.answered > 100
+        assert load.gaps > 0
