@@ -123,6 +123,17 @@ def sql(text: str, database: str = "chatd") -> str:
 # -- what is tried -----------------------------------------------------------------------------------
 
 
+def systemd_finds_nothing_to_say_of_the_units() -> None:
+    for name in ("chatd.service", "chatd@.service", "chatd.socket"):
+        told = sh("systemd-analyze", "verify", str(UNITS / name))
+        assert "chatd" not in told, told
+    for name in ("chatd.service", "chatd@.service"):
+        told = sh("systemd-analyze", "security", "--offline=true", "--no-pager", str(UNITS / name))
+        exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", told)
+        assert exposure, told
+        assert float(exposure[1]) <= 1.5, told
+
+
 def a_schema_that_does_not_fit_is_not_restarted() -> None:
     assert "failed" in systemctl("start", "chatd", check=False)
     assert shown("ExecMainStatus") == "65"
@@ -258,6 +269,7 @@ def a_connection_to_the_socket_starts_the_first() -> None:
 
 
 TRIED = (
+    systemd_finds_nothing_to_say_of_the_units,
     a_schema_that_does_not_fit_is_not_restarted,
     a_configuration_that_cannot_be_used_is_not_restarted,
     started_means_ready,
