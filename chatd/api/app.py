@@ -70,9 +70,10 @@ def create_app(
     app.state.slow_request_seconds = slow_request_seconds
     problems.install(app)
     docs.install(app)
-    # list_stream first: its path must not be taken for that of a chat called "stream"
+    # They are tried in turn, so those that are asked most come first; but list_stream before chats: its
+    # path must not be taken for that of a chat called "stream".
     rooms = (
-        list_stream, lists, chats, explain, messages, queue, actions, stream, health, operators
+        stream, messages, list_stream, chats, lists, explain, queue, actions, health, operators
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

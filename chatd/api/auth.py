@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Protocol, TypeGuard
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
+from starlette.types import Scope
 
+from chatd.api import headers
 from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
 from chatd.domain.failure import storable
@@ -108,18 +110,13 @@ def unauthorized(detail: str) -> BadRequest:
 NO_CREDENTIAL = "Say who you are, with the header: Authorization: Bearer TOKEN."
 
 
-async def caller(
-    request: Request,
-    x_chatd_owner: Annotated[
-        str | None, Header(description="Whom an admin acts for; others may name themselves only.")
-    ] = None,
-) -> Identity:
-    """Who this request acts for."""
-    passed: Pass = request.scope[LET_IN]
-    identity = passed.identity
-    if x_chatd_owner is None:
+def acting(scope: Scope) -> Identity:
+    """Who a request acts for. Raises ``BadRequest`` (403, 422)."""
+    passed: Pass = scope[LET_IN]
+    identity, named = passed.identity, headers.given(scope, headers.OWNER)
+    if named is None:
         return identity
-    owner_id = _owner(x_chatd_owner)
+    owner_id = _owner(named)
     if not identity.admin and owner_id != identity.owner_id:
         raise BadRequest(
             "not_an_admin",
@@ -129,19 +126,20 @@ async def caller(
     return Identity(owner_id, identity.admin)
 
 
-def _owner(header: str) -> str:
+def _owner(named: str) -> str:
     """An owner's name, as UTF-8 in a header."""
     try:
-        owner_id = header.encode("latin-1").decode()
+        owner_id = named.encode("latin-1").decode()
     except UnicodeError:
         owner_id = ""
     if not is_owner(owner_id):
-        raise BadRequest(
-            "invalid_request",
-            "header.x-chatd-owner: not the name of an owner, in UTF-8.",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-        )
+        raise headers.unfit(headers.OWNER, "it is not the name of an owner, in UTF-8")
     return owner_id
+
+
+async def caller(request: Request) -> Identity:  # async: a plain function would be run in a thread
+    """Who this request acts for."""
+    return acting(request.scope)
 
 
 def is_owner(name: object) -> TypeGuard[str]:

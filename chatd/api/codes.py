@@ -39,7 +39,9 @@ class Refusal:
 
 REFUSALS: Mapping[str, Refusal] = {
     "bad_request": Refusal(
-        HTTPStatus.BAD_REQUEST, "The body cannot be read as what it says it is.", Reach.BODY
+        HTTPStatus.BAD_REQUEST,
+        "This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.",
+        Reach.EVERY,
     ),
     "body_too_large": Refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

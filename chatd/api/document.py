@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi.encoders import jsonable_encoder
 
+from chatd.api import headers
 from chatd.api.auth import OPEN
 from chatd.api.codes import REFUSALS, Reach, Refusal
 from chatd.api.examples import EXAMPLES
@@ -20,6 +21,8 @@ from chatd.api.problems import CODES, MEDIA_TYPE, Problem
 _SCHEMAS = "#/components/schemas/"
 _FOREIGN = ("HTTPValidationError", "ValidationError")
 _STREAM = "text/event-stream"
+_REPEATABLE = {"post", "patch"}
+_FOR_CALLERS = "/api/"
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
@@ -40,6 +43,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     """The ``document`` that FastAPI made, with everything that a caller needs to know."""
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            _tell_headers(operation, method, path)
             _tell_refusals(operation, method, path)
             if path not in OPEN:
                 operation["security"] = [{"bearer": []}]
@@ -50,6 +54,26 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["components"]["examples"] = {code: _example(code) for code in REFUSALS}
     _show_examples(document["components"]["schemas"])
     return document
+
+
+def _tell_headers(operation: dict[str, Any], method: str, path: str) -> None:
+    """Name the headers that are read without FastAPI's knowing."""
+    taken = [
+        (headers.KEY, method in _REPEATABLE),
+        (headers.LAST_EVENT, _STREAM in operation["responses"].get("200", {}).get("content", {})),
+        (headers.OWNER, path.startswith(_FOR_CALLERS)),
+    ]
+    for header, is_taken in taken:
+        if is_taken:
+            operation.setdefault("parameters", []).append(
+                {
+                    "name": header.name,
+                    "in": "header",
+                    "required": False,
+                    "description": header.description,
+                    "schema": dict(header.schema),
+                }
+            )
 
 
 def _tell_refusals(operation: dict[str, Any], method: str, path: str) -> None:
@@ -81,7 +105,7 @@ def _reaches(refusal: Refusal, operation: dict[str, Any], method: str, path: str
         case Reach.INPUT:
             return "requestBody" in operation or bool(operation.get("parameters"))
         case Reach.REPEATABLE:
-            return method in {"post", "patch"}
+            return method in _REPEATABLE
         case Reach.NAMED | Reach.NOWHERE:
             return False
 

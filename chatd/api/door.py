@@ -7,7 +7,7 @@ from http import HTTPStatus
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatd.api import problems
+from chatd.api import headers, problems
 from chatd.api.auth import LET_IN, OPEN, Keeper, Pass
 from chatd.api.problems import BadRequest
 from chatd.api.rates import Rates
@@ -52,7 +52,7 @@ class Door:
 
 def _credential(scope: Scope) -> str | None:
     """What stands behind ``Bearer`` in the header, if there is one such header."""
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    given = headers.values(scope, b"authorization")
     if len(given) != 1:
         return None
     scheme, _, credential = given[0].decode("latin-1").partition(" ")

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
+from chatd.api import headers
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, AtStay, Desk
 from chatd.api.events import ListEvent, Sse, streamed
@@ -40,11 +41,11 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
     responses=streamed(ListEvent) | documented("too_many_streams"),
 )
 async def stream_chats(
+    request: Request,
     caller: Caller,
     desk: AtDesk,
     stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
     """Follow all your chats on one connection.
 
@@ -53,11 +54,12 @@ async def stream_chats(
     is gone. When you come back you may be told again what you know: drop a chat whose `version` you
     have. `reset` says that your cursor is too old; a `snapshot` follows.
     """
+    named = headers.given(request.scope, headers.LAST_EVENT)
     view = desk.list_hub.watch(caller.owner_id)
     stay.on_end(view.leave)
     opening = _Opening(desk, view)
     try:
-        first, seen = await opening.open(last_event_id or after)
+        first, seen = await opening.open(named or after)
     except BaseException:
         desk.list_hub.unwatch(view)
         raise

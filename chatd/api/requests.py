@@ -67,8 +67,12 @@ class Requests:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG
+        if status >= _FAILED:
+            level = logging.WARNING
+        if not _log.is_enabled_for(level):
+            return
         _log.log(
-            logging.WARNING if status >= _FAILED else level,
+            level,
             "http.request",
             method=scope["method"],
             route=route_of(scope),

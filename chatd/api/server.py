@@ -3,12 +3,16 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import anyio
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chatd.api import problems
 from chatd.live.hub import Hub
 from chatd.supervision.actor import Child, Fatal
 
@@ -17,6 +21,24 @@ _log = structlog.get_logger()
 _FIRST_WORD_SECONDS = 0.5
 """What a connection that was let in may take to ask something, when the server stops."""
 _LOOK_SECONDS = 0.01
+
+
+_UNREADABLE = problems.answer(
+    HTTPStatus.BAD_REQUEST,
+    "bad_request",
+    "This cannot be read: it is no HTTP, or its address is longer than 65,535 bytes.",
+    headers={"connection": "close"},
+)
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it; what cannot be read as HTTP is answered as a problem too."""
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        head = b"".join(b"%s: %s\r\n" % header for header in _UNREADABLE.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, _UNREADABLE.body))
+        self.transport.close()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -93,6 +115,7 @@ class Server:
         leaving = _Leaving(self._app)
         config = uvicorn.Config(
             leaving,
+            http=_Protocol,
             lifespan="off",
             log_config=None,
             access_log=False,

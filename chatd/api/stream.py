@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query, Request
 
+from chatd.api import headers
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, AtStay, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
@@ -36,22 +37,23 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 )
 async def stream_chat(
     chat_id: UUID,
+    request: Request,
     caller: Caller,
     desk: AtDesk,
     stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
     """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
 
     The parts of a step (`message_part`) are a preview: `message` says all of it again when it is
     stored, and `preview_reset` says that what was previewed will not come.
     """
+    named = headers.given(request.scope, headers.LAST_EVENT)
     subscription = desk.hub.subscribe(chat_id)
     stay.on_end(subscription.leave)
     try:
         opening = _Opening(desk, chat_id, caller.sees, subscription)
-        viewer, first = await opening.open(last_event_id or after)
+        viewer, first = await opening.open(named or after)
     except BaseException:
         desk.hub.unsubscribe(subscription)
         raise

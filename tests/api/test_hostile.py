@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import pytest
 from asking import PROBLEM, opened, refused
 from inside import Inside, one
+
+from chatd.api.headers import KEY, LAST_EVENT, OWNER
 
 JSON = {"content-type": "application/json"}
 
@@ -128,6 +131,19 @@ async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
                 assert first in expected, (cursor, first)
 
 
+@pytest.mark.parametrize("name", [header.name for header in (KEY, LAST_EVENT, OWNER)])
+async def test_a_header_that_is_there_twice_is_refused(dsn: str, name: str) -> None:
+    """Whoever stands between might have believed another one of them."""
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create()
+        method, path = ("GET", "stream") if name == LAST_EVENT.name else ("POST", "interrupt")
+        path = f"/api/v1/chats/{chat['id']}/{path}"
+        headers = [(name, "local"), (name, "local")]
+        answer = await chatd.api.http.request(method, path, headers=headers)
+        problem = refused(answer, 422, "invalid_request", "more than once")
+        assert problem["errors"][0]["where"] == f"header.{name}"
+
+
 async def test_head_has_no_body(dsn: str) -> None:
     async with one(dsn) as chatd:
         for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
@@ -160,6 +176,8 @@ RAW: Mapping[bytes, bytes] = {
     b"GET http://evil.example/livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n": b"200",
     b"FOO /livez HTTP/1.1\r\nhost: a\r\n\r\n": b"400",
     b"GET /livez HTTP/9.9\r\nhost: a\r\n\r\n": b"400",
+    b"GET /livez?" + 65_000 * b"a" + b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n": b"200",
+    b"GET /livez?" + 66_000 * b"a" + b" HTTP/1.1\r\nhost: a\r\n\r\n": b"400",
     b"GET /livez\r\n\r\n": b"200",  # HTTP/0.9
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n": b"400",  # TLS
     b"GET /api/v1/chats HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n": b"400",
@@ -183,6 +201,10 @@ async def test_what_is_hardly_http(dsn: str) -> None:
                 writer.write(said)
                 line = await asyncio.wait_for(reader.readline(), 20)
                 assert line.split()[1:2] == [status], (said, line)
+                if status == b"400":
+                    answer = await asyncio.wait_for(reader.read(), 20)
+                    assert PROBLEM.encode() in answer, said
+                    assert b'"code":"bad_request"' in answer, said
         assert (await chatd.api.http.get("/livez")).status_code == 200
     assert not chatd.said("http.unexpected")
 

@@ -2611,7 +2611,7 @@ export interface operations {
             };
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2625,6 +2625,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChatPage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -2749,10 +2767,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2775,7 +2793,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: The body cannot be read as what it says it is.
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
              */
             400: {
                 headers: {
@@ -2943,9 +2961,10 @@ export interface operations {
                 after?: string | null;
             };
             header?: {
-                "last-event-id"?: string | null;
+                /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
+                "last-event-id"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2963,6 +2982,24 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["ListEvent"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -3088,7 +3125,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3104,6 +3141,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -3245,7 +3300,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3260,6 +3315,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
             };
             /**
              * @description Unauthorized.
@@ -3399,10 +3472,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3427,7 +3500,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: The body cannot be read as what it says it is.
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
              */
             400: {
                 headers: {
@@ -3620,10 +3693,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3639,6 +3712,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -3807,7 +3898,7 @@ export interface operations {
             };
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3823,6 +3914,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EntryPage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -3964,7 +4073,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -3980,6 +4089,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -4120,10 +4247,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -4139,6 +4266,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -4289,7 +4434,7 @@ export interface operations {
             };
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -4305,6 +4450,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MessagePage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -4447,10 +4610,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -4475,7 +4638,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: The body cannot be read as what it says it is.
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
              */
             400: {
                 headers: {
@@ -4676,10 +4839,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -4705,7 +4868,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: The body cannot be read as what it says it is.
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
              */
             400: {
                 headers: {
@@ -4905,7 +5068,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -4921,6 +5084,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["QueuedMessagePage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -5062,7 +5243,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -5078,6 +5259,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
             };
             /**
              * @description Unauthorized.
@@ -5219,10 +5418,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -5239,6 +5438,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -5403,10 +5620,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -5422,6 +5639,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -5589,9 +5824,10 @@ export interface operations {
                 after?: string | null;
             };
             header?: {
-                "last-event-id"?: string | null;
+                /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
+                "last-event-id"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -5611,6 +5847,24 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["ChatEvent"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -5753,10 +6007,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
-                "idempotency-key"?: string | null;
+                "idempotency-key"?: string;
+                /** @description Whom an admin acts for; others may name themselves only. */
+                "x-chatd-owner"?: string;
             };
             path: {
                 chat_id: string;
@@ -5781,7 +6035,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: The body cannot be read as what it says it is.
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
              */
             400: {
                 headers: {
@@ -5977,7 +6231,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Whom an admin acts for; others may name themselves only. */
-                "x-chatd-owner"?: string | null;
+                "x-chatd-owner"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5991,6 +6245,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelPage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -6128,6 +6400,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -6163,6 +6453,24 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**
@@ -6282,6 +6590,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong here; it was logged.
@@ -6339,6 +6665,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProcessStatus"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
                 };
             };
             /**

@@ -1,0 +1,65 @@
+"""The headers that this API knows, and how one is read.
+
+They are read from the scope and not declared as FastAPI's parameters, which would cost more than the
+rest of a route's way in. ``document`` describes them by the rules that stand here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.types import Scope
+
+from chatd.api.problems import BadRequest, FieldProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header: its name in lower case, what it is for, and what it may say, as JSON schema has it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+OWNER = Header(
+    "x-chatd-owner",
+    "Whom an admin acts for; others may name themselves only.",
+    {"type": "string", "minLength": 1},
+)
+KEY = Header(
+    "idempotency-key",
+    "A name of your own for this request, such as a UUID. Said again with the same body, it changes "
+    "nothing and gets the same answer.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+)
+LAST_EVENT = Header(
+    "last-event-id",
+    "The id of the last event you have, as browsers say it. It counts more than `after`.",
+    {"type": "string"},
+)
+
+
+def values(scope: Scope, name: bytes) -> list[bytes]:
+    """Every header of this name."""
+    return [value for header, value in scope["headers"] if header == name]
+
+
+def given(scope: Scope, header: Header) -> str | None:
+    """What the header says, as it came (ISO 8859-1). Raises ``BadRequest`` when it is there twice."""
+    found = values(scope, header.name.encode())
+    if len(found) > 1:
+        raise unfit(header, "it is there more than once")
+    return found[0].decode("latin-1") if found else None
+
+
+def unfit(header: Header, why: str) -> BadRequest:
+    """The refusal of a header."""
+    problem = FieldProblem(where=f"header.{header.name}", message=why)
+    return BadRequest(
+        "invalid_request",
+        f"{problem.where}: {why}",
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        errors=[problem],
+    )
