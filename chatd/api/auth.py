@@ -40,10 +40,11 @@ class Identity:
 class Stay:
     """How long one stream may stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, close: Callable[["Stay"], None]) -> None:
         self.ended = False
         """Whether its caller may not be here any more."""
         self._leave: Callable[[], None] | None = None
+        self._close = close
 
     def on_end(self, leave: Callable[[], None]) -> None:
         """Have ``leave`` called once the stream must end; at once, if that is now."""
@@ -55,6 +56,10 @@ class Stay:
         self.ended = True
         if self._leave is not None:
             self._leave()
+
+    def close(self) -> None:
+        """The stream is over, and does not count any more."""
+        self._close(self)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,13 +1,11 @@
 """What the routes work with."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
-from chatd.api.auth import LET_IN, Stay
 from chatd.api.limits import Limits
 from chatd.api.names import Names
 from chatd.api.schemas import ChatOut
@@ -73,12 +71,3 @@ async def desk(request: Request) -> Desk:  # async: a plain function would be ru
 
 
 AtDesk = Annotated[Desk, Depends(desk)]
-
-
-async def stay(request: Request, desk: AtDesk) -> AsyncIterator[Stay]:
-    """What a stream asks how long it may stay; it counts until the stream has ended."""
-    with desk.stays.begin(request.scope[LET_IN]) as begun:
-        yield begun
-
-
-AtStay = Annotated[Stay, Depends(stay)]

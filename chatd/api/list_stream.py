@@ -15,8 +15,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from chatd.api import headers
-from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.auth import LET_IN, Caller
+from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ListEvent, Sse, streamed
 from chatd.api.lists import page_of
 from chatd.api.problems import documented
@@ -44,7 +44,6 @@ async def stream_chats(
     request: Request,
     caller: Caller,
     desk: AtDesk,
-    stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
 ) -> EventStream:
     """Follow all your chats on one connection.
@@ -55,16 +54,22 @@ async def stream_chats(
     have. `reset` says that your cursor is too old; a `snapshot` follows.
     """
     named = headers.given(request.scope, headers.LAST_EVENT)
+    stay = desk.stays.begin(request.scope[LET_IN])
     view = desk.list_hub.watch(caller.owner_id)
     stay.on_end(view.leave)
+
+    def close() -> None:
+        desk.list_hub.unwatch(view)
+        stay.close()
+
     opening = _Opening(desk, view)
     try:
         first, seen = await opening.open(named or after)
     except BaseException:
-        desk.list_hub.unwatch(view)
+        close()
         raise
     content = _follow(opening, desk, view, first, seen)
-    return EventStream(content, view, desk, stay, close=lambda: desk.list_hub.unwatch(view))
+    return EventStream(content, view, desk, stay, close=close)
 
 
 @router.api_route(

@@ -54,10 +54,10 @@ class Requests:
                 answered = True
             await send(message)
 
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            tracing.request(method, _traceparent(scope)) as span,
-        ):
+        structlog.contextvars.bind_contextvars(
+            request_id=request_id
+        )  # a request is a task of its own
+        with tracing.request(method, _traceparent(scope)) as span:
             try:
                 await self._app(scope, receive, named)
             except Exception:

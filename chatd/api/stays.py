@@ -3,8 +3,6 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 from chatd.api.auth import Pass, Stay
@@ -18,9 +16,8 @@ class Stays:
         self.most = most
         self._open: Counter[str] = Counter()
 
-    @contextmanager
-    def begin(self, passed: Pass) -> Iterator[Stay]:
-        """A stay for the length of a stream. Raises ``BadRequest`` (429)."""
+    def begin(self, passed: Pass) -> Stay:
+        """A stay, which counts until it is closed. Raises ``BadRequest`` (429)."""
         owner_id = passed.identity.owner_id
         if self.most and self._open[owner_id] >= self.most:
             raise BadRequest(
@@ -28,29 +25,21 @@ class Stays:
                 f"You have {self.most} streams open, which is the most (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
-        stay = Stay()
-        self._open[owner_id] += 1
-        passed.stays.add(stay)
-        if passed.ended:
-            stay.end()
-        try:
-            with _at(passed.until, stay.end):
-                yield stay
-        finally:
+        timer: asyncio.TimerHandle | None = None
+
+        def close(stay: Stay) -> None:
+            if timer is not None:
+                timer.cancel()
             passed.stays.discard(stay)
             self._open[owner_id] -= 1
             if not self._open[owner_id]:
                 del self._open[owner_id]
 
-
-@contextmanager
-def _at(moment: float, act: Callable[[], None]) -> Iterator[None]:
-    """Have something done at a moment of the loop's clock, if the block lasts that long."""
-    if moment == math.inf:
-        yield
-        return
-    timer = asyncio.get_running_loop().call_at(moment, act)
-    try:
-        yield
-    finally:
-        timer.cancel()
+        stay = Stay(close)
+        self._open[owner_id] += 1
+        passed.stays.add(stay)
+        if passed.ended:
+            stay.end()
+        elif passed.until < math.inf:
+            timer = asyncio.get_running_loop().call_at(passed.until, stay.end)
+        return stay

@@ -13,8 +13,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from chatd.api import headers
-from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, AtStay, Desk
+from chatd.api.auth import LET_IN, Caller
+from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
 from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
@@ -40,7 +40,6 @@ async def stream_chat(
     request: Request,
     caller: Caller,
     desk: AtDesk,
-    stay: AtStay,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
 ) -> EventStream:
     """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
@@ -49,18 +48,22 @@ async def stream_chat(
     stored, and `preview_reset` says that what was previewed will not come.
     """
     named = headers.given(request.scope, headers.LAST_EVENT)
+    stay = desk.stays.begin(request.scope[LET_IN])
     subscription = desk.hub.subscribe(chat_id)
     stay.on_end(subscription.leave)
+
+    def close() -> None:
+        desk.hub.unsubscribe(subscription)
+        stay.close()
+
     try:
         opening = _Opening(desk, chat_id, caller.sees, subscription)
         viewer, first = await opening.open(named or after)
     except BaseException:
-        desk.hub.unsubscribe(subscription)
+        close()
         raise
     content = _follow(desk, subscription, viewer, first)
-    return EventStream(
-        content, subscription, desk, stay, close=lambda: desk.hub.unsubscribe(subscription)
-    )
+    return EventStream(content, subscription, desk, stay, close=close)
 
 
 class _Opening:
