@@ -43,10 +43,10 @@ class Front:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            far[1].transport.abort()  # first: what follows may be cut short
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
-            far[1].transport.abort()
 
 
 async def _pump(

@@ -1,7 +1,7 @@
 """``chatd health``: one question to the process beside this one, for container health checks."""
 
 import http.client
-import json
+import json as json_format
 import sys
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from cyclopts import App, Parameter
 
 from chatd.cli.exits import Exit
-from chatd.cli.start import Config
+from chatd.cli.start import Config, Flag
 
 app = App(
     name="health",
@@ -43,23 +43,35 @@ def health(
         Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of words.")] = False,
     config: Config = None,
 ) -> int:
     """Ask the running chatd whether it is ready."""
     host, port = _place(url) if url is not None else _configured(config)
+    why = _asked(host, port, seconds)
+    if json:
+        print(json_format.dumps({"ready": why is None, "reason": why}))
+    elif why is None:
+        print("ready")
+    else:
+        print(f"chatd: {why}", file=sys.stderr)
+    return Exit.DONE if why is None else Exit.FAILED
+
+
+def _asked(host: str, port: int, seconds: float) -> str | None:
+    """Why it is not ready; None: it is."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         text = answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        return _not_ready(f"{host} port {port} does not answer: {error}")
+        return f"{host} port {port} does not answer: {error}"
     finally:
         connection.close()
     if answer.status == http.HTTPStatus.OK:
-        print("ready")
-        return Exit.DONE
-    return _not_ready(_detail(text) or f"{host} port {port} answered {answer.status}")
+        return None
+    return _detail(text) or f"{host} port {port} answered {answer.status}"
 
 
 def _place(url: str) -> tuple[str, int]:
@@ -77,11 +89,6 @@ def _configured(config: Config) -> tuple[str, int]:
 
 def _detail(text: str) -> str | None:
     try:
-        return str(json.loads(text)["detail"])
+        return str(json_format.loads(text)["detail"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _not_ready(why: str) -> int:
-    print(f"chatd: {why}", file=sys.stderr)
-    return Exit.FAILED

@@ -3,6 +3,7 @@
 import asyncio
 import json as json_format
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
 from chatd.store import migrate
 from chatd.store.migrate import MigrationError
+from chatd.store.migration_files import Migration
 
 app = App(
     name="migrate",
@@ -28,6 +30,7 @@ wait for it. database.direct_url is used where it is set, because a connection
 pooler would lose the lock.""",
 )
 
+Json = Annotated[Flag, Parameter(help="Print JSON instead of lines.")]
 Wait = Annotated[
     float, Parameter(name="--wait-seconds", help="How long another process may be migrating.")
 ]
@@ -38,14 +41,12 @@ def up(
     *,
     to: Annotated[int | None, Parameter(help="The last version to apply; else the newest.")] = None,
     wait_seconds: Wait = 60,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Apply the migrations that the database does not have yet."""
     done = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
-    for each in done:
-        print(f"applied {each.label}")
-    if not done:
-        print("Nothing to apply.")
+    _print("applied", done, "Nothing to apply.", json=json)
 
 
 @app.command
@@ -54,6 +55,7 @@ def down(
     to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
     yes: Annotated[Flag, Parameter(help="Do not ask; needed where there is no terminal.")] = False,
     wait_seconds: Wait = 60,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Revert migrations, newest first. What they stored is lost."""
@@ -63,10 +65,7 @@ def down(
     if doomed and not yes:
         _confirm([f"{each.version:04}_{each.name}" for each in reversed(doomed)])
     done = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
-    for each in done:
-        print(f"reverted {each.label}")
-    if not done:
-        print("Nothing to revert.")
+    _print("reverted", done, "Nothing to revert.", json=json)
 
 
 @app.command
@@ -109,6 +108,15 @@ def sql(
     """
     dsn = None if start is not None else _dsn(config)
     print(asyncio.run(migrate.script(dsn, start=start, to=to)), end="")
+
+
+def _print(what: str, done: Sequence[Migration], nothing: str, *, json: bool) -> None:
+    """What was done, in the order in which it was."""
+    if json:
+        listed = [{"version": each.version, "name": each.name} for each in done]
+        print(json_format.dumps({what: listed}, indent=2))
+        return
+    print("\n".join(f"{what} {each.label}" for each in done) or nothing)
 
 
 def _dsn(config: Path | None) -> str:

@@ -121,10 +121,14 @@ def list_(
 def revoke(
     token_id: Annotated[UUID, Parameter(name="ID", help="As 'token list' shows it.")],
     *,
+    json: Annotated[Flag, Parameter(help="Print JSON instead of a sentence.")] = False,
     config: Config = None,
 ) -> None:
     """Have a token work no more, for good, on every process and open stream. Safe to repeat."""
     token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
+    if json:
+        print(json_format.dumps(asdict(token), default=str, indent=2))
+        return
     print(f"Token {token.id} of {token.owner_id} is revoked since {_moment(token.revoked_at)}.")
 
 

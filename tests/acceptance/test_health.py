@@ -1,5 +1,6 @@
 """``chatd health``: what a container's health check asks, of a process that runs and one that does not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,10 @@ async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
         await chatd.ready()
         done = health("--url", chatd.url)
         assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
+        assert json.loads(health("--url", chatd.url, "--json").stdout) == {
+            "ready": True,
+            "reason": None,
+        }
         port = chatd.url.rpartition(":")[2]
         # By its configuration, where it may listen everywhere.
         done = health(
@@ -48,6 +53,9 @@ async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
         done = health("--url", chatd.url)
         assert done.returncode == Exit.FAILED
         assert "does not answer" in done.stderr
+        done = health("--url", chatd.url, "--json")
+        assert done.returncode == Exit.FAILED
+        assert "does not answer" in json.loads(done.stdout)["reason"]
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])

@@ -1,10 +1,12 @@
 """``chatd run`` that cannot run: one clear line, and an exit code that a service manager understands."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from running import View, books, client, started
@@ -60,6 +62,26 @@ async def test_a_schema_that_is_behind_is_refused(tmp_path: Path, empty_dsn: str
     assert "schema 0000" in complaint(done)
     assert f"needs {NEWEST:04}" in complaint(done)
     assert "chatd migrate up" in complaint(done)
+
+
+async def test_the_schema_comes_and_goes_by_hand(empty_dsn: str) -> None:
+    def migrate(*words: str) -> Any:
+        command = [sys.executable, "-m", "chatd", "migrate", *words, "--json"]
+        done = subprocess.run(
+            command,
+            env=os.environ | {"CHATD_DATABASE__URL": empty_dsn},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    first, *_, last = load()
+    assert migrate("up", "--to", "1") == {"applied": [{"version": 1, "name": first.name}]}
+    assert migrate("up")["applied"][-1]["version"] == NEWEST
+    assert migrate("up") == {"applied": []}
+    newest = {"version": NEWEST, "name": last.name}
+    assert migrate("down", "--to", str(NEWEST - 1), "--yes") == {"reverted": [newest]}
 
 
 async def test_a_schema_that_is_ahead_is_refused(tmp_path: Path, dsn: str) -> None:

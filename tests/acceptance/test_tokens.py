@@ -61,7 +61,9 @@ async def test_a_token_from_the_cradle_to_the_grave(
             assert anyio.current_time() - revoked_at < 1.0
         assert not [line for line in process.raw if secret in line], "a secret in the log"
     capsys.readouterr()
-    assert await chatd("token", "revoke", listed["id"]) == Exit.DONE
+    assert await chatd("token", "revoke", listed["id"], "--json") == Exit.DONE
+    again = json.loads(capsys.readouterr().out)
+    assert (again["id"], again["state"]) == (listed["id"], "revoked")
     assert await chatd("token", "list", "--owner", "ann") == Exit.DONE
     out = capsys.readouterr().out
     assert "laptop" in out

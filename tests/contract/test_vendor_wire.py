@@ -14,7 +14,7 @@ from subjects import Heard, listen, message, request, text, vendor_provider
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Role
 from chatd.llm.classify import classify
-from chatd.llm.provider import Fragment, ToolSpec
+from chatd.llm.provider import Fragment, Provider, ToolSpec
 from chatd.llm.pydantic_ai import PydanticAIProvider
 
 pytestmark = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.kind)
@@ -25,8 +25,16 @@ WHOLE = Said(
 
 
 async def hear(vendor: FakeVendor, kind: str) -> Heard | Failure:
-    """What came of one call: an answer, or a failure that ``classify`` knows."""
+    """What came of one call of a provider of its own."""
     provider = vendor_provider(vendor, kind)
+    try:
+        return await heard_by(provider, kind)
+    finally:
+        await provider.aclose()
+
+
+async def heard_by(provider: Provider, kind: str) -> Heard | Failure:
+    """What came of one call: an answer, or a failure that ``classify`` knows."""
     try:
         return await listen(provider, request(kind))
     except Exception as error:
@@ -34,8 +42,6 @@ async def hear(vendor: FakeVendor, kind: str) -> Heard | Failure:
         if found is None:
             raise
         return found
-    finally:
-        await provider.aclose()
 
 
 def cuts(events: list[bytes]) -> Iterator[int]:
@@ -55,11 +61,12 @@ async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
     said_why = len(b"".join(events[: len(events) - dialect.farewell + 1]))
     begins_to_say = len(b"".join(events[: -dialect.farewell]))
     async with fake_vendor(Answer(body, ending=ending)) as vendor:
+        provider = vendor_provider(vendor, dialect.kind)
         for cut in (*cuts(events), len(body)):
             if begins_to_say + 20 < cut < said_why:
                 continue  # within the event that gives the reason: whether it was read is a matter of luck
             vendor.answer.body = body[:cut]
-            heard = await hear(vendor, dialect.kind)
+            heard = await heard_by(provider, dialect.kind)
             finished = isinstance(heard, Heard) and len(heard.finished) == 1
             if ending is not Ending.RESET:  # a reset may overtake what was sent before it
                 assert finished == (cut >= said_why), cut
@@ -67,6 +74,7 @@ async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
                 assert heard.retryable, (cut, heard)
             elif finished:
                 assert heard.content[-1]["args"] == '{"a": 1}', cut
+        await provider.aclose()
 
 
 async def test_headers_and_then_nothing(dialect: Dialect) -> None:

@@ -300,8 +300,8 @@ def test_garbage_never_raises() -> None:
 
 @given(st.dictionaries(st.text(), st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.uuids(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)))  # fmt: skip
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12,
+), max_size=5))  # fmt: skip
 def test_whatever_the_fields_are_the_line_is_json(fields: dict[str, Any]) -> None:
     out = io.StringIO()
     log = started(out)

@@ -1,13 +1,16 @@
-"""What many chats cost while nothing happens in them: memory of the daemon, statements on the wire."""
+"""What many chats cost while nothing happens in them: memory, statements on the wire, reading metrics."""
 
+import time
 from collections.abc import Sequence
 
 from chatd.bench.bench import Bench
-from chatd.bench.figures import Figure
-from chatd.bench.replica import replica
+from chatd.bench.figures import Figure, Required, percentile
+from chatd.bench.http1 import dial
+from chatd.bench.replica import Process, replica
 from chatd.bench.wire import Wire
 
 _WARM_SECONDS = 0.5
+_SCRAPES = 20
 
 
 async def measure(bench: Bench) -> Sequence[Figure]:
@@ -31,6 +34,7 @@ async def _held(bench: Bench, name: str, title: str, question: str | None) -> li
         wire.clear()
         await bench.crowd.do("wait", seconds=seconds)
         rates = wire.statements.rates(seconds)
+        scrapes = await _scraped(process)
         await bench.crowd.do("drop")
     return [
         Figure(
@@ -49,4 +53,24 @@ async def _held(bench: Bench, name: str, title: str, question: str | None) -> li
             says=f"counted on the wire while all {chats:,} stay open",
             detail=rates,
         ),
+        Figure(
+            name=f"{name}_scrape_ms",
+            title="… reading /metrics",
+            value=percentile(scrapes, 50) * 1000,
+            unit="ms",
+            says="from asking to the last line (p50)",
+            required=Required("<", 50),
+            detail={"p99": percentile(scrapes, 99) * 1000},
+        ),
     ]
+
+
+async def _scraped(process: Process) -> list[float]:
+    """Seconds that each of some scrapes took."""
+    line, took = await dial(process.url), []
+    for _ in range(_SCRAPES):
+        begun = time.perf_counter()
+        await line.get("/metrics")
+        took.append(time.perf_counter() - begun)
+    line.close()
+    return took
