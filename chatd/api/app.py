@@ -1,10 +1,11 @@
 """The application: routes, problems, the door, and the limit on bodies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
@@ -15,6 +16,7 @@ from chatd.api import (
     docs,
     document,
     explain,
+    headers,
     health,
     list_stream,
     lists,
@@ -46,13 +48,14 @@ def create_app(
     metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     max_body_bytes: int = 4 * 1024 * 1024,
+    cors_origins: Sequence[str] = (),
     requests_per_second: int = 500,
     slow_request_seconds: float = 1.0,
 ) -> FastAPI:
     """The application. Without a ``desk`` it can only describe itself.
 
     ``keeper`` lets callers in (not given: everybody), ``not_ready`` says why the process is not ready,
-    or None. The limits are unlimited when they are 0.
+    or None. The limits are unlimited when they are 0. Pages of ``cors_origins`` may call too.
     """
     app = _App(
         title="chatd",
@@ -86,8 +89,27 @@ def create_app(
         rates=Rates(per_second=requests_per_second),
         open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
     )
+    if cors_origins:  # outside of the door: a browser asks first, and says nothing of who it is
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=_FROM_PAGES,
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
     app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
+
+
+_FROM_PAGES = [
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Traceparent",
+    "X-Request-Id",
+    *(header.name for header in (headers.KEY, headers.LAST_EVENT, headers.OWNER)),
+]
+"""Headers that a page of another origin may send."""
 
 
 class _App(FastAPI):

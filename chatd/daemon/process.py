@@ -275,6 +275,7 @@ class Daemon:
             metrics=self.rooms.metrics.http,
             not_ready=self._not_ready,
             max_body_bytes=given.http.max_body_bytes,
+            cors_origins=given.http.cors_origins,
             slow_request_seconds=given.log.slow_request_seconds,
             requests_per_second=given.limits.requests_per_second,
         )

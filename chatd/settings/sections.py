@@ -87,6 +87,11 @@ class HttpSettings(BaseModel):
         description="How long after TERM requests are still taken while /readyz says no, so that a "
         "balancer that asks it sends nothing more by the time the port closes.",
     )
+    cors_origins: list[str] = Field(
+        default=[],
+        description="Web sites whose pages may call from a browser, such as "
+        '"https://app.example.com". Pages that come from the address of chatd itself may always.',
+    )
     idempotency_hours: float = Field(
         default=24,
         gt=0,

@@ -1,6 +1,7 @@
 """The root of the tree, and the rules between keys."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Self
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
         broken = [
             *_database(self.database),
             *_authentication(self.auth, self.http),
+            *_origins(self.http),
             *_durations(self.worker, self.turn),
             *_providers(self.providers),
             *_models(self.models, self.providers),
@@ -116,6 +118,18 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
                 "whoever is on the way could become anybody)"
             ),
         )
+
+
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+
+
+def _origins(http: HttpSettings) -> Broken:
+    for origin in http.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield (
+                ("http", "cors_origins"),
+                f"{origin!r} is no origin: it must look like https://app.example.com, without a path",
+            )
 
 
 def _trusted(source: str) -> bool:

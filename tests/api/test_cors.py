@@ -1,0 +1,60 @@
+"""Pages of other sites: those that are named may call, and nobody else's browser lets them."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from asking import PROBLEM, opened
+from callers import bearer
+from inside import Inside, one
+
+from chatd.store.tokens import Tokens
+
+APP, OTHER = "https://app.example.com", "https://evil.example.com"
+ALLOWED = "access-control-allow-origin"
+HTTP: dict[str, Any] = {"cors_origins": [APP]}
+
+
+async def preflight(chatd: Inside, origin: str, method: str, headers: str) -> httpx2.Response:
+    """What a browser asks before it sends what a page wants; it says nothing of who is calling."""
+    return await chatd.api.http.options(
+        "/api/v1/chats",
+        headers={
+            "origin": origin,
+            "access-control-request-method": method,
+            "access-control-request-headers": headers,
+        },
+    )
+
+
+async def test_a_page_that_is_named_may_call(dsn: str) -> None:
+    async with one(dsn, http=HTTP, auth={"mode": "token"}) as chatd:
+        _, secret = await Tokens(chatd.daemon.rooms.database).create(owner_id="ann")
+        wanted = (
+            "authorization,cache-control,content-type,idempotency-key,last-event-id,x-chatd-owner"
+        )
+        for method in ("GET", "POST", "PATCH", "DELETE"):
+            asked = await preflight(chatd, APP, method, wanted)
+            assert (asked.status_code, asked.headers[ALLOWED]) == (200, APP)
+        known = bearer(secret) | {"origin": APP}
+        made = await chatd.api.http.post("/api/v1/chats", json={}, headers=known)
+        assert (made.status_code, made.headers[ALLOWED]) == (201, APP)
+        assert "x-request-id" in made.headers["access-control-expose-headers"].lower()
+        path = f"/api/v1/chats/{made.json()['id']}/stream"
+        async with opened(chatd, path, headers=known) as stream:
+            assert stream.headers[ALLOWED] == APP
+        refused = await chatd.api.http.get("/api/v1/chats", headers={"origin": APP})
+        assert refused.headers["content-type"] == PROBLEM
+        assert (refused.status_code, refused.headers[ALLOWED]) == (401, APP), (
+            "the page may read why"
+        )
+
+
+@pytest.mark.parametrize("http", [HTTP, {}], ids=["another is named", "nobody is named"])
+async def test_other_pages_may_not(dsn: str, http: dict[str, Any]) -> None:
+    async with one(dsn, http=http) as chatd:
+        asked = await preflight(chatd, OTHER, "POST", "content-type")
+        assert asked.status_code >= 400
+        assert ALLOWED not in asked.headers
+        answer = await chatd.api.http.get("/api/v1/chats", headers={"origin": OTHER})
+        assert ALLOWED not in answer.headers
