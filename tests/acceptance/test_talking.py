@@ -87,7 +87,8 @@ async def test_between_pipes_each_line_is_answered_in_plain_text(tmp_path: Path,
         assert events[0]["data"]["content"] == [{"type": "text", "text": "json"}]
         assert events[-1]["data"]["status"] == "waiting"
         failed = await run(chatd.url, "chat", given="[[panic]] now\n")
-        assert (failed.out, failed.code) == ("Something is \n", 1)
+        assert failed.code == 1
+        assert failed.out in {"Something is \n", ""}  # who comes late hears of the end alone
         assert "wires crossed" in failed.err
 
 

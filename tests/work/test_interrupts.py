@@ -20,7 +20,8 @@ SEED = random.randrange(10**6)
 
 async def rests(chatd: Inside, chat_id: str) -> dict[str, object]:
     """Wait until the chat is at rest, and see that it can be spoken to."""
-    chat = await fact(lambda: at_rest(chatd, chat_id), what=lambda: f"rest; seed {SEED}")
+    seed = f"rest; seed {SEED}"
+    chat = await fact(lambda: at_rest(chatd, chat_id), what=lambda: seed, every=0.1)
     assert chat["status"] == "waiting", chat
     assert chat["last_error"] is None
     said_before = len(await chatd.api.texts(chat_id))
