@@ -28,9 +28,6 @@ from chatd.store.pool import Connection
 FACT_SECONDS = 30.0
 """How long a test waits for a fact before it says that it will not come."""
 
-LEAST_OFTEN = 0.1
-"""Seconds between two looks: those who wait long must not keep others from what they wait for."""
-
 SCRIPTS = """
 [providers.fake]
 kind = "scripted"
@@ -196,7 +193,7 @@ async def fact(
     what: Callable[[], str] | None = None,
     every: float = 0.01,
 ) -> Any:
-    """Look until there is something true to see, and return it; less often when it takes its time."""
+    """Look until there is something true to see, and return it."""
     try:
         with anyio.fail_after(seconds):
             while True:
@@ -206,7 +203,6 @@ async def fact(
                 if seen:
                     return seen
                 await anyio.sleep(every)
-                every = max(every, min(1.2 * every, LEAST_OFTEN))
     except TimeoutError:
         raise AssertionError(f"not so within {seconds} s: {what() if what else look}") from None
 

@@ -5,8 +5,8 @@ grace while everything they need is still there, and the last hint goes out befo
 
     listener     hears other processes            watchdog   drops chats whose lease ran out
     notifier     tells them                       flusher    parts for viewers elsewhere
-    heartbeat    renews, holds the lock           chats      one task per chat in hand
-    farewell     gives back what is left          acquirer, reaper, janitor
+    farewell     gives back what is left          chats      one task per chat in hand
+    heartbeat    renews, holds the lock           acquirer, reaper, janitor
     watch        feeds the streams                doorkeeper knows who calls (token, jwt)
                                                   http
                                                   census     counts what the database has

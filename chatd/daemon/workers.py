@@ -126,10 +126,11 @@ class Workers:
 
     def specs(self) -> Sequence[ChildSpec]:
         return [
+            # Before the heartbeat, so that it ends after it: who was listed takes its row away.
+            ChildSpec(name="farewell", start=self._farewell.run),
             ChildSpec(name="heartbeat", start=self._heartbeat.run),
             ChildSpec(name="watchdog", start=self._watchdog.run),
             ChildSpec(name="flusher", start=self._flusher.run),
-            ChildSpec(name="farewell", start=self._farewell.run),
             ChildSpec(
                 name="chats",
                 start=self.roster.run,

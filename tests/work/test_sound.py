@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import asyncpg
@@ -13,6 +14,7 @@ from running import fact
 from chatd.daemon import Daemon
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.service_manager import ServiceManager
+from chatd.store.leases import Leases
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
@@ -104,3 +106,20 @@ async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Mana
     assert manager.reports[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
     attendant.serving()  # too late: a reload that ends now says nothing
     assert not manager.said("READY")[1:]
+
+
+async def test_who_is_stopped_while_it_starts_leaves_no_row(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
+    enter = Leases.enter
+
+    async def entered(*given: Any, **more: Any) -> None:
+        await enter(*given, **more)
+        daemon.stop()
+
+    monkeypatch.setattr(Leases, "enter", entered)
+    await daemon.run()
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SELECT count(*) FROM workers") == 0
+    await connection.close()
