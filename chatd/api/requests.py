@@ -54,9 +54,8 @@ class Requests:
                 answered = True
             await send(message)
 
-        structlog.contextvars.bind_contextvars(
-            request_id=request_id
-        )  # a request is a task of its own
+        # Never unbound: a request is a task of its own.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         with tracing.request(method, _traceparent(scope)) as span:
             try:
                 await self._app(scope, receive, named)
