@@ -1,7 +1,8 @@
 """Why a turn did not succeed, as one value.
 
 The same ``Failure`` feeds the retry decision, the stream's ``error`` event and the columns
-``last_error`` and ``last_error_detail``, so that they can never disagree.
+``last_error`` and ``last_error_detail``, so that they can never disagree. One kind never passes here:
+``crash_loop`` is found by the statement that reaps, and said there.
 """
 
 import math
