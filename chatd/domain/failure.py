@@ -36,7 +36,6 @@ class FailureKind(StrEnum):
     STEP_LIMIT = "step_limit"
     CRASH_LOOP = "crash_loop"
     PANIC = "panic"
-    UNKNOWN = "unknown"
 
 
 RETRYABLE = frozenset(

@@ -1221,7 +1221,7 @@ export interface components {
          * @description What went wrong, in words that mean the same for every provider.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic" | "unknown";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic";
         /**
          * FieldProblem
          * @description One thing that is wrong with a request.
