@@ -14,8 +14,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from chatd.api.codes import REFUSALS
-from chatd.api.counted import PROBLEM
-from chatd.api.requests import REQUEST_ID, route_of
+from chatd.api.scope import PROBLEM, REQUEST_ID, route_of
 from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()

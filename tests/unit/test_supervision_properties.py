@@ -229,9 +229,7 @@ async def test_whatever_the_children_do(
         stopped_in_reverse_order(tree, diary)
 
 
-@given(
-    lives=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 40.0])), max_size=6)
-)
+@given(lives=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 40.0])), max_size=6))
 @settings(deadline=None)
 @on_virtual_time
 async def test_however_often_it_fails_those_that_need_it_come_back(
