@@ -115,6 +115,7 @@ class Workers:
             retry=_retry(settings.turn),
         )
         self.roster.max_chats = self._heartbeat.max_chats = settings.worker.max_chats
+        self._heartbeat.wake()
         self._acquirer.wake()
 
     def _wire(self, rooms: Rooms) -> None:

@@ -27,8 +27,19 @@ class Claim:
     """Seconds since it was last moved, which is what made it pending, as a rule."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """How a worker is listed, for the others and for those who ask why a chat waits."""
+
+    host: str
+    pid: int
+    version: str
+    max_chats: int
+    """The most chats that it takes at once."""
+
+
 @dataclass(frozen=True, slots=True)
-class Held:
+class Doing:
     """A chat in hand, and what it is doing: for how long it has been in its zone, and still may be."""
 
     chat_id: UUID
@@ -77,13 +88,6 @@ class Leases:
         self._database = database
         self.worker_id = worker_id
 
-    async def enter(
-        self, connection: Connection, *, host: str, pid: int, version: str, max_chats: int
-    ) -> None:
-        """Be listed among the workers."""
-        with translated():
-            await connection.fetch(_Q["enter"], self.worker_id, host, pid, version, max_chats)
-
     async def leave(self) -> None:
         """Be listed no more."""
         await self._database.fetch(_Q["leave"], self.worker_id)
@@ -98,21 +102,27 @@ class Leases:
         with translated():
             await connection.fetch(_Q["end_ghost"], str(self.worker_id))
 
-    async def renew(self, connection: Connection, held: Sequence[Held]) -> list[Beat]:
-        """Renew the chats in hand, in one statement; who is missing from the answer is lost.
+    async def renew(
+        self, connection: Connection, listing: Listing, doing: Sequence[Doing] = ()
+    ) -> list[Beat]:
+        """Be listed, and renew the chats in hand; who is missing from the answer is lost.
 
         They go in the order of their ids, as a family is locked that is deleted.
         """
-        held = sorted(held, key=lambda one: one.chat_id)
+        doing = sorted(doing, key=lambda one: one.chat_id)
         with translated():
             answer = await connection.fetch(
                 _Q["renew"],
                 self.worker_id,
-                [one.chat_id for one in held],
-                [one.epoch for one in held],
-                [one.zone for one in held],
-                [one.seconds for one in held],
-                [one.seconds_left for one in held],
+                [one.chat_id for one in doing],
+                [one.epoch for one in doing],
+                [one.zone for one in doing],
+                [one.seconds for one in doing],
+                [one.seconds_left for one in doing],
+                listing.host,
+                listing.pid,
+                listing.version,
+                listing.max_chats,
             )
         return [
             Beat(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in answer

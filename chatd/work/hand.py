@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import Lost
-from chatd.store.leases import Held
+from chatd.store.leases import Doing
 from chatd.store.turns import Hold
 from chatd.supervision.progress import Progress, Scope
 
@@ -60,12 +60,12 @@ class Hand:
             "worker_id": self.hold.worker_id,
         }
 
-    def held(self) -> Held:
+    def doing(self) -> Doing:
         """What a beat says of this chat: where its task is, and nothing of what is said there."""
         at = self.progress.snapshot()
         if at.zone is None:
-            return Held(self.hold.chat_id, self.hold.epoch)
-        return Held(
+            return Doing(self.hold.chat_id, self.hold.epoch)
+        return Doing(
             self.hold.chat_id, self.hold.epoch, at.zone, at.zone_age_seconds, at.deadline_seconds
         )
 

@@ -12,7 +12,7 @@ import structlog
 
 from chatd import __version__
 from chatd.domain.errors import DatabaseAway
-from chatd.store.leases import Leases
+from chatd.store.leases import Leases, Listing
 from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import Child
 from chatd.supervision.outage import LONGEST_PAUSE_SECONDS, Outage
@@ -71,7 +71,7 @@ class Heartbeat:
         return now() - self._sign_at
 
     def wake(self) -> None:
-        """Beat now: a chat in hand may not be ours any more."""
+        """Beat now: a chat in hand may not be ours any more, or the others are to know something."""
         self._woken.set()
 
     async def run(self, child: Child) -> None:
@@ -96,7 +96,9 @@ class Heartbeat:
         sent_at = now()
         try:
             with anyio.fail_after(self._heartbeat_seconds):
-                beats = await self._leases.renew(connection, [hand.held() for hand in hands])
+                beats = await self._leases.renew(
+                    connection, self._listing(), [hand.doing() for hand in hands]
+                )
         except TimeoutError as error:
             raise DatabaseAway("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)
@@ -108,14 +110,13 @@ class Heartbeat:
             self._metrics.lag.observe(max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0))
         self._beat_at = ended_at
 
-    async def _take_lock(self, connection: Connection, child: Child) -> None:
-        await self._leases.enter(
-            connection,
-            host=socket.gethostname(),
-            pid=getpid(),
-            version=__version__,
-            max_chats=self.max_chats,
+    def _listing(self) -> Listing:
+        return Listing(
+            host=socket.gethostname(), pid=getpid(), version=__version__, max_chats=self.max_chats
         )
+
+    async def _take_lock(self, connection: Connection, child: Child) -> None:
+        await self._leases.renew(connection, self._listing())
         while not await self._leases.hold_own_lock(connection):
             if child.stopping.is_set():
                 return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 from managing import managed
-from running import Chatd, Client, View, client, fact, started
+from running import Chatd, Client, View, books, client, fact, started
 
 QUICK = "You hear version {version}: {{message}}"
 SLOW = "One two three four five six seven eight nine ten eleven twelve, says version {version}."
@@ -154,6 +154,12 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
         ]
         waiting = ["database.pool_size", "worker.heartbeat_seconds"]
         assert (await chatd.says("config.needs_restart"))["keys"] == waiting
+        async with books(dsn) as db:  # others, and who asks why a chat waits, are told of it too
+
+            async def listed() -> bool:
+                return await db.all("SELECT max_chats FROM workers") == [(3,)]
+
+            await fact(listed)
         chat_id = (await api.create("[[slow]]"))["id"]
         await api.send(chat_id, "one")
         answer = await api.http.post(f"/api/v1/chats/{chat_id}/messages", json={"content": "two"})

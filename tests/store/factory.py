@@ -5,12 +5,13 @@ from uuid import UUID, uuid4
 
 from chatd.domain.chat import OWNED, Chat, Status
 from chatd.store import rows
-from chatd.store.leases import Leases
+from chatd.store.leases import Leases, Listing
 from chatd.store.pool import Database
 
 OWNER = "ann"
 WORKER = UUID("00000000-0000-4000-8000-000000000001")
 MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
+LISTING = Listing(host="here", pid=1, version="0", max_chats=10)
 OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 
@@ -140,4 +141,4 @@ async def image(database: Database, chat: Chat) -> list[Any]:
 async def entered(database: Database, leases: Leases) -> None:
     """Have a worker listed, as its heartbeat does."""
     async with database.direct() as connection:
-        await leases.enter(connection, host="here", pid=1, version="0", max_chats=10)
+        await leases.renew(connection, LISTING)

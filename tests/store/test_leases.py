@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from concurrency import locked, many, until_blocked
-from factory import MODEL, OWNER, WORKER, chat_in, entered, models, text
+from factory import LISTING, MODEL, OWNER, WORKER, chat_in, entered, models, text
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import Lost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
-from chatd.store.leases import Beat, Held, Leases
+from chatd.store.leases import Beat, Doing, Leases
 from chatd.store.pool import Connection, Database
 from chatd.store.rows import Moved
 from chatd.store.streams import Batch, Streams
@@ -390,14 +390,14 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
-    in_hand = [Held(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
+    in_hand = [Doing(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
     async with database.direct() as connection:
-        beats = await leases.renew(connection, in_hand)
+        beats = await leases.renew(connection, LISTING, in_hand)
         assert set(beats) == {
             Beat(running.id, 3, 1, Status.RUNNING),
             Beat(stopping.id, 1, 1, Status.INTERRUPTING),
         }
-        assert await leases.renew(connection, []) == []
+        assert await leases.renew(connection, LISTING) == []
     ages = {
         row["id"]: row["age"] < 5
         for row in await database.fetch(
@@ -438,7 +438,7 @@ async def test_a_beat_stays_on_its_page(database: Database) -> None:
     """No index knows what it writes, so beats are HOT: they bloat neither table nor indexes."""
     await models(database)
     ids = await many(database, 40, Status.RUNNING)
-    held = [Held(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
+    doing = [Doing(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
     async with database.direct() as connection:
@@ -446,7 +446,7 @@ async def test_a_beat_stays_on_its_page(database: Database) -> None:
         async def beat(times: int) -> dict[str, tuple[int, int]]:
             """All updates so far, and the HOT ones, by table."""
             for _ in range(times):
-                assert len(await leases.renew(connection, held)) == 40
+                assert len(await leases.renew(connection, LISTING, doing)) == 40
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await connection.execute("SELECT pg_stat_clear_snapshot()")
             rows = await connection.fetch(

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
-from factory import MODEL, OWNER, WORKER, chat_in, models, text
+from factory import LISTING, MODEL, OWNER, WORKER, chat_in, models, text
 from invariants import check_all, once, texts
 from mill import Mill
 
@@ -14,7 +14,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FamilyBusy, Refused
 from chatd.domain.moves import Move
 from chatd.store.chats import Chats
-from chatd.store.leases import Claim, Held, Leases
+from chatd.store.leases import Claim, Doing, Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
 from chatd.store.turns import Hold, Turns
@@ -163,9 +163,9 @@ class FamilyDay:
             claims: list[Claim] = []
             while claims or not self.over.is_set():
                 claims = await leases.acquire(10)
-                held = [Held(claim.moved.chat.id, claim.moved.chat.epoch) for claim in claims]
-                self.dice.shuffle(held)
-                assert len(await leases.renew(connection, held)) == len(held)
+                doing = [Doing(claim.moved.chat.id, claim.moved.chat.epoch) for claim in claims]
+                self.dice.shuffle(doing)
+                assert len(await leases.renew(connection, LISTING, doing)) == len(doing)
                 for claim in claims:
                     moved, hold = claim.moved, hold_of(claim.moved)
                     while moved.chat.status is Status.RUNNING:

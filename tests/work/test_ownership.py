@@ -328,6 +328,17 @@ async def test_an_abandoned_stop_stores_what_was_flushed(database: Database, que
     assert [hint.status for hint in told] == [Status.PENDING if queued else Status.WAITING]
 
 
+async def test_a_worker_that_was_forgotten_is_listed_again(dsn: str, database: Database) -> None:
+    """It was frozen for so long that the others swept its row, and goes on by the same connection."""
+    async with one(dsn, worker={"heartbeat_seconds": 0.1}) as chatd:
+        (before,) = await rows(database, "DELETE FROM workers RETURNING *")
+        await fact(lambda: database.fetch("SELECT FROM workers"))
+        (after,) = await rows(database, "SELECT * FROM workers")
+        assert after["worker_id"] == chatd.daemon.worker_id
+        for column in ("host", "pid", "version", "max_chats"):
+            assert after[column] == before[column]
+
+
 # -- the janitor ----------------------------------------------------------------------------------
 
 

@@ -1,12 +1,6 @@
 -- Owning a chat: claiming, renewing, and taking from those who are gone. Leases use the database's
 -- clock, and the clock of this moment rather than of the transaction's start.
 
--- name: enter
--- This process as a row of `workers`.
--- $1 worker, $2 host, $3 pid, $4 version, $5 most chats at once
-INSERT INTO workers (worker_id, host, pid, version, max_chats) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = clock_timestamp();
-
 -- name: leave
 -- $1 worker
 DELETE FROM workers WHERE worker_id = $1;
@@ -62,12 +56,16 @@ SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data
 FROM chat JOIN event ON event.chat_id = chat.id;
 
 -- name: renew
--- One beat for the chats in hand, with what each is doing, for those who ask why it takes so long. Who
+-- One beat: this process as a row of `workers`, also when it was frozen for so long that its row was
+-- forgotten, and the chats in hand, with what each is doing, for those who ask why it takes so long. Who
 -- is missing from the answer is lost. Only chats in hand are renewed: one that was claimed by a
 -- statement whose answer never came runs out by itself.
--- $1 worker, $2 chats, $3 epochs, $4 zones, $5 seconds in the zone, $6 seconds until it is cut
+-- $1 worker, $2 chats, $3 epochs, $4 zones, $5 seconds in the zone, $6 seconds until it is cut,
+-- $7 host, $8 pid, $9 version, $10 most chats at once
 WITH alive AS (
-    UPDATE workers SET heartbeat_at = clock_timestamp() WHERE worker_id = $1
+    INSERT INTO workers (worker_id, host, pid, version, max_chats) VALUES ($1, $7, $8, $9, $10)
+    ON CONFLICT (worker_id) DO UPDATE SET
+        heartbeat_at = clock_timestamp(), max_chats = EXCLUDED.max_chats
 )
 UPDATE chats c SET
     heartbeat_at = clock_timestamp(),
