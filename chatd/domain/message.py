@@ -111,7 +111,7 @@ def asked_of_client(calls: Iterable[Part]) -> list[dict[str, Any]]:
     return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
 
 
-def errors_of(calls: Sequence[Part], say: Callable[[Part], str]) -> NewMessage:
+def answered_with_errors(calls: Sequence[Part], say: Callable[[Part], str]) -> NewMessage:
     """The message that answers ``calls`` which nobody ran, each with what there is to ``say`` of it."""
     return NewMessage(
         role=Role.TOOL,
@@ -156,6 +156,21 @@ def standing(content: Iterable[Part]) -> Content:
     """What of an unfinished answer can stand by itself: text and reasoning, but no half-made call."""
     return tuple(
         part for part in content if part["type"] in {"text", "reasoning"} and part.get("text")
+    )
+
+
+def interrupted(content: Iterable[Part], *, model_config_id: UUID) -> tuple[NewMessage, ...]:
+    """The message that an answer becomes which was stopped on the way; none, when nothing stands."""
+    said = standing(content)
+    if not said:
+        return ()
+    return (
+        NewMessage(
+            role=Role.ASSISTANT,
+            content=said,
+            model_config_id=model_config_id,
+            finish_reason="interrupted",
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.message import Content, NewMessage, Role, fold, standing
+from chatd.domain.message import NewMessage, fold, interrupted
 from chatd.domain.moves import Move
 from chatd.store import rows, sql
 from chatd.store.pool import Connection, Database, translated
@@ -173,17 +173,22 @@ class Leases:
         self, *, stale_after_seconds: float, locks_tell: bool = True, most: int = 100
     ) -> list[Abandoned]:
         """Interrupting chats whose owner is gone; each is to be finished with ``reap_interrupt``."""
-        answer = await self._database.fetch(
-            _Q["stale_interrupting"], self.worker_id, stale_after_seconds, locks_tell, most
-        )
+        return await self._interrupting(stale_after_seconds, locks_tell, most)
+
+    async def left_interrupting(self, *, most: int = 100) -> list[Abandoned]:
+        """Interrupting chats of this worker, when it is about to leave; to be finished likewise."""
+        return await self._interrupting(None, False, most)
+
+    async def _interrupting(self, *which: object) -> list[Abandoned]:
+        answer = await self._database.fetch(_Q["interrupting"], self.worker_id, *which)
         return [
             Abandoned(
                 hold=Hold(row["id"], row["worker_id"], row["epoch"]),
                 step=row["step"],
                 parts_done=row["last_part"],
-                messages=_partial(
-                    standing(fold(rows.parts_after(row["parts_done"], row["batches"] or ()))),
-                    row["last_model_config_id"],
+                messages=interrupted(
+                    fold(rows.parts_after(row["parts_done"], row["batches"] or ())),
+                    model_config_id=row["last_model_config_id"],
                 ),
             )
             for row in answer
@@ -192,16 +197,3 @@ class Leases:
     async def forget_workers(self, *, silent_seconds: float) -> None:
         """Drop the rows of workers that left without saying so."""
         await self._database.fetch(_Q["forget_workers"], silent_seconds)
-
-
-def _partial(content: Content, model_config_id: UUID) -> tuple[NewMessage, ...]:
-    if not content:
-        return ()
-    return (
-        NewMessage(
-            role=Role.ASSISTANT,
-            content=content,
-            model_config_id=model_config_id,
-            finish_reason="interrupted",
-        ),
-    )

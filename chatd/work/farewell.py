@@ -4,6 +4,8 @@ The runners have given their chats back by now. What is left was claimed by a st
 never came, or by a task that did not end in time.
 """
 
+from collections.abc import Awaitable
+
 import anyio
 import structlog
 
@@ -11,6 +13,7 @@ from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.live.hints import Hints
 from chatd.store.leases import Leases
+from chatd.store.rows import Moved
 from chatd.store.turns import Hold, Turns
 from chatd.supervision.actor import Child
 
@@ -30,19 +33,24 @@ class Farewell:
         """Give back what is still owned; returns how many chats that was."""
         owned = await self._leases.owned()
         for chat in owned:
-            hold = Hold(chat.id, self._leases.worker_id, chat.epoch)
-            try:
-                if chat.status is Status.INTERRUPTING:
-                    moved = await self._turns.reap_interrupt(
-                        hold, step=chat.step, messages=[], parts_done=chat.parts_done
-                    )
-                else:
-                    moved = await self._turns.release(hold, why="sweep")
-            except Lost:
-                continue
-            self._hints.moved(moved.entry)
+            if chat.status is Status.RUNNING:
+                hold = Hold(chat.id, self._leases.worker_id, chat.epoch)
+                await self._moved(self._turns.release(hold, why="sweep"))
+        for one in await self._leases.left_interrupting():
+            await self._moved(
+                self._turns.reap_interrupt(
+                    one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+                )
+            )
         await self._leases.leave()
         return len(owned)
+
+    async def _moved(self, asked: Awaitable[Moved]) -> None:
+        try:
+            moved = await asked
+        except Lost:
+            return
+        self._hints.moved(moved.entry)
 
     async def run(self, child: Child) -> None:
         child.ready()

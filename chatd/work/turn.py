@@ -21,9 +21,9 @@ from chatd.domain.message import (
     NewMessage,
     Part,
     Role,
-    errors_of,
+    answered_with_errors,
+    interrupted,
     open_calls,
-    standing,
 )
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
@@ -92,18 +92,13 @@ class Turn:
 
     async def finish_interrupt(self) -> None:
         """Store what there is: the whole answer, or what was said of it. No call stays open."""
-        message = self._answer
-        if message is None and self._call is not None and (said := standing(self._call.content)):
-            message = NewMessage(
-                role=Role.ASSISTANT,
-                content=said,
-                model_config_id=self._hand.chat.last_model_config_id,
-                finish_reason="interrupted",
-            )
+        messages = [self._answer] if self._answer else []
+        if self._answer is None and self._call is not None:
+            model_id = self._hand.chat.last_model_config_id
+            messages += interrupted(self._call.content, model_config_id=model_id)
         self.tally.outcome = Outcome.INTERRUPTED
-        messages = [message] if message else []
         if calls := [call.part for call in open_calls([*self._history, *messages])]:
-            messages.append(errors_of(calls, lambda _: "cancelled"))
+            messages.append(answered_with_errors(calls, lambda _: "cancelled"))
         await self._ledger.finish_interrupt(messages, self._settled())
 
     async def release(self, *, why: str) -> None:
@@ -141,7 +136,7 @@ class Turn:
             self.tally.took("client", _client_seconds(history))
         step = self._next(history)
         if isinstance(step, CallModel):
-            return await self._answer_user(history)
+            return await self._call_model(history)
         return await self._end_step(step, [])
 
     def _next(self, history: Sequence[Message | NewMessage]) -> NextStep:
@@ -175,7 +170,7 @@ class Turn:
                 self.tally.outcome = Outcome.FINISHED
                 return False
 
-    async def _answer_user(self, history: tuple[Message, ...]) -> bool:
+    async def _call_model(self, history: tuple[Message, ...]) -> bool:
         if steps_taken(history) >= self._shop.limits.max_steps:
             await self.fail(
                 Failure(
@@ -193,7 +188,7 @@ class Turn:
         self.tally.model = model.name
         outcome = await self._ask(model, history)
         if isinstance(outcome, Failure):
-            return await self._again(outcome)
+            return await self._retry_or_fail(outcome)
         return await self._store(model, outcome)
 
     async def _ask(self, model: ModelConfig, history: tuple[Message, ...]) -> Answer | Failure:
@@ -235,7 +230,7 @@ class Turn:
         assert not isinstance(step, CallModel)  # noqa: S101 - nobody asks after an answer
         return await self._end_step(step, [message])
 
-    async def _again(self, failure: Failure) -> bool:
+    async def _retry_or_fail(self, failure: Failure) -> bool:
         """Wait and go on, or give up."""
         attempts = self._hand.chat.attempts + 1
         delay = self._shop.retry.delay(failure, attempts=attempts, dice=self._shop.dice())
@@ -285,4 +280,6 @@ def _no_such_tools(calls: Sequence[Part]) -> list[NewMessage]:
     """What the model is told of calls that nobody can run."""
     if not calls:
         return []
-    return [errors_of(calls, lambda call: f"There is no tool named {call['tool_name']}.")]
+    return [
+        answered_with_errors(calls, lambda call: f"There is no tool named {call['tool_name']}.")
+    ]

@@ -503,6 +503,22 @@ async def test_the_last_word_gives_back_what_is_still_owned(database: Database) 
     assert await rows(database, "SELECT * FROM workers") == []
 
 
+async def test_the_last_word_stores_what_a_stopped_turn_had_said(database: Database) -> None:
+    hints, _ = heard()
+    worker_id = uuid4()
+    leases = Leases(database, worker_id=worker_id)
+    chat = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
+    parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
+    await Streams(database).flush_parts([Batch(chat.id, chat.epoch, 1, parts)])
+    assert await Farewell(leases, Turns(database), hints).step() == 1
+    stored = await rows(
+        database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"
+    )
+    assert [tuple(row.values()) for row in stored] == [
+        ([{"type": "text", "text": "one two "}], "interrupted")
+    ]
+
+
 async def test_a_claim_whose_answer_was_lost_is_given_back_at_the_stop(
     dsn: str, database: Database
 ) -> None:

@@ -152,9 +152,10 @@ WITH gone AS MATERIALIZED (
 SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
 FROM chat JOIN event ON event.chat_id = chat.id;
 
--- name: stale_interrupting
--- Interrupting chats whose owner is gone, with what it had streamed; each is then finished.
--- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells, $4 most chats
+-- name: interrupting
+-- Interrupting chats whose owner is gone, or who are this worker's own when it leaves, with what was
+-- streamed of their answers; each is then finished.
+-- $1 worker (who asks), $2 stale after seconds; null: its own, $3 whether a free lock tells, $4 most chats
 WITH gone AS MATERIALIZED (
     SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
 )
@@ -166,8 +167,9 @@ SELECT c.id, c.worker_id, c.epoch, c.step, c.last_model_config_id,
         WHERE p.chat_id = c.id AND p.epoch = c.epoch) AS last_part
 FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL AND c.status = 'interrupting'
-  AND (gone.worker_id IS NOT NULL
-       OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2))
+  AND CASE WHEN $2::float8 IS NULL THEN c.worker_id = $1
+      ELSE gone.worker_id IS NOT NULL
+           OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2) END
 ORDER BY c.id LIMIT $4;
 
 -- name: forget_workers
