@@ -26,13 +26,14 @@ from chatd.api import (
     stream,
 )
 from chatd.api import operations as operators
-from chatd.api.auth import OPEN, Anyone, Keeper
+from chatd.api.auth import OPEN, Anyone, Gatekeeper
 from chatd.api.counted import Counted
 from chatd.api.desk import Desk
 from chatd.api.door import Door
 from chatd.api.operations import METRICS, Operations
 from chatd.api.rates import Rates
 from chatd.api.requests import Requests
+from chatd.api.scope import only
 from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -43,7 +44,7 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 def create_app(
     desk: Desk | None,
     *,
-    keeper: Keeper | None = None,
+    keeper: Gatekeeper | None = None,
     operations: Operations | None = None,
     metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
@@ -139,7 +140,7 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        announced = only(scope, b"content-length") or b"0"
         if announced.isdigit() and int(announced) > self._most:
             await self._refuse(scope, receive, send)
             return

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated, Protocol, TypeGuard
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from starlette.types import Scope
@@ -12,16 +12,11 @@ from starlette.types import Scope
 from chatd.api import headers
 from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
-from chatd.domain.failure import storable
-
-LOCAL = "local"
-"""Whose everything is without authentication, which is for loopback only."""
+from chatd.api.scope import LET_IN
+from chatd.domain.owner import LOCAL, LONGEST, is_owner
 
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
-
-LET_IN = "chatd.pass"
-"""Where a request's ``Pass`` stands in its scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ class Pass:
             stay.end()
 
 
-class Keeper(Protocol):
+class Gatekeeper(Protocol):
     """Who lets callers in."""
 
     async def admit(self, credential: str | None) -> Pass:
@@ -103,7 +98,7 @@ class Anyone:
 
 
 def unauthorized(detail: str) -> BadRequest:
-    """The refusal of who is nobody."""
+    """A 401 for a caller who is not known."""
     return BadRequest(
         "unauthorized",
         detail,
@@ -138,18 +133,15 @@ def _owner(named: str) -> str:
     except UnicodeError:
         owner_id = ""
     if not is_owner(owner_id):
-        raise headers.unfit(headers.OWNER, "it is not the name of an owner, in UTF-8")
+        raise headers.unfit(
+            headers.OWNER, f"it is not a name of 1 to {LONGEST} characters, in UTF-8"
+        )
     return owner_id
 
 
 async def caller(request: Request) -> Identity:  # async: a plain function would be run in a thread
     """Who this request acts for."""
     return acting(request.scope)
-
-
-def is_owner(name: object) -> TypeGuard[str]:
-    """Whether this can be an owner's name, stored exactly as it is."""
-    return isinstance(name, str) and name != "" and storable(name) == name
 
 
 Caller = Annotated[Identity, Depends(caller)]

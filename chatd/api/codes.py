@@ -4,7 +4,7 @@ A code is a promise to programs, so it is added here first: with its status, wit
 somebody meets it, and with its reach, which says whose description lists it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -155,13 +155,3 @@ REFUSALS: Mapping[str, Refusal] = {
     ),
 }
 """code → what it stands for."""
-
-
-def codes_of(statuses: Iterable[HTTPStatus]) -> list[str]:
-    """The codes that a route has to name, of these statuses."""
-    wanted = set(statuses)
-    return [
-        code
-        for code, refusal in REFUSALS.items()
-        if refusal.reach is Reach.NAMED and refusal.status in wanted
-    ]

@@ -1,20 +1,17 @@
 """Counts requests, by the template of their route: a path that nobody serves is ``other``."""
 
+from http import HTTPStatus
 from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatd.api.scope import PROBLEM, route_of
 from chatd.telemetry.instruments import OTHER
 from chatd.telemetry.metrics import HttpMetrics
 
-PROBLEM = "chatd.problem"
-"""Where a request's scope has the code of the problem that it was answered with."""
-
-_FAILED = "500"
-
 
 class Counted:
-    """The outermost layer. A stream counts when it begins, as what it takes is up to its reader."""
+    """A stream counts when it begins, as what it takes is up to its reader."""
 
     def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
         self._app = app
@@ -30,19 +27,19 @@ class Counted:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                self._count(scope, str(message["status"]), monotonic() - began)
+                self._count(scope, message["status"], monotonic() - began)
             await send(message)
 
         try:
             await self._app(scope, receive, noted)
         except Exception:
             if not answered:  # whoever is further out answers for it
-                self._count(scope, _FAILED, monotonic() - began)
+                self._count(scope, HTTPStatus.INTERNAL_SERVER_ERROR, monotonic() - began)
             raise
 
-    def _count(self, scope: Scope, status: str, seconds: float) -> None:
-        method, route = scope["method"], getattr(scope.get("route"), "path", OTHER)
-        self._metrics.requests.add(method, route, status)
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method, route = scope["method"], route_of(scope) or OTHER
+        self._metrics.requests.add(method, route, str(int(status)))
         self._metrics.seconds.observe(seconds, method, route)
         if (code := scope.get(PROBLEM)) is not None:
             self._metrics.problems.add(code)

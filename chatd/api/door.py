@@ -7,10 +7,11 @@ from http import HTTPStatus
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatd.api import headers, problems
-from chatd.api.auth import LET_IN, OPEN, Keeper, Pass
+from chatd.api import problems
+from chatd.api.auth import OPEN, Gatekeeper, Pass
 from chatd.api.problems import BadRequest
 from chatd.api.rates import Rates
+from chatd.api.scope import LET_IN, only
 from chatd.domain.errors import DatabaseAway
 
 
@@ -18,7 +19,7 @@ class Door:
     """Puts a ``Pass`` into the scope of every request, or answers for the application: 401, 429, 503."""
 
     def __init__(
-        self, app: ASGIApp, *, keeper: Keeper, rates: Rates, open_to_all: Collection[str] = OPEN
+        self, app: ASGIApp, *, keeper: Gatekeeper, rates: Rates, open_to_all: Collection[str] = OPEN
     ) -> None:
         self._app = app
         self._open = open_to_all
@@ -52,8 +53,8 @@ class Door:
 
 def _credential(scope: Scope) -> str | None:
     """What stands behind ``Bearer`` in the header, if there is one such header."""
-    given = headers.values(scope, b"authorization")
-    if len(given) != 1:
+    given = only(scope, b"authorization")
+    if given is None:
         return None
-    scheme, _, credential = given[0].decode("latin-1").partition(" ")
+    scheme, _, credential = given.decode("latin-1").partition(" ")
     return credential.strip() or None if scheme.lower() == "bearer" else None

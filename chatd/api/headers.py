@@ -12,6 +12,8 @@ from typing import Any
 from starlette.types import Scope
 
 from chatd.api.problems import BadRequest, FieldProblem
+from chatd.api.scope import values
+from chatd.domain.owner import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Header:
 OWNER = Header(
     "x-chatd-owner",
     "Whom an admin acts for; others may name themselves only.",
-    {"type": "string", "minLength": 1},
+    {"type": "string", "minLength": 1, "maxLength": LONGEST},
 )
 KEY = Header(
     "idempotency-key",
@@ -39,11 +41,6 @@ LAST_EVENT = Header(
     "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
     {"type": "string"},
 )
-
-
-def values(scope: Scope, name: bytes) -> list[bytes]:
-    """Every header of this name."""
-    return [value for header, value in scope["headers"] if header == name]
 
 
 def given(scope: Scope, header: Header) -> str | None:

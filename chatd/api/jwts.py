@@ -9,9 +9,10 @@ import anyio
 import jwt
 import structlog
 
-from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, is_owner, unauthorized
+from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
 from chatd.api.key_set import ALGORITHMS, Key, KeySet, KeySetAway
 from chatd.api.problems import BadRequest
+from chatd.domain.owner import is_owner
 from chatd.supervision.actor import Child
 
 _log = structlog.get_logger()
@@ -80,7 +81,8 @@ class Jwts:
             header = jwt.get_unverified_header(credential)
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise _invalid("it cannot be read") from None
-        if header.get("alg") not in _ALLOWED:
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in _ALLOWED:
             raise _invalid("its algorithm is not allowed")
         try:
             key = await self._keys.key(header.get("kid"))
@@ -107,7 +109,7 @@ class Jwts:
                 leeway=_SKEW_SECONDS,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise _invalid(_WHY.get(type(error), "it cannot be read")) from None
         return claims
 

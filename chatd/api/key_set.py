@@ -152,7 +152,7 @@ def _key(given: Mapping[str, Any]) -> Key | None:
     kind = "RSA" if given.get("kty") == "RSA" else given.get("crv")
     fitting = ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
     named = given.get("alg")
-    algorithms = tuple(name for name in fitting if named in {None, name})
+    algorithms = tuple(name for name in fitting if named is None or named == name)
     if not algorithms or given.get("use", "sig") != "sig":
         return None
     public = {name: given[name] for name in _PUBLIC if name in given}

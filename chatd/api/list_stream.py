@@ -15,11 +15,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from chatd.api import headers
-from chatd.api.auth import LET_IN, Caller
+from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ListEvent, Sse, streamed
 from chatd.api.lists import page_of
 from chatd.api.problems import documented
+from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import DatabaseAway
 from chatd.domain.event import EventType

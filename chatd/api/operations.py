@@ -14,8 +14,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from chatd.api.auth import LET_IN, Pass
+from chatd.api.auth import Pass
 from chatd.api.problems import BadRequest, documented
+from chatd.api.scope import LET_IN
 from chatd.api.status import ProcessStatusOut
 
 router = APIRouter(tags=["operations"])

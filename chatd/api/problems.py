@@ -13,9 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.codes import REFUSALS, codes_of
-from chatd.api.counted import PROBLEM
-from chatd.api.requests import REQUEST_ID, route_of
+from chatd.api.codes import REFUSALS
+from chatd.api.scope import PROBLEM, REQUEST_ID, route_of
 from chatd.domain.errors import DatabaseAway, Refused
 
 _log = structlog.get_logger()
@@ -97,13 +96,10 @@ class _Answer(JSONResponse):
         await super().__call__(scope, receive, send)
 
 
-def documented(*refusals: HTTPStatus | str) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these codes, or any code of a status."""
-    codes = ["database_away"]
-    for one in refusals:
-        codes += [one] if isinstance(one, str) else codes_of([one])
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these codes."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
+    for code in ("database_away", *codes):
         status = REFUSALS[code].status
         told = {"description": status.phrase, "model": Problem, CODES: []}
         responses.setdefault(int(status), told)[CODES].append(code)

@@ -7,21 +7,20 @@ the same header, also with every problem. A caller that reports it has named the
 import logging
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from time import perf_counter
 from uuid import UUID, uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatd.api.scope import REQUEST_ID, only, route_of
 from chatd.telemetry import tracing
 
 _log = structlog.get_logger()
 
 HEADER = b"x-request-id"
-REQUEST_ID = "chatd.request_id"
-"""Where a request's id stands in its scope."""
 _FIT = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}")
-_FAILED = 500
 
 
 class Requests:
@@ -66,7 +65,7 @@ class Requests:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG
-        if status >= _FAILED:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             level = logging.WARNING
         if not _log.is_enabled_for(level):
             return
@@ -81,12 +80,6 @@ class Requests:
         )
 
 
-def route_of(scope: Scope) -> str | None:
-    """The template of the path that was asked for: the path itself may hold anything."""
-    path: str | None = getattr(scope.get("route"), "path", None)
-    return path
-
-
 def _chat_id(scope: Scope) -> str | None:
     """The chat that the path names, if it is the id of one."""
     named = scope.get("path_params", {}).get("chat_id")
@@ -97,16 +90,10 @@ def _chat_id(scope: Scope) -> str | None:
 
 
 def _given(scope: Scope) -> str | None:
-    given = _header(scope, HEADER)
+    given = only(scope, HEADER)
     return given.decode() if given is not None and _FIT.fullmatch(given) else None
 
 
 def _traceparent(scope: Scope) -> str | None:
-    given = _header(scope, b"traceparent")
+    given = only(scope, b"traceparent")
     return None if given is None else given.decode("latin-1")
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    """A header that is there once."""
-    given = [value for header, value in scope["headers"] if header == name]
-    return given[0] if len(given) == 1 else None

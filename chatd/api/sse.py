@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth import Stay
 from chatd.api.desk import Desk
+from chatd.domain.endings import StreamEnd
 from chatd.domain.event import EventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -81,17 +82,16 @@ class EventStream(EventSourceResponse):
         finally:
             self._follower.leave()
 
-    def _why(self) -> str:
-        """One of ``telemetry.metrics.ENDS``."""
+    def _why(self) -> StreamEnd:
         if self._left:
-            return "left"
+            return StreamEnd.LEFT
         if self._stay.ended:
-            return "revoked"
+            return StreamEnd.REVOKED
         if self._follower.gone:
-            return "gone"
+            return StreamEnd.GONE
         if self._follower.slow:
-            return "slow"
-        return "draining" if self._desk.hub.draining else "cut"
+            return StreamEnd.SLOW
+        return StreamEnd.DRAINING if self._desk.hub.draining else StreamEnd.CUT
 
 
 async def follow(

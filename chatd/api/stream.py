@@ -13,11 +13,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from chatd.api import headers
-from chatd.api.auth import LET_IN, Caller
+from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
 from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
+from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, EventType

@@ -58,10 +58,12 @@ def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
 
 
 def _owner(_: type, value: str) -> None:
-    from chatd.domain.failure import storable  # noqa: PLC0415
+    from chatd.domain.owner import LONGEST, is_owner  # noqa: PLC0415
 
-    if not value or storable(value) != value:
-        raise ValueError("an owner needs a name, of characters that can be stored")
+    if not is_owner(value):
+        raise ValueError(
+            f"an owner needs a name of 1 to {LONGEST} characters, all of which can be stored"
+        )
 
 
 @app.command

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatd.api.auth import Anyone, Keeper
+from chatd.api.auth import Anyone, Gatekeeper
 from chatd.api.doorkeeper import Doorkeeper
 from chatd.settings import Settings
 from chatd.store.pool import Database
@@ -15,7 +15,7 @@ from chatd.supervision.actor import ChildSpec
 class Callers:
     """Who lets callers in; ``specs`` are its children, which start before the first caller comes."""
 
-    keeper: Keeper
+    keeper: Gatekeeper
     specs: Sequence[ChildSpec] = ()
 
 

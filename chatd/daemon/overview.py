@@ -86,7 +86,7 @@ def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -
 
 def _read_roster(metrics: LeaseMetrics, roster: Roster, *, stalled_seconds: float) -> None:
     """Have the metrics of what is owned read off the roster."""
-    metrics.in_hand.read = lambda: len(roster)
+    metrics.in_hand.read = lambda: len(roster.hands)
     metrics.room.read = lambda: max(roster.room, 0)
     metrics.age.read = lambda: lease_age(roster.hands)
     metrics.stalled.read = lambda: stalled(roster.hands, stalled_seconds)

@@ -55,6 +55,10 @@ class Panel:
     def status(self) -> ProcessStatusOut:
         """As it is now."""
         now, database = datetime.now(UTC), self._rooms.database
+        hands: tuple[Hand, ...] = ()
+        room = 0
+        if self._roster is not None:
+            hands, room = self._roster.hands, max(self._roster.room, 0)
         return ProcessStatusOut(
             worker_id=self._worker_id,
             host=socket.gethostname(),
@@ -64,8 +68,8 @@ class Panel:
             uptime_seconds=(now - self._started_at).total_seconds(),
             versions=self._versions(),
             actors=[_actor(one) for one in self._actors()],
-            chats=[_hand(hand, now) for hand in self._roster.hands] if self._roster else [],
-            room=max(self._roster.room, 0) if self._roster else 0,
+            chats=[_hand(hand, now) for hand in hands],
+            room=room,
             streams=self._rooms.hub.viewers + self._rooms.list_hub.viewers,
             pool=PoolOut(size=database.pool_size, in_use=database.in_use, waiting=database.waiting),
             loop_lag_seconds=self._loop_watch.lag_seconds,

@@ -297,7 +297,7 @@ class Daemon:
     # -- what others are told, and tell us ----------------------------------------------
 
     def _status(self) -> str:
-        in_hand = len(tuple(self.roster.hands)) if self.roster is not None else 0
+        in_hand = len(self.roster.hands) if self.roster is not None else 0
         streams = self.rooms.hub.viewers + self.rooms.list_hub.viewers
         return f"{in_hand} chats in hand, {streams} streams open"
 

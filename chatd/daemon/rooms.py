@@ -132,7 +132,6 @@ def _model(name: str, given: ModelSettings) -> ModelConfig:
         model=given.model,
         context_limit=given.context_limit,
         max_output_tokens=given.max_output_tokens,
-        compaction_percent=given.compaction_percent,
         settings=given.settings,
         default=given.default,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.chat import Status
@@ -41,6 +41,10 @@ class Hint:
     version: int
     status: Status | None = None
     """None: streamed parts were stored, the chat itself did not move."""
+
+
+EVERYTHING: Final = Hint(UUID(int=0), 0)
+"""Of no chat: hints may have been missed, so look at everything once. It is told by identity."""
 
 
 class EventType(StrEnum):
@@ -78,13 +82,12 @@ class Cursor:
     def parse(cls, text: str) -> "Cursor":
         """Read what ``str`` wrote. Raises ValueError for anything else."""
         place, plus, sent = text.partition("+")
-        numbers = place.split(".")
-        if len(numbers) != len(("version", "epoch", "part")) or not all(map(_is_number, numbers)):
-            raise ValueError(f"not a cursor: {text[:80]!r}")
-        if plus and not _is_number(sent):
-            raise ValueError(f"not a cursor: {text[:80]!r}")
-        version, epoch, part = map(int, numbers)
-        return cls(version, epoch, part, int(sent) if plus else 0)
+        numbers = [*place.split("."), sent if plus else "0"]
+        if all(map(_is_number, numbers)):
+            match [int(number) for number in numbers]:
+                case [version, epoch, part, already]:
+                    return cls(version, epoch, part, already)
+        raise ValueError(f"not a cursor: {text[:80]!r}")
 
     def after(self, entry: Entry) -> "Cursor":
         """The cursor of a viewer who has seen all events of ``entry``."""

@@ -1,7 +1,8 @@
 """Why a turn did not succeed, as one value.
 
 The same ``Failure`` feeds the retry decision, the stream's ``error`` event and the columns
-``last_error`` and ``last_error_detail``, so that they can never disagree.
+``last_error`` and ``last_error_detail``, so that they can never disagree. One kind never passes here:
+``crash_loop`` is found by the statement that reaps, and said there.
 """
 
 import math
@@ -35,7 +36,6 @@ class FailureKind(StrEnum):
     * `step_limit`: the turn took `turn.max_steps` steps without an end.
     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
     * `panic`: a bug in chatd.
-    * `unknown`: none of these.
     """
 
     AUTH = "auth"
@@ -56,7 +56,6 @@ class FailureKind(StrEnum):
     STEP_LIMIT = "step_limit"
     CRASH_LOOP = "crash_loop"
     PANIC = "panic"
-    UNKNOWN = "unknown"
 
 
 RETRYABLE = frozenset(

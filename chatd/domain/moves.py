@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from chatd.domain.chat import Busy, Status
+from chatd.domain.chat import ARCHIVABLE, Busy, Status
 
 
 class Move(StrEnum):
@@ -59,14 +59,22 @@ class To:
     """Where a move leads.
 
     ``queued`` is where it leads when messages are queued, ``given_up`` where it leads when the chat
-    crashed too often; None: to ``status`` all the same. A move that does not ``count`` is allowed but
-    changes nothing: no new version, no row in the journal.
+    crashed too often, ``silent`` where it leads when nothing is said with it; None: to ``status`` all
+    the same. A move that does not ``count`` is allowed but changes nothing: no new version, no row in
+    the journal.
     """
 
     status: Status
     queued: Status | None = None
     given_up: Status | None = None
+    silent: Status | None = None
     counts: bool = True
+
+    @property
+    def ends(self) -> frozenset[Status]:
+        """Everywhere it may lead."""
+        ways = (self.status, self.queued, self.given_up, self.silent)
+        return frozenset(status for status in ways if status is not None)
 
 
 _W, _P, _R = Status.WAITING, Status.PENDING, Status.RUNNING
@@ -76,11 +84,11 @@ Cells = Mapping[Status | None, To]
 
 _SAME: Final[Cells] = {status: To(status) for status in Status}
 _BUSY_OR_FAILED: Final[Cells] = {status: To(status) for status in Status if status is not _W}
-_AT_REST: Final[Cells] = {_W: To(_W), _E: To(_E)}
+_AT_REST: Final[Cells] = {status: To(status) for status in sorted(ARCHIVABLE)}
 _FROM_REST: Final[Cells] = {_W: To(_P), _E: To(_P)}
 
 TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
-    (Move.CREATE, None): {None: To(_P)},
+    (Move.CREATE, None): {None: To(_P, silent=_W)},
     (Move.SEND, Busy.QUEUE): {**_SAME, **_FROM_REST},
     (Move.SEND, Busy.INTERRUPT): {**_SAME, **_FROM_REST, _R: To(_I), _A: To(_P)},
     (Move.SEND, Busy.REJECT): _FROM_REST,
@@ -123,11 +131,14 @@ def target(
     busy: Busy | None = None,
     queued: bool = False,
     given_up: bool = False,
+    silent: bool = False,
 ) -> Status | None:
     """Where ``move`` leads from ``status``; None when the table refuses it."""
     cell = TABLE[move, busy].get(status)
     if cell is None:
         return None
+    if silent and cell.silent is not None:
+        return cell.silent
     if given_up and cell.given_up is not None:
         return cell.given_up
     if queued and cell.queued is not None:

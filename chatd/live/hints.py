@@ -5,10 +5,10 @@ from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Entry, Hint
+from chatd.domain.event import EVERYTHING, Entry, Hint
 from chatd.live.hub import Hub
 
-Listener = Callable[[Hint], None]
+Hear = Callable[[Hint], None]
 
 
 class Hints:
@@ -19,17 +19,17 @@ class Hints:
     itself (``claims_here``). So a short turn costs one hint, and wakes no acquirer in vain.
     """
 
-    def __init__(self, hub: Hub, *, tell_others: Listener, lazy_seconds: float = 0.05) -> None:
+    def __init__(self, hub: Hub, *, tell_others: Hear, lazy_seconds: float = 0.05) -> None:
         self._hub = hub
         self._tell_others = tell_others
         self._lazy_seconds = lazy_seconds
-        self._listeners: list[Listener] = []
+        self._listeners: list[Hear] = []
         self._untold: list[Hint] = []
         self._later: asyncio.TimerHandle | None = None
         self.claims_here: Callable[[], bool] = lambda: False
         """Whether this process claims what is pending: it may, and it has room."""
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Hear) -> None:
         """Have ``listener`` called for every hint, of this process and of others."""
         self._listeners.append(listener)
 
@@ -84,4 +84,4 @@ class Hints:
         """Hints may have been missed: look at everything once."""
         self._hub.doubt()
         for listener in self._listeners:
-            listener(Hint(UUID(int=0), 0))
+            listener(EVERYTHING)

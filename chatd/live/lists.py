@@ -6,7 +6,7 @@ from uuid import UUID
 
 import anyio
 
-from chatd.domain.event import Hint
+from chatd.domain.event import EVERYTHING, Hint
 from chatd.domain.listing import Memory, Place, Seen, Touch
 
 
@@ -136,7 +136,7 @@ class ListHub:
 
     def hint(self, hint: Hint) -> None:
         """A chat moved, somebody's: it may be on a list that is watched."""
-        if hint.status is not None and self._listings:
+        if (hint.status is not None or hint is EVERYTHING) and self._listings:
             self.on_news()
 
     def places(self) -> list[Place]:

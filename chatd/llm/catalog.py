@@ -34,10 +34,8 @@ class ModelConfig:
     provider: str
     model: str
     context_limit: int | None = None
-    """Tokens that fit into one call, question and answer together."""
+    """Tokens that fit into one call, question and answer together; callers are shown it."""
     max_output_tokens: int | None = None
-    compaction_percent: float | None = None
-    """How full, in percent of ``context_limit``, a history may get before it is summarised."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Passed to the vendor as they are: ``temperature`` and the like."""
     default: bool = False

@@ -58,13 +58,7 @@ class ModelSettings(BaseModel):
     context_limit: int | None = Field(
         default=None,
         gt=0,
-        description="How many tokens its context holds. Not set: histories are never compacted.",
-    )
-    compaction_percent: int = Field(
-        default=80,
-        ge=1,
-        le=100,
-        description="How full the context may be, in percent, before the history is compacted.",
+        description="How many tokens its context holds, for callers to see.",
     )
     max_output_tokens: int | None = Field(
         default=None, gt=0, description="The longest answer. Not set: the provider decides."

@@ -7,11 +7,11 @@ asks ``standing`` what became of it before it says the same again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
+from chatd.domain.endings import Fate
 from chatd.domain.errors import Lost
 from chatd.domain.failure import storable_value
 from chatd.domain.message import Message, NewMessage, OpenCall
@@ -32,17 +32,6 @@ class Hold:
     chat_id: UUID
     worker_id: UUID
     epoch: int
-
-
-class Fate(StrEnum):
-    """How an owner lost its chat."""
-
-    EDITED = "edited"
-    DELETED = "deleted"
-    REAPED = "reaped"
-    """Others took it for dead."""
-    EXPIRED = "expired"
-    """It could not renew its lease in time, and stopped by itself."""
 
 
 _FATES = {"edit": Fate.EDITED, "reap": Fate.REAPED, "reap_interrupt": Fate.REAPED}

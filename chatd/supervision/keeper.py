@@ -145,7 +145,8 @@ class Keeper:
             await life.run()
         finally:
             self._life = None
-            self.up = anyio.Event()
+            if self.up.is_set():  # else siblings may be waiting for this very one
+                self.up = anyio.Event()
         if life.error is not None:
             self._last_error = describe(life.error)
             _log.error(

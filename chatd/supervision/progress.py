@@ -31,10 +31,6 @@ class Scope(Generic[CauseT]):
         """Whether the body was cut short by this scope; known once the scope has been left."""
         return self._scope.cancelled_caught
 
-    def shielded(self, seconds: float) -> anyio.CancelScope:
-        """A shield of at most so many seconds, for what must still be done when cancelled."""
-        return anyio.move_on_after(seconds, shield=True)
-
     def __enter__(self) -> "Scope[CauseT]":
         self._scope.__enter__()
         return self

@@ -15,8 +15,6 @@ from typing_extensions import override
 
 from chatd.telemetry.instruments import Counter, Histogram, Instrument
 
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class Exposition(Collector):
     """Shows ``instruments``, and what the system knows of this process."""

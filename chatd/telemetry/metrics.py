@@ -5,24 +5,16 @@ from typing import Final
 
 from chatd import __version__
 from chatd.domain.chat import Status
+from chatd.domain.endings import Fate, Outcome, Reaped, StreamEnd
 from chatd.domain.failure import FailureKind
 from chatd.domain.moves import OWNER_MOVES, Move
 from chatd.telemetry.instruments import Counter, Histogram, Instrument, Reading
 
-OUTCOMES: Final = (
-    "finished", "requires_action", "failed", "interrupted", "released", "lost", "panicked", "cut",
-)  # fmt: skip
 PHASES: Final = ("line", "first_part", "streaming", "client", "storing", "backoff")
 """Where a turn's time goes: pending; until the model says something; while it speaks; while the client
 runs its tools; while the history is read and steps are stored; between two tries."""
 
-FATES: Final = ("edited", "deleted", "reaped", "expired", "unknown")
-REAPED: Final = ("owner_gone", "lease_expired", "interrupting")
 TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
-ENDS: Final = ("left", "revoked", "gone", "slow", "draining", "cut")
-"""The reader left; its token is not good any more; the chat was deleted; too much waited for the reader;
-the process stops; what it was to be shown next is not there, or the database was away."""
-
 FOLLOWED: Final = ("chat", "list")
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 _KINDS: Final = tuple(FailureKind)
@@ -43,7 +35,9 @@ class TurnMetrics:
         self.wake = Histogram(
             "chatd_wake_seconds", "From the hint that a chat is pending to the claim it woke."
         )
-        self.ended = Counter("chatd_turns_total", "Turns by how they ended.", outcome=OUTCOMES)
+        self.ended = Counter(
+            "chatd_turns_total", "Turns by how they ended.", outcome=tuple(Outcome)
+        )
         self.seconds = Histogram(
             "chatd_turn_seconds", "How long a turn was in hand, from claim to end."
         )
@@ -91,7 +85,7 @@ class LeaseMetrics:
             "chatd_heartbeat_lag_seconds", "How much later than planned a heartbeat ended."
         )
         self.lost = Counter(
-            "chatd_chats_lost_total", "Chats in hand that were lost, by why.", why=FATES
+            "chatd_chats_lost_total", "Chats in hand that were lost, by why.", why=tuple(Fate)
         )
         self.fenced = Counter(
             "chatd_fence_rejections_total",
@@ -99,7 +93,9 @@ class LeaseMetrics:
             move=_FENCED,
         )
         self.reaped = Counter(
-            "chatd_reaps_total", "Chats that were taken from owners that are gone.", reason=REAPED
+            "chatd_reaps_total",
+            "Chats that were taken from owners that are gone.",
+            reason=tuple(Reaped),
         )
         self.given_up = Counter(
             "chatd_chats_given_up_total", "Chats that were reaped too often without progress."
@@ -131,7 +127,9 @@ class StreamMetrics:
             "chatd_streams_open", "Open streams, of one chat or of all of a caller.", of=FOLLOWED
         )
         self.opened = Counter("chatd_streams_opened_total", "Streams that were opened.")
-        self.ended = Counter("chatd_streams_ended_total", "Streams that ended, by why.", why=ENDS)
+        self.ended = Counter(
+            "chatd_streams_ended_total", "Streams that ended, by why.", why=tuple(StreamEnd)
+        )
         self.flushed = Counter(
             "chatd_parts_flushed_total", "Parts that were stored for viewers elsewhere."
         )

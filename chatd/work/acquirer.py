@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseAway
-from chatd.domain.event import Hint
+from chatd.domain.event import EVERYTHING, Hint
 from chatd.store.leases import Claim, Leases
 from chatd.supervision.actor import Child
 from chatd.supervision.periodic import Periodic
@@ -41,8 +41,8 @@ class Acquirer:
         self._loop = Periodic(self.step, every_seconds=poll_seconds, outages=(DatabaseAway,))
 
     def hint(self, hint: Hint) -> None:
-        """A chat moved, somewhere; version 0 without a status: hints may have been missed."""
-        if hint.status is Status.PENDING or (hint.status is None and hint.chat_id.int == 0):
+        """A chat moved, somewhere."""
+        if hint.status is Status.PENDING or hint is EVERYTHING:
             self._hinted_at = self._hinted_at or now()
             self.wake()
 
@@ -58,10 +58,8 @@ class Acquirer:
             self._heard = True
             return False
         sent_at = now()
-        (heard, self._heard), (hinted_at, self._hinted_at) = (
-            (self._heard, False),
-            (self._hinted_at, None),
-        )
+        heard, self._heard = self._heard, False
+        hinted_at, self._hinted_at = self._hinted_at, None
         with tracing.claim() as span:
             claims = await self._leases.acquire(room)
             tracing.claimed(span, len(claims))

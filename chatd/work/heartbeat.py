@@ -81,7 +81,7 @@ class Heartbeat:
 
     async def step(self, connection: Connection) -> None:
         """One beat. A database that does not answer within a beat is away."""
-        hands = tuple(self._roster.hands)
+        hands = self._roster.hands
         sent_at = now()
         try:
             with anyio.fail_after(self._heartbeat_seconds):

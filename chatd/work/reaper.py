@@ -10,6 +10,7 @@ follows raises the epoch, and what the old owner writes changes nothing.
 import structlog
 
 from chatd.domain.chat import Status
+from chatd.domain.endings import Reaped
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.live.hints import Hints
 from chatd.store.actions import Actions
@@ -62,16 +63,20 @@ class Reaper:
         for moved in reaped:
             assert moved.entry is not None  # noqa: S101 - who was reaped has moved
             gave_up = moved.chat.status is Status.ERROR
-            reason = moved.entry.data["reason"]
+            reason = Reaped(moved.entry.data["reason"])
             self._metrics.reaped.add(reason)
             self._metrics.given_up.add(amount=gave_up)
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
             ):
                 if gave_up:
-                    _log.error("chat.given_up", recoveries=moved.chat.recoveries, reason=reason)
+                    assert moved.chat.last_error_detail is not None  # noqa: S101 - it has one
+                    deaths = moved.chat.last_error_detail["attempts"]
+                    _log.error("chat.given_up", deaths=deaths, reason=reason.value)
                 else:
-                    _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason=reason)
+                    _log.warning(
+                        "chat.reaped", recoveries=moved.chat.recoveries, reason=reason.value
+                    )
             self._hints.moved(moved.entry)
         return bool(reaped)
 
@@ -85,11 +90,15 @@ class Reaper:
                 )
             except Lost:
                 continue  # its owner, or another reaper, was quicker
-            self._metrics.reaped.add("interrupting")
+            self._metrics.reaped.add(Reaped.INTERRUPTING)
             with structlog.contextvars.bound_contextvars(
                 chat_id=one.hold.chat_id, epoch=one.hold.epoch
             ):
-                _log.warning("chat.reaped", recoveries=moved.chat.recoveries, reason="interrupting")
+                _log.warning(
+                    "chat.reaped",
+                    recoveries=moved.chat.recoveries,
+                    reason=Reaped.INTERRUPTING.value,
+                )
             self._hints.moved(moved.entry)
         return bool(abandoned)
 

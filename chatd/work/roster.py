@@ -54,11 +54,9 @@ class Roster:
             return 0
         return self.max_chats - len(self._hands)
 
-    def __len__(self) -> int:
-        return len(self._hands)
-
     @property
-    def hands(self) -> Iterable[Hand]:
+    def hands(self) -> tuple[Hand, ...]:
+        """The chats in hand, as they are now."""
         return tuple(self._hands.values())
 
     # -- work ---------------------------------------------------------------------------------

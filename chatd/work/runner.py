@@ -12,9 +12,9 @@ import anyio
 import structlog
 
 from chatd.domain.chat import OWNED
+from chatd.domain.endings import Fate, Outcome
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
-from chatd.store.turns import Fate
 from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
 from chatd.work.ledger import Interrupted, Ledger
@@ -59,7 +59,7 @@ class Runner:
             try:
                 await self._work(turn, wait_seconds)
             except Lost:
-                turn.tally.outcome = "lost"
+                turn.tally.outcome = Outcome.LOST
                 why = await self._fate()
                 shop.metrics.leases.lost.add(why)
                 _log.warning("chat.lost", why=why)
@@ -71,7 +71,7 @@ class Runner:
                 turn.tally.log()
         return True
 
-    async def _fate(self) -> str:
+    async def _fate(self) -> Fate:
         """Why the chat is not ours any more, if that can be had.
 
         When the lease ran out here, the database is most likely not to be had either: that it ran out is
@@ -81,7 +81,7 @@ class Runner:
         seconds = _SOON_SECONDS if expired else _LAST_WORD_SECONDS
         with anyio.move_on_after(seconds), suppress(DatabaseAway):
             return await self._shop().turns.fate(self._hand.hold)
-        return Fate.EXPIRED if expired else "unknown"
+        return Fate.EXPIRED if expired else Fate.UNKNOWN
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:
         """One turn, and the ways it may end."""
@@ -125,7 +125,7 @@ class Runner:
             await turn.fail(panic(error))
         except Interrupted:
             await turn.finish_interrupt()
-        turn.tally.outcome = "panicked"
+        turn.tally.outcome = Outcome.PANICKED
 
 
 def _is_order(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import structlog
 from opentelemetry.trace import Span
 
 from chatd.domain.chat import Chat, Usage
+from chatd.domain.endings import Outcome
 from chatd.domain.failure import Failure
 from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
@@ -22,9 +23,7 @@ class Tally:
 
     chat: Chat
     began: float = field(default_factory=anyio.current_time)
-    outcome: str = "cut"
-    """``finished``, ``requires_action``, ``failed``, ``interrupted``, ``released``, ``lost``,
-    ``panicked``; or cut."""
+    outcome: Outcome = Outcome.CUT
     model: str | None = None
     steps: int = 0
     attempts: int = 0
@@ -77,7 +76,7 @@ class Tally:
         """Say it: one line a turn, and never a word of what was said."""
         _log.info(
             "chat.turn",
-            outcome=self.outcome,
+            outcome=self.outcome.value,
             model=self.model,
             steps=self.steps,
             attempts=self.attempts,

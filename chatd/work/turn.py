@@ -13,6 +13,7 @@ import anyio
 import structlog
 
 from chatd.domain.chat import Status
+from chatd.domain.endings import Outcome
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import (
@@ -99,7 +100,7 @@ class Turn:
                 model_config_id=self._hand.chat.last_model_config_id,
                 finish_reason="interrupted",
             )
-        self.tally.outcome = "interrupted"
+        self.tally.outcome = Outcome.INTERRUPTED
         messages = [message] if message else []
         if calls := [call.part for call in open_calls([*self._history, *messages])]:
             messages.append(errors_of(calls, lambda _: "cancelled"))
@@ -107,7 +108,7 @@ class Turn:
 
     async def release(self, *, why: str) -> None:
         """Give the chat back, or stop if that was asked meanwhile."""
-        self.tally.outcome = "released"
+        self.tally.outcome = Outcome.RELEASED
         try:
             await self._ledger.release(why=why)
         except Interrupted:
@@ -116,7 +117,7 @@ class Turn:
     async def fail(self, failure: Failure, *, attempts: int | None = None) -> None:
         """The turn cannot succeed: keep the reason."""
         tried = self._hand.chat.attempts + 1 if attempts is None else attempts
-        self.tally.outcome, self.tally.failure = "failed", failure
+        self.tally.outcome, self.tally.failure = Outcome.FAILED, failure
         _log.warning(
             "chat.failed",
             kind=failure.kind.value,
@@ -167,11 +168,11 @@ class Turn:
                     self._settled(),
                     action_seconds=self._shop.limits.action_seconds,
                 )
-                self.tally.outcome = "requires_action"
+                self.tally.outcome = Outcome.REQUIRES_ACTION
                 return False
             case Finish():
                 await self._ledger.finish_turn(messages, self._settled())
-                self.tally.outcome = "finished"
+                self.tally.outcome = Outcome.FINISHED
                 return False
 
     async def _answer_user(self, history: tuple[Message, ...]) -> bool:

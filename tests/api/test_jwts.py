@@ -76,6 +76,14 @@ def wrong() -> Mapping[str, tuple[str, str]]:
         "no name of a key": (signed(kid=None), "its key is unknown"),
         "none": (forged({**head, "alg": "none"}), "algorithm is not allowed"),
         "None": (forged({**head, "alg": "None"}), "algorithm is not allowed"),
+        "a list of algorithms": (
+            forged({**head, "alg": ["RS256"]}, b"x"),
+            "algorithm is not allowed",
+        ),
+        "an object as algorithm": (
+            forged({**head, "alg": {"RS256": 1}}, b"x"),
+            "algorithm is not allowed",
+        ),
         "no algorithm": (forged({"typ": "JWT", "kid": "rsa"}), "not valid"),
         "HMAC of the PEM": (forged(head, pem("rsa")), "algorithm is not allowed"),
         "HMAC of the modulus": (forged(head, modulus), "algorithm is not allowed"),
@@ -97,6 +105,8 @@ def wrong() -> Mapping[str, tuple[str, str]]:
         "no issuer": (signed(iss=None), "claim is missing"),
         "no owner": (signed(sub=None), "names no owner"),
         "an empty owner": (signed(sub=""), "names no owner"),
+        "an endless owner": (signed(sub=256 * "a"), "names no owner"),
+        "an endless end": (signed(exp=float("inf")), "not valid"),
         "an owner that cannot be stored": (signed(sub="an\x00n"), "names no owner"),
         "half a character": (signed(sub="a\ud800"), "names no owner"),
         "an end that is no number": (signed(exp="soon"), "not valid"),
@@ -128,7 +138,11 @@ async def test_a_key_verifies_what_it_is_for_and_nothing_else(dsn: str, tmp_path
     for keys, good, bad in (
         ([public("rsa", alg="RS512")], [signed(algorithm="RS512")], [signed()]),
         ([public("rsa", use="enc"), public("ed")], [signed("ed")], [signed()]),
-        ([oct_key, "?", {}, public("ed", kid=["a"]), public("ed")], [signed("ed")], []),
+        (
+            [oct_key, "?", {}, public("rsa", alg=["RS256"]), public("ed", kid=["a"]), public("ed")],
+            [signed("ed")],
+            [signed()],
+        ),
         (small["keys"], [signed("p256", kid=None)], [signed("p256"), signed("ed", kid=None)]),
     ):
         file = tmp_path / "jwks.json"

@@ -137,7 +137,7 @@ async def test_only_an_admin_acts_for_another(dsn: str) -> None:
         assert (await created(at.chatd, ann | {"x-chatd-owner": "ann"}))["owner_id"] == "ann"
 
 
-@pytest.mark.parametrize("given", [b"", b"\xff", b"a\xc3"])
+@pytest.mark.parametrize("given", [b"", b"\xff", b"a\xc3", 256 * b"a"])
 async def test_a_header_that_names_nobody(dsn: str, given: bytes) -> None:
     async with office(dsn, scripted()) as at:
         boss = await at.caller("boss", admin=True)

@@ -12,8 +12,6 @@ from running import fact
 from chatd.domain.chat import Status
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.pool import Database
-from chatd.store.turns import Fate
-from chatd.telemetry.metrics import FATES
 
 
 class Held:
@@ -31,10 +29,6 @@ class Held:
         await self.go.wait()
         yield said("done")
         yield done()
-
-
-def test_all_fates_are_known() -> None:
-    assert {*FATES} == {*Fate, "unknown"}
 
 
 async def test_beats_and_what_they_renew(dsn: str) -> None:

@@ -83,6 +83,8 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
             assert answer.status_code == 200
             return dict(answer.json())
 
+        seen = await status()
+        assert (seen["chats"], seen["room"]) == ([], 7)
         chat = await chatd.api.create("[[hang]]")
         await fact(lambda: provider.open)
         seen = await status()

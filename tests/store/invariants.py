@@ -17,9 +17,8 @@ def leads(move: Move, status: Status | None) -> set[Status]:
         to
         for (of, _), cells in TABLE.items()
         if of is move and (cell := cells.get(status)) is not None
-        for to in (cell.status, cell.queued, cell.given_up)
-        if to is not None
-    } | ({Status.WAITING} if move is Move.CREATE else set())
+        for to in cell.ends
+    }
 
 
 async def check_all(database: Database) -> int:

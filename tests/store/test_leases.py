@@ -245,6 +245,7 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert moved.chat.last_error == "chat given up: its worker died 4 times without progress"
     assert moved.chat.last_error_detail is not None
     assert moved.chat.last_error_detail["kind"] == "crash_loop"
+    assert moved.chat.last_error_detail["message"] == moved.chat.last_error
     assert set(moved.chat.last_error_detail) == {
         "kind", "message", "provider", "model", "status_code", "retryable", "attempts", "at"
     }  # fmt: skip

@@ -1,14 +1,15 @@
 """Every (move, status) cell of the table, in the store: each that is allowed, each that is refused."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import CALLED, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
+from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
 from invariants import check_calls
 
-from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.chat import ARCHIVABLE, Busy, Chat, Status
 from chatd.domain.errors import (
     ChatBusy,
     FamilyBusy,
@@ -18,7 +19,7 @@ from chatd.domain.errors import (
     QueuedMessageNotFound,
     Refused,
 )
-from chatd.domain.message import NewMessage, OpenCall, Role
+from chatd.domain.message import Content, NewMessage, OpenCall, Role
 from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
 from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
@@ -171,9 +172,6 @@ async def test_each_cell(
     await check(database, chat, moved, move)
 
 
-ARCHIVABLE = {Status.WAITING, Status.ERROR}
-
-
 async def check(database: Database, before: Chat, moved: Moved, move: Move) -> None:
     """What every move does, whichever it is."""
     after = moved.chat
@@ -205,6 +203,15 @@ async def check(database: Database, before: Chat, moved: Moved, move: Move) -> N
         "SELECT * FROM chat_tool_calls WHERE chat_id = $1 ORDER BY message_id, position", before.id
     )
     check_calls(chat, messages, ledger)
+
+
+@pytest.mark.parametrize("content", [text("hello"), None])
+async def test_a_chat_begins(database: Database, content: Content | None) -> None:
+    await models(database)
+    moved = await Chats(database).create(owner_id=OWNER, model_config_id=MODEL, content=content)
+    assert moved.chat.status is target(Move.CREATE, None, silent=content is None)
+    nothing = replace(moved.chat, version=0)
+    await check(database, nothing, moved, Move.CREATE)
 
 
 async def test_a_crash_loop_is_given_up(database: Database) -> None:

@@ -247,8 +247,8 @@ def test_the_client_is_told_what_to_run_from_the_row_and_its_message() -> None:
             (move, end)
             for (move, _), cells in TABLE.items()
             for start, to in cells.items()
-            for end in (to.status, to.queued, to.given_up)
-            if end is not None and end is not start
+            for end in to.ends
+            if end is not start
         }
     ),
 )

@@ -18,11 +18,6 @@ DROPS_QUEUE = {Move.EDIT, Move.CLEAR}
 BY_CALLERS = set(Move) - OWNER_MOVES - BY_NOBODY
 
 
-def ends(to: To) -> set[Status]:
-    """Everywhere a cell may lead."""
-    return {status for status in (to.status, to.queued, to.given_up) if status is not None}
-
-
 def test_every_move_has_its_row_and_send_one_for_each_way() -> None:
     rows = set(TABLE)
     assert rows == {(move, None) for move in set(Move) - {Move.SEND}} | {
@@ -42,15 +37,15 @@ def test_owned_chats_are_left_by_owners_and_reapers_alone(
 ) -> None:
     """A caller never takes a chat out of the hands that hold it; it asks. But an edit fences."""
     if move is Move.EDIT:
-        assert ends(to) == {Status.PENDING}
+        assert to.ends == {Status.PENDING}
     elif move in OWNER_MOVES or move in {Move.REAP, Move.REAP_INTERRUPT}:
         assert status in OWNED
     elif status in OWNED:
-        assert ends(to) <= OWNED
+        assert to.ends <= OWNED
     if move is Move.ACQUIRE:
-        assert (status, ends(to)) == (Status.PENDING, {Status.RUNNING})
+        assert (status, to.ends) == (Status.PENDING, {Status.RUNNING})
     elif status not in OWNED:
-        assert not ends(to) & OWNED, "only a claim makes an owner"
+        assert not to.ends & OWNED, "only a claim makes an owner"
 
 
 @pytest.mark.parametrize(("move", "busy", "status", "to"), CELLS)
@@ -59,7 +54,7 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
 ) -> None:
     if move in {Move.ARCHIVE, Move.UNARCHIVE}:
         assert status in ARCHIVABLE
-        assert ends(to) == {status}, "archived goes with these, and it changes nothing else"
+        assert to.ends == {status}, "archived goes with these, and it changes nothing else"
     if to.queued is not None:
         assert to.queued is not Status.WAITING, "an idle chat has no queue"
     if (
@@ -68,21 +63,21 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
         and move not in DROPS_QUEUE
     ):
         assert to.queued is not None, "with messages queued it must lead elsewhere"
-    if Status.ERROR in ends(to) and status is not Status.ERROR:
+    if Status.ERROR in to.ends and status is not Status.ERROR:
         assert move in {Move.FAIL, Move.REAP}, "only these have a reason to give"
     if not to.counts:
-        assert ends(to) == {status}, "what counts for nothing changes nothing"
+        assert to.ends == {status}, "what counts for nothing changes nothing"
 
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_can_be_left_and_come_to(status: Status) -> None:
-    away = {end for cells in TABLE.values() if status in cells for end in ends(cells[status])}
+    away = {end for cells in TABLE.values() if status in cells for end in cells[status].ends}
     assert away - {status}
     come = {
         start
         for cells in TABLE.values()
         for start, to in cells.items()
-        if start is not status and status in ends(to)
+        if start is not status and status in to.ends
     }
     assert come
 
@@ -98,7 +93,7 @@ def test_whoever_waits_can_be_woken(status: Status) -> None:
             for cells in TABLE.values()
             for start, to in cells.items()
             if start in fresh
-            for end in ends(to)
+            for end in to.ends
         } - reached
     assert reached >= REST
 
@@ -126,16 +121,23 @@ def test_a_stop_stops() -> None:
 
 
 @pytest.mark.parametrize(
-    ("move", "busy", "status", "queued", "given_up"),
-    [(*row, *rest) for row, *rest in product(TABLE, [None, *Status], [False, True], [False, True])],
+    ("move", "busy", "status", "queued", "given_up", "silent"),
+    [(*row, *rest) for row, *rest in product(TABLE, [None, *Status], *[[False, True]] * 3)],
 )
 def test_target_reads_the_table(
-    move: Move, busy: Busy | None, status: Status | None, queued: bool, given_up: bool
+    move: Move,
+    busy: Busy | None,
+    status: Status | None,
+    queued: bool,
+    given_up: bool,
+    silent: bool,
 ) -> None:
-    found = target(move, status, busy=busy, queued=queued, given_up=given_up)
+    found = target(move, status, busy=busy, queued=queued, given_up=given_up, silent=silent)
     cell = TABLE[move, busy].get(status)
     if cell is None:
         assert found is None
+    elif silent and cell.silent:
+        assert found is cell.silent
     elif given_up and cell.given_up:
         assert found is cell.given_up
     elif queued and cell.queued:
@@ -148,11 +150,11 @@ def test_only_its_owner_makes_a_chat_wait_for_its_client() -> None:
     come = {
         move
         for (move, _), cells in TABLE.items()
-        if Status.RUNNING in cells and Status.REQUIRES_ACTION in ends(cells[Status.RUNNING])
+        if Status.RUNNING in cells and Status.REQUIRES_ACTION in cells[Status.RUNNING].ends
     }
     assert come == {Move.REQUIRE_ACTION}
     for move in (Move.SUBMIT_TOOL_RESULTS, Move.EXPIRE_ACTION):
-        assert {status: ends(to) for status, to in TABLE[move, None].items()} == {
+        assert {status: to.ends for status, to in TABLE[move, None].items()} == {
             Status.REQUIRES_ACTION: {Status.PENDING}
         }, "nothing is handed in twice"
 

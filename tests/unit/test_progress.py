@@ -1,6 +1,5 @@
 """Zones, marks and cancel causes."""
 
-from contextlib import suppress
 from enum import StrEnum
 
 import anyio
@@ -184,17 +183,3 @@ async def test_a_cancellation_from_outside_has_no_cause_and_is_not_caught() -> N
     assert outside.cancelled_caught
     assert not scope.cancelled
     assert scope.cause is None
-
-
-@on_virtual_time
-async def test_what_must_still_be_done_is_shielded_for_a_while() -> None:
-    scope = Scope[Why]()
-    with scope:
-        scope.cancel(Why.SHUTDOWN)
-        with scope.shielded(5):
-            await anyio.sleep(3)
-        assert anyio.current_time() == 3
-        with suppress(BaseException), scope.shielded(5) as allowance:
-            await anyio.sleep_forever()
-        assert allowance.cancelled_caught
-        assert anyio.current_time() == 8

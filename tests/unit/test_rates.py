@@ -45,6 +45,8 @@ def test_no_span_of_time_holds_more_than_its_share_and_one_bucket(
 
 
 @given(per_second, st.integers(0, 3 * 10**10).map(lambda ms: ms / 1000))
+@example(979, 20059717.158)
+@example(27_000, 30_000_000.0)
 def test_who_waits_as_told_is_let_in(rate: int, now: float) -> None:
     rates = Rates(per_second=rate)
     granted = 0
@@ -67,7 +69,7 @@ def test_nobody_who_is_not_full_is_forgotten_and_the_others_are() -> None:
     for n in range(45_000):
         rates.take(f"owner {n}", 0.0 if n < 20_000 else 100.0)
     assert rates.take("ann", 100.0) > 0.0
-    assert len(rates._full_at) == 1 + 25_000
+    assert len(rates._buckets) == 1 + 25_000
 
 
 def test_zero_is_unlimited() -> None:

@@ -229,6 +229,43 @@ async def test_whatever_the_children_do(
         stopped_in_reverse_order(tree, diary)
 
 
+@given(lives=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 40.0])), max_size=6))
+@settings(deadline=None)
+@on_virtual_time
+async def test_however_often_it_fails_those_that_need_it_come_back(
+    lives: list[tuple[bool, float]],
+) -> None:
+    left = iter(lives)
+
+    async def stumbling(child: Child) -> None:
+        ready, ends_after = next(left, (True, None))
+        if ready:
+            child.ready()
+        if ends_after is not None:
+            await anyio.sleep(ends_after)
+            raise ValueError
+        await steady(child)
+
+    async def steady(child: Child) -> None:
+        child.ready()
+        await child.stopping.wait()
+
+    tree = Supervisor(
+        [
+            ChildSpec(name="a", start=stumbling),
+            ChildSpec(name="b", start=steady, needs=("a",)),
+            ChildSpec(name="c", start=steady, needs=("b",)),
+        ],
+        restarts=6,
+    )
+    with capture_logs():
+        async with anyio.create_task_group() as group:
+            group.start_soon(tree.run)
+            await anyio.sleep(600)
+            assert [child.state for child in tree.snapshot()] == [State.RUNNING] * 3
+            tree.stop()
+
+
 def ended_within_the_allowances(tree: Watched, chosen: list[Plan], ended_at: float) -> None:
     """Each child has its allowance to end once it was asked, and again once it was cancelled."""
     allowed = sum(plan.shutdown_seconds for plan in chosen)

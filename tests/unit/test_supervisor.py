@@ -335,6 +335,30 @@ async def test_a_child_takes_down_those_that_need_it_and_they_come_back_after_it
 
 
 @on_virtual_time
+async def test_they_come_back_too_when_it_failed_again_before_it_was_ready() -> None:
+    lives = iter([(True, 1.0), (False, 1.0), (True, None)])
+
+    async def stumbles(child: Child) -> None:
+        ready, ends_after = next(lives)
+        if ready:
+            child.ready()
+        if ends_after is None:
+            await serve(child)
+            return
+        await anyio.sleep(ends_after)
+        raise ValueError
+
+    tree = supervisor(
+        ChildSpec(name="heartbeat", start=stumbles),
+        ChildSpec(name="chats", start=serve, needs=("heartbeat",)),
+    )
+    with capture_logs():
+        async with running(tree):
+            await anyio.sleep(20)
+            assert [c.state for c in tree.snapshot()] == [State.RUNNING, State.RUNNING]
+
+
+@on_virtual_time
 async def test_a_temporary_child_that_was_taken_down_does_not_come_back() -> None:
     tree = supervisor(
         ChildSpec(name="heartbeat", start=fails(times=1)),

@@ -61,7 +61,7 @@ async def waits(chatd: Inside, provider: Acted, **more: Any) -> dict[str, Any]:
     assert chat["action_deadline"] is None
     chat = await chatd.api.until(chat["id"], "requires_action")
     assert len(provider.called) == 1
-    await fact(lambda: not list(chatd.daemon.roster.hands))
+    await fact(lambda: not chatd.daemon.roster.hands)
     return chat
 
 

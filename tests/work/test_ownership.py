@@ -9,6 +9,7 @@ import pytest
 from factory import OWNER, chat_in, entered, insert, legal, models
 from inside import Acted, done, one, rows, said, scripted, several
 from running import fact
+from structlog.testing import capture_logs
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
@@ -295,11 +296,16 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     reap, _ = reaper(database)
     chat = await chat_in(database, Status.RUNNING, recoveries=3)
     await database.fetch(AGED, chat.id)
-    await reap.step()
+    with capture_logs() as logged:
+        await reap.step()
     [row] = await rows(database, "SELECT * FROM chats")
     assert row["status"] == "error"
     assert row["last_error_detail"]["kind"] == "crash_loop"
     assert row["last_error"]
+    [line] = logged
+    [event] = await rows(database, "SELECT data FROM chat_events")
+    assert (line["event"], line["deaths"]) == ("chat.given_up", 4)
+    assert line["reason"] == event["data"]["reason"]
 
 
 @pytest.mark.parametrize("queued", [0, 1])

@@ -109,7 +109,10 @@ WHERE c.worker_id IS NOT NULL
 WITH gone AS MATERIALIZED (
     SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
 ), stale AS MATERIALIZED (
-    SELECT c.id, gone.worker_id IS NOT NULL AS owner_gone
+    SELECT c.id, gone.worker_id IS NOT NULL AS owner_gone, c.recoveries + 1 AS deaths,
+           CASE WHEN c.recoveries >= $3 THEN
+               'chat given up: its worker died ' || c.recoveries + 1 || ' times without progress'
+           END AS given_up
     FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
     WHERE c.worker_id IS NOT NULL AND c.status = 'running'
       AND (gone.worker_id IS NOT NULL
@@ -119,18 +122,16 @@ WITH gone AS MATERIALIZED (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        status = CASE WHEN c.recoveries >= $3 THEN 'error' ELSE 'pending' END,
-        pending_since = CASE WHEN c.recoveries >= $3 THEN NULL ELSE c.started_at END,
-        last_error = CASE WHEN c.recoveries >= $3 THEN
-            'chat given up: its worker died ' || c.recoveries + 1 || ' times without progress' END,
-        last_error_detail = CASE WHEN c.recoveries >= $3 THEN jsonb_build_object(
-            'kind', 'crash_loop',
-            'message', 'its worker died ' || c.recoveries + 1 || ' times without progress',
+        status = CASE WHEN given_up IS NULL THEN 'pending' ELSE 'error' END,
+        pending_since = CASE WHEN given_up IS NULL THEN c.started_at END,
+        last_error = given_up,
+        last_error_detail = CASE WHEN given_up IS NOT NULL THEN jsonb_build_object(
+            'kind', 'crash_loop', 'message', given_up,
             'provider', NULL, 'model', NULL, 'status_code', NULL, 'retryable', false,
-            'attempts', c.recoveries + 1, 'at', clock_timestamp()) END,
-        recoveries = CASE WHEN c.recoveries >= $3 THEN 0 ELSE c.recoveries + 1 END,
-        attempts = CASE WHEN c.recoveries >= $3 THEN 0 ELSE c.attempts END,
-        next_attempt_at = CASE WHEN c.recoveries >= $3 THEN NULL ELSE c.next_attempt_at END,
+            'attempts', deaths, 'at', clock_timestamp()) END,
+        recoveries = CASE WHEN given_up IS NULL THEN deaths ELSE 0 END,
+        attempts = CASE WHEN given_up IS NULL THEN c.attempts ELSE 0 END,
+        next_attempt_at = CASE WHEN given_up IS NULL THEN c.next_attempt_at END,
         parts_done = c.parts_done + 1,
         worker_id = NULL,
         started_at = NULL,

@@ -1264,10 +1264,9 @@ export interface components {
          *     * `step_limit`: the turn took `turn.max_steps` steps without an end.
          *     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
          *     * `panic`: a bug in chatd.
-         *     * `unknown`: none of these.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic" | "unknown";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic";
         /**
          * FieldProblem
          * @description One thing that is wrong with a request.
