@@ -79,6 +79,7 @@ class Workers:
             reap_seconds=worker.reap_seconds,
             stale_after_seconds=worker.stale_after_seconds,
             max_recoveries=worker.max_recoveries,
+            locks_tell=lambda: self._heartbeat.locks_tell,
             metrics=metrics.leases,
         )
         self._janitor = Janitor(

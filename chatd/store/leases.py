@@ -134,25 +134,37 @@ class Leases:
         """What the database thinks that this worker owns."""
         return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
 
-    async def look(self, *, stale_after_seconds: float) -> Waiting:
-        """Whether there are chats that wait for a reaper."""
-        row = await self._database.fetchrow(_Q["look"], self.worker_id, stale_after_seconds)
+    async def look(self, *, stale_after_seconds: float, locks_tell: bool = True) -> Waiting:
+        """Whether there are chats that wait for a reaper.
+
+        Their workers are gone when their lease ran out, or, if ``locks_tell``, when their lock is free.
+        """
+        row = await self._database.fetchrow(
+            _Q["look"], self.worker_id, stale_after_seconds, locks_tell
+        )
         assert row is not None  # noqa: S101 - an aggregate returns one row
         return Waiting(row["running"], row["interrupting"], row["overdue"])
 
     async def reap(
-        self, *, stale_after_seconds: float, max_recoveries: int, most: int = 100
+        self,
+        *,
+        stale_after_seconds: float,
+        max_recoveries: int,
+        locks_tell: bool = True,
+        most: int = 100,
     ) -> list[Moved]:
         """Make running chats pending whose owner is gone."""
         answer = await self._database.fetch(
-            _Q["reap"], self.worker_id, stale_after_seconds, max_recoveries, most
+            _Q["reap"], self.worker_id, stale_after_seconds, locks_tell, max_recoveries, most
         )
         return [rows.moved(row, Move.REAP, self.worker_id) for row in answer]
 
-    async def abandoned(self, *, stale_after_seconds: float, most: int = 100) -> list[Abandoned]:
+    async def abandoned(
+        self, *, stale_after_seconds: float, locks_tell: bool = True, most: int = 100
+    ) -> list[Abandoned]:
         """Interrupting chats whose owner is gone; each is to be finished with ``reap_interrupt``."""
         answer = await self._database.fetch(
-            _Q["stale_interrupting"], self.worker_id, stale_after_seconds, most
+            _Q["stale_interrupting"], self.worker_id, stale_after_seconds, locks_tell, most
         )
         return [
             Abandoned(

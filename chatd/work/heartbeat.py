@@ -15,7 +15,7 @@ from chatd.domain.errors import DatabaseAway
 from chatd.store.leases import Leases
 from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import Child
-from chatd.supervision.outage import Outage
+from chatd.supervision.outage import LONGEST_PAUSE_SECONDS, Outage
 from chatd.telemetry.metrics import LeaseMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
@@ -48,7 +48,18 @@ class Heartbeat:
         self.max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
+        self._settled_at: float | None = None
+        """When the others have their locks again too; None: this worker never had its own."""
         self._sign_at = now()
+
+    @property
+    def locks_tell(self) -> bool:
+        """Whether a worker whose lock is free is gone.
+
+        A server that lost one of its sessions to a crash ends all of them, and so does one that is
+        promoted; that frees every lock. Who had to take its own again gives the others the time to.
+        """
+        return self.holds_lock and self._settled_at is not None and now() >= self._settled_at
 
     @property
     def silent_seconds(self) -> float:
@@ -110,6 +121,8 @@ class Heartbeat:
                 return
             await self._leases.end_ghost(connection)
             await child.pause(_LOOK_AGAIN_SECONDS)
+        retaken = self._settled_at is not None
+        self._settled_at = now() + (self._heartbeat_seconds + LONGEST_PAUSE_SECONDS) * retaken
         self.holds_lock = True
 
     async def _beat_on(self, connection: Connection, child: Child) -> None:

@@ -3,9 +3,12 @@
 It does the same for chats whose client took too long to run its tools.
 
 Dead owners are found twice: by their lock, within a second, when the process or its connection is
-gone; by their lease, when a host vanished without a word. A wrong guess is harmless: the claim that
-follows raises the epoch, and what the old owner writes changes nothing.
+gone; by their lease, when a host vanished without a word. A wrong guess costs a turn that is begun anew,
+and no more: the claim that follows raises the epoch, and what the old owner writes changes nothing.
 """
+
+from collections.abc import Callable
+from typing import TypedDict
 
 import structlog
 
@@ -23,6 +26,13 @@ from chatd.telemetry.metrics import LeaseMetrics
 _log = structlog.get_logger()
 
 
+class _Gone(TypedDict):
+    """By what an owner counts as gone."""
+
+    stale_after_seconds: float
+    locks_tell: bool
+
+
 class Reaper:
     """Looks every ``reap_seconds``. Any number of replicas may do so at the same time."""
 
@@ -36,6 +46,7 @@ class Reaper:
         reap_seconds: float = 1.0,
         stale_after_seconds: float = 20.0,
         max_recoveries: int = 3,
+        locks_tell: Callable[[], bool] = lambda: True,
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
@@ -45,21 +56,21 @@ class Reaper:
         self._hints = hints
         self._stale_after_seconds = stale_after_seconds
         self._max_recoveries = max_recoveries
+        self._locks_tell = locks_tell
         self._loop = Periodic(self.step, every_seconds=reap_seconds, outages=(DatabaseAway,))
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
-        waiting = await self._leases.look(stale_after_seconds=self._stale_after_seconds)
-        reaped = await self._reap() if waiting.running else False
-        finished = await self._finish_interrupts() if waiting.interrupting else False
+        gone = _Gone(stale_after_seconds=self._stale_after_seconds, locks_tell=self._locks_tell())
+        waiting = await self._leases.look(**gone)
+        reaped = await self._reap(gone) if waiting.running else False
+        finished = await self._finish_interrupts(gone) if waiting.interrupting else False
         expired = await self._expire_actions() if waiting.overdue else False
         return reaped or finished or expired
 
-    async def _reap(self) -> bool:
+    async def _reap(self, gone: _Gone) -> bool:
         """Running chats of the dead: pending again."""
-        reaped = await self._leases.reap(
-            stale_after_seconds=self._stale_after_seconds, max_recoveries=self._max_recoveries
-        )
+        reaped = await self._leases.reap(**gone, max_recoveries=self._max_recoveries)
         for moved in reaped:
             assert moved.entry is not None  # noqa: S101 - who was reaped has moved
             gave_up = moved.chat.status is Status.ERROR
@@ -80,9 +91,9 @@ class Reaper:
             self._hints.moved(moved.entry)
         return bool(reaped)
 
-    async def _finish_interrupts(self) -> bool:
+    async def _finish_interrupts(self, gone: _Gone) -> bool:
         """Interrupting chats of the dead: store what they had flushed."""
-        abandoned = await self._leases.abandoned(stale_after_seconds=self._stale_after_seconds)
+        abandoned = await self._leases.abandoned(**gone)
         for one in abandoned:
             try:
                 moved = await self._turns.reap_interrupt(

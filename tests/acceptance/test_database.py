@@ -1,11 +1,14 @@
 """PostgreSQL is restarted under fifty running chats: everybody waits, and everything is finished."""
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import anyio
+import asyncpg
 import pytest
 from running import Chatd, Client, View, books, clients, database_on, fact, replicas, text_of
 
@@ -125,3 +128,38 @@ async def test_a_restart_of_the_database_costs_nothing_but_time(
             assert ended == began
             process.send(signal.SIGTERM)
             assert await process.ended() == 0
+
+
+async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
+    tmp_path: Path, own_server: Postgres
+) -> None:
+    """The server then ends every session and frees every lock, though it started long ago."""
+    async with (
+        database_on(own_server.dsn) as dsn,
+        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
+        clients((a, b)) as apis,
+    ):
+        async with books(dsn) as db:
+            chat_id = (await apis["a"].create(question(2)))["id"]
+            owner, (other,) = await db.owner(chat_id, a, b)
+        owner.send(signal.SIGSTOP)  # it is slow to come back, and its lease is still good
+        victim = await asyncpg.connect(dsn)
+        os.kill(victim.get_server_pid(), signal.SIGKILL)
+        await other.says("outage.ended", child="heartbeat")
+        async with books(dsn) as db:
+            looks: set[datetime] = set()
+
+            async def looked() -> bool:
+                rows = await db.all(
+                    "SELECT query_start FROM pg_stat_activity"
+                    " WHERE query LIKE '-- leases.look%' AND datname = current_database()"
+                )
+                looks.update(row["query_start"] for row in rows)
+                return len(looks) > 2
+
+            await fact(looked)
+            owner.send(signal.SIGCONT)
+            await apis[other.name].until(chat_id, "waiting")
+            assert await db.moves(chat_id) == ["create", "acquire", "finish_turn"]
+        assert await apis[other.name].texts(chat_id) == [answer(2)]
+        assert not owner.said("chat.lost")

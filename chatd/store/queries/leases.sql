@@ -89,9 +89,9 @@ SELECT * FROM chats WHERE worker_id = $1;
 -- name: look
 -- Whether anybody's chats wait for a reaper: running ones, interrupting ones, ones whose client took
 -- too long. Asked every second by every process, so it says as little as can be.
--- $1 worker (the reaper's own), $2 stale after seconds
+-- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells that its worker is gone
 WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
+    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
 )
 SELECT COALESCE(bool_or(c.status = 'running'), false) AS running,
        COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting,
@@ -105,19 +105,20 @@ WHERE c.worker_id IS NOT NULL
 -- name: reap
 -- Chats whose owner is gone are pending again, with errors cleared. Gone is who let go of its lock,
 -- or did not renew for too long. A chat that was taken too often without any progress is given up.
--- $1 worker (the reaper's own), $2 stale after seconds, $3 most recoveries, $4 most chats
+-- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells, $4 most recoveries,
+-- $5 most chats
 WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
+    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
 ), stale AS MATERIALIZED (
     SELECT c.id, gone.worker_id IS NOT NULL AS owner_gone, c.recoveries + 1 AS deaths,
-           CASE WHEN c.recoveries >= $3 THEN
+           CASE WHEN c.recoveries >= $4 THEN
                'chat given up: its worker died ' || c.recoveries + 1 || ' times without progress'
            END AS given_up
     FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
     WHERE c.worker_id IS NOT NULL AND c.status = 'running'
       AND (gone.worker_id IS NOT NULL
            OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2))
-    ORDER BY c.id LIMIT $4 FOR NO KEY UPDATE OF c SKIP LOCKED
+    ORDER BY c.id LIMIT $5 FOR NO KEY UPDATE OF c SKIP LOCKED
 ), chat AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -155,9 +156,9 @@ FROM chat JOIN event ON event.chat_id = chat.id;
 
 -- name: stale_interrupting
 -- Interrupting chats whose owner is gone, with what it had streamed; each is then finished.
--- $1 worker (the reaper's own), $2 stale after seconds, $3 most chats
+-- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells, $4 most chats
 WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id)
+    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
 )
 SELECT c.id, c.worker_id, c.epoch, c.step, c.last_model_config_id,
        c.parts_done,
@@ -169,7 +170,7 @@ FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL AND c.status = 'interrupting'
   AND (gone.worker_id IS NOT NULL
        OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2))
-ORDER BY c.id LIMIT $3;
+ORDER BY c.id LIMIT $4;
 
 -- name: forget_workers
 -- Rows of processes that left without saying so, and own nothing.
