@@ -17,10 +17,11 @@ from typing import Any
 
 UNITS = Path("/etc/systemd/system")
 CONFIG = Path("/etc/chatd/config.toml")
-CREDENTIAL = Path("/etc/chatd/credentials/database.url")
+CREDENTIALS = Path("/etc/chatd/credentials")
+KEY = "providers.vendor.api_key"
 URL = "http://127.0.0.1:8080"
 PASSWORD = "a-word-that-must-not-be-seen"
-SERVER = f"postgresql://chatd:{PASSWORD}@127.0.0.1/chatd"
+SECRETS = {"database.url": f"postgresql://chatd:{PASSWORD}@127.0.0.1/chatd", KEY: PASSWORD}
 
 SETTINGS = """
 [worker]
@@ -45,11 +46,18 @@ text = "I shall not be heard."
 [models.fake]
 provider = "fake"
 model = "fake-1"
+[providers.vendor]
+kind = "openai"
 """
-IMPATIENT = """
+DROP_IN = f"""
 [Service]
 WatchdogSec=4
 TimeoutStopSec=3
+LoadCredential={KEY}:{CREDENTIALS / KEY}
+"""
+PORT_OF_ITS_OWN = """
+[Service]
+Environment=CHATD_HTTP__PORT=%i
 """
 
 
@@ -92,10 +100,10 @@ def fact(look: Callable[[], Any], seconds: float = 60) -> Any:
     return seen
 
 
-def ask(path: str, body: object = None) -> Any:
+def ask(path: str, body: object = None, *, url: str = URL) -> Any:
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json"}
-    request = urllib.request.Request(URL + path, data=data, headers=headers)
+    request = urllib.request.Request(url + path, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
@@ -139,7 +147,13 @@ def a_schema_that_does_not_fit_is_not_restarted() -> None:
     assert shown("ExecMainStatus") == "65"
     fact(lambda: shown("ActiveState") == "failed")
     assert shown("NRestarts") == "0"
-    sh("/opt/chatd/bin/chatd", "migrate", "up", "--config", "/etc/chatd/migrate.toml")
+
+
+def a_command_in_a_shell_needs_to_know_where_the_credentials_are() -> None:
+    command = ("/opt/chatd/bin/chatd", "migrate", "up")
+    assert "providers.vendor.api_key: is required" in sh(*command, check=False)
+    told = sh("env", f"CREDENTIALS_DIRECTORY={CREDENTIALS}", *command)
+    assert "applied 0001" in told, told
 
 
 def a_configuration_that_cannot_be_used_is_not_restarted() -> None:
@@ -173,7 +187,7 @@ def it_is_a_user_of_its_own_with_a_folder_and_a_secret() -> None:
     assert effective is not None
     assert int(effective[1], 16) == 0
     # The file is for root alone: nothing but the credential can have let it in.
-    assert CREDENTIAL.stat().st_mode & 0o777 == 0o600
+    assert (CREDENTIALS / "database.url").stat().st_mode & 0o777 == 0o600
 
 
 def a_reload_takes_over_what_is_good_and_refuses_what_is_not() -> None:
@@ -268,9 +282,21 @@ def a_connection_to_the_socket_starts_the_first() -> None:
     systemctl("stop", "chatd.socket", "chatd@1")
 
 
+def instances_may_have_a_port_each() -> None:
+    """What the head of chatd@.service says to do instead of sharing a socket."""
+    shutil.copy(UNITS / "chatd.service", UNITS / "chatd@.service")
+    (UNITS / "chatd@.service.d" / "port.conf").write_text(PORT_OF_ITS_OWN)
+    systemctl("daemon-reload")
+    systemctl("start", "chatd@8081", "chatd@8082")
+    seen = {ask("/statusz", url=f"http://127.0.0.1:{port}")["pid"] for port in (8081, 8082)}
+    assert seen == {main_pid("chatd@8081"), main_pid("chatd@8082")}
+    systemctl("stop", "chatd@8081", "chatd@8082")
+
+
 TRIED = (
     systemd_finds_nothing_to_say_of_the_units,
     a_schema_that_does_not_fit_is_not_restarted,
+    a_command_in_a_shell_needs_to_know_where_the_credentials_are,
     a_configuration_that_cannot_be_used_is_not_restarted,
     started_means_ready,
     it_is_a_user_of_its_own_with_a_folder_and_a_secret,
@@ -281,6 +307,7 @@ TRIED = (
     an_idle_stop_is_quick,
     several_processes_share_a_socket_and_a_rolling_restart_refuses_nobody,
     a_connection_to_the_socket_starts_the_first,
+    instances_may_have_a_port_each,
 )
 
 
@@ -293,12 +320,12 @@ def set_up() -> None:
     for unit in ("chatd.service", "chatd@.service"):
         drop_in = UNITS / f"{unit}.d"
         drop_in.mkdir()
-        (drop_in / "impatient.conf").write_text(IMPATIENT)
-    CREDENTIAL.parent.mkdir(parents=True)
-    CREDENTIAL.write_text(SERVER + "\n")
-    CREDENTIAL.chmod(0o600)
+        (drop_in / "tried.conf").write_text(DROP_IN)
+    CREDENTIALS.mkdir(parents=True)
+    for name, secret in SECRETS.items():
+        (CREDENTIALS / name).write_text(secret + "\n")
+        (CREDENTIALS / name).chmod(0o600)
     CONFIG.write_text(SETTINGS.replace("{version}", "1"))
-    Path("/etc/chatd/migrate.toml").write_text(f'[database]\nurl_file = "{CREDENTIAL}"\n')
     systemctl("daemon-reload")
 
 

@@ -23,7 +23,7 @@ from chatd.api.schemas import (
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 Limit = Annotated[int, Query(ge=1, le=200, description="The most items of a page.")]
-Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
+Version = Annotated[int, Query(ge=0, le=LARGEST, description="Only what came after this version.")]
 
 
 @router.post(
@@ -34,7 +34,7 @@ Version = Annotated[int, Query(ge=0, le=LARGEST, description="A version.")]
     ),
 )
 async def create_chat(body: CreateChat, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
-    """Create a chat. With `content` it is answered at once; without, it waits for a message."""
+    """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
     model = desk.catalog.default if body.model is None else desk.catalog.by_name(body.model)
     moved = await desk.chats.create(
         owner_id=caller.owner_id,
@@ -64,7 +64,10 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
 async def change_chat(
     chat_id: UUID, body: ChangeChat, caller: Caller, desk: AtDesk, key: Keyed
 ) -> ChatOut:
-    """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
+    """Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+
+    A chat's family are the chats that it has started, and so on; no chat starts others yet.
+    """
     if body.archived is not None:
         family = await desk.chats.archive(
             chat_id,
@@ -95,7 +98,10 @@ async def change_chat(
     responses=documented("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
-    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends."""
+    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+
+    Nothing else removes a chat: it is kept until it is deleted.
+    """
     for gone, version in await desk.chats.delete(chat_id, owner_id=caller.sees):
         desk.hints.deleted(gone, version)
 
@@ -120,7 +126,7 @@ async def retry_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) ->
     responses=documented("chat_not_found", "chat_archived", "chat_busy"),
 )
 async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) -> ChatOut:
-    """Start over: the history goes, but for the system prompt. The chat must be at rest."""
+    """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
     return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 

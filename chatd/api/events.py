@@ -51,15 +51,17 @@ class ChatSnapshot(BaseModel):
 
 class StatusChange(BaseModel):
     status: Status
-    epoch: int = Field(description="Rises whenever another process takes the chat up.")
+    epoch: int = Field(description="Rises with each claim by a worker, and with each edit.")
 
 
 class QueueChange(BaseModel):
     """What changed in the queue."""
 
     queue_length: int
-    added: int | None = Field(description="The id of a message that waits now.")
-    removed: list[int] = Field(description="The ids of those that do no longer, said or not.")
+    added: int | None = Field(description="The id of a message that is queued now.")
+    removed: list[int] = Field(
+        description="The ids of those no longer queued, whether answered or removed."
+    )
     head: int | None = Field(description="The id of one that was brought to the front.")
 
 
@@ -86,7 +88,7 @@ class Described(BaseModel):
 
 
 class HistoryReset(BaseModel):
-    """Drop the messages with this id and later ones, and the preview; what follows tells the rest."""
+    """Drop the messages from this id on, and the preview; the events that follow bring what is new."""
 
     from_message_id: int
 
@@ -145,7 +147,7 @@ class MessagePartEvent(_Placed):
 
 
 class PreviewResetEvent(_Placed):
-    """Clear the preview: it will be said anew, or not at all."""
+    """Clear the preview: the answer is streamed again, or not at all."""
 
     event: Literal["preview_reset"]
     data: Nothing
@@ -159,7 +161,7 @@ class HistoryResetEvent(_Placed):
 
 
 class QueueUpdateEvent(_Placed):
-    """A message waits, or does no longer."""
+    """A message was queued, or is no longer."""
 
     event: Literal["queue_update"]
     data: QueueChange
@@ -201,7 +203,7 @@ class DeletedEvent(_Unplaced):
 
 
 class ResetEvent(_Unplaced):
-    """What you named as your place cannot be resumed; a `snapshot` follows."""
+    """The cursor that you named cannot be resumed; a `snapshot` follows."""
 
     event: Literal["reset"]
     data: Reason
@@ -222,7 +224,7 @@ class ListSnapshotEvent(_Unplaced):
 
 
 class ChatMovedEvent(_Unplaced):
-    """A chat moved: this is all of it. Drop it if you have this `version` of it already."""
+    """A chat moved: this is all of it. Drop it if your `version` of it is as high."""
 
     event: Literal["chat"]
     data: ChatOut

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
 class OwnerOut(BaseModel):
-    """The process that works on the chat. All but its id is null when it is not listed any more."""
+    """The worker that has the chat. All but its id is null when it is no longer listed."""
 
     model_config = ConfigDict(title="Owner")
 
@@ -33,7 +33,7 @@ class OwnerOut(BaseModel):
 
 
 class DoingOut(BaseModel):
-    """What the owner said at the chat's last beat; `until` is when it is cut without progress."""
+    """What the worker said at the chat's last beat; `until` is when it is cut without progress."""
 
     model_config = ConfigDict(title="Doing")
 

@@ -32,13 +32,13 @@ OWNER = Header(
 )
 KEY = Header(
     "idempotency-key",
-    "A name of your own for this request, such as a UUID. Said again with the same body, it changes "
-    "nothing and gets the same answer.",
+    "A name of your own for this request, such as a UUID. A repetition with the same key and body "
+    "changes nothing and gets the same answer.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 )
 LAST_EVENT = Header(
     "last-event-id",
-    "The id of the last event you have, as browsers say it. It counts more than `after`.",
+    "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
     {"type": "string"},
 )
 

@@ -41,7 +41,7 @@ async def list_chats(
     caller: Caller,
     desk: AtDesk,
     archived: Annotated[
-        bool | None, Query(description="Only archived ones, or only others.")
+        bool | None, Query(description="Only archived ones, or only the others.")
     ] = None,
     status: Annotated[
         list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
@@ -57,21 +57,22 @@ async def list_chats(
     parent: Annotated[
         UUID | Literal["none"] | None,
         Query(
-            description="Chats that this chat has started, or `none` for those that no chat did."
+            description="Chats that this chat has started, or `none` for those that no chat has. "
+            "No chat starts others yet."
         ),
     ] = None,
     q: Annotated[
         Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit] | None,
-        Query(description="Words of the title, in upper or lower case."),
+        Query(description="A piece of the title, as one string, in upper or lower case."),
     ] = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> Page[ChatOut]:
     """Your chats, most recently touched first.
 
-    A page takes as long wherever it is in the list. A chat that is touched while you turn pages
-    moves to the front, where you have been: `GET /chats/stream` tells you of it. Filters on labels
-    and words read every chat that they pass by, so rare ones take longer in a long list.
+    Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
+    front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
+    every chat that they pass by, so a rare one takes longer in a long list.
     """
     pairs = [one.partition(":") for one in label or ()]
     found = await desk.lists.page(

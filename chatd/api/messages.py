@@ -23,7 +23,10 @@ from chatd.api.schemas import (
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 
-MessageId = Annotated[int | None, Query(ge=0, le=LARGEST, description="A message's id.")]
+MessageId = Annotated[
+    int | None,
+    Query(ge=0, le=LARGEST, description="The id of a message. Give `after_id` or `before_id`."),
+]
 
 
 @router.get(
@@ -110,10 +113,10 @@ async def send_message(
 async def edit_message(
     chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
 ) -> MessageOut:
-    """Say something differently, and have it answered anew.
+    """Replace a message of the user, and have it answered again.
 
-    The message gets a new id. It and everything that came after it, also what waits in the queue, are
-    gone from the history; a turn that is running ends without a word.
+    The message gets a new id. The old one and everything after it, the queue included, are dropped; a
+    turn that is running ends, and nothing more of it is stored.
     """
     moved = await desk.messages.edit(
         chat_id,

@@ -99,20 +99,31 @@ class CreateChat(_Request):
     )
     title: Title = ""
     model: str | None = Field(default=None, description="A name of `GET /models`.")
-    system_prompt: str | None = None
+    system_prompt: str | None = Field(
+        default=None,
+        description="What the model is told before anything else: the first message, of the role "
+        "`system`. It cannot be changed later.",
+    )
     labels: Labels = Field(default_factory=dict)
     tools: Tools = Field(default_factory=list)
 
 
 class ChangeChat(_Request):
     title: Title | None = None
-    labels: Labels | None = None
-    archived: bool | None = None
+    labels: Labels | None = Field(
+        default=None, description="All labels; they replace those before."
+    )
+    archived: bool | None = Field(
+        default=None, description="Whether it is put aside: it then takes no message."
+    )
 
 
 class SendMessage(_Request):
     content: GivenContent
-    model: str | None = None
+    model: str | None = Field(
+        default=None,
+        description="A name of `GET /models`, for this message and later ones; else the chat's model.",
+    )
     busy_behavior: Busy = Field(default=Busy.QUEUE, description="What to do when the chat is busy.")
 
 
@@ -147,7 +158,7 @@ class FailureDetail(BaseModel):
     message: str
     provider: str | None
     model: str | None
-    status_code: int | None = Field(description="What the provider answered.")
+    status_code: int | None = Field(description="The HTTP status that the provider answered.")
     retryable: bool = Field(description="Whether another attempt may cure it.")
     attempts: int
     at: datetime
@@ -188,7 +199,10 @@ class MessageOut(BaseModel):
     content: Parts
     model: str | None
     usage: Usage | None
-    finish_reason: str | None
+    finish_reason: str | None = Field(
+        description="Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or a word of "
+        "its vendor's; `interrupted`, when it was stopped. Null if no model wrote this."
+    )
     created_at: datetime
 
 
@@ -239,7 +253,11 @@ Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[Item]):
-    """Some items, and where to go on; `next_cursor` is null at the end."""
+    """Some items, and where to go on."""
 
     items: list[Item]
-    next_cursor: str | None = None
+    next_cursor: str | None = Field(
+        default=None,
+        description="Null at the end. Else give it to the same request again: of chats as `cursor`, "
+        "of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.",
+    )

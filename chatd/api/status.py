@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from chatd.domain.chat import Status
 
@@ -35,7 +35,9 @@ class ChatInHandOut(BaseModel):
     zone: str | None
     zone_seconds: float
     deadline_seconds: float | None
-    mark: str | None
+    mark: str | None = Field(
+        description="The last step that the turn noted, such as `streaming` or `backing off`."
+    )
     still_seconds: float
     lease_left_seconds: float
 
@@ -51,7 +53,7 @@ class PoolOut(BaseModel):
 
 
 class CensusOut(BaseModel):
-    """What the database has, of all processes, so many seconds ago."""
+    """What the database had, of all processes, `seconds_ago`."""
 
     model_config = ConfigDict(title="Census")
 

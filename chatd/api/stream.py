@@ -45,8 +45,8 @@ async def stream_chat(
 ) -> EventStream:
     """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
 
-    The parts of a step (`message_part`) are a preview: `message` says all of it again when it is
-    stored, and `preview_reset` says that what was previewed will not come.
+    The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
+    and `preview_reset` says that it will not be stored.
     """
     named = headers.given(request.scope, headers.LAST_EVENT)
     stay = desk.stays.begin(request.scope[LET_IN])

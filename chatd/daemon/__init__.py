@@ -3,13 +3,22 @@
 The tree, in the order of its start; it stops in reverse, so viewers are told first, chats get their
 grace while everything they need is still there, and the last hint goes out before the pool closes::
 
-    listener     hears other processes            watchdog   drops chats whose lease ran out
-    notifier     tells them                       flusher    parts for viewers elsewhere
-    farewell     gives back what is left          chats      one task per chat in hand
-    heartbeat    renews, holds the lock           acquirer, reaper, janitor
-    watch        feeds the streams                doorkeeper knows who calls (token, jwt)
-                                                  http
-                                                  census     counts what the database has
+    listener      hears other processes
+    notifier      tells them
+    farewell      gives back what is left
+    heartbeat     renews, holds the lock
+    watchdog      drops chats whose lease ran out
+    flusher       parts for viewers elsewhere
+    chats         one task per chat in hand
+    acquirer      claims chats
+    reaper        takes those of the dead
+    janitor       sweeps what is past its retention
+    watch         feeds the streams of chats
+    list watch    feeds those of lists
+    doorkeeper    knows who calls (token, jwt)
+    http          serves
+    census        counts what the database has
+    warm-up       loads the vendors' libraries, and ends
 
 ``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
 callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of

@@ -9,20 +9,22 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """What a chat is, never what it should do next and never how it got there."""
+    """What a chat is, never what it should do next and never how it got there.
+
+    * `waiting`: idle; it is your turn.
+    * `pending`: it has work, and waits for a worker to take it.
+    * `running`: a worker has it, and works on it.
+    * `interrupting`: a stop was asked for; its worker stores what there is.
+    * `requires_action`: it waits for the results of tools that you run, until a deadline.
+    * `error`: the last turn failed, and `last_error` says why; a retry or a message goes on.
+    """
 
     WAITING = "waiting"
-    """Idle; the user's turn."""
     PENDING = "pending"
-    """Has work, and nobody owns it."""
     RUNNING = "running"
-    """Owned, and being worked."""
     INTERRUPTING = "interrupting"
-    """A stop was asked; the owner must store what it has."""
     REQUIRES_ACTION = "requires_action"
-    """Waits for results of client-run tools, until a deadline."""
     ERROR = "error"
-    """The last turn failed; ``last_error`` says why."""
 
 
 OWNED = frozenset({Status.RUNNING, Status.INTERRUPTING})
@@ -33,7 +35,12 @@ ARCHIVABLE = frozenset({Status.WAITING, Status.ERROR})
 
 
 class Busy(StrEnum):
-    """What a message does when the chat is busy."""
+    """What a message does when the chat is busy.
+
+    * `queue`: it waits in the queue until the turns before it are over.
+    * `interrupt`: what is running stops and keeps what was said; this message is answered next.
+    * `reject`: it is refused, with `chat_busy`.
+    """
 
     QUEUE = "queue"
     INTERRUPT = "interrupt"

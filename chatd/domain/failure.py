@@ -16,7 +16,27 @@ from typing import Any
 
 
 class FailureKind(StrEnum):
-    """What went wrong, in words that mean the same for every provider."""
+    """What went wrong, in words that mean the same for every provider.
+
+    * `auth`: the provider does not accept the key.
+    * `permission`: the key may not use this model.
+    * `not_found`: the provider does not know the model.
+    * `invalid_request`: the provider rejects the request, or it cannot be sent.
+    * `context_limit`: the chat is too long for its model.
+    * `content_filter`: the provider blocks the chat by its content filter.
+    * `quota`: the account has no quota or credit left.
+    * `rate_limit`: the provider limits the rate of requests.
+    * `overloaded`: the provider has no capacity just now.
+    * `server`: the provider failed, or its answer cannot be read.
+    * `network`: the connection to the provider failed.
+    * `silence`: the model streamed nothing for `turn.silence_seconds`.
+    * `timeout`: the provider, the call or the turn took too long.
+    * `cut`: the answer ended before its end.
+    * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
+    * `step_limit`: the turn took `turn.max_steps` steps without an end.
+    * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
+    * `panic`: a bug in chatd.
+    """
 
     AUTH = "auth"
     PERMISSION = "permission"

@@ -47,7 +47,8 @@ class DatabaseSettings(BaseModel):
         default=10,
         gt=0,
         description="How long one statement may take, and how long a free connection may be waited "
-        "for, before the database counts as away. Less than a lease, or a stall costs the chat.",
+        "for, before the database counts as away. Keep it below worker.stale_after_seconds - "
+        "worker.heartbeat_seconds (15), or one stalled statement loses the chat.",
     )
 
 
@@ -78,8 +79,8 @@ class HttpSettings(BaseModel):
     idle_seconds: float = Field(
         default=75,
         gt=0,
-        description="How long a connection without a request is kept. Longer than clients and "
-        "proxies keep theirs, or one of them sends a request just as it is closed.",
+        description="How long a connection without a request is kept. Keep it longer than clients "
+        "and proxies keep theirs, or one of them sends a request just as it is closed.",
     )
     drain_seconds: float = Field(
         default=0,
@@ -96,7 +97,7 @@ class HttpSettings(BaseModel):
         default=24,
         gt=0,
         description="How long the answer to a request with an Idempotency-Key is kept, so that the "
-        "same request, said again, changes nothing and gets the same answer.",
+        "same request, repeated, changes nothing and gets the same answer.",
     )
 
 
@@ -108,13 +109,15 @@ class AuthSettings(BaseModel):
     mode: Literal["none", "token", "jwt"] = Field(
         default="none",
         description='How callers prove who they are. "none": not at all, for loopback only; "token": '
-        "with a token of 'chatd token create'; \"jwt\": with one that an identity provider signed.",
+        "with a token of 'chatd token create'; \"jwt\": with a JWT that an identity provider signed.",
     )
     jwks: str | None = Field(
         default=None,
         description="The provider's public keys, as a JSON Web Key Set: an https:// URL (http:// on "
         "loopback), or the absolute path of a file. It is read again every five minutes, and when a "
-        "token names a key that is not in it. This and the next two are required for jwt.",
+        "token names a key that is not in it. This and the next two are required for jwt. A JWT must be "
+        "signed with RS256 to RS512, PS256 to PS512, ES256 to ES512 or EdDSA, and have exp, iss and "
+        "aud; its iat and nbf may be 3 s ahead of this clock.",
     )
     issuer: str | None = Field(
         default=None, min_length=1, description="Who must have made a JWT: its claim iss."
@@ -122,7 +125,7 @@ class AuthSettings(BaseModel):
     audience: str | None = Field(
         default=None,
         min_length=1,
-        description="Whom a JWT must be for: its claim aud, or one of it.",
+        description="Whom a JWT must be for: its claim aud, or one of several in it.",
     )
     owner_claim: str = Field(
         default="sub", min_length=1, description="The claim of a JWT that names the owner."
@@ -147,8 +150,8 @@ class LimitSettings(BaseModel):
         default=1000,
         ge=0,
         le=1_000_000,
-        description="The most chats of one owner that are pending, running, interrupting or wait for "
-        "tool results, on all replicas together.",
+        description="The most chats of one owner that are pending, running, interrupting or waiting "
+        "for tool results, on all replicas together.",
     )
     max_streams: int = Field(
         default=1000, ge=0, description="The most streams one owner has open on one process."
@@ -156,7 +159,8 @@ class LimitSettings(BaseModel):
     requests_per_second: int = Field(
         default=500,
         ge=0,
-        description="How often one owner may ask one process, and as often at once after a pause.",
+        description="The most requests of one owner to one process per second; after a pause, as "
+        "many at once.",
     )
 
 
@@ -169,27 +173,29 @@ class WorkerSettings(BaseModel):
         default=True, description="Whether this process works on chats; false only serves HTTP."
     )
     max_chats: int = Field(
-        default=100, gt=0, description="The most chats one process owns at once."
+        default=100, gt=0, description="The most chats that one worker has in hand at once."
     )
     poll_seconds: float = Field(
         default=1, gt=0, description="How often to look for work when no hint came."
     )
     heartbeat_seconds: float = Field(
-        default=5, gt=0, description="How often the ownership of all owned chats is renewed."
+        default=5,
+        gt=0,
+        description="How often a worker renews the leases of all its chats in hand.",
     )
     stale_after_seconds: float = Field(
         default=20,
         gt=0,
-        description="How old the last renewal may be before others take the chat. At least three "
-        "times heartbeat_seconds; the same on every replica.",
+        description="How long a lease is: how old the last renewal may be before others take the "
+        "chat. At least three times heartbeat_seconds; the same on every replica.",
     )
     reap_seconds: float = Field(
-        default=1, gt=0, description="How often to look for chats whose owner has gone."
+        default=1, gt=0, description="How often to look for chats whose worker has gone."
     )
     max_recoveries: int = Field(
         default=3,
         ge=0,
-        description="How often a chat may lose its owner without progress before it fails.",
+        description="How many workers a chat may lose without progress before it fails.",
     )
     shutdown_grace_seconds: float = Field(
         default=10,
@@ -220,7 +226,7 @@ class TurnSettings(BaseModel):
     backoff_max_seconds: float = Field(
         default=60,
         gt=0,
-        description="The longest pause, unless the provider asks for more.",
+        description="The longest pause; a provider that asks for a longer one ends the turn.",
     )
     silence_seconds: float = Field(
         default=60, gt=0, description="How long a model may stream nothing before the call is cut."
@@ -237,7 +243,7 @@ class TurnSettings(BaseModel):
     max_tools: int = Field(
         default=64,
         ge=0,
-        description="The most tools that a client may give one chat to run itself.",
+        description="The most tools of one chat that its client runs. 0: unlimited.",
     )
 
 
@@ -278,7 +284,7 @@ class MetricsSettings(BaseModel):
         default=5,
         gt=0,
         description="How often the database is asked what it has, such as chats by status; /metrics "
-        "says what was answered last.",
+        "shows the last answer.",
     )
     stalled_seconds: float = Field(
         default=120,
@@ -298,16 +304,17 @@ class LogSettings(BaseModel):
     )
     format: Literal["auto", "json", "console"] = Field(
         default="auto",
-        description='"json": one object per line; "console": for eyes; "auto": by terminal or not.',
+        description='"json": one object per line; "console": readable text; "auto": console on a '
+        "terminal, else json.",
     )
     loop_blocked_seconds: float = Field(
         default=1,
         gt=0,
-        description="How long the event loop may not come round before the stack of what blocks it "
-        "is logged.",
+        description="How long the event loop may be blocked before the stack of what blocks it is logged.",
     )
     slow_request_seconds: float = Field(
         default=1,
         gt=0,
-        description="How long a request may take until it is logged at level info (else: debug).",
+        description="How long a request may take before it is logged at level info (a quicker one: "
+        "debug).",
     )

@@ -15,15 +15,15 @@ export interface paths {
          * List Chats
          * @description Your chats, most recently touched first.
          *
-         *     A page takes as long wherever it is in the list. A chat that is touched while you turn pages
-         *     moves to the front, where you have been: `GET /chats/stream` tells you of it. Filters on labels
-         *     and words read every chat that they pass by, so rare ones take longer in a long list.
+         *     Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
+         *     front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
+         *     every chat that they pass by, so a rare one takes longer in a long list.
          */
         get: operations["list_chats"];
         put?: never;
         /**
          * Create Chat
-         * @description Create a chat. With `content` it is answered at once; without, it waits for a message.
+         * @description Create a chat. With `content` it is to be answered at once; without, it waits for a message.
          */
         post: operations["create_chat"];
         delete?: never;
@@ -74,13 +74,17 @@ export interface paths {
         /**
          * Delete Chat
          * @description Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+         *
+         *     Nothing else removes a chat: it is kept until it is deleted.
          */
         delete: operations["delete_chat"];
         options?: never;
         head?: never;
         /**
          * Change Chat
-         * @description Change title or labels at any time; archive or unarchive a chat, with its family, at rest.
+         * @description Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+         *
+         *     A chat's family are the chats that it has started, and so on; no chat starts others yet.
          */
         patch: operations["change_chat"];
         trace?: never;
@@ -96,7 +100,7 @@ export interface paths {
         put?: never;
         /**
          * Clear Chat
-         * @description Start over: the history goes, but for the system prompt. The chat must be at rest.
+         * @description Start over: the history and the queue go, but for the system prompt. The chat must be at rest.
          */
         post: operations["clear_chat"];
         delete?: never;
@@ -204,10 +208,10 @@ export interface paths {
         head?: never;
         /**
          * Edit Message
-         * @description Say something differently, and have it answered anew.
+         * @description Replace a message of the user, and have it answered again.
          *
-         *     The message gets a new id. It and everything that came after it, also what waits in the queue, are
-         *     gone from the history; a turn that is running ends without a word.
+         *     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
+         *     turn that is running ends, and nothing more of it is stored.
          */
         patch: operations["edit_message"];
         trace?: never;
@@ -303,8 +307,8 @@ export interface paths {
          * Stream Chat
          * @description Follow a chat. Starts with a `snapshot`, or right after the event that you name.
          *
-         *     The parts of a step (`message_part`) are a preview: `message` says all of it again when it is
-         *     stored, and `preview_reset` says that what was previewed will not come.
+         *     The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
+         *     and `preview_reset` says that it will not be stored.
          */
         get: operations["stream_chat"];
         put?: never;
@@ -515,12 +519,16 @@ export interface components {
         /**
          * Busy
          * @description What a message does when the chat is busy.
+         *
+         *     * `queue`: it waits in the queue until the turns before it are over.
+         *     * `interrupt`: what is running stops and keeps what was said; this message is answered next.
+         *     * `reject`: it is refused, with `chat_busy`.
          * @enum {string}
          */
         Busy: "queue" | "interrupt" | "reject";
         /**
          * Census
-         * @description What the database has, of all processes, so many seconds ago.
+         * @description What the database had, of all processes, `seconds_ago`.
          */
         Census: {
             /** Chats */
@@ -542,9 +550,15 @@ export interface components {
          *     }
          */
         ChangeChat: {
-            /** Archived */
+            /**
+             * Archived
+             * @description Whether it is put aside: it then takes no message.
+             */
             archived?: boolean | null;
-            /** Labels */
+            /**
+             * Labels
+             * @description All labels; they replace those before.
+             */
             labels?: {
                 [key: string]: string;
             } | null;
@@ -628,7 +642,7 @@ export interface components {
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description What the provider answered.
+                 * @description The HTTP status that the provider answered.
                  */
                 status_code: number | null;
             } | null;
@@ -685,7 +699,10 @@ export interface components {
             held_seconds: number;
             /** Lease Left Seconds */
             lease_left_seconds: number;
-            /** Mark */
+            /**
+             * Mark
+             * @description The last step that the turn noted, such as `streaming` or `backing off`.
+             */
             mark: string | null;
             status: components["schemas"]["Status"];
             /** Step */
@@ -712,7 +729,7 @@ export interface components {
         };
         /**
          * ChatMovedEvent
-         * @description A chat moved: this is all of it. Drop it if you have this `version` of it already.
+         * @description A chat moved: this is all of it. Drop it if your `version` of it is as high.
          * @example {
          *       "data": {
          *         "action_deadline": null,
@@ -797,7 +814,10 @@ export interface components {
         ChatPage: {
             /** Items */
             items: components["schemas"]["Chat"][];
-            /** Next Cursor */
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
             next_cursor?: string | null;
         };
         /**
@@ -849,7 +869,10 @@ export interface components {
              * @description A name of `GET /models`.
              */
             model?: string | null;
-            /** System Prompt */
+            /**
+             * System Prompt
+             * @description What the model is told before anything else: the first message, of the role `system`. It cannot be changed later.
+             */
             system_prompt?: string | null;
             /**
              * Title
@@ -926,7 +949,7 @@ export interface components {
         };
         /**
          * Doing
-         * @description What the owner said at the chat's last beat; `until` is when it is cut without progress.
+         * @description What the worker said at the chat's last beat; `until` is when it is cut without progress.
          */
         Doing: {
             /** Said Seconds Ago */
@@ -1041,7 +1064,10 @@ export interface components {
         EntryPage: {
             /** Items */
             items: components["schemas"]["Entry"][];
-            /** Next Cursor */
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
             next_cursor?: string | null;
         };
         /**
@@ -1157,7 +1183,7 @@ export interface components {
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description What the provider answered.
+                 * @description The HTTP status that the provider answered.
                  */
                 status_code: number | null;
             } | null;
@@ -1212,13 +1238,32 @@ export interface components {
             retryable: boolean;
             /**
              * Status Code
-             * @description What the provider answered.
+             * @description The HTTP status that the provider answered.
              */
             status_code: number | null;
         };
         /**
          * FailureKind
          * @description What went wrong, in words that mean the same for every provider.
+         *
+         *     * `auth`: the provider does not accept the key.
+         *     * `permission`: the key may not use this model.
+         *     * `not_found`: the provider does not know the model.
+         *     * `invalid_request`: the provider rejects the request, or it cannot be sent.
+         *     * `context_limit`: the chat is too long for its model.
+         *     * `content_filter`: the provider blocks the chat by its content filter.
+         *     * `quota`: the account has no quota or credit left.
+         *     * `rate_limit`: the provider limits the rate of requests.
+         *     * `overloaded`: the provider has no capacity just now.
+         *     * `server`: the provider failed, or its answer cannot be read.
+         *     * `network`: the connection to the provider failed.
+         *     * `silence`: the model streamed nothing for `turn.silence_seconds`.
+         *     * `timeout`: the provider, the call or the turn took too long.
+         *     * `cut`: the answer ended before its end.
+         *     * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
+         *     * `step_limit`: the turn took `turn.max_steps` steps without an end.
+         *     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
+         *     * `panic`: a bug in chatd.
          * @enum {string}
          */
         FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic";
@@ -1359,7 +1404,7 @@ export interface components {
         };
         /**
          * HistoryReset
-         * @description Drop the messages with this id and later ones, and the preview; what follows tells the rest.
+         * @description Drop the messages from this id on, and the preview; the events that follow bring what is new.
          */
         HistoryReset: {
             /** From Message Id */
@@ -1484,7 +1529,10 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
-            /** Finish Reason */
+            /**
+             * Finish Reason
+             * @description Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or a word of its vendor's; `interrupted`, when it was stopped. Null if no model wrote this.
+             */
             finish_reason: string | null;
             /** Id */
             id: number;
@@ -1567,7 +1615,10 @@ export interface components {
         MessagePage: {
             /** Items */
             items: components["schemas"]["Message"][];
-            /** Next Cursor */
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
             next_cursor?: string | null;
         };
         /**
@@ -1640,7 +1691,10 @@ export interface components {
         ModelPage: {
             /** Items */
             items: components["schemas"]["Model"][];
-            /** Next Cursor */
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
             next_cursor?: string | null;
         };
         /**
@@ -1665,7 +1719,7 @@ export interface components {
         };
         /**
          * Owner
-         * @description The process that works on the chat. All but its id is null when it is not listed any more.
+         * @description The worker that has the chat. All but its id is null when it is no longer listed.
          */
         Owner: {
             /** Host */
@@ -1700,7 +1754,7 @@ export interface components {
         };
         /**
          * PreviewResetEvent
-         * @description Clear the preview: it will be said anew, or not at all.
+         * @description Clear the preview: the answer is streamed again, or not at all.
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
@@ -1876,7 +1930,7 @@ export interface components {
         QueueChange: {
             /**
              * Added
-             * @description The id of a message that waits now.
+             * @description The id of a message that is queued now.
              */
             added: number | null;
             /**
@@ -1888,13 +1942,13 @@ export interface components {
             queue_length: number;
             /**
              * Removed
-             * @description The ids of those that do no longer, said or not.
+             * @description The ids of those no longer queued, whether answered or removed.
              */
             removed: number[];
         };
         /**
          * QueueUpdateEvent
-         * @description A message waits, or does no longer.
+         * @description A message was queued, or is no longer.
          * @example {
          *       "data": {
          *         "added": 7,
@@ -1975,7 +2029,10 @@ export interface components {
         QueuedMessagePage: {
             /** Items */
             items: components["schemas"]["QueuedMessage"][];
-            /** Next Cursor */
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
             next_cursor?: string | null;
         };
         /** Reason */
@@ -2019,7 +2076,7 @@ export interface components {
         };
         /**
          * ResetEvent
-         * @description What you named as your place cannot be resumed; a `snapshot` follows.
+         * @description The cursor that you named cannot be resumed; a `snapshot` follows.
          * @example {
          *       "data": {
          *         "reason": "this cursor cannot be resumed"
@@ -2131,7 +2188,10 @@ export interface components {
              * @example Why is the sky blue?
              */
             content: string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[];
-            /** Model */
+            /**
+             * Model
+             * @description A name of `GET /models`, for this message and later ones; else the chat's model.
+             */
             model?: string | null;
         };
         /**
@@ -2322,6 +2382,13 @@ export interface components {
         /**
          * Status
          * @description What a chat is, never what it should do next and never how it got there.
+         *
+         *     * `waiting`: idle; it is your turn.
+         *     * `pending`: it has work, and waits for a worker to take it.
+         *     * `running`: a worker has it, and works on it.
+         *     * `interrupting`: a stop was asked for; its worker stores what there is.
+         *     * `requires_action`: it waits for the results of tools that you run, until a deadline.
+         *     * `error`: the last turn failed, and `last_error` says why; a retry or a message goes on.
          * @enum {string}
          */
         Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "error";
@@ -2329,7 +2396,7 @@ export interface components {
         StatusChange: {
             /**
              * Epoch
-             * @description Rises whenever another process takes the chat up.
+             * @description Rises with each claim by a worker, and with each edit.
              */
             epoch: number;
             status: components["schemas"]["Status"];
@@ -2594,15 +2661,15 @@ export interface operations {
     list_chats: {
         parameters: {
             query?: {
-                /** @description Only archived ones, or only others. */
+                /** @description Only archived ones, or only the others. */
                 archived?: boolean | null;
                 /** @description Repeatable: any of them. */
                 status?: components["schemas"]["Status"][] | null;
                 /** @description Repeatable: `name:value`, or a name alone; all must hold. The name ends at the first colon. */
                 label?: string[] | null;
-                /** @description Chats that this chat has started, or `none` for those that no chat did. */
+                /** @description Chats that this chat has started, or `none` for those that no chat has. No chat starts others yet. */
                 parent?: string | "none" | null;
-                /** @description Words of the title, in upper or lower case. */
+                /** @description A piece of the title, as one string, in upper or lower case. */
                 q?: string | null;
                 /** @description The most items of a page. */
                 limit?: number;
@@ -2767,7 +2834,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -2961,7 +3028,7 @@ export interface operations {
                 after?: string | null;
             };
             header?: {
-                /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
+                /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -3472,7 +3539,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -3693,7 +3760,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -3891,7 +3958,7 @@ export interface operations {
     list_events: {
         parameters: {
             query?: {
-                /** @description A version. */
+                /** @description Only what came after this version. */
                 after?: number;
                 /** @description The most items of a page. */
                 limit?: number;
@@ -4247,7 +4314,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -4425,9 +4492,9 @@ export interface operations {
     list_messages: {
         parameters: {
             query?: {
-                /** @description A message's id. */
+                /** @description The id of a message. Give `after_id` or `before_id`. */
                 after_id?: number | null;
-                /** @description A message's id. */
+                /** @description The id of a message. Give `after_id` or `before_id`. */
                 before_id?: number | null;
                 /** @description The most items of a page. */
                 limit?: number;
@@ -4610,7 +4677,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -4839,7 +4906,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -5418,7 +5485,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -5620,7 +5687,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -5824,7 +5891,7 @@ export interface operations {
                 after?: string | null;
             };
             header?: {
-                /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
+                /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
@@ -6007,7 +6074,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
                 /** @description Whom an admin acts for; others may name themselves only. */
                 "x-chatd-owner"?: string;
