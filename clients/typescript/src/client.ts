@@ -1,4 +1,4 @@
-import { Following, newer, type FollowOptions } from "./follow.js";
+import { Following, ofAllChats, ofOneChat, type FollowOptions } from "./follow.js";
 import { Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
   ChangeChat,
@@ -73,18 +73,12 @@ export class Client {
    * Begins with a `snapshot`, or after the event `after`. Ends when the chat is deleted.
    */
   follow(chatId: string, options: FollowOptions = {}): Following<ChatEvent> {
-    return new Following<ChatEvent>(
-      this.#http,
-      `/chats/${chatId}/stream`,
-      options,
-      () => true,
-      (event) => event.event === "deleted",
-    );
+    return new Following(this.#http, `/chats/${chatId}/stream`, options, ofOneChat());
   }
 
   /** What happens among all your chats: each as it is, whenever one of them moved. */
   followAll(options: FollowOptions = {}): Following<ListEvent> {
-    return new Following<ListEvent>(this.#http, "/chats/stream", options, newer());
+    return new Following(this.#http, "/chats/stream", options, ofAllChats());
   }
 }
 

@@ -25,18 +25,26 @@ export interface FollowOptions {
 /** Ids of the latest events, to know one that something on the way tells twice. */
 const REMEMBERED = 256;
 
+/** What a kind of stream knows of its events. */
+export interface Rules<E> {
+  /** Whether something on the way tells this again. */
+  isRepeated(told: ServerSentEvent): boolean;
+  /** Whether it says anything that was not known. */
+  isNews(event: E): boolean;
+  /** Whether nothing comes after it. */
+  isLast(event: E): boolean;
+}
+
 /** The events of a stream: iterate over it once. `cursor` is where to go on another time. */
 export class Following<E extends ChatEvent | ListEvent> implements AsyncIterable<E> {
   cursor: string | undefined;
-  #told = new Set<string>();
   #over = false;
 
   constructor(
     private readonly http: Http,
     private readonly path: string,
     private readonly options: FollowOptions,
-    private readonly isNews: (event: E) => boolean = () => true,
-    private readonly isLast: (event: E) => boolean = () => false,
+    private readonly rules: Rules<E>,
   ) {
     this.cursor = options.after;
   }
@@ -64,27 +72,14 @@ export class Following<E extends ChatEvent | ListEvent> implements AsyncIterable
     const parser = new Parser();
     for await (const chunk of this.http.stream(this.path, this.cursor, this.options.signal, onOpen)) {
       for (const told of parser.feed(chunk)) {
-        if (told.event === "draining" || (told.id !== undefined && this.#told.has(told.id))) continue;
-        this.#advance(told);
+        if (told.event === "draining" || this.rules.isRepeated(told)) continue;
+        if (isBeginning(told)) this.cursor = undefined;
+        if (told.id !== undefined) this.cursor = told.id;
         const event = { ...told, data: JSON.parse(told.data) } as E;
-        this.#over = this.isLast(event);
-        if (this.isNews(event)) yield event;
+        this.#over = this.rules.isLast(event);
+        if (this.rules.isNews(event)) yield event;
         if (this.#over) return;
       }
-    }
-  }
-
-  #advance({ event, id }: ServerSentEvent): void {
-    if (event === "reset" || event === "snapshot") {
-      this.#told.clear(); // a new beginning, whose ids may be old ones
-      this.cursor = undefined;
-    }
-    if (id === undefined) return;
-    this.cursor = id;
-    this.#told.add(id);
-    if (this.#told.size > REMEMBERED) {
-      const [oldest] = this.#told;
-      this.#told.delete(oldest as string);
     }
   }
 
@@ -100,25 +95,53 @@ export class Following<E extends ChatEvent | ListEvent> implements AsyncIterable
   }
 }
 
-/** Of each chat, only what is newer than what was told before. */
-export function newer(): (event: ListEvent) => boolean {
-  let versions = new Map<string, number>();
-  return (event) => {
-    switch (event.event) {
-      case "snapshot":
-        versions = new Map(event.data.items.map((chat) => [chat.id, chat.version]));
-        return true;
-      case "chat": {
-        const { id, version } = event.data;
-        if (version <= (versions.get(id) ?? -1)) return false;
-        versions.set(id, version);
-        return true;
+function isBeginning({ event }: ServerSentEvent): boolean {
+  return event === "reset" || event === "snapshot";
+}
+
+/** Each event of a chat has an id of its own; only a new beginning may use old ones again. */
+export function ofOneChat(): Rules<ChatEvent> {
+  const ids = new Set<string>();
+  return {
+    isRepeated(told) {
+      if (isBeginning(told)) ids.clear();
+      if (told.id === undefined) return false;
+      if (ids.has(told.id)) return true;
+      ids.add(told.id);
+      if (ids.size > REMEMBERED) {
+        const [oldest] = ids;
+        ids.delete(oldest as string);
       }
-      case "deleted":
-        versions.delete(event.data.id);
-        return true;
-      default:
-        return true;
-    }
+      return false;
+    },
+    isNews: () => true,
+    isLast: (event) => event.event === "deleted",
+  };
+}
+
+/** A list is told as states: of each chat, only what is newer than what was told before is news. */
+export function ofAllChats(): Rules<ListEvent> {
+  let versions = new Map<string, number>();
+  const isNewer = (id: string, version: number): boolean => {
+    if (version <= (versions.get(id) ?? -1)) return false;
+    versions.set(id, version);
+    return true;
+  };
+  return {
+    isRepeated: () => false, // ids mark how far the list was read, and several events may share one
+    isNews(event) {
+      switch (event.event) {
+        case "snapshot":
+          versions = new Map(event.data.items.map((chat) => [chat.id, chat.version]));
+          return true;
+        case "chat":
+          return isNewer(event.data.id, event.data.version);
+        case "deleted":
+          return isNewer(event.data.id, Infinity);
+        default:
+          return true;
+      }
+    },
+    isLast: () => false,
   };
 }
