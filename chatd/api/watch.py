@@ -52,7 +52,7 @@ class Watch:
             return
         read_from = {chat_id: cursor.version for chat_id, cursor in places}
         self._polled_at = (
-            _NEVER  # until the answer is there: a read that fails leaves all to be read
+            _NEVER  # until there is an answer: a read that fails leaves all to be read
         )
         found = await self._streams.since(places)
         self._polled_at = now if everything else polled_at

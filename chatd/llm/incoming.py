@@ -28,7 +28,7 @@ from chatd.domain.chat import Usage
 from chatd.llm.errors import Garbled, ProviderError
 from chatd.llm.provider import Delta, Finished, Fragment
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 CHOKED = (AttributeError, TypeError, LookupError, ValueError, AssertionError)
 """How a vendor's library stumbles over well-formed JSON that is not what the protocol says."""
@@ -65,13 +65,13 @@ class Reader:
         match event:
             case PartStartEvent(index=index, part=part):
                 if index in self._begun:  # a vendor restates what was streamed; the pieces stand
-                    log.debug("llm.part_restated", index=index, part_kind=part.part_kind)
+                    _log.debug("llm.part_restated", index=index, part_kind=part.part_kind)
                     return
                 self._begun[index] = part.part_kind
                 if (begun := _begin(part)) is not None:
                     yield Fragment({"index": index, **begun})
                 else:
-                    log.warning("llm.part_ignored", index=index, part_kind=part.part_kind)
+                    _log.warning("llm.part_ignored", index=index, part_kind=part.part_kind)
             case PartDeltaEvent(index=index, delta=delta):
                 if (piece := _piece(delta)) is not None:
                     yield Fragment({"index": index, **piece})

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources.abc import Traversable
+from typing import TypeAlias
 
 import asyncpg
 import structlog
@@ -25,9 +26,9 @@ import structlog
 from chatd import __version__
 from chatd.domain.errors import DatabaseAway
 from chatd.domain.failure import clean
+from chatd.store import sql
 from chatd.store.migration_books import (
     BOOKS,
-    Connection,
     State,
     check,
     entered,
@@ -37,26 +38,21 @@ from chatd.store.migration_books import (
     state_of,
 )
 from chatd.store.migration_files import Migration, MigrationError, Script, load
-from chatd.store.pool import is_away, translated
+from chatd.store.pool import Connection, is_away, translated
 
 __all__ = ["MigrationError", "State", "Target", "check", "down", "script", "status", "up"]
 
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+_log = structlog.get_logger()
+_Q = sql.load("migrate")
 
-Target = str | Connection
+Target: TypeAlias = "str | Connection"
 """A DSN, for which a connection is opened and closed, or a connection (never a pooled one)."""
 
 LOCK = int.from_bytes(b"chatmigr", "big")
-RETRY_SECONDS = 0.2
-SESSION = """\
+"""The advisory lock of whoever migrates."""
+_RETRY_SECONDS = 0.2
+_SESSION = """\
 SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
-
-HOLDER = """\
-SELECT l.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')
-FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (l.classid::bigint << 32) | l.objid::bigint = $1"""
 
 
 async def up(
@@ -74,12 +70,12 @@ async def up(
     ``DatabaseAway``.
     """
     migrations = load(folder)
-    async with _connected(target) as conn, _locked(conn, wait_seconds):
-        await conn.execute(BOOKS)
-        chosen = _pending(await history(conn, migrations), migrations, to)
+    async with _connected(target) as connection, _locked(connection, wait_seconds):
+        await connection.execute(BOOKS)
+        chosen = _pending(await history(connection, migrations), migrations, to)
         for migration in chosen:
-            seconds = await _run(conn, migration, migration.up, entered(migration))
-            log.info(
+            seconds = await _run(connection, migration, migration.up, entered(migration))
+            _log.info(
                 "migrate.applied", version=migration.version, name=migration.name, seconds=seconds
             )
     return chosen
@@ -90,11 +86,11 @@ async def down(
 ) -> list[Migration]:
     """Revert every migration after version ``to``, newest first; 0 reverts all. See ``up``."""
     migrations = load(folder)
-    async with _connected(target) as conn, _locked(conn, wait_seconds):
-        chosen = _surplus(await history(conn, migrations), migrations, to)
+    async with _connected(target) as connection, _locked(connection, wait_seconds):
+        chosen = _surplus(await history(connection, migrations), migrations, to)
         for migration in chosen:
-            seconds = await _run(conn, migration, migration.down, removed(migration))
-            log.info(
+            seconds = await _run(connection, migration, migration.down, removed(migration))
+            _log.info(
                 "migrate.reverted", version=migration.version, name=migration.name, seconds=seconds
             )
     return chosen
@@ -103,8 +99,8 @@ async def down(
 async def status(target: Target, *, folder: Traversable | None = None) -> list[State]:
     """Every migration that this chatd or the database knows, in order."""
     files = {migration.version: migration for migration in load(folder)}
-    async with _connected(target) as conn:
-        rows = {row["version"]: row for row in await rows_of(conn)}
+    async with _connected(target) as connection:
+        rows = {row["version"]: row for row in await rows_of(connection)}
     return [
         state_of(version, files.get(version), rows.get(version))
         for version in sorted({*files, *rows})
@@ -127,8 +123,8 @@ async def script(
     if start is None:
         if target is None:
             raise MigrationError("Say which version to start at, or which database to ask.")
-        async with _connected(target) as conn:
-            start = max(await history(conn, migrations), default=0)
+        async with _connected(target) as connection:
+            start = max(await history(connection, migrations), default=0)
     goal = len(migrations) if to is None else to
     _known(goal, migrations)
     applied = range(1, start + 1)
@@ -172,18 +168,18 @@ def _block(source: Script, record: str) -> str:
     return f"BEGIN;\n{body}\nCOMMIT;" if source.transactional else body
 
 
-async def _run(conn: Connection, migration: Migration, source: Script, record: str) -> float:
+async def _run(connection: Connection, migration: Migration, source: Script, record: str) -> float:
     """Run one script and record it; how many seconds that took."""
     started = time.monotonic()
     done = 0
     try:
         if source.transactional:
-            async with conn.transaction():
-                await conn.execute(source.sql)
-                await conn.execute(record)
+            async with connection.transaction():
+                await connection.execute(source.sql)
+                await connection.execute(record)
         else:
             for statement in [*source.statements(), record]:
-                await conn.execute(statement)
+                await connection.execute(statement)
                 done += 1
     except asyncpg.PostgresError as error:
         if is_away(error):
@@ -213,35 +209,35 @@ async def _connected(target: Target) -> AsyncIterator[Connection]:
         return
     try:
         with translated():
-            conn = await asyncpg.connect(target, timeout=10)
+            connection = await asyncpg.connect(target, timeout=10)
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = clean(str(error)) or type(error).__name__
         raise DatabaseAway(f"The database cannot be reached: {reason}") from error
     try:
         with translated():
-            await conn.execute(SESSION)
-            yield conn
+            await connection.execute(_SESSION)
+            yield connection
     finally:
-        await conn.close()
+        await connection.close()
 
 
 @asynccontextmanager
-async def _locked(conn: Connection, wait_seconds: float) -> AsyncIterator[None]:
+async def _locked(connection: Connection, wait_seconds: float) -> AsyncIterator[None]:
     deadline = time.monotonic() + wait_seconds
     waiting = False
-    while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
         if not waiting:
-            holder = await conn.fetchval(HOLDER, LOCK)
-            log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
+            holder = await connection.fetchval(_Q["holder"], LOCK)
+            _log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
             waiting = True
         if time.monotonic() >= deadline:
-            holder = await conn.fetchval(HOLDER, LOCK)
+            holder = await connection.fetchval(_Q["holder"], LOCK)
             raise MigrationError(
                 f"Another process has been migrating for {wait_seconds:g} s: backend {holder}."
             )
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(_RETRY_SECONDS)
     try:
         yield
     finally:
-        if not conn.is_closed():
-            await conn.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        if not connection.is_closed():
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", LOCK)

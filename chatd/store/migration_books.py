@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import asyncpg
 
 from chatd import __version__
 from chatd.domain.errors import SchemaMismatch
+from chatd.store import sql
 from chatd.store.migration_files import Migration, MigrationError, load
+from chatd.store.pool import Connection
 
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection  # generic in its stubs only
+_Q = sql.load("migrate")
 
 BOOKS = """\
 CREATE TABLE IF NOT EXISTS chatd_schema_migrations (
@@ -29,13 +28,10 @@ CREATE TABLE IF NOT EXISTS chatd_schema_migrations (
     applied_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by_version text NOT NULL
 );"""
-ENTER = """\
+_ENTER = """\
 INSERT INTO chatd_schema_migrations (version, name, checksum, applied_by_version)
 VALUES ({version}, '{name}', '{checksum}', '{by}');"""
-REMOVE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
-READ = """\
-SELECT version, name, checksum, applied_at, applied_by_version
-FROM chatd_schema_migrations ORDER BY version"""
+_REMOVE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +45,10 @@ class State:
     applied_by_version: str | None = None
 
 
-async def check(conn: Connection, *, folder: Traversable | None = None) -> None:
+async def check(connection: Connection, *, folder: Traversable | None = None) -> None:
     """Raise ``SchemaMismatch`` unless the database has exactly this chatd's migrations."""
     needed = load(folder)
-    rows = await rows_of(conn)
+    rows = await rows_of(connection)
     refuse_newer(rows, needed)
     missing = len(needed) - len(rows)
     if missing:
@@ -73,9 +69,9 @@ def refuse_newer(rows: Sequence[asyncpg.Record], migrations: Sequence[Migration]
         )
 
 
-async def history(conn: Connection, migrations: Sequence[Migration]) -> list[int]:
+async def history(connection: Connection, migrations: Sequence[Migration]) -> list[int]:
     """The applied versions, once it is sure that each is still the file it was."""
-    rows = await rows_of(conn)
+    rows = await rows_of(connection)
     refuse_newer(rows, migrations)
     for row in rows:
         state = state_of(row["version"], migrations[row["version"] - 1], row)
@@ -88,10 +84,10 @@ async def history(conn: Connection, migrations: Sequence[Migration]) -> list[int
     return [row["version"] for row in rows]
 
 
-async def rows_of(conn: Connection) -> list[asyncpg.Record]:
-    if await conn.fetchval("SELECT to_regclass('chatd_schema_migrations')") is None:
+async def rows_of(connection: Connection) -> list[asyncpg.Record]:
+    if await connection.fetchval("SELECT to_regclass('chatd_schema_migrations')") is None:
         return []
-    return await conn.fetch(READ)
+    return await connection.fetch(_Q["applied"])
 
 
 def state_of(version: int, file: Migration | None, row: asyncpg.Record | None) -> State:
@@ -108,7 +104,7 @@ def state_of(version: int, file: Migration | None, row: asyncpg.Record | None) -
 
 
 def entered(migration: Migration) -> str:
-    return ENTER.format(
+    return _ENTER.format(
         version=migration.version,
         name=migration.name,
         checksum=migration.checksum,
@@ -117,4 +113,4 @@ def entered(migration: Migration) -> str:
 
 
 def removed(migration: Migration) -> str:
-    return REMOVE.format(version=migration.version)
+    return _REMOVE.format(version=migration.version)

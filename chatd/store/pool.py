@@ -5,7 +5,7 @@ back costs no round trip. Whatever means "the database cannot be reached just no
 into ``DatabaseAway``, once; callers wait it out, or answer 503.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -67,7 +67,7 @@ def is_refused(error: BaseException) -> bool:
 
 
 @contextmanager
-def translated() -> Any:
+def translated() -> Iterator[None]:
     """Raise ``DatabaseAway`` for what means that the database is away."""
     try:
         yield
@@ -183,9 +183,8 @@ class Database:
                 return await connection.fetch(query, *args)
             finally:
                 self.in_use -= 1
-                with suppress(
-                    TimeoutError
-                ):  # the connection is dropped; the answer stays what it is
+                # A connection that cannot be given back is dropped; the answer stays what it is.
+                with suppress(TimeoutError):
                     await self._pool.release(connection, timeout=_RELEASE_SECONDS)
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "Pooled":

@@ -18,7 +18,7 @@ from chatd.cli.root import main
 from chatd.domain.errors import DatabaseAway, SchemaMismatch
 from chatd.store import migrate, migration_files
 from chatd.store.migrate import MigrationError
-from chatd.store.migration_books import Connection
+from chatd.store.pool import Connection
 
 FILES = {
     "0001_chats.up.sql": "CREATE TABLE chats (id int PRIMARY KEY, title text);\n",

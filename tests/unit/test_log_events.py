@@ -14,7 +14,7 @@ LEVELS = {
     "debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error",
     "log": "several",
 }  # fmt: skip
-LOGGERS = {"log", "_log"}
+LOGGERS = {"_log"}
 
 
 @dataclass
