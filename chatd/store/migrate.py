@@ -108,7 +108,7 @@ async def status(target: Target, *, folder: Traversable | None = None) -> list[S
 
 
 async def script(
-    target: Target | None,
+    target: "Target | None",
     *,
     start: int | None = None,
     to: int | None = None,
