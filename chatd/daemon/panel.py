@@ -111,9 +111,9 @@ def _actor(one: ChildSnapshot) -> ActorOut:
 def _hand(hand: Hand, now: datetime) -> ChatInHandOut:
     chat, seen = hand.chat, hand.progress.snapshot()
     return ChatInHandOut(
-        chat_id=hand.hold.chat_id,
+        chat_id=hand.fence.chat_id,
         status=chat.status,
-        epoch=hand.hold.epoch,
+        epoch=hand.fence.epoch,
         step=chat.step,
         held_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
         zone=seen.zone,

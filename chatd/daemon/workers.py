@@ -16,7 +16,7 @@ from chatd.work.farewell import Farewell
 from chatd.work.flusher import Flusher
 from chatd.work.heartbeat import Heartbeat
 from chatd.work.janitor import Janitor
-from chatd.work.model_call import Limits
+from chatd.work.limits import TurnLimits
 from chatd.work.reaper import Reaper
 from chatd.work.retry import RetryPolicy
 from chatd.work.roster import Roster
@@ -158,8 +158,8 @@ def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) 
     )
 
 
-def _limits(turn: TurnSettings) -> Limits:
-    return Limits(
+def _limits(turn: TurnSettings) -> TurnLimits:
+    return TurnLimits(
         silence_seconds=turn.silence_seconds,
         attempt_seconds=turn.attempt_seconds,
         turn_seconds=turn.turn_seconds,

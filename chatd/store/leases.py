@@ -10,7 +10,7 @@ from chatd.domain.moves import Move
 from chatd.store import rows, sql
 from chatd.store.pool import Connection, Database, translated
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold
+from chatd.store.turns import Fence
 from chatd.telemetry import tracing
 
 _Q = sql.load("leases")
@@ -63,7 +63,7 @@ class Beat:
 class Abandoned:
     """An interrupting chat whose owner is gone, with what it had streamed."""
 
-    hold: Hold
+    fence: Fence
     step: int
     parts_done: int
     messages: tuple[NewMessage, ...]
@@ -183,7 +183,7 @@ class Leases:
         answer = await self._database.fetch(_Q["interrupting"], self.worker_id, *which)
         return [
             Abandoned(
-                hold=Hold(row["id"], row["worker_id"], row["epoch"]),
+                fence=Fence(row["id"], row["worker_id"], row["epoch"]),
                 step=row["step"],
                 parts_done=row["last_part"],
                 messages=interrupted(

@@ -26,7 +26,7 @@ _ACTIONS = sql.load("actions")
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Fence:
     """Whose a chat is: what every write of an owner carries."""
 
     chat_id: UUID
@@ -68,25 +68,25 @@ class Turns:
         row = await self._database.fetchrow(_Q["standing"], chat_id)
         return rows.chat(row) if row else None
 
-    async def fate(self, hold: Hold) -> Fate:
+    async def fate(self, fence: Fence) -> Fate:
         """How a chat was lost, for those who read logs."""
-        row = await self._database.fetchrow(_Q["fate"], hold.chat_id, hold.epoch)
+        row = await self._database.fetchrow(_Q["fate"], fence.chat_id, fence.epoch)
         assert row is not None  # noqa: S101 - it selects from nothing
         if not row["there"]:
             return Fate.DELETED
         return _FATES.get(row["move"], Fate.EXPIRED)
 
     async def commit_step(
-        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
         """Store one step and go on; ``parts_done`` is the last streamed part that it settles."""
         return await self._fenced(
-            Move.COMMIT_STEP, hold, _Q["commit_step"], step, as_given(messages), parts_done
+            Move.COMMIT_STEP, fence, _Q["commit_step"], step, as_given(messages), parts_done
         )
 
     async def require_action(
         self,
-        hold: Hold,
+        fence: Fence,
         *,
         step: int,
         messages: Sequence[NewMessage],
@@ -100,7 +100,7 @@ class Turns:
         """
         return await self._fenced(
             Move.REQUIRE_ACTION,
-            hold,
+            fence,
             _ACTIONS["require_action"],
             step,
             as_given(messages),
@@ -117,32 +117,32 @@ class Turns:
         )
 
     async def finish_turn(
-        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
         """Store the last step and end the turn; the head of the queue becomes the next one."""
         return await self._finish(
-            Move.FINISH_TURN, Status.RUNNING, hold, step, messages, parts_done, keep=True
+            Move.FINISH_TURN, Status.RUNNING, fence, step, messages, parts_done, keep=True
         )
 
     async def finish_interrupt(
-        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
         """Store what there was when the stop came; the head of the queue becomes the next turn."""
         return await self._finish(
-            Move.FINISH_INTERRUPT, Status.INTERRUPTING, hold, step, messages, parts_done, keep=True
+            Move.FINISH_INTERRUPT, Status.INTERRUPTING, fence, step, messages, parts_done, keep=True
         )
 
     async def reap_interrupt(
-        self, hold: Hold, *, step: int, messages: Sequence[NewMessage], parts_done: int
+        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
         """``finish_interrupt`` for an owner that is gone: nobody keeps the chat."""
         return await self._finish(
-            Move.REAP_INTERRUPT, Status.INTERRUPTING, hold, step, messages, parts_done, keep=False
+            Move.REAP_INTERRUPT, Status.INTERRUPTING, fence, step, messages, parts_done, keep=False
         )
 
     async def record_retry(
         self,
-        hold: Hold,
+        fence: Fence,
         *,
         step: int,
         attempts: int,
@@ -153,7 +153,7 @@ class Turns:
         """The ``attempts``-th try of this step failed; the next is due in ``delay_seconds``."""
         return await self._fenced(
             Move.RECORD_RETRY,
-            hold,
+            fence,
             _Q["record_retry"],
             step,
             attempts,
@@ -163,22 +163,28 @@ class Turns:
         )
 
     async def fail(
-        self, hold: Hold, *, step: int, last_error: str, detail: Mapping[str, Any], parts_done: int
+        self,
+        fence: Fence,
+        *,
+        step: int,
+        last_error: str,
+        detail: Mapping[str, Any],
+        parts_done: int,
     ) -> Moved:
         """The turn cannot succeed."""
         return await self._fenced(
-            Move.FAIL, hold, _Q["fail"], step, last_error, storable_value(detail), parts_done
+            Move.FAIL, fence, _Q["fail"], step, last_error, storable_value(detail), parts_done
         )
 
-    async def release(self, hold: Hold, *, why: str) -> Moved:
+    async def release(self, fence: Fence, *, why: str) -> Moved:
         """Give the chat back, unharmed."""
-        return await self._fenced(Move.RELEASE, hold, _Q["release"], why)
+        return await self._fenced(Move.RELEASE, fence, _Q["release"], why)
 
     async def _finish(
         self,
         move: Move,
         ends: Status,
-        hold: Hold,
+        fence: Fence,
         step: int,
         messages: Sequence[NewMessage],
         parts_done: int,
@@ -187,7 +193,7 @@ class Turns:
     ) -> Moved:
         return await self._fenced(
             move,
-            hold,
+            fence,
             _Q["finish"],
             step,
             as_given(messages),
@@ -197,13 +203,13 @@ class Turns:
             keep,
         )
 
-    async def _fenced(self, move: Move, hold: Hold, query: str, *args: object) -> Moved:
+    async def _fenced(self, move: Move, fence: Fence, query: str, *args: object) -> Moved:
         while True:
             row = await self._database.fetchrow(
-                query, hold.chat_id, hold.worker_id, hold.epoch, *args
+                query, fence.chat_id, fence.worker_id, fence.epoch, *args
             )
             if row is None:
                 self._metrics.fenced.add(move)
-                raise Lost(chat_id=hold.chat_id, epoch=hold.epoch, move=move)
+                raise Lost(chat_id=fence.chat_id, epoch=fence.epoch, move=move)
             if row["outcome"] != "again":
-                return rows.moved(row, move, hold.worker_id)
+                return rows.moved(row, move, fence.worker_id)

@@ -84,11 +84,11 @@ class Child:
 class ChildSpec:
     """One child of a supervisor.
 
-    `start` runs the child until it ends; it calls `ready()` once it is up.
-    `shutdown_seconds` is what it gets to end after it was asked, before it is cancelled.
-    `needs` names earlier permanent siblings without which it cannot work: when one of them ends,
+    ``start`` runs the child until it ends; it calls ``ready()`` once it is up.
+    ``shutdown_seconds`` is what it gets to end after it was asked, before it is cancelled.
+    ``needs`` names earlier permanent siblings without which it cannot work: when one of them ends,
     this child is stopped, and started again once that one is up.
-    `restarts` gives it a restart budget of its own, instead of a share in the supervisor's.
+    ``restarts`` gives it a restart budget of its own, instead of a share in the supervisor's.
     """
 
     name: str

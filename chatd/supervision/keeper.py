@@ -26,7 +26,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSnapshot:
-    """How one child is doing; `since` is when its state began, on the supervisor's clock."""
+    """How one child is doing; ``since`` is when its state began, on the supervisor's clock."""
 
     name: str
     state: State
@@ -40,10 +40,10 @@ class ChildSnapshot:
 class Keeper:
     """Starts a child when its turn has come, and again when it has ended, until it is stopped.
 
-    `before` and `needs` are the siblings it waits for, `needed_by` those it takes down with it.
-    `settled` is set once the child was ready or has ended well: the next one's turn. `up` is set
-    while it is ready. Everything happens in the one task that runs `keep`, shielded from outside:
-    a child is only ever ended through `stop`, so that the order is the supervisor's.
+    ``before`` and ``needs`` are the siblings it waits for, ``needed_by`` those it takes down with it.
+    ``settled`` is set once the child was ready or has ended well: the next one's turn. ``up`` is set
+    while it is ready. Everything happens in the one task that runs ``keep``, shielded from outside:
+    a child is only ever ended through ``stop``, so that the order is the supervisor's.
     """
 
     _scope: anyio.CancelScope | None = None

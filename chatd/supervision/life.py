@@ -37,7 +37,7 @@ class Life:
         return self.child.stopping.is_set()
 
     async def run(self) -> None:
-        """Run the child to its end; what it raised is left in `error`."""
+        """Run the child to its end; what it raised is left in ``error``."""
         try:
             with self._scope:
                 await self._spec.start(self.child)

@@ -14,7 +14,7 @@ class Periodic:
     """Calls a step at once, then every so often or when woken, until it is asked to stop.
 
     A step that returns something true has left work behind and is called again at once. One that
-    takes longer than `step_seconds` fails with a `TimeoutError`. The expected `outages` are waited
+    takes longer than ``step_seconds`` fails with a ``TimeoutError``. The expected ``outages`` are waited
     out; everything else ends the loop, for the supervisor to judge.
 
     The loop is ready after its first step, even if that met an outage: it then does all it can,

@@ -14,7 +14,7 @@ CauseT = TypeVar("CauseT", bound=str)
 class Scope(Generic[CauseT]):
     """A cancel scope that knows why it was cancelled: the cause is set first, and the first wins.
 
-    When `cause` is still None after the body was cancelled, the cancellation came from outside.
+    When ``cause`` is still None after the body was cancelled, the cancellation came from outside.
     """
 
     def __init__(self) -> None:
@@ -89,15 +89,15 @@ class Progress:
         self._marked_at = anyio.current_time()
 
     def mark(self, step: str) -> None:
-        """Note that a step was made. This puts no deadline off; `Zone.mark` does."""
+        """Note that a step was made. This puts no deadline off; ``Zone.mark`` does."""
         self._mark = step
         self._marked_at = anyio.current_time()
 
     @contextmanager
     def zone(self, name: str, seconds: float) -> Iterator[Zone]:
-        """Allow the body so many seconds, from its begin or from the last `Zone.mark`.
+        """Allow the body so many seconds, from its begin or from the last ``Zone.mark``.
 
-        Past that it is cancelled and `ZoneTimeout` is raised. A cancellation from outside, also
+        Past that it is cancelled and ``ZoneTimeout`` is raised. A cancellation from outside, also
         one that comes at the same moment, passes through as what it is.
         """
         zone = Zone(self, name, seconds)

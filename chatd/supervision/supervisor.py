@@ -17,9 +17,9 @@ _log = structlog.get_logger()
 class Supervisor:
     """Runs children one for one: started in order, restarted apart, stopped in reverse order.
 
-    At most `restarts` restarts of all children together are forgiven in any `window_seconds`. A
-    child that stayed up for `calm_seconds` backs off from the start again. One that is not ready
-    `start_seconds` after its start has failed.
+    At most ``restarts`` restarts of all children together are forgiven in any ``window_seconds``. A
+    child that stayed up for ``calm_seconds`` backs off from the start again. One that is not ready
+    ``start_seconds`` after its start has failed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Supervisor:
         self.ready = last.settled if last is not None else _already()
 
     async def run(self) -> None:
-        """Run the children until `stop`; raise what no restart could cure."""
+        """Run the children until ``stop``; raise what no restart could cure."""
         async with anyio.create_task_group() as group:
             for name, keeper in self._keepers.items():
                 group.start_soon(keeper.keep, name=f"{self.name}/{name}")

@@ -7,7 +7,7 @@ always careful with them: the same id twice in one answer, an empty one, or a ve
 from typing import Any
 
 LONGEST = 200
-"""Characters of an id that is kept: it is a key of the ledger, and no place for prose."""
+"""Characters of an id that is kept: it is a key of ``chat_tool_calls``, and no place for prose."""
 
 
 class CallIds:

@@ -14,7 +14,7 @@ from chatd.domain.errors import DatabaseAway, Lost
 from chatd.live.hints import Hints
 from chatd.store.leases import Leases
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 from chatd.supervision.actor import Child
 
 _log = structlog.get_logger()
@@ -34,12 +34,12 @@ class Farewell:
         owned = await self._leases.owned()
         for chat in owned:
             if chat.status is Status.RUNNING:
-                hold = Hold(chat.id, self._leases.worker_id, chat.epoch)
-                await self._moved(self._turns.release(hold, why="sweep"))
+                fence = Fence(chat.id, self._leases.worker_id, chat.epoch)
+                await self._moved(self._turns.release(fence, why="sweep"))
         for one in await self._leases.left_interrupting():
             await self._moved(
                 self._turns.reap_interrupt(
-                    one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+                    one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
                 )
             )
         await self._leases.leave()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from chatd.domain.chat import Chat
 from chatd.domain.errors import Lost
 from chatd.store.leases import Doing
-from chatd.store.turns import Hold
+from chatd.store.turns import Fence
 from chatd.supervision.progress import Progress, Scope
 
 
@@ -33,7 +33,7 @@ class Hand:
     def __init__(self, chat: Chat, *, renewed_at: float, private_seconds: float) -> None:
         assert chat.worker_id is not None  # noqa: S101 - a chat in hand has an owner
         self.chat = chat
-        self.hold = Hold(chat.id, chat.worker_id, chat.epoch)
+        self.fence = Fence(chat.id, chat.worker_id, chat.epoch)
         self.renewed_at = renewed_at
         self.progress = Progress()
         self.cause: Cause | None = None
@@ -50,23 +50,23 @@ class Hand:
     def check(self) -> None:
         """Raise ``Lost`` when the lease is up: asked before anything that must not be done twice."""
         if self.cause is Cause.LOST or self.lease_left <= 0:
-            raise Lost(chat_id=self.hold.chat_id, epoch=self.hold.epoch)
+            raise Lost(chat_id=self.fence.chat_id, epoch=self.fence.epoch)
 
     def names(self) -> dict[str, object]:
         """What every log line of this chat's task carries."""
         return {
-            "chat_id": self.hold.chat_id,
-            "epoch": self.hold.epoch,
-            "worker_id": self.hold.worker_id,
+            "chat_id": self.fence.chat_id,
+            "epoch": self.fence.epoch,
+            "worker_id": self.fence.worker_id,
         }
 
     def doing(self) -> Doing:
         """What a beat says of this chat: where its task is, and nothing of what is said there."""
         at = self.progress.snapshot()
         if at.zone is None:
-            return Doing(self.hold.chat_id, self.hold.epoch)
+            return Doing(self.fence.chat_id, self.fence.epoch)
         return Doing(
-            self.hold.chat_id, self.hold.epoch, at.zone, at.zone_age_seconds, at.deadline_seconds
+            self.fence.chat_id, self.fence.epoch, at.zone, at.zone_age_seconds, at.deadline_seconds
         )
 
     def cancel(self, cause: Cause) -> None:

@@ -22,18 +22,7 @@ from chatd.telemetry import tracing
 from chatd.work.call_ids import CallIds
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long things may take, in seconds, and how many steps a turn may have."""
-
-    silence_seconds: float = 60.0
-    attempt_seconds: float = 600.0
-    turn_seconds: float = 3600.0
-    action_seconds: float = 300.0
-    """For a client to run its tools."""
-    max_steps: int = 50
+from chatd.work.limits import TurnLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +42,7 @@ class ModelCall:
         catalog: Catalog,
         hub: Hub,
         flusher: Flusher,
-        limits: Limits,
+        limits: TurnLimits,
         hand: Hand,
         model: ModelConfig,
     ) -> None:

@@ -97,13 +97,13 @@ class Reaper:
         for one in abandoned:
             try:
                 moved = await self._turns.reap_interrupt(
-                    one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+                    one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
                 )
             except Lost:
                 continue  # its owner, or another reaper, was quicker
             self._metrics.reaped.add(Reaped.INTERRUPTING)
             with structlog.contextvars.bound_contextvars(
-                chat_id=one.hold.chat_id, epoch=one.hold.epoch
+                chat_id=one.fence.chat_id, epoch=one.fence.epoch
             ):
                 _log.warning(
                     "chat.reaped",

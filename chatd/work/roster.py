@@ -102,7 +102,7 @@ class Roster:
         """The heartbeat asked for these chats, and these answered."""
         answered = {(beat.chat_id, beat.epoch): beat for beat in beats}
         for hand in asked:
-            beat = answered.get((hand.hold.chat_id, hand.hold.epoch))
+            beat = answered.get((hand.fence.chat_id, hand.fence.epoch))
             if beat is not None:
                 hand.renewed_at = sent_at
                 # An answer that crossed a move of the owner speaks of the turn before.

@@ -1,6 +1,6 @@
 """The runner: one chat, from the moment it is claimed until it is somebody else's or nobody's.
 
-It keeps what it has not stored yet in its hands; the ledger stores it, whatever the database is up
+It keeps what it has not stored yet in its hands; the writer stores it, whatever the database is up
 to, for as long as the lease lasts.
 """
 
@@ -17,8 +17,8 @@ from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
 from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
-from chatd.work.ledger import Interrupted, Ledger
 from chatd.work.turn import Shop, Turn
+from chatd.work.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class Runner:
         self._shop = shop
         self._hand = hand
         self._draining = draining
-        self._ledger = Ledger(shop().turns, shop().hints, hand)
+        self._writer = Writer(shop().turns, shop().hints, hand)
 
     async def run(self, *, wait_seconds: float = 0.0) -> None:
         """Work turns until the chat is not in hand any more.
@@ -48,13 +48,13 @@ class Runner:
             while self._hand.chat.status in OWNED and await self._turn(self._shop(), wait_seconds):
                 wait_seconds = 0.0
         finally:
-            hold, shop = self._hand.hold, self._shop()
-            shop.flusher.forget(hold.chat_id, epoch=hold.epoch)
-            shop.hub.end_steps(hold.chat_id, epoch=hold.epoch)
+            fence, shop = self._hand.fence, self._shop()
+            shop.flusher.forget(fence.chat_id, epoch=fence.epoch)
+            shop.hub.end_steps(fence.chat_id, epoch=fence.epoch)
 
     async def _turn(self, shop: Shop, wait_seconds: float) -> bool:
         """One turn, counted, logged and traced; False when it turned out that the chat was lost."""
-        turn = Turn(shop, self._hand, self._ledger)
+        turn = Turn(shop, self._hand, self._writer)
         with shop.catalog.in_use(), tracing.turn(self._hand.chat) as span:
             try:
                 await self._work(turn, wait_seconds)
@@ -65,7 +65,7 @@ class Runner:
                 _log.warning("chat.lost", why=why)
                 return False
             finally:
-                turn.tally.took("storing", self._ledger.spent())
+                turn.tally.took("storing", self._writer.spent())
                 turn.tally.count(shop.metrics.turns)
                 turn.tally.trace(span)
                 turn.tally.log()
@@ -80,7 +80,7 @@ class Runner:
         expired = self._hand.lease_left <= 0
         seconds = _SOON_SECONDS if expired else _LAST_WORD_SECONDS
         with anyio.move_on_after(seconds), suppress(DatabaseAway):
-            return await self._shop().turns.fate(self._hand.hold)
+            return await self._shop().turns.fate(self._hand.fence)
         return Fate.EXPIRED if expired else Fate.UNKNOWN
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:

@@ -34,8 +34,8 @@ from chatd.telemetry import tracing
 from chatd.telemetry.metrics import Metrics
 from chatd.work.flusher import Flusher
 from chatd.work.hand import Hand
-from chatd.work.ledger import Interrupted, Ledger
-from chatd.work.model_call import Answer, Limits, ModelCall
+from chatd.work.limits import TurnLimits
+from chatd.work.model_call import Answer, ModelCall
 from chatd.work.next_step import (
     AnswerTools,
     AskClient,
@@ -47,6 +47,7 @@ from chatd.work.next_step import (
 )
 from chatd.work.retry import RetryPolicy
 from chatd.work.tally import Tally
+from chatd.work.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Shop:
     hub: Hub
     flusher: Flusher
     catalog: Catalog
-    limits: Limits
+    limits: TurnLimits
     retry: RetryPolicy
     metrics: Metrics = field(default_factory=Metrics)
     dice: Callable[[], float] = random.random
@@ -69,10 +70,10 @@ class Shop:
 class Turn:
     """Works one turn of a chat in hand; ``tally`` counts what it costs."""
 
-    def __init__(self, shop: Shop, hand: Hand, ledger: Ledger) -> None:
+    def __init__(self, shop: Shop, hand: Hand, writer: Writer) -> None:
         self._shop = shop
         self._hand = hand
-        self._ledger = ledger
+        self._writer = writer
         self._call: ModelCall | None = None
         self._answer: NewMessage | None = None
         self._history: tuple[Message, ...] = ()
@@ -99,13 +100,13 @@ class Turn:
         self.tally.outcome = Outcome.INTERRUPTED
         if calls := [call.part for call in open_calls([*self._history, *messages])]:
             messages.append(answered_with_errors(calls, lambda _: "cancelled"))
-        await self._ledger.finish_interrupt(messages, self._settled())
+        await self._writer.finish_interrupt(messages, self._settled())
 
     async def release(self, *, why: str) -> None:
         """Give the chat back, or stop if that was asked meanwhile."""
         self.tally.outcome = Outcome.RELEASED
         try:
-            await self._ledger.release(why=why)
+            await self._writer.release(why=why)
         except Interrupted:
             await self.finish_interrupt()
 
@@ -122,7 +123,7 @@ class Turn:
             attempts=tried,
             reason=failure.loggable,
         )
-        await self._ledger.fail(
+        await self._writer.fail(
             last_error=failure.message,
             detail=failure.detail(attempts=tried, at=datetime.now(UTC)),
             parts_done=self._settled(),
@@ -130,7 +131,7 @@ class Turn:
 
     async def _step(self) -> bool:
         """One step; False when the turn is over."""
-        self._history = history = await self._ledger.history()
+        self._history = history = await self._writer.history()
         self.tally.steps += 1
         if self.tally.steps == 1:
             self.tally.took("client", _client_seconds(history))
@@ -150,14 +151,14 @@ class Turn:
         match step:
             case AnswerTools(calls):
                 self._shop.metrics.turns.tools.add("nobody", amount=len(calls))
-                await self._ledger.commit_step([*messages, *_no_such_tools(calls)], self._settled())
+                await self._writer.commit_step([*messages, *_no_such_tools(calls)], self._settled())
                 self._call = self._answer = None
                 self._history = ()
                 return True
             case AskClient(calls, unknown):
                 self._shop.metrics.turns.tools.add("nobody", amount=len(unknown))
                 self._shop.metrics.turns.tools.add("client", amount=len(calls))
-                await self._ledger.require_action(
+                await self._writer.require_action(
                     [*messages, *_no_such_tools(unknown)],
                     calls,
                     self._settled(),
@@ -166,7 +167,7 @@ class Turn:
                 self.tally.outcome = Outcome.REQUIRES_ACTION
                 return False
             case Finish():
-                await self._ledger.finish_turn(messages, self._settled())
+                await self._writer.finish_turn(messages, self._settled())
                 self.tally.outcome = Outcome.FINISHED
                 return False
 
@@ -209,7 +210,7 @@ class Turn:
                 counts.errors.add(model.name, answer.kind)
             return answer
         finally:
-            shop.flusher.forget(self._hand.chat.id, epoch=self._hand.hold.epoch)
+            shop.flusher.forget(self._hand.chat.id, epoch=self._hand.fence.epoch)
             self.tally.called(call)
 
     async def _store(self, model: ModelConfig, answer: Answer) -> bool:
@@ -245,7 +246,7 @@ class Turn:
             kind=failure.kind.value,
             status_code=failure.status_code,
         )
-        await self._ledger.record_retry(
+        await self._writer.record_retry(
             attempts=attempts,
             delay_seconds=delay,
             parts_done=self._settled(),

@@ -23,7 +23,7 @@ from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 LONG = "x" * 300_000
 HTTP = {"sse_keepalive_seconds": 0.2}
@@ -250,8 +250,8 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
                 content=({"type": "text", "text": "part 0 part 1 part 2 "},),
                 model_config_id=chat.last_model_config_id,
             )
-            hold = Hold(chat_id, chat.worker_id, chat.epoch)
-            await turns.finish_turn(hold, step=chat.step, messages=[answer], parts_done=3)
+            fence = Fence(chat_id, chat.worker_id, chat.epoch)
+            await turns.finish_turn(fence, step=chat.step, messages=[answer], parts_done=3)
             await fact(lambda: viewer.heard[-1].data == {"status": "waiting", "epoch": 1})
             assert [event.event for event in viewer.heard] == [
                 "snapshot",

@@ -11,15 +11,15 @@ from factory import MODEL, OWNER, legal
 from chatd.domain.chat import Chat, Status
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold
+from chatd.store.turns import Fence
 
 SECONDS = 20.0
 """Of patience for a fact that must come."""
 
 
-def hold_of(moved: Moved) -> Hold:
+def fence_of(moved: Moved) -> Fence:
     assert moved.chat.worker_id is not None
-    return Hold(moved.chat.id, moved.chat.worker_id, moved.chat.epoch)
+    return Fence(moved.chat.id, moved.chat.worker_id, moved.chat.epoch)
 
 
 async def all_of(*work: Awaitable[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from concurrency import hold_of
+from concurrency import fence_of
 from factory import MODEL, OWNER, calls, text
 
 from chatd.domain.chat import Busy, Chat
@@ -21,7 +21,7 @@ from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 Ask = Callable[..., Awaitable[object]]
 
@@ -148,13 +148,13 @@ class Mill:
                 chat = claim.moved.chat
                 try:
                     while chat.worker_id == worker_id and chat.epoch == claim.moved.chat.epoch:
-                        chat = await self.step(hold_of(claim.moved), chat, tame=last)
+                        chat = await self.step(fence_of(claim.moved), chat, tame=last)
                 except Lost:
                     continue
 
-    async def step(self, hold: Hold, chat: Chat, *, tame: bool) -> Chat:
+    async def step(self, fence: Fence, chat: Chat, *, tame: bool) -> Chat:
         await self.streams.flush_parts(
-            [Batch(chat.id, hold.epoch, chat.parts_done + 1, [{"index": 0, "type": "text"}])]
+            [Batch(chat.id, fence.epoch, chat.parts_done + 1, [{"index": 0, "type": "text"}])]
         )
         stored: dict[str, Any] = {
             "step": chat.step,
@@ -163,14 +163,14 @@ class Mill:
         }
         match 9 if tame else self.dice.randrange(20):
             case 0:
-                ask = self.turns.release(hold, why="test")
+                ask = self.turns.release(fence, why="test")
             case 1 | 10 | 11:
                 ask = self.turns.fail(
-                    hold, step=chat.step, last_error="no", detail={}, parts_done=0
+                    fence, step=chat.step, last_error="no", detail={}, parts_done=0
                 )
             case 2:
                 ask = self.turns.record_retry(
-                    hold,
+                    fence,
                     step=chat.step,
                     attempts=chat.attempts + 1,
                     delay_seconds=0.0,
@@ -180,23 +180,23 @@ class Mill:
             case 3:
                 raise Lost  # it dies here, and others find out
             case 4 | 5:
-                ask = self.turns.commit_step(hold, **stored)
+                ask = self.turns.commit_step(fence, **stored)
             case n if n > 11:
                 made = calls(*self.dice.sample(["a", "b", "c"], self.dice.randrange(1, 4)))
                 stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
                 ask = self.turns.require_action(
-                    hold,
+                    fence,
                     calls=[OpenCall(part, None) for part in made],
                     action_seconds=self.dice.choice([0.0, 0.1, 60.0]),
                     **stored,
                 )
                 stored["messages"] = [ANSWER]  # if a stop comes first
             case _:
-                ask = self.turns.finish_turn(hold, **stored)
+                ask = self.turns.finish_turn(fence, **stored)
         try:
             return (await ask).chat
         except Lost:
-            return (await self.turns.finish_interrupt(hold, **stored)).chat
+            return (await self.turns.finish_interrupt(fence, **stored)).chat
 
     async def reap(self, calm: asyncio.Event) -> None:
         leases = Leases(self.database, worker_id=uuid4())
@@ -214,7 +214,7 @@ class Mill:
             for one in await leases.abandoned(stale_after_seconds=0.0):
                 try:
                     await self.turns.reap_interrupt(
-                        one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+                        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
                     )
                 except Lost:
                     continue

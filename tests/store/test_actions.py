@@ -19,7 +19,7 @@ from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 
 def results(*ids: str) -> list[ToolResult]:
@@ -161,7 +161,7 @@ def asking(*ids: str) -> dict[str, Any]:
 async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
     moved = await Turns(database).require_action(
-        Hold(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
+        Fence(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
     )
     now = moved.chat
     assert (now.worker_id, now.started_at, now.heartbeat_at) == (None, None, None)
@@ -186,7 +186,7 @@ async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> Non
     for step in range(3):
         (claim,) = await leases.acquire(1)
         epoch = claim.moved.chat.epoch
-        await turns.require_action(Hold(chat.id, WORKER, epoch), step=step, **asking("same", "b"))
+        await turns.require_action(Fence(chat.id, WORKER, epoch), step=step, **asking("same", "b"))
         await submit(database, chat, results("b", "same"))
     _, messages, ledger = await stored(database, chat.id)
     assert [m["role"] for m in messages] == ["user", *["assistant", "tool"] * 3]
@@ -207,7 +207,7 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
         await database.fetch("DELETE FROM chat_tool_calls")
     (part,) = calls("c1")
     moved = await Turns(database).require_action(
-        Hold(chat.id, WORKER, chat.epoch),
+        Fence(chat.id, WORKER, chat.epoch),
         step=0,
         **{**asking(), "messages": [], "calls": [OpenCall(part, message_id)]},
     )

@@ -25,7 +25,7 @@ from chatd.store.pool import Database
 from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -93,7 +93,7 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert await database.fetch("SELECT FROM chat_parts") == []
     before = await image(database, chat)
     with pytest.raises(Lost):
-        await turns.finish_turn(Hold(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1)
+        await turns.finish_turn(Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1)
     await streams.flush_parts([Batch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])])
     assert await database.fetch("SELECT FROM chat_parts") == []
     assert await image(database, chat) == before
@@ -235,7 +235,7 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
     first, second = await queue_of(database, chat)
     await Queue(database).promote(chat.id, second, owner_id=OWNER)
     moved = await Turns(database).finish_interrupt(
-        Hold(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
+        Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
     )
     assert moved.chat.status is Status.RUNNING
     assert moved.entry is not None
@@ -269,7 +269,7 @@ async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
         gone, moved = await all_of(
             unqueue(),
             Turns(wide).finish_turn(
-                Hold(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
+                Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
             ),
         )
         assert moved.chat.status is (Status.WAITING if gone else Status.RUNNING)
@@ -316,7 +316,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(chat.id, owner_id=OWNER)
     with pytest.raises(Lost):
-        await Turns(database).release(Hold(chat.id, WORKER, 1), why="late")
+        await Turns(database).release(Fence(chat.id, WORKER, 1), why="late")
 
 
 async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: Database) -> None:

@@ -18,15 +18,15 @@ from chatd.store.leases import Beat, Doing, Leases
 from chatd.store.pool import Connection, Database
 from chatd.store.rows import Moved
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 LEASE = 20.0
 
 
-def hold_of(chat: Chat) -> Hold:
+def fence_of(chat: Chat) -> Fence:
     assert chat.worker_id is not None
-    return Hold(chat.id, chat.worker_id, chat.epoch)
+    return Fence(chat.id, chat.worker_id, chat.epoch)
 
 
 async def reap(database: Database, *, reaper: UUID = REAPER, most: int = 3) -> list[Moved]:
@@ -126,7 +126,7 @@ async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> Non
     assert moved.entry is not None
     assert moved.entry.data["reason"] == "lease_expired"
     (abandoned,) = await leases.abandoned(stale_after_seconds=stale)
-    assert abandoned.hold == hold_of(interrupting)
+    assert abandoned.fence == fence_of(interrupting)
 
 
 async def test_one_beat_since_the_restart_makes_the_lock_evidence_again(database: Database) -> None:
@@ -160,7 +160,7 @@ async def test_ones_own_lock_says_nothing_of_ones_own_chats(
     await age(database, chat, LEASE + 1)
     found = [
         *[moved.chat.id for moved in await own.reap(stale_after_seconds=LEASE, max_recoveries=3)],
-        *[one.hold.chat_id for one in await own.abandoned(stale_after_seconds=LEASE)],
+        *[one.fence.chat_id for one in await own.abandoned(stale_after_seconds=LEASE)],
     ]
     assert found == [chat.id]
 
@@ -192,11 +192,11 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     said: dict[str, Any] = {"step": 0, "messages": [], "parts_done": 0}
     for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
         with pytest.raises(Lost):
-            await move(hold_of(chat), **said)
+            await move(fence_of(chat), **said)
     (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
     with pytest.raises(Lost):  # the same process again, but an epoch later
-        await turns.commit_step(hold_of(chat), **said)
-    await turns.commit_step(hold_of(claim.moved.chat), **said)
+        await turns.commit_step(fence_of(chat), **said)
+    await turns.commit_step(fence_of(claim.moved.chat), **said)
 
 
 async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
@@ -263,12 +263,12 @@ async def test_progress_is_what_counts(database: Database) -> None:
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(6):
         (claim,) = await leases.acquire(1)
-        await turns.commit_step(hold_of(claim.moved.chat), step=step, messages=[], parts_done=0)
+        await turns.commit_step(fence_of(claim.moved.chat), step=step, messages=[], parts_done=0)
         (moved,) = await reap(database, most=1)
         assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, 1)
     (claim,) = await leases.acquire(1)
     await turns.record_retry(
-        hold_of(claim.moved.chat), step=6, attempts=1, delay_seconds=50, parts_done=0, failure={}
+        fence_of(claim.moved.chat), step=6, attempts=1, delay_seconds=50, parts_done=0, failure={}
     )
     (moved,) = await reap(database, most=1)
     assert moved.chat.status is Status.ERROR
@@ -280,7 +280,7 @@ async def test_a_backoff_outlives_its_owner(database: Database) -> None:
     (claim,) = await leases.acquire(1)
     assert claim.next_attempt_in == 0.0
     await turns.record_retry(
-        hold_of(claim.moved.chat), step=0, attempts=1, delay_seconds=500, parts_done=0, failure={}
+        fence_of(claim.moved.chat), step=0, attempts=1, delay_seconds=500, parts_done=0, failure={}
     )
     (moved,) = await reap(database)
     assert moved.chat.attempts == 1
@@ -309,10 +309,10 @@ async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     await flush(database, chat, 13, said("lo", 1), call)
     leases = Leases(database, worker_id=REAPER)
     (one,) = await leases.abandoned(stale_after_seconds=LEASE)
-    assert one.hold == hold_of(chat)
+    assert one.fence == fence_of(chat)
     assert (one.step, one.parts_done) == (4, 14)
     moved = await Turns(database).reap_interrupt(
-        one.hold, step=one.step, messages=one.messages, parts_done=one.parts_done
+        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
     )
     assert moved.chat.status is Status.WAITING
     assert moved.chat.worker_id is None
@@ -347,7 +347,7 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
         await flush(database, chat, 1, *parts)
     (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
     assert one.messages == ()
-    moved = await Turns(database).reap_interrupt(one.hold, step=0, messages=(), parts_done=0)
+    moved = await Turns(database).reap_interrupt(one.fence, step=0, messages=(), parts_done=0)
     assert moved.chat.status is Status.PENDING
     assert moved.entry is not None
     assert [message.role for message in moved.entry.messages] == [Role.USER]
@@ -370,9 +370,9 @@ async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
     (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
     whole = NewMessage(role=Role.ASSISTANT, content=text("whole"))
     turns = Turns(database)
-    await turns.finish_interrupt(hold_of(chat), step=0, messages=[whole], parts_done=2)
+    await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], parts_done=2)
     with pytest.raises(Lost):
-        await turns.reap_interrupt(one.hold, step=one.step, messages=one.messages, parts_done=1)
+        await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, parts_done=1)
     assert [message.content for message in await turns.history(chat.id)][1:] == [text("whole")]
 
 
@@ -417,7 +417,7 @@ async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.acquire(1)
     second = await chat_in(database, Status.PENDING)
-    moved = await turns.release(hold_of(claim.moved.chat), why="shutdown")
+    moved = await turns.release(fence_of(claim.moved.chat), why="shutdown")
     assert moved.chat.status is Status.PENDING
     assert moved.chat.pending_since == claim.moved.chat.started_at
     assert (moved.chat.attempts, moved.chat.recoveries, moved.chat.last_error) == (0, 0, None)

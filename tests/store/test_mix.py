@@ -5,7 +5,7 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
+from concurrency import SECONDS, all_of, fence_of, locked, many, until_blocked
 from factory import LISTING, MODEL, OWNER, WORKER, chat_in, models, text
 from invariants import check_all, once, texts
 from mill import Mill
@@ -17,7 +17,7 @@ from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Doing, Leases
 from chatd.store.pool import Database
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -167,10 +167,10 @@ class FamilyDay:
                 self.dice.shuffle(doing)
                 assert len(await leases.renew(connection, LISTING, doing)) == len(doing)
                 for claim in claims:
-                    moved, hold = claim.moved, hold_of(claim.moved)
+                    moved, fence = claim.moved, fence_of(claim.moved)
                     while moved.chat.status is Status.RUNNING:
                         step = moved.chat.step
-                        moved = await turns.finish_turn(hold, step=step, messages=[], parts_done=0)
+                        moved = await turns.finish_turn(fence, step=step, messages=[], parts_done=0)
 
     async def look(self) -> None:
         while not self.over.is_set():
@@ -203,7 +203,7 @@ async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Da
             parts = [{"index": 0, "type": "text", "text": "x"}]
             await streams.flush_parts([Batch(chat_id, 1, done + n, parts) for n in range(1, 8)])
             moved = await turns.commit_step(
-                Hold(chat_id, WORKER, 1), step=step, messages=[], parts_done=done + 7
+                Fence(chat_id, WORKER, 1), step=step, messages=[], parts_done=done + 7
             )
             done = moved.chat.parts_done
             # what was flushed too late, for the janitors to find

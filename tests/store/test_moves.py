@@ -28,7 +28,7 @@ from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 
@@ -54,7 +54,7 @@ async def make(
 ) -> Moved:
     """Make one move on a chat; every move of the table has its line here."""
     chats, messages, turns = Chats(database), Messages(database), Turns(database)
-    hold = Hold(chat.id, WORKER, chat.epoch)
+    fence = Fence(chat.id, WORKER, chat.epoch)
     ways: dict[Move, Callable[[], Awaitable[Any]]] = {
         Move.SEND: lambda: chats.send(
             chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
@@ -74,21 +74,21 @@ async def make(
         Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
         Move.ACQUIRE: lambda: Leases(database, worker_id=WORKER).acquire(10),
-        Move.COMMIT_STEP: lambda: turns.commit_step(hold, **STEP),
+        Move.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
         Move.RECORD_RETRY: lambda: turns.record_retry(
-            hold, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
+            fence, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
         ),
-        Move.REQUIRE_ACTION: lambda: turns.require_action(hold, **ASKING),
-        Move.FINISH_TURN: lambda: turns.finish_turn(hold, **STEP),
-        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(hold, **STEP),
+        Move.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
+        Move.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
+        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
         Move.FAIL: lambda: turns.fail(
-            hold, step=0, last_error="no", detail={"kind": "auth"}, parts_done=7
+            fence, step=0, last_error="no", detail={"kind": "auth"}, parts_done=7
         ),
-        Move.RELEASE: lambda: turns.release(hold, why="shutdown"),
+        Move.RELEASE: lambda: turns.release(fence, why="shutdown"),
         Move.REAP: lambda: Leases(database, worker_id=REAPER).reap(
             stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
-        Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(hold, **STEP),
+        Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
         Move.EXPIRE_ACTION: lambda: Actions(database).expire(),
     }
     answer = await ways[move]()
@@ -266,7 +266,7 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
         "step": {"step": 1},
     }[wrong]
     chat = await chat_in(database, status, **more)
-    stale = Hold(chat.id, WORKER, 1)
+    stale = Fence(chat.id, WORKER, 1)
     before = await image(database, chat)
     turns = Turns(database)
     ways: dict[Move, Callable[[], Awaitable[Any]]] = {

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import SECONDS, all_of, hold_of, locked, many, until_blocked
+from concurrency import SECONDS, all_of, fence_of, locked, many, until_blocked
 from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
 from invariants import check_all, once, texts
 
@@ -19,7 +19,7 @@ from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Leases
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -54,7 +54,7 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
             moved = claim.moved
             while moved.chat.status is Status.RUNNING:
                 moved = await turns.finish_turn(
-                    hold_of(claim.moved),
+                    fence_of(claim.moved),
                     step=moved.chat.step,
                     messages=[ANSWER],
                     parts_done=moved.chat.parts_done,
@@ -130,8 +130,8 @@ class Waits:
     promoted: str = "came meanwhile"
 
 
-def _hold(chat: Chat) -> Hold:
-    return Hold(chat.id, WORKER, chat.epoch)
+def _hold(chat: Chat) -> Fence:
+    return Fence(chat.id, WORKER, chat.epoch)
 
 
 WAITING_MOVES = {

@@ -19,7 +19,7 @@ from chatd.store.leases import Leases
 from chatd.store.pool import Database
 from chatd.store.reads import Reads
 from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Hold, Turns
+from chatd.store.turns import Fence, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -28,8 +28,8 @@ def said(*words: str) -> tuple[Part, ...]:
     return tuple({"index": 0, "type": "text", "text": word} for word in words)
 
 
-def hold(chat: Chat) -> Hold:
-    return Hold(chat.id, WORKER, chat.epoch)
+def fence(chat: Chat) -> Fence:
+    return Fence(chat.id, WORKER, chat.epoch)
 
 
 async def flush(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
@@ -111,7 +111,7 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
             base = standing.parts_done
             await streams.flush_parts([Batch(chat.id, 1, base + 1, said(str(step)))])
             answer = NewMessage(role=Role.ASSISTANT, content=text(str(step)))
-            await turns.commit_step(hold(chat), step=step, messages=[answer], parts_done=base + 1)
+            await turns.commit_step(fence(chat), step=step, messages=[answer], parts_done=base + 1)
         over.set()
 
     async def look() -> int:
@@ -166,7 +166,7 @@ async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Datab
     chat = await chat_in(database, Status.RUNNING)
     summary = NewMessage(role=Role.USER, content=text("psst"), visibility=Visibility.MODEL)
     moved = await Turns(database).commit_step(
-        hold(chat), step=0, messages=[summary, ANSWER], parts_done=0
+        fence(chat), step=0, messages=[summary, ANSWER], parts_done=0
     )
     (news,) = await Streams(database).since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
@@ -312,18 +312,18 @@ async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> Non
 
 ENDS: dict[str, Callable[[Database, Chat], Any]] = {
     "commit_step": lambda db, chat: Turns(db).commit_step(
-        hold(chat), step=0, messages=[ANSWER], parts_done=2
+        fence(chat), step=0, messages=[ANSWER], parts_done=2
     ),
     "record_retry": lambda db, chat: Turns(db).record_retry(
-        hold(chat), step=0, attempts=1, delay_seconds=0, parts_done=2, failure={}
+        fence(chat), step=0, attempts=1, delay_seconds=0, parts_done=2, failure={}
     ),
     "finish_turn": lambda db, chat: Turns(db).finish_turn(
-        hold(chat), step=0, messages=[ANSWER], parts_done=2
+        fence(chat), step=0, messages=[ANSWER], parts_done=2
     ),
     "fail": lambda db, chat: Turns(db).fail(
-        hold(chat), step=chat.step, last_error="no", detail={}, parts_done=2
+        fence(chat), step=chat.step, last_error="no", detail={}, parts_done=2
     ),
-    "release": lambda db, chat: Turns(db).release(hold(chat), why="test"),
+    "release": lambda db, chat: Turns(db).release(fence(chat), why="test"),
     "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(
         stale_after_seconds=60, max_recoveries=3
     ),

@@ -228,9 +228,9 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
         asked, committed = turns.require_action, turns.commit_step
 
         def late(move: Any) -> Any:
-            async def stopped(hold: Any, **more: Any) -> Any:
-                await chats.interrupt(hold.chat_id, owner_id="local")
-                return await move(hold, **more)
+            async def stopped(fence: Any, **more: Any) -> Any:
+                await chats.interrupt(fence.chat_id, owner_id="local")
+                return await move(fence, **more)
 
             return stopped
 
@@ -292,9 +292,9 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
         turns, chats = chatd.daemon.rooms.turns, chatd.daemon.rooms.chats
         asked = turns.require_action
 
-        async def stopped(hold: Any, **more: Any) -> Any:
-            await chats.interrupt(hold.chat_id, owner_id="local")
-            return await asked(hold, **more)
+        async def stopped(fence: Any, **more: Any) -> Any:
+            await chats.interrupt(fence.chat_id, owner_id="local")
+            return await asked(fence, **more)
 
         turns.require_action = stopped  # type: ignore[method-assign]
         chatd.daemon.roster.stop_claiming()

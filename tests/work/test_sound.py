@@ -14,7 +14,7 @@ from running import fact
 from chatd.daemon import Daemon
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.service_manager import ServiceManager
-from chatd.store.leases import Leases
+from chatd.store.leases import Beat, Leases
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
@@ -112,13 +112,14 @@ async def test_who_is_stopped_while_it_starts_leaves_no_row(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
-    enter = Leases.enter
+    renew = Leases.renew
 
-    async def entered(*given: Any, **more: Any) -> None:
-        await enter(*given, **more)
+    async def renewed(*given: Any, **more: Any) -> list[Beat]:
+        beats = await renew(*given, **more)
         daemon.stop()
+        return beats
 
-    monkeypatch.setattr(Leases, "enter", entered)
+    monkeypatch.setattr(Leases, "renew", renewed)
     await daemon.run()
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM workers") == 0

@@ -1,6 +1,7 @@
 """Writing for an owner: patient while the database is away, and never the same thing twice."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from random import random
 from typing import Any, TypeVar
 
 import anyio
@@ -13,20 +14,21 @@ from chatd.domain.moves import Move
 from chatd.live.hints import Hints
 from chatd.store.rows import Moved
 from chatd.store.turns import Turns
+from chatd.supervision.budget import Backoff
 from chatd.telemetry import tracing
 from chatd.work.hand import Hand, now
 
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
-"""Seconds between two tries while the database is away."""
+"""Seconds between two tries while the database is away, at first and at most."""
 
 
 class Interrupted(Exception):
     """A stop was asked before this could be stored."""
 
 
-class Ledger:
+class Writer:
     """The moves of one chat in hand.
 
     A statement whose answer was cut off may have taken effect. So after an outage, and whenever no
@@ -54,7 +56,7 @@ class Ledger:
         await self._moved(
             Move.COMMIT_STEP,
             lambda: self._turns.commit_step(
-                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
             lambda chat: chat.step > step,
         )
@@ -71,7 +73,7 @@ class Ledger:
         await self._moved(
             Move.REQUIRE_ACTION,
             lambda: self._turns.require_action(
-                self._hand.hold,
+                self._hand.fence,
                 step=step,
                 messages=messages,
                 calls=calls,
@@ -86,7 +88,7 @@ class Ledger:
         await self._moved(
             Move.FINISH_TURN,
             lambda: self._turns.finish_turn(
-                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
             lambda chat: chat.step > step,
         )
@@ -97,7 +99,7 @@ class Ledger:
         await self._moved(
             Move.FINISH_INTERRUPT,
             lambda: self._turns.finish_interrupt(
-                self._hand.hold, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
             lambda chat: chat.step > step or chat.status is Status.RUNNING,
         )
@@ -109,7 +111,7 @@ class Ledger:
         await self._moved(
             Move.RECORD_RETRY,
             lambda: self._turns.record_retry(
-                self._hand.hold,
+                self._hand.fence,
                 step=step,
                 attempts=attempts,
                 delay_seconds=delay_seconds,
@@ -124,7 +126,7 @@ class Ledger:
         await self._moved(
             Move.FAIL,
             lambda: self._turns.fail(
-                self._hand.hold,
+                self._hand.fence,
                 step=step,
                 last_error=last_error,
                 detail=detail,
@@ -139,7 +141,7 @@ class Ledger:
         step = self._hand.chat.step
         await self._moved(
             Move.RELEASE,
-            lambda: self._turns.release(self._hand.hold, why=why),
+            lambda: self._turns.release(self._hand.fence, why=why),
             lambda chat: chat.status is Status.PENDING or chat.step > step,
         )
 
@@ -163,25 +165,27 @@ class Ledger:
     async def _look(self, took_effect: Callable[[Chat], bool]) -> Chat:
         """What became of the chat that did not answer to the fence."""
         chat = await self._patiently(lambda: self._turns.standing(self._hand.chat.id))
-        hold = self._hand.hold
-        if chat is None or chat.epoch != hold.epoch:
-            raise Lost(chat_id=hold.chat_id, epoch=hold.epoch)
+        fence = self._hand.fence
+        if chat is None or chat.epoch != fence.epoch:
+            raise Lost(chat_id=fence.chat_id, epoch=fence.epoch)
         if took_effect(chat):
             return chat
-        if chat.status is Status.INTERRUPTING and chat.worker_id == hold.worker_id:
+        if chat.status is Status.INTERRUPTING and chat.worker_id == fence.worker_id:
             self._hand.chat = chat
             raise Interrupted
-        raise Lost(chat_id=hold.chat_id, epoch=hold.epoch)
+        raise Lost(chat_id=fence.chat_id, epoch=fence.epoch)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        wait, began = _FIRST_WAIT, now()
+        backoff, began = None, now()
         try:
             while True:
                 try:
                     return await ask()
                 except DatabaseAway:
-                    await anyio.sleep(wait)
+                    backoff = backoff or Backoff(
+                        first_seconds=_FIRST_WAIT, max_seconds=_LONGEST_WAIT, random=random
+                    )
+                    await anyio.sleep(backoff.next())
                     self._hand.check()
-                    wait = min(2 * wait, _LONGEST_WAIT)
         finally:
             self._spent_seconds += now() - began
