@@ -12,8 +12,9 @@ from chatd.settings.tree import KeyPath
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-NOT_SETTINGS = ("CHATD_TEST_", "CHATD_URL", "CHATD_TOKEN")
-"""Variables of the test suite and of callers; every other ``CHATD_`` variable must be a key."""
+_OF_TESTS = f"{ENV_PREFIX}TEST_"
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "CHATD_URL", "CHATD_TOKEN"})
+"""Where the file is, and what callers are told; every other ``CHATD_`` variable must be a key."""
 
 
 def read_file(path: Path) -> Layer:
@@ -61,8 +62,8 @@ def read_environment(environ: Mapping[str, str], names: Iterable[tuple[str, str]
     for section, name in sorted(names):
         spellings.setdefault(env_name((section, name)), []).append(name)
     for variable, text in sorted(environ.items()):
-        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(NOT_SETTINGS)
-        if not ours or variable == CONFIG_VARIABLE or not text:
+        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_OF_TESTS)
+        if not ours or variable in _NOT_SETTINGS or not text:
             continue
         origin = Origin("env", variable)
         table, path = _path(variable)

@@ -185,6 +185,14 @@ def test_a_misspelt_variable_is_named_with_what_was_meant(variable: str, meant: 
     assert problems(environ={variable: "1"}) == [expected]
 
 
+def test_variables_of_callers_are_no_settings_but_what_begins_like_them_must_be() -> None:
+    theirs = {"CHATD_URL": "http://x", "CHATD_TOKEN": "t", "CHATD_TEST_DSN": "postgresql:///x"}
+    assert load(environ=theirs) == Settings()
+    misspelt = ("CHATD_TOKENS__X", "CHATD_TOKEN_FILE", "CHATD_URLS", "CHATD_URL__X")
+    told = problems(environ=dict.fromkeys(misspelt, "1"))
+    assert [one.partition(":")[0] for one in told] == sorted(misspelt)
+
+
 def test_credentials_are_secrets_and_misspelt_ones_are_named(tmp_path: Path) -> None:
     (tmp_path / "http.port").write_text("80")
     (tmp_path / "database.ulr").write_text("x")
