@@ -15,7 +15,7 @@ from chatd.domain.errors import ChatdError
 if TYPE_CHECKING:
     from chatd.client import Client, ClientError
 
-PATIENCE_SECONDS = 1.0
+_PATIENCE_SECONDS = 1.0
 """Somebody sits and waits: a server that is away is said to be away."""
 
 _LEAST_PREFIX = 4
@@ -52,7 +52,7 @@ class Server:
                 token = self.token_file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
-        return Client(self.url, token=token, patience_seconds=PATIENCE_SECONDS)
+        return Client(self.url, token=token, patience_seconds=_PATIENCE_SECONDS)
 
 
 Json = Annotated[

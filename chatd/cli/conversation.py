@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from chatd.client import Client, Message, Transcript
 
-HELP = """\
+_HELP = """\
 TEXT             say it; while an answer is under way it waits in line
 /queue TEXT      say it when the answer is done
 /interrupt TEXT  stop the answer and say this instead; without TEXT, only stop
@@ -110,7 +110,7 @@ class Conversation:
         return None
 
     async def _help(self, _: str) -> str | None:
-        return HELP
+        return _HELP
 
     async def _quit(self, _: str) -> str | None:
         raise Leave

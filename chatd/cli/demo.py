@@ -11,7 +11,7 @@ from chatd.cli.start import Flag
 if TYPE_CHECKING:
     from chatd.client import Client
 
-PROMPT = "In two sentences: why is the sky blue?"
+_PROMPT = "In two sentences: why is the sky blue?"
 
 app = App(
     name="demo",
@@ -28,7 +28,7 @@ Examples:
 
 @app.default
 def demo(
-    prompt: Annotated[str, Parameter(help="What to ask the model.")] = PROMPT,
+    prompt: Annotated[str, Parameter(help="What to ask the model.")] = _PROMPT,
     /,
     *,
     model: Annotated[

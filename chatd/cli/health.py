@@ -23,7 +23,7 @@ Examples:
   HEALTHCHECK CMD ["chatd", "health"]            (in a Containerfile)""",
 )
 
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
 """Who listens everywhere is asked on the loopback address."""
 
 
@@ -84,7 +84,7 @@ def _configured(config: Config) -> tuple[str, int]:
 
     given = load(config).http
     host = given.host.strip("[]")
-    return ANYWHERE.get(host, host), given.port
+    return _ANYWHERE.get(host, host), given.port
 
 
 def _detail(text: str) -> str | None:

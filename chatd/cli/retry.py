@@ -1,4 +1,4 @@
-"""``chatd retry``: stop a chat from a terminal."""
+"""``chatd retry``: try a failed turn again, from a terminal."""
 
 from typing import TYPE_CHECKING
 

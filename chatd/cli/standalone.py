@@ -11,7 +11,7 @@ from chatd.daemon import Daemon
 from chatd.embedded import Postgres, local_model, local_model_available
 from chatd.settings import Settings
 
-VENDORS = {
+_VENDORS = {
     "openai": ("OPENAI_API_KEY", "gpt-5-mini"),
     "anthropic": ("ANTHROPIC_API_KEY", "claude-haiku-4-5"),
 }
@@ -33,7 +33,7 @@ async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
 
     ``wanted`` is a vendor's model; with it the local model is passed by when a key is there.
     """
-    keys = [kind for kind, (variable, _) in VENDORS.items() if os.environ.get(variable)]
+    keys = [kind for kind, (variable, _) in _VENDORS.items() if os.environ.get(variable)]
     if local_model_available() and not (wanted and keys):
         async with local_model() as local:
             yield _own(
@@ -42,7 +42,7 @@ async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
                 local.model,
             )
     elif keys:
-        variable, usual = VENDORS[keys[0]]
+        variable, usual = _VENDORS[keys[0]]
         yield _own(
             f"{wanted or usual} of {keys[0]} ({variable} is set)",
             {"kind": keys[0], "api_key": os.environ[variable]},

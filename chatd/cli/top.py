@@ -28,8 +28,8 @@ Examples:
   chatd top --once --json | jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
 )
 
-ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
-CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
+_ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
+_CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
 
 _STYLES = {
     "running": "green",
@@ -161,10 +161,10 @@ def span(seconds: float | None) -> str:
 def _plain(status: "ProcessStatus") -> Iterator[str]:
     yield from head(status)
     yield ""
-    yield table(ACTORS, actor_rows(status))
+    yield table(_ACTORS, actor_rows(status))
     if status["chats"]:
         yield ""
-        yield table(CHATS, chat_rows(status))
+        yield table(_CHATS, chat_rows(status))
 
 
 def _shown(status: "ProcessStatus") -> "Group":
@@ -184,7 +184,7 @@ def _shown(status: "ProcessStatus") -> "Group":
     return Group(
         *map(Text, head(status)),
         now,
-        drawn(ACTORS, actor_rows(status)),
+        drawn(_ACTORS, actor_rows(status)),
         Text(""),
-        drawn(CHATS, chat_rows(status)),
+        drawn(_CHATS, chat_rows(status)),
     )

@@ -13,7 +13,7 @@ from chatd.settings.layer import Origin
 from chatd.settings.load import Loaded
 from chatd.settings.tree import KeyPath
 
-HIDDEN = "[redacted]"
+_HIDDEN = "[redacted]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def _fit(path: KeyPath, value: Any) -> Any:
         case SecretStr() if path[0] == "database":
             return redacted_url(value.get_secret_value())
         case SecretStr():
-            return HIDDEN
+            return _HIDDEN
         case str():
             return clean(value)
         case Mapping():
@@ -70,11 +70,11 @@ def redacted_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return HIDDEN
+        return _HIDDEN
     if "@" in parts.path + parts.query + parts.fragment:
-        return HIDDEN
+        return _HIDDEN
     login, at, host = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    password = f":{HIDDEN}" if colon else ""
-    query = f"?{HIDDEN}" if parts.query else ""
+    password = f":{_HIDDEN}" if colon else ""
+    query = f"?{_HIDDEN}" if parts.query else ""
     return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

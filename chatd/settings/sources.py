@@ -11,7 +11,7 @@ from chatd.settings.problems import Problem
 from chatd.settings.tree import KeyPath
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+_CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 _OF_TESTS = f"{ENV_PREFIX}TEST_"
 _NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "CHATD_URL", "CHATD_TOKEN"})
 """Where the file is, and what callers are told; every other ``CHATD_`` variable must be a key."""
@@ -100,7 +100,7 @@ def read_credentials(environ: Mapping[str, str]) -> Layer:
     one of ours: then it is a misspelling.
     """
     layer = Layer()
-    folder = environ.get(CREDENTIALS_VARIABLE)
+    folder = environ.get(_CREDENTIALS_VARIABLE)
     for file in sorted(Path(folder).glob("*.*")) if folder else ():
         section, _, rest = file.name.partition(".")
         if section not in sections():

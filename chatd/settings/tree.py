@@ -28,7 +28,7 @@ from chatd.settings.sections import (
     WorkerSettings,
 )
 
-MIN_BEATS = 3
+_MIN_BEATS = 3
 """How many renewals must fit into a lease: one may be lost, and one late, without losing chats."""
 
 KeyPath = tuple[str, ...]
@@ -152,12 +152,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _durations(worker: WorkerSettings, turn: TurnSettings) -> Broken:
-    least = MIN_BEATS * worker.heartbeat_seconds
+    least = _MIN_BEATS * worker.heartbeat_seconds
     if worker.stale_after_seconds < least:
         yield (
             ("worker", "stale_after_seconds"),
             (
-                f"must be at least {MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
+                f"must be at least {_MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
                 f"got {worker.stale_after_seconds:g}: one late renewal would lose chats"
             ),
         )
