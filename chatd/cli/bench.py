@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json
 from chatd.cli.start import Flag
 
 app = App(
@@ -35,7 +36,7 @@ def bench(
     *,
     only: Annotated[str, Parameter(help="Names of measures, with commas. Default: all.")] = "",
     quick: Annotated[Flag, Parameter(help="Measure for less long: under 40 s.")] = False,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
     database: Annotated[
         str | None, Parameter(help="A postgresql:// URL of a server to measure on.")
     ] = None,

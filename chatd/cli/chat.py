@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, whole_id
+from chatd.cli.as_json import Json
+from chatd.cli.calling import Caller, call, whole_id
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -24,6 +25,7 @@ failed.
 Examples:
   chatd chat
   chatd chat 5bd0a6e5
+  chatd chat 5bd0a6e5 --owner shop           (as an admin)
   echo 'Why is the sky blue?' | chatd chat > answer.txt
   echo 'Go on.' | chatd chat 5bd0a6e5 --json | jq -r 'select(.event=="error")'""",
 )
@@ -38,7 +40,7 @@ def chat(
         str | None, Parameter(help="A model of GET /models; else the default.")
     ] = None,
     json: Json = False,
-    server: Server | None = None,
+    caller: Caller | None = None,
 ) -> int:
     """Talk in the terminal."""
 
@@ -57,4 +59,4 @@ def chat(
 
         return await Piped(client, chat_id, model=model, json=json).run()
 
-    return call(server, job)
+    return call(caller, job)

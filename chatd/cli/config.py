@@ -1,12 +1,11 @@
 """``chatd config``: find every mistake before a start does, and see what is in force and why."""
 
-import json as json_format
 from dataclasses import asdict
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from chatd.cli.start import Config, Flag
+from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.start import Config
 from chatd.cli.table import table
 from chatd.settings import read, shown
 
@@ -35,12 +34,12 @@ def check(*, config: Config = None) -> None:
 def show(
     *,
     config: Config = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Print every key with its value and where it came from. Secrets are not shown."""
     entries = shown(read(config))
     if json:
-        print(json_format.dumps([asdict(entry) for entry in entries], indent=2))
+        show_json([asdict(entry) for entry in entries])
         return
-    rows = [(entry.key, json_format.dumps(entry.value), entry.origin.text) for entry in entries]
+    rows = [(entry.key, in_json(entry.value), entry.origin.text) for entry in entries]
     print(table(("KEY", "VALUE", "FROM"), rows))

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.exits import Exit
-from chatd.cli.start import Config, Flag
+from chatd.cli.start import Config
 
 app = App(
     name="health",
@@ -43,14 +44,14 @@ def health(
         Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of words.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> int:
     """Ask the running chatd whether it is ready."""
     host, port = _place(url) if url is not None else _configured(config)
     why = _asked(host, port, seconds)
     if json:
-        print(json_format.dumps({"ready": why is None, "reason": why}))
+        show_json({"ready": why is None, "reason": why}, lines=True)
     elif why is None:
         print("ready")
     else:

@@ -1,6 +1,5 @@
 """``chatd logs``: what chatd logged, found and made readable. ``chatd.logs`` does the work."""
 
-import json as json_format
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from chatd.cli.as_json import show_json
 from chatd.cli.exits import Exit
 from chatd.cli.start import Flag
 from chatd.domain.errors import ChatdError
@@ -139,7 +139,7 @@ def _explain(*, json: bool) -> int:
     from chatd.logs.events import BOUND, table  # noqa: PLC0415
 
     if json:
-        print(json_format.dumps([asdict(event) for event in table().values()], indent=2))
+        show_json([asdict(event) for event in table().values()])
         return Exit.DONE
     for event in table().values():
         bound = BOUND[event.context] if event.context else ()

@@ -1,7 +1,6 @@
 """``chatd migrate``: the schema, by hand or from a deployment. ``store.migrate`` does the work."""
 
 import asyncio
-import json as json_format
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
 from chatd.store import migrate
@@ -30,7 +30,6 @@ wait for it. database.direct_url is used where it is set, because a connection
 pooler would lose the lock.""",
 )
 
-Json = Annotated[Flag, Parameter(help="Print JSON instead of lines.")]
 Wait = Annotated[
     float, Parameter(name="--wait-seconds", help="How long another process may be migrating.")
 ]
@@ -71,13 +70,13 @@ def down(
 @app.command
 def status(
     *,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Show every migration: applied, pending, changed since, or unknown to this chatd."""
     states = asyncio.run(migrate.status(_dsn(config)))
     if json:
-        print(json_format.dumps([asdict(each) for each in states], default=str, indent=2))
+        show_json([asdict(each) for each in states])
         return
     rows = [
         (
@@ -114,7 +113,7 @@ def _print(what: str, done: Sequence[Migration], nothing: str, *, json: bool) ->
     """What was done, in the order in which it was."""
     if json:
         listed = [{"version": each.version, "name": each.name} for each in done]
-        print(json_format.dumps({what: listed}, indent=2))
+        show_json({what: listed})
         return
     print("\n".join(f"{what} {each.label}" for each in done) or nothing)
 

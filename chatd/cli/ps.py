@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, note_gap, show_json
+from chatd.cli.as_json import Json, show_json
+from chatd.cli.calling import Caller, call, note_gap
 from chatd.cli.start import Flag
-from chatd.cli.table import table
-from chatd.cli.words import CHAT_COLUMNS, STYLES, chat_row, right_now
+from chatd.cli.table import drawn_table, table
+from chatd.cli.words import CHAT_COLUMNS, chat_row, right_now
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +25,7 @@ Examples:
   chatd ps
   chatd ps --status running
   chatd ps --once --label team:red --label urgent
+  chatd ps --owner shop                      (as an admin)
   chatd ps --once --json | jq -r '.[] | select(.queue_length > 0).id'""",
 )
 
@@ -42,7 +44,7 @@ def ps(
     q: Annotated[str | None, Parameter(help="Only chats with this in their title.")] = None,
     limit: Annotated[int, Parameter(help="The most chats that are shown.")] = 30,
     json: Json = False,
-    server: Server | None = None,
+    caller: Caller | None = None,
 ) -> int:
     """List your chats and what they are doing, live."""
     import sys  # noqa: PLC0415
@@ -63,7 +65,7 @@ def ps(
         else:
             await _watch(client, wanted)
 
-    return call(server, job)
+    return call(caller, job)
 
 
 async def _chats(client: "Client", wanted: dict[str, Any]) -> "list[Chat]":
@@ -106,14 +108,5 @@ _BREATH = 0.2
 
 
 def _table(chats: "list[Chat]") -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     now = right_now()
-    shown = Table(*CHAT_COLUMNS, box=None, pad_edge=False, header_style="bold", expand=False)
-    for column in shown.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    for chat in chats:
-        cells = chat_row(chat, now)
-        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
-    return shown
+    return drawn_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats])

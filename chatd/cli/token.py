@@ -1,7 +1,6 @@
 """``chatd token``: who may call, when ``auth.mode`` is ``token``. ``store.tokens`` keeps them."""
 
 import asyncio
-import json as json_format
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +11,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
 from chatd.settings import Settings
@@ -76,7 +76,7 @@ def create(
             converter=_expiry, n_tokens=1, help="A duration (90d, 12h) or a date; else it lasts."
         ),
     ] = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of the bare token.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Make a token and print it, once: only its hash is stored.
@@ -89,7 +89,7 @@ def create(
         lambda tokens: tokens.create(owner_id=owner, admin=admin, name=name, expires=expires),
     )
     if json:
-        print(json_format.dumps({**asdict(token), "token": secret}, default=str, indent=2))
+        show_json({**asdict(token), "token": secret})
         return
     print(secret)
     until = f"until {_moment(token.expires_at)}" if token.expires_at else "until it is revoked"
@@ -103,7 +103,7 @@ def create(
 def list_(
     *,
     owner: Annotated[str | None, Parameter(help="Only this owner's.")] = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """List tokens, the oldest first: whose, for what, and when each was used last.
@@ -112,7 +112,7 @@ def list_(
     """
     found = _run(configured(config), lambda tokens: tokens.list(owner_id=owner))
     if json:
-        print(json_format.dumps([asdict(each) for each in found], default=str, indent=2))
+        show_json([asdict(each) for each in found])
         return
     print(table(_HEAD, [_row(each) for each in found]))
 
@@ -121,13 +121,13 @@ def list_(
 def revoke(
     token_id: Annotated[UUID, Parameter(name="ID", help="As 'token list' shows it.")],
     *,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a sentence.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Have a token work no more, for good, on every process and open stream. Safe to repeat."""
     token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
     if json:
-        print(json_format.dumps(asdict(token), default=str, indent=2))
+        show_json(asdict(token))
         return
     print(f"Token {token.id} of {token.owner_id} is revoked since {_moment(token.revoked_at)}.")
 

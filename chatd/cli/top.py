@@ -1,14 +1,15 @@
 """``chatd top``: one process of chatd, live: its actors, and the chats in hand."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, show_json
+from chatd.cli.as_json import Json, show_json
+from chatd.cli.calling import Server, call
 from chatd.cli.start import Flag
-from chatd.cli.table import table
+from chatd.cli.table import drawn_table, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,14 +31,6 @@ Examples:
 
 _ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
 _CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
-
-_STYLES = {
-    "running": "green",
-    "interrupting": "yellow",
-    "backing_off": "red",
-    "failed": "red",
-    "stopping": "yellow",
-}
 
 
 @app.default
@@ -169,22 +162,13 @@ def _plain(status: "ProcessStatus") -> Iterator[str]:
 
 def _shown(status: "ProcessStatus") -> "Group":
     from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
-
-    def drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-        shown = Table(*columns, box=None, pad_edge=False, header_style="bold", expand=False)
-        for column in shown.columns:
-            column.no_wrap, column.overflow = True, "ellipsis"
-        for cells in rows:
-            shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-        return shown
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
     return Group(
         *map(Text, head(status)),
         now,
-        drawn(_ACTORS, actor_rows(status)),
+        drawn_table(_ACTORS, actor_rows(status)),
         Text(""),
-        drawn(_CHATS, chat_rows(status)),
+        drawn_table(_CHATS, chat_rows(status)),
     )

@@ -10,15 +10,6 @@ if TYPE_CHECKING:
 SHORT_ID = 8
 """Characters of an id that tell chats apart well enough for a table."""
 
-STYLES = {
-    "waiting": "green",
-    "pending": "yellow",
-    "running": "cyan",
-    "interrupting": "yellow",
-    "requires_action": "magenta",
-    "error": "red",
-}
-
 CHAT_COLUMNS = ("CHAT", "STATUS", "TOUCHED", "QUEUE", "MODEL", "TITLE")
 
 

@@ -85,6 +85,8 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
         assert await chatd("token", "create", "--owner", "zoë", "--json", *more) == Exit.DONE
         made.append(json.loads(capsys.readouterr().out))
     assert {one["owner_id"] for one in made} == {"zoë"}
+    assert await chatd("token", "list", "--json") == Exit.DONE
+    assert '"owner_id": "zoë"' in capsys.readouterr().out
     assert [one["admin"] for one in made] == [False, True, False, False, False]
     assert [one["expires_at"] for one in made][:2] == [None, None]
     assert made[3]["expires_at"] == "2099-01-31 00:00:00+00:00"

@@ -56,6 +56,7 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
     files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
     assert files - set(COMMANDS) == {
         "__init__",
+        "as_json",
         "calling",
         "conversation",
         "exits",
