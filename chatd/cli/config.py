@@ -5,6 +5,8 @@ from dataclasses import asdict
 from cyclopts import App
 
 from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.exits import Exit
+from chatd.cli.root import complain
 from chatd.cli.start import Config
 from chatd.cli.table import table
 from chatd.settings import read, shown
@@ -20,14 +22,20 @@ app = App(
 
 
 @app.command
-def check(*, config: Config = None) -> None:
-    """Read everything and report all problems at once.
+def check(*, config: Config = None) -> int:
+    """Read everything and report all problems at once, as 'run' would.
 
     Each problem names the key, where it came from and what is wrong with it. The exit code is 78
-    when there is one. The database is not contacted.
+    when there is one. Nothing is contacted: no database, no provider.
     """
     loaded = read(config)
+    from chatd.daemon.rehearsal import rehearse  # noqa: PLC0415  ('show' does not pay for it)
+
+    if refused := rehearse(loaded.settings):
+        complain("\n".join(refused))
+        return Exit.CONFIGURATION
     print(f"The configuration is fine ({loaded.file or 'no file'}).")
+    return Exit.DONE
 
 
 @app.command

@@ -91,8 +91,25 @@ class Settings(BaseSettings):
 def _database(database: DatabaseSettings) -> Broken:
     for name in ("url", "direct_url"):
         url: SecretStr | None = getattr(database, name)
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            yield ("database", name), "must begin with postgresql:// (its value is not shown)"
+        reason = url and _not_a_database(url.get_secret_value())
+        if reason:
+            yield ("database", name), f"{reason} (its value is not shown)"
+
+
+def _not_a_database(url: str) -> str | None:
+    """Why nothing can be reached by this URL."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return "must begin with postgresql://"
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return "is not a URL"
+    ports = [_PORT.sub("", host) for host in hosts.split(",")]
+    return "a port must be a number" if any(":" in port for port in ports) else None
+
+
+_PORT = re.compile(r"^\[[^]]*\]|:\d+$")
+"""What of a host may have a colon in it: an IPv6 address, and what stands before a port."""
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
@@ -178,11 +195,11 @@ def _providers(providers: dict[str, ProviderSettings]) -> Broken:
         if kind is ProviderKind.OPENAI_COMPATIBLE and provider.base_url is None:
             yield (*path, "base_url"), f'is required when kind is "{kind}"'
         vendor = kind in {ProviderKind.OPENAI, ProviderKind.ANTHROPIC}
-        if vendor and provider.api_key is None and provider.base_url is None:
-            yield (*path, "api_key"), f'is required when kind is "{kind}" and there is no base_url'
+        if vendor and not provider.api_key:
+            yield (*path, "api_key"), f'is required when kind is "{kind}"'
         if kind is not ProviderKind.SCRIPTED:
-            for key in ("script", "scripts"):
-                if getattr(provider, key):
+            for key, default in (("script", None), ("scripts", {})):
+                if getattr(provider, key) != default:
                     yield (*path, key), f'is for kind "scripted" only, not "{kind}"'
 
 

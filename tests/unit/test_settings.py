@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from chatd.daemon.rooms import catalog_of
 from chatd.settings import (
     ConfigurationError,
     HttpSettings,
+    ProviderKind,
     Settings,
     WorkerSettings,
     load,
@@ -161,7 +163,15 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[worker]\nheartbeat_seconds = 7", "stale_after_seconds: must be at least 3 times"),
         ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
         ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
+        ("[database]\nurl = 'postgresql://[::1/x'", "database.url: is not a URL"),
+        ("[database]\nurl = 'postgresql://h:x/d'", "database.url: a port must be a number"),
+        ("[database]\ndirect_url = 'postgres://a:1,b:y/d'", "direct_url: a port must be a number"),
         ("[providers.x]\nkind = 'openai'", "providers.x.api_key: is required"),
+        ("[providers.x]\nkind = 'openai'\napi_key = ''", "providers.x.api_key: is required"),
+        (
+            "[providers.x]\nkind = 'openai'\nbase_url = 'http://h'",
+            'providers.x.api_key: is required when kind is "openai" (not set)',
+        ),
         ("[providers.x]\nkind = 'openai'\nscript = [{}]", "providers.x.script: is for kind"),
         ("[providers.x]\nkind = 'openai-compatible'", "providers.x.base_url: is required"),
         ("[models.m]\nprovider = 'x'\nmodel = 'y'", "there is no provider 'x'; configured: none"),
@@ -227,6 +237,41 @@ def test_authentication_lets_it_listen_anywhere(write: Write) -> None:
     for jwks in ("https://idp.example.com/keys", "http://127.0.0.1:9/keys", "/etc/chatd/keys.json"):
         text = jwt.replace("mode", f"jwks = '{jwks}'\nmode")
         assert load(write(text), {}).auth.jwks == jwks
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///chatd",
+        "postgresql://u:p%40@h:5432/d?sslmode=require",
+        "postgres://u@a:1,b:2,[::1]:3/d",
+        "postgresql://[::1]/d",
+        "postgresql://u:p:w@h/d",
+        "postgresql://%2Fvar%2Frun/d",
+    ],
+)
+def test_what_a_database_url_may_look_like(write: Write, url: str) -> None:
+    assert load(write(f"[database]\nurl = '{url}'")).database.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("kind", list(ProviderKind))
+@pytest.mark.parametrize("base_url", [None, "http://h/v1"])
+@pytest.mark.parametrize("api_key", [None, "", SECRET])
+@pytest.mark.parametrize("script", [None, [], [{"text": "hello"}]])
+def test_what_settings_accept_a_catalog_can_be_built_of(
+    kind: ProviderKind, base_url: str | None, api_key: str | None, script: list[Any] | None
+) -> None:
+    given = {"kind": kind, "base_url": base_url, "api_key": api_key, "script": script}
+    models = {"m": {"provider": "p", "model": "m"}}
+    try:
+        accepted = Settings.model_validate({"providers": {"p": given}, "models": models})
+    except ValidationError:
+        accepted = None
+    if accepted is not None:
+        assert catalog_of(accepted).default.name == "m"
+    needs = {ProviderKind.OPENAI_COMPATIBLE: base_url, ProviderKind.SCRIPTED: True}
+    plays = script is not None and kind is not ProviderKind.SCRIPTED
+    assert (accepted is not None) is (bool(needs.get(kind, api_key)) and not plays)
 
 
 def test_the_rules_hold_for_settings_made_in_code() -> None:
