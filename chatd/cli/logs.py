@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from chatd.cli.as_json import show_json
 from chatd.cli.exits import Exit
 from chatd.cli.start import Flag
+from chatd.cli.words import DURATIONS
 from chatd.domain.errors import ChatdError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def logs(
         str | None, Parameter(help="Only this event; a pattern may have * in it.")
     ] = None,
     since: Annotated[
-        str | None, Parameter(help="15m, 1h30m, 2d (ago); 09:00, 2026-01-02, 2026-01-02T09:00.")
+        str | None, Parameter(help=f"{DURATIONS} (ago); 09:00, 2026-01-02, 2026-01-02T09:00.")
     ] = None,
     until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
     json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
@@ -124,13 +125,13 @@ def _readable(*, no_color: bool) -> "Callable[[Entry], bytes]":
 
 
 def _moment(option: str, given: str | None, now: datetime) -> str | None:
-    from chatd.logs.wanted import moment  # noqa: PLC0415
+    from chatd.logs.times import moment  # noqa: PLC0415
 
     try:
         return moment(given, now) if given is not None else None
     except (ValueError, OverflowError):
         raise CycloptsError(
-            msg=f'{option}: "{given}" is neither a duration (15m, 2h, 1d) nor a time (09:00, 2026-01-02).'
+            msg=f'{option}: "{given}" is neither a duration ({DURATIONS}) nor a time (09:00, 2026-01-02).'
         ) from None
 
 

@@ -1,7 +1,6 @@
 """``chatd token``: who may call, when ``auth.mode`` is ``token``. ``store.tokens`` keeps them."""
 
 import asyncio
-import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from cyclopts import App, Parameter
 from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
+from chatd.cli.words import DURATIONS
 from chatd.settings import Settings
 from chatd.store import migrate
 from chatd.store.pool import Database
@@ -34,27 +34,28 @@ They are asked for when auth.mode is "token", and sent as the header
 running chatd; a revoked token stops working everywhere within a second.""",
 )
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 Done = TypeVar("Done")
 
 
 def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
-    """A duration such as 90d, or a date or time, in UTC unless it says otherwise."""
-    text = str(tokens[0].value)
-    if found := re.fullmatch(r"(\d{1,6})([smhdw])", text):
-        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
-        if not duration:
-            raise ValueError("a token of no duration would never work")
-        return duration
+    """A duration, or a date or time, in UTC unless it says otherwise."""
+    from chatd.logs.times import duration, time  # noqa: PLC0415  (help does not pay for it)
+
+    text, now = str(tokens[0].value), datetime.now(UTC)
     try:
-        moment = datetime.fromisoformat(text)
+        lasts = duration(text)
+        ends = time(text) if lasts is None else now + lasts
+    except OverflowError:
+        raise ValueError(f"{text} is too long") from None
     except ValueError:
-        raise ValueError(f"{text!r} is neither a duration such as 90d nor a date") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment <= datetime.now(UTC):
+        raise ValueError(
+            f'"{text}" is neither a duration ({DURATIONS}) nor a date (2027-01-31)'
+        ) from None
+    if lasts is not None and not lasts:
+        raise ValueError("a token of no duration would never work")
+    if ends <= now:
         raise ValueError(f"{text} is past")
-    return moment
+    return ends if lasts is None else lasts
 
 
 def _owner(_: type, value: str) -> None:
@@ -73,7 +74,9 @@ def create(
     expires: Annotated[
         timedelta | datetime | None,
         Parameter(
-            converter=_expiry, n_tokens=1, help="A duration (90d, 12h) or a date; else it lasts."
+            converter=_expiry,
+            n_tokens=1,
+            help=f"A duration ({DURATIONS}) or a date; else it lasts until it is revoked.",
         ),
     ] = None,
     json: Json = False,

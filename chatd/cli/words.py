@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chatd.client import Chat, Part
 
+DURATIONS = "15m, 1h30m, 90d"
+"""How people give a length of time, wherever they may."""
+
 SHORT_ID = 8
 """Characters of an id that tell chats apart well enough for a table."""
 

@@ -7,13 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from chatd.domain.failure import clean
+from chatd.domain.failure import HIDDEN, clean
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.layer import Origin
 from chatd.settings.load import Loaded
 from chatd.settings.tree import KeyPath
-
-_HIDDEN = "[redacted]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def _fit(path: KeyPath, value: Any) -> Any:
         case SecretStr() if path[0] == "database":
             return redacted_url(value.get_secret_value())
         case SecretStr():
-            return _HIDDEN
+            return HIDDEN
         case str():
             return clean(value)
         case Mapping():
@@ -70,11 +68,11 @@ def redacted_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return _HIDDEN
+        return HIDDEN
     if "@" in parts.path + parts.query + parts.fragment:
-        return _HIDDEN
+        return HIDDEN
     login, at, host = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    password = f":{_HIDDEN}" if colon else ""
-    query = f"?{_HIDDEN}" if parts.query else ""
+    password = f":{HIDDEN}" if colon else ""
+    query = f"?{HIDDEN}" if parts.query else ""
     return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

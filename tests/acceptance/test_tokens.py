@@ -78,7 +78,7 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
     for more in (
         [],
         ["--admin"],
-        ["--expires", "90d"],
+        ["--expires", "1w2d12h"],
         ["--expires", "2099-01-31"],
         ["--expires", "2099-01-31T12:00:00+02:00"],
     ):
@@ -99,8 +99,13 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
     [
         (["create"], Exit.USAGE, "--owner"),
         (["create", "--owner", ""], Exit.USAGE, "needs a name"),
-        (["create", "--owner", "a", "--expires", "soon"], Exit.USAGE, "'soon' is neither"),
+        (
+            ["create", "--owner", "a", "--expires", "soon"],
+            Exit.USAGE,
+            '"soon" is neither a duration (15m',
+        ),
         (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "no duration"),
+        (["create", "--owner", "a", "--expires", "999999w"], Exit.USAGE, "too long"),
         (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "is past"),
         (["revoke", "no-uuid"], Exit.USAGE, "no-uuid"),
         (["revoke", "00000000-0000-4000-8000-000000000000"], Exit.FAILED, "There is no token 0000"),
