@@ -22,7 +22,8 @@ standard output, the story of what happens to standard error.
 Examples:
   chatd demo
   chatd demo 'Why is the sky blue?'
-  chatd demo 'Why is the sky blue?' > answer.txt""",
+  chatd demo 'Why is the sky blue?' > answer.txt
+  ANTHROPIC_API_KEY=... chatd demo --model claude-haiku-4-5""",
 )
 
 
@@ -32,7 +33,10 @@ def demo(
     /,
     *,
     model: Annotated[
-        str | None, Parameter(help="A vendor's model, when its key is in the environment.")
+        str | None,
+        Parameter(
+            help="A vendor's model; its key must be in $OPENAI_API_KEY or $ANTHROPIC_API_KEY."
+        ),
     ] = None,
     verbose: Annotated[Flag, Parameter(help="Show the daemon's log too.")] = False,
 ) -> int:

