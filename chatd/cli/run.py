@@ -27,8 +27,25 @@ a part failed more often than it may.""",
 @app.default
 def run(*, config: Config = None) -> int:
     """Run the daemon."""
-    settings = configured(config)
-    from chatd.daemon import run as serve  # noqa: PLC0415  (only a good configuration pays for it)
-    from chatd.settings import load  # noqa: PLC0415
+    try:
+        settings = configured(config)
+        from chatd.daemon import run as serve  # noqa: PLC0415  (who has a good configuration pays)
+        from chatd.settings import load  # noqa: PLC0415
 
-    return serve(settings, reread=lambda: load(config))
+        return serve(settings, reread=lambda: load(config))
+    except Exception as error:
+        _log_failure(error)
+        raise
+
+
+def _log_failure(error: Exception) -> None:
+    """Say it as an event: whoever searches the log does not find the line for people."""
+    import structlog  # noqa: PLC0415  (help does not pay for these)
+
+    from chatd import logs  # noqa: PLC0415
+    from chatd.logs.exceptions import message_of  # noqa: PLC0415
+
+    if not structlog.is_configured():  # the configuration would have said how
+        logs.configure()
+    _log = structlog.get_logger()
+    _log.error("daemon.failed", error=type(error).__name__, reason=message_of(error))

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 import chatd
 from chatd.cli.exits import Exit, exit_for
@@ -143,7 +144,9 @@ def test_configuration_errors_are_lines_and_78(
     monkeypatch.setenv("CHATD_HTTP__PORT", "x")
     monkeypatch.setenv("CHATD_HTTP__PROT", "1")
     for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"]):
-        assert main(command) == 78
+        with capture_logs() as logged:
+            assert main(command) == 78
+        assert [line["event"] for line in logged] == ["daemon.failed"] * (command == ["run"])
         captured = capsys.readouterr()
         assert captured.out == ""
         assert len(captured.err.splitlines()) == 2
@@ -178,7 +181,8 @@ def test_what_only_a_start_would_refuse_is_found_by_the_check(
 
     no_model = "chatd: models: configure at least one model"
     assert check("") == (Exit.CONFIGURATION, [no_model])
-    assert main(["run", "--config", str(file)]) == Exit.CONFIGURATION
+    with capture_logs():
+        assert main(["run", "--config", str(file)]) == Exit.CONFIGURATION
     assert capsys.readouterr().err.splitlines() == [no_model]
     scripts = "[providers.p.scripts]\ngreet = [{ txt = 'hello' }]\n"
     code, [wrong] = check(MODEL.replace("[models", f"{scripts}[models"))
