@@ -112,7 +112,7 @@ def unauthorized(detail: str) -> BadRequest:
     )
 
 
-NO_CREDENTIAL = "Say who you are, with the header: Authorization: Bearer TOKEN."
+NO_CREDENTIAL = "Send a token, in the header Authorization: Bearer TOKEN."
 
 
 def acting(scope: Scope) -> Identity:
@@ -125,7 +125,7 @@ def acting(scope: Scope) -> Identity:
     if not identity.admin and owner_id != identity.owner_id:
         raise BadRequest(
             "not_an_admin",
-            "X-Chatd-Owner: only an admin acts for another.",
+            "X-Chatd-Owner: only an admin may act for another owner.",
             HTTPStatus.FORBIDDEN,
         )
     return Identity(owner_id, identity.admin)
@@ -138,7 +138,7 @@ def _owner(named: str) -> str:
     except UnicodeError:
         owner_id = ""
     if not is_owner(owner_id):
-        raise headers.unfit(headers.OWNER, "it is not the name of an owner, in UTF-8")
+        raise headers.unfit(headers.OWNER, "it is not an owner's name in UTF-8")
     return owner_id
 
 

@@ -59,7 +59,7 @@ class QueueChange(BaseModel):
 
     queue_length: int
     added: int | None = Field(description="The id of a message that waits now.")
-    removed: list[int] = Field(description="The ids of those that do no longer, said or not.")
+    removed: list[int] = Field(description="The ids of those that no longer wait, said or not.")
     head: int | None = Field(description="The id of one that was brought to the front.")
 
 
@@ -145,7 +145,7 @@ class MessagePartEvent(_Placed):
 
 
 class PreviewResetEvent(_Placed):
-    """Clear the preview: it will be said anew, or not at all."""
+    """Clear the preview: it will be said again, or not at all."""
 
     event: Literal["preview_reset"]
     data: Nothing

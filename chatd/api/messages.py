@@ -42,7 +42,7 @@ async def list_messages(
     if after_id is not None and before_id is not None:
         raise BadRequest(
             "conflicting_parameters",
-            "after_id, before_id: give one of the two.",
+            "after_id, before_id: give only one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -77,7 +77,7 @@ async def list_messages(
 async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk, key: Keyed
 ) -> Sent:
-    """Say something. A chat at rest answers; a busy one does as `busy_behavior` says."""
+    """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
@@ -110,7 +110,7 @@ async def send_message(
 async def edit_message(
     chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
 ) -> MessageOut:
-    """Say something differently, and have it answered anew.
+    """Edit a message, and have it answered again.
 
     The message gets a new id. It and everything that came after it, also what waits in the queue, are
     gone from the history; a turn that is running ends without a word.

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 Json = Annotated[
     bool,
-    Parameter(name="--json", show_default=False, help="Print JSON: a document, or one a line."),
+    Parameter(name="--json", show_default=False, help="Print JSON: one document, or one per line."),
 ]
 
 

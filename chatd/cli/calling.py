@@ -30,18 +30,20 @@ _SEARCHED = 200
 class Server:
     """The server to ask."""
 
-    url: Annotated[str, Parameter(env_var="CHATD_URL", help="Where chatd listens.")] = (
+    url: Annotated[str, Parameter(env_var="CHATD_URL", help="The address of chatd.")] = (
         "http://127.0.0.1:8080"
     )
     token: Annotated[
         str | None,
         Parameter(
-            env_var="CHATD_TOKEN", help="Who calls, where the server asks.", show_env_var=True
+            env_var="CHATD_TOKEN",
+            help="Your token, where the server asks for one.",
+            show_env_var=True,
         ),
     ] = None
     token_file: Annotated[
         Path | None,
-        Parameter(help="A file that holds the token: it shows in no list of processes."),
+        Parameter(help="A file that holds the token, which then shows in no list of processes."),
     ] = None
 
     def client(self) -> "Client":

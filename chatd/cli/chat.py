@@ -18,8 +18,8 @@ Ctrl-C stops the answer; at the prompt it leaves. /help lists what else there
 is: /queue, /interrupt, /edit, /retry, /quit. Leaving ends nothing: come back
 with the chat's id, from anywhere.
 
-When standard input or output is no terminal, each line that is read is said in
-turn, and the answers are printed as plain text. Exit code 1: the last answer
+When standard input or output is not a terminal, each line that is read is said
+in turn, and the answers are printed as plain text. Exit code 1: the last answer
 failed.
 
 Examples:
@@ -37,7 +37,7 @@ def chat(
     /,
     *,
     model: Annotated[
-        str | None, Parameter(help="A model of GET /models; else the default.")
+        str | None, Parameter(help="A name from GET /models. Default: the server's.")
     ] = None,
     json: Json = False,
     caller: Caller | None = None,

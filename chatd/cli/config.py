@@ -23,10 +23,11 @@ app = App(
 
 @app.command
 def check(*, config: Config = None) -> int:
-    """Read everything and report all problems at once, as 'run' would.
+    """Read everything, and report all problems at once.
 
-    Each problem names the key, where it came from and what is wrong with it. The exit code is 78
-    when there is one. Nothing is contacted: no database, no provider.
+    Each names the key, where it came from and what is wrong with it. The exit
+    code is 78 when there is one. It connects to nothing; apart from that, it
+    finds all that 'run' would refuse.
     """
     loaded = read(config)
     from chatd.daemon.rehearsal import rehearse  # noqa: PLC0415  ('show' does not pay for it)

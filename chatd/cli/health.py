@@ -14,9 +14,9 @@ from chatd.cli.start import Config
 
 app = App(
     name="health",
-    help_epilogue="""Asks /readyz of the port in the configuration, or of --url, and needs nothing
-else: no database, no credentials of a caller. The exit code is 0 when it is
-ready and 1 when it is not, with the reason on standard error.
+    help_epilogue="""Asks /readyz on the port of the configuration, or at --url, and needs nothing
+else: no database, no token. The exit code is 0 when it is ready and 1 when it
+is not, with the reason on standard error.
 
 Examples:
   chatd health
@@ -41,7 +41,7 @@ def health(
     *,
     url: Annotated[
         str | None,
-        Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
+        Parameter(validator=_http, help="Where chatd is; with it, no configuration is read."),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
     json: Json = False,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 app = App(
     name="interrupt",
-    help_epilogue="""What the model said so far is kept. Safe to repeat, and at rest it changes
-nothing. Messages that wait in the queue are answered next.
+    help_epilogue="""What the model said so far is kept. Safe to repeat; a chat at rest is
+left as it is. Messages that wait in the queue are answered next.
 
 Examples:
   chatd interrupt 5bd0a6e5

@@ -27,9 +27,9 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 app = App(
     name="logs",
     help_epilogue="""Reads files (also .gz, and several, oldest first), or standard input: what
-'journalctl -o cat', '-o json' or a container's log prints. Lines that are no
-events are shown as they are, unless --chat, --event or --level ask for more
-than they have. Times are UTC.
+'journalctl -o cat', '-o json' or a container's log prints. Lines that are not
+events are shown as they are, unless --chat, --event or --level is given. Times
+are UTC.
 
 Examples:
   chatd logs chatd.log --level warning --since 2h
@@ -43,9 +43,14 @@ Examples:
 
 @app.default
 def logs(
-    *files: Path,
+    *files: Annotated[
+        Path, Parameter(help="Files of the log, oldest first. Default: standard input.")
+    ],
     follow: Annotated[
-        bool, Parameter(name=["--follow", "-f"], help="Go on with what is written later.")
+        bool,
+        Parameter(
+            name=["--follow", "-f"], show_default=False, help="Go on with what is written later."
+        ),
     ] = False,
     chat: Annotated[str | None, Parameter(help="Only this chat: its id, or how it begins.")] = None,
     level: Annotated[Level, Parameter(help="The least serious level.")] = "debug",
@@ -58,7 +63,7 @@ def logs(
     until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
     json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
     no_color: Annotated[Flag, Parameter(help="No colours; also with $NO_COLOR.")] = False,
-    events: Annotated[Flag, Parameter(help="Explain every event that there is.")] = False,
+    events: Annotated[Flag, Parameter(help="Explain every event.")] = False,
 ) -> int:
     """Read the log: follow it, filter it, make it readable."""
     if events:
@@ -77,7 +82,7 @@ def logs(
         for source in _sources(files, follow=follow):
             _copy(source, wanted, _as_written if json else _readable(no_color=no_color))
     except KeyboardInterrupt:
-        return Exit.DONE
+        return Exit.STOPPED
     except BrokenPipeError:
         raise
     except OSError as error:

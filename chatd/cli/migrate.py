@@ -18,7 +18,7 @@ from chatd.store.migration_files import Migration
 
 app = App(
     name="migrate",
-    help="Bring the database's schema up to date, back, or show it.",
+    help="Bring the database's schema up to date, take it back, or show it.",
     help_epilogue="""Examples:
   chatd migrate status
   chatd migrate up
@@ -31,14 +31,17 @@ pooler would lose the lock.""",
 )
 
 Wait = Annotated[
-    float, Parameter(name="--wait-seconds", help="How long another process may be migrating.")
+    float,
+    Parameter(name="--wait-seconds", help="How long to wait for another process that migrates."),
 ]
 
 
 @app.command
 def up(
     *,
-    to: Annotated[int | None, Parameter(help="The last version to apply; else the newest.")] = None,
+    to: Annotated[
+        int | None, Parameter(help="The last version to apply. Default: the newest.")
+    ] = None,
     wait_seconds: Wait = 60,
     json: Json = False,
     config: Config = None,
@@ -52,7 +55,7 @@ def up(
 def down(
     *,
     to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
-    yes: Annotated[Flag, Parameter(help="Do not ask; needed where there is no terminal.")] = False,
+    yes: Annotated[Flag, Parameter(help="Do not ask; needed without a terminal.")] = False,
     wait_seconds: Wait = 60,
     json: Json = False,
     config: Config = None,
@@ -96,9 +99,9 @@ def sql(
     *,
     start: Annotated[
         int | None,
-        Parameter(name="--from", help="The version to begin at; else the database is asked."),
+        Parameter(name="--from", help="The version to begin at. Default: what the database has."),
     ] = None,
-    to: Annotated[int | None, Parameter(help="The version to end at; else the newest.")] = None,
+    to: Annotated[int | None, Parameter(help="The version to end at. Default: the newest.")] = None,
     config: Config = None,
 ) -> None:
     """Print the SQL that 'up' would run, or 'down' when --to is lower, for a person to run.
@@ -126,7 +129,7 @@ def _dsn(config: Path | None) -> str:
 def _confirm(labels: list[str]) -> None:
     """Ask the person at the terminal; refuse when there is none."""
     if not sys.stdin.isatty():
-        raise MigrationError("There is no terminal to ask at: say --yes to revert without asking.")
+        raise MigrationError("There is no terminal to ask on: give --yes to revert without asking.")
     print(f"This reverts {', '.join(labels)} and deletes what they hold.", file=sys.stderr)
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

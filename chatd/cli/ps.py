@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 app = App(
     name="ps",
-    help_epilogue="""On a terminal the table follows what happens until Ctrl-C. Into a pipe it is
-printed once. With --json and without --once it prints what happens among all
-your chats, one event a line.
+    help_epilogue="""On a terminal the table follows what happens until Ctrl-C; into a pipe it is
+printed once. With --json but without --once it prints what happens among all
+your chats, one event per line.
 
 Examples:
   chatd ps
@@ -35,14 +35,15 @@ StatusName = Literal["waiting", "pending", "running", "interrupting", "requires_
 @app.default
 def ps(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and end.")] = False,
+    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
     status: Annotated[StatusName | None, Parameter(help="Only chats in this status.")] = None,
     label: Annotated[
-        tuple[str, ...], Parameter(help="Only chats with this NAME or NAME:VALUE; repeatable.")
+        tuple[str, ...],
+        Parameter(show_default=False, help="Only chats with this NAME or NAME:VALUE; repeatable."),
     ] = (),
-    archived: Annotated[Flag, Parameter(help="Only archived chats; else only others.")] = False,
+    archived: Annotated[Flag, Parameter(help="Only archived chats. Default: only others.")] = False,
     q: Annotated[str | None, Parameter(help="Only chats with this in their title.")] = None,
-    limit: Annotated[int, Parameter(help="The most chats that are shown.")] = 30,
+    limit: Annotated[int, Parameter(help="Show at most this many.")] = 30,
     json: Json = False,
     caller: Caller | None = None,
 ) -> int:

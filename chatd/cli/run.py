@@ -17,10 +17,10 @@ Examples:
 
 Signals: TERM and INT stop cleanly within worker.shutdown_grace_seconds, a
 second one at once. HUP reloads models, providers, limits and the log level; a
-configuration with a mistake is refused and the old one stays. A database that
-is away is waited for.
+configuration with a mistake is refused and the old one stays. While the
+database is away, it waits.
 Exit codes: 78 the configuration is not usable, 65 the schema does not fit, 70
-a part failed more often than it may.""",
+a part of the daemon failed too often.""",
 )
 
 

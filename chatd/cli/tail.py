@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = App(
     name="tail",
     help_epilogue="""Begins with the chat as it is and goes on until Ctrl-C, or until the chat is
-deleted; over restarts of the server too, without losing or doubling an event.
+deleted; also over restarts of the server, without losing or repeating an event.
 
 Examples:
   chatd tail 5bd0a6e5
@@ -34,7 +34,7 @@ def tail(
     after: Annotated[
         str | None, Parameter(help="Begin after the event with this id, not with a snapshot.")
     ] = None,
-    until_rest: Annotated[Flag, Parameter(help="End when the chat rests.")] = False,
+    until_rest: Annotated[Flag, Parameter(help="Exit when the chat is at rest.")] = False,
     json: Json = False,
     caller: Caller | None = None,
 ) -> int:

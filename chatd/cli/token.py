@@ -21,7 +21,7 @@ from chatd.store.tokens import Token, Tokens
 
 app = App(
     name="token",
-    help="Make, list and revoke the tokens that callers prove themselves with.",
+    help="Create, list and revoke the tokens that callers authenticate with.",
     help_epilogue="""Examples:
   chatd token create --owner shop
   chatd token create --owner ops --admin --name 'on-call laptop' --expires 90d
@@ -30,7 +30,7 @@ app = App(
   chatd token revoke 3f0c5ab2-6a38-4a5c-9a43-0f6f0f2f0b1e
 
 They are asked for when auth.mode is "token", and sent as the header
-'Authorization: Bearer TOKEN'. These commands speak to the database, not to a
+'Authorization: Bearer TOKEN'. These commands talk to the database, not to a
 running chatd; a revoked token stops working everywhere within a second.""",
 )
 
@@ -52,9 +52,9 @@ def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
             f'"{text}" is neither a duration ({DURATIONS}) nor a date (2027-01-31)'
         ) from None
     if lasts is not None and not lasts:
-        raise ValueError("a token of no duration would never work")
+        raise ValueError("a token without a duration would never work")
     if ends <= now:
-        raise ValueError(f"{text} is past")
+        raise ValueError(f"{text} has passed already")
     return ends if lasts is None else lasts
 
 
@@ -62,7 +62,7 @@ def _owner(_: type, value: str) -> None:
     from chatd.domain.failure import storable  # noqa: PLC0415
 
     if not value or storable(value) != value:
-        raise ValueError("an owner needs a name, of characters that can be stored")
+        raise ValueError("an owner needs a name of characters that can be stored")
 
 
 @app.command
@@ -70,7 +70,9 @@ def create(
     *,
     owner: Annotated[str, Parameter(validator=_owner, help="Whose chats its bearer sees.")],
     admin: Annotated[Flag, Parameter(help="Its bearer sees, and acts for, everybody.")] = False,
-    name: Annotated[str, Parameter(help="What it is for, for people who list tokens.")] = "",
+    name: Annotated[
+        str, Parameter(show_default=False, help="What it is for, for people who list tokens.")
+    ] = "",
     expires: Annotated[
         timedelta | datetime | None,
         Parameter(
@@ -82,9 +84,9 @@ def create(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Make a token and print it, once: only its hash is stored.
+    """Create a token and print it, once: only its hash is stored.
 
-    The token is all there is on standard output; what it is worth is said on standard error.
+    Only the token goes to standard output; details go to standard error.
     """
     settings = configured(config)
     token, secret = _run(
@@ -97,9 +99,14 @@ def create(
     print(secret)
     until = f"until {_moment(token.expires_at)}" if token.expires_at else "until it is revoked"
     kind = "an admin's token" if admin else "a token"
-    print(f"Token {token.id} is {kind} of {owner}, {until}. Keep it now.", file=sys.stderr)
+    print(
+        f"Token {token.id} is {kind} of {owner}, {until}. Save it now; it is not shown again.",
+        file=sys.stderr,
+    )
     if settings.auth.mode != "token":
-        print(f'auth.mode is "{settings.auth.mode}" here: nobody will ask for it.', file=sys.stderr)
+        print(
+            f'auth.mode is "{settings.auth.mode}" here, so nobody will ask for it.', file=sys.stderr
+        )
 
 
 @app.command(name="list")
@@ -122,17 +129,20 @@ def list_(
 
 @app.command
 def revoke(
-    token_id: Annotated[UUID, Parameter(name="ID", help="As 'token list' shows it.")],
+    token_id: Annotated[UUID, Parameter(help="As 'token list' shows it.")],
+    /,
     *,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Have a token work no more, for good, on every process and open stream. Safe to repeat."""
+    """Revoke a token for good, on every process and open stream. Safe to repeat."""
     token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
     if json:
         show_json(asdict(token))
         return
-    print(f"Token {token.id} of {token.owner_id} is revoked since {_moment(token.revoked_at)}.")
+    print(
+        f"Token {token.id} of {token.owner_id} has been revoked since {_moment(token.revoked_at)}."
+    )
 
 
 _HEAD = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 app = App(
     name="top",
-    help_epilogue="""Asks the process at --url for its /statusz, again and again until Ctrl-C. Into a
-pipe it is printed once. Where the server asks who calls, it takes an admin's
-token. Behind a balancer each look may be at another process: name one.
+    help_epilogue="""Asks the process at --url for its /statusz, over and over until Ctrl-C; into a
+pipe it is printed once. Where the server asks for tokens, it takes an admin's.
+Behind a load balancer each look may be at another process: name one.
 
 Examples:
   chatd top
   chatd top --once
-  chatd top --once --json | jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
+  chatd top --once --json |
+      jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
 )
 
 _ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
@@ -36,7 +37,7 @@ _CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "S
 @app.default
 def top(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and end.")] = False,
+    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
     interval: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
     json: Json = False,
     server: Server | None = None,

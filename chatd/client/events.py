@@ -119,7 +119,7 @@ class MessagePart(_Event[Fragment]):
 
 
 class PreviewReset(_Event[dict[str, Any]]):
-    """``preview_reset``: what was previewed will be said anew, or not at all."""
+    """``preview_reset``: what was previewed will be said again, or not at all."""
 
     event = "preview_reset"
 

@@ -90,7 +90,7 @@ class Folder:
         while (lock := try_lock(self.path / "server.lock")) is None:
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"a server of an earlier run still ends in {self.path}", folder=self.path
+                    f"a server of an earlier run is still ending in {self.path}", folder=self.path
                 )
             yield
         return lock

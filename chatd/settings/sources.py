@@ -114,7 +114,7 @@ def _credential(layer: Layer, path: KeyPath, file: Path) -> None:
     origin = Origin("credential", str(file))
     key = known_keys().get((path[0], path[-1]))
     if key is not None and not key.secret:
-        layer.refuse(path, "is not a secret, so it is no credential", origin)
+        layer.refuse(path, "is not a secret, so it cannot be a credential", origin)
         return
     try:
         text = secret_text(file)

@@ -119,7 +119,7 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
             (
                 f'without authentication (auth.mode = "none") it must be a loopback address '
                 f"(127.0.0.1, ::1 or localhost), not {http.host!r}: "
-                "whoever reaches the port could read every chat. "
+                "anyone who reaches the port could read every chat. "
                 'Set auth.mode to "token" (then: chatd token create --owner NAME) or to "jwt"'
             ),
         )
@@ -131,8 +131,8 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
         yield (
             ("auth", "jwks"),
             (
-                "must be an https:// URL or an absolute path (http:// is for loopback: "
-                "whoever is on the way could become anybody)"
+                "must be an https:// URL or an absolute path (http:// only on loopback: "
+                "anyone in between could pass for anybody)"
             ),
         )
 
@@ -145,7 +145,7 @@ def _origins(http: HttpSettings) -> Broken:
         if not _ORIGIN.fullmatch(origin):
             yield (
                 ("http", "cors_origins"),
-                f"{origin!r} is no origin: it must look like https://app.example.com, without a path",
+                f"{origin!r} is not an origin: it must look like https://app.example.com, without a path",
             )
 
 
@@ -215,4 +215,7 @@ def _models(models: dict[str, ModelSettings], providers: dict[str, ProviderSetti
     if len(models) > 1 and not marked:
         yield ("models",), f"set default = true for one of {', '.join(models)}"
     for name in marked[1:]:
-        yield ("models", name, "default"), f"models.{marked[0]} is the default already; one may be"
+        yield (
+            ("models", name, "default"),
+            f"models.{marked[0]} is the default already; only one can be",
+        )

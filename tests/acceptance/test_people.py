@@ -185,5 +185,5 @@ async def test_an_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None
         for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
             refused = await bob(*command, "--owner", "zoë")
             assert (refused.code, refused.out) == (Exit.NOT_ALLOWED, "")
-            assert "only an admin acts for another" in refused.err
+            assert "only an admin may act for another owner" in refused.err
             assert "chatd token create --owner NAME --admin" in refused.err

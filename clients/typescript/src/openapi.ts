@@ -180,7 +180,7 @@ export interface paths {
         put?: never;
         /**
          * Send Message
-         * @description Say something. A chat at rest answers; a busy one does as `busy_behavior` says.
+         * @description Send a message. A chat at rest answers; a busy one does as `busy_behavior` says.
          */
         post: operations["send_message"];
         delete?: never;
@@ -204,7 +204,7 @@ export interface paths {
         head?: never;
         /**
          * Edit Message
-         * @description Say something differently, and have it answered anew.
+         * @description Edit a message, and have it answered again.
          *
          *     The message gets a new id. It and everything that came after it, also what waits in the queue, are
          *     gone from the history; a turn that is running ends without a word.
@@ -1088,7 +1088,7 @@ export interface components {
          *       "because": [
          *         {
          *           "code": "your_turn",
-         *           "text": "It waits for you to say something."
+         *           "text": "idle for 12 s: there is nothing to do until a message comes"
          *         }
          *       ],
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -1700,7 +1700,7 @@ export interface components {
         };
         /**
          * PreviewResetEvent
-         * @description Clear the preview: it will be said anew, or not at all.
+         * @description Clear the preview: it will be said again, or not at all.
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
@@ -1888,7 +1888,7 @@ export interface components {
             queue_length: number;
             /**
              * Removed
-             * @description The ids of those that do no longer, said or not.
+             * @description The ids of those that no longer wait, said or not.
              */
             removed: number[];
         };
@@ -2610,7 +2610,7 @@ export interface operations {
                 cursor?: string | null;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2630,7 +2630,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2648,7 +2648,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -2666,7 +2666,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -2684,9 +2684,9 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_cursor`: The `cursor` is not one that this API gave.
+             *     * `invalid_cursor`: The `cursor` is not one that this API has given.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -2704,7 +2704,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -2769,7 +2769,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2793,7 +2793,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2811,7 +2811,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -2829,7 +2829,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -2867,15 +2867,15 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `model_not_found`: No model is configured by this name.
+             *     * `model_not_found`: No model of this name is configured.
              *
-             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
+             *     * `too_many_labels`: A chat may have at most `limits.max_labels` labels.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              *
-             *     * `too_many_tools`: A chat has at most `turn.max_tools` tools.
+             *     * `too_many_tools`: A chat may have at most `turn.max_tools` tools.
              */
             422: {
                 headers: {
@@ -2893,9 +2893,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -2963,7 +2963,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
                 "last-event-id"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2987,7 +2987,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3005,7 +3005,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3023,7 +3023,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3041,7 +3041,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3059,9 +3059,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              *
-             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
             429: {
                 headers: {
@@ -3124,7 +3124,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3146,7 +3146,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3164,7 +3164,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3182,7 +3182,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3218,7 +3218,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3236,7 +3236,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3299,7 +3299,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3319,7 +3319,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3337,7 +3337,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3355,7 +3355,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3391,7 +3391,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3409,7 +3409,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3474,7 +3474,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3500,7 +3500,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3518,7 +3518,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3536,7 +3536,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3610,9 +3610,9 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
+             *     * `too_many_labels`: A chat may have at most `limits.max_labels` labels.
              */
             422: {
                 headers: {
@@ -3630,7 +3630,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3695,7 +3695,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3717,7 +3717,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3735,7 +3735,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3753,7 +3753,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3791,7 +3791,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy, and this needs it at rest.
+             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
              */
             409: {
                 headers: {
@@ -3811,7 +3811,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3829,7 +3829,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3897,7 +3897,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3919,7 +3919,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3937,7 +3937,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3955,7 +3955,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3991,7 +3991,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4009,7 +4009,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4072,7 +4072,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4094,7 +4094,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4112,7 +4112,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4130,7 +4130,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4166,7 +4166,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4184,7 +4184,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4249,7 +4249,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4271,7 +4271,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4289,7 +4289,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4307,7 +4307,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4345,7 +4345,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4363,7 +4363,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4433,7 +4433,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4455,7 +4455,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4473,7 +4473,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4491,7 +4491,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4527,9 +4527,9 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `conflicting_parameters`: Two parameters were given that exclude each other.
+             *     * `conflicting_parameters`: Two of the parameters exclude each other.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4547,7 +4547,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4612,7 +4612,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4638,7 +4638,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4656,7 +4656,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4674,7 +4674,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4712,7 +4712,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy, and this needs it at rest.
+             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
              */
             409: {
                 headers: {
@@ -4750,11 +4750,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `model_not_found`: No model is configured by this name.
+             *     * `model_not_found`: No model of this name is configured.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -4772,11 +4772,11 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `queue_full`: As many messages wait already as may (`worker.max_queued_messages`).
+             *     * `queue_full`: The queue is full (`worker.max_queued_messages`).
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4841,7 +4841,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4868,7 +4868,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4886,7 +4886,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4904,7 +4904,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4980,11 +4980,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `not_a_user_message`: Only a message of the user can be edited.
+             *     * `not_a_user_message`: Only a user's message can be edited.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -5002,9 +5002,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5067,7 +5067,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5089,7 +5089,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5107,7 +5107,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5125,7 +5125,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5161,7 +5161,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5179,7 +5179,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5242,7 +5242,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5263,7 +5263,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5281,7 +5281,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5299,7 +5299,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5319,7 +5319,7 @@ export interface operations {
              *
              *     * `chat_not_found`: You have no chat with this id.
              *
-             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may be said already.
+             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
             404: {
                 headers: {
@@ -5337,7 +5337,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5355,7 +5355,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5420,7 +5420,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5443,7 +5443,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5461,7 +5461,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5479,7 +5479,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5499,7 +5499,7 @@ export interface operations {
              *
              *     * `chat_not_found`: You have no chat with this id.
              *
-             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may be said already.
+             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
             404: {
                 headers: {
@@ -5537,7 +5537,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5555,9 +5555,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5622,7 +5622,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5644,7 +5644,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5662,7 +5662,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5680,7 +5680,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5738,7 +5738,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5756,9 +5756,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5826,7 +5826,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers say it. It counts more than `after`. */
                 "last-event-id"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5852,7 +5852,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5870,7 +5870,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5888,7 +5888,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5924,7 +5924,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5942,9 +5942,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              *
-             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
             429: {
                 headers: {
@@ -6009,7 +6009,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. Said again with the same body, it changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6035,7 +6035,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6053,7 +6053,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6071,7 +6071,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6107,7 +6107,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `no_action_required`: The chat does not wait for results of tools, or does no longer.
+             *     * `no_action_required`: The chat is not waiting for tool results (any more).
              */
             409: {
                 headers: {
@@ -6145,11 +6145,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `tool_call_unknown`: There are results of calls that are not open, or two of one call.
+             *     * `tool_call_unknown`: There is a result for a call that is not open, or there are two for one call.
              *
-             *     * `tool_results_missing`: Some open calls have no result; all are to be answered at once.
+             *     * `tool_results_missing`: Some open calls have no result; all must be answered at once.
              */
             422: {
                 headers: {
@@ -6167,7 +6167,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6230,7 +6230,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -6250,7 +6250,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6268,7 +6268,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6286,7 +6286,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6304,7 +6304,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -6322,7 +6322,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6402,7 +6402,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6458,7 +6458,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6476,7 +6476,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6494,7 +6494,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6512,7 +6512,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6592,7 +6592,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6670,7 +6670,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6688,7 +6688,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6706,7 +6706,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6724,7 +6724,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {

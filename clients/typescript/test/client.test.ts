@@ -63,7 +63,7 @@ test("a chat that the lost try deleted is deleted", async () => {
   );
 });
 
-test("patience runs out, and what is no chatd is named", async () => {
+test("patience runs out, and what is not a chatd is named", async () => {
   const away = new Client("http://127.0.0.1:9", { patienceSeconds: 0.3 });
   await assert.rejects(away.chats.get("c"), Unreachable);
   await serving(
