@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -278,6 +279,17 @@ def test_standard_input_is_shown_as_it_comes_and_head_ends_it() -> None:
         with suppress(BrokenPipeError):
             while True:
                 os.write(process.stdin.fileno(), f"{LOG[1]}\n".encode() * 1000)
+        assert process.stderr.read() == b""
+
+
+def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
+    command = [sys.executable, "-m", "chatd", "logs", "--follow", "--level", "error", log]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"chat.panicked" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == Exit.STOPPED
+        assert process.stderr is not None
         assert process.stderr.read() == b""
 
 
