@@ -107,7 +107,7 @@ def unauthorized(detail: str) -> BadRequest:
     )
 
 
-NO_CREDENTIAL = "Say who you are, with the header: Authorization: Bearer TOKEN."
+NO_CREDENTIAL = "Send a token, in the header Authorization: Bearer TOKEN."
 
 
 def acting(scope: Scope) -> Identity:
@@ -120,7 +120,7 @@ def acting(scope: Scope) -> Identity:
     if not identity.admin and owner_id != identity.owner_id:
         raise BadRequest(
             "not_an_admin",
-            "X-Chatd-Owner: only an admin acts for another.",
+            "X-Chatd-Owner: only an admin may act for another owner.",
             HTTPStatus.FORBIDDEN,
         )
     return Identity(owner_id, identity.admin)
@@ -134,7 +134,7 @@ def _owner(named: str) -> str:
         owner_id = ""
     if not is_owner(owner_id):
         raise headers.unfit(
-            headers.OWNER, f"it is not a name of 1 to {LONGEST} characters, in UTF-8"
+            headers.OWNER, f"it is not an owner's name in UTF-8, of 1 to {LONGEST} characters"
         )
     return owner_id
 

@@ -40,7 +40,7 @@ class Refusal:
 REFUSALS: Mapping[str, Refusal] = {
     "bad_request": Refusal(
         HTTPStatus.BAD_REQUEST,
-        "This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.",
+        "This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.",
         Reach.EVERY,
     ),
     "body_too_large": Refusal(
@@ -49,10 +49,10 @@ REFUSALS: Mapping[str, Refusal] = {
         Reach.BODY,
     ),
     "chat_archived": Refusal(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
-    "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy, and this needs it at rest."),
+    "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy; this needs it to be at rest."),
     "chat_not_found": Refusal(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
     "conflicting_parameters": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "Two parameters were given that exclude each other."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Two of the parameters exclude each other."
     ),
     "database_away": Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -71,11 +71,11 @@ REFUSALS: Mapping[str, Refusal] = {
         HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; it was logged.", Reach.EVERY
     ),
     "invalid_cursor": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "The `cursor` is not one that this API gave."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The `cursor` is not one that this API has given."
     ),
     "invalid_request": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "Something in the request does not fit; `errors` says what, and where.",
+        "Something in the request is not valid; `errors` says what, and where.",
         Reach.INPUT,
     ),
     "key_set_away": Refusal(
@@ -87,20 +87,20 @@ REFUSALS: Mapping[str, Refusal] = {
         HTTPStatus.NOT_FOUND, "The chat's history has no message with this id."
     ),
     "method_not_allowed": Refusal(
-        HTTPStatus.METHOD_NOT_ALLOWED, "There is no such method here.", Reach.NOWHERE
+        HTTPStatus.METHOD_NOT_ALLOWED, "This path does not take this method.", Reach.NOWHERE
     ),
     "model_not_found": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "No model is configured by this name."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "No model of this name is configured."
     ),
     "no_action_required": Refusal(
-        HTTPStatus.CONFLICT, "The chat does not wait for results of tools, or does no longer."
+        HTTPStatus.CONFLICT, "The chat is not waiting for tool results (any more)."
     ),
     "not_a_user_message": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "Only a message of the user can be edited."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "Only a user's message can be edited."
     ),
     "not_an_admin": Refusal(
         HTTPStatus.FORBIDDEN,
-        "Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.",
+        "Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.",
         Reach.GUARDED,
     ),
     "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
@@ -112,45 +112,46 @@ REFUSALS: Mapping[str, Refusal] = {
     ),
     "queue_full": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "As many messages wait already as may (`worker.max_queued_messages`).",
+        "The queue is full (`worker.max_queued_messages`).",
     ),
     "queued_message_not_found": Refusal(
         HTTPStatus.NOT_FOUND,
-        "The chat's queue has no message with this id; it may be said already.",
+        "The chat's queue has no message with this id; it may have moved to the history already.",
     ),
     "too_many_chats": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "You have as many chats in flight as you may (`limits.max_chats_in_flight`).",
+        "Too many of your chats are in flight (`limits.max_chats_in_flight`).",
     ),
     "too_many_labels": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_labels` labels."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat may have at most `limits.max_labels` labels."
     ),
     "too_many_parts": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "A request has at most `limits.max_content_parts` parts."
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A message may have at most `limits.max_content_parts` parts.",
     ),
     "too_many_requests": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "You ask more often than you may (`limits.requests_per_second`).",
+        "Too many requests (`limits.requests_per_second`).",
         Reach.GUARDED,
     ),
     "too_many_streams": Refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "You have as many streams open as you may (`limits.max_streams`).",
+        "You have too many streams open (`limits.max_streams`).",
     ),
     "too_many_tools": Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat has at most `turn.max_tools` tools."
+        HTTPStatus.UNPROCESSABLE_ENTITY, "A chat may have at most `turn.max_tools` tools."
     ),
     "tool_call_unknown": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "There are results of calls that are not open, or two of one call.",
+        "There is a result for a call that is not open, or there are two for one call.",
     ),
     "tool_results_missing": Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "Some open calls have no result; all are to be answered at once.",
+        "Some open calls have no result; all must be answered at once.",
     ),
     "unauthorized": Refusal(
         HTTPStatus.UNAUTHORIZED,
-        "It is not known who you are: no token, or one that is not valid (any more).",
+        "There is no token, or it is not valid (any more).",
         Reach.GUARDED,
     ),
 }

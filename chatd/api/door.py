@@ -44,7 +44,7 @@ class Door:
         if wait:
             raise BadRequest(
                 "too_many_requests",
-                "You ask more often than you may (limits.requests_per_second).",
+                "Too many requests (limits.requests_per_second).",
                 HTTPStatus.TOO_MANY_REQUESTS,
                 headers={"retry-after": str(math.ceil(wait))},
             )

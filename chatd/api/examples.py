@@ -219,7 +219,12 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "status": "waiting",
         "version": 3,
         "epoch": 1,
-        "because": [{"code": "your_turn", "text": "It waits for you to say something."}],
+        "because": [
+            {
+                "code": "your_turn",
+                "text": "idle for 12 s: there is nothing to do until a message comes",
+            }
+        ],
         "owner": None,
         "lease_left_seconds": None,
         "doing": None,

@@ -27,7 +27,7 @@ class Header:
 
 OWNER = Header(
     "x-chatd-owner",
-    "Whom an admin acts for; others may name themselves only.",
+    "The owner whom an admin acts for; others may only name themselves.",
     {"type": "string", "minLength": 1, "maxLength": LONGEST},
 )
 KEY = Header(

@@ -1,6 +1,7 @@
 """The public keys of an identity provider: a JSON Web Key Set, in a file or at a URL."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,19 @@ class KeySet:
         async with self._reading:
             await self._read()
 
-    async def run(self, child: Child) -> None:
-        """Keep the keys fresh. A file that cannot be read at the start is a mistake, not an outage."""
-        try:
-            await self.read()
-        except KeySetAway as error:
-            if not _is_url(self._source):
+    async def check(self) -> None:
+        """See that a file can be read: at the start that is a mistake, no outage. Raises ``Fatal``."""
+        if not _is_url(self._source):
+            try:
+                await self._found()
+            except KeySetAway as error:
                 raise Fatal(str(error)) from error
+
+    async def run(self, child: Child) -> None:
+        """Keep the keys fresh."""
+        await self.check()
+        with suppress(KeySetAway):
+            await self.read()
         await self._loop.run(child)
 
     def _find(self, kid: str | None) -> Key | None:
@@ -96,16 +103,19 @@ class KeySet:
 
     async def _read(self) -> None:
         self._read_at = anyio.current_time()
-        try:
-            with anyio.fail_after(_FETCH_SECONDS):
-                text = await (_fetched if _is_url(self._source) else _file)(self._source)
-            keys = _usable(from_json(text))
-        except (httpx2.HTTPError, OSError, ValueError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
-            raise KeySetAway(f"auth.jwks: cannot read {self._source}: {why}") from error
+        keys = await self._found()
         if self._keys is None or self._keys.keys() != keys.keys():
             _log.info("auth.key_set", keys=len(keys))
         self._keys = keys
+
+    async def _found(self) -> Mapping[str | None, Key]:
+        try:
+            with anyio.fail_after(_FETCH_SECONDS):
+                text = await (_fetched if _is_url(self._source) else _file)(self._source)
+            return _usable(from_json(text))
+        except (httpx2.HTTPError, OSError, ValueError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            raise KeySetAway(f"auth.jwks: cannot read {self._source}: {why}") from error
 
 
 def _is_url(source: str) -> bool:
@@ -135,7 +145,7 @@ def _usable(document: Any) -> Mapping[str | None, Key]:
     """The keys of a set by their names. Raises ``ValueError`` when there is none that can be used."""
     given = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(given, list):
-        raise ValueError("it is no JSON Web Key Set")  # noqa: TRY004 - for whoever wrote the file
+        raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - for whoever wrote the file
     keys: dict[str | None, Key] = {}
     for one in given:
         kid = one.get("kid") if isinstance(one, dict) else None

@@ -112,5 +112,7 @@ def _place(cursor: str) -> tuple[datetime, UUID]:
         return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
     except (ValueError, OverflowError, binascii.Error) as error:
         raise BadRequest(
-            "invalid_cursor", "cursor: not one that this API gave.", HTTPStatus.UNPROCESSABLE_ENTITY
+            "invalid_cursor",
+            "cursor: it is not one that this API has given.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
         ) from error

@@ -45,7 +45,7 @@ async def list_messages(
     if after_id is not None and before_id is not None:
         raise BadRequest(
             "conflicting_parameters",
-            "after_id, before_id: give one of the two.",
+            "after_id, before_id: give only one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     await desk.reads.chat(chat_id, owner_id=caller.sees)
@@ -80,7 +80,7 @@ async def list_messages(
 async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, desk: AtDesk, key: Keyed
 ) -> Sent:
-    """Say something. A chat at rest answers; a busy one does as `busy_behavior` says."""
+    """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await desk.chats.send(
         chat_id,
         owner_id=caller.sees,
@@ -113,7 +113,7 @@ async def send_message(
 async def edit_message(
     chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
 ) -> MessageOut:
-    """Replace a message of the user, and have it answered again.
+    """Edit a message of the user, and have it answered again.
 
     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
     turn that is running ends, and nothing more of it is stored.

@@ -51,7 +51,7 @@ async def operator(request: Request, found: AtOperations) -> Operations:
     passed: Pass | None = request.scope.get(LET_IN)
     if not (found.anybody or (passed is not None and passed.identity.admin)):
         raise BadRequest(
-            "not_an_admin", "Only an admin may see how the process is.", HTTPStatus.FORBIDDEN
+            "not_an_admin", "Only an admin may see how the process is doing.", HTTPStatus.FORBIDDEN
         )
     return found
 

@@ -180,5 +180,7 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     _log.error(
         "http.unexpected", method=request.method, route=route_of(request.scope), exc_info=error
     )
-    logged = f"Something went wrong here; it was logged, with the request id {request.scope[REQUEST_ID]}."
+    logged = (
+        f"Something went wrong here; it was logged with the request id {request.scope[REQUEST_ID]}."
+    )
     return answer(_INTERNAL, "internal", logged)

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.01
 _UNREADABLE = problems.answer(
     HTTPStatus.BAD_REQUEST,
     "bad_request",
-    "This cannot be read: it is no HTTP, or its address is longer than 65,535 bytes.",
+    "This cannot be read: it is not HTTP, or its URL is longer than 65,535 bytes.",
     headers={"connection": "close"},
 )
 

@@ -22,7 +22,7 @@ class Stays:
         if self.most and self._open[owner_id] >= self.most:
             raise BadRequest(
                 "too_many_streams",
-                f"You have {self.most} streams open, which is the most (limits.max_streams).",
+                f"You have {self.most} streams open, and may not open more (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
         timer: asyncio.TimerHandle | None = None

@@ -5,12 +5,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json
 from chatd.cli.start import Flag
 
 app = App(
     name="bench",
-    help_epilogue="""Prints a table with what each figure says, the floor under it (the same work
-without chatd, measured in the same run) and what is asked of it. The model
+    help_epilogue="""Prints a table of figures, each with the floor under it (the same work without
+chatd, measured in the same run) and its target. The model
 plays a script without a delay, so the figures are chatd's and PostgreSQL's
 alone. The measures:
 
@@ -25,17 +26,19 @@ Examples:
   chatd bench --quick --only turns,round-trips
   chatd bench --database postgresql:///postgres --json > figures.json
 
-Exit code 1: something could not be measured. A figure that misses what is
-asked of it is marked and does not change the exit code.""",
+Exit code 1: something could not be measured. A figure that misses its
+target is marked, and does not change the exit code.""",
 )
 
 
 @app.default
 def bench(
     *,
-    only: Annotated[str, Parameter(help="Names of measures, with commas. Default: all.")] = "",
-    quick: Annotated[Flag, Parameter(help="Measure for less long: under 40 s.")] = False,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    only: Annotated[
+        str, Parameter(show_default=False, help="Measures, separated by commas. Default: all.")
+    ] = "",
+    quick: Annotated[Flag, Parameter(help="Measure for a shorter time: under 40 s.")] = False,
+    json: Json = False,
     database: Annotated[
         str | None, Parameter(help="A postgresql:// URL of a server to measure on.")
     ] = None,

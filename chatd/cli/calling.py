@@ -1,12 +1,12 @@
 """What the commands for people begin with: where the server is, who calls, and what went wrong."""
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from typing_extensions import override
 
 from chatd.cli.exits import Exit
 from chatd.cli.root import complain
@@ -15,8 +15,10 @@ from chatd.domain.errors import ChatdError
 if TYPE_CHECKING:
     from chatd.client import Client, ClientError
 
-PATIENCE_SECONDS = 1.0
+_PATIENCE_SECONDS = 1.0
 """Somebody sits and waits: a server that is away is said to be away."""
+
+_GIVE_IT = "give it in $CHATD_TOKEN or with --token-file."
 
 _LEAST_PREFIX = 4
 _WHOLE_ID = 36
@@ -28,22 +30,27 @@ _SEARCHED = 200
 class Server:
     """The server to ask."""
 
-    url: Annotated[str, Parameter(env_var="CHATD_URL", help="Where chatd listens.")] = (
+    url: Annotated[str, Parameter(env_var="CHATD_URL", help="The address of chatd.")] = (
         "http://127.0.0.1:8080"
     )
     token: Annotated[
         str | None,
         Parameter(
-            env_var="CHATD_TOKEN", help="Who calls, where the server asks.", show_env_var=True
+            env_var="CHATD_TOKEN",
+            help="Your token, where the server asks for one.",
+            show_env_var=True,
         ),
     ] = None
     token_file: Annotated[
         Path | None,
-        Parameter(help="A file that holds the token: it shows in no list of processes."),
+        Parameter(help="A file that holds the token, which then shows in no list of processes."),
     ] = None
 
     def client(self) -> "Client":
         """Not connected yet."""
+        return self._client()
+
+    def _client(self, *, owner: str | None = None) -> "Client":
         from chatd.client import Client  # noqa: PLC0415  (help does not pay for it)
 
         token = self.token
@@ -52,13 +59,21 @@ class Server:
                 token = self.token_file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
-        return Client(self.url, token=token, patience_seconds=PATIENCE_SECONDS)
+        return Client(self.url, token=token, owner=owner, patience_seconds=_PATIENCE_SECONDS)
 
 
-Json = Annotated[
-    bool,
-    Parameter(name="--json", show_default=False, help="Print JSON: a document, or one a line."),
-]
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Caller(Server):
+    """The server to ask, and whose chats to ask it for."""
+
+    owner: Annotated[str | None, Parameter(help="Act as this owner (admins only).")] = None
+
+    @override
+    def client(self) -> "Client":
+        return self._client(owner=self.owner)
+
+
 ChatId = Annotated[str, Parameter(help="A chat's id, or at least four characters it begins with.")]
 
 
@@ -79,12 +94,12 @@ def call(server: Server | None, job: Callable[["Client"], Awaitable[int | None]]
     except Exception as error:
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
-        if isinstance(error, ClientError):
+        if isinstance(error, ClientError | NoSuchChat):
             return explain(error)
         raise error from None
 
 
-def explain(error: "ClientError") -> Exit:
+def explain(error: "ClientError | NoSuchChat") -> Exit:
     """Say what went wrong and what may help."""
     from chatd.client import (  # noqa: PLC0415
         Forbidden,
@@ -102,21 +117,27 @@ def explain(error: "ClientError") -> Exit:
             return Exit.SERVER_AWAY
         case Unavailable():
             return Exit.SERVER_AWAY
-        case Unauthorized() | Forbidden():
-            complain(
-                "Make a token with 'chatd token create --owner NAME'; give it in $CHATD_TOKEN."
-            )
+        case Unauthorized():
+            complain(f"Make a token with 'chatd token create --owner NAME'; {_GIVE_IT}")
             return Exit.NOT_ALLOWED
-        case NotFound():
+        case Forbidden():
+            complain(f"Make an admin's with 'chatd token create --owner NAME --admin'; {_GIVE_IT}")
+            return Exit.NOT_ALLOWED
+        case NotFound() | NoSuchChat():
             return Exit.NOT_FOUND
         case _:
             return Exit.FAILED
 
 
-async def whole_id(client: "Client", given: str) -> str:
-    """The chat that ``given`` means: an id, or the beginning of one among the most recent chats."""
-    from chatd.client import NotFound  # noqa: PLC0415
+class NoSuchChat(ChatdError):
+    """What was given names no chat."""
 
+
+async def whole_id(client: "Client", given: str) -> str:
+    """The chat that ``given`` means: an id, or the beginning of one among the most recent chats.
+
+    Raises ``NoSuchChat``.
+    """
     if len(given) >= _WHOLE_ID:
         return given
     found = []
@@ -130,12 +151,7 @@ async def whole_id(client: "Client", given: str) -> str:
             why = f"None of your {_SEARCHED} most recent chats begins with {given!r}."
         case _:
             why = f"More than one chat begins with {given!r}: {', '.join(found[:5])}."
-    raise NotFound(404, code="chat_not_found", detail=why)
-
-
-def show_json(document: Any, *, lines: bool = False) -> None:
-    """One document over several lines, or one of many, each on its own."""
-    print(json.dumps(document, indent=None if lines else 2, ensure_ascii=False), flush=True)
+    raise NoSuchChat(why)
 
 
 def note_gap(why: "ClientError | None", delay: float) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, whole_id
+from chatd.cli.as_json import Json
+from chatd.cli.calling import Caller, call, whole_id
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -17,13 +18,14 @@ Ctrl-C stops the answer; at the prompt it leaves. /help lists what else there
 is: /queue, /interrupt, /edit, /retry, /quit. Leaving ends nothing: come back
 with the chat's id, from anywhere.
 
-When standard input or output is no terminal, each line that is read is said in
-turn, and the answers are printed as plain text. Exit code 1: the last answer
+When standard input or output is not a terminal, each line that is read is said
+in turn, and the answers are printed as plain text. Exit code 1: the last answer
 failed.
 
 Examples:
   chatd chat
   chatd chat 5bd0a6e5
+  chatd chat 5bd0a6e5 --owner shop           (as an admin)
   echo 'Why is the sky blue?' | chatd chat > answer.txt
   echo 'Go on.' | chatd chat 5bd0a6e5 --json | jq -r 'select(.event=="error")'""",
 )
@@ -35,10 +37,10 @@ def chat(
     /,
     *,
     model: Annotated[
-        str | None, Parameter(help="A model of GET /models; else the default.")
+        str | None, Parameter(help="A name from GET /models. Default: the server's.")
     ] = None,
     json: Json = False,
-    server: Server | None = None,
+    caller: Caller | None = None,
 ) -> int:
     """Talk in the terminal."""
 
@@ -57,4 +59,4 @@ def chat(
 
         return await Piped(client, chat_id, model=model, json=json).run()
 
-    return call(server, job)
+    return call(caller, job)

@@ -18,7 +18,7 @@ app = App(
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Your shell.")], /
 ) -> None:
-    """Print the completion script of a shell."""
+    """Print the completion script for a shell."""
     from chatd.cli.root import app as chatd  # noqa: PLC0415  (it lists this command)
 
     print(chatd.generate_completion(shell=shell))

@@ -1,12 +1,13 @@
 """``chatd config``: find every mistake before a start does, and see what is in force and why."""
 
-import json as json_format
 from dataclasses import asdict
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from chatd.cli.start import Config, Flag
+from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.exits import Exit
+from chatd.cli.root import complain
+from chatd.cli.start import Config
 from chatd.cli.table import table
 from chatd.settings import read, shown
 
@@ -21,26 +22,33 @@ app = App(
 
 
 @app.command
-def check(*, config: Config = None) -> None:
-    """Read everything and report all problems at once.
+def check(*, config: Config = None) -> int:
+    """Read everything, and report all problems at once.
 
-    Each problem names the key, where it came from and what is wrong with it. The exit code is 78
-    when there is one. The database is not contacted.
+    Each names the key, where it came from and what is wrong with it. The exit
+    code is 78 when there is one. It connects to nothing; apart from that, it
+    finds all that 'run' would refuse.
     """
     loaded = read(config)
+    from chatd.daemon.rehearsal import rehearse  # noqa: PLC0415  ('show' does not pay for it)
+
+    if refused := rehearse(loaded.settings):
+        complain("\n".join(refused))
+        return Exit.CONFIGURATION
     print(f"The configuration is fine ({loaded.file or 'no file'}).")
+    return Exit.DONE
 
 
 @app.command
 def show(
     *,
     config: Config = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Print every key with its value and where it came from. Secrets are not shown."""
     entries = shown(read(config))
     if json:
-        print(json_format.dumps([asdict(entry) for entry in entries], indent=2))
+        show_json([asdict(entry) for entry in entries])
         return
-    rows = [(entry.key, json_format.dumps(entry.value), entry.origin.text) for entry in entries]
+    rows = [(entry.key, in_json(entry.value), entry.origin.text) for entry in entries]
     print(table(("KEY", "VALUE", "FROM"), rows))

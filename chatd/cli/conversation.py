@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 
 from chatd.client import Client, Message, Transcript
 
-HELP = """\
+_HELP = """\
 TEXT             say it; while an answer is under way it waits in line
 /queue TEXT      say it when the answer is done
 /interrupt TEXT  stop the answer and say this instead; without TEXT, only stop
-/edit TEXT       say your last message differently; what came after it goes
+/edit TEXT       say your last message differently; what came after it is dropped
 /retry           try again what failed
 /help            this
 /quit            leave; the chat goes on without you, and 'chatd chat ID' comes back to it
@@ -110,7 +110,7 @@ class Conversation:
         return None
 
     async def _help(self, _: str) -> str | None:
-        return HELP
+        return _HELP
 
     async def _quit(self, _: str) -> str | None:
         raise Leave

@@ -11,7 +11,7 @@ from chatd.cli.start import Flag
 if TYPE_CHECKING:
     from chatd.client import Client
 
-PROMPT = "In two sentences: why is the sky blue?"
+_PROMPT = "In two sentences: why is the sky blue?"
 
 app = App(
     name="demo",
@@ -22,17 +22,21 @@ standard output, the story of what happens to standard error.
 Examples:
   chatd demo
   chatd demo 'Why is the sky blue?'
-  chatd demo 'Why is the sky blue?' > answer.txt""",
+  chatd demo 'Why is the sky blue?' > answer.txt
+  ANTHROPIC_API_KEY=... chatd demo --model claude-haiku-4-5""",
 )
 
 
 @app.default
 def demo(
-    prompt: Annotated[str, Parameter(help="What to ask the model.")] = PROMPT,
+    prompt: Annotated[str, Parameter(help="What to ask the model.")] = _PROMPT,
     /,
     *,
     model: Annotated[
-        str | None, Parameter(help="A vendor's model, when its key is in the environment.")
+        str | None,
+        Parameter(
+            help="A vendor's model; its key must be in $OPENAI_API_KEY or $ANTHROPIC_API_KEY."
+        ),
     ] = None,
     verbose: Annotated[Flag, Parameter(help="Show the daemon's log too.")] = False,
 ) -> int:

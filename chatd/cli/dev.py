@@ -16,6 +16,7 @@ real model). No configuration file is read.
 Examples:
   chatd dev
   chatd dev --data /tmp/chatd --port 0
+  OPENAI_API_KEY=... chatd dev --model gpt-5-mini
 
 Then, elsewhere:
   curl -s localhost:8080/api/v1/chats -H 'content-type: application/json' \\
@@ -36,7 +37,10 @@ def dev(
     ] = None,
     port: Annotated[int, Parameter(help="The port on 127.0.0.1; 0 picks a free one.")] = 8080,
     model: Annotated[
-        str | None, Parameter(help="A vendor's model, when its key is in the environment.")
+        str | None,
+        Parameter(
+            help="A vendor's model; its key must be in $OPENAI_API_KEY or $ANTHROPIC_API_KEY."
+        ),
     ] = None,
 ) -> int:
     """Run chatd with a database and a model of its own, for development."""

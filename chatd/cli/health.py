@@ -8,14 +8,15 @@ from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.exits import Exit
-from chatd.cli.start import Config, Flag
+from chatd.cli.start import Config
 
 app = App(
     name="health",
-    help_epilogue="""Asks /readyz of the port in the configuration, or of --url, and needs nothing
-else: no database, no credentials of a caller. The exit code is 0 when it is
-ready and 1 when it is not, with the reason on standard error.
+    help_epilogue="""Asks /readyz on the port of the configuration, or at --url, and needs nothing
+else: no database, no token. The exit code is 0 when it is ready and 1 when it
+is not, with the reason on standard error.
 
 Examples:
   chatd health
@@ -23,7 +24,7 @@ Examples:
   HEALTHCHECK CMD ["chatd", "health"]            (in a Containerfile)""",
 )
 
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
 """Who listens everywhere is asked on the loopback address."""
 
 
@@ -40,17 +41,17 @@ def health(
     *,
     url: Annotated[
         str | None,
-        Parameter(validator=_http, help="Where chatd is; then no configuration is read."),
+        Parameter(validator=_http, help="Where chatd is; with it, no configuration is read."),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of words.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> int:
     """Ask the running chatd whether it is ready."""
     host, port = _place(url) if url is not None else _configured(config)
     why = _asked(host, port, seconds)
     if json:
-        print(json_format.dumps({"ready": why is None, "reason": why}))
+        show_json({"ready": why is None, "reason": why}, lines=True)
     elif why is None:
         print("ready")
     else:
@@ -84,7 +85,7 @@ def _configured(config: Config) -> tuple[str, int]:
 
     given = load(config).http
     host = given.host.strip("[]")
-    return ANYWHERE.get(host, host), given.port
+    return _ANYWHERE.get(host, host), given.port
 
 
 def _detail(text: str) -> str | None:

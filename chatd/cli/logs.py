@@ -1,6 +1,5 @@
 """``chatd logs``: what chatd logged, found and made readable. ``chatd.logs`` does the work."""
 
-import json as json_format
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from chatd.cli.as_json import show_json
 from chatd.cli.exits import Exit
 from chatd.cli.start import Flag
+from chatd.cli.words import DURATIONS
 from chatd.domain.errors import ChatdError
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 app = App(
     name="logs",
     help_epilogue="""Reads files (also .gz, and several, oldest first), or standard input: what
-'journalctl -o cat', '-o json' or a container's log prints. Lines that are no
-events are shown as they are, unless --chat, --event or --level ask for more
-than they have. Times are UTC.
+'journalctl -o cat', '-o json' or a container's log prints. Lines that are not
+events are shown as they are, unless --chat, --event or --level is given. Times
+are UTC.
 
 Examples:
   chatd logs chatd.log --level warning --since 2h
@@ -42,9 +43,14 @@ Examples:
 
 @app.default
 def logs(
-    *files: Path,
+    *files: Annotated[
+        Path, Parameter(help="Files of the log, oldest first. Default: standard input.")
+    ],
     follow: Annotated[
-        bool, Parameter(name=["--follow", "-f"], help="Go on with what is written later.")
+        bool,
+        Parameter(
+            name=["--follow", "-f"], show_default=False, help="Go on with what is written later."
+        ),
     ] = False,
     chat: Annotated[str | None, Parameter(help="Only this chat: its id, or how it begins.")] = None,
     level: Annotated[Level, Parameter(help="The least serious level.")] = "debug",
@@ -52,12 +58,12 @@ def logs(
         str | None, Parameter(help="Only this event; a pattern may have * in it.")
     ] = None,
     since: Annotated[
-        str | None, Parameter(help="15m, 1h30m, 2d (ago); 09:00, 2026-01-02, 2026-01-02T09:00.")
+        str | None, Parameter(help=f"{DURATIONS} (ago); 09:00, 2026-01-02, 2026-01-02T09:00.")
     ] = None,
     until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
     json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
     no_color: Annotated[Flag, Parameter(help="No colours; also with $NO_COLOR.")] = False,
-    events: Annotated[Flag, Parameter(help="Explain every event that there is.")] = False,
+    events: Annotated[Flag, Parameter(help="Explain every event.")] = False,
 ) -> int:
     """Read the log: follow it, filter it, make it readable."""
     if events:
@@ -76,7 +82,7 @@ def logs(
         for source in _sources(files, follow=follow):
             _copy(source, wanted, _as_written if json else _readable(no_color=no_color))
     except KeyboardInterrupt:
-        return Exit.DONE
+        return Exit.STOPPED
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -124,13 +130,13 @@ def _readable(*, no_color: bool) -> "Callable[[Entry], bytes]":
 
 
 def _moment(option: str, given: str | None, now: datetime) -> str | None:
-    from chatd.logs.wanted import moment  # noqa: PLC0415
+    from chatd.logs.times import moment  # noqa: PLC0415
 
     try:
         return moment(given, now) if given is not None else None
     except (ValueError, OverflowError):
         raise CycloptsError(
-            msg=f'{option}: "{given}" is neither a duration (15m, 2h, 1d) nor a time (09:00, 2026-01-02).'
+            msg=f'{option}: "{given}" is neither a duration ({DURATIONS}) nor a time (09:00, 2026-01-02).'
         ) from None
 
 
@@ -139,7 +145,7 @@ def _explain(*, json: bool) -> int:
     from chatd.logs.events import BOUND, table  # noqa: PLC0415
 
     if json:
-        print(json_format.dumps([asdict(event) for event in table().values()], indent=2))
+        show_json([asdict(event) for event in table().values()])
         return Exit.DONE
     for event in table().values():
         bound = BOUND[event.context] if event.context else ()

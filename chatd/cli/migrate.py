@@ -1,7 +1,6 @@
 """``chatd migrate``: the schema, by hand or from a deployment. ``store.migrate`` does the work."""
 
 import asyncio
-import json as json_format
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
 from chatd.store import migrate
@@ -18,7 +18,7 @@ from chatd.store.migration_files import Migration
 
 app = App(
     name="migrate",
-    help="Bring the database's schema up to date, back, or show it.",
+    help="Bring the database's schema up to date, take it back, or show it.",
     help_epilogue="""Examples:
   chatd migrate status
   chatd migrate up
@@ -30,16 +30,18 @@ wait for it. database.direct_url is used where it is set, because a connection
 pooler would lose the lock.""",
 )
 
-Json = Annotated[Flag, Parameter(help="Print JSON instead of lines.")]
 Wait = Annotated[
-    float, Parameter(name="--wait-seconds", help="How long another process may be migrating.")
+    float,
+    Parameter(name="--wait-seconds", help="How long to wait for another process that migrates."),
 ]
 
 
 @app.command
 def up(
     *,
-    to: Annotated[int | None, Parameter(help="The last version to apply; else the newest.")] = None,
+    to: Annotated[
+        int | None, Parameter(help="The last version to apply. Default: the newest.")
+    ] = None,
     wait_seconds: Wait = 60,
     json: Json = False,
     config: Config = None,
@@ -53,7 +55,7 @@ def up(
 def down(
     *,
     to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
-    yes: Annotated[Flag, Parameter(help="Do not ask; needed where there is no terminal.")] = False,
+    yes: Annotated[Flag, Parameter(help="Do not ask; needed without a terminal.")] = False,
     wait_seconds: Wait = 60,
     json: Json = False,
     config: Config = None,
@@ -71,13 +73,13 @@ def down(
 @app.command
 def status(
     *,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """Show every migration: applied, pending, changed since, or unknown to this chatd."""
     states = asyncio.run(migrate.status(_dsn(config)))
     if json:
-        print(json_format.dumps([asdict(each) for each in states], default=str, indent=2))
+        show_json([asdict(each) for each in states])
         return
     rows = [
         (
@@ -97,9 +99,9 @@ def sql(
     *,
     start: Annotated[
         int | None,
-        Parameter(name="--from", help="The version to begin at; else the database is asked."),
+        Parameter(name="--from", help="The version to begin at. Default: what the database has."),
     ] = None,
-    to: Annotated[int | None, Parameter(help="The version to end at; else the newest.")] = None,
+    to: Annotated[int | None, Parameter(help="The version to end at. Default: the newest.")] = None,
     config: Config = None,
 ) -> None:
     """Print the SQL that 'up' would run, or 'down' when --to is lower, for a person to run.
@@ -114,7 +116,7 @@ def _print(what: str, done: Sequence[Migration], nothing: str, *, json: bool) ->
     """What was done, in the order in which it was."""
     if json:
         listed = [{"version": each.version, "name": each.name} for each in done]
-        print(json_format.dumps({what: listed}, indent=2))
+        show_json({what: listed})
         return
     print("\n".join(f"{what} {each.label}" for each in done) or nothing)
 
@@ -127,7 +129,7 @@ def _dsn(config: Path | None) -> str:
 def _confirm(labels: list[str]) -> None:
     """Ask the person at the terminal; refuse when there is none."""
     if not sys.stdin.isatty():
-        raise MigrationError("There is no terminal to ask at: say --yes to revert without asking.")
+        raise MigrationError("There is no terminal to ask on: give --yes to revert without asking.")
     print(f"This reverts {', '.join(labels)} and deletes what they hold.", file=sys.stderr)
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

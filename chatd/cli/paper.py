@@ -29,7 +29,7 @@ from chatd.client import (
     TurnFailed,
 )
 
-REMEMBERED = 20
+_REMEMBERED = 20
 """Messages of an old chat that are shown at the start."""
 
 
@@ -88,10 +88,10 @@ class Paper:
 
     def _history(self, messages: list[Message]) -> Iterable[RenderableType]:
         new = [message for message in messages if message["id"] not in self._printed]
-        if len(new) > REMEMBERED:
-            yield _aside(f"{len(new) - REMEMBERED} earlier messages; 'chatd show' has them all")
+        if len(new) > _REMEMBERED:
+            yield _aside(f"{len(new) - _REMEMBERED} earlier messages; 'chatd show' has them all")
         self._printed.update(message["id"] for message in new)
-        for message in new[-REMEMBERED:]:
+        for message in new[-_REMEMBERED:]:
             yield from self._message(message)
         chat = self._transcript.chat
         if chat is not None and chat["last_error"]:
@@ -126,13 +126,10 @@ class Paper:
 def settled(markdown: str) -> int:
     """How many characters belong to blocks that what follows cannot change: all but the last one."""
     starts = [token.map[0] for token in Markdown(markdown).parsed if not token.level and token.map]
-    if len(starts) < _TWO:
+    if not starts[1:]:
         return 0
     lines = markdown.splitlines(keepends=True)
     return sum(len(line) for line in lines[: starts[-1]])
-
-
-_TWO = 2
 
 
 def drawn(what: Iterable[RenderableType], width: int, most_lines: int | None = None) -> str:

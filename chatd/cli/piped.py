@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import anyio
 
-from chatd.cli.calling import show_json
+from chatd.cli.as_json import show_json
 from chatd.cli.conversation import Conversation, Leave
 from chatd.cli.exits import Exit
 from chatd.cli.root import complain

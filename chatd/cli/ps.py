@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, note_gap, show_json
+from chatd.cli.as_json import Json, show_json
+from chatd.cli.calling import Caller, call, note_gap
 from chatd.cli.start import Flag
-from chatd.cli.table import table
-from chatd.cli.words import CHAT_COLUMNS, STYLES, chat_row, right_now
+from chatd.cli.table import drawn_table, table
+from chatd.cli.words import CHAT_COLUMNS, chat_row, right_now
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 
 app = App(
     name="ps",
-    help_epilogue="""On a terminal the table follows what happens until Ctrl-C. Into a pipe it is
-printed once. With --json and without --once it prints what happens among all
-your chats, one event a line.
+    help_epilogue="""On a terminal the table follows what happens until Ctrl-C; into a pipe it is
+printed once. With --json but without --once it prints what happens among all
+your chats, one event per line.
 
 Examples:
   chatd ps
   chatd ps --status running
   chatd ps --once --label team:red --label urgent
+  chatd ps --owner shop                      (as an admin)
   chatd ps --once --json | jq -r '.[] | select(.queue_length > 0).id'""",
 )
 
@@ -33,16 +35,17 @@ StatusName = Literal["waiting", "pending", "running", "interrupting", "requires_
 @app.default
 def ps(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and end.")] = False,
+    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
     status: Annotated[StatusName | None, Parameter(help="Only chats in this status.")] = None,
     label: Annotated[
-        tuple[str, ...], Parameter(help="Only chats with this NAME or NAME:VALUE; repeatable.")
+        tuple[str, ...],
+        Parameter(show_default=False, help="Only chats with this NAME or NAME:VALUE; repeatable."),
     ] = (),
-    archived: Annotated[Flag, Parameter(help="Only archived chats; else only others.")] = False,
+    archived: Annotated[Flag, Parameter(help="Only archived chats. Default: only others.")] = False,
     q: Annotated[str | None, Parameter(help="Only chats with this in their title.")] = None,
-    limit: Annotated[int, Parameter(help="The most chats that are shown.")] = 30,
+    limit: Annotated[int, Parameter(help="Show at most this many.")] = 30,
     json: Json = False,
-    server: Server | None = None,
+    caller: Caller | None = None,
 ) -> int:
     """List your chats and what they are doing, live."""
     import sys  # noqa: PLC0415
@@ -63,7 +66,7 @@ def ps(
         else:
             await _watch(client, wanted)
 
-    return call(server, job)
+    return call(caller, job)
 
 
 async def _chats(client: "Client", wanted: dict[str, Any]) -> "list[Chat]":
@@ -106,14 +109,5 @@ _BREATH = 0.2
 
 
 def _table(chats: "list[Chat]") -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     now = right_now()
-    shown = Table(*CHAT_COLUMNS, box=None, pad_edge=False, header_style="bold", expand=False)
-    for column in shown.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    for chat in chats:
-        cells = chat_row(chat, now)
-        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
-    return shown
+    return drawn_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats])

@@ -26,13 +26,13 @@ COMMANDS = {
     "retry": "Try the failed turn of a chat again.",
     "run": "Run the daemon.",
     "health": "Ask the running chatd whether it is ready.",
-    "migrate": "Bring the database's schema up to date, back, or show it.",
+    "migrate": "Bring the database's schema up to date, take it back, or show it.",
     "config": "Check the configuration, or show what is in force.",
-    "token": "Make, list and revoke the tokens that callers prove themselves with.",
+    "token": "Create, list and revoke the tokens that callers authenticate with.",
     "logs": "Read the log: follow it, filter it, make it readable.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "bench": "Measure what this machine and database can do.",
-    "completion": "Print the completion script of a shell.",
+    "completion": "Print the completion script for a shell.",
 }
 
 app = App(

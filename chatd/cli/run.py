@@ -17,18 +17,35 @@ Examples:
 
 Signals: TERM and INT stop cleanly within worker.shutdown_grace_seconds, a
 second one at once. HUP reloads models, providers, limits and the log level; a
-configuration with a mistake is refused and the old one stays. A database that
-is away is waited for.
+configuration with a mistake is refused and the old one stays. While the
+database is away, it waits.
 Exit codes: 78 the configuration is not usable, 65 the schema does not fit, 70
-a part failed more often than it may.""",
+a part of the daemon failed too often.""",
 )
 
 
 @app.default
 def run(*, config: Config = None) -> int:
     """Run the daemon."""
-    settings = configured(config)
-    from chatd.daemon import run as serve  # noqa: PLC0415  (only a good configuration pays for it)
-    from chatd.settings import load  # noqa: PLC0415
+    try:
+        settings = configured(config)
+        from chatd.daemon import run as serve  # noqa: PLC0415  (who has a good configuration pays)
+        from chatd.settings import load  # noqa: PLC0415
 
-    return serve(settings, reread=lambda: load(config))
+        return serve(settings, reread=lambda: load(config))
+    except Exception as error:
+        _log_failure(error)
+        raise
+
+
+def _log_failure(error: Exception) -> None:
+    """Say it as an event: whoever searches the log does not find the line for people."""
+    import structlog  # noqa: PLC0415  (help does not pay for these)
+
+    from chatd import logs  # noqa: PLC0415
+    from chatd.logs.exceptions import message_of  # noqa: PLC0415
+
+    if not structlog.is_configured():  # the configuration would have said how
+        logs.configure()
+    _log = structlog.get_logger()
+    _log.error("daemon.failed", error=type(error).__name__, reason=message_of(error))

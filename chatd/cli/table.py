@@ -1,6 +1,26 @@
-"""Tables as plain aligned text: they pipe, grep and wrap as one line per row, unlike boxes."""
+"""Tables as plain aligned text: they pipe, grep and wrap as one line per row, unlike boxes.
+
+What is watched on a terminal is drawn instead: in colours, and cut where it does not fit.
+"""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {
+    "waiting": "green",
+    "pending": "yellow",
+    "running": "cyan",
+    "interrupting": "yellow",
+    "stopping": "yellow",
+    "requires_action": "magenta",
+    "error": "red",
+    "failed": "red",
+    "backing_off": "red",
+}
+"""The colour of a cell that says how a chat or an actor is."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -11,3 +31,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def drawn_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """The same for a terminal that is watched."""
+    from rich.table import Table  # noqa: PLC0415  (help does not pay for it)
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(*head, box=None, pad_edge=False, header_style="bold", expand=False)
+    for column in drawn.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    for cells in rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    return drawn

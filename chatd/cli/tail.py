@@ -1,11 +1,11 @@
 """``chatd tail``: the events of a chat, as they happen."""
 
-import json as json_format
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import ChatId, Json, Server, call, note_gap, show_json, whole_id
+from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.calling import Caller, ChatId, call, note_gap, whole_id
 from chatd.cli.start import Flag
 from chatd.cli.words import words_of
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 app = App(
     name="tail",
     help_epilogue="""Begins with the chat as it is and goes on until Ctrl-C, or until the chat is
-deleted; over restarts of the server too, without losing or doubling an event.
+deleted; also over restarts of the server, without losing or repeating an event.
 
 Examples:
   chatd tail 5bd0a6e5
   chatd tail 5bd0a6e5 --until-rest
   chatd tail 5bd0a6e5 --json | jq -r 'select(.event == "status").data.status'
+  chatd tail 5bd0a6e5 --owner shop           (as an admin)
   chatd tail 5bd0a6e5 --after 12.3.0""",
 )
 
@@ -33,9 +34,9 @@ def tail(
     after: Annotated[
         str | None, Parameter(help="Begin after the event with this id, not with a snapshot.")
     ] = None,
-    until_rest: Annotated[Flag, Parameter(help="End when the chat rests.")] = False,
+    until_rest: Annotated[Flag, Parameter(help="Exit when the chat is at rest.")] = False,
     json: Json = False,
-    server: Server | None = None,
+    caller: Caller | None = None,
 ) -> int:
     """Follow what happens in a chat."""
 
@@ -58,7 +59,7 @@ def tail(
                 if until_rest and status in AT_REST:
                     return
 
-    return call(server, job)
+    return call(caller, job)
 
 
 def _line(event: "Event") -> str:
@@ -86,13 +87,13 @@ def _brief(event: "Event") -> str:
             message = event.data
             return f"{message['role']} #{message['id']}: {_one_line(words_of(message['content']))}"
         case MessagePart():
-            return json_format.dumps(event.data.get("text", event.data), ensure_ascii=False)
+            return in_json(event.data.get("text", event.data))
         case QueueChanged():
             return f"{event.data['queue_length']} waiting"
         case TurnFailed():
             return event.data["last_error"]
         case _:
-            return json_format.dumps(event.data, ensure_ascii=False)
+            return in_json(event.data)
 
 
 def _one_line(text: str, most: int = 200) -> str:

@@ -1,8 +1,6 @@
 """``chatd token``: who may call, when ``auth.mode`` is ``token``. ``store.tokens`` keeps them."""
 
 import asyncio
-import json as json_format
-import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -12,8 +10,10 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Config, Flag, configured
 from chatd.cli.table import table
+from chatd.cli.words import DURATIONS
 from chatd.settings import Settings
 from chatd.store import migrate
 from chatd.store.pool import Database
@@ -21,7 +21,7 @@ from chatd.store.tokens import Token, Tokens
 
 app = App(
     name="token",
-    help="Make, list and revoke the tokens that callers prove themselves with.",
+    help="Create, list and revoke the tokens that callers authenticate with.",
     help_epilogue="""Examples:
   chatd token create --owner shop
   chatd token create --owner ops --admin --name 'on-call laptop' --expires 90d
@@ -30,31 +30,32 @@ app = App(
   chatd token revoke 3f0c5ab2-6a38-4a5c-9a43-0f6f0f2f0b1e
 
 They are asked for when auth.mode is "token", and sent as the header
-'Authorization: Bearer TOKEN'. These commands speak to the database, not to a
+'Authorization: Bearer TOKEN'. These commands talk to the database, not to a
 running chatd; a revoked token stops working everywhere within a second.""",
 )
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Done = TypeVar("Done")
 
 
 def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
-    """A duration such as 90d, or a date or time, in UTC unless it says otherwise."""
-    text = str(tokens[0].value)
-    if found := re.fullmatch(r"(\d{1,6})([smhdw])", text):
-        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
-        if not duration:
-            raise ValueError("a token of no duration would never work")
-        return duration
+    """A duration, or a date or time, in UTC unless it says otherwise."""
+    from chatd.logs.times import duration, time  # noqa: PLC0415  (help does not pay for it)
+
+    text, now = str(tokens[0].value), datetime.now(UTC)
     try:
-        moment = datetime.fromisoformat(text)
+        lasts = duration(text)
+        ends = time(text) if lasts is None else now + lasts
+    except OverflowError:
+        raise ValueError(f"{text} is too long") from None
     except ValueError:
-        raise ValueError(f"{text!r} is neither a duration such as 90d nor a date") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment <= datetime.now(UTC):
-        raise ValueError(f"{text} is past")
-    return moment
+        raise ValueError(
+            f'"{text}" is neither a duration ({DURATIONS}) nor a date (2027-01-31)'
+        ) from None
+    if lasts is not None and not lasts:
+        raise ValueError("a token without a duration would never work")
+    if ends <= now:
+        raise ValueError(f"{text} has passed already")
+    return ends if lasts is None else lasts
 
 
 def _owner(_: type, value: str) -> None:
@@ -71,19 +72,23 @@ def create(
     *,
     owner: Annotated[str, Parameter(validator=_owner, help="Whose chats its bearer sees.")],
     admin: Annotated[Flag, Parameter(help="Its bearer sees, and acts for, everybody.")] = False,
-    name: Annotated[str, Parameter(help="What it is for, for people who list tokens.")] = "",
+    name: Annotated[
+        str, Parameter(show_default=False, help="What it is for, for people who list tokens.")
+    ] = "",
     expires: Annotated[
         timedelta | datetime | None,
         Parameter(
-            converter=_expiry, n_tokens=1, help="A duration (90d, 12h) or a date; else it lasts."
+            converter=_expiry,
+            n_tokens=1,
+            help=f"A duration ({DURATIONS}) or a date; else it lasts until it is revoked.",
         ),
     ] = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of the bare token.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
-    """Make a token and print it, once: only its hash is stored.
+    """Create a token and print it, once: only its hash is stored.
 
-    The token is all there is on standard output; what it is worth is said on standard error.
+    Only the token goes to standard output; details go to standard error.
     """
     settings = configured(config)
     token, secret = _run(
@@ -91,21 +96,26 @@ def create(
         lambda tokens: tokens.create(owner_id=owner, admin=admin, name=name, expires=expires),
     )
     if json:
-        print(json_format.dumps({**asdict(token), "token": secret}, default=str, indent=2))
+        show_json({**asdict(token), "token": secret})
         return
     print(secret)
     until = f"until {_moment(token.expires_at)}" if token.expires_at else "until it is revoked"
     kind = "an admin's token" if admin else "a token"
-    print(f"Token {token.id} is {kind} of {owner}, {until}. Keep it now.", file=sys.stderr)
+    print(
+        f"Token {token.id} is {kind} of {owner}, {until}. Save it now; it is not shown again.",
+        file=sys.stderr,
+    )
     if settings.auth.mode != "token":
-        print(f'auth.mode is "{settings.auth.mode}" here: nobody will ask for it.', file=sys.stderr)
+        print(
+            f'auth.mode is "{settings.auth.mode}" here, so nobody will ask for it.', file=sys.stderr
+        )
 
 
 @app.command(name="list")
 def list_(
     *,
     owner: Annotated[str | None, Parameter(help="Only this owner's.")] = None,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a table.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
     """List tokens, the oldest first: whose, for what, and when each was used last.
@@ -114,24 +124,27 @@ def list_(
     """
     found = _run(configured(config), lambda tokens: tokens.list(owner_id=owner))
     if json:
-        print(json_format.dumps([asdict(each) for each in found], default=str, indent=2))
+        show_json([asdict(each) for each in found])
         return
     print(table(_HEAD, [_row(each) for each in found]))
 
 
 @app.command
 def revoke(
-    token_id: Annotated[UUID, Parameter(name="ID", help="As 'token list' shows it.")],
+    token_id: Annotated[UUID, Parameter(help="As 'token list' shows it.")],
+    /,
     *,
-    json: Annotated[Flag, Parameter(help="Print JSON instead of a sentence.")] = False,
+    json: Json = False,
     config: Config = None,
 ) -> None:
-    """Have a token work no more, for good, on every process and open stream. Safe to repeat."""
+    """Revoke a token for good, on every process and open stream. Safe to repeat."""
     token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
     if json:
-        print(json_format.dumps(asdict(token), default=str, indent=2))
+        show_json(asdict(token))
         return
-    print(f"Token {token.id} of {token.owner_id} is revoked since {_moment(token.revoked_at)}.")
+    print(
+        f"Token {token.id} of {token.owner_id} has been revoked since {_moment(token.revoked_at)}."
+    )
 
 
 _HEAD = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")

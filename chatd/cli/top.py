@@ -1,14 +1,15 @@
 """``chatd top``: one process of chatd, live: its actors, and the chats in hand."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.calling import Json, Server, call, show_json
+from chatd.cli.as_json import Json, show_json
+from chatd.cli.calling import Server, call
 from chatd.cli.start import Flag
-from chatd.cli.table import table
+from chatd.cli.table import drawn_table, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -18,32 +19,25 @@ if TYPE_CHECKING:
 
 app = App(
     name="top",
-    help_epilogue="""Asks the process at --url for its /statusz, again and again until Ctrl-C. Into a
-pipe it is printed once. Where the server asks who calls, it takes an admin's
-token. Behind a balancer each look may be at another process: name one.
+    help_epilogue="""Asks the process at --url for its /statusz, over and over until Ctrl-C; into a
+pipe it is printed once. Where the server asks for tokens, it takes an admin's.
+Behind a load balancer each look may be at another process: name one.
 
 Examples:
   chatd top
   chatd top --once
-  chatd top --once --json | jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
+  chatd top --once --json |
+      jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
 )
 
-ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
-CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
-
-_STYLES = {
-    "running": "green",
-    "interrupting": "yellow",
-    "backing_off": "red",
-    "failed": "red",
-    "stopping": "yellow",
-}
+_ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
+_CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
 
 
 @app.default
 def top(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and end.")] = False,
+    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
     interval: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
     json: Json = False,
     server: Server | None = None,
@@ -161,30 +155,21 @@ def span(seconds: float | None) -> str:
 def _plain(status: "ProcessStatus") -> Iterator[str]:
     yield from head(status)
     yield ""
-    yield table(ACTORS, actor_rows(status))
+    yield table(_ACTORS, actor_rows(status))
     if status["chats"]:
         yield ""
-        yield table(CHATS, chat_rows(status))
+        yield table(_CHATS, chat_rows(status))
 
 
 def _shown(status: "ProcessStatus") -> "Group":
     from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
-
-    def drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-        shown = Table(*columns, box=None, pad_edge=False, header_style="bold", expand=False)
-        for column in shown.columns:
-            column.no_wrap, column.overflow = True, "ellipsis"
-        for cells in rows:
-            shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-        return shown
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
     return Group(
         *map(Text, head(status)),
         now,
-        drawn(ACTORS, actor_rows(status)),
+        drawn_table(_ACTORS, actor_rows(status)),
         Text(""),
-        drawn(CHATS, chat_rows(status)),
+        drawn_table(_CHATS, chat_rows(status)),
     )

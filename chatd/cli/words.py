@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chatd.client import Chat, Part
 
+DURATIONS = "15m, 1h30m, 90d"
+"""How people give a length of time, wherever they may."""
+
 SHORT_ID = 8
 """Characters of an id that tell chats apart well enough for a table."""
-
-STYLES = {
-    "waiting": "green",
-    "pending": "yellow",
-    "running": "cyan",
-    "interrupting": "yellow",
-    "requires_action": "magenta",
-    "error": "red",
-}
 
 CHAT_COLUMNS = ("CHAT", "STATUS", "TOUCHED", "QUEUE", "MODEL", "TITLE")
 

@@ -44,7 +44,7 @@ async def pages(
         place = {key: page["next_cursor"]}
 
 
-_LARGEST_PAGE = 200
+_USUAL_PAGE, _LARGEST_PAGE = 50, 200
 
 
 class Chats:
@@ -91,15 +91,15 @@ class Chats:
         labels: Sequence[str] = (),
         parent: str | None = None,
         q: str | None = None,
-        page_size: int = 50,
+        page_size: int | None = None,
         most: int | None = None,
     ) -> AsyncIterator[Chat]:
         """Your chats, most recently touched first; at most so many.
 
         ``labels`` are ``name`` or ``name:value`` and must all be there; ``q`` is looked for in titles.
         """
-        page_size = page_size if most is None else min(most, _LARGEST_PAGE)
-        params = given(archived=archived, status=status, parent=parent, q=q, limit=page_size)
+        limit = page_size or min(most or _USUAL_PAGE, _LARGEST_PAGE)
+        params = given(archived=archived, status=status, parent=parent, q=q, limit=limit)
         if labels:
             params["label"] = [*labels]
         return pages(self._http, "/chats", params, most=most)

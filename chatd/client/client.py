@@ -13,7 +13,7 @@ from chatd.client.shapes import Chat, Model, ProcessStatus, ToolResult
 class Client:
     """The API of the chatd at ``base_url``, as an async context manager.
 
-    ``timeout`` is the seconds that one answer may take; ``patience_seconds`` how long a request is
+    ``timeout_seconds`` is how long one answer may take; ``patience_seconds`` how long a request is
     repeated while no answer can be had (None: for ever); ``silence_seconds`` how long a stream may
     say nothing before its wire is taken for dead: more than the server's ``http.sse_keepalive_seconds``.
     ``owner`` is for admins who act for somebody else.
@@ -25,7 +25,7 @@ class Client:
         *,
         token: str | None = None,
         owner: str | None = None,
-        timeout: float = 30.0,
+        timeout_seconds: float = 30.0,
         patience_seconds: float | None = 30.0,
         silence_seconds: float = 45.0,
     ) -> None:
@@ -36,7 +36,7 @@ class Client:
         self._http = Http(
             base_url,
             headers=headers,
-            timeout=timeout,
+            timeout_seconds=timeout_seconds,
             silence_seconds=silence_seconds,
             patience_seconds=patience_seconds,
         )

@@ -28,7 +28,7 @@ class NotChatd(ClientError):
     """Something answers at this address, but not as a chatd would."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"What answers at {url} is no chatd.")
+        super().__init__(f"What answers at {url} is not a chatd.")
         self.url = url
 
 

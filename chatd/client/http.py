@@ -33,17 +33,17 @@ class Http:
         base_url: str,
         *,
         headers: Mapping[str, str],
-        timeout: float,
+        timeout_seconds: float,
         silence_seconds: float,
         patience_seconds: float | None,
     ) -> None:
         self._url = base_url
         self._patience = patience_seconds
-        self._quiet = httpx2.Timeout(timeout, read=silence_seconds, pool=None)
+        self._quiet = httpx2.Timeout(timeout_seconds, read=silence_seconds, pool=None)
         self._connections = httpx2.AsyncClient(
             base_url=f"{base_url.rstrip('/')}/api/v1",
-            headers=dict(headers),
-            timeout=timeout,
+            headers={name.encode(): _in_utf_8(value) for name, value in headers.items()},
+            timeout=timeout_seconds,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
@@ -119,6 +119,11 @@ class Http:
             why = str(error) or type(error).__name__
             passing = not isinstance(error, _HOPELESS)
             raise Unreachable(self._url, why, passing=passing) from error
+
+
+def _in_utf_8(value: str) -> bytes:
+    """What a header says; a name may have any characters, also bytes that are no text."""
+    return value.encode(errors="surrogateescape")
 
 
 def _refusal(answer: httpx2.Response) -> ChatdHTTPError:

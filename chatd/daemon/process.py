@@ -148,9 +148,9 @@ class Daemon:
             except Exception as error:  # noqa: BLE001 - raised below: the group would wrap it up
                 failure = error
             group.cancel_scope.cancel()
-        _log.info("daemon.stopped")
         if failure is not None:
             raise failure
+        _log.info("daemon.stopped")
 
     async def _live(self) -> None:
         async with self._open():

@@ -52,13 +52,13 @@ class MessageNotFound(Refused):
 
 
 class NotUsersMessage(Refused):
-    """Only a message of the user can be edited."""
+    """Only a user's message can be edited."""
 
     code = "not_a_user_message"
 
 
 class QueuedMessageNotFound(Refused):
-    """There is no such message in this chat's queue; it may have been said already."""
+    """There is no such message in this chat's queue; it may have moved to the history already."""
 
     code = "queued_message_not_found"
 
@@ -82,19 +82,19 @@ class FamilyBusy(Refused):
 
 
 class NoActionRequired(Refused):
-    """The chat does not wait for results of tools."""
+    """The chat is not waiting for tool results."""
 
     code = "no_action_required"
 
 
 class ToolCallUnknown(Refused):
-    """There are results of calls that are not open, or two of one call."""
+    """There is a result for a call that is not open, or there are two for one call."""
 
     code = "tool_call_unknown"
 
 
 class ToolResultsMissing(Refused):
-    """Some open calls have no result; all are to be answered at once."""
+    """Some open calls have no result; all must be answered at once."""
 
     code = "tool_results_missing"
 
@@ -106,7 +106,7 @@ class ModelNotFound(Refused):
 
 
 class TooManyChats(Refused):
-    """This owner has as many chats in flight as one may have (limits.max_chats_in_flight)."""
+    """Too many of this owner's chats are in flight (limits.max_chats_in_flight)."""
 
     code = "too_many_chats"
 
@@ -127,7 +127,7 @@ class DatabaseAway(ChatdError):
 
 
 class DatabaseRefused(ChatdError):
-    """The database does not let us in; waiting would not help."""
+    """The database does not let chatd in; waiting would not help."""
 
 
 class SchemaMismatch(ChatdError):

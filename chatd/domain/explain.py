@@ -137,7 +137,7 @@ def _reasons(facts: Facts) -> Iterator[Because]:
     if facts.recoveries:
         yield Because(
             Code.RECOVERED,
-            f"its worker died, or lost it, {_times(facts.recoveries)} without progress",
+            f"it lost its worker {_times(facts.recoveries)} without making progress",
         )
     if facts.queue_length:
         yield _queue(facts)
@@ -145,10 +145,10 @@ def _reasons(facts: Facts) -> Iterator[Because]:
 
 def _waiting(facts: Facts) -> Iterator[Because]:
     if facts.archived:
-        yield Because(Code.ARCHIVED, "archived: it takes no message until it is unarchived")
+        yield Because(Code.ARCHIVED, "archived: it takes no messages until it is unarchived")
     yield Because(
         Code.YOUR_TURN,
-        f"idle for {_span(facts.ago(facts.updated_at))}: nothing is to be done until a message comes",
+        f"idle for {_span(facts.ago(facts.updated_at))}: there is nothing to do until a message comes",
     )
 
 
@@ -159,18 +159,24 @@ def _pending(facts: Facts) -> Iterator[Because]:
     workers = facts.workers
     if not workers.alive:
         beat = workers.last_beat_at
-        silence = f"for {_span(facts.ago(beat))}" if beat else "at all, as far as is known"
-        yield Because(Code.NO_WORKER, f"{waits}: no worker has beaten {silence}")
-    elif not workers.with_room:
-        yield Because(
-            Code.NO_ROOM,
-            f"{waits}: none of {_count(workers.alive, 'worker')} that beat has room for another chat",
+        silence = (
+            f"no worker has sent a heartbeat for {_span(facts.ago(beat))}"
+            if beat
+            else "no worker has ever sent a heartbeat, as far as is known"
         )
+        yield Because(Code.NO_WORKER, f"{waits}: {silence}")
+    elif not workers.with_room:
+        alive = workers.alive
+        full = (
+            "the only live worker has no room"
+            if alive == 1
+            else f"none of the {alive} live workers has room"
+        )
+        yield Because(Code.NO_ROOM, f"{waits}: {full} for another chat")
     elif facts.ahead >= workers.room:
         yield Because(
             Code.IN_LINE,
-            f"{waits}: {_count(facts.ahead, 'chat')} before it in the line, and room for "
-            f"{workers.room}",
+            f"{waits}: {_count(facts.ahead, 'chat')} ahead of it in line, and room for {workers.room}",
         )
     else:
         yield Because(
@@ -187,14 +193,14 @@ def _owned(facts: Facts) -> Iterator[Because]:
     if left is not None and left <= 0 and facts.heartbeat_at is not None:
         yield Because(
             Code.LEASE_EXPIRED,
-            f"its owner has not renewed for {_span(facts.ago(facts.heartbeat_at))}: "
-            "any worker with a reaper takes it from it",
+            f"its worker has not renewed its lease for {_span(facts.ago(facts.heartbeat_at))}: "
+            "another worker will take it over",
         )
     if facts.status is Status.INTERRUPTING:
         yield Because(
             Code.STOPPING,
-            f"a stop was asked {_span(facts.ago(facts.updated_at))} ago: its owner is to store what "
-            "there is",
+            f"a stop was requested {_span(facts.ago(facts.updated_at))} ago; its worker has yet to store "
+            "what was said",
         )
     if _backs_off(facts):
         yield _backing_off(facts)
@@ -205,12 +211,14 @@ def _owned(facts: Facts) -> Iterator[Because]:
 def _at_work(facts: Facts) -> Because:
     doing = facts.doing
     if doing is None:
-        return Because(Code.NOT_TOLD_YET, "what it is doing is known with its owner's next beat")
-    said = f", as of {_span(facts.ago(facts.heartbeat_at))} ago" if facts.heartbeat_at else ""
+        return Because(
+            Code.NOT_TOLD_YET, "what it is doing is unknown until its worker's next heartbeat"
+        )
+    said = f" (as of {_span(facts.ago(facts.heartbeat_at))} ago)" if facts.heartbeat_at else ""
     if doing.zone is None:
-        return Because(Code.BETWEEN_STEPS, f"worked on, between two steps{said}")
+        return Because(Code.BETWEEN_STEPS, f"being worked on, between two steps{said}")
     since = f" for {_span(facts.ago(doing.since))}" if doing.since else ""
-    until = f"; cut at {_clock(doing.until)} without progress" if doing.until else ""
+    until = f"; cut at {_clock(doing.until)} unless it makes progress" if doing.until else ""
     return Because(Code.IN_ZONE, f"in {doing.zone!r}{since}{until}{said}")
 
 
@@ -227,7 +235,7 @@ def _backing_off(facts: Facts) -> Because:
     after = f" after {_kind(facts)}" if facts.last_failure else ""
     return Because(
         Code.BACKING_OFF,
-        f"waits until {_clock(facts.next_attempt_at)} for attempt {facts.attempts + 1}{after}",
+        f"waiting until {_clock(facts.next_attempt_at)} for attempt {facts.attempts + 1}{after}",
     )
 
 
@@ -236,9 +244,11 @@ def _needs_results(facts: Facts) -> Because:
     if facts.action_deadline is not None:
         left = -facts.ago(facts.action_deadline)
         until = f" until {_clock(facts.action_deadline)}" + (
-            f", another {_span(left)}" if left > 0 else ", which is past: a reaper ends the wait"
+            f", another {_span(left)}"
+            if left > 0
+            else ", which is past: a worker will end the wait"
         )
-    return Because(Code.NEEDS_RESULTS, f"waits for the client's tool results{until}")
+    return Because(Code.NEEDS_RESULTS, f"waiting for the client's tool results{until}")
 
 
 def _failed(facts: Facts) -> Because:
@@ -248,14 +258,14 @@ def _failed(facts: Facts) -> Because:
     return Because(
         Code.FAILED,
         f"the last turn failed {_span(facts.ago(facts.updated_at))} ago{tried}: {_kind(facts)}; "
-        "it goes on with a retry or a message",
+        "a retry or a message makes it go on",
     )
 
 
 def _queue(facts: Facts) -> Because:
     for_what = {
         Status.ERROR: "for a retry or a message",
-        Status.PENDING: "for the turn that is to come",
+        Status.PENDING: "for the pending turn to end",
         Status.REQUIRES_ACTION: "for the tool results",
     }.get(facts.status, "for this turn to end")
     verb = "waits" if facts.queue_length == 1 else "wait"

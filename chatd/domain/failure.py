@@ -128,6 +128,9 @@ def panic(error: BaseException) -> Failure:
     )
 
 
+HIDDEN = "[redacted]"
+"""What stands where a secret was, wherever it is shown or written."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SECRETS = tuple(
     re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
@@ -163,7 +166,7 @@ def clean(text: str) -> str:
         text = text[:_LONGEST_READ].rpartition(" ")[0] or text[:LONGEST_ERROR]
     text = storable(text)
     for secret in _SECRETS:
-        text = secret.sub(r"\1[redacted]", text)
+        text = secret.sub(rf"\1{HIDDEN}", text)
     return text[:LONGEST_ERROR]
 
 

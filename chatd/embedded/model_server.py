@@ -12,8 +12,8 @@ from pathlib import Path
 
 import xllamacpp
 
-PROMPT_CACHE_MIB = 256
-WARNINGS = 2
+_PROMPT_CACHE_MIB = 256
+_WARNINGS = 2
 
 
 def start(
@@ -28,13 +28,13 @@ def start(
     params.kv_unified = True
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.cors_origins = "http://127.0.0.1"
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = WARNINGS
+    params.verbosity = _WARNINGS
     return xllamacpp.Server(params)
 
 

@@ -44,11 +44,11 @@ from chatd.embedded.folder import Folder
 
 StopMode = Literal["fast", "immediate", "kill"]
 
-SOCKET_PATH_BYTES = 107
-SOCKET_PORT = 5432  # only part of the socket's name while TCP is off
-ENDING_SECONDS = 15.0  # patience with the processes of a server that was killed
+_SOCKET_PATH_BYTES = 107
+_SOCKET_PORT = 5432  # only part of the socket's name while TCP is off
+_ENDING_SECONDS = 15.0  # patience with the processes of a server that was killed
 
-SETTINGS = {
+_SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "64MB",
     "timezone": "UTC",
@@ -56,7 +56,7 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill leaves nothing in /dev/shm
 }
 # synchronous_commit stays on: a commit must survive a killed server also in tests.
-TEMPORARY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+_TEMPORARY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
@@ -92,7 +92,9 @@ class Postgres:
         self._bin_dir = bin_dir
         self._cache_dir = cache_dir
         self._port = port
-        self._settings = SETTINGS | ({} if data_dir else TEMPORARY_SETTINGS) | dict(settings or {})
+        self._settings = (
+            _SETTINGS | ({} if data_dir else _TEMPORARY_SETTINGS) | dict(settings or {})
+        )
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -150,7 +152,7 @@ class Postgres:
     def dsn_of(self, database: str) -> str:
         """The address of a database over the Unix socket, as asyncpg, libpq and psql take it."""
         host = quote(str(self._socket_dir), safe="")
-        return f"postgresql://{USER}@{host}:{self._port or SOCKET_PORT}/{quote(database, safe='')}"
+        return f"postgresql://{USER}@{host}:{self._port or _SOCKET_PORT}/{quote(database, safe='')}"
 
     async def start(self) -> None:
         """Start the server again after ``stop``; it has the same address."""
@@ -189,7 +191,7 @@ class Postgres:
 
     def _place_for_socket(self, folders: ExitStack) -> Path:
         place = self.folder / "socket"
-        if len(os.fsencode(place / ".s.PGSQL.65535")) > SOCKET_PATH_BYTES:
+        if len(os.fsencode(place / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
             place = self._open_folder(None, folders).path / "socket"
         return place
 
@@ -197,7 +199,7 @@ class Postgres:
         if self._process is not None:
             raise EmbeddedError(f"the server in {self.folder} already runs", folder=self.folder)
         cluster = self.folder / "cluster"
-        lock = yield from self._folder.server_lock(patience_seconds=ENDING_SECONDS)
+        lock = yield from self._folder.server_lock(patience_seconds=_ENDING_SECONDS)
         try:
             if not cluster.exists():
                 durable = self._settings.get("fsync") != "off"
@@ -214,7 +216,7 @@ class Postgres:
 
     def _spawn(self, cluster: Path, lock: int) -> subprocess.Popen[bytes]:
         settings = self._settings | {
-            "port": str(self._port or SOCKET_PORT),
+            "port": str(self._port or _SOCKET_PORT),
             "listen_addresses": "127.0.0.1" if self._port else "",
             "unix_socket_directories": f'"{self._socket_dir}"',
             "unix_socket_permissions": "0700",
@@ -248,7 +250,7 @@ class Postgres:
         process, self._process = self._process, None
         if process is None:
             return
-        fast, immediate = (signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, ENDING_SECONDS)
+        fast, immediate = (signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, _ENDING_SECONDS)
         asks = {"fast": (fast, immediate), "immediate": (immediate,), "kill": ()}
         yield from ending(process, *asks[mode])
-        os.close((yield from self._folder.server_lock(patience_seconds=ENDING_SECONDS)))
+        os.close((yield from self._folder.server_lock(patience_seconds=_ENDING_SECONDS)))

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG = 1
 
 
 def drop_privileges(uid: int, gid: int) -> None:
@@ -24,7 +24,7 @@ def drop_privileges(uid: int, gid: int) -> None:
 
 def tie_to(parent: int, last_words: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, last_words, 0, 0, 0):
+    if libc.prctl(_PR_SET_PDEATHSIG, last_words, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         sys.exit("the parent ended before its child began")
@@ -36,9 +36,8 @@ def main(parent: str, last_words: str, account: str, *program: str) -> None:
         drop_privileges(int(uid), int(gid))
     tie_to(int(parent), int(last_words))
     os.umask(0o077)
-    signal.signal(
-        signal.SIGPIPE, signal.SIG_DFL
-    )  # Python ignores it, and an exec would pass that on
+    # Python ignores SIGPIPE, and an exec would pass that on.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(program[0], program)  # noqa: S606 - becoming that program, without a shell, is the purpose
 
 

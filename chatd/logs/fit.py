@@ -6,7 +6,8 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from chatd.logs.secrets import HIDDEN, names_secret, without
+from chatd.domain.failure import HIDDEN
+from chatd.logs.secrets import names_secret, without
 
 DEEPEST = 6
 """Levels of nesting that are written; also what ends a value that contains itself."""

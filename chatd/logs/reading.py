@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatd.logs.journal import PRIORITIES
+from chatd.logs.times import stamp
 
 LONGEST = 1024 * 1024
 """Bytes of one line; what is longer is cut into several, none of which is an event."""
@@ -110,7 +111,7 @@ def _prose(record: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
     return {
-        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": stamp(at),
         "level": _LEVELS.get(str(record.get("PRIORITY")), "info"),
         "event": f"{record.get('SYSLOG_IDENTIFIER', 'journal')}",
         "message": text,

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from chatd.domain.failure import LONGEST_ERROR, clean
-
-HIDDEN = "[redacted]"
+from chatd.domain.failure import HIDDEN, LONGEST_ERROR, clean
 
 _SHORTEST = 6
 """Characters of a secret that is looked for everywhere: a shorter one would be found in any word."""

@@ -3,38 +3,16 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fnmatch import translate
 from typing import Any
 
 from chatd.logs.reading import Entry
+from chatd.logs.times import STAMP_LENGTH, moment
 
 _OF_JOURNAL = b'"__REALTIME_TIMESTAMP"'
 _FRONT = b'{"timestamp": "'
 LEVELS = ("debug", "info", "warning", "error", "critical")
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
-_TIMESTAMP = 24
-"""Characters of a time as chatd writes it, which sorts as text: 2026-01-02T03:04:05.678Z."""
-
-
-def moment(given: str, now: datetime) -> str:
-    """A point in time as it would stand in a line: so long ago, or a time (UTC, if it names no zone).
-
-    ``15m``, ``1h30m`` and ``2d`` are durations; ``2026-01-02``, ``2026-01-02T03:04``, ``03:04`` (today)
-    are times. Raises ``ValueError``.
-    """
-    if _DURATION.fullmatch(given):
-        pieces = re.findall(r"([\d.]+)([smhdw])", given)
-        ago = sum(float(number) * _UNITS[unit] for number, unit in pieces)
-        at = now - timedelta(seconds=ago)
-    else:
-        today = now.astimezone(UTC).date().isoformat()
-        text = f"{today}T{given}" if re.match(r"\d\d:\d\d", given) else given
-        at = datetime.fromisoformat(text)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
@@ -95,7 +73,7 @@ class Wanted:
         """False when the time at the very front of a line says so."""
         if (self.since is None and self.until is None) or not line.startswith(_FRONT):
             return True
-        timestamp = line[len(_FRONT) : len(_FRONT) + _TIMESTAMP].decode("ascii", "replace")
+        timestamp = line[len(_FRONT) : len(_FRONT) + STAMP_LENGTH].decode("ascii", "replace")
         self._in_time = self._is_in_time(timestamp)
         return self._in_time
 
@@ -120,7 +98,7 @@ class Wanted:
             return True
         if not isinstance(timestamp, str):
             return self._in_time
-        if len(timestamp) != _TIMESTAMP or not timestamp.endswith("Z"):
+        if len(timestamp) != STAMP_LENGTH or not timestamp.endswith("Z"):
             try:
                 timestamp = moment(timestamp, datetime.now(UTC))
             except ValueError:

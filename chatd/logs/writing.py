@@ -16,6 +16,7 @@ from typing_extensions import override
 from chatd.logs import journal
 from chatd.logs.exceptions import told
 from chatd.logs.fit import fit
+from chatd.logs.times import stamp
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -161,7 +162,7 @@ def _line(logger: Any, method: str, fields: Fields) -> Fields:
     """What every line has comes first, so that a person finds it; the fields are made fit."""
     event = fields.pop("event", None)
     return {
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": stamp(datetime.now(UTC)),
         "level": {"exception": "error", "warn": "warning"}.get(method, method),
         "event": event if isinstance(event, str) and _NAME.fullmatch(event) else fit(event),
         **({"logger": name} if (name := getattr(logger, "name", None)) else {}),

@@ -93,7 +93,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise ValueError("must be a list or a table (where there is only text: as JSON)") from None
+        raise ValueError("must be a list or a table (as JSON, where there is only text)") from None
 
 
 def _find(path: KeyPath) -> Key | None:

@@ -18,9 +18,9 @@ from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
 from chatd.settings.tree import KeyPath, Settings
 
-DEFAULT_FILE = Path("/etc/chatd/config.toml")
-DEFAULT = Origin("default")
-LONGEST_VALUE = 80
+_DEFAULT_FILE = Path("/etc/chatd/config.toml")
+_DEFAULT = Origin("default")
+_LONGEST_VALUE = 80
 """Characters of an offending value that an error shows."""
 
 
@@ -33,7 +33,7 @@ class Loaded:
     origins: Mapping[KeyPath, Origin]
 
     def origin(self, path: KeyPath) -> Origin:
-        return self.origins.get(path, DEFAULT)
+        return self.origins.get(path, _DEFAULT)
 
 
 def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -72,7 +72,7 @@ def _file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
         return config
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
-    return DEFAULT_FILE if _exists(DEFAULT_FILE) else None
+    return _DEFAULT_FILE if _exists(_DEFAULT_FILE) else None
 
 
 def _exists(path: Path) -> bool:
@@ -120,7 +120,7 @@ def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))
     if key is not None and not key.secret and path in found:
-        reason += f", got {clean(repr(found[path].value))[:LONGEST_VALUE]}"
+        reason += f", got {clean(repr(found[path].value))[:_LONGEST_VALUE]}"
     yield _problem(path, reason, found)
 
 

@@ -7,13 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from chatd.domain.failure import clean
+from chatd.domain.failure import HIDDEN, clean
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.layer import Origin
 from chatd.settings.load import Loaded
 from chatd.settings.tree import KeyPath
-
-HIDDEN = "[redacted]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from chatd.settings.problems import Problem
 from chatd.settings.tree import KeyPath
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-NOT_SETTINGS = ("CHATD_TEST_", "CHATD_URL", "CHATD_TOKEN")
-"""Variables of the test suite and of callers; every other ``CHATD_`` variable must be a key."""
+_CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+_OF_TESTS = f"{ENV_PREFIX}TEST_"
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "CHATD_URL", "CHATD_TOKEN"})
+"""Where the file is, and what callers are told; every other ``CHATD_`` variable must be a key."""
 
 
 def read_file(path: Path) -> Layer:
@@ -61,8 +62,8 @@ def read_environment(environ: Mapping[str, str], names: Iterable[tuple[str, str]
     for section, name in sorted(names):
         spellings.setdefault(env_name((section, name)), []).append(name)
     for variable, text in sorted(environ.items()):
-        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(NOT_SETTINGS)
-        if not ours or variable == CONFIG_VARIABLE or not text:
+        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_OF_TESTS)
+        if not ours or variable in _NOT_SETTINGS or not text:
             continue
         origin = Origin("env", variable)
         table, path = _path(variable)
@@ -99,7 +100,7 @@ def read_credentials(environ: Mapping[str, str]) -> Layer:
     one of ours: then it is a misspelling.
     """
     layer = Layer()
-    folder = environ.get(CREDENTIALS_VARIABLE)
+    folder = environ.get(_CREDENTIALS_VARIABLE)
     for file in sorted(Path(folder).glob("*.*")) if folder else ():
         section, _, rest = file.name.partition(".")
         if section not in sections():
@@ -113,7 +114,7 @@ def _credential(layer: Layer, path: KeyPath, file: Path) -> None:
     origin = Origin("credential", str(file))
     key = known_keys().get((path[0], path[-1]))
     if key is not None and not key.secret:
-        layer.refuse(path, "is not a secret, so it is no credential", origin)
+        layer.refuse(path, "is not a secret, so it cannot be a credential", origin)
         return
     try:
         text = secret_text(file)

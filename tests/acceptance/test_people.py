@@ -1,18 +1,21 @@
 """What people ask of a running chatd, and what they are told when it cannot be had."""
 
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from running import FACT_SECONDS, Chatd, Client, client, started
-from terminal import run, terminal
+from terminal import Ran, run, terminal
 
 from chatd.cli.exits import Exit
 from chatd.client import Client as Caller
 from chatd.client import Snapshot, Unauthorized
 
 NOBODY = "http://127.0.0.1:1"
+Asking = Callable[..., Awaitable[Ran]]
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -150,3 +153,37 @@ async def test_who_calls_is_asked_for_and_a_stream_ends_with_its_token(
             await run(chatd.url, "token", "revoke", known[0]["id"], **here)
             with anyio.fail_after(FACT_SECONDS), pytest.raises(Unauthorized):
                 await anext(events)
+
+
+async def test_an_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
+    with started(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
+        await chatd.ready()
+
+        async def caller(*who: str) -> Asking:
+            here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
+            made = await run(chatd.url, "token", "create", "--owner", *who, **here)
+            return partial(run, chatd.url, CHATD_TOKEN=made.out.strip())
+
+        zoe, admin, bob = await caller("zoë"), await caller("ops", "--admin"), await caller("bob")
+        assert (await zoe("chat", given="[[panic]]")).code == Exit.FAILED
+        [chat] = json.loads((await zoe("ps", "--once", "--json")).out)
+        start = chat["id"][:8]
+        assert json.loads((await admin("ps", "--once", "--json")).out) == []
+        [seen] = json.loads((await admin("ps", "--once", "--json", "--owner", "zoë")).out)
+        assert (seen["id"], seen["owner_id"], seen["status"]) == (chat["id"], "zoë", "error")
+        unknown = await admin("retry", start)
+        assert (unknown.code, unknown.out) == (Exit.NOT_FOUND, "")
+        assert unknown.err == f"chatd: None of your 200 most recent chats begins with {start!r}.\n"
+        assert "owner       zoë" in (await admin("show", start, "--owner", "zoë")).out
+        tried = await admin("retry", start, "--owner", "zoë")
+        assert (tried.code, tried.out) == (0, f"{chat['id']} is pending\n")
+        told = await admin("tail", start, "--owner", "zoë", "--until-rest")
+        assert told.code == 0
+        assert (await admin("interrupt", start, "--owner", "zoë")).code == 0
+        said = await admin("chat", start, "--owner", "zoë", given="hello")
+        assert (said.code, said.out) == (0, "You said: hello\n")
+        for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
+            refused = await bob(*command, "--owner", "zoë")
+            assert (refused.code, refused.out) == (Exit.NOT_ALLOWED, "")
+            assert "only an admin may act for another owner" in refused.err
+            assert "chatd token create --owner NAME --admin" in refused.err

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
+from exercised import notice
 from running import View, books, client, started
 
 from chatd.cli.exits import Exit
+from chatd.cli.root import main
 from chatd.store.migration_files import load
 
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
@@ -37,7 +40,17 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
     assert not any(line.startswith("Traceback") for line in lines), done.stderr
     said = [line for line in lines if line.startswith("chatd: ")]
     assert len(said) == 1, done.stderr
+    [failed] = told(done, "daemon.failed")
+    notice("daemon.failed")
+    assert (failed["level"], f"chatd: {failed['reason']}") == ("error", said[0])
+    assert not told(done, "daemon.stopped"), "it did not end in order"
     return said[0]
+
+
+def told(done: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
+    """The lines of the log with this event."""
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
 
 
 NEWEST = len(load())
@@ -109,6 +122,22 @@ async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path,
                 *("create", "acquire", "send", "finish_turn", "finish_turn")
             ]
             assert (await api.http.get("/readyz")).status_code == 200
+
+
+def test_a_configuration_that_is_wrong_is_in_the_log_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(tmp_path, "postgresql:///x", CHATD_HTTP__PORT="x", CHATD_HTTP__PROT="1")
+    assert done.returncode == Exit.CONFIGURATION
+    plain = [line for line in done.stderr.splitlines() if line.startswith("chatd: ")]
+    assert len(plain) == 2
+    [failed] = told(done, "daemon.failed")
+    assert [f"chatd: {line}" for line in failed["reason"].splitlines()] == plain
+    (tmp_path / "log").write_text(done.stderr)
+    assert main(["logs", str(tmp_path / "log"), "--level", "error"]) == Exit.DONE
+    shown = capsys.readouterr().out
+    assert "daemon.failed" in shown
+    assert "CHATD_HTTP__PROT: unknown key" in shown
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path, dsn: str) -> None:

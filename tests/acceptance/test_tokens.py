@@ -78,13 +78,15 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
     for more in (
         [],
         ["--admin"],
-        ["--expires", "90d"],
+        ["--expires", "1w2d12h"],
         ["--expires", "2099-01-31"],
         ["--expires", "2099-01-31T12:00:00+02:00"],
     ):
         assert await chatd("token", "create", "--owner", "zoë", "--json", *more) == Exit.DONE
         made.append(json.loads(capsys.readouterr().out))
     assert {one["owner_id"] for one in made} == {"zoë"}
+    assert await chatd("token", "list", "--json") == Exit.DONE
+    assert '"owner_id": "zoë"' in capsys.readouterr().out
     assert [one["admin"] for one in made] == [False, True, False, False, False]
     assert [one["expires_at"] for one in made][:2] == [None, None]
     assert made[3]["expires_at"] == "2099-01-31 00:00:00+00:00"
@@ -97,9 +99,14 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
     [
         (["create"], Exit.USAGE, "--owner"),
         (["create", "--owner", ""], Exit.USAGE, "needs a name"),
-        (["create", "--owner", "a", "--expires", "soon"], Exit.USAGE, "'soon' is neither"),
-        (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "no duration"),
-        (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "is past"),
+        (
+            ["create", "--owner", "a", "--expires", "soon"],
+            Exit.USAGE,
+            '"soon" is neither a duration (15m',
+        ),
+        (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "without a duration"),
+        (["create", "--owner", "a", "--expires", "999999w"], Exit.USAGE, "too long"),
+        (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "has passed"),
         (["revoke", "no-uuid"], Exit.USAGE, "no-uuid"),
         (["revoke", "00000000-0000-4000-8000-000000000000"], Exit.FAILED, "There is no token 0000"),
     ],

@@ -46,4 +46,10 @@ async def test_it_is_for_admins(tmp_path: Path, dsn: str) -> None:
         await chatd.ready()
         refused = await run(chatd.url, "top", "--once")
         assert (refused.code, refused.out) == (Exit.NOT_ALLOWED, "")
-        assert "chatd token create" in refused.err
+        assert "'chatd token create --owner NAME'" in refused.err
+        here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
+        for more, code in (((), Exit.NOT_ALLOWED), (("--admin",), 0)):
+            made = await run(chatd.url, "token", "create", "--owner", "ann", *more, **here)
+            shown = await run(chatd.url, "top", "--once", CHATD_TOKEN=made.out.strip())
+            assert shown.code == code
+            assert ("token create --owner NAME --admin" in shown.err) is bool(code)

@@ -250,6 +250,26 @@ async def test_it_says_who_it_is() -> None:
         assert "\r\nx-chatd-owner: ada\r\n" in server.heads[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, "limit=50"),
+        ({"page_size": 7}, "limit=7"),
+        ({"most": 5}, "limit=5"),
+        ({"most": 1000}, "limit=200"),
+        ({"page_size": 7, "most": 1000}, "limit=7"),
+    ],
+    ids=str,
+)
+async def test_a_list_is_asked_for_in_pages_of_a_wanted_size(
+    given: dict[str, int], asked: str
+) -> None:
+    page = answer('{"items": [], "next_cursor": null}', head=JSON)
+    async with client_of(page) as (client, server):
+        assert [chat async for chat in client.chats.list(**given)] == []
+        assert f"{asked} " in server.heads[0]
+
+
 def test_events_of_streams_are_told_apart_by_class() -> None:
     assert StatusChanged.event == "status"
     assert PreviewReset({}, "1.1.1") != PreviewReset({}, "1.1.2")

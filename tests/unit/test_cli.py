@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 import chatd
 from chatd.cli.exits import Exit, exit_for
@@ -56,6 +57,7 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
     files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
     assert files - set(COMMANDS) == {
         "__init__",
+        "as_json",
         "calling",
         "conversation",
         "exits",
@@ -142,7 +144,9 @@ def test_configuration_errors_are_lines_and_78(
     monkeypatch.setenv("CHATD_HTTP__PORT", "x")
     monkeypatch.setenv("CHATD_HTTP__PROT", "1")
     for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"]):
-        assert main(command) == 78
+        with capture_logs() as logged:
+            assert main(command) == 78
+        assert [line["event"] for line in logged] == ["daemon.failed"] * (command == ["run"])
         captured = capsys.readouterr()
         assert captured.out == ""
         assert len(captured.err.splitlines()) == 2
@@ -154,14 +158,49 @@ def test_where_a_caller_calls_is_no_setting(
 ) -> None:
     monkeypatch.setenv("CHATD_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("CHATD_TOKEN", "geheim")
-    assert main(["config", "check"]) == Exit.DONE
+    assert main(["config", "show"]) == Exit.DONE
     assert main(["ps", "--help"]) == Exit.DONE
     assert "geheim" not in capsys.readouterr().out
 
 
+MODEL = "[providers.p]\nkind = 'scripted'\n[models.m]\nprovider = 'p'\nmodel = 'm'\n"
+JWT = "[auth]\nmode = 'jwt'\nissuer = 'i'\naudience = 'a'\njwks = '{}'\n"
+
+
+def test_what_only_a_start_would_refuse_is_found_by_the_check(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "c.toml", tmp_path / "keys.json"
+
+    def check(text: str) -> tuple[int, list[str]]:
+        file.write_text(text)
+        code = main(["config", "check", "--config", str(file)])
+        out, err = capsys.readouterr()
+        assert bool(out) is (code == Exit.DONE)
+        return code, err.splitlines()
+
+    no_model = "chatd: models: configure at least one model"
+    assert check("") == (Exit.CONFIGURATION, [no_model])
+    with capture_logs():
+        assert main(["run", "--config", str(file)]) == Exit.CONFIGURATION
+    assert capsys.readouterr().err.splitlines() == [no_model]
+    scripts = "[providers.p.scripts]\ngreet = [{ txt = 'hello' }]\n"
+    code, [wrong] = check(MODEL.replace("[models", f"{scripts}[models"))
+    assert code == Exit.CONFIGURATION
+    assert wrong.startswith("chatd: providers.p.scripts.greet.0.txt: ")
+    unread = f"chatd: auth.jwks: cannot read {keys}: "
+    code, [first, second] = check(JWT.format(keys))
+    assert (code, first, second.startswith(unread)) == (Exit.CONFIGURATION, no_model, True)
+    keys.write_text('{"keys": []}')
+    code, [wrong] = check(JWT.format(keys) + MODEL)
+    assert (code, wrong.startswith(unread)) == (Exit.CONFIGURATION, True)
+    assert check(JWT.format("https://127.0.0.1:1/keys") + MODEL) == (Exit.DONE, [])
+
+
 def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text("[database]\nurl = 'postgresql://u:geheim@h/d'\n[http]\nport = 9\n")
+    database = "[database]\nurl = 'postgresql://u:geheim@h/d'\n[http]\nport = 9\n"
+    file.write_text(database + MODEL)
     assert main(["config", "check", "--config", str(file)]) == Exit.DONE
     assert capsys.readouterr().out == f"The configuration is fine ({file}).\n"
     assert main(["config", "show", "-c", str(file)]) == Exit.DONE

@@ -60,37 +60,51 @@ RETRY = {
 SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
     (
         facts(Status.WAITING),
-        [(Code.YOUR_TURN, "idle for 12 s: nothing is to be done until a message comes")],
+        [(Code.YOUR_TURN, "idle for 12 s: there is nothing to do until a message comes")],
     ),
     (
         facts(Status.WAITING, archived=True, updated_at=ago(3 * 86400)),
         [
-            (Code.ARCHIVED, "archived: it takes no message until it is unarchived"),
-            (Code.YOUR_TURN, "idle for 3 days: nothing is to be done until a message comes"),
+            (Code.ARCHIVED, "archived: it takes no messages until it is unarchived"),
+            (Code.YOUR_TURN, "idle for 3 days: there is nothing to do until a message comes"),
         ],
     ),
     (
         facts(Status.PENDING, workers=workers(0, 0, 0, 30)),
-        [(Code.NO_WORKER, "pending for 12 s: no worker has beaten for 30 s")],
+        [(Code.NO_WORKER, "pending for 12 s: no worker has sent a heartbeat for 30 s")],
     ),
     (
         facts(Status.PENDING, workers=workers(0, 0, 0, None)),
-        [(Code.NO_WORKER, "pending for 12 s: no worker has beaten at all, as far as is known")],
+        [
+            (
+                Code.NO_WORKER,
+                "pending for 12 s: no worker has ever sent a heartbeat, as far as is known",
+            )
+        ],
     ),
     (
         facts(Status.PENDING, workers=workers(1, 0, 0), ahead=3),
         [
             (
                 Code.NO_ROOM,
-                "pending for 12 s: none of 1 worker that beat has room for another chat",
+                "pending for 12 s: the only live worker has no room for another chat",
+            )
+        ],
+    ),
+    (
+        facts(Status.PENDING, workers=workers(3, 0, 0)),
+        [
+            (
+                Code.NO_ROOM,
+                "pending for 12 s: none of the 3 live workers has room for another chat",
             )
         ],
     ),
     (
         facts(Status.PENDING, ahead=21, queue_length=2),
         [
-            (Code.IN_LINE, "pending for 12 s: 21 chats before it in the line, and room for 20"),
-            (Code.QUEUE_WAITS, "2 queued messages wait for the turn that is to come"),
+            (Code.IN_LINE, "pending for 12 s: 21 chats ahead of it in line, and room for 20"),
+            (Code.QUEUE_WAITS, "2 queued messages wait for the pending turn to end"),
         ],
     ),
     (
@@ -103,8 +117,8 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
                     "if not, see their logs"
                 ),
             ),
-            (Code.BACKING_OFF, "waits until 14:03:10 UTC for attempt 3 after rate_limit"),
-            (Code.RECOVERED, "its worker died, or lost it, once without progress"),
+            (Code.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit"),
+            (Code.RECOVERED, "it lost its worker once without making progress"),
         ],
     ),
     (
@@ -112,38 +126,41 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         [
             (
                 Code.IN_ZONE,
-                "in 'model stream' for 8 s; cut at 14:03:52 UTC without progress, as of 4 s ago",
+                "in 'model stream' for 8 s; cut at 14:03:52 UTC unless it makes progress (as of 4 s ago)",
             )
         ],
     ),
     (
         facts(Status.RUNNING, told=Doing(epoch=3)),
-        [(Code.BETWEEN_STEPS, "worked on, between two steps, as of 4 s ago")],
+        [(Code.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)")],
     ),
     (
         facts(Status.RUNNING, told=Doing(epoch=2, zone="model stream")),
-        [(Code.NOT_TOLD_YET, "what it is doing is known with its owner's next beat")],
+        [(Code.NOT_TOLD_YET, "what it is doing is unknown until its worker's next heartbeat")],
     ),
     (
         facts(Status.RUNNING, told=STREAMING, **RETRY),
-        [(Code.BACKING_OFF, "waits until 14:03:10 UTC for attempt 3 after rate_limit")],
+        [(Code.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
     ),
     (
         facts(Status.RUNNING, told=Doing(epoch=3), heartbeat_at=ago(25), recoveries=2),
         [
             (
                 Code.LEASE_EXPIRED,
-                "its owner has not renewed for 25 s: any worker with a reaper takes it from it",
+                "its worker has not renewed its lease for 25 s: another worker will take it over",
             ),
-            (Code.BETWEEN_STEPS, "worked on, between two steps, as of 25 s ago"),
-            (Code.RECOVERED, "its worker died, or lost it, 2 times without progress"),
+            (Code.BETWEEN_STEPS, "being worked on, between two steps (as of 25 s ago)"),
+            (Code.RECOVERED, "it lost its worker 2 times without making progress"),
         ],
     ),
     (
         facts(Status.INTERRUPTING, queue_length=1, told=Doing(epoch=3)),
         [
-            (Code.STOPPING, "a stop was asked 12 s ago: its owner is to store what there is"),
-            (Code.BETWEEN_STEPS, "worked on, between two steps, as of 4 s ago"),
+            (
+                Code.STOPPING,
+                "a stop was requested 12 s ago; its worker has yet to store what was said",
+            ),
+            (Code.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)"),
             (Code.QUEUE_WAITS, "1 queued message waits for this turn to end"),
         ],
     ),
@@ -152,7 +169,7 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         [
             (
                 Code.NEEDS_RESULTS,
-                "waits for the client's tool results until 14:04:30 UTC, another 90 s",
+                "waiting for the client's tool results until 14:04:30 UTC, another 90 s",
             )
         ],
     ),
@@ -162,8 +179,8 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
             (
                 Code.NEEDS_RESULTS,
                 (
-                    "waits for the client's tool results until 14:02:55 UTC, which is past: "
-                    "a reaper ends the wait"
+                    "waiting for the client's tool results until 14:02:55 UTC, which is past: "
+                    "a worker will end the wait"
                 ),
             )
         ],
@@ -178,7 +195,7 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         [
             (
                 Code.FAILED,
-                "the last turn failed 2 h ago at attempt 1: auth; it goes on with a retry or a message",
+                "the last turn failed 2 h ago at attempt 1: auth; a retry or a message makes it go on",
             ),
             (Code.QUEUE_WAITS, "3 queued messages wait for a retry or a message"),
         ],

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,8 @@ from chatd.logs.events import table
 from chatd.logs.following import Followed
 from chatd.logs.reading import Lines, entry_of
 from chatd.logs.shown import Page
-from chatd.logs.wanted import LEVELS, Wanted, moment
+from chatd.logs.times import moment
+from chatd.logs.wanted import LEVELS, Wanted
 
 A, B = "5bd0a6e5-0000-4000-8000-000000000001", "77777777-0000-4000-8000-000000000002"
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -203,7 +205,8 @@ def test_moments(given: str, at: str) -> None:
 @pytest.mark.parametrize("given", ["", "soon", "5", "5 m", "25:00", "2026-13-01", "9" * 400 + "d"])
 def test_what_is_no_moment_is_a_usage_error(log: str, given: str, capsys: Captured) -> None:
     assert main(["logs", log, "--since", given]) == Exit.USAGE
-    assert "--since" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f'--since: "{given}" is neither a duration (15m, 1h30m, 90d) nor a time' in err
 
 
 def test_files_that_were_rotated_are_read_in_order(tmp_path: Path, capsys: Captured) -> None:
@@ -276,6 +279,17 @@ def test_standard_input_is_shown_as_it_comes_and_head_ends_it() -> None:
         with suppress(BrokenPipeError):
             while True:
                 os.write(process.stdin.fileno(), f"{LOG[1]}\n".encode() * 1000)
+        assert process.stderr.read() == b""
+
+
+def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
+    command = [sys.executable, "-m", "chatd", "logs", "--follow", "--level", "error", log]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"chat.panicked" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == Exit.STOPPED
+        assert process.stderr is not None
         assert process.stderr.read() == b""
 
 

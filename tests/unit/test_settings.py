@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from chatd.daemon.rooms import catalog_of
 from chatd.settings import (
     ConfigurationError,
     HttpSettings,
+    ProviderKind,
     Settings,
     WorkerSettings,
     load,
@@ -153,15 +155,23 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[auth]\nmode = 'basic'", "auth.mode: "),
         ("[http]\nhost = '0.0.0.0'", "http.host: without authentication"),
         ("[http]\nhost = '0.0.0.0'", "chatd token create --owner NAME"),
-        ("[http]\ncors_origins = ['*']", "http.cors_origins: '*' is no origin"),
+        ("[http]\ncors_origins = ['*']", "http.cors_origins: '*' is not an origin"),
         ("[http]\ncors_origins = ['https://a.b/']", "it must look like https://app.example.com"),
-        ("[http]\ncors_origins = ['https://A.b']", "http.cors_origins: 'https://A.b' is no"),
+        ("[http]\ncors_origins = ['https://A.b']", "http.cors_origins: 'https://A.b' is not"),
         ("[http]\ncors_origins = 'https://a.b'", "http.cors_origins: must be a list or a table"),
         ("[limits]\nmax_streams = -1", "limits.max_streams: "),
         ("[worker]\nheartbeat_seconds = 7", "stale_after_seconds: must be at least 3 times"),
         ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
         ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
+        ("[database]\nurl = 'postgresql://[::1/x'", "database.url: is not a URL"),
+        ("[database]\nurl = 'postgresql://h:x/d'", "database.url: a port must be a number"),
+        ("[database]\ndirect_url = 'postgres://a:1,b:y/d'", "direct_url: a port must be a number"),
         ("[providers.x]\nkind = 'openai'", "providers.x.api_key: is required"),
+        ("[providers.x]\nkind = 'openai'\napi_key = ''", "providers.x.api_key: is required"),
+        (
+            "[providers.x]\nkind = 'openai'\nbase_url = 'http://h'",
+            'providers.x.api_key: is required when kind is "openai" (not set)',
+        ),
         ("[providers.x]\nkind = 'openai'\nscript = [{}]", "providers.x.script: is for kind"),
         ("[providers.x]\nkind = 'openai-compatible'", "providers.x.base_url: is required"),
         ("[models.m]\nprovider = 'x'\nmodel = 'y'", "there is no provider 'x'; configured: none"),
@@ -183,6 +193,14 @@ def test_what_is_wrong_with_a_file_is_said(write: Write, text: str, expected: st
 def test_a_misspelt_variable_is_named_with_what_was_meant(variable: str, meant: str) -> None:
     expected = f"{variable}: unknown key; did you mean {meant}? (environment)"
     assert problems(environ={variable: "1"}) == [expected]
+
+
+def test_variables_of_callers_are_no_settings_but_what_begins_like_them_must_be() -> None:
+    theirs = {"CHATD_URL": "http://x", "CHATD_TOKEN": "t", "CHATD_TEST_DSN": "postgresql:///x"}
+    assert load(environ=theirs) == Settings()
+    misspelt = ("CHATD_TOKENS__X", "CHATD_TOKEN_FILE", "CHATD_URLS", "CHATD_URL__X")
+    told = problems(environ=dict.fromkeys(misspelt, "1"))
+    assert [one.partition(":")[0] for one in told] == sorted(misspelt)
 
 
 def test_credentials_are_secrets_and_misspelt_ones_are_named(tmp_path: Path) -> None:
@@ -219,6 +237,41 @@ def test_authentication_lets_it_listen_anywhere(write: Write) -> None:
     for jwks in ("https://idp.example.com/keys", "http://127.0.0.1:9/keys", "/etc/chatd/keys.json"):
         text = jwt.replace("mode", f"jwks = '{jwks}'\nmode")
         assert load(write(text), {}).auth.jwks == jwks
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///chatd",
+        "postgresql://u:p%40@h:5432/d?sslmode=require",
+        "postgres://u@a:1,b:2,[::1]:3/d",
+        "postgresql://[::1]/d",
+        "postgresql://u:p:w@h/d",
+        "postgresql://%2Fvar%2Frun/d",
+    ],
+)
+def test_what_a_database_url_may_look_like(write: Write, url: str) -> None:
+    assert load(write(f"[database]\nurl = '{url}'")).database.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("kind", list(ProviderKind))
+@pytest.mark.parametrize("base_url", [None, "http://h/v1"])
+@pytest.mark.parametrize("api_key", [None, "", SECRET])
+@pytest.mark.parametrize("script", [None, [], [{"text": "hello"}]])
+def test_what_settings_accept_a_catalog_can_be_built_of(
+    kind: ProviderKind, base_url: str | None, api_key: str | None, script: list[Any] | None
+) -> None:
+    given = {"kind": kind, "base_url": base_url, "api_key": api_key, "script": script}
+    models = {"m": {"provider": "p", "model": "m"}}
+    try:
+        accepted = Settings.model_validate({"providers": {"p": given}, "models": models})
+    except ValidationError:
+        accepted = None
+    if accepted is not None:
+        assert catalog_of(accepted).default.name == "m"
+    needs = {ProviderKind.OPENAI_COMPATIBLE: base_url, ProviderKind.SCRIPTED: True}
+    plays = script is not None and kind is not ProviderKind.SCRIPTED
+    assert (accepted is not None) is (bool(needs.get(kind, api_key)) and not plays)
 
 
 def test_the_rules_hold_for_settings_made_in_code() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chatd.api.examples import EXAMPLES
-from chatd.cli.top import ACTORS, CHATS, actor_rows, chat_rows, head, span
+from chatd.cli.top import _ACTORS, _CHATS, actor_rows, chat_rows, head, span
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ def test_lengths_of_time(seconds: float | None, words: str) -> None:
 
 def test_rows_fit_their_columns_and_who_is_stuck_comes_first() -> None:
     status: Any = dict(EXAMPLES["ProcessStatus"])
-    assert all(len(row) == len(ACTORS) for row in actor_rows(status))
+    assert all(len(row) == len(_ACTORS) for row in actor_rows(status))
     [moving] = status["chats"]
     status["chats"] = [moving, moving | {"chat_id": "stuck", "still_seconds": 90.0}]
     rows = chat_rows(status)
-    assert all(len(row) == len(CHATS) for row in rows)
+    assert all(len(row) == len(_CHATS) for row in rows)
     assert [row[0] for row in rows] == ["stuck", moving["chat_id"]]
     assert "2 chats in hand, room for 99" in "\n".join(head(status))
     status["census"] = None

@@ -27,7 +27,7 @@ export class NotChatd extends ClientError {
   override name = "NotChatd";
 
   constructor(readonly url: string) {
-    super(`What answers at ${url} is no chatd.`);
+    super(`What answers at ${url} is not a chatd.`);
   }
 }
 

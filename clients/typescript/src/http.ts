@@ -133,7 +133,7 @@ export class Http {
     const given = typeof token === "function" ? await token() : token;
     return {
       ...(given === undefined ? {} : { authorization: `Bearer ${given}` }),
-      ...(owner === undefined ? {} : { "x-chatd-owner": owner }),
+      ...(owner === undefined ? {} : { "x-chatd-owner": inUtf8(owner) }),
     };
   }
 
@@ -153,6 +153,11 @@ export class Http {
     if (value === undefined) throw new NotChatd(this.#url);
     return value;
   }
+}
+
+/** The text of a header, one character for each byte: `fetch` takes no others. */
+function inUtf8(text: string): string {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 function parsed(text: string): unknown {

@@ -184,7 +184,7 @@ export interface paths {
         put?: never;
         /**
          * Send Message
-         * @description Say something. A chat at rest answers; a busy one does as `busy_behavior` says.
+         * @description Send a message. A chat at rest answers; a busy one does as `busy_behavior` says.
          */
         post: operations["send_message"];
         delete?: never;
@@ -208,7 +208,7 @@ export interface paths {
         head?: never;
         /**
          * Edit Message
-         * @description Replace a message of the user, and have it answered again.
+         * @description Edit a message of the user, and have it answered again.
          *
          *     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
          *     turn that is running ends, and nothing more of it is stored.
@@ -1114,7 +1114,7 @@ export interface components {
          *       "because": [
          *         {
          *           "code": "your_turn",
-         *           "text": "It waits for you to say something."
+         *           "text": "idle for 12 s: there is nothing to do until a message comes"
          *         }
          *       ],
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -2677,7 +2677,7 @@ export interface operations {
                 cursor?: string | null;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2697,7 +2697,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2715,7 +2715,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -2733,7 +2733,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -2751,9 +2751,9 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_cursor`: The `cursor` is not one that this API gave.
+             *     * `invalid_cursor`: The `cursor` is not one that this API has given.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -2771,7 +2771,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -2836,7 +2836,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2860,7 +2860,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2878,7 +2878,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -2896,7 +2896,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -2934,15 +2934,15 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `model_not_found`: No model is configured by this name.
+             *     * `model_not_found`: No model of this name is configured.
              *
-             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
+             *     * `too_many_labels`: A chat may have at most `limits.max_labels` labels.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              *
-             *     * `too_many_tools`: A chat has at most `turn.max_tools` tools.
+             *     * `too_many_tools`: A chat may have at most `turn.max_tools` tools.
              */
             422: {
                 headers: {
@@ -2960,9 +2960,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3030,7 +3030,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3054,7 +3054,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3072,7 +3072,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3090,7 +3090,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3108,7 +3108,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3126,9 +3126,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              *
-             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
             429: {
                 headers: {
@@ -3191,7 +3191,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3213,7 +3213,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3231,7 +3231,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3249,7 +3249,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3285,7 +3285,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3303,7 +3303,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3366,7 +3366,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3386,7 +3386,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3404,7 +3404,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3422,7 +3422,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3458,7 +3458,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3476,7 +3476,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3541,7 +3541,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3567,7 +3567,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3585,7 +3585,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3603,7 +3603,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3677,9 +3677,9 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `too_many_labels`: A request has at most `limits.max_labels` labels.
+             *     * `too_many_labels`: A chat may have at most `limits.max_labels` labels.
              */
             422: {
                 headers: {
@@ -3697,7 +3697,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3762,7 +3762,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3784,7 +3784,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3802,7 +3802,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -3820,7 +3820,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -3858,7 +3858,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy, and this needs it at rest.
+             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
              */
             409: {
                 headers: {
@@ -3878,7 +3878,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -3896,7 +3896,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -3964,7 +3964,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3986,7 +3986,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4004,7 +4004,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4022,7 +4022,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4058,7 +4058,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4076,7 +4076,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4139,7 +4139,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4161,7 +4161,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4179,7 +4179,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4197,7 +4197,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4233,7 +4233,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4251,7 +4251,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4316,7 +4316,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4338,7 +4338,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4356,7 +4356,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4374,7 +4374,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4412,7 +4412,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4430,7 +4430,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4500,7 +4500,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4522,7 +4522,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4540,7 +4540,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4558,7 +4558,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4594,9 +4594,9 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `conflicting_parameters`: Two parameters were given that exclude each other.
+             *     * `conflicting_parameters`: Two of the parameters exclude each other.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -4614,7 +4614,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4679,7 +4679,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4705,7 +4705,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4723,7 +4723,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4741,7 +4741,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -4779,7 +4779,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy, and this needs it at rest.
+             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
              */
             409: {
                 headers: {
@@ -4817,11 +4817,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `model_not_found`: No model is configured by this name.
+             *     * `model_not_found`: No model of this name is configured.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -4839,11 +4839,11 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `queue_full`: As many messages wait already as may (`worker.max_queued_messages`).
+             *     * `queue_full`: The queue is full (`worker.max_queued_messages`).
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -4908,7 +4908,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4935,7 +4935,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4953,7 +4953,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -4971,7 +4971,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5047,11 +5047,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `not_a_user_message`: Only a message of the user can be edited.
+             *     * `not_a_user_message`: Only a user's message can be edited.
              *
-             *     * `too_many_parts`: A request has at most `limits.max_content_parts` parts.
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              */
             422: {
                 headers: {
@@ -5069,9 +5069,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5134,7 +5134,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5156,7 +5156,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5174,7 +5174,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5192,7 +5192,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5228,7 +5228,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5246,7 +5246,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5309,7 +5309,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5330,7 +5330,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5348,7 +5348,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5366,7 +5366,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5386,7 +5386,7 @@ export interface operations {
              *
              *     * `chat_not_found`: You have no chat with this id.
              *
-             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may be said already.
+             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
             404: {
                 headers: {
@@ -5404,7 +5404,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5422,7 +5422,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5487,7 +5487,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5510,7 +5510,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5528,7 +5528,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5546,7 +5546,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5566,7 +5566,7 @@ export interface operations {
              *
              *     * `chat_not_found`: You have no chat with this id.
              *
-             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may be said already.
+             *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
             404: {
                 headers: {
@@ -5604,7 +5604,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5622,9 +5622,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5689,7 +5689,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5711,7 +5711,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5729,7 +5729,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5747,7 +5747,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5805,7 +5805,7 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -5823,9 +5823,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: You have as many chats in flight as you may (`limits.max_chats_in_flight`).
+             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -5893,7 +5893,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5919,7 +5919,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5937,7 +5937,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -5955,7 +5955,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -5991,7 +5991,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -6009,9 +6009,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              *
-             *     * `too_many_streams`: You have as many streams open as you may (`limits.max_streams`).
+             *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
             429: {
                 headers: {
@@ -6076,7 +6076,7 @@ export interface operations {
             header?: {
                 /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6102,7 +6102,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6120,7 +6120,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6138,7 +6138,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6174,7 +6174,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `no_action_required`: The chat does not wait for results of tools, or does no longer.
+             *     * `no_action_required`: The chat is not waiting for tool results (any more).
              */
             409: {
                 headers: {
@@ -6212,11 +6212,11 @@ export interface operations {
              *
              *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `tool_call_unknown`: There are results of calls that are not open, or two of one call.
+             *     * `tool_call_unknown`: There is a result for a call that is not open, or there are two for one call.
              *
-             *     * `tool_results_missing`: Some open calls have no result; all are to be answered at once.
+             *     * `tool_results_missing`: Some open calls have no result; all must be answered at once.
              */
             422: {
                 headers: {
@@ -6234,7 +6234,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6297,7 +6297,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Whom an admin acts for; others may name themselves only. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -6317,7 +6317,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6335,7 +6335,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6353,7 +6353,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6371,7 +6371,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_request`: Something in the request does not fit; `errors` says what, and where.
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
             422: {
                 headers: {
@@ -6389,7 +6389,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6469,7 +6469,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6525,7 +6525,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6543,7 +6543,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6561,7 +6561,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6579,7 +6579,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {
@@ -6659,7 +6659,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6737,7 +6737,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is no HTTP, its address is longer than 65,535 bytes, or its body is not what it says.
+             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6755,7 +6755,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: It is not known who you are: no token, or one that is not valid (any more).
+             *     * `unauthorized`: There is no token, or it is not valid (any more).
              */
             401: {
                 headers: {
@@ -6773,7 +6773,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin acts for another (`X-Chatd-Owner`), or sees how the process is.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
              */
             403: {
                 headers: {
@@ -6791,7 +6791,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: You ask more often than you may (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
             429: {
                 headers: {

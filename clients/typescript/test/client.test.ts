@@ -63,7 +63,7 @@ test("a chat that the lost try deleted is deleted", async () => {
   );
 });
 
-test("patience runs out, and what is no chatd is named", async () => {
+test("patience runs out, and what is not a chatd is named", async () => {
   const away = new Client("http://127.0.0.1:9", { patienceSeconds: 0.3 });
   await assert.rejects(away.chats.get("c"), Unreachable);
   await serving(
@@ -91,14 +91,15 @@ test("pages are asked for one after the other", async () => {
       json(answer, 200, url.includes("cursor=next") ? page(3) : page(1, 2, "next")),
     async (url, asked) => {
       const ids = [];
-      for await (const chat of new Client(url, { token: async () => "T" }).chats.list({
-        labels: ["a:b", "c"],
-      })) {
+      const client = new Client(url, { token: async () => "T", owner: "zoë 文" });
+      for await (const chat of client.chats.list({ labels: ["a:b", "c"] })) {
         ids.push(chat.id);
       }
       assert.deepEqual(ids, [1, 2, 3]);
       assert.equal(asked[0]?.url, "/api/v1/chats?label=a%3Ab&label=c&limit=50");
       assert.equal(asked[0]?.headers.authorization, "Bearer T");
+      const owner = String(asked[0]?.headers["x-chatd-owner"]);
+      assert.equal(Buffer.from(owner, "latin1").toString(), "zoë 文");
     },
   );
 });

@@ -1,0 +1,25 @@
+"""A start as far as it goes without connecting to anything: what it would refuse is known beforehand."""
+
+import anyio
+
+from chatd.daemon.rooms import catalog_of
+from chatd.llm.errors import Misconfigured
+from chatd.settings import Settings
+from chatd.supervision.actor import Fatal
+
+
+def rehearse(settings: Settings) -> list[str]:
+    """Why ``run`` would not start with these settings, for all that can be told from here."""
+    refused = []
+    try:
+        catalog_of(settings)
+    except Misconfigured as error:
+        refused.append(str(error))
+    if settings.auth.mode == "jwt" and settings.auth.jwks:
+        from chatd.api.key_set import KeySet  # noqa: PLC0415 (only this mode pays for cryptography)
+
+        try:
+            anyio.run(KeySet(settings.auth.jwks).check)
+        except Fatal as error:
+            refused.append(str(error))
+    return refused

@@ -1,0 +1,66 @@
+"""Which model ``chatd demo`` and ``chatd dev`` take, by what they are asked for and what keys there are."""
+
+import pytest
+
+from chatd.cli.standalone import own_model
+from chatd.llm.errors import Misconfigured
+
+KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in KEYS:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("chatd.cli.standalone.local_model_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted", "kind", "model"),
+    [
+        ([], None, "scripted", "scripted"),
+        (["OPENAI_API_KEY"], None, "openai", "gpt-5-mini"),
+        (["ANTHROPIC_API_KEY"], None, "anthropic", "claude-haiku-4-5"),
+        ([*KEYS], "claude-x", "anthropic", "claude-x"),
+        ([*KEYS], "gpt-x", "openai", "gpt-x"),
+        ([*KEYS], "o9-mini", "openai", "o9-mini"),
+        (["ANTHROPIC_API_KEY"], "claude-x", "anthropic", "claude-x"),
+        (["OPENAI_API_KEY"], "ours", "openai", "ours"),
+        (["ANTHROPIC_API_KEY"], "ours", "anthropic", "ours"),
+    ],
+)
+async def test_what_is_taken(
+    keys: list[str], wanted: str | None, kind: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in keys:
+        monkeypatch.setenv(variable, f"key of {KEYS[variable]}")
+    async with own_model(wanted) as own:
+        assert own.providers["own"]["kind"] == kind
+        assert own.providers["own"].get("api_key") in {None, f"key of {kind}"}
+        assert own.models == {model: {"provider": "own", "model": model}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted", "why"),
+    [
+        ([], "claude-x", "claude-x needs ANTHROPIC_API_KEY in the environment"),
+        (["OPENAI_API_KEY"], "claude-x", "claude-x needs ANTHROPIC_API_KEY"),
+        (["ANTHROPIC_API_KEY"], "gpt-x", "gpt-x needs OPENAI_API_KEY"),
+        ([], "ours", "ours needs OPENAI_API_KEY or ANTHROPIC_API_KEY"),
+        (
+            [*KEYS],
+            "ours",
+            "OPENAI_API_KEY and ANTHROPIC_API_KEY are set, and ours may be of either",
+        ),
+    ],
+)
+@pytest.mark.parametrize("local", [True, False])
+async def test_what_cannot_be_had_is_refused(
+    keys: list[str], wanted: str, why: str, local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatd.cli.standalone.local_model_available", lambda: local)
+    for variable in keys:
+        monkeypatch.setenv(variable, "key")
+    with pytest.raises(Misconfigured, match=why):
+        async with own_model(wanted):
+            pass
