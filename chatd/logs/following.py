@@ -3,6 +3,7 @@
 import gzip
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +23,10 @@ def of_file(path: Path) -> Iterator[bytes]:
     """A whole file; one that was compressed when it was rotated, too. Raises ``OSError``."""
     if path.suffix == ".gz":
         with gzip.open(path) as compressed:
-            yield from chunks(compressed)  # type: ignore[arg-type]
+            try:
+                yield from chunks(compressed)  # type: ignore[arg-type]
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise OSError(f"{path}: it is damaged: {error}") from error
     else:
         with path.open("rb") as plain:
             yield from chunks(plain)

@@ -68,7 +68,8 @@ def entry_of(line: bytes) -> Entry:
         return _plain(line)
     if "MESSAGE" in whole:
         return _of_journal(whole, line)
-    if not isinstance(whole.get("event"), str) or "level" not in whole:
+    level = whole.get("level")
+    if not (isinstance(whole.get("event"), str) and isinstance(level, str) and level in PRIORITIES):
         return _plain(line)
     before = line[:start]
     if before and (match := _PRIORITY.match(before)):

@@ -101,7 +101,7 @@ class Wanted:
         if len(timestamp) != STAMP_LENGTH or not timestamp.endswith("Z"):
             try:
                 timestamp = moment(timestamp, datetime.now(UTC))
-            except ValueError:
+            except (ValueError, OverflowError):
                 return self._in_time
         return (self.since is None or self.since <= timestamp) and (
             self.until is None or timestamp <= self.until

@@ -102,12 +102,30 @@ def test_lines_are_for_eyes(log: str, capsys: Captured) -> None:
 
 def test_fields_of_the_wrong_type_are_shown_too() -> None:
     odd = json.dumps(
-        {"event": "a", "level": 7, "timestamp": [1], "chat_id": 5, "worker_id": {}, "exception": "x",
+        {"event": "a", "level": "info", "timestamp": [1], "chat_id": 5, "worker_id": {}, "exception": "x",
          "frames": [1, "a\nb"]}
     )  # fmt: skip
     entry = entry_of(odd.encode())
     Wanted(chat="5", since="2026").wants(entry)
     assert Page(colours=True).line(entry).endswith("    1\n    a\n    b\n    x")
+
+
+@pytest.mark.parametrize("level", [7, [1], {}, None, "INFO", "trace"])
+def test_an_event_of_somebody_else_is_a_line_like_any_other(level: object) -> None:
+    theirs = json.dumps({"event": "x", "level": level, "timestamp": "2026-01-02"})
+    entry = entry_of(theirs.encode())
+    assert Wanted().wants(entry)
+    assert Page(colours=False).line(entry) == theirs
+    assert not Wanted(level="info").wants(entry)
+
+
+@pytest.mark.parametrize("odd", ["9999999999d", "0001-01-01T00:00:00+10:00", "soon", 7])
+def test_an_event_whose_time_is_none_stands_with_the_one_before_it(odd: object) -> None:
+    for since, wanted in (("2026-01-02T09:00:00.000Z", True), ("2026-01-02T11:00:00.000Z", False)):
+        asked = Wanted(since=since)
+        asked.wants(entry_of(line("a").encode()))
+        late = json.dumps({"timestamp": odd, "level": "info", "event": "b"})
+        assert asked.wants(entry_of(late.encode())) is wanted
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(
@@ -214,6 +232,17 @@ def test_files_that_were_rotated_are_read_in_order(tmp_path: Path, capsys: Captu
     old.write_bytes(gzip.compress(LOG[0].encode()))  # its last line has no end
     new.write_text(LOG[1])
     assert printed(["--json", str(old), str(new)], capsys) == LOG[:2]
+
+
+@pytest.mark.parametrize("damage", ["cut", "spoilt"])
+def test_a_compressed_file_that_is_damaged_is_named(
+    tmp_path: Path, damage: str, capsys: Captured
+) -> None:
+    whole = gzip.compress(LOG[0].encode() * 100)
+    broken = whole[:-12] if damage == "cut" else whole[:20] + b"?" * 20 + whole[40:]
+    (tmp_path / "chatd.log.1.gz").write_bytes(broken)
+    assert main(["logs", str(tmp_path / "chatd.log.1.gz")]) == Exit.FAILED
+    assert "chatd.log.1.gz: " in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: Captured) -> None:
