@@ -6,13 +6,19 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 CHUNK = 256 * 1024
 _PAUSE_SECONDS = 0.2
 
 
-def chunks(source: BinaryIO) -> Iterator[bytes]:
+class Readable(Protocol):
+    """A file, however it is stored."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def chunks(source: Readable) -> Iterator[bytes]:
     """What there is, as soon as it is there, until the end."""
     read = getattr(source, "read1", source.read)
     while chunk := read(CHUNK):
@@ -24,7 +30,7 @@ def of_file(path: Path) -> Iterator[bytes]:
     if path.suffix == ".gz":
         with gzip.open(path) as compressed:
             try:
-                yield from chunks(compressed)  # type: ignore[arg-type]
+                yield from chunks(compressed)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise OSError(f"{path}: it is damaged: {error}") from error
     else:

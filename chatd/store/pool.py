@@ -43,6 +43,7 @@ _RELEASE_SECONDS: Final = 1.0
 _REFUSED: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password too
+    asyncpg.ClientConfigurationError,  # the URL itself
 )
 _REFUSED_TEXT: Final = "unsupported startup parameter"
 """A pooler's word; its other troubles, which have the same code, pass."""
@@ -82,9 +83,9 @@ def translated() -> Iterator[None]:
                 f"{DatabaseAway.__doc__} ({type(error).__name__}: {error})"
             ) from error
         if is_refused(error):
-            raise DatabaseRefused(
-                f"database.url: the database does not let us in: {error}"
-            ) from error
+            ours = isinstance(error, asyncpg.ClientConfigurationError)
+            why = str(error) if ours else f"the database does not let us in: {error}"
+            raise DatabaseRefused(f"database.url: {why}") from error
         raise
 
 

@@ -37,7 +37,7 @@ def set_up(environ: Mapping[str, str], *, worker_id: str) -> Callable[[], None]:
         resources = import_module("opentelemetry.sdk.resources")
         otlp = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError:
-        _log.warning("tracing.not_installed", extra="chatd[otel]")
+        _log.warning("tracing.not_installed", extra="otel")
         return lambda: None
     named = {"service.version": __version__, "service.instance.id": worker_id}
     if not _is_named(environ):

@@ -77,6 +77,12 @@ async def test_a_schema_that_is_behind_is_refused(tmp_path: Path, empty_dsn: str
     assert "chatd migrate up" in complaint(done)
 
 
+async def test_a_database_url_that_nobody_can_use_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
+    assert done.returncode == Exit.CONFIGURATION
+    assert "database.url: `sslmode` parameter must be one of" in complaint(done)
+
+
 async def test_the_schema_comes_and_goes_by_hand(empty_dsn: str) -> None:
     def migrate(*words: str) -> Any:
         command = [sys.executable, "-m", "chatd", "migrate", *words, "--json"]
