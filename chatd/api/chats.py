@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
+from chatd.api.pages import Limit
 from chatd.api.problems import documented
 from chatd.api.schemas import (
     LARGEST,
@@ -22,7 +23,6 @@ from chatd.api.schemas import (
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
-Limit = Annotated[int, Query(ge=1, le=200, description="The most items of a page.")]
 Version = Annotated[int, Query(ge=0, le=LARGEST, description="Only what came after this version.")]
 
 
@@ -54,7 +54,7 @@ async def get_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> ChatOut:
     """One chat."""
     chat = await desk.reads.chat(chat_id, owner_id=caller.sees)
     await desk.know(chat.last_model_config_id)
-    return desk.names.chat(chat)
+    return desk.dress.chat(chat)
 
 
 @router.patch(
@@ -142,7 +142,7 @@ async def list_events(
     await desk.reads.chat(chat_id, owner_id=caller.sees)
     found = await desk.reads.entries(chat_id, after=after, most=limit + 1)
     return Page(
-        items=[desk.names.entry(entry) for entry in found[:limit]],
+        items=[desk.dress.entry(entry) for entry in found[:limit]],
         next_cursor=str(found[limit - 1].version) if len(found) > limit else None,
     )
 

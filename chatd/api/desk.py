@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from chatd.api.dressing import Dressing
 from chatd.api.limits import Limits
-from chatd.api.names import Names
 from chatd.api.schemas import ChatOut
 from chatd.api.stays import Stays
 from chatd.live.hints import Hints
@@ -18,6 +18,7 @@ from chatd.store.actions import Actions
 from chatd.store.chats import Chats
 from chatd.store.lists import Lists
 from chatd.store.messages import Messages
+from chatd.store.models import Models
 from chatd.store.queue import Queue
 from chatd.store.reads import Reads
 from chatd.store.rows import Moved
@@ -40,7 +41,8 @@ class Desk:
     list_hub: ListHub
     hints: Hints
     catalog: Catalog
-    names: Names
+    models: Models
+    dress: Dressing
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
     stays: Stays = field(default_factory=Stays)
@@ -57,12 +59,12 @@ class Desk:
         self.metrics.http.replays.add(amount=moved.kept)
         self.hints.moved(moved.entry)
         await self.know(moved.chat.last_model_config_id)
-        return self.names.chat(moved.chat)
+        return self.dress.chat(moved.chat)
 
     async def know(self, *model_ids: UUID | None) -> None:
         """Learn names of models that another replica is configured with."""
-        if not all(map(self.names.knows, model_ids)):
-            self.names.learn(await self.reads.model_names())
+        if not all(map(self.dress.knows, model_ids)):
+            self.dress.learn(await self.models.names())
 
 
 async def desk(request: Request) -> Desk:  # async: a plain function would be run in a thread

@@ -18,7 +18,7 @@ from chatd.api import headers
 from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ListEvent, Sse, streamed
-from chatd.api.lists import page_of
+from chatd.api.pages import page_of
 from chatd.api.problems import documented
 from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
@@ -113,10 +113,10 @@ class _Opening:
         while True:
             fresh = self._view.told(known.fresh(seen.touches))
             if seen.whole:
-                yield await dress(self._desk, fresh, begun_at)
+                yield await _dress(self._desk, fresh, begun_at)
                 return
             last = seen.touches[-1].at
-            yield await dress(self._desk, fresh, min(last, begun_at))
+            yield await _dress(self._desk, fresh, min(last, begun_at))
             since = last - _MOMENT  # others may have been touched at the very same moment
             known.forget(since)
             seen = await self._read(since, known)
@@ -127,7 +127,7 @@ class _Opening:
         await self._desk.know(*(chat.last_model_config_id for chat in found))
         self._view.told([Touch.of(chat) for chat in found[:_SNAPSHOT]])
         self._desk.list_hub.begin(self._view, clock.read_at)
-        page = page_of(found, _SNAPSHOT, self._desk.names.chat)
+        page = page_of(found, _SNAPSHOT, self._desk.dress.chat)
         return encode(EventType.SNAPSHOT, page, mark(clock.read_at))
 
     async def _read(self, since: datetime, known: Memory | None = None) -> Seen:
@@ -142,7 +142,7 @@ async def _follow(
     """What was missed, and everything that happens from here on."""
 
     async def pull() -> list[bytes]:
-        return await dress(desk, view.take(), view.read_at)
+        return await _dress(desk, view.take(), view.read_at)
 
     if first:
         yield b"".join(first)
@@ -167,13 +167,13 @@ async def _follow(
         yield piece
 
 
-async def dress(desk: Desk, touches: Sequence[Touch], read_at: datetime | None) -> list[bytes]:
+async def _dress(desk: Desk, touches: Sequence[Touch], read_at: datetime | None) -> list[bytes]:
     """Events of touched chats. Who has the last of them has come to ``read_at``, and no sooner."""
     await desk.know(*(touch.chat.last_model_config_id for touch in touches if touch.chat))
     return [
         encode(
             EventType.CHAT if touch.chat else EventType.DELETED,
-            desk.names.chat(touch.chat) if touch.chat else {"id": touch.chat_id},
+            desk.dress.chat(touch.chat) if touch.chat else {"id": touch.chat_id},
             mark(read_at) if read_at is not None and touch is touches[-1] else None,
         )
         for touch in touches

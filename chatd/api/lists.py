@@ -1,10 +1,5 @@
 """The route of a caller's list of chats."""
 
-import base64
-import binascii
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -12,12 +7,12 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, StringConstraints
 
 from chatd.api.auth import Caller
-from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
 from chatd.api.given import Fit
-from chatd.api.problems import BadRequest, documented
+from chatd.api.pages import Limit, page_of, place_of
+from chatd.api.problems import documented
 from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import Status
 from chatd.store.lists import Filters
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -85,34 +80,8 @@ async def list_chats(
             parent=parent,
             words=q,
         ),
-        before=None if cursor is None else _place(cursor),
+        before=None if cursor is None else place_of(cursor),
         most=limit + 1,
     )
     await desk.know(*(chat.last_model_config_id for chat in found))
-    return page_of(found, limit, desk.names.chat)
-
-
-def page_of(found: Sequence[Chat], limit: int, dress: Callable[[Chat], ChatOut]) -> Page[ChatOut]:
-    """A page of at most ``limit`` chats, of which one more were asked for."""
-    return Page(
-        items=[dress(chat) for chat in found[:limit]],
-        next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
-    )
-
-
-def _cursor(chat: Chat) -> str:
-    place = f"{chat.updated_at.isoformat()} {chat.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise BadRequest(
-            "invalid_cursor",
-            "cursor: it is not one that this API has given.",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-        ) from error
+    return page_of(found, limit, desk.dress.chat)

@@ -7,23 +7,23 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from chatd.api.auth import Caller
-from chatd.api.chats import Limit
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
+from chatd.api.pages import Limit
 from chatd.api.problems import BadRequest, documented
 from chatd.api.schemas import (
     LARGEST,
     EditMessage,
+    MessageId,
     MessageOut,
     Page,
-    Place,
     SendMessage,
     Sent,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 
-MessageId = Annotated[
+Edge = Annotated[
     int | None,
     Query(ge=0, le=LARGEST, description="The id of a message. Give `after_id` or `before_id`."),
 ]
@@ -37,8 +37,8 @@ async def list_messages(
     chat_id: UUID,
     caller: Caller,
     desk: AtDesk,
-    after_id: MessageId = None,
-    before_id: MessageId = None,
+    after_id: Edge = None,
+    before_id: Edge = None,
     limit: Limit = 100,
 ) -> Page[MessageOut]:
     """The history, oldest first: from the start, after a message, or the latest ones before one."""
@@ -50,16 +50,16 @@ async def list_messages(
         )
     await desk.reads.chat(chat_id, owner_id=caller.sees)
     if before_id is not None:
-        found = await desk.reads.messages_before(chat_id, before_id, limit + 1)
+        found = await desk.reads.messages_before(chat_id, before_id, most=limit + 1)
         more, items = len(found) > limit, found[-limit:]
         edge = items[0].id if items else None
     else:
-        found = await desk.reads.messages_after(chat_id, after_id or 0, limit + 1)
+        found = await desk.reads.messages_after(chat_id, after_id or 0, most=limit + 1)
         more, items = len(found) > limit, found[:limit]
         edge = items[-1].id if items else None
     await desk.know(*(message.model_config_id for message in items))
     return Page(
-        items=[desk.names.message(message) for message in items],
+        items=[desk.dress.message(message) for message in items],
         next_cursor=str(edge) if more else None,
     )
 
@@ -93,8 +93,8 @@ async def send_message(
     stored = moved.entry.messages if moved.entry else ()
     return Sent(
         queued=moved.queued is not None,
-        message=desk.names.message(stored[-1]) if stored and moved.queued is None else None,
-        queued_message=desk.names.queued_message(moved.queued) if moved.queued else None,
+        message=desk.dress.message(stored[-1]) if stored and moved.queued is None else None,
+        queued_message=desk.dress.queued_message(moved.queued) if moved.queued else None,
         chat=chat,
     )
 
@@ -111,7 +111,12 @@ async def send_message(
     ),
 )
 async def edit_message(
-    chat_id: UUID, message_id: Place, body: EditMessage, caller: Caller, desk: AtDesk, key: Keyed
+    chat_id: UUID,
+    message_id: MessageId,
+    body: EditMessage,
+    caller: Caller,
+    desk: AtDesk,
+    key: Keyed,
 ) -> MessageOut:
     """Edit a message of the user, and have it answered again.
 
@@ -127,4 +132,4 @@ async def edit_message(
     )
     await desk.moved(moved)
     assert moved.entry is not None  # noqa: S101 - an edit always moves the chat
-    return desk.names.message(moved.entry.messages[-1])
+    return desk.dress.message(moved.entry.messages[-1])

@@ -9,7 +9,7 @@ from chatd.api.auth import Caller
 from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
 from chatd.api.problems import documented
-from chatd.api.schemas import ChatOut, Page, Place, QueuedMessageOut
+from chatd.api.schemas import ChatOut, MessageId, Page, QueuedMessageOut
 
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
@@ -20,7 +20,7 @@ async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[Queued
     await desk.reads.chat(chat_id, owner_id=caller.sees)
     found = await desk.reads.queue(chat_id)
     await desk.know(*(message.model_config_id for message in found))
-    return Page(items=[desk.names.queued_message(message) for message in found])
+    return Page(items=[desk.dress.queued_message(message) for message in found])
 
 
 @router.delete(
@@ -28,7 +28,7 @@ async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[Queued
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented("chat_not_found", "queued_message_not_found"),
 )
-async def remove_queued(chat_id: UUID, queued_id: Place, caller: Caller, desk: AtDesk) -> None:
+async def remove_queued(chat_id: UUID, queued_id: MessageId, caller: Caller, desk: AtDesk) -> None:
     """Take back a message that waits."""
     moved = await desk.queue.unqueue(chat_id, queued_id, owner_id=caller.sees)
     desk.hints.moved(moved.entry)
@@ -41,7 +41,7 @@ async def remove_queued(chat_id: UUID, queued_id: Place, caller: Caller, desk: A
     ),
 )
 async def promote_queued(
-    chat_id: UUID, queued_id: Place, caller: Caller, desk: AtDesk, key: Keyed
+    chat_id: UUID, queued_id: MessageId, caller: Caller, desk: AtDesk, key: Keyed
 ) -> ChatOut:
     """Have a message that waits answered next. A running turn stops for it, and keeps what was said."""
     moved = await desk.queue.promote(chat_id, queued_id, owner_id=caller.sees, key=key)

@@ -29,7 +29,7 @@ LONGEST_TITLE = 500
 LARGEST = 2**63 - 1
 """What the database can count to."""
 
-Place = Annotated[int, Field(ge=0, le=LARGEST)]
+MessageId = Annotated[int, Field(ge=0, le=LARGEST)]
 """The id of a message, or of one that waits."""
 
 

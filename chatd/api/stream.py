@@ -177,15 +177,15 @@ async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
 def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
     """What an event says; None: nothing that would be the caller's business."""
     if isinstance(fields, Message):
-        return desk.names.message(fields)
+        return desk.dress.message(fields)
     return streamed_part(fields) if kind is EventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
     return {
-        "chat": desk.names.chat(found.chat),
-        "messages": [desk.names.message(message) for message in found.messages],
-        "queue": [desk.names.queued_message(message) for message in found.queue],
+        "chat": desk.dress.chat(found.chat),
+        "messages": [desk.dress.message(message) for message in found.messages],
+        "queue": [desk.dress.queued_message(message) for message in found.queue],
         "parts": [said for part in parts if (said := streamed_part(part)) is not None],
         "action_required": _asked(found),
     }

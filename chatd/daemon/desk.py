@@ -23,7 +23,8 @@ def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, stays: Stay
         metrics=rooms.metrics,
         hints=rooms.hints,
         catalog=catalog,
-        names=rooms.names,
+        models=rooms.models,
+        dress=rooms.dress,
         limits=Limits(
             max_content_parts=settings.limits.max_content_parts,
             max_labels=settings.limits.max_labels,

@@ -26,11 +26,12 @@ from chatd.daemon.rooms import catalog_of, make_rooms, with_limits
 from chatd.daemon.service_manager import ServiceManager
 from chatd.daemon.workers import Workers
 from chatd.domain.errors import DatabaseAway
-from chatd.llm.catalog import Catalog
+from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.settings import Settings
 from chatd.settings.secrets import secrets_of
 from chatd.store import migrate
 from chatd.store.listener import Listener
+from chatd.store.models import ModelRow
 from chatd.supervision.actor import Ask, Child, ChildSpec, Restart
 from chatd.supervision.outage import Outage
 from chatd.supervision.supervisor import Supervisor
@@ -223,13 +224,8 @@ class Daemon:
 
     async def _keep_models(self, catalog: Catalog) -> None:
         rooms = self.rooms
-        await rooms.reads.keep_models(
-            [
-                (m.id, m.name, m.provider, m.model, m.context_limit, dict(m.settings))
-                for m in catalog.models
-            ]
-        )
-        rooms.names.learn(await rooms.reads.model_names())
+        await rooms.models.keep([_row(model) for model in catalog.models])
+        rooms.dress.learn(await rooms.models.names())
 
     # -- composition ----------------------------------------------------------------------------
 
@@ -313,3 +309,14 @@ class Daemon:
         self._app.state.desk = make_desk(settings, self.rooms, catalog, stays=self._stays)
         if self._workers is not None:
             self._workers.reload(settings, catalog)
+
+
+def _row(model: ModelConfig) -> ModelRow:
+    return ModelRow(
+        id=model.id,
+        name=model.name,
+        provider=model.provider,
+        model=model.model,
+        context_limit=model.context_limit,
+        settings=model.settings,
+    )

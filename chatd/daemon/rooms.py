@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from chatd.api.names import Names
+from chatd.api.dressing import Dressing
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
@@ -14,6 +14,7 @@ from chatd.store.chats import Chats
 from chatd.store.keys import Keys
 from chatd.store.lists import Lists
 from chatd.store.messages import Messages
+from chatd.store.models import Models
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
@@ -45,7 +46,8 @@ class Rooms:
     messages: Messages
     queue: Queue
     keys: Keys
-    names: Names
+    models: Models
+    dress: Dressing
 
 
 def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
@@ -86,7 +88,8 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=Keys(database),
-        names=Names({}),
+        models=Models(database),
+        dress=Dressing(),
     )
 
 

@@ -37,7 +37,7 @@ class Subscription:
         self._most = most
         self._entries: list[Entry] = []
         self._woken = anyio.Event()
-        self.overflowed = False
+        self.let_go = False
         self.slow = False
         """Whether it was let go because too much waited for it."""
 
@@ -49,13 +49,13 @@ class Subscription:
     @property
     def over(self) -> bool:
         """Whether its stream ends: it was let go, or the chat is gone."""
-        return self.overflowed or self.topic.gone
+        return self.let_go or self.topic.gone
 
     def put(self, entries: Iterable[Entry]) -> None:
-        if not self.overflowed:  # who was let go may never look again: nothing is kept for it
+        if not self.let_go:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)
         if len(self._entries) > self._most:
-            self.overflowed = self.slow = True
+            self.let_go = self.slow = True
             self._entries.clear()
         self._woken.set()
 
@@ -70,7 +70,7 @@ class Subscription:
 
     def leave(self) -> None:
         """The viewer is gone: its stream ends."""
-        self.overflowed = True
+        self.let_go = True
         self._woken.set()
 
     async def wait(self) -> None:
@@ -118,5 +118,5 @@ class Topic:
         """End the streams of all viewers; each resumes where it was, and the first begins anew."""
         self.fed = None
         for subscription in self.subscriptions:
-            subscription.overflowed = True
+            subscription.let_go = True
         self.wake()

@@ -1,6 +1,5 @@
 """What callers read: chats, messages, queue and journal, in pages."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from chatd.domain.chat import Chat
@@ -19,7 +18,11 @@ MOST_AHEAD = 10_000
 
 
 class Reads:
-    """Reads as the owner of a chat (None: anybody). Another owner's chat is ``ChatNotFound``."""
+    """What callers see.
+
+    ``chat`` and ``explain`` ask whose a chat is (``owner_id`` None: anybody's): another owner's is
+    ``ChatNotFound``. The pages do not: ask for the chat first.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,11 +33,11 @@ class Reads:
             raise ChatNotFound(chat_id)
         return rows.chat(row)
 
-    async def messages_after(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
+    async def messages_after(self, chat_id: UUID, message_id: int, *, most: int) -> list[Message]:
         answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, most)
         return [rows.message(row) for row in answer]
 
-    async def messages_before(self, chat_id: UUID, message_id: int, most: int) -> list[Message]:
+    async def messages_before(self, chat_id: UUID, message_id: int, *, most: int) -> list[Message]:
         """The latest ones before ``message_id``, oldest first."""
         answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, most)
         return [rows.message(row) for row in answer]
@@ -60,17 +63,6 @@ class Reads:
         if row is None:
             raise ChatNotFound(chat_id)
         return facts(row, stale_after_seconds=stale_after_seconds)
-
-    async def keep_models(
-        self, models: Sequence[tuple[UUID, str, str, str, int | None, dict[str, object]]]
-    ) -> None:
-        """Have the configured models as rows: id, name, provider, model, context limit, settings."""
-        await self._database.fetch(_Q["keep_models"], *map(list, zip(*models, strict=True)))
-
-    async def model_names(self) -> dict[UUID, str]:
-        """Every model that a chat may name, also one that is no longer configured."""
-        answer = await self._database.fetch(_Q["model_names"])
-        return {row["id"]: row["name"] for row in answer}
 
     async def ping(self) -> None:
         """Raise ``DatabaseAway`` when it is."""

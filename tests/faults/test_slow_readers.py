@@ -49,7 +49,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         async with deaf(chatd, path_of(chat["id"])) as wire:
             [subscription] = await fact(lambda: viewers(chatd, chat["id"]))
             number = 0
-            while not subscription.overflowed:
+            while not subscription.let_go:
                 number += 1
                 answer = await chatd.api.http.patch(
                     f"/api/v1/chats/{chat['id']}", json={"title": str(number), "labels": LARGE}

@@ -109,7 +109,7 @@ async def no_topics(*daemons: Inside) -> None:
 async def talk_past(chatd: Inside, chat_id: str, slow: Subscription) -> int:
     """Have long messages answered until the slow reader is given up; how many there were."""
     count = 0
-    while not slow.overflowed:
+    while not slow.let_go:
         assert count < 60
         await chatd.api.send(chat_id, f"{count} {LONG}")
         await chatd.api.until(chat_id, "waiting")

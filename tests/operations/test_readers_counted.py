@@ -58,7 +58,7 @@ async def test_a_reader_that_is_too_slow(dsn: str) -> None:
         chat = await chatd.api.create()
         async with deaf(chatd, path_of(chat["id"])) as wire:
             [subscription] = await fact(lambda: viewers(chatd))
-            while not subscription.overflowed:
+            while not subscription.let_go:
                 await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"labels": LARGE})
             await read_to_the_end(wire)
         await meter.grows(ENDED, why="slow")

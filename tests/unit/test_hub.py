@@ -181,12 +181,12 @@ def test_a_journal_that_was_cut_off_ends_the_streams_once() -> None:
     one.hub.hint(CHAT, 9)
     assert one.places
     one.catch_up(row(9), read_from=1)
-    assert one.subscription.overflowed
+    assert one.subscription.let_go
     # Who comes back before the last of them has gone begins anew, and is not cut off with them.
     again, viewer = one.watch(Cursor(9))
     assert one.places == []
     one.hub.feed(row(10))
-    assert not again.overflowed
+    assert not again.let_go
     assert versions(viewer) == [10]
 
 
@@ -196,7 +196,7 @@ def test_a_gap_after_the_topic_went_back_is_no_cut() -> None:
     assert one.places == [(CHAT, Cursor(5))]
     one.watch(Cursor(2))
     one.catch_up(row(6), row(7), read_from=5)
-    assert not one.subscription.overflowed
+    assert not one.subscription.let_go
     assert one.places == [(CHAT, Cursor(2))]
 
 
@@ -210,7 +210,7 @@ def test_a_slow_viewer_is_ended_and_the_others_go_on(together: bool) -> None:
         for version in range(2, 6):
             one.hub.feed(row(version))
             assert versions(quick) == [version]
-    assert one.subscription.overflowed
+    assert one.subscription.let_go
     assert versions(one.viewer) == []
 
 

@@ -573,7 +573,7 @@ class Replica:
     def _pull(self, client: Client, arriving: int = 10**6) -> None:
         if client.viewer is None or client.subscription is None:
             return
-        if client.subscription.overflowed:
+        if client.subscription.let_go:
             self._close(client)
             return
         for event in client.viewer.pull()[:arriving]:
@@ -603,7 +603,7 @@ class Replica:
         self._deliver()
         self._settle()
         for client in self.clients:
-            if client.subscription is not None and client.subscription.overflowed:
+            if client.subscription is not None and client.subscription.let_go:
                 self._close(client)
         for who in range(len(self.clients)):
             self.open(who)
@@ -641,7 +641,7 @@ class Replica:
             self._pull(client)
 
     def _check_complete(self, client: Client) -> None:
-        if client.subscription is not None and client.subscription.overflowed:
+        if client.subscription is not None and client.subscription.let_go:
             return
         assert client.viewer is not None
         assert client.viewer.cursor.version == self.world.version

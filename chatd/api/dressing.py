@@ -1,5 +1,6 @@
 """Values of the domain, dressed as the API shows them, with the names of their models."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from chatd.api.parts import shown
@@ -9,16 +10,16 @@ from chatd.domain.event import Entry
 from chatd.domain.message import Message, QueuedMessage
 
 
-class Names:
-    """Names of models by their id."""
+class Dressing:
+    """Makes the API's shapes of the domain's values; it knows the models' names that it was told."""
 
-    def __init__(self, names: dict[UUID, str]) -> None:
-        self._names = names
+    def __init__(self) -> None:
+        self._names: dict[UUID, str] = {}
 
-    def learn(self, names: dict[UUID, str]) -> None:
+    def learn(self, names: Mapping[UUID, str]) -> None:
         self._names.update(names)
 
-    def of(self, model_id: UUID | None) -> str | None:
+    def _model(self, model_id: UUID | None) -> str | None:
         return None if model_id is None else self._names.get(model_id)
 
     def knows(self, model_id: UUID | None) -> bool:
@@ -37,7 +38,7 @@ class Names:
             action_deadline=chat.action_deadline,
             archived=chat.archived,
             labels=dict(chat.labels),
-            model=self.of(chat.last_model_config_id),
+            model=self._model(chat.last_model_config_id),
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
             queue_length=chat.queue_length,
@@ -52,7 +53,7 @@ class Names:
             chat_id=message.chat_id,
             role=message.role,
             content=[shown(part) for part in message.content],
-            model=self.of(message.model_config_id),
+            model=self._model(message.model_config_id),
             usage=Usage.of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
             created_at=message.created_at,
@@ -63,7 +64,7 @@ class Names:
             id=message.id,
             chat_id=message.chat_id,
             content=[shown(part) for part in message.content],
-            model=self.of(message.model_config_id),
+            model=self._model(message.model_config_id),
             created_at=message.created_at,
         )
 
