@@ -82,6 +82,7 @@ def create_app(
     for room in rooms:
         app.include_router(room.router)
     app.state.routes = [route for room in rooms for route in room.router.routes]
+    # The layers, from the innermost.
     if max_body_bytes:
         app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
     app.add_middleware(
@@ -91,15 +92,19 @@ def create_app(
         open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
     )
     if cors_origins:  # outside of the door: a browser asks first, and says nothing of who it is
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=_FROM_PAGES,
-            expose_headers=["Retry-After", "X-Request-Id"],
-        )
+        _let_pages_call(app, cors_origins)
     app.add_middleware(Counted, metrics=metrics or HttpMetrics())
     return app
+
+
+def _let_pages_call(app: FastAPI, origins: Sequence[str]) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=_FROM_PAGES,
+        expose_headers=["Retry-After", "X-Request-Id"],
+    )
 
 
 _FROM_PAGES = [

@@ -24,7 +24,8 @@ grace while everything they need is still there, and the last hint goes out befo
 callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of
 the tree, and the life of the process around it. Beside the tree, from the first moment to the last:
 ``attendant`` (tells the ``service_manager``), ``loop_watch`` (tells what blocks the loop), and
-``reload`` (SIGHUP). Before it: ``rehearsal`` (what a start would refuse, for ``config check``).
+``reload`` (SIGHUP). Before it: ``preparation`` (schema and models), and ``rehearsal`` (what a start would
+refuse, for ``config check``).
 """
 
 import gc

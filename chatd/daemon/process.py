@@ -21,19 +21,16 @@ from chatd.daemon.callers import make_callers
 from chatd.daemon.desk import make_desk
 from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.overview import Overview
+from chatd.daemon.preparation import keep_models, prepare
 from chatd.daemon.reload import Reloader
 from chatd.daemon.rooms import catalog_of, make_rooms, with_limits
 from chatd.daemon.service_manager import ServiceManager
 from chatd.daemon.workers import Workers
-from chatd.domain.errors import DatabaseAway
-from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.settings.secrets import secrets_of
-from chatd.store import migrate
 from chatd.store.listener import Listener
-from chatd.store.models import ModelRow
 from chatd.supervision.actor import Ask, Child, ChildSpec, Restart
-from chatd.supervision.outage import Outage
 from chatd.supervision.supervisor import Supervisor
 from chatd.work.roster import Roster
 
@@ -114,7 +111,7 @@ class Daemon:
             settings,
             self.catalog,
             reread=reread,
-            keep_models=self._keep_models,
+            keep_models=lambda catalog: keep_models(self.rooms, catalog),
             apply=self._apply,
             manager=self._manager,
             attendant=self._attendant,
@@ -155,7 +152,7 @@ class Daemon:
 
     async def _live(self) -> None:
         async with self._open():
-            await self._prepare()
+            await prepare(self.settings, self.rooms, self.catalog, stop=self._stop)
             if not self._stop.is_set():
                 await self.supervisor.run()
 
@@ -200,32 +197,6 @@ class Daemon:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await self.catalog.aclose()
                 await self.rooms.database.close()
-
-    async def _prepare(self) -> None:
-        """See that the schema fits and the models are rows, as soon as the database is there."""
-        waiting = Child("database")
-        waiting.stopping = self._stop
-        outage = Outage(waiting, expected=(DatabaseAway,))
-        ready = False
-        while not ready and not self._stop.is_set():
-            async with outage:
-                await self._check_schema()
-                await self._keep_models(self.catalog)
-                ready = True
-
-    async def _check_schema(self) -> None:
-        database = self.settings.database
-        url = (database.direct_url or database.url).get_secret_value()
-        if database.migrate_on_start:
-            await migrate.up(url)
-            return
-        async with self.rooms.database.direct() as connection:
-            await migrate.check(connection)
-
-    async def _keep_models(self, catalog: Catalog) -> None:
-        rooms = self.rooms
-        await rooms.models.keep([_row(model) for model in catalog.models])
-        rooms.dress.learn(await rooms.models.names())
 
     # -- composition ----------------------------------------------------------------------------
 
@@ -309,14 +280,3 @@ class Daemon:
         self._app.state.desk = make_desk(settings, self.rooms, catalog, stays=self._stays)
         if self._workers is not None:
             self._workers.reload(settings, catalog)
-
-
-def _row(model: ModelConfig) -> ModelRow:
-    return ModelRow(
-        id=model.id,
-        name=model.name,
-        provider=model.provider,
-        model=model.model,
-        context_limit=model.context_limit,
-        settings=model.settings,
-    )

@@ -1,0 +1,54 @@
+"""What must be so in the database before anything works with it: the schema, and the models as rows."""
+
+from chatd.daemon.rooms import Rooms
+from chatd.domain.errors import DatabaseAway
+from chatd.llm.catalog import Catalog
+from chatd.settings import Settings
+from chatd.store import migrate
+from chatd.store.models import ModelRow
+from chatd.supervision.actor import Ask, Child
+from chatd.supervision.outage import Outage
+
+
+async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: Ask) -> None:
+    """Wait for the database, unless it is asked to ``stop``, and see that all of it is so.
+
+    Raises:
+        SchemaMismatch, MigrationError, DatabaseRefused
+    """
+    waiting = Child("database")
+    waiting.stopping = stop
+    outage = Outage(waiting, expected=(DatabaseAway,))
+    ready = False
+    while not ready and not stop.is_set():
+        async with outage:
+            await _fit_schema(settings, rooms)
+            await keep_models(rooms, catalog)
+            ready = True
+
+
+async def keep_models(rooms: Rooms, catalog: Catalog) -> None:
+    """Store the models of a catalog, and learn the names of all that there are."""
+    await rooms.models.keep(
+        [
+            ModelRow(
+                id=model.id,
+                name=model.name,
+                provider=model.provider,
+                model=model.model,
+                context_limit=model.context_limit,
+                settings=model.settings,
+            )
+            for model in catalog.models
+        ]
+    )
+    rooms.dress.learn(await rooms.models.names())
+
+
+async def _fit_schema(settings: Settings, rooms: Rooms) -> None:
+    given = settings.database
+    if given.migrate_on_start:
+        await migrate.up((given.direct_url or given.url).get_secret_value())
+        return
+    async with rooms.database.direct() as connection:
+        await migrate.check(connection)
