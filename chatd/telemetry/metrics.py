@@ -27,7 +27,7 @@ class TurnMetrics:
     def __init__(self) -> None:
         self.claims = Counter("chatd_claims_total", "Chats that this process claimed.")
         self.takeovers = Counter(
-            "chatd_takeovers_total", "Claims of chats that another owner had not finished."
+            "chatd_takeovers_total", "Claims of chats that another worker had not finished."
         )
         self.claim_wait = Histogram(
             "chatd_claim_wait_seconds", "How long a chat was pending before it was claimed."
@@ -89,12 +89,12 @@ class LeaseMetrics:
         )
         self.fenced = Counter(
             "chatd_fence_rejections_total",
-            "Writes of an owner that changed nothing, because the chat is not its own.",
+            "Writes of a worker that changed nothing, because it no longer has the chat.",
             move=_FENCED,
         )
         self.reaped = Counter(
             "chatd_reaps_total",
-            "Chats that were taken from owners that are gone.",
+            "Chats that were taken from workers that are gone.",
             reason=tuple(Reaped),
         )
         self.given_up = Counter(
