@@ -12,9 +12,10 @@ from starlette.staticfiles import StaticFiles
 router = APIRouter(include_in_schema=False)
 
 _FOLDER = "docs/assets"
-SCRIPT, STYLE, ICON = ASSETS = tuple(
-    f"{_FOLDER}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-)
+SCRIPT = f"{_FOLDER}/swagger-ui-bundle.js"
+STYLE = f"{_FOLDER}/swagger-ui.css"
+ICON = f"{_FOLDER}/favicon.png"
+ASSETS = (SCRIPT, STYLE, ICON)
 """What the page is made of."""
 
 

@@ -47,7 +47,7 @@ AtOperations = Annotated[Operations, Depends(operations)]
 
 
 async def operator(request: Request, found: AtOperations) -> Operations:
-    """The operations, for who may see them."""
+    """The operations, if the caller may see them. Raises ``BadRequest`` (403)."""
     passed: Pass | None = request.scope.get(LET_IN)
     if not (found.anybody or (passed is not None and passed.identity.admin)):
         raise BadRequest(
@@ -57,7 +57,7 @@ async def operator(request: Request, found: AtOperations) -> Operations:
 
 
 async def scraper(request: Request, found: AtOperations) -> Operations:
-    """The operations, for who may see the metrics."""
+    """The operations, if the caller may see the metrics. Raises ``BadRequest`` (403)."""
     return found if found.open_metrics else await operator(request, found)
 
 

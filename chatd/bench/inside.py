@@ -27,7 +27,6 @@ async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, st
     async with anyio.create_task_group() as group:
         group.start_soon(daemon.run)
         await daemon.supervisor.ready.wait()
-        assert daemon.server is not None  # noqa: S101 - it is ready
         try:
             yield daemon, f"http://127.0.0.1:{daemon.server.port}"
         finally:

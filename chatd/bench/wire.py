@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -156,9 +157,10 @@ class Wire:
         )
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: object) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: Callable[[bytes], None]
+) -> None:
     """Pass everything on, as it comes; what cannot be passed on any more ends both ways."""
-    assert callable(tell)  # noqa: S101 - one of the two methods above
     try:
         while data := await reader.read(_CHUNK):
             tell(data)

@@ -30,7 +30,7 @@ _ASK_SECONDS = 30.0
 
 
 class Attendant:
-    """``status`` is a line for people, ``sound`` whether a restart could do no good."""
+    """``status`` is a line for people, ``sound`` is False when only a restart would help."""
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ class ScriptedProvider:
         )
 
     def _count(self, request: ModelRequest) -> int:
-        """The how manieth attempt at exactly this history this is."""
+        """Which attempt at exactly this history this is, from 1."""
         if not request.messages:
             return 1
         last = request.messages[-1]

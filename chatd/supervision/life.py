@@ -44,7 +44,7 @@ class Life:
         except Exception as error:  # noqa: BLE001 - the keeper decides what it means
             self.error = error
         except asyncio.CancelledError:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             self.error = ChildError("cancelled itself")  # it awaited something that was cancelled
         finally:
@@ -91,6 +91,7 @@ def describe(error: BaseException) -> str:
     return f"{type(first).__name__}: {first}"
 
 
-def _is_being_cancelled() -> bool:
+def is_being_cancelled() -> bool:
+    """Whether the current task was told to end; else a ``CancelledError`` is what it called."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -15,6 +15,7 @@ from chatd.domain.chat import OWNED
 from chatd.domain.endings import Fate, Outcome
 from chatd.domain.errors import DatabaseAway, Lost
 from chatd.domain.failure import panic
+from chatd.supervision.life import is_being_cancelled
 from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
 from chatd.work.turn import Shop, Turn
@@ -130,6 +131,6 @@ class Runner:
 
 def _is_order(error: BaseException) -> bool:
     """Whether this task was told to end, rather than broken by what it called."""
-    task = asyncio.current_task()
-    cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-    return bool(cancelled) or task is None or isinstance(error, KeyboardInterrupt)
+    if isinstance(error, asyncio.CancelledError):
+        return is_being_cancelled()
+    return isinstance(error, KeyboardInterrupt)

@@ -1,4 +1,4 @@
--- The moves that callers make, and what they read.
+-- The moves that callers make.
 --
 -- Every move locks the chat's row, and does what it does in the same statement. A statement that had
 -- to wait for the lock sees the row as it is now, but every other table as it was before the wait;
