@@ -11,6 +11,7 @@ from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
 from chatd.api.pages import Limit
 from chatd.api.problems import documented
+from chatd.api.query import OnlyKnown
 from chatd.api.schemas import (
     LARGEST,
     ChangeChat,
@@ -130,7 +131,11 @@ async def clear_chat(chat_id: UUID, caller: Caller, desk: AtDesk, key: Keyed) ->
     return await desk.moved(await desk.messages.clear(chat_id, owner_id=caller.sees, key=key))
 
 
-@router.get("/chats/{chat_id}/events", responses=documented("chat_not_found"))
+@router.get(
+    "/chats/{chat_id}/events",
+    dependencies=[OnlyKnown],
+    responses=documented("chat_not_found"),
+)
 async def list_events(
     chat_id: UUID,
     caller: Caller,

@@ -20,6 +20,7 @@ from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ListEvent, Sse, streamed
 from chatd.api.pages import page_of
 from chatd.api.problems import documented
+from chatd.api.query import OnlyKnown
 from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import DatabaseAway
@@ -37,6 +38,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @router.get(
     "/chats/stream",
+    dependencies=[OnlyKnown],
     response_model=None,
     response_class=Sse,
     responses=streamed(ListEvent) | documented("too_many_streams"),

@@ -11,6 +11,7 @@ from chatd.api.desk import AtDesk
 from chatd.api.given import Fit
 from chatd.api.pages import Limit, page_of, place_of
 from chatd.api.problems import documented
+from chatd.api.query import OnlyKnown
 from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
 from chatd.domain.chat import Status
 from chatd.store.lists import Filters
@@ -31,7 +32,7 @@ _MOST_LABELS = 64
 """That one query may ask for; a chat may have others than these."""
 
 
-@router.get("/chats", responses=documented("invalid_cursor"))
+@router.get("/chats", dependencies=[OnlyKnown], responses=documented("invalid_cursor"))
 async def list_chats(
     caller: Caller,
     desk: AtDesk,

@@ -11,6 +11,7 @@ from chatd.api.desk import AtDesk
 from chatd.api.keys import Keyed
 from chatd.api.pages import Limit
 from chatd.api.problems import BadRequest, documented
+from chatd.api.query import OnlyKnown
 from chatd.api.schemas import (
     LARGEST,
     EditMessage,
@@ -31,6 +32,7 @@ Edge = Annotated[
 
 @router.get(
     "/chats/{chat_id}/messages",
+    dependencies=[OnlyKnown],
     responses=documented("chat_not_found", "conflicting_parameters"),
 )
 async def list_messages(

@@ -18,6 +18,7 @@ from chatd.api.desk import AtDesk, Desk
 from chatd.api.events import ChatEvent, Sse, streamed
 from chatd.api.parts import streamed_part
 from chatd.api.problems import documented
+from chatd.api.query import OnlyKnown
 from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import ChatNotFound
@@ -32,6 +33,7 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 
 @router.get(
     "/chats/{chat_id}/stream",
+    dependencies=[OnlyKnown],
     response_model=None,
     response_class=Sse,
     responses=streamed(ChatEvent) | documented("chat_not_found", "too_many_streams"),

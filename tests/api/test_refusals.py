@@ -262,3 +262,25 @@ async def test_a_bug_is_answered_without_its_details(
         monkeypatch.undo()
         assert (await chatd.api.chat(chat_id))["id"] == chat_id  # and it lives on
         assert chatd.daemon.rooms.hub.viewers == 0
+
+
+QUERIES = [
+    (method, path)
+    for method, path, one in operations()
+    if any(parameter["in"] == "query" for parameter in one.get("parameters", ()))
+]
+
+
+async def test_parameters_that_nobody_knows(dsn: str) -> None:
+    """A filter that is misspelt would let everything through."""
+    assert len(QUERIES) == 5
+    async with one(dsn) as chatd:
+        chat = await chatd.api.create()
+        for method, template in QUERIES:
+            path = template.replace("{chat_id}", chat["id"])
+            params = {"staus": "error", "": "x"}
+            answer = await chatd.api.http.request(method, path, params=params)
+            problem = refused(answer, 422, "invalid_request", "query.staus")
+            assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
+        answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
+        assert "did you mean status?" in answer.json()["detail"]
