@@ -191,7 +191,6 @@ async def _nothing_left() -> AsyncIterator[Logs]:
             _logs.reset(token)
     await fact(
         lambda: not asyncio.all_tasks() - before,
-        5.0,
         what=lambda: f"tasks are left: {asyncio.all_tasks() - before}",
     )
     failed = [line for line in logs if line["event"] in _NEVER]

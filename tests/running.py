@@ -1,5 +1,6 @@
 """A real chatd: a subprocess with a configuration of its own, and a client that follows streams."""
 
+import asyncio
 import json
 import os
 import signal
@@ -205,6 +206,36 @@ async def fact(
                 await anyio.sleep(every)
     except TimeoutError:
         raise AssertionError(f"not so within {seconds} s: {what() if what else look}") from None
+
+
+_NAP_SECONDS = 0.05
+
+
+@dataclass
+class Machine:
+    """By how much the machine was behind, so far: its being busy is not the product's being slow."""
+
+    late: float = 0.0
+    """Seconds by which somebody who only slept was woken too late, all times together."""
+
+
+@asynccontextmanager
+async def machine() -> AsyncIterator[Machine]:
+    """Meanwhile, measure how late it wakes who sleeps; a bound of seconds may grow by that much."""
+    measured = Machine()
+
+    async def measure() -> None:
+        while True:
+            due = anyio.current_time() + _NAP_SECONDS
+            await anyio.sleep(_NAP_SECONDS)
+            measured.late += anyio.current_time() - due
+
+    task = asyncio.create_task(measure())
+    try:
+        yield measured
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @dataclass
