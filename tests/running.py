@@ -443,15 +443,13 @@ class Books:
         return row
 
     async def owner(self, chat_id: str, *processes: Chatd) -> tuple[Chatd, list[Chatd]]:
-        """Wait for somebody to own the chat: that process, and the others."""
+        """Wait for somebody to have claimed the chat: the last who did, and the others."""
 
-        async def owned() -> UUID | None:
-            found: UUID | None = await self.one(
-                "SELECT worker_id FROM chats WHERE id = $1", UUID(chat_id)
-            )
-            return found
+        async def claims() -> list[UUID]:
+            rows = await self.journal(chat_id)
+            return [row["worker_id"] for row in rows if row["move"] == "acquire"]
 
-        worker_id = await fact(owned, what=lambda: f"an owner of {chat_id}")
+        *_, worker_id = await fact(claims, what=lambda: f"an owner of {chat_id}")
         (owner,) = (one for one in processes if one.worker_id == worker_id)
         return owner, [one for one in processes if one is not owner]
 

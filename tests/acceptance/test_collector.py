@@ -15,12 +15,6 @@ from running import Chatd, View, books, clients, fact, replicas
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAID = "anchovy"
 
-BRISK = """
-[worker]
-heartbeat_seconds = 0.5
-stale_after_seconds = 2
-"""
-
 
 class Collector:
     """What was sent to it."""
@@ -87,7 +81,7 @@ async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -
         }
         names = ("a", "b")
         async with (
-            replicas(tmp_path, dsn, *names, settings=BRISK, environment=environment) as processes,
+            replicas(tmp_path, dsn, *names, environment=environment) as processes,
             clients(processes) as apis,
             books(dsn) as stored,
         ):

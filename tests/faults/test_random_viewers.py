@@ -133,6 +133,7 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
     """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
     dice = random.Random(SEED)
     worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker |= {"heartbeat_seconds": 600, "stale_after_seconds": 1800}  # what is aged stays old
 
     async def view_of(replica: Inside, chat_id: str) -> View:
         view = View()
