@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +57,11 @@ panic = "wires crossed"
 provider = "fake"
 model = "fake-1"
 """
+HELD = SCRIPTS.replace(
+    "repeat = 3\nchunks = 40\ndelay_seconds = 0.1\n",
+    "chunks = 10\n[[providers.fake.scripts.slow]]\nhang = true\n",
+)
+"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
 
 
 class Chatd:
@@ -144,7 +149,7 @@ class Chatd:
             async def answers() -> bool:
                 return (await client.get("/readyz")).status_code == 200
 
-            await fact(answers)
+            await fact(answers, every=0.05)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -213,22 +218,35 @@ _NAP_SECONDS = 0.05
 
 @dataclass
 class Machine:
-    """By how much the machine was behind, so far: its being busy is not the product's being slow."""
+    """By how much the machine was behind, so far: its being busy is not the product's being slow.
 
-    late: float = 0.0
+    Who waits for a timer, a lock or a lease does not make it late.
+    """
+
+    overslept: float = 0.0
     """Seconds by which somebody who only slept was woken too late, all times together."""
+    queued: float = 0.0
+    """Seconds for which the processes that are watched had work to do, and no processor."""
+
+    @property
+    def late(self) -> float:
+        """What a bound of seconds may grow by."""
+        return self.overslept + self.queued
 
 
 @asynccontextmanager
-async def machine() -> AsyncIterator[Machine]:
-    """Meanwhile, measure how late it wakes who sleeps; a bound of seconds may grow by that much."""
+async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
+    """Meanwhile, measure how late the machine is, and how long it has these processes wait for it."""
     measured = Machine()
+    before = [_queued(one.process.pid) for one in watched]
 
     async def measure() -> None:
         while True:
             due = anyio.current_time() + _NAP_SECONDS
             await anyio.sleep(_NAP_SECONDS)
-            measured.late += anyio.current_time() - due
+            measured.overslept += anyio.current_time() - due
+            now = sum(_queued(one.process.pid) for one in watched)  # less, once one has ended
+            measured.queued = max(measured.queued, now - sum(before))
 
     task = asyncio.create_task(measure())
     try:
@@ -236,6 +254,15 @@ async def machine() -> AsyncIterator[Machine]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _queued(pid: int) -> float:
+    """For how long the threads of a process were ready to run and did not, as far as Linux tells."""
+    nanoseconds = 0
+    for statistics in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # it ended meanwhile
+            nanoseconds += int(statistics.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 @dataclass
@@ -439,7 +466,7 @@ class Books:
             rows = [row for row in await self.journal(chat_id) if row["move"] == move]
             return rows[times - 1] if len(rows) >= times else None
 
-        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}")
+        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}", every=0.03)
         return row
 
     async def owner(self, chat_id: str, *processes: Chatd) -> tuple[Chatd, list[Chatd]]:

@@ -79,7 +79,7 @@ async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
 
 async def test_parts_that_are_stored_for_viewers_elsewhere(dsn: str) -> None:
     slow = [{"text": "all that is gold does not glitter", "chunks": 20, "delay_seconds": 0.02}]
-    async with one(dsn, scripted(slow), stream={"flush_seconds": 0.05}) as chatd:
+    async with one(dsn, scripted(slow), stream={"flush_seconds": 0.1}) as chatd:
         meter = await Meter.on(chatd)
         chat = await chatd.api.create("hello")
         await chatd.api.until(chat["id"], "waiting")

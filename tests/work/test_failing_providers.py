@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import Acted, Inside, asked, done, one, rows, said, scripted, several
+from inside import STEADY, Acted, Inside, asked, done, one, rows, said, scripted, several
 from running import View, fact
 
 from chatd.domain.failure import RETRYABLE, FailureKind
@@ -254,7 +254,7 @@ async def test_attempts_are_not_lost_between_replicas(
 
     provider.on_call = fail
     patient = {"backoff_seconds": 0.6, "backoff_max_seconds": 0.6, "max_attempts": 3}
-    worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**STEADY, "reap_seconds": 0.1, "poll_seconds": 0.1}
     async with several(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
         chat = await daemons[0].api.create("hello")
         [retry, *_] = await fact(lambda: daemons[0].moves(chat["id"], "record_retry"))

@@ -5,7 +5,19 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from inside import Acted, Inside, asked, done, one, rows, said, scripted, several, tool_call
+from inside import (
+    STEADY,
+    Acted,
+    Inside,
+    asked,
+    done,
+    one,
+    rows,
+    said,
+    scripted,
+    several,
+    tool_call,
+)
 from running import View, fact
 
 from chatd.domain.chat import Status
@@ -16,8 +28,6 @@ from chatd.store.pool import Database
 
 LONG = "All that is gold does not glitter, not all those who wander are lost. "
 SEED = random.randrange(10**6)
-STEADY = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
-"""No beat tells a worker anything meanwhile, nor renews what a test has aged."""
 
 
 async def rests(chatd: Inside, chat_id: str) -> dict[str, object]:
@@ -286,7 +296,7 @@ async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> Non
         [hand] = first.daemon.roster.hands
         hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
         await first.api.interrupt(chat["id"])
-        async with one(dsn, worker=STEADY | {"reap_seconds": 0.1}) as second:
+        async with one(dsn, worker={**STEADY, "reap_seconds": 0.1}) as second:
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
             )
