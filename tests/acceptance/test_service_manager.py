@@ -128,6 +128,8 @@ async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
         async with client(chatd) as api, machine(chatd) as busy:
             since = manager_.said("WATCHDOG")[-1][0]
             await api.until((await api.create("[[short]]"))["id"], "waiting")
+            pings = len(manager_.said("WATCHDOG"))
+            await fact(lambda: len(manager_.said("WATCHDOG")) > pings)
             assert manager_.longest_silence(since) < patience + busy.late
             since = time.monotonic()
             await api.until((await api.create("[[long]]"))["id"], "waiting")

@@ -311,6 +311,14 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
                     group.create_task(chatd.api.create())
             go.set()
             await fact(lambda: all(len(view.chats) == 51 for view in views))
+            seen = 0
+
+            async def settled() -> bool:
+                nonlocal seen
+                before, seen = seen, len(reads)
+                return before == seen
+
+            await fact(settled, every=0.3)  # nobody polls
             assert set(reads) == {1}  # four viewers, one list
             assert len(reads) <= 3  # one that was under way, one for all the hints, and a late one
             assert all(view.kinds.count("chat") == 50 for view in views)
