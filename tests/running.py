@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -226,7 +226,7 @@ class Machine:
     overslept: float = 0.0
     """Seconds by which somebody who only slept was woken too late, all times together."""
     queued: float = 0.0
-    """Seconds for which the processes that are watched had work to do, and no processor."""
+    """Seconds for which the loops of the processes that are watched had work, and no processor."""
 
     @property
     def late(self) -> float:
@@ -257,12 +257,12 @@ async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
 
 
 def _queued(pid: int) -> float:
-    """For how long the threads of a process were ready to run and did not, as far as Linux tells."""
-    nanoseconds = 0
-    for statistics in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with suppress(OSError):  # it ended meanwhile
-            nanoseconds += int(statistics.read_text().split()[1])
-    return nanoseconds / 1e9
+    """For how long a process's event loop was ready to run and did not, as far as Linux tells."""
+    try:
+        _, nanoseconds, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):  # it ended meanwhile, or this kernel does not count
+        return 0.0
+    return int(nanoseconds) / 1e9
 
 
 @dataclass
