@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from running import FACT_SECONDS
+from running import FACT_SECONDS, machine
 
 import chatd
 from chatd.embedded import EmbeddedError, LocalModel, local_model, local_model_available, model
@@ -81,12 +81,12 @@ async def test_an_answer_nobody_reads_is_not_finished() -> None:
         endless = {"max_tokens": 8000, "ignore_eos": True}
         async with streaming(where, messages=asking("Tell a long story."), **endless) as stream:
             assert await anext(stream)
-        started = time.monotonic()
-        async with streaming(where, messages=asking("Hi."), max_tokens=1) as stream:
-            assert [chunk async for chunk in stream]
-        assert time.monotonic() - started < FACT_SECONDS, (
-            "the only slot was still busy with the first answer"
-        )
+        async with machine() as busy:
+            started = time.monotonic()
+            async with streaming(where, messages=asking("Hi."), max_tokens=1) as stream:
+                assert [chunk async for chunk in stream]
+            took = time.monotonic() - started
+        assert took < 10 + busy.late, "the only slot was still busy with the first answer"
 
 
 def test_nothing_is_left_running_when_chatd_is_killed() -> None:
