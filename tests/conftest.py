@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from chatd.embedded import Postgres
@@ -19,6 +20,12 @@ from chatd.store import migrate
 from chatd.store.pool import Database
 
 pytest_plugins = ["exercised"]
+
+# What the machine has to do besides is no failure of a property.
+hypothesis.settings.register_profile(
+    "chatd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("chatd")
 
 TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
 

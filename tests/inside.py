@@ -38,6 +38,9 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
 }
 """Little patience, but leases of the usual length: a busy machine must not cost a test its chats."""
 
+STEADY: Mapping[str, Any] = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+"""For ``worker``: no beat tells it anything meanwhile, or renews a lease that a test has aged."""
+
 
 class Acted:
     """A provider that does what a function says; ``called`` holds the requests so far."""
@@ -191,7 +194,6 @@ async def _nothing_left() -> AsyncIterator[Logs]:
             _logs.reset(token)
     await fact(
         lambda: not asyncio.all_tasks() - before,
-        5.0,
         what=lambda: f"tasks are left: {asyncio.all_tasks() - before}",
     )
     failed = [line for line in logs if line["event"] in _NEVER]

@@ -59,7 +59,7 @@ class Meter:
             assert grown <= by, (name, labels, grown)
             return grown == by
 
-        await fact(has_grown, what=lambda: f"{name} {labels} to grow by {by}")
+        await fact(has_grown, what=lambda: f"{name} {labels} to grow by {by}", every=0.05)
 
     async def becomes(self, name: str, number: float, **labels: str) -> None:
         """Wait for a number to be this."""
@@ -67,7 +67,7 @@ class Meter:
         async def is_it() -> bool:
             return list((await self.now()).each(name, **labels)) == [number]
 
-        await fact(is_it, what=lambda: f"{name} {labels} to be {number}")
+        await fact(is_it, what=lambda: f"{name} {labels} to be {number}", every=0.05)
 
 
 async def scraped(chatd: Inside, **more: Any) -> Numbers:

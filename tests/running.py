@@ -1,5 +1,6 @@
 """A real chatd: a subprocess with a configuration of its own, and a client that follows streams."""
 
+import asyncio
 import json
 import os
 import signal
@@ -56,6 +57,11 @@ panic = "wires crossed"
 provider = "fake"
 model = "fake-1"
 """
+HELD = SCRIPTS.replace(
+    "repeat = 3\nchunks = 40\ndelay_seconds = 0.1\n",
+    "chunks = 10\n[[providers.fake.scripts.slow]]\nhang = true\n",
+)
+"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
 
 
 class Chatd:
@@ -143,7 +149,7 @@ class Chatd:
             async def answers() -> bool:
                 return (await client.get("/readyz")).status_code == 200
 
-            await fact(answers)
+            await fact(answers, every=0.05)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -205,6 +211,58 @@ async def fact(
                 await anyio.sleep(every)
     except TimeoutError:
         raise AssertionError(f"not so within {seconds} s: {what() if what else look}") from None
+
+
+_NAP_SECONDS = 0.05
+
+
+@dataclass
+class Machine:
+    """By how much the machine was behind, so far: its being busy is not the product's being slow.
+
+    Who waits for a timer, a lock or a lease does not make it late.
+    """
+
+    overslept: float = 0.0
+    """Seconds by which somebody who only slept was woken too late, all times together."""
+    queued: float = 0.0
+    """Seconds for which the loops of the processes that are watched had work, and no processor."""
+
+    @property
+    def late(self) -> float:
+        """What a bound of seconds may grow by."""
+        return self.overslept + self.queued
+
+
+@asynccontextmanager
+async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
+    """Meanwhile, measure how late the machine is, and how long it has these processes wait for it."""
+    measured = Machine()
+    before = [_queued(one.process.pid) for one in watched]
+
+    async def measure() -> None:
+        while True:
+            due = anyio.current_time() + _NAP_SECONDS
+            await anyio.sleep(_NAP_SECONDS)
+            measured.overslept += anyio.current_time() - due
+            now = sum(_queued(one.process.pid) for one in watched)  # less, once one has ended
+            measured.queued = max(measured.queued, now - sum(before))
+
+    task = asyncio.create_task(measure())
+    try:
+        yield measured
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _queued(pid: int) -> float:
+    """For how long a process's event loop was ready to run and did not, as far as Linux tells."""
+    try:
+        _, nanoseconds, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):  # it ended meanwhile, or this kernel does not count
+        return 0.0
+    return int(nanoseconds) / 1e9
 
 
 @dataclass
@@ -408,19 +466,17 @@ class Books:
             rows = [row for row in await self.journal(chat_id) if row["move"] == move]
             return rows[times - 1] if len(rows) >= times else None
 
-        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}")
+        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}", every=0.03)
         return row
 
     async def owner(self, chat_id: str, *processes: Chatd) -> tuple[Chatd, list[Chatd]]:
-        """Wait for somebody to own the chat: that process, and the others."""
+        """Wait for somebody to have claimed the chat: the last who did, and the others."""
 
-        async def owned() -> UUID | None:
-            found: UUID | None = await self.one(
-                "SELECT worker_id FROM chats WHERE id = $1", UUID(chat_id)
-            )
-            return found
+        async def claims() -> list[UUID]:
+            rows = await self.journal(chat_id)
+            return [row["worker_id"] for row in rows if row["move"] == "acquire"]
 
-        worker_id = await fact(owned, what=lambda: f"an owner of {chat_id}")
+        *_, worker_id = await fact(claims, what=lambda: f"an owner of {chat_id}")
         (owner,) = (one for one in processes if one.worker_id == worker_id)
         return owner, [one for one in processes if one is not owner]
 

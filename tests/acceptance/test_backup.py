@@ -8,11 +8,6 @@ from running import Books, Client, View, books, client, database_on, started
 
 from chatd.embedded.binaries import packaged
 
-BRISK = """
-[worker]
-heartbeat_seconds = 0.5
-stale_after_seconds = 2
-"""
 NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
 
 
@@ -53,7 +48,7 @@ async def rows(stored: Books) -> dict[str, list[asyncpg.Record]]:
 async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, far_server: str) -> None:
     file = tmp_path / "chatd.dump"
     async with database_on(far_server) as dsn, books(dsn) as stored:
-        with started(tmp_path, dsn, settings=BRISK) as chatd:
+        with started(tmp_path, dsn) as chatd:
             await chatd.ready()
             async with client(chatd) as api:
                 done = await answered(api, "before")
@@ -73,7 +68,7 @@ async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, far_s
                 assert (await api.chat(under_way))["status"] == "running"
                 assert await told_who_is_ahead(api, done) == ["reset", "snapshot"]
             assert await rows(stored) == before
-        with started(tmp_path, copy, settings=BRISK) as worker:
+        with started(tmp_path, copy) as worker:
             await worker.ready()
             async with client(worker) as api:
                 await stored.moved(under_way, "acquire", times=2)

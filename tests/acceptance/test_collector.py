@@ -4,22 +4,16 @@ import gzip
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from running import Chatd, View, books, clients, fact, replicas
+from running import HELD, Chatd, View, books, client, fact, replicas
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAID = "anchovy"
-
-BRISK = """
-[worker]
-heartbeat_seconds = 0.5
-stale_after_seconds = 2
-"""
 
 
 class Collector:
@@ -85,20 +79,23 @@ async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
-        names = ("a", "b")
         async with (
-            replicas(tmp_path, dsn, *names, settings=BRISK, environment=environment) as processes,
-            clients(processes) as apis,
+            replicas(tmp_path, dsn, "a", scripts=HELD, environment=environment) as (owner,),
+            client(owner) as own,
             books(dsn) as stored,
+            AsyncExitStack() as stack,
         ):
-            answer = await apis["a"].http.post(
+            answer = await own.http.post(
                 "/api/v1/chats",
                 json={"content": f"[[slow]] {SAID}", "title": SAID},
                 headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
             )
             chat_id = answer.json()["id"]
-            owner, (other,) = await stored.owner(chat_id, *processes)
-            api = apis[other.name]
+            await stored.moved(chat_id, "acquire")
+            (other,) = await stack.enter_async_context(
+                replicas(tmp_path, dsn, "b", environment=environment)
+            )
+            api = await stack.enter_async_context(client(other))
             view = await api.follow(chat_id, View(), lambda view: len(view.preview) > 10)
             (post,) = await fact(lambda: collector.spans("POST /api/v1/chats"))
             (claim,) = await fact(lambda: collector.spans("claim", owner))

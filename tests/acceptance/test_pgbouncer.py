@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,18 @@ from socket import create_connection, socket
 from urllib.parse import urlsplit
 
 import pytest
-from running import Books, Chatd, Client, View, books, client, database_on, replicas, started
+from running import (
+    FACT_SECONDS,
+    Books,
+    Chatd,
+    Client,
+    View,
+    books,
+    client,
+    database_on,
+    replicas,
+    started,
+)
 
 from chatd.cli.exits import Exit
 
@@ -87,10 +99,12 @@ default_pool_size = 2
 
 
 def _accepts(port: int) -> None:
-    for _ in range(500):
+    deadline = time.monotonic() + FACT_SECONDS
+    while time.monotonic() < deadline:
         try:
             create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
+            time.sleep(0.01)
             continue
         return
     raise AssertionError("PgBouncer does not listen")

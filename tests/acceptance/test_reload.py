@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 from managing import managed
 from running import Chatd, Client, View, books, client, fact, started
+from talker import talking
 
 QUICK = "You hear version {version}: {{message}}"
 SLOW = "One two three four five six seven eight nine ten eleven twelve, says version {version}."
@@ -25,6 +26,8 @@ text = "{QUICK.format(version=version)}"
 text = "{SLOW.format(version=version)}"
 chunks = 20
 delay_seconds = 0.05
+[[providers.fake-{version}.scripts.hang]]
+hang = true
 [models.fake]
 provider = "fake-{version}"
 model = "fake-1"
@@ -32,8 +35,10 @@ model = "fake-1"
 
 
 @asynccontextmanager
-async def reloadable(tmp_path: Path, dsn: str) -> AsyncIterator[tuple[Chatd, Client]]:
-    with started(tmp_path, dsn, scripts=configuration(1)) as chatd:
+async def reloadable(
+    tmp_path: Path, dsn: str, first: str | None = None
+) -> AsyncIterator[tuple[Chatd, Client]]:
+    with started(tmp_path, dsn, scripts=first or configuration(1)) as chatd:
         await chatd.ready()
         await chatd.says("daemon.ready")
         async with client(chatd) as api:
@@ -97,17 +102,24 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
 
 
 async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) -> None:
-    async with reloadable(tmp_path, dsn) as (chatd, api):
-        chat_id, view = (await api.create("[[slow]]"))["id"], View()
-        await api.follow(chat_id, view, lambda view: len(view.preview) > 5)
+    async with (
+        talking([{"content": "see."}]) as talker,
+        reloadable(tmp_path, dsn, talker.provider("a")) as (chatd, api),
+    ):
+        chat_id = (await api.create("go"))["id"]
+        await api.follow(chat_id, View(), lambda view: view.preview != "")
         said = await reload(chatd, configuration(2))
-        assert said["keys"] == ["providers.fake-1", "providers.fake-2", "models.fake.provider"]
+        keys = said["keys"]
+        assert isinstance(keys, list)
+        assert {"providers.fake-2", "providers.talker"} <= {*keys}
         assert await answered(api, "hello") == "You hear version 2: hello"
         assert not chatd.said("config.old_providers_closed")
+        talker.go.set()
         await api.until(chat_id, "waiting")
-        assert await api.texts(chat_id) == [SLOW.format(version=1)]
+        assert await api.texts(chat_id) == ["Let me see."]
         closed = await chatd.says("config.old_providers_closed")
-        assert closed["providers"] == ["fake-1"]
+        assert closed["providers"] == ["talker"]
+        assert talker.calls == {"a": 1}
 
 
 async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
@@ -160,7 +172,7 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
                 return await db.all("SELECT max_chats FROM workers") == [(3,)]
 
             await fact(listed)
-        chat_id = (await api.create("[[slow]]"))["id"]
+        chat_id = (await api.create("[[hang]]"))["id"]
         await api.send(chat_id, "one")
         answer = await api.http.post(f"/api/v1/chats/{chat_id}/messages", json={"content": "two"})
         assert answer.status_code == 429, answer.text

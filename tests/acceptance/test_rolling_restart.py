@@ -17,7 +17,7 @@ SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
 """Takes longer than a replica waits before it ends its streams."""
 SCRIPTS = f"""
 [http]
-drain_seconds = 3
+drain_seconds = 5
 [worker]
 shutdown_grace_seconds = 1
 [database]
@@ -27,7 +27,7 @@ kind = "scripted"
 [[providers.fake.script]]
 text = "{SAID}"
 chunks = 40
-delay_seconds = 0.2
+delay_seconds = 0.3
 [models.fake]
 provider = "fake"
 model = "fake-1"

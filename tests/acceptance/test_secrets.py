@@ -78,7 +78,7 @@ fails = [{{ error = {{ status = 400, message = "{error} with {key}" }} }}]
 retry = [{{ error = {{ status = 529, message = "{error}" }} }}]
 calls = [{{ tool_call = {{ name = "look", args = {{ where = "{args}" }} }}, calls = [1] }},
          {{ text = "{unstorable}", calls = [2] }}]
-block = [{{ block_seconds = 0.5 }}, {{ text = "{answer}" }}]
+block = [{{ block_seconds = 1.5 }}, {{ text = "{answer}" }}]
 [models.fake]
 provider = "fake"
 model = "m"

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from itertools import cycle
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +19,7 @@ from running import (
     client,
     clients,
     fact,
+    machine,
     replicas,
     started,
     text_of,
@@ -37,7 +38,7 @@ delay_seconds = 0.02
 [[providers.fake.scripts.slow]]
 text = "One two three four five six seven eight nine ten eleven twelve."
 chunks = 20
-delay_seconds = 0.05
+delay_seconds = 0.15
 [[providers.fake.scripts.hang]]
 text = "I begin and "
 chunks = 3
@@ -52,8 +53,19 @@ text = "Back."
 provider = "fake"
 model = "fake-1"
 """
+STEADY = """
+[worker]
+heartbeat_seconds = 600
+stale_after_seconds = 1800
+"""
+"""No beat tells an owner anything, and no lease runs out: what it hears of, it was told."""
 SLOW = "One two three four five six seven eight nine ten eleven twelve."
 BEGUN = "I begin and "
+HELD = SCRIPTS.replace(
+    f'text = "{SLOW}"\nchunks = 20\ndelay_seconds = 0.15\n',
+    f'text = "{SLOW[:40]}"\nchunks = 12\n[[providers.fake.scripts.slow]]\nhang = true\n',
+)
+"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
 
 
 def grace(seconds: float) -> str:
@@ -113,19 +125,24 @@ async def test_a_turn_that_ends_within_the_grace_is_finished_by_its_owner(
 
 async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, dsn: str) -> None:
     async with (
-        replicas(tmp_path, dsn, "a", "b", settings=grace(0.3), scripts=SCRIPTS) as (a, b),
-        clients((a, b)) as apis,
+        replicas(tmp_path, dsn, "a", settings=grace(0.3), scripts=HELD) as (owner,),
+        clients([owner]) as own,
         books(dsn) as db,
+        AsyncExitStack() as stack,
     ):
-        chat_id, view = (await apis["a"].create("[[slow]]"))["id"], View()
-        owner, (other,) = await db.owner(chat_id, a, b)
+        chat_id, view = (await own["a"].create("[[slow]]"))["id"], View()
+        await db.moved(chat_id, "acquire")
+        (other,) = await stack.enter_async_context(replicas(tmp_path, dsn, "b", scripts=SCRIPTS))
+        apis = own | await stack.enter_async_context(clients([other]))
         async with anyio.create_task_group() as group:
             group.start_soon(watch, apis[owner.name], chat_id, view)
             await fact(lambda: len(view.preview) > 10)
-            asked_at = await db.now()
-            owner.send(signal.SIGTERM)
-        released = await db.moved(chat_id, "release")
-        assert (released["at"] - asked_at).total_seconds() < 0.3 + 2
+            async with machine(owner) as busy:
+                asked_at = await db.now()
+                owner.send(signal.SIGTERM)
+                released = await db.moved(chat_id, "release")
+            took = (released["at"] - asked_at).total_seconds()
+            assert took < 0.3 + 2 + busy.late, busy
         assert await owner.ended() == 0
         await watch(apis[other.name], chat_id, view, at_rest)
         assert await db.moves(chat_id) == [
@@ -142,9 +159,9 @@ async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
     tmp_path: Path, dsn: str, seconds: float, terms: int
 ) -> None:
     async with books(dsn) as db:
-        with started(tmp_path, dsn, name="a", settings=grace(seconds), scripts=SCRIPTS) as a:
+        with started(tmp_path, dsn, name="a", settings=grace(seconds), scripts=HELD) as a:
             await a.ready()
-            async with client(a) as api:
+            async with client(a) as api, machine(a) as busy:
                 chat_ids = [(await api.create("[[slow]]"))["id"] for _ in range(3)]
                 view = View()
                 async with anyio.create_task_group() as group:
@@ -154,11 +171,11 @@ async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
                     for number in range(terms):
                         a.send(signal.SIGTERM)
                         await fact(lambda n=number: len(a.said("daemon.stopping")) > n)
-            assert await a.ended() == 0
+                assert await a.ended() == 0
         for chat_id in chat_ids:
             *_, last = await db.journal(chat_id)
             assert (last["move"], last["status"]) == ("release", "pending")
-            assert (last["at"] - asked_at).total_seconds() < 2
+            assert (last["at"] - asked_at).total_seconds() < 2 + busy.late
         assert await owned(db) == []
         assert await db.one("SELECT count(last_error) + max(recoveries) FROM chats") == 0
         with started(tmp_path, dsn, name="b", scripts=SCRIPTS) as b:
@@ -293,7 +310,7 @@ async def test_an_interrupt_sent_elsewhere_stops_the_owner_and_keeps_what_was_sa
     tmp_path: Path, dsn: str
 ) -> None:
     async with (
-        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as both,  # a beat each five seconds
+        replicas(tmp_path, dsn, "a", "b", settings=STEADY, scripts=SCRIPTS) as both,
         clients(both) as apis,
         books(dsn) as db,
     ):
@@ -304,11 +321,7 @@ async def test_an_interrupt_sent_elsewhere_stops_the_owner_and_keeps_what_was_sa
             group.start_soon(watch, apis[owner.name], chat_id, view, at_rest)
             await fact(lambda: view.preview == BEGUN)
             assert (await api.interrupt(chat_id))["last_error"] is None
-            asked, stopped = (
-                await db.moved(chat_id, "interrupt"),
-                await db.moved(chat_id, "finish_interrupt"),
-            )
-        assert (stopped["at"] - asked["at"]).total_seconds() < 1
+            stopped = await db.moved(chat_id, "finish_interrupt")
         assert stopped["worker_id"] == owner.worker_id
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["last_error"]) == ("waiting", None)
@@ -348,7 +361,7 @@ async def test_a_second_interrupt_before_the_first_is_done_changes_nothing(
 async def test_an_interrupt_reaches_an_owner_that_waits_to_try_again(
     tmp_path: Path, dsn: str
 ) -> None:
-    settings = "[turn]\nbackoff_seconds = 60\n"
+    settings = STEADY + "[turn]\nbackoff_seconds = 600\nbackoff_max_seconds = 600\n"
     async with (
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
         clients(both) as apis,
@@ -362,11 +375,7 @@ async def test_an_interrupt_reaches_an_owner_that_waits_to_try_again(
             await fact(lambda: view.events)
             await db.moved(chat_id, "record_retry")
             await api.interrupt(chat_id)
-        asked, stopped = (
-            await db.moved(chat_id, "interrupt"),
-            await db.moved(chat_id, "finish_interrupt"),
-        )
-        assert (stopped["at"] - asked["at"]).total_seconds() < 1
+        await db.moved(chat_id, "finish_interrupt")
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["last_error"]) == ("waiting", None)
         assert view.messages == await stored(api, chat_id)
@@ -382,10 +391,10 @@ async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
 ) -> None:
     """Interrupts land before, in and after the last statement of a turn, with and without a queue.
 
-    A chat that was left interrupting would be found by its lease, in twenty seconds and more.
+    A chat that was left interrupting would be found by no beat, and by no lease.
     """
     async with (
-        replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as both,
+        replicas(tmp_path, dsn, "a", "b", settings=STEADY, scripts=SCRIPTS) as both,
         clients(both) as apis,
         books(dsn) as db,
     ):
@@ -404,7 +413,7 @@ async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
             await other.interrupt(chat_id)
             await api.interrupt(chat_id)
             if not at_rest(view):
-                await other.follow(chat_id, view, at_rest, seconds=10)
+                await other.follow(chat_id, view, at_rest)
             assert view.status == "waiting", view.events
             assert view.messages == await stored(api, chat_id)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import Acted, Inside, asked, done, one, said, several, tool_call
+from inside import STEADY, Acted, Inside, asked, done, one, said, several, tool_call
 from running import View, fact, text_of
 from viewing import some
 
@@ -132,7 +132,7 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
 async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
     """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
     dice = random.Random(SEED)
-    worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**STEADY, "reap_seconds": 0.1, "poll_seconds": 0.1}
 
     async def view_of(replica: Inside, chat_id: str) -> View:
         view = View()

@@ -81,17 +81,23 @@ async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
 
 async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider, metrics={"stalled_seconds": 0.3}) as chatd:
+    async with one(dsn, held.provider, metrics={"stalled_seconds": 300}) as chatd:
         meter = await Meter.on(chatd)
         await chatd.api.create("hello")
         await fact(lambda: held.called)
-        await meter.becomes("chatd_chats_without_progress", 1)
-        assert (await meter.now()).of("chatd_progress_age_seconds") >= 0.3
+        assert (await meter.now()).of("chatd_chats_without_progress") == 0
         [hand] = chatd.daemon.roster.hands
+        hand.progress._marked_at -= 500
+        hand.progress._zones[-1].since -= 500
+        seen = await meter.now()
+        assert seen.of("chatd_chats_without_progress") == 1
+        assert 500 <= seen.of("chatd_progress_age_seconds") < 600
         hand.progress.mark("something")
-        assert (await meter.now()).of("chatd_progress_age_seconds") < 0.3
+        seen = await meter.now()
+        assert seen.of("chatd_chats_without_progress") == 0
+        assert seen.of("chatd_progress_age_seconds") < 300
         held.go.set()
-        await meter.becomes("chatd_chats_without_progress", 0)
+        await meter.becomes("chatd_chats_in_hand", 0)
 
 
 async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> None:

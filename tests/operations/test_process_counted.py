@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from factory import chat_in, models
 from inside import one, rows, scripted
@@ -70,14 +71,21 @@ async def test_the_pool(dsn: str) -> None:
     async with one(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
         meter, database = await Meter.on(chatd), chatd.daemon.rooms.database
         assert (await meter.now()).of("chatd_pool_size") == 5
-        held = [asyncio.create_task(database.fetch("SELECT pg_sleep(1)")) for _ in range(8)]
-        await meter.becomes("chatd_pool_in_use", 5)
-        assert (await meter.now()).of("chatd_pool_waiting") >= 3
-        assert await meter.grew("chatd_statements_total") >= 8
-        await asyncio.gather(*held)
+        wait = "SELECT pg_advisory_xact_lock_shared(1)"
+        async with database.direct() as other:
+            await other.execute("SELECT pg_advisory_lock(1)")
+            held = [asyncio.create_task(database.fetch(wait)) for _ in range(8)]
+            await meter.becomes("chatd_pool_in_use", 5)
+            assert (await meter.now()).of("chatd_pool_waiting") >= 3
+            assert await meter.grew("chatd_statements_total") >= 8
+            connecting = await meter.grew("chatd_pool_wait_seconds_total")
+            began = anyio.current_time()
+            await fact(lambda: anyio.current_time() > began + 0.2)
+            await other.execute("SELECT pg_advisory_unlock(1)")
+            await asyncio.gather(*held)
         await meter.becomes("chatd_pool_in_use", 0)
         await meter.becomes("chatd_pool_waiting", 0)
-        assert await meter.grew("chatd_pool_wait_seconds_total") > 1.5
+        assert await meter.grew("chatd_pool_wait_seconds_total") >= connecting + 3 * 0.2
 
 
 async def test_what_the_database_has(dsn: str, database: Database) -> None:

@@ -53,13 +53,21 @@ async def test_a_turn_is_counted_once(dsn: str) -> None:
 
 async def test_where_the_time_of_a_turn_goes(dsn: str) -> None:
     """Each phase is made long in turn; the whole is the sum of what was in hand."""
-    script = [
-        {"wait_seconds": 0.3},
-        {"text": "a b c d", "chunks": 4, "delay_seconds": 0.05},
-    ]
-    async with one(dsn, scripted(script), worker={"max_chats": 1}) as chatd:
+    both_asked = asyncio.Event()
+
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        await both_asked.wait()
+        await asyncio.sleep(0.3)
+        for word in "abcd":
+            yield said(word)
+            await asyncio.sleep(0.05)
+        yield done()
+
+    async with one(dsn, Acted(act), worker={"max_chats": 1}) as chatd:
         meter = await Meter.on(chatd)
-        for chat in [await chatd.api.create("hello") for _ in range(2)]:
+        chats = [await chatd.api.create("hello") for _ in range(2)]
+        both_asked.set()
+        for chat in chats:
             await chatd.api.until(chat["id"], "waiting")
         await meter.grows("chatd_turns_total", 2)
 
@@ -68,7 +76,7 @@ async def test_where_the_time_of_a_turn_goes(dsn: str) -> None:
 
         assert await spent("first_part") >= 0.6
         assert await spent("streaming") >= 0.3
-        assert await spent("line") >= 0.45  # the second waited for the first
+        assert await spent("line") >= 0.3 + 0.15  # the second waited for the first
         assert await meter.grew("chatd_claim_wait_seconds_sum") == await spent("line")
         in_hand = [await spent(p) for p in ("first_part", "streaming", "storing")]
         assert sum(in_hand) <= await meter.grew("chatd_turn_seconds_sum")

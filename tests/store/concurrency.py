@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from factory import MODEL, OWNER, legal
+from running import FACT_SECONDS
 
 from chatd.domain.chat import Chat, Status
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
 from chatd.store.turns import Fence
 
-SECONDS = 20.0
+SECONDS = FACT_SECONDS
 """Of patience for a fact that must come."""
 
 
@@ -44,7 +45,7 @@ async def until_blocked(connection: Any, count: int = 1) -> None:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
             await connection.execute("SELECT pg_stat_clear_snapshot()")
 
 

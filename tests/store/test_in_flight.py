@@ -33,13 +33,25 @@ async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) 
         ),
         *(chats.send(chat.id, owner_id=None, content=text("go")) for chat in rest + failed),
     ]
-    await asyncio.gather(*(wide.fetch("SELECT pg_sleep(0.1)") for _ in range(24)))  # all connected
+    await all_connected(wide)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, BaseException)]
     assert {type(error) for error in refused} == {TooManyChats}
     assert len(answers) - len(refused) == limit
     (row,) = await wide.fetch("SELECT count(*) AS n FROM chats WHERE status = 'pending'")
     assert row["n"] == limit
+
+
+async def all_connected(wide: Database) -> None:
+    """Have the pool make all its connections, by statements that wait until each has one."""
+    async with wide.direct() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock(1)")
+        waiting = [
+            asyncio.create_task(wide.fetch("SELECT pg_advisory_xact_lock_shared(1)"))
+            for _ in range(wide.pool_size)
+        ]
+        await fact(lambda: wide.in_use == wide.pool_size)
+    await asyncio.gather(*waiting)
 
 
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.settings import Settings
@@ -35,7 +35,6 @@ def trees(draw: st.DrawFn) -> Settings:
     return Settings.model_validate(tree)
 
 
-@settings(deadline=None)  # what a machine has to do besides is no failure
 @given(trees(), trees())
 def test_a_reload_leaves_exactly_what_needs_a_restart(old: Settings, new: Settings) -> None:
     in_force = with_live(old, new)

@@ -684,7 +684,7 @@ ACTION = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ACTION, max_size=80), st.booleans(), st.sampled_from([2, 5, 1000]))
 def test_every_viewer_sees_everything_once(
     actions: list[Action], lossless: bool, buffer: int

@@ -203,7 +203,7 @@ async def check_ready(tree: Watched, diary: Diary) -> None:
     how=st.sampled_from(["stop", "cancel"]),
     at=st.integers(0, 80).map(float),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @on_virtual_time
 async def test_whatever_the_children_do(
     chosen: list[Plan], budget: int, needs: bool, how: str, at: float

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import Acted, Inside, asked, done, one, rows, said, scripted, several
+from inside import STEADY, Acted, Inside, asked, done, one, rows, said, scripted, several
 from running import View, fact
 
 from chatd.domain.failure import RETRYABLE, FailureKind
@@ -39,7 +39,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
         429,
     ),
 }
-SILENCE = {"silence_seconds": 0.2}
+SILENCE = {"silence_seconds": 0.5}
 
 
 async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: str) -> None:
@@ -78,7 +78,7 @@ async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: st
 async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
     provider = scripted(flaky=[{"error": {"status": 500}}])
     limits = {
-        "turn_seconds": 0.3,
+        "turn_seconds": 2,
         "backoff_seconds": 20,
         "backoff_max_seconds": 60,
         "max_attempts": 99,
@@ -254,7 +254,7 @@ async def test_attempts_are_not_lost_between_replicas(
 
     provider.on_call = fail
     patient = {"backoff_seconds": 0.6, "backoff_max_seconds": 0.6, "max_attempts": 3}
-    worker = {"reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**STEADY, "reap_seconds": 0.1, "poll_seconds": 0.1}
     async with several(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
         chat = await daemons[0].api.create("hello")
         [retry, *_] = await fact(lambda: daemons[0].moves(chat["id"], "record_retry"))

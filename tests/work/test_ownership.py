@@ -95,7 +95,7 @@ async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
         front.daemon.roster.stop_claiming()
         for _ in range(3):
             chat = await front.api.create("hello")
-            await front.api.until(chat["id"], "waiting", seconds=10)
+            await front.api.until(chat["id"], "waiting")
             [acquired] = await front.moves(chat["id"], "acquire")
             assert acquired["worker_id"] == str(back.daemon.worker_id)
 
@@ -223,7 +223,7 @@ async def test_a_chat_that_was_taken_away_is_dropped_at_the_next_beat(
 
 async def test_a_beat_renews_only_what_is_in_hand(dsn: str, database: Database) -> None:
     """A chat claimed by a statement whose answer never came runs out, and is worked again."""
-    worker = {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5, "reap_seconds": 0.1}
+    worker = {"heartbeat_seconds": 0.1, "stale_after_seconds": 2, "reap_seconds": 0.1}
     async with one(dsn, worker=worker) as chatd:
         orphan = await insert(
             database,

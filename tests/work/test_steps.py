@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from inside import Acted, done, one, rows, said, scripted, several, tool_call
+from inside import STEADY, Acted, done, one, rows, said, scripted, several, tool_call
 from running import View, fact
 
 from chatd.domain.message import Role
@@ -120,7 +120,7 @@ async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
 
         return Acted(act)
 
-    worker = {"poll_seconds": 0.1, "reap_seconds": 0.1}
+    worker = {**STEADY, "poll_seconds": 0.1, "reap_seconds": 0.1}
     async with one(dsn, provider("first"), worker=worker | {"max_chats": 1}) as first:
         chat = await first.api.create("go")
         await stuck.wait()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import pytest
-from inside import Acted, asked, done, one, said, several, tool_call
+from inside import STEADY, Acted, asked, done, one, said, several, tool_call
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -147,7 +147,7 @@ async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, se
             await reached.wait()
         yield done()
 
-    async with several(dsn, [Acted(act), Acted(act)]) as (one_, _):
+    async with several(dsn, [Acted(act), Acted(act)], worker=STEADY) as (one_, _):
         chat = await one_.api.create(MARK)
         await first.wait()
         await one_.daemon.rooms.database.fetch(
