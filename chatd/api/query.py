@@ -1,4 +1,4 @@
-"""Query parameters: one that the operation does not have is refused, as an unknown field of a body is.
+"""Query parameters: an operation that has some refuses others, as unknown fields of a body are refused.
 
 A filter that is misspelt would else let everything through.
 """

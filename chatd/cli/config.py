@@ -23,11 +23,11 @@ app = App(
 
 @app.command
 def check(*, config: Config = None) -> int:
-    """Read everything, and report all problems at once.
+    """Read everything, and report all problems: of keys first, then of what they make together.
 
     Each names the key, where it came from and what is wrong with it. The exit
-    code is 78 when there is one. It connects to nothing; apart from that, it
-    finds all that 'run' would refuse.
+    code is 78 when there is one. It connects to nothing and opens no port: what
+    'run' would refuse apart from these is found here.
     """
     loaded = read(config)
     from chatd.daemon.rehearsal import rehearse  # noqa: PLC0415  ('show' does not pay for it)

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from chatd.cli.as_json import Json, show_json
 from chatd.cli.calling import Caller, call, note_gap
 from chatd.cli.start import Flag
-from chatd.cli.table import drawn_table, table
+from chatd.cli.table import OF_CHATS, drawn_table, table
 from chatd.cli.words import CHAT_COLUMNS, chat_row, right_now
 
 if TYPE_CHECKING:
@@ -110,4 +110,4 @@ _BREATH = 0.2
 
 def _table(chats: "list[Chat]") -> "Table":
     now = right_now()
-    return drawn_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats])
+    return drawn_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats], OF_CHATS)

@@ -3,24 +3,30 @@
 What is watched on a terminal is drawn instead: in colours, and cut where it does not fit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_STYLES = {
+OF_CHATS = {
     "waiting": "green",
     "pending": "yellow",
     "running": "cyan",
     "interrupting": "yellow",
-    "stopping": "yellow",
     "requires_action": "magenta",
     "error": "red",
-    "failed": "red",
-    "backing_off": "red",
 }
-"""The colour of a cell that says how a chat or an actor is."""
+"""Colours of the statuses of chats."""
+OF_ACTORS = {
+    "running": "green",
+    "waiting": "yellow",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "backing_off": "red",
+    "failed": "red",
+}
+"""Colours of the states of actors."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -33,8 +39,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def drawn_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    """The same for a terminal that is watched."""
+def drawn_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
+) -> "Table":
+    """The same for a terminal that is watched; ``styles`` are the colours of cells, by what they say."""
     from rich.table import Table  # noqa: PLC0415  (help does not pay for it)
     from rich.text import Text  # noqa: PLC0415
 
@@ -42,5 +50,5 @@ def drawn_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     for column in drawn.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
     for cells in rows:
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+        drawn.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in cells))
     return drawn

@@ -63,7 +63,8 @@ def _owner(_: type, value: str) -> None:
 
     if not is_owner(value):
         raise ValueError(
-            f"an owner needs a name of 1 to {LONGEST} characters, all of which can be stored"
+            f"an owner needs a name of 1 to {LONGEST} characters, without spaces around it "
+            "and without control characters"
         )
 
 

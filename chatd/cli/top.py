@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from chatd.cli.as_json import Json, show_json
 from chatd.cli.calling import Server, call
 from chatd.cli.start import Flag
-from chatd.cli.table import drawn_table, table
+from chatd.cli.table import OF_ACTORS, OF_CHATS, drawn_table, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -169,7 +169,7 @@ def _shown(status: "ProcessStatus") -> "Group":
     return Group(
         *map(Text, head(status)),
         now,
-        drawn_table(_ACTORS, actor_rows(status)),
+        drawn_table(_ACTORS, actor_rows(status), OF_ACTORS),
         Text(""),
-        drawn_table(_CHATS, chat_rows(status)),
+        drawn_table(_CHATS, chat_rows(status), OF_CHATS),
     )

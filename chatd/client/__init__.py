@@ -17,8 +17,8 @@ is killed and started again; a request whose answer was lost is sent again under
 ``Idempotency-Key``, so that it is done once; what the server refuses is an exception with its
 ``code``. Answers are dictionaries as they came, with their keys known to type checkers.
 
-The rooms downstairs are not used here, nor anything but httpx2 and anyio: a product that talks to
-chatd pays for no daemon.
+The rooms downstairs are not used here, nor anything but httpx2, anyio and typing_extensions: a product
+that talks to chatd pays for no daemon.
 """
 
 from chatd.client.client import Client

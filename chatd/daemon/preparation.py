@@ -10,8 +10,10 @@ from chatd.supervision.actor import Ask, Child
 from chatd.supervision.outage import Outage
 
 
-async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: Ask) -> None:
+async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: Ask) -> bool:
     """Wait for the database, unless it is asked to ``stop``, and see that all of it is so.
+
+    Returns whether it was there at once.
 
     Raises:
         SchemaMismatch, MigrationError, DatabaseRefused
@@ -19,12 +21,14 @@ async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: A
     waiting = Child("database")
     waiting.stopping = stop
     outage = Outage(waiting, expected=(DatabaseAway,))
-    ready = False
+    at_once, ready = True, False
     while not ready and not stop.is_set():
         async with outage:
             await _fit_schema(settings, rooms)
             await keep_models(rooms, catalog)
             ready = True
+        at_once = at_once and ready
+    return at_once
 
 
 async def keep_models(rooms: Rooms, catalog: Catalog) -> None:

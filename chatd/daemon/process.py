@@ -152,7 +152,9 @@ class Daemon:
 
     async def _live(self) -> None:
         async with self._open():
-            await prepare(self.settings, self.rooms, self.catalog, stop=self._stop)
+            at_once = await prepare(self.settings, self.rooms, self.catalog, stop=self._stop)
+            if not at_once and self._workers is not None:
+                self._workers.doubt_locks()
             if not self._stop.is_set():
                 await self.supervisor.run()
 

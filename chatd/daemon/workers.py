@@ -106,6 +106,10 @@ class Workers:
         """
         return self._heartbeat.silent_seconds < self._patience_seconds
 
+    def doubt_locks(self) -> None:
+        """The database was away a moment ago: other workers may not have their locks again yet."""
+        self._heartbeat.doubt_locks()
+
     def reload(self, settings: Settings, catalog: Catalog) -> None:
         """From now on: other models and limits for turns that begin, another size of the roster."""
         self.roster.shop = replace(

@@ -115,7 +115,12 @@ def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator
     location = tuple(str(word) for word in error["loc"])
     named = sections()[location[0]][1]
     path, inside = (location[:3], location[3:]) if named else (location[:2], location[2:])
-    reason = error["msg"].removeprefix("Input ").replace("Field required", "is required")
+    reason = (
+        error["msg"]
+        .removeprefix("Input ")
+        .replace("should ", "must ")
+        .replace("Field required", "is required")
+    )
     if inside:
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))

@@ -104,12 +104,13 @@ def _not_a_database(url: str) -> str | None:
         hosts = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
         return "is not a URL"
-    ports = [_PORT.sub("", host) for host in hosts.split(",")]
-    return "a port must be a number" if any(":" in port for port in ports) else None
+    ports = (_IPV6.sub("", host).partition(":")[2] for host in hosts.split(","))
+    wrong = any(port and not (port.isdecimal() and int(port) < _PORTS) for port in ports)
+    return f"a port must be a number below {_PORTS}" if wrong else None
 
 
-_PORT = re.compile(r"^\[[^]]*\]|:\d+$")
-"""What of a host may have a colon in it: an IPv6 address, and what stands before a port."""
+_IPV6 = re.compile(r"^\[[^]]*\]")
+_PORTS = 65536
 
 
 def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:

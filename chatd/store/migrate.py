@@ -208,7 +208,7 @@ async def _connected(target: Target) -> AsyncIterator[Connection]:
         yield target
         return
     try:
-        with translated():
+        with translated(key="database.direct_url, or database.url"):
             connection = await asyncpg.connect(target, timeout=10)
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = clean(str(error)) or type(error).__name__

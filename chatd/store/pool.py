@@ -68,8 +68,11 @@ def is_refused(error: BaseException) -> bool:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise ``DatabaseAway`` for what means that the database is away."""
+def translated(*, key: str = "database.url") -> Iterator[None]:
+    """Raise ``DatabaseAway`` for what means that the database is away.
+
+    ``key`` is the setting to look at when it does not let us in, for good: ``DatabaseRefused``.
+    """
     try:
         yield
     except (
@@ -85,7 +88,7 @@ def translated() -> Iterator[None]:
         if is_refused(error):
             ours = isinstance(error, asyncpg.ClientConfigurationError)
             why = str(error) if ours else f"the database does not let us in: {error}"
-            raise DatabaseRefused(f"database.url: {why}") from error
+            raise DatabaseRefused(f"{key}: {why}") from error
         raise
 
 
@@ -118,6 +121,7 @@ class Database:
     ) -> None:
         self._dsn = dsn
         self._direct_dsn = direct_dsn or dsn
+        self._direct_key = "database.direct_url" if direct_dsn else "database.url"
         self._statement_timeout = statement_timeout_seconds
         self._connect: dict[str, Any] = {
             "timeout": connect_timeout_seconds,
@@ -206,7 +210,7 @@ class Database:
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[Connection]:
         """A connection of one's own, past any pooler: for LISTEN and for session locks."""
-        with translated():
+        with translated(key=self._direct_key):
             connection: Connection = await asyncpg.connect(self._direct_dsn, **self._connect)
         try:
             with translated():

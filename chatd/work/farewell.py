@@ -36,12 +36,13 @@ class Farewell:
             if chat.status is Status.RUNNING:
                 fence = Fence(chat.id, self._leases.worker_id, chat.epoch)
                 await self._moved(self._turns.release(fence, why="sweep"))
-        for one in await self._leases.left_interrupting():
-            await self._moved(
-                self._turns.reap_interrupt(
-                    one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+        while left := await self._leases.left_interrupting():
+            for one in left:
+                await self._moved(
+                    self._turns.reap_interrupt(
+                        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+                    )
                 )
-            )
         await self._leases.leave()
         return len(owned)
 

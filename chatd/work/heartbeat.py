@@ -48,8 +48,10 @@ class Heartbeat:
         self.max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
-        self._settled_at: float | None = None
-        """When the others have their locks again too; None: this worker never had its own."""
+        self._settled_at = 0.0
+        """When the others have their locks again too."""
+        self._doubts_locks = False
+        """Whether locks may have been freed when nobody died, before this worker took its own."""
         self._sign_at = now()
 
     @property
@@ -59,7 +61,7 @@ class Heartbeat:
         A server that lost one of its sessions to a crash ends all of them, and so does one that is
         promoted; that frees every lock. Who had to take its own again gives the others the time to.
         """
-        return self.holds_lock and self._settled_at is not None and now() >= self._settled_at
+        return self.holds_lock and now() >= self._settled_at
 
     @property
     def silent_seconds(self) -> float:
@@ -69,6 +71,10 @@ class Heartbeat:
         ends, a lock that cannot be had. Nothing but a new process, with a new name, cures these.
         """
         return now() - self._sign_at
+
+    def doubt_locks(self) -> None:
+        """Give the others time to take their locks again, before a free one counts as a death."""
+        self._doubts_locks = True
 
     def wake(self) -> None:
         """Beat now: a chat in hand may not be ours any more, or the others are to know something."""
@@ -122,9 +128,9 @@ class Heartbeat:
                 return
             await self._leases.end_ghost(connection)
             await child.pause(_LOOK_AGAIN_SECONDS)
-        retaken = self._settled_at is not None
-        self._settled_at = now() + (self._heartbeat_seconds + LONGEST_PAUSE_SECONDS) * retaken
-        self.holds_lock = True
+        if self._doubts_locks:
+            self._settled_at = now() + self._heartbeat_seconds + LONGEST_PAUSE_SECONDS
+        self._doubts_locks = self.holds_lock = True
 
     async def _beat_on(self, connection: Connection, child: Child) -> None:
         while not child.stopping.is_set():

@@ -105,6 +105,8 @@ def wrong() -> Mapping[str, tuple[str, str]]:
         "no issuer": (signed(iss=None), "claim is missing"),
         "no owner": (signed(sub=None), "names no owner"),
         "an empty owner": (signed(sub=""), "names no owner"),
+        "an owner that no header can name": (signed(sub=" ann"), "names no owner"),
+        "an owner of two lines": (signed(sub="an\nn"), "names no owner"),
         "an endless owner": (signed(sub=256 * "a"), "names no owner"),
         "an endless end": (signed(exp=float("inf")), "not valid"),
         "an owner that cannot be stored": (signed(sub="an\x00n"), "names no owner"),

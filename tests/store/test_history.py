@@ -31,7 +31,7 @@ ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
 
 async def visible(database: Database, chat: Chat) -> list[str]:
-    messages = await Reads(database).messages_after(chat.id, 0, 100)
+    messages = await Reads(database).messages_after(chat.id, 0, most=100)
     return [message.content[0]["text"] for message in messages]
 
 
@@ -81,7 +81,7 @@ async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
 
 async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
-    (said,) = await Reads(database).messages_after(chat.id, 0, 1)
+    (said,) = await Reads(database).messages_after(chat.id, 0, most=1)
     streams, turns = Streams(database), Turns(database)
     await streams.flush_parts([Batch(chat.id, 1, 1, [{"index": 0, "type": "text", "text": "x"}])])
     moved = await Messages(database).edit(chat.id, said.id, owner_id=OWNER, content=text("new"))
@@ -116,12 +116,12 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
     ):
         with pytest.raises(refusal):
             await messages.edit(chat.id, message_id, owner_id=OWNER, content=text("x"))
-    first = (await Reads(database).messages_after(chat.id, 0, 1))[0].id
+    first = (await Reads(database).messages_after(chat.id, 0, most=1))[0].id
     await messages.edit(chat.id, first, owner_id=OWNER, content=text("x"))
     with pytest.raises(MessageNotFound):  # it is superseded by now
         await messages.edit(chat.id, first, owner_id=OWNER, content=text("y"))
     archived = await chat_in(database, Status.WAITING, archived=True)
-    (said,) = await Reads(database).messages_after(archived.id, 0, 1)
+    (said,) = await Reads(database).messages_after(archived.id, 0, most=1)
     with pytest.raises(ChatArchived):
         await messages.edit(archived.id, said.id, owner_id=OWNER, content=text("x"))
 
@@ -129,7 +129,7 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
 async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Database) -> None:
     """Its snapshot is older than the answer that it has to hide."""
     chat = await chat_in(wide, Status.RUNNING)
-    (said,) = await Reads(wide).messages_after(chat.id, 0, 1)
+    (said,) = await Reads(wide).messages_after(chat.id, 0, most=1)
 
     async def finish() -> None:
         async with locked(wide, chat) as connection:
@@ -155,7 +155,7 @@ async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Databas
 
 async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
     chat = await chat_in(wide, Status.WAITING)
-    (said,) = await Reads(wide).messages_after(chat.id, 0, 1)
+    (said,) = await Reads(wide).messages_after(chat.id, 0, most=1)
 
     async def edit(words: str) -> bool:
         try:

@@ -77,6 +77,7 @@ def scanned(plan: Any) -> set[str]:
 
 
 NO_KEY = (None, None, None)
+LISTED = ("here", 1, "0", 10)
 BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 
 
@@ -92,8 +93,8 @@ async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, gener
 async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic: bool) -> None:
     for name, args in {
         "owned": (WORKER,),
-        "reap": (UUID(int=9), 20.0, 3, 100),
-        "stale_interrupting": (UUID(int=9), 20.0, 100),
+        "reap": (UUID(int=9), 20.0, True, 3, 100),
+        "interrupting": (UUID(int=9), 20.0, True, 100),
     }.items():
         found = await plan(filled, "leases", name, *args, generic=generic)
         assert "chats_owned" in indexes(found), name
@@ -111,7 +112,7 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
     )
     await filled.execute("ANALYZE chats")
     for file, name, args in (
-        ("leases", "look", (UUID(int=9), 20.0)),
+        ("leases", "look", (UUID(int=9), 20.0, True)),
         ("actions", "expire_action", (100,)),
     ):
         found = await plan(filled, file, name, *args, generic=generic)
@@ -123,7 +124,7 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
     some = ([1] * len(ids), ["zone"] * len(ids), [1.0] * len(ids), [9.0] * len(ids))
-    found = await plan(filled, "leases", "renew", WORKER, ids, *some, generic=generic)
+    found = await plan(filled, "leases", "renew", WORKER, ids, *some, *LISTED, generic=generic)
     assert indexes(found) & {"chats_pkey", "chats_owned"}
     assert "chats" not in scanned(found)
 

@@ -14,7 +14,9 @@ from running import fact
 from chatd.daemon import Daemon
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.service_manager import ServiceManager
-from chatd.store.leases import Beat, Leases
+from chatd.domain.errors import DatabaseAway
+from chatd.store import migrate
+from chatd.store.leases import Beat, Leases, Waiting
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
@@ -124,3 +126,31 @@ async def test_who_is_stopped_while_it_starts_leaves_no_row(
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM workers") == 0
     await connection.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_who_found_the_database_away_believes_no_free_lock(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """It may have been away for all workers, and some may not have taken their locks again."""
+    tries = 0
+    looked: list[bool] = []
+    check, look = migrate.check, Leases.look
+
+    async def checked(*given: Any, **more: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if away and tries == 1:
+            raise DatabaseAway
+        await check(*given, **more)
+
+    async def looks(*given: Any, locks_tell: bool, **more: Any) -> Waiting:
+        looked.append(locks_tell)
+        return await look(*given, locks_tell=locks_tell, **more)
+
+    monkeypatch.setattr(migrate, "check", checked)
+    monkeypatch.setattr(Leases, "look", looks)
+    async with one(dsn, worker={"reap_seconds": 0.1}):
+        await fact(lambda: len(looked) > 2)
+    assert tries == 1 + away
+    assert set(looked) == {not away}
