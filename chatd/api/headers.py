@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from chatd.api.problems import BadRequest, FieldProblem
 from chatd.api.scope import values
-from chatd.domain.owner import LONGEST
+from chatd.domain.owner import LONGEST, NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Header:
 OWNER = Header(
     "x-chatd-owner",
     "The owner whom an admin acts for; others may only name themselves.",
-    {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": NAME},
 )
 KEY = Header(
     "idempotency-key",

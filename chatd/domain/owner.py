@@ -11,7 +11,9 @@ LOCAL: Final = "local"
 LONGEST: Final = 255
 """Characters of a name."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+NAME: Final = r"^(?! )[^\x00-\x1f\x7f-\x9f]+(?<! )$"
+"""No control characters, and no spaces around it, which a header loses."""
+_NAME = re.compile(NAME)
 
 
 def is_owner(name: object) -> TypeGuard[str]:
@@ -19,7 +21,6 @@ def is_owner(name: object) -> TypeGuard[str]:
     return (
         isinstance(name, str)
         and 0 < len(name) <= LONGEST
-        and name == name.strip()
-        and not _CONTROLS.search(name)
+        and _NAME.fullmatch(name) is not None
         and storable(name) == name
     )

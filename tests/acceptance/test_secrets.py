@@ -184,8 +184,11 @@ async def oddities(api: Client, chat_id: str) -> None:
     assert MARK not in unsayable.text
     stranger = {"authorization": f"Bearer {SECRETS['sent as a token']}"}
     assert (await api.http.get(path, headers=stranger)).status_code == 401
+    assert (await api.http.get("/api/v1/chats", params={"q": WORDS["said"]})).status_code == 200
     query = {"token": SECRETS["sent in a query"], "q": WORDS["said"]}
-    assert (await api.http.get("/api/v1/chats", params=query)).status_code == 200
+    unknown = await api.http.get("/api/v1/chats", params=query)
+    assert unknown.status_code == 422
+    assert SECRETS["sent in a query"] not in unknown.text
     assert (await api.http.get(f"/{WORDS['said']}/{SECRETS['sent in a query']}")).status_code == 404
     wrong = {"content": [{"type": WORDS["said"], "text": 7}]}
     assert (await api.http.post(f"{path}/messages", json=wrong)).status_code == 422

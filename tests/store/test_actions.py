@@ -98,7 +98,7 @@ async def test_results_are_handed_in_once(database: Database) -> None:
     chat = await chat_in(database, Status.REQUIRES_ACTION)
     await submit(database, chat, results(*CALLED))
     before = await image(database, chat)
-    with pytest.raises(NoActionRequired, match=r"does not wait for results of tools\.$"):
+    with pytest.raises(NoActionRequired, match=r"is not waiting for tool results\.$"):
         await submit(database, chat, results(*CALLED))
     assert await image(database, chat) == before
 
