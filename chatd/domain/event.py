@@ -1,9 +1,9 @@
 """The journal, and the events that a stream makes of it.
 
 A journal row never changes, and its events follow from the row alone, so every replica shows every
-viewer the same events. A cursor says how far a viewer has come: through which journal row, through
-which part of which epoch, and, when a row makes several events, how many of the next row's events
-have been sent already.
+viewer the same events; but for messages that were taken out of the history since, which are passed by.
+A cursor says how far a viewer has come: through which journal row, through which part of which epoch,
+and, when a row makes several events, how many of the next row's events have been sent already.
 """
 
 from collections.abc import Iterator, Mapping
@@ -184,6 +184,7 @@ def _asked(entry: Entry) -> Mapping[str, Any]:
     made = {
         part["tool_call_id"]: part
         for message in entry.messages
+        if not message.superseded
         for part in message.content
         if part["type"] == "tool-call"
     }

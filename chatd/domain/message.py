@@ -61,6 +61,8 @@ class Message:
     usage: Usage | None
     finish_reason: str | None
     created_at: datetime
+    superseded: bool = False
+    """Whether it was taken out of the history since: nobody is shown it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Viewer:
     def _entry(self, entry: Entry, events: list[Event]) -> None:
         told_now = list(told(entry))
         for number, (kind, fields) in enumerate(told_now[:-1], 1):
-            if number > self.cursor.sent:
+            if number > self.cursor.sent and not _is_hidden(fields):
                 events.append((replace(self.cursor, sent=number), kind, fields))
         if entry.epoch != self.cursor.epoch:
             self._parts_done = 0
@@ -68,7 +68,8 @@ class Viewer:
         self.cursor = self.cursor.after(entry)
         if told_now and not done:
             kind, fields = told_now[-1]
-            events.append((self.cursor, kind, fields))
+            if not _is_hidden(fields):
+                events.append((self.cursor, kind, fields))
 
     def _align(self) -> None:
         preview = self._subscription.topic.preview
@@ -87,3 +88,8 @@ class Viewer:
             number += 1
             self.cursor = replace(self.cursor, part=number)
             events.append((self.cursor, EventType.MESSAGE_PART, part))
+
+
+def _is_hidden(fields: Mapping[str, Any] | Message) -> bool:
+    """A message that was taken out of the history since; it keeps its place among the row's events."""
+    return isinstance(fields, Message) and fields.superseded

@@ -76,6 +76,7 @@ def message(row: Row) -> Message:
         usage=_usage(row),
         finish_reason=row["finish_reason"],
         created_at=_moment(row["created_at"]),
+        superseded=row.get("superseded_version") is not None,
     )
 
 

@@ -224,3 +224,42 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
             for run, number in cursors:
                 for replica in (here, there):
                     group.create_task(resume(replica, run, number))
+
+
+async def test_nothing_of_an_old_branch_is_shown_to_who_comes_back(dsn: str) -> None:
+    """Not even to who was there when it was said: between its cursor and the reset, no word of it."""
+    replicas = several(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
+    async with replicas as (here, there):
+        chat = await here.api.create("old words", system_prompt="Be brief.")
+        chat_id, path = chat["id"], f"/api/v1/chats/{chat['id']}"
+        async with following(here, chat_id) as watched:
+            await here.api.until(chat_id, "waiting")
+            await here.api.send(chat_id, "more old words")
+            await here.api.until(chat_id, "waiting")
+            asked_first = next(m for m in await here.api.messages(chat_id) if m["role"] == "user")
+            answer = await here.api.http.patch(
+                f"{path}/messages/{asked_first['id']}", json={"content": "other words"}
+            )
+            assert answer.status_code == 200, answer.text
+            await here.api.until(chat_id, "waiting")
+            assert (await here.api.http.post(f"{path}/clear")).status_code == 200
+            await fact(lambda: kinds(watched.heard).count("history_reset") == 2)
+            await here.api.send(chat_id, "new words")
+            version = (await here.api.until(chat_id, "waiting"))["version"]
+            await fact(lambda: (watched.heard[-1].id or "").startswith(f"{version}."))
+        run = watched.heard
+        assert kinds(run).count("message") >= 7
+        last_reset = max(n for n, kind in enumerate(kinds(run)) if kind == "history_reset")
+        for number, seen in enumerate(run):
+            rest = [
+                event
+                for later, event in enumerate(run[number + 1 :], number + 1)
+                if event.event != "message" or later > last_reset
+            ]
+            heard = await everything(here if number % 2 else there, chat_id, seen.id)
+            assert plain(heard) == plain(rest), seen.id
+            assert "old words" not in json.dumps([event.data for event in heard])
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.event for event in events]
