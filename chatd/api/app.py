@@ -72,6 +72,8 @@ def create_app(
     app.state.operations = operations
     app.state.not_ready = not_ready
     app.state.slow_request_seconds = slow_request_seconds
+    app.state.max_body_bytes = max_body_bytes
+    app.state.rates = Rates(per_second=requests_per_second)
     problems.install(app)
     docs.install(app)
     # They are tried in turn, so those that are asked most come first; but list_stream before chats: its
@@ -83,12 +85,11 @@ def create_app(
         app.include_router(room.router)
     app.state.routes = [route for room in rooms for route in room.router.routes]
     # The layers, from the innermost.
-    if max_body_bytes:
-        app.add_middleware(LimitBody, max_body_bytes=max_body_bytes)
+    app.add_middleware(LimitBody, max_body_bytes=lambda: app.state.max_body_bytes)
     app.add_middleware(
         Door,
         keeper=keeper or Anyone(),
-        rates=Rates(per_second=requests_per_second),
+        rates=app.state.rates,
         open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
     )
     if cors_origins:  # outside of the door: a browser asks first, and says nothing of who it is
@@ -135,19 +136,22 @@ class _App(FastAPI):
 
 
 class LimitBody:
-    """Answer 413 to a body of more than ``max_body_bytes``, announced or not."""
+    """Answer 413 to a body of more than ``max_body_bytes``, announced or not; 0: unlimited."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: Callable[[], int]) -> None:
         self._app = app
-        self._most = max_body_bytes
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        most = self._max_body_bytes()
+        if scope["type"] != "http" or not most:
             await self._app(scope, receive, send)
             return
         announced = only(scope, b"content-length") or b"0"
-        if announced.isdigit() and int(announced) > self._most:
-            await self._refuse(scope, receive, send)
+        if announced.isdigit() and int(announced) > most:
+            # The connection stays: closed under a body that still comes, the answer would be lost.
+            refusal = problems.answer(_TOO_LARGE, "body_too_large", _too_large(most))
+            await refusal(scope, receive, send)
             return
         taken, answering = 0, False
 
@@ -155,8 +159,8 @@ class LimitBody:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._most and not answering:  # after that, one only waits for the end
-                raise problems.BadRequest("body_too_large", self._text(), _TOO_LARGE)
+            if taken > most and not answering:  # after that, one only waits for the end
+                raise problems.BadRequest("body_too_large", _too_large(most), _TOO_LARGE)
             return message
 
         async def noted(message: Message) -> None:
@@ -166,13 +170,9 @@ class LimitBody:
 
         await self._app(scope, counted, noted)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The connection stays: closed under a body that still comes, the answer would be lost.
-        refusal = problems.answer(_TOO_LARGE, "body_too_large", self._text())
-        await refusal(scope, receive, send)
 
-    def _text(self) -> str:
-        return f"The body is larger than {self._most} bytes (http.max_body_bytes)."
+def _too_large(most: int) -> str:
+    return f"The body is larger than {most} bytes (http.max_body_bytes)."
 
 
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -16,18 +16,19 @@ class Rates:
     """
 
     def __init__(self, *, per_second: int = 500) -> None:
-        self._per_second = per_second
+        self.per_second = per_second
+        """It may be changed at any time."""
         self._buckets: dict[str, tuple[float, float]] = {}
         self._sweep_at = _FEW
 
     def take(self, owner_id: str, now: float) -> float:
         """Seconds to wait before asking again; 0.0: go ahead, one token was taken."""
-        if not self._per_second:
+        if not self.per_second:
             return 0.0
         lacks = 1 + self._lacking(self._buckets.get(owner_id, (0.0, now)), now)
-        over = lacks - self._per_second
+        over = lacks - self.per_second
         if over > _HAIR:
-            return over / self._per_second
+            return over / self.per_second
         if len(self._buckets) >= self._sweep_at:
             self._buckets = {
                 name: bucket
@@ -41,4 +42,4 @@ class Rates:
     def _lacking(self, bucket: tuple[float, float], now: float) -> float:
         """Tokens that are missing now."""
         lacked, asked_at = bucket
-        return max(lacked - (now - asked_at) * self._per_second, 0.0)
+        return max(lacked - (now - asked_at) * self.per_second, 0.0)

@@ -276,6 +276,8 @@ class Daemon:
         logs.hide(secrets_of(settings))
         logs.configure(level=settings.log.level, format=settings.log.format)
         self._app.state.slow_request_seconds = settings.log.slow_request_seconds
+        self._app.state.max_body_bytes = settings.http.max_body_bytes
+        self._app.state.rates.per_second = settings.limits.requests_per_second
         self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
         self.rooms = with_limits(self.rooms, settings)
         self._stays.most = settings.limits.max_streams

@@ -6,14 +6,11 @@ from typing import Any
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.tree import KeyPath, Settings
 
-LIVE_SECTIONS = frozenset({"log", "providers", "models", "turn"})
+LIVE_SECTIONS = frozenset({"limits", "log", "providers", "models", "turn"})
 LIVE_KEYS = frozenset(
     {
+        ("http", "max_body_bytes"),
         ("http", "sse_keepalive_seconds"),
-        ("limits", "max_chats_in_flight"),
-        ("limits", "max_content_parts"),
-        ("limits", "max_labels"),
-        ("limits", "max_streams"),
         ("worker", "max_chats"),
         ("worker", "max_queued_messages"),
     }

@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -184,6 +184,32 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
         chatd.config.write_text(configuration(1, "[log]", 'level = "error"'))
         chatd.send(signal.SIGHUP)
         await silent(chatd, api, lambda: len(chatd.said("chat.turn")))
+
+
+async def test_what_callers_may_follows(tmp_path: Path, dsn: str) -> None:
+    async with reloadable(tmp_path, dsn) as (chatd, api):
+
+        async def refusal(**body: object) -> str | None:
+            answer = await api.http.post("/api/v1/chats", json=body)
+            return None if answer.status_code == 201 else answer.json()["code"]
+
+        labels = {"a": "1", "b": "2"}
+        assert await refusal(labels=labels, system_prompt=300 * "x") is None
+        more = ["[limits]", "max_labels = 1", "[http]", "max_body_bytes = 200"]
+        said = await reload(chatd, configuration(1, *more))
+        assert said["keys"] == ["http.max_body_bytes", "limits.max_labels"]
+        assert await refusal(labels=labels) == "too_many_labels"
+        assert await refusal(system_prompt=300 * "x") == "body_too_large"
+        await reload(chatd, configuration(1, "[limits]", "requests_per_second = 1"))
+        assert await refusal(labels=labels, system_prompt=300 * "x") in {None, "too_many_requests"}
+        await fact(lambda: refused(refusal, "too_many_requests"))
+        await reload(chatd, configuration(1, "[limits]", "requests_per_second = 0"))
+        for _ in range(20):
+            assert await refusal() is None
+
+
+async def refused(refusal: Callable[[], Awaitable[str | None]], code: str) -> bool:
+    return await refusal() == code
 
 
 async def silent(chatd: Chatd, api: Client, turns: Callable[[], int]) -> None:
