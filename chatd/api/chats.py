@@ -82,6 +82,8 @@ async def change_chat(
             desk.hints.moved(one.entry)
         return await desk.moved(family[0])
     if body.title is None and body.labels is None:
+        if key is not None:  # nothing is done, so nothing is kept; but it may be another's
+            await desk.keys.kept(key)
         return await get_chat(chat_id, caller, desk)
     moved = await desk.chats.describe(
         chat_id,

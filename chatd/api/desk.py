@@ -16,6 +16,7 @@ from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
 from chatd.store.actions import Actions
 from chatd.store.chats import Chats
+from chatd.store.keys import Keys
 from chatd.store.lists import Lists
 from chatd.store.messages import Messages
 from chatd.store.models import Models
@@ -42,6 +43,7 @@ class Desk:
     hints: Hints
     catalog: Catalog
     models: Models
+    keys: Keys
     dress: Dressing
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)

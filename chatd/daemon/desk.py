@@ -24,6 +24,7 @@ def make_desk(settings: Settings, rooms: Rooms, catalog: Catalog, *, stays: Stay
         hints=rooms.hints,
         catalog=catalog,
         models=rooms.models,
+        keys=rooms.keys,
         dress=rooms.dress,
         limits=Limits(
             max_content_parts=settings.limits.max_content_parts,

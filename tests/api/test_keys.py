@@ -101,6 +101,11 @@ async def test_another_request_with_the_same_key_is_refused(dsn: str) -> None:
         chat = await chatd.api.create()
         elsewhere = await keyed(chatd, f"/api/v1/chats/{chat['id']}/interrupt", "k")
         refused(elsewhere, 422, "idempotency_key_reused")
+        path, headers = f"/api/v1/chats/{chat['id']}", {"idempotency-key": "k"}
+        nothing = await chatd.api.http.patch(path, json={}, headers=headers)
+        refused(nothing, 422, "idempotency_key_reused")
+        fresh = await chatd.api.http.patch(path, json={}, headers={"idempotency-key": "new"})
+        assert (fresh.status_code, fresh.json()) == (200, chat)
         listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
         assert {found["title"] for found in listed} == {"a", ""}
 
