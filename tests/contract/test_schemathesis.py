@@ -7,6 +7,7 @@ allows is taken, what it forbids is refused. (That nobody gets in without a toke
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,11 @@ STREAMS = [
 ]
 """They have no end that could be waited for; ``test_events`` is about them."""
 
+OPERATIONS = ["/metrics", "/statusz"]
+"""They are for admins."""
+
 api = schemathesis.openapi.from_dict(document()).exclude(path=STREAMS)
+of_operators = schemathesis.openapi.from_dict(document()).include(path=OPERATIONS)
 
 BOUNDED = settings(
     max_examples=25,
@@ -62,17 +67,18 @@ BOUNDED = settings(
 class Asking:
     """A connection to the daemon, and chats to ask about."""
 
-    def __init__(self, url: str, session: requests.Session, headers: Bearer) -> None:
+    def __init__(self, url: str, session: requests.Session, headers: Bearer, admin: Bearer) -> None:
         self.url = url
         self.session = session
         self.headers = headers
         self.how = {"base_url": url, "session": session, "headers": headers, "timeout": 30}
+        self.as_admin = self.how | {"headers": admin}
         self._first = itertools.cycle([None, {}, {"content": "hello"}, HANGS, FAILS])
 
     def aim(self, case: Case) -> None:
         """Have most requests that are right ask for something that is there."""
-        right = case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
-        first = next(self._first) if right and "chat_id" in case.path_parameters else None
+        right = is_right(case) and "chat_id" in case.path_parameters
+        first = next(self._first) if right else None
         if first is None:
             return
         chat_id = self._ask("POST", "", first)["id"]
@@ -96,12 +102,12 @@ class Asking:
         return told
 
 
-async def who(dsn: str) -> Bearer:
+async def who(dsn: str, *, admin: bool) -> Bearer:
     """The headers of somebody new."""
     database = Database(dsn, pool_size=1)
     await database.open()
     try:
-        _, secret = await Tokens(database).create(owner_id="anyone")
+        _, secret = await Tokens(database).create(owner_id="anyone", admin=admin)
         return bearer(secret)
     finally:
         await database.close()
@@ -118,7 +124,8 @@ def asking(
         requests.Session() as session,
     ):
         anyio.run(chatd.ready)
-        yield Asking(chatd.url, session, anyio.run(who, dsn))
+        anyone, admin = (anyio.run(partial(who, dsn, admin=admin)) for admin in (False, True))
+        yield Asking(chatd.url, session, anyone, admin)
         assert not chatd.said("http.unexpected")
 
 
@@ -128,6 +135,20 @@ def test_every_answer_is_documented(case: Case, asking: Asking) -> None:
     asking.aim(case)
     answer = case.call(**asking.how)
     case.validate_response(answer, excluded_checks=[ignored_auth, *not_meant(answer)])
+
+
+@of_operators.parametrize()
+@BOUNDED
+def test_what_operators_see_is_documented(case: Case, asking: Asking) -> None:
+    answer = case.call(**asking.as_admin)
+    if is_right(case) and "x-chatd-owner" not in {name.lower() for name in case.headers or {}}:
+        assert answer.status_code == HTTPStatus.OK
+    case.validate_response(answer, excluded_checks=[ignored_auth, *not_meant(answer)])
+
+
+def is_right(case: Case) -> bool:
+    """Whether the document allows the request."""
+    return case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
 
 
 def not_meant(answer: Response) -> list:
