@@ -4,8 +4,8 @@
     .venv/bin/python deploy/try_container.py [--base IMAGE] [--debootstrap SUITE --cache FOLDER]
 
 Needs buildah, podman and runc (Debian packages of these names), and the extra 'embedded' for the
-database; without the tools it says so and ends with 77, "skipped". Where no registry of images can be
-reached, --debootstrap makes a base of Debian's own Python.
+database; without the tools, or the base image, it says so and ends with 77, "skipped". Where no registry
+can be reached, --debootstrap makes a base of Debian's own Python.
 """
 
 import argparse
@@ -46,6 +46,9 @@ def main() -> int:
         print(f"skipped: needs root{''.join(f' and {tool}' for tool in missing)}")
         return SKIPPED
     base = make_base(given.debootstrap, given.cache) if given.debootstrap else given.base
+    if not (given.debootstrap or pulled(base)):
+        print(f"skipped: {base} cannot be pulled (--debootstrap makes a base without a registry)")
+        return SKIPPED
     build(base)
     print(f"ok  built, {megabytes(IMAGE)} MB, of which {megabytes(base)} are {base}", flush=True)
     with socket.socket() as free, socket.socket() as other:
@@ -56,6 +59,11 @@ def main() -> int:
         try_it(server.tcp_dsn, port)
     print("all is well")
     return 0
+
+
+def pulled(base: str) -> bool:
+    """Whether the image can be had."""
+    return subprocess.run(["buildah", "pull", "--quiet", base], check=False).returncode == 0
 
 
 def make_base(suite: str, cache: Path) -> str:

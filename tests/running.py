@@ -238,14 +238,16 @@ class Machine:
 async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
     """Meanwhile, measure how late the machine is, and how long it has these processes wait for it."""
     measured = Machine()
-    before = [_queued(one.process.pid) for one in watched]
+    before = [queued_seconds(one.process.pid) for one in watched]
 
     async def measure() -> None:
         while True:
             due = anyio.current_time() + _NAP_SECONDS
             await anyio.sleep(_NAP_SECONDS)
             measured.overslept += anyio.current_time() - due
-            now = sum(_queued(one.process.pid) for one in watched)  # less, once one has ended
+            now = sum(
+                queued_seconds(one.process.pid) for one in watched
+            )  # less, once one has ended
             measured.queued = max(measured.queued, now - sum(before))
 
     task = asyncio.create_task(measure())
@@ -256,10 +258,13 @@ async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
         await asyncio.wait([task])
 
 
-def _queued(pid: int) -> float:
-    """For how long a process's event loop was ready to run and did not, as far as Linux tells."""
+def queued_seconds(thread: int) -> float:
+    """For how long a thread (a process's event loop has its id) was ready to run and did not.
+
+    As far as Linux tells.
+    """
     try:
-        _, nanoseconds, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        _, nanoseconds, _ = Path(f"/proc/{thread}/schedstat").read_text().split()
     except (OSError, ValueError):  # it ended meanwhile, or this kernel does not count
         return 0.0
     return int(nanoseconds) / 1e9

@@ -220,8 +220,8 @@ class Sent(BaseModel):
     """What became of a message: it is in the history, or it waits in the queue."""
 
     queued: bool
-    message: MessageOut | None = None
-    queued_message: QueuedMessageOut | None = None
+    message: MessageOut | None
+    queued_message: QueuedMessageOut | None
     chat: ChatOut
 
 

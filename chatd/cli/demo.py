@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from chatd.cli.as_json import Json, show_json
 from chatd.cli.start import Flag
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Examples:
   chatd demo
   chatd demo 'Why is the sky blue?'
   chatd demo 'Why is the sky blue?' > answer.txt
+  chatd demo --json | jq .chat.usage       (the chat, as it is stored)
   ANTHROPIC_API_KEY=... chatd demo --model claude-haiku-4-5""",
 )
 
@@ -39,6 +41,7 @@ def demo(
         ),
     ] = None,
     verbose: Annotated[Flag, Parameter(help="Show the daemon's log too.")] = False,
+    json: Json = False,
 ) -> int:
     """Answer one prompt with everything embedded: the main job in one command."""
     import anyio  # noqa: PLC0415  (only who runs it pays)
@@ -46,10 +49,10 @@ def demo(
     from chatd import logs  # noqa: PLC0415
 
     logs.configure(level="info" if verbose else "warning")
-    return anyio.run(_show, prompt, model, backend_options={"use_uvloop": True})
+    return anyio.run(_show, prompt, model, json, backend_options={"use_uvloop": True})
 
 
-async def _show(prompt: str, wanted: str | None) -> int:
+async def _show(prompt: str, wanted: str | None, as_json: bool) -> int:
     import anyio  # noqa: PLC0415
 
     from chatd.cli.standalone import own_model, standalone  # noqa: PLC0415
@@ -65,14 +68,14 @@ async def _show(prompt: str, wanted: str | None) -> int:
         group.start_soon(daemon.run)
         await daemon.supervisor.ready.wait()
         async with Client(f"http://127.0.0.1:{daemon.port}") as client:
-            chat_id = await _ask(client, prompt)
-            done = await _show_stored(client, chat_id)
+            chat_id = await _ask(client, prompt, silent=as_json)
+            done = await _show_stored(client, chat_id, as_json=as_json)
         daemon.stop()
     return 0 if done else 1
 
 
-async def _ask(client: "Client", prompt: str) -> str:
-    """Create a chat and print its answer as it comes."""
+async def _ask(client: "Client", prompt: str, *, silent: bool) -> str:
+    """Create a chat and print its answer as it comes, unless it is to be silent."""
     from chatd.client import MessagePart, PreviewReset, Transcript, text_of  # noqa: PLC0415
 
     chat = await client.chats.create(prompt, title="Demo")
@@ -89,16 +92,18 @@ async def _ask(client: "Client", prompt: str) -> str:
             elif isinstance(event, MessagePart) or transcript.at_rest:
                 answers = [m for m in transcript.messages if m["role"] == "assistant"]
                 text = transcript.preview_text or "".join(text_of(m["content"]) for m in answers)
-                print(text.removeprefix(shown), end="", flush=True)
+                if not silent:
+                    print(text.removeprefix(shown), end="", flush=True)
                 shown = text
             if transcript.at_rest:
                 break
-    print(flush=True)
+    if not silent:
+        print(flush=True)
     return chat["id"]
 
 
-async def _show_stored(client: "Client", chat_id: str) -> bool:
-    """Say what is stored; whether it ended well."""
+async def _show_stored(client: "Client", chat_id: str, *, as_json: bool) -> bool:
+    """Say what is stored, and print it if it is asked for; whether it ended well."""
     from chatd.client import text_of  # noqa: PLC0415
 
     chat = await client.chats.get(chat_id)
@@ -107,10 +112,13 @@ async def _show_stored(client: "Client", chat_id: str) -> bool:
         _say(f"  {name:<11} {json.dumps(chat.get(name))}")
     usage = chat["usage"]
     _say(f"  {'usage':<11} {usage['input_tokens']} tokens in, {usage['output_tokens']} out")
-    async for message in client.messages.list(chat_id):
+    messages = [message async for message in client.messages.list(chat_id)]
+    for message in messages:
         _say(f"  message {message['id']}   {message['role']}: {text_of(message['content'])!r}")
     moves = [f"{e['move']} ({e['status']})" async for e in client.chats.events(chat_id)]
     _say(f"  {'journal':<11} {' -> '.join(moves)}")
+    if as_json:
+        show_json({"chat": chat, "messages": messages})
     return chat["status"] == "waiting"
 
 

@@ -1,5 +1,6 @@
 """``chatd show``: everything about one chat."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
@@ -11,7 +12,7 @@ from chatd.cli.words import words_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chatd.client import Chat, Client
+    from chatd.client import Chat, Client, Explanation
 
 app = App(
     name="show",
@@ -69,10 +70,10 @@ def _print_chat(chat: "Chat") -> None:
             print(f"{name:<11} {value}")
 
 
-def _print_explanation(why: dict[str, Any]) -> None:
+def _print_explanation(why: "Explanation") -> None:
     """The reasons in words, then the facts that are not told above."""
     print()
-    for reason in why.pop("because", ()):
+    for reason in why["because"]:
         print(f"why         {reason['text']}")
     for name, value in _flat(why):
         if name not in _TOLD and value not in (None, "", [], {}):
@@ -80,10 +81,10 @@ def _print_explanation(why: dict[str, Any]) -> None:
             print(f"  {name.replace('_', ' '):<28} {shown}")
 
 
-_TOLD = frozenset({"chat_id", "at", "status", "version", "queue_length"})
+_TOLD = frozenset({"because", "chat_id", "at", "status", "version", "queue_length"})
 
 
-def _flat(facts: dict[str, Any]) -> "Iterator[tuple[str, Any]]":
+def _flat(facts: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":
     for name, value in facts.items():
         if isinstance(value, dict):
             yield from ((f"{name} {inner}", fact) for inner, fact in value.items())

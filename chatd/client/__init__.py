@@ -58,6 +58,7 @@ from chatd.client.events import (
 from chatd.client.shapes import (
     AT_REST,
     Chat,
+    Explanation,
     Message,
     Model,
     Part,
@@ -82,6 +83,7 @@ __all__ = [
     "Conflict",
     "Deleted",
     "Event",
+    "Explanation",
     "Forbidden",
     "HistoryReset",
     "Invalid",

@@ -9,6 +9,7 @@ from chatd.client.shapes import (
     Busy,
     Chat,
     Content,
+    Explanation,
     JournalEntry,
     Message,
     QueuedMessage,
@@ -142,9 +143,9 @@ class Chats:
         chat: Chat = await self._http.ask("POST", f"/chats/{chat_id}/{what}", idempotency_key=key)
         return chat
 
-    async def explain(self, chat_id: str) -> dict[str, Any]:
+    async def explain(self, chat_id: str) -> Explanation:
         """What the chat is doing, who does it, and what it waits for."""
-        told: dict[str, Any] = await self._http.ask("GET", f"/chats/{chat_id}/explain")
+        told: Explanation = await self._http.ask("GET", f"/chats/{chat_id}/explain")
         return told
 
     def events(

@@ -6,10 +6,11 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NotRequired, TypeAlias, TypedDict, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, get_args
 
 from chatd.client.shapes import (
     Chat,
+    FailureDetail,
     Fragment,
     Message,
     QueuedMessage,
@@ -48,12 +49,12 @@ class RetryData(TypedDict):
     attempt: int
     delay_seconds: float
     next_attempt_at: str
-    failure: dict[str, Any]
+    failure: FailureDetail
 
 
 class FailureData(TypedDict):
     last_error: str
-    last_error_detail: dict[str, Any]
+    last_error_detail: FailureDetail
 
 
 class DescriptionData(TypedDict):
@@ -74,7 +75,7 @@ class SnapshotData(TypedDict):
     messages: list[Message]
     queue: list[QueuedMessage]
     parts: list[Fragment]
-    action_required: NotRequired[ActionData | None]
+    action_required: ActionData | None
 
 
 class HistoryResetData(TypedDict):

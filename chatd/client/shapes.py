@@ -28,6 +28,8 @@ class Part(TypedDict):
     is_error: NotRequired[bool]
     media_type: NotRequired[str]
     data: NotRequired[str]
+    url: NotRequired[str | None]
+    title: NotRequired[str | None]
 
 
 class Fragment(Part):
@@ -50,6 +52,41 @@ class Usage(TypedDict):
     reasoning_tokens: int
 
 
+FailureKind: TypeAlias = Literal[
+    "auth",
+    "permission",
+    "not_found",
+    "invalid_request",
+    "context_limit",
+    "content_filter",
+    "quota",
+    "rate_limit",
+    "overloaded",
+    "server",
+    "network",
+    "silence",
+    "timeout",
+    "cut",
+    "configuration",
+    "step_limit",
+    "crash_loop",
+    "panic",
+]
+
+
+class FailureDetail(TypedDict):
+    """Why a turn failed; ``status_code`` is what the provider answered."""
+
+    kind: FailureKind
+    message: str
+    provider: str | None
+    model: str | None
+    status_code: int | None
+    retryable: bool
+    attempts: int
+    at: str
+
+
 class Chat(TypedDict):
     """A chat. ``last_error`` is None unless the status is ``error``."""
 
@@ -60,8 +97,8 @@ class Chat(TypedDict):
     title: str
     status: Status
     last_error: str | None
-    last_error_detail: dict[str, Any] | None
-    action_deadline: NotRequired[str | None]
+    last_error_detail: FailureDetail | None
+    action_deadline: str | None
     archived: bool
     labels: dict[str, str]
     model: str | None
@@ -131,7 +168,7 @@ class Tool(TypedDict):
     """A tool that the client runs; ``parameters`` is a JSON schema of type object."""
 
     name: str
-    description: str
+    description: NotRequired[str]
     parameters: dict[str, Any]
 
 
@@ -149,6 +186,96 @@ class ToolCall(TypedDict):
     tool_call_id: str
     tool_name: str
     args: str
+
+
+Why: TypeAlias = Literal[
+    "your_turn",
+    "archived",
+    "no_worker",
+    "no_room",
+    "in_line",
+    "to_be_claimed",
+    "lease_expired",
+    "stopping",
+    "backing_off",
+    "in_zone",
+    "between_steps",
+    "not_told_yet",
+    "needs_results",
+    "failed",
+    "recovered",
+    "queue_waits",
+]
+
+
+class Because(TypedDict):
+    """A reason why a chat is where it is: ``code`` for programs, ``text`` for people."""
+
+    code: Why
+    text: str
+
+
+class Owner(TypedDict):
+    """The worker that has a chat. All but its id is None when it is no longer listed."""
+
+    worker_id: str
+    host: str | None
+    pid: int | None
+    version: str | None
+    started_at: str | None
+    last_beat_at: str | None
+    last_beat_seconds_ago: float | None
+
+
+class Doing(TypedDict):
+    """What the worker said at the chat's last beat; ``until`` is when it is cut without progress."""
+
+    zone: str | None
+    since: str | None
+    until: str | None
+    said_seconds_ago: float | None
+
+
+class Retry(TypedDict):
+    """A step that failed, and is tried again."""
+
+    attempts: int
+    next_attempt_at: str | None
+    next_attempt_in_seconds: float | None
+
+
+class Workers(TypedDict):
+    """The processes that work on chats, of all replicas; ``room`` is for how many chats more."""
+
+    alive: int
+    with_room: int
+    room: int
+    last_beat_at: str | None
+
+
+class Explanation(TypedDict):
+    """Why a chat is where it is: the reason to look at first comes first in ``because``.
+
+    What does not apply to a chat is None. All times are the database's.
+    """
+
+    chat_id: str
+    at: str
+    status: Status
+    version: int
+    epoch: int
+    because: list[Because]
+    owner: Owner | None
+    lease_left_seconds: float | None
+    doing: Doing | None
+    retry: Retry | None
+    last_failure: FailureDetail | None
+    recoveries: int
+    queue_length: int
+    pending_since: str | None
+    ahead: int | None
+    action_deadline: str | None
+    workers: Workers
 
 
 def text_of(content: list[Part]) -> str:

@@ -9,7 +9,7 @@ from chatd.supervision.actor import Fatal
 
 
 def rehearse(settings: Settings) -> list[str]:
-    """Why ``run`` would not start with these settings, for all that can be told from here."""
+    """Why ``run`` would not start with these settings, as far as it is known here: ``key: reason``."""
     refused = []
     try:
         catalog_of(settings)

@@ -28,7 +28,7 @@ variable was misspelt.
 
 from chatd.settings.catalog import ModelSettings, ProviderKind, ProviderSettings
 from chatd.settings.layer import Origin
-from chatd.settings.load import Loaded, load, read
+from chatd.settings.load import Loaded, file_of, load, read
 from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.sections import (
     AuthSettings,
@@ -63,6 +63,7 @@ __all__ = [
     "StreamSettings",
     "TurnSettings",
     "WorkerSettings",
+    "file_of",
     "load",
     "read",
     "shown",

@@ -48,7 +48,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -
 def read(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
     """``load``, and where each value came from."""
     environ = os.environ if environ is None else environ
-    path = _file(config, environ)
+    path = file_of(config, environ)
     file = read_file(path) if path else Layer()
     credentials = read_credentials(environ)
     environment = read_environment(environ, file.names)
@@ -67,7 +67,9 @@ def read(config: Path | None = None, environ: Mapping[str, str] | None = None) -
     return Loaded(settings, path, {key: value.origin for key, value in found.items()})
 
 
-def _file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+def file_of(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that ``read`` reads, whether it can or not."""
+    environ = os.environ if environ is None else environ
     if config is not None:
         return config
     if named := environ.get(CONFIG_VARIABLE):

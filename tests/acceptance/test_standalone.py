@@ -1,5 +1,6 @@
 """``chatd demo`` and ``chatd dev``: everything embedded, as a newcomer meets it."""
 
+import json
 import os
 import shutil
 import signal
@@ -47,6 +48,22 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
     assert f"assistant: {answer!r}" in done.stderr
     assert "a real but tiny model" in done.stderr
     assert "create (pending) -> acquire (running) -> finish_turn (waiting)" in done.stderr
+
+
+def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chatd", "demo", "--json", "Say hello."],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stored = json.loads(done.stdout)
+    assert stored["chat"]["status"] == "waiting"
+    assert [message["role"] for message in stored["messages"]] == ["user", "assistant"]
+    assert f"stored: chat {stored['chat']['id']}" in done.stderr
 
 
 class Dev:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,5 +159,13 @@ def test_promtool_agrees(command: tuple[str, str]) -> None:
     what, file = command
     done = subprocess.run(
         [promtool, what, "rules", DEPLOY / file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hadolint_agrees() -> None:
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    done = subprocess.run(
+        [hadolint, DEPLOY / "Containerfile"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

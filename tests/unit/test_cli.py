@@ -27,6 +27,15 @@ GROUPS = {
 }
 ALL = [[name] for name in COMMANDS] + [[name, one] for name, some in GROUPS.items() for one in some]
 
+WITHOUT_JSON = {
+    "run": "it answers nobody here: its log is JSON by log.format",
+    "dev": "as run",
+    "openapi": "it prints JSON, and nothing else",
+    "migrate sql": "it prints SQL, for psql",
+    "completion": "it prints a script, for a shell",
+}
+"""And why."""
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -43,6 +52,15 @@ def test_every_command_has_help_with_examples(command: list[str], capsys: Captur
     assert out.startswith(f"Usage: chatd {' '.join(command)}")
     assert "Examples:" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_command_that_answers_can_do_so_in_json(capsys: Captured) -> None:
+    without = set()
+    for command in ALL:
+        assert main([*command, "--help"]) == Exit.DONE
+        if "--json" not in capsys.readouterr().out.partition("Examples:")[0]:
+            without.add(" ".join(command))
+    assert without - {*GROUPS} == WITHOUT_JSON.keys()
 
 
 def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None:
@@ -195,6 +213,47 @@ def test_what_only_a_start_would_refuse_is_found_by_the_check(
     code, [wrong] = check(JWT.format(keys) + MODEL)
     assert (code, wrong.startswith(unread)) == (Exit.CONFIGURATION, True)
     assert check(JWT.format("https://127.0.0.1:1/keys") + MODEL) == (Exit.DONE, [])
+
+
+def test_the_check_for_programs(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.toml"
+
+    def check(text: str) -> tuple[int, list[dict[str, str]]]:
+        file.write_text(text)
+        code = main(["config", "check", "--json", "--config", str(file)])
+        out, err = capsys.readouterr()
+        told = json.loads(out)
+        assert (err, told.pop("file")) == ("", str(file))
+        assert told.keys() == {"problems"}
+        return code, told["problems"]
+
+    def problem(key: str, reason: str, source: str) -> dict[str, str]:
+        return {"key": key, "reason": reason, "source": source}
+
+    assert check(MODEL) == (Exit.DONE, [])
+    nothing = problem("models", "configure at least one model", "not set")
+    assert check("") == (Exit.CONFIGURATION, [nothing])
+    scripts = "[providers.p.scripts]\ngreet = [{ txt = 'hello' }]\n"
+    code, [wrong] = check(MODEL.replace("[models", f"{scripts}[models"))
+    assert code == Exit.CONFIGURATION
+    place = ("providers.p.scripts.greet.0.txt", f"file {file}")
+    assert (wrong["key"], wrong["source"]) == place
+    assert wrong["reason"]
+    monkeypatch.setenv("CHATD_HTTP__PROT", "1")
+    misspelt = "unknown key; did you mean CHATD_HTTP__PORT?"
+    expected = [
+        problem("http.prot", "unknown key; did you mean http.port?", f"file {file}"),
+        problem("CHATD_HTTP__PROT", misspelt, "environment"),
+    ]
+    assert check(f"[http]\nprot = 1\n{MODEL}") == (Exit.CONFIGURATION, expected)
+    absent = str(tmp_path / "absent.toml")
+    monkeypatch.delenv("CHATD_HTTP__PROT")
+    assert main(["config", "check", "--json", "-c", absent]) == Exit.CONFIGURATION
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == absent
+    assert [one["key"] for one in told["problems"]] == [absent]
 
 
 def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:

@@ -2247,10 +2247,10 @@ export interface components {
          */
         Sent: {
             chat: components["schemas"]["Chat"];
-            message?: components["schemas"]["Message"] | null;
+            message: components["schemas"]["Message"] | null;
             /** Queued */
             queued: boolean;
-            queued_message?: components["schemas"]["QueuedMessage"] | null;
+            queued_message: components["schemas"]["QueuedMessage"] | null;
         };
         /**
          * SnapshotEvent

@@ -1,0 +1,41 @@
+"""What a scrape costs a process that has its hands full."""
+
+import time
+from threading import get_native_id
+
+from factory import text
+from inside import one, scripted
+from metering import Meter, numbers
+from running import queued_seconds
+
+from chatd.store.pool import Database
+
+CHATS, SCRAPES = 1000, 20
+SOON_SECONDS = 0.05
+
+MANY = """
+WITH made AS (
+    INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since)
+    SELECT id, id, 'owner ' || n % 200, $1, 'pending', clock_timestamp()
+    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $2::int) n) numbered
+    RETURNING id
+)
+INSERT INTO chat_messages (chat_id, version, role, content) SELECT id, 1, 'user', $3 FROM made
+"""
+
+
+async def test_a_thousand_chats_in_hand_do_not_slow_it(dsn: str, database: Database) -> None:
+    """The best of many is what it costs, less its wait for a processor: others may have them all."""
+    full = {"max_chats": CHATS, "poll_seconds": 0.1}
+    async with one(dsn, scripted([{"hang": True}]), worker=full) as chatd:
+        meter = await Meter.on(chatd)
+        model = chatd.daemon.catalog.default.id
+        await database.fetch(MANY, model, CHATS, text("hello"))
+        await meter.becomes("chatd_chats_in_hand", CHATS)
+        loop, took = get_native_id(), []
+        for _ in range(SCRAPES):
+            queued, began = queued_seconds(loop), time.perf_counter()
+            answer = await chatd.api.http.get("/metrics")
+            took.append(time.perf_counter() - began - (queued_seconds(loop) - queued))
+            assert numbers(answer.text).of("chatd_chats_in_hand") == CHATS
+        assert min(took) < SOON_SECONDS, sorted(took)
