@@ -1,8 +1,8 @@
 """Every event of the log is driven by some test: looked at when the whole suite has run, and only then.
 
 All that is logged in this process passes ``notice``, and so do the lines of each process that a test
-starts. At the end of a run of everything, an event of the table that nobody has seen fails the run; a
-run of some files, or with ``-k``, is not asked.
+starts. At the end of a run of everything, an event of the table that nobody has seen fails the run, and
+so does a file that has no tests in it; a run of some files, or with ``-k``, is not asked.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ from structlog._base import BoundLoggerBase
 
 from chatd.logs.events import table
 
+HERE = Path(__file__).parent
+
 UNDRIVEN: Mapping[str, str] = {}
 """Events that no test can drive, and why."""
 
@@ -21,6 +23,10 @@ _seen: set[str] = set()
 _shares: list[bool] = []
 """Whether each process of a run of several knew of every test."""
 _deselected: list[pytest.Item] = []
+_collected: set[Path] = set()
+"""Files that were looked into for tests, also those that have none."""
+_empty: set[str] = set()
+"""Of these, the ones that have none."""
 _process_event = BoundLoggerBase._process_event
 
 
@@ -43,22 +49,40 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     _deselected.extend(items)
 
 
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    if module_path.is_relative_to(HERE):
+        _collected.add(module_path)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    tested = {item.path for item in (*session.items, *_deselected)}
+    _empty.update(str(path.relative_to(HERE)) for path in _collected - tested)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A process that ran its share of the tests (``-n``) says what it has seen."""
     told = getattr(node, "workeroutput", {})
     _seen.update(told.get("events", ()))
+    _empty.update(told.get("empty", ()))
     _shares.append(told.get("whole", False))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if told is not None:
-        told |= {"events": sorted(_seen), "whole": _is_whole(session)}
+        told |= {
+            "events": sorted(_seen),
+            "empty": sorted(_empty),
+            "whole": _is_whole(session.config),
+        }
         return
-    whole = all(_shares) if _shares else _is_whole(session)
+    whole = all(_shares) if _shares else _is_whole(session.config)
     if exitstatus != pytest.ExitCode.OK or not whole:
         return
+    if _empty:
+        _say(session, f"these files have no tests: {', '.join(sorted(_empty))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if unseen := table().keys() - _seen - UNDRIVEN.keys():
         _say(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -67,11 +91,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _is_whole(session: pytest.Session) -> bool:
+def _is_whole(config: pytest.Config) -> bool:
     """Whether every test of every file was run."""
-    if _deselected or any("::" in argument for argument in session.config.args):
+    some = config.getoption("lf", False) or config.getoption("collectonly")
+    if some or _deselected or any("::" in argument for argument in config.args):
         return False
-    return set(Path(__file__).parent.rglob("test_*.py")) <= {item.path for item in session.items}
+    return set(HERE.rglob("test_*.py")) <= _collected
 
 
 def _say(session: pytest.Session, text: str) -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 from pathlib import Path
 
-from running import Client, client, started
+from running import Client, client, fact, started, text_of
 from terminal import Terminal, run, terminal
 
 CTRL_C = "\x03"
@@ -69,6 +69,55 @@ async def talk_on(screen: Terminal) -> None:
     await screen.shows("nothing_to_retry")
     screen.type(CTRL_C)  # clears what could not be done
     screen.type("/quit\r")
+
+
+async def test_what_is_queued_is_said_when_the_answer_is_stopped(tmp_path: Path, dsn: str) -> None:
+    with started(tmp_path, dsn) as chatd:
+        await chatd.ready()
+        async with client(chatd) as api:
+            with terminal(chatd.url, "chat") as screen:
+                await screen.shows("a new chat")
+                screen.type("/interrupt\r")
+                await screen.shows("There is nothing to stop yet.")
+                screen.type("[[hang]] go\r")
+                await screen.shows("I begin and")
+                chat_id = await newest(api)
+                screen.type("/queue\r")
+                await screen.shows("Say what: /queue TEXT")
+                screen.type("/queue then this\r")
+                await screen.shows("[waits in line (1)]")
+                assert await queue(api, chat_id) == ["then this"]
+                assert await api.texts(chat_id, "user") == ["[[hang]] go"]
+                screen.type("/interrupt\r")
+                await screen.shows("[stopped]")
+                await screen.shows("You said: then this")
+                await api.until(chat_id, "waiting")
+                assert await queue(api, chat_id) == []
+                await interrupted_with_words(screen, api, chat_id)
+                screen.type("/quit\r")
+                assert await screen.ended() == 0
+            said = ["[[hang]] go", "then this", "[[hang]] more", "at once", "and later"]
+            assert await api.texts(chat_id, "user") == said
+            assert (await api.texts(chat_id))[:2] == ["I begin and ", "You said: then this"]
+            assert (await api.texts(chat_id))[-2:] == ["You said: at once", "You said: and later"]
+            assert (await moves(api, chat_id)).count("interrupt") == 1
+
+
+async def interrupted_with_words(screen: Terminal, api: Client, chat_id: str) -> None:
+    """What an answer is stopped for comes before what waits for its end."""
+    screen.type("[[hang]] more\r")
+    await api.until(chat_id, "running")
+    screen.type("/queue and later\r")
+    await fact(lambda: queue(api, chat_id))
+    screen.type("/interrupt at once\r")
+    await screen.shows("You said: at once")
+    await screen.shows("You said: and later")
+    await api.until(chat_id, "waiting")
+
+
+async def queue(api: Client, chat_id: str) -> list[str]:
+    answer = await api.http.get(f"/api/v1/chats/{chat_id}/queue")
+    return [text_of(message["content"]) for message in answer.json()["items"]]
 
 
 async def test_between_pipes_each_line_is_answered_in_plain_text(tmp_path: Path, dsn: str) -> None:

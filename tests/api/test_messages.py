@@ -114,11 +114,9 @@ async def test_the_queue_and_its_limit(dsn: str) -> None:
         path = f"/api/v1/chats/{chat_id}/messages"
         full = await chatd.api.chat(chat_id)
         assert full["queue_length"] == 2
-        refused(await chatd.api.http.post(path, json={"content": "3"}), 429, "queue_full")
-        answer = await chatd.api.http.post(
-            path, json={"content": "3", "busy_behavior": "interrupt"}
-        )
-        refused(answer, 429, "queue_full")
+        for busy in ("queue", "interrupt"):
+            answer = await chatd.api.http.post(path, json={"content": "3", "busy_behavior": busy})
+            refused(answer, 429, "queue_full", "worker.max_queued_messages")
         answer = await chatd.api.http.post(path, json={"content": "3", "busy_behavior": "reject"})
         refused(answer, 409, "chat_busy")
         assert await chatd.api.chat(chat_id) == full  # a refusal changes nothing

@@ -2,15 +2,23 @@
 
 import inspect
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx2
 import pytest
-from asking import BODIES, ask, of_chats, opened, refused
+from asking import BODIES, PROBLEM, ask, of_chats, opened, refused
 from described import operations
+from factory import chat_in, image, text
 from inside import one
 from running import fact
+
+from chatd.api.codes import REFUSALS, Reach
+from chatd.domain.chat import Chat, Status
+from chatd.domain.owner import LOCAL
+from chatd.store.pool import Database
 
 CREATE, SEND, CHANGE = (
     ("post", "/api/v1/chats"),
@@ -284,3 +292,152 @@ async def test_parameters_that_nobody_knows(dsn: str) -> None:
             assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
         answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
         assert "did you mean status?" in answer.json()["detail"]
+
+
+# -- every code that an operation names -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request that one operation refuses, of a chat that is otherwise fit for it."""
+
+    operation: str
+    code: str
+    status: Status = Status.WAITING
+    """Of the chat. It has something said, an answer and, unless it waits, something queued."""
+    archived: bool = False
+    crowded: bool = False
+    """Its owner has as many chats in flight as one may have."""
+    about: Literal["said", "answered", "elsewhere"] = "said"
+    """Which message, or queued message, is meant; the last: one of another chat."""
+
+
+CASES = [
+    Case("edit_message", "message_not_found", about="elsewhere"),
+    Case("edit_message", "not_a_user_message", about="answered"),
+    Case("edit_message", "chat_archived", archived=True),
+    Case("edit_message", "too_many_chats", crowded=True),
+    Case("edit_message", "too_many_chats", Status.ERROR, crowded=True),
+    Case("clear_chat", "chat_archived", archived=True),
+    Case("clear_chat", "chat_busy", Status.PENDING),
+    Case("clear_chat", "chat_busy", Status.REQUIRES_ACTION),
+    Case("retry_chat", "chat_archived", Status.ERROR, archived=True),
+    Case("retry_chat", "nothing_to_retry"),
+    Case("retry_chat", "nothing_to_retry", Status.PENDING),
+    Case("retry_chat", "too_many_chats", Status.ERROR, crowded=True),
+    Case("promote_queued", "queued_message_not_found", Status.PENDING, about="elsewhere"),
+    Case("promote_queued", "chat_archived", Status.ERROR, archived=True),
+    Case("promote_queued", "too_many_chats", Status.ERROR, crowded=True),
+    Case("remove_queued", "queued_message_not_found", Status.PENDING, about="elsewhere"),
+    Case("send_message", "chat_archived", archived=True),
+    Case("send_message", "chat_archived", Status.ERROR, archived=True),
+    Case("send_message", "too_many_chats", crowded=True),
+    Case("send_message", "too_many_chats", Status.ERROR, crowded=True),
+]
+
+NAMES = {"too_many_chats": "limits.max_chats_in_flight"}
+"""Settings that a refusal names."""
+
+ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "list_chats": {"invalid_cursor": "api/test_refusals.py"},
+    "stream_chats": {"too_many_streams": "api/test_limits.py"},
+    "create_chat": {
+        "model_not_found": "api/test_messages.py",
+        "too_many_chats": "api/test_limits.py",
+        "too_many_labels": "api/test_limits.py",
+        "too_many_parts": "api/test_limits.py",
+        "too_many_tools": "api/test_tools.py",
+    },
+    "change_chat": {
+        "family_busy": "api/test_chats.py",
+        "too_many_labels": "api/test_limits.py",
+    },
+    "stream_chat": {"too_many_streams": "api/test_limits.py"},
+    "list_messages": {"conflicting_parameters": "api/test_messages.py"},
+    "send_message": {
+        "chat_busy": "api/test_messages.py",
+        "model_not_found": "api/test_messages.py",
+        "queue_full": "api/test_messages.py",
+        "too_many_parts": "api/test_limits.py",
+    },
+    "edit_message": {"too_many_parts": "api/test_limits.py"},
+    "submit_tool_results": {
+        "no_action_required": "api/test_tools.py",
+        "tool_call_unknown": "api/test_tools.py",
+        "tool_results_missing": "api/test_tools.py",
+    },
+    "readyz": {"not_ready": "api/test_health.py"},
+}
+"""operation → code → the file whose tests ask for it, as it takes more than a chat in some state."""
+
+OPERATIONS = {one["operationId"]: (method, path) for method, path, one in operations()}
+
+
+def test_every_code_that_an_operation_names_is_asked_for() -> None:
+    named = {
+        (one["operationId"], code)
+        for _, _, one in operations()
+        for answer in one["responses"].values()
+        for code in answer.get("content", {}).get(PROBLEM, {}).get("examples", ())
+        if REFUSALS[code].reach is Reach.NAMED
+    }
+    asked = {(case.operation, case.code) for case in CASES}
+    elsewhere = {(operation, code) for operation, codes in ELSEWHERE.items() for code in codes}
+    of_no_chat = {
+        (operation, "chat_not_found")
+        for operation, there in OPERATIONS.items()
+        if there in of_chats()  # test_a_chat_that_does_not_exist_or_could_not
+    }
+    assert not asked & elsewhere
+    assert named == asked | elsewhere | of_no_chat
+    assert {code for _, code in named} == {
+        code for code, refusal in REFUSALS.items() if refusal.reach is Reach.NAMED
+    }
+    for codes in ELSEWHERE.values():
+        for code, file in codes.items():
+            assert f'"{code}"' in (Path(__file__).parents[1] / file).read_text(), (code, file)
+
+
+async def test_what_is_refused_by_the_state_of_a_chat(dsn: str, database: Database) -> None:
+    quiet: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_chats_in_flight": 1}}
+    async with one(dsn, models=("a", "b"), **quiet) as chatd:
+        for case in CASES:
+            await database.fetch("DELETE FROM chats")  # those of one case would crowd the next
+            chat, ids = await scene(database, case)
+            before = await image(database, chat)
+            method, template = OPERATIONS[case.operation]
+            answer = await chatd.api.http.request(
+                method, template.format(**ids), json=BODIES.get((method, template))
+            )
+            refused(answer, REFUSALS[case.code].status, case.code, NAMES.get(case.code, ""))
+            assert await image(database, chat) == before, case
+
+
+async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
+    """The chat of a case, and what its path is filled with."""
+    other = await chat_in(database, Status.ERROR, queued=1, owner_id=LOCAL)
+    chat = await chat_in(
+        database,
+        case.status,
+        queued=int(case.status is not Status.WAITING),
+        owner_id=LOCAL,
+        archived=case.archived,
+    )
+    await database.fetch(
+        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
+        chat.id,
+        text("hi"),
+    )
+    if case.crowded:
+        await chat_in(database, Status.PENDING, owner_id=LOCAL)
+    meant = other if case.about == "elsewhere" else chat
+    role = "assistant" if case.about == "answered" else "user"
+    row = await database.fetchrow(
+        "SELECT (SELECT min(id) FROM chat_messages WHERE chat_id = $1 AND role = $2) AS message,"
+        " (SELECT min(id) FROM chat_queued_messages WHERE chat_id = $1) AS queued",
+        meant.id,
+        role,
+    )
+    assert row is not None
+    ids = {"chat_id": chat.id, "message_id": row["message"], "queued_id": row["queued"]}
+    return chat, {name: str(value) for name, value in ids.items()}

@@ -1,0 +1,44 @@
+"""Configured models become rows, whoever else is starting at the same moment."""
+
+import asyncio
+import random
+from uuid import NAMESPACE_URL, uuid5
+
+from chatd.store.models import ModelRow, Models
+from chatd.store.pool import Database
+
+NAMES = tuple(f"model {number}" for number in range(2))
+
+
+def models(*, shuffled: bool = False, model: str = "m") -> list[ModelRow]:
+    return [
+        ModelRow(
+            id=uuid5(NAMESPACE_URL, name),
+            name=name,
+            provider="p",
+            model=model,
+            context_limit=None,
+            settings={},
+        )
+        for name in (random.sample(NAMES, len(NAMES)) if shuffled else NAMES)
+    ]
+
+
+async def test_processes_that_start_together_do_not_stumble_over_each_other(
+    database: Database,
+) -> None:
+    kept = Models(database)
+    for round_number in range(300):
+        await database.fetch("DELETE FROM chat_model_configs")
+        await asyncio.gather(*(kept.keep(models(shuffled=True)) for _ in "12345"))
+        assert sorted((await kept.names()).values()) == sorted(NAMES)
+        both = (models(shuffled=True, model=f"{round_number}{which}") for which in "ab")
+        await asyncio.gather(*map(kept.keep, both))
+
+
+async def test_a_model_that_was_changed_is_changed(database: Database) -> None:
+    await Models(database).keep(models())
+    await Models(database).keep(models(model="n"))
+    assert {row["model"] for row in await database.fetch("SELECT * FROM chat_model_configs")} == {
+        "n"
+    }

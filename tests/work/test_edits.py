@@ -2,13 +2,17 @@
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
-from inside import Inside, one, scripted, several
-from running import FACT_SECONDS, View, fact
+from inside import Inside, one, rows, scripted, several
+from running import FACT_SECONDS, Event, View, fact
 from viewing import Following, following, listen
+
+from chatd.store.pool import Database
 
 STREAMING = [
     {"reasoning": "Hm. ", "chunks": 2, "delay_seconds": 0.002},
@@ -17,52 +21,120 @@ STREAMING = [
 ]  # fmt: skip
 EDITORS, EDITS = 8, 25
 
+FENCED = """
+    SELECT count(*) FROM (
+        SELECT move, lag(status) OVER (ORDER BY version) AS before FROM chat_events WHERE chat_id = $1
+    ) entries WHERE move = 'edit' AND before = 'running'
+"""
+"""Edits of a chat that took it out of the hands of who worked on it, by the journal."""
 
-async def edit_at_random(chatd: Inside, dice: random.Random) -> View:
-    """Edit one chat again and again, each time after some more events of its stream were seen."""
-    chat = await chatd.api.create("edit 0")
-    view, left, number = View(), 0, 0
-    async with aclosing(listen(chatd, chat["id"])) as events:
-        async with asyncio.timeout(4 * FACT_SECONDS):
-            while True:
-                event = await anext(events)
-                if event is None:
-                    continue
-                view.apply(event)
-                left -= 1
-                newest = max(view.messages, default=0)
-                if number == EDITS:
-                    if view.status == "waiting" and len(view.messages) == 2:
-                        break
-                elif newest and (left <= 0 or view.status == "waiting"):
-                    number += 1
-                    said = min(view.messages)
-                    await chatd.api.edit(chat["id"], said, f"edit {number}")
-                    left = dice.randrange(24)
-                    await seen_reset(events, view)
-    stored = await chatd.api.messages(chat["id"])
+
+async def fenced(database: Database, chat_id: str) -> int:
+    return int((await rows(database, FENCED, UUID(chat_id)))[0]["count"])
+
+
+def answer_to(words: str) -> str:
+    return f"You said: {words}, and I have much to say about it."
+
+
+@dataclass
+class Editor:
+    """Who follows a chat, changes what was said, and sees that only this is answered from then on."""
+
+    chatd: Inside
+    chat_id: str
+    events: AsyncGenerator[Event | None]
+    dice: random.Random
+    said: str
+    """What is being answered."""
+    view: View = field(default_factory=View)
+    seen: set[int] = field(default_factory=set)
+    """Messages that were shown at any time."""
+    gone: set[int] = field(default_factory=set)
+    """Those that an edit took away."""
+    edits: int = 0
+    later: int = 0
+    """Edits of another message than the first."""
+
+    async def hear(self) -> Event:
+        event = None
+        while event is None:
+            event = await anext(self.events)
+        self.view.apply(event)
+        self.seen |= self.view.messages.keys()
+        assert not self.gone & self.view.messages.keys(), "a message of an old branch"
+        assert answer_to(self.said).startswith(self.view.preview), "parts of an old branch"
+        return event
+
+    async def until(self, *statuses: str) -> None:
+        while self.view.status not in statuses:
+            await self.hear()
+
+    async def while_running(self, most: int) -> None:
+        """Hear so many events, unless the turn ends before."""
+        for _ in range(most):
+            if self.view.status == "running":
+                await self.hear()
+
+    async def say(self, words: str) -> None:
+        """Say something more, to a chat at rest."""
+        self.said = words
+        await self.chatd.api.send(self.chat_id, words)
+        await self._see_it()
+
+    async def edit(self) -> None:
+        """Say any of the messages differently; nothing of the old branch may be there afterwards."""
+        mine = list(self.view.messages)[::2]
+        old, words = self.dice.choice(mine), f"edit {self.edits}"
+        self.edits += 1
+        self.later += old != mine[0]
+        new = (await self.chatd.api.edit(self.chat_id, old, words))["id"]
+        stored = [m["id"] for m in await self.chatd.api.messages(self.chat_id)]
+        assert next(n for n in stored if n >= old) == new, "a row of the old branch"
+        while (event := await self.hear()).event != "history_reset":
+            pass
+        assert event.data == {"from_message_id": old}
+        self.gone |= {n for n in self.seen if n >= old}
+        self.said = words
+        await self._see_it()
+        assert max(self.view.messages) == new
+
+    async def _see_it(self) -> None:
+        """A status is the last that is told of a move."""
+        while (await self.hear()).event != "status":
+            pass
+        assert list(self.view.messages.values())[-1] == self.said
+
+
+async def edit_at_random(chatd: Inside, database: Database, dice: random.Random) -> Editor:
+    """Edit one chat again and again, each time after some events of a turn that is running.
+
+    A turn that came to its end meanwhile is followed by another one, so there is more to edit.
+    """
+    chat_id = (await chatd.api.create("0"))["id"]
+    async with aclosing(listen(chatd, chat_id)) as events, asyncio.timeout(4 * FACT_SECONDS):
+        editor = Editor(chatd, chat_id, events, dice, said="0")
+        view = editor.view
+        for words in ("1", "2"):
+            await editor.until("waiting")
+            await editor.say(words)
+        while await fenced(database, chat_id) < EDITS:
+            await editor.until("running", "waiting")
+            await editor.while_running(dice.randrange(16))
+            if view.status == "running":
+                await editor.edit()
+            elif view.status == "waiting":
+                await editor.say(f"more {editor.edits}")
+        await editor.until("waiting")
+    stored = await chatd.api.messages(chat_id)
     assert [m["id"] for m in stored] == list(view.messages)
-    assert list(view.messages.values()) == [
-        f"edit {EDITS}",
-        f"You said: edit {EDITS}, and I have much to say about it.",
-    ]
+    texts = list(view.messages.values())
+    assert texts[1::2] == [answer_to(words) for words in texts[::2]]
+    assert texts[-2] == editor.said
     fresh = View()
-    await chatd.api.follow(chat["id"], fresh, lambda v: v.status == "waiting")
+    await chatd.api.follow(chat_id, fresh, lambda v: v.status == "waiting")
     assert fresh.messages == view.messages
-    return view
-
-
-async def seen_reset(events: Any, view: View) -> None:
-    """Go on until the stream shows the edit; nothing of the old branch may follow on it."""
-    while True:
-        event = await anext(events)
-        if event is None:
-            continue
-        view.apply(event)
-        if event.event == "history_reset":
-            assert view.messages == {}
-            assert view.preview == ""
-            return
+    return editor
 
 
 def begun(viewer: Following) -> bool:
@@ -71,16 +143,23 @@ def begun(viewer: Following) -> bool:
 
 
 @pytest.mark.slow
-async def test_two_hundred_edits_of_running_turns(dsn: str) -> None:
+async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) -> None:
+    """An edit that came a moment too late, when the turn was over, does not count."""
     async with several(dsn, [scripted(STREAMING), scripted(STREAMING)]) as daemons:
-        views = await asyncio.gather(
-            *(edit_at_random(daemons[seed % 2], random.Random(seed)) for seed in range(EDITORS))
+        editors = await asyncio.gather(
+            *(
+                edit_at_random(daemons[seed % 2], database, random.Random(seed))
+                for seed in range(EDITORS)
+            )
         )
-        resets = sum(e.event == "history_reset" for view in views for e in view.events)
-        assert resets == EDITORS * EDITS == 200
-        fenced = [line for line in daemons[0].logs if line["event"] == "chat.lost"]
-        assert fenced, "no edit met a turn that was running"
-        assert {line["why"] for line in fenced} == {"edited"}
+        for editor in editors:
+            resets = sum(event.event == "history_reset" for event in editor.view.events)
+            assert resets == editor.edits
+        assert any(editor.later for editor in editors), "only first messages were edited"
+        counted = [await fenced(database, editor.chat_id) for editor in editors]
+        assert sum(counted) == EDITORS * EDITS == 200
+        lost = [line for line in daemons[0].logs if line["event"] == "chat.lost"]
+        assert {line["why"] for line in lost} == {"edited"}
 
 
 def told(viewer: Following) -> list[str]:

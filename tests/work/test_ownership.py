@@ -18,7 +18,7 @@ from chatd.live.hub import Hub
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.actions import Actions
 from chatd.store.chats import Chats
-from chatd.store.keys import Keys
+from chatd.store.keys import Key, Keys
 from chatd.store.leases import Leases
 from chatd.store.lists import Lists
 from chatd.store.pool import Database
@@ -377,12 +377,24 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         " SELECT 'ann', gen_random_uuid(), clock_timestamp() - n * interval '1 day'"
         " FROM generate_series(5, 9) n"
     )
+    old, fresh = (Key(OWNER, name, b"what was asked") for name in ("old", "fresh"))
+    for key in (old, fresh):
+        await chats.describe(idle.id, owner_id=OWNER, title=key.key, key=key)
+    for key, hours in ((old, 6.1), (fresh, 5.9)):
+        await database.fetch(
+            "UPDATE idempotency_keys SET created_at = clock_timestamp() - make_interval(secs => $2)"
+            " WHERE key = $1",
+            key.key,
+            hours * 3600,
+        )
+    keys = Keys(database)
     janitor = Janitor(
         Streams(database),
         leases,
-        Keys(database),
+        keys,
         Lists(database),
         event_retention_days=7,
+        idempotency_hours=6,
         stale_after_seconds=20,
     )
     assert await janitor.step() is False
@@ -395,6 +407,12 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     workers = {row["worker_id"] for row in await rows(database, "SELECT worker_id FROM workers")}
     assert workers == {leases.worker_id, owning}
     assert len(await rows(database, "SELECT FROM chat_tombstones")) == 2
+    assert await keys.kept(old) is None
+    kept = await keys.kept(fresh)
+    assert kept is not None
+    assert kept["title"] == "fresh"
+    again = await chats.describe(idle.id, owner_id=OWNER, title="fresh", key=fresh)
+    assert again.chat.version == kept["version"], "it was done once more"
 
 
 async def one_model(database: Database) -> object:
