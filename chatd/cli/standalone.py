@@ -13,6 +13,9 @@ from chatd.embedded import Postgres, local_model, local_model_available
 from chatd.llm.errors import Misconfigured
 from chatd.settings import Settings
 
+LOCAL_TOKENS = 256
+"""The longest answer of the local model: so small a one may not find an end by itself."""
+
 
 class _Vendor(NamedTuple):
     variable: str
@@ -52,6 +55,7 @@ async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
                 f"{local.model}, a real but tiny model on this machine",
                 {"kind": "openai-compatible", "base_url": local.base_url},
                 local.model,
+                max_output_tokens=LOCAL_TOKENS,
             )
         return
     kind = kind or next(iter(_with_a_key()), None)
@@ -93,8 +97,8 @@ def _vendor_of(model: str) -> str:
             raise Misconfigured("--model", problem)
 
 
-def _own(what: str, provider: dict[str, Any], model: str) -> OwnModel:
-    return OwnModel(what, {"own": provider}, {model: {"provider": "own", "model": model}})
+def _own(what: str, provider: dict[str, Any], model: str, **more: int) -> OwnModel:
+    return OwnModel(what, {"own": provider}, {model: {"provider": "own", "model": model, **more}})
 
 
 @asynccontextmanager

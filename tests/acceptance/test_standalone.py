@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from running import fact
 
+from chatd.cli.standalone import LOCAL_TOKENS
 from chatd.embedded import local_model_available
 
 
@@ -52,7 +53,7 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
 
 def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chatd", "demo", "--json", "Say hello."],
+        [sys.executable, "-m", "chatd", "demo", "--json", "Count from one to a thousand."],
         env=environment(),
         capture_output=True,
         text=True,
@@ -64,6 +65,7 @@ def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
     assert stored["chat"]["status"] == "waiting"
     assert [message["role"] for message in stored["messages"]] == ["user", "assistant"]
     assert f"stored: chat {stored['chat']['id']}" in done.stderr
+    assert 0 < stored["chat"]["usage"]["output_tokens"] <= LOCAL_TOKENS
 
 
 class Dev:
