@@ -6,12 +6,11 @@ rest of a route's way in. ``document`` describes them by the rules that stand he
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from starlette.types import Scope
 
-from chatd.api.problems import BadRequest, FieldProblem
+from chatd.api.problems import BadRequest, FieldProblem, invalid
 from chatd.api.scope import values
 from chatd.domain.owner import LONGEST, NAME
 
@@ -53,10 +52,4 @@ def given(scope: Scope, header: Header) -> str | None:
 
 def unfit(header: Header, why: str) -> BadRequest:
     """The refusal of a header."""
-    problem = FieldProblem(where=f"header.{header.name}", message=why)
-    return BadRequest(
-        "invalid_request",
-        f"{problem.where}: {why}",
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        errors=[problem],
-    )
+    return invalid(FieldProblem(where=f"header.{header.name}", message=why))

@@ -1,7 +1,7 @@
 """The public keys of an identity provider: a JSON Web Key Set, in a file or at a URL."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,23 @@ class KeySet:
     async def check(self) -> None:
         """See that a file can be read: at the start that is a mistake, no outage. Raises ``Fatal``."""
         if not _is_url(self._source):
-            try:
+            with self._starting():
                 await self._found()
-            except KeySetAway as error:
-                raise Fatal(str(error)) from error
 
     async def run(self, child: Child) -> None:
         """Keep the keys fresh."""
-        await self.check()
-        with suppress(KeySetAway):
+        with self._starting():
             await self.read()
         await self._loop.run(child)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """At the start a file that cannot be read is a mistake; a URL may be had later."""
+        try:
+            yield
+        except KeySetAway as error:
+            if not _is_url(self._source):
+                raise Fatal(str(error)) from error
 
     def _find(self, kid: str | None) -> Key | None:
         keys = self._keys or {}

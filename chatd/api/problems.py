@@ -66,6 +66,12 @@ class BadRequest(HTTPException):
         self.errors = list(errors)
 
 
+def invalid(*errors: FieldProblem) -> BadRequest:
+    """A 422 for what does not fit in a request, each with its place."""
+    named = "; ".join(f"{one.where}: {one.message}" for one in errors)
+    return BadRequest("invalid_request", named, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+
+
 def answer(
     status: HTTPStatus,
     code: str,
@@ -155,8 +161,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
         )
         for one in error.errors()
     ]
-    named = "; ".join(f"{one.where}: {one.message}" for one in errors)
-    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", named, errors=errors)
+    return refusal(invalid(*errors))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -4,12 +4,11 @@ A filter that is misspelt would else let everything through.
 """
 
 import difflib
-from http import HTTPStatus
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
-from chatd.api.problems import BadRequest, FieldProblem
+from chatd.api.problems import FieldProblem, invalid
 
 _LONGEST = 80
 """Characters of a name that are said back."""
@@ -28,8 +27,7 @@ async def only_known(request: Request) -> None:
         if name not in known
     ]
     if errors:
-        named = "; ".join(f"{one.where}: {one.message}" for one in errors)
-        raise BadRequest("invalid_request", named, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+        raise invalid(*errors)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -51,9 +51,8 @@ class Watch:
         if not places:
             return
         read_from = {chat_id: cursor.version for chat_id, cursor in places}
-        self._polled_at = (
-            _NEVER  # until there is an answer: a read that fails leaves all to be read
-        )
+        # Until there is an answer: a read that fails leaves all to be read.
+        self._polled_at = _NEVER
         found = await self._streams.since(places)
         self._polled_at = now if everything else polled_at
         if everything:

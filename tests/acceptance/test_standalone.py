@@ -33,10 +33,10 @@ def descendants_in(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not local_model_available(), reason="the extra 'local' is not installed")
-def test_the_demo_ends_with_the_stored_chat() -> None:
+def demo(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, which must be a good one."""
     done = subprocess.run(
-        [sys.executable, "-m", "chatd", "demo", "Say hello."],
+        [sys.executable, "-m", "chatd", "demo", *words],
         env=environment(),
         capture_output=True,
         text=True,
@@ -44,6 +44,12 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.skipif(not local_model_available(), reason="the extra 'local' is not installed")
+def test_the_demo_ends_with_the_stored_chat() -> None:
+    done = demo("Say hello.")
     answer = done.stdout.strip()
     assert answer
     assert f"assistant: {answer!r}" in done.stderr
@@ -52,15 +58,7 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
 
 
 def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "chatd", "demo", "--json", "Count from one to a thousand."],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = demo("--json", "Count from one to a thousand.")
     stored = json.loads(done.stdout)
     assert stored["chat"]["status"] == "waiting"
     assert [message["role"] for message in stored["messages"]] == ["user", "assistant"]
