@@ -7,7 +7,7 @@ from inside import Inside
 from prometheus_client.parser import text_string_to_metric_families as parsed
 from running import fact
 
-from chatd.telemetry.exposition import Exposition
+from chatd.telemetry.exposition import PrometheusCollector
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -79,4 +79,4 @@ async def scraped(chatd: Inside, **more: Any) -> Numbers:
 
 def left_behind(chatd: Inside) -> Numbers:
     """What a daemon has counted that answers no more."""
-    return numbers(Exposition(chatd.daemon.rooms.metrics).text().decode())
+    return numbers(PrometheusCollector(chatd.daemon.rooms.metrics).render().decode())

@@ -13,7 +13,7 @@ from chatd.api import headers
 from chatd.api.docs import ASSETS
 from chatd.api.problems import BadRequest
 from chatd.api.scope import LET_IN
-from chatd.domain.owner import LOCAL, LONGEST, is_owner
+from chatd.domain.owner import LOCAL_OWNER, MAX_OWNER_LENGTH, is_valid_owner
 
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
@@ -91,7 +91,7 @@ class Anyone:
     """Lets everybody in, as ``local``."""
 
     def __init__(self) -> None:
-        self._everybody = Pass(identity=Identity(LOCAL))
+        self._everybody = Pass(identity=Identity(LOCAL_OWNER))
 
     async def admit(self, credential: str | None) -> Pass:  # noqa: ARG002 - nobody is asked
         return self._everybody
@@ -132,9 +132,10 @@ def _owner(named: str) -> str:
         owner_id = named.encode("latin-1").decode()
     except UnicodeError:
         owner_id = ""
-    if not is_owner(owner_id):
+    if not is_valid_owner(owner_id):
         raise headers.unfit(
-            headers.OWNER, f"it is not an owner's name in UTF-8, of 1 to {LONGEST} characters"
+            headers.OWNER,
+            f"it is not an owner's name in UTF-8, of 1 to {MAX_OWNER_LENGTH} characters",
         )
     return owner_id
 

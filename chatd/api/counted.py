@@ -40,6 +40,6 @@ class Counted:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], route_of(scope) or OTHER
         self._metrics.requests.add(method, route, str(int(status)))
-        self._metrics.seconds.observe(seconds, method, route)
+        self._metrics.duration.observe(seconds, method, route)
         if (code := scope.get(PROBLEM)) is not None:
             self._metrics.problems.add(code)

@@ -12,7 +12,7 @@ from chatd.api.auth import OPEN, Gatekeeper, Pass
 from chatd.api.problems import BadRequest
 from chatd.api.rates import Rates
 from chatd.api.scope import LET_IN, only
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 
 
 class Door:
@@ -32,7 +32,7 @@ class Door:
             return
         try:
             scope[LET_IN] = await self._let_in(scope)
-        except (BadRequest, DatabaseAway) as error:
+        except (BadRequest, DatabaseUnavailable) as error:
             refusal = problems.refusal(error)
             await refusal(scope, receive, send)
             return

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import anyio
 
 from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import PREFIX, Tokens, Valid, digest
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 
 _TRUST_SECONDS = 0.9
@@ -49,7 +49,7 @@ class _Round:
 
     digests: set[bytes] = field(default_factory=set)
     over: bool = False
-    away: DatabaseAway | None = None
+    away: DatabaseUnavailable | None = None
 
 
 class Doorkeeper:
@@ -61,10 +61,12 @@ class Doorkeeper:
         self._refused: set[bytes] = set()
         self._next = _Round()
         self._asking = anyio.Lock()
-        self._loop = Periodic(self.step, every_seconds=check_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=check_seconds, expected_errors=(DatabaseUnavailable,)
+        )
 
     async def admit(self, credential: str | None) -> Pass:
-        """The pass of a token. Raises ``BadRequest`` (401), ``DatabaseAway``."""
+        """The pass of a token. Raises ``BadRequest`` (401), ``DatabaseUnavailable``."""
         if credential is None:
             raise unauthorized(NO_CREDENTIAL)
         asked = digest(credential)
@@ -89,7 +91,7 @@ class Doorkeeper:
         if self._known:
             await self._check(tuple(self._known))
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)
 
     async def _ask(self, asked: bytes) -> None:
@@ -102,11 +104,11 @@ class Doorkeeper:
                     self._next = _Round()
                 try:
                     await self._check(mine.digests)
-                except DatabaseAway as error:
+                except DatabaseUnavailable as error:
                     mine.away = error
                 mine.over = True
         if mine.away is not None:
-            raise DatabaseAway(str(mine.away)) from mine.away
+            raise DatabaseUnavailable(str(mine.away)) from mine.away
 
     async def _check(self, digests: Collection[bytes]) -> None:
         now = anyio.current_time()

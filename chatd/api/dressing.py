@@ -6,7 +6,7 @@ from uuid import UUID
 from chatd.api.parts import shown
 from chatd.api.schemas import ChatOut, EntryOut, MessageOut, QueuedMessageOut, Usage
 from chatd.domain.chat import Chat
-from chatd.domain.event import Entry
+from chatd.domain.event import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
 
 
@@ -68,11 +68,11 @@ class Dressing:
             created_at=message.created_at,
         )
 
-    def entry(self, entry: Entry) -> EntryOut:
+    def entry(self, entry: JournalEntry) -> EntryOut:
         return EntryOut(
             version=entry.version,
-            at=entry.at,
-            move=entry.move,
+            at=entry.created_at,
+            move=entry.transition,
             status=entry.status,
             epoch=entry.epoch,
             worker_id=entry.worker_id,

@@ -221,7 +221,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "epoch": 1,
         "because": [
             {
-                "code": "your_turn",
+                "code": "idle",
                 "text": "idle for 12 s: there is nothing to do until a message comes",
             }
         ],

@@ -13,7 +13,7 @@ from chatd.api.parts import ShownAs
 from chatd.api.problems import documented
 from chatd.api.schemas import FailureDetail
 from chatd.domain.chat import Status
-from chatd.domain.explain import Code, Doing, Facts, because
+from chatd.domain.explain import Activity, ChatDiagnostics, ReasonCode, reasons
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -69,7 +69,7 @@ class BecauseOut(BaseModel):
 
     model_config = ConfigDict(title="Because")
 
-    code: Code
+    code: ReasonCode
     text: str
 
 
@@ -109,28 +109,28 @@ async def explain_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> Explanati
         status=facts.status,
         version=facts.version,
         epoch=facts.epoch,
-        because=[BecauseOut(code=one.code, text=one.text) for one in because(facts)],
+        because=[BecauseOut(code=one.code, text=one.text) for one in reasons(facts)],
         owner=_owner(facts),
         lease_left_seconds=facts.lease_left_seconds,
-        doing=_doing(facts, facts.doing),
+        doing=_doing(facts, facts.activity),
         retry=_retry(facts),
         last_failure=dict(facts.last_failure) if facts.last_failure else None,
         recoveries=facts.recoveries,
         queue_length=facts.queue_length,
         pending_since=facts.pending_since,
-        ahead=facts.ahead if facts.status is Status.PENDING else None,
+        ahead=facts.chats_ahead if facts.status is Status.PENDING else None,
         action_deadline=facts.action_deadline,
         workers=WorkersOut(
             alive=facts.workers.alive,
-            with_room=facts.workers.with_room,
-            room=facts.workers.room,
-            last_beat_at=facts.workers.last_beat_at,
+            with_room=facts.workers.with_free_slots,
+            room=facts.workers.free_slots,
+            last_beat_at=facts.workers.last_heartbeat_at,
         ),
     )
 
 
-def _owner(facts: Facts) -> OwnerOut | None:
-    owner = facts.owner
+def _owner(facts: ChatDiagnostics) -> OwnerOut | None:
+    owner = facts.worker
     if owner is None:
         return None
     return OwnerOut(
@@ -144,18 +144,18 @@ def _owner(facts: Facts) -> OwnerOut | None:
     )
 
 
-def _doing(facts: Facts, doing: Doing | None) -> DoingOut | None:
+def _doing(facts: ChatDiagnostics, doing: Activity | None) -> DoingOut | None:
     if doing is None:
         return None
     return DoingOut(
-        zone=doing.zone,
-        since=doing.since,
-        until=doing.until,
+        zone=doing.stage,
+        since=doing.started_at,
+        until=doing.deadline_at,
         said_seconds_ago=_ago(facts, facts.heartbeat_at),
     )
 
 
-def _retry(facts: Facts) -> RetryOut | None:
+def _retry(facts: ChatDiagnostics) -> RetryOut | None:
     if not facts.attempts:
         return None
     next_in = _ago(facts, facts.next_attempt_at)
@@ -166,5 +166,5 @@ def _retry(facts: Facts) -> RetryOut | None:
     )
 
 
-def _ago(facts: Facts, moment: datetime | None) -> float | None:
-    return None if moment is None else facts.ago(moment)
+def _ago(facts: ChatDiagnostics, moment: datetime | None) -> float | None:
+    return None if moment is None else facts.seconds_since(moment)

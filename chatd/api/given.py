@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
-from chatd.domain.failure import storable
+from chatd.domain.failure import replace_unstorable
 
 DEEPEST = 64
 """How deep JSON of a caller's own may be nested: it is walked here, and by the database."""
 
 
 def _fit(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
+    return replace_unstorable(given) if isinstance(given, str) else given
 
 
 Fit = BeforeValidator(_fit)

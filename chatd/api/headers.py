@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from chatd.api.problems import BadRequest, FieldProblem, invalid
 from chatd.api.scope import values
-from chatd.domain.owner import LONGEST, NAME
+from chatd.domain.owner import MAX_OWNER_LENGTH, OWNER_PATTERN
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Header:
 OWNER = Header(
     "x-chatd-owner",
     "The owner whom an admin acts for; others may only name themselves.",
-    {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": NAME},
+    {"type": "string", "minLength": 1, "maxLength": MAX_OWNER_LENGTH, "pattern": OWNER_PATTERN},
 )
 KEY = Header(
     "idempotency-key",

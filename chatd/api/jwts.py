@@ -12,8 +12,8 @@ import structlog
 from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
 from chatd.api.key_set import ALGORITHMS, Key, KeySet, KeySetAway
 from chatd.api.problems import BadRequest
-from chatd.domain.owner import is_owner
-from chatd.supervision.actor import Child
+from chatd.domain.owner import is_valid_owner
+from chatd.supervision.actor import ChildHandle
 
 _log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Jwts:
             raise unauthorized(NO_CREDENTIAL)
         claims = self._proved(credential, await self._key_of(credential))
         owner_id = claims.get(self._owner_claim)
-        if not is_owner(owner_id):
+        if not is_valid_owner(owner_id):
             raise _invalid(f"its claim {self._owner_claim} names no owner")
         left = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _FAR)
         if left <= 0:
@@ -72,7 +72,7 @@ class Jwts:
         admin = self._admin_claim is not None and claims.get(self._admin_claim) is True
         return Pass(identity=Identity(owner_id, admin), until=anyio.current_time() + left)
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._keys.run(child)
 
     async def _key_of(self, credential: str) -> Key:

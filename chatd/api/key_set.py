@@ -14,7 +14,7 @@ from jwt.algorithms import AllowedPublicKeys
 from pydantic_core import from_json
 
 from chatd.domain.errors import ChatdError
-from chatd.supervision.actor import Child, Fatal
+from chatd.supervision.actor import ChildHandle, FatalError
 from chatd.supervision.periodic import Periodic
 
 _log = structlog.get_logger()
@@ -60,7 +60,9 @@ class KeySet:
         self._keys: Mapping[str | None, Key] | None = None
         self._read_at = float("-inf")
         self._reading = anyio.Lock()
-        self._loop = Periodic(self.read, every_seconds=refresh_seconds, outages=(KeySetAway,))
+        self._loop = Periodic(
+            self.read, interval_seconds=refresh_seconds, expected_errors=(KeySetAway,)
+        )
 
     async def key(self, kid: str | None) -> Key | None:
         """The key of this name; without a name, the only one there is. Raises ``KeySetAway``."""
@@ -78,12 +80,12 @@ class KeySet:
             await self._read()
 
     async def check(self) -> None:
-        """See that a file can be read: at the start that is a mistake, no outage. Raises ``Fatal``."""
+        """See that a file can be read: at the start that is a mistake, no outage. Raises ``FatalError``."""
         if not _is_url(self._source):
             with self._starting():
                 await self._found()
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         """Keep the keys fresh."""
         with self._starting():
             await self.read()
@@ -96,7 +98,7 @@ class KeySet:
             yield
         except KeySetAway as error:
             if not _is_url(self._source):
-                raise Fatal(str(error)) from error
+                raise FatalError(str(error)) from error
 
     def _find(self, kid: str | None) -> Key | None:
         keys = self._keys or {}

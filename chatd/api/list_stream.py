@@ -23,9 +23,17 @@ from chatd.api.problems import documented
 from chatd.api.query import OnlyKnown
 from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
-from chatd.domain.errors import DatabaseAway
-from chatd.domain.event import EventType
-from chatd.domain.listing import Memory, Place, Seen, Touch, mark, moment_of, resumes
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.event import StreamEventType
+from chatd.domain.listing import (
+    ChangeBatch,
+    ChatChange,
+    ListQuery,
+    SentVersions,
+    can_resume,
+    decode_cursor,
+    encode_cursor,
+)
 from chatd.live.lists import ListView
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
@@ -91,55 +99,55 @@ class _Opening:
         self._view = view
         self._overlap = desk.list_hub.overlap
 
-    async def open(self, cursor: str | None) -> tuple[list[bytes], Seen | None]:
+    async def open(self, cursor: str | None) -> tuple[list[bytes], ChangeBatch | None]:
         """What it is told first, and the first of what it missed."""
         if cursor is None:
             return [await self._snapshot()], None
         try:
-            moment = moment_of(cursor)
+            moment = decode_cursor(cursor)
             seen = await self._read(moment - self._overlap)
         except ValueError:
             seen = None
         kept = timedelta(days=self._desk.event_retention_days)
-        if seen is not None and resumes(
-            moment, read_at=seen.read_at, overlap=self._overlap, kept=kept
+        if seen is not None and can_resume(
+            moment, read_at=seen.read_at, overlap=self._overlap, retention=kept
         ):
             self._desk.list_hub.begin(self._view, seen.read_at)
             return [], seen
         why = "this cursor cannot be resumed; what follows is a snapshot"
-        return [encode(EventType.RESET, {"reason": why}), await self._snapshot()], None
+        return [encode(StreamEventType.RESET, {"reason": why}), await self._snapshot()], None
 
-    async def missed(self, seen: Seen) -> AsyncGenerator[list[bytes]]:
+    async def missed(self, seen: ChangeBatch) -> AsyncGenerator[list[bytes]]:
         """What the viewer missed, a read at a time; a cut between two of them loses nothing."""
-        known, begun_at = Memory(), seen.read_at
+        known, begun_at = SentVersions(), seen.read_at
         while True:
-            fresh = self._view.told(known.fresh(seen.touches))
-            if seen.whole:
+            fresh = self._view.told(known.take_new(seen.changes))
+            if seen.is_complete:
                 yield await _dress(self._desk, fresh, begun_at)
                 return
-            last = seen.touches[-1].at
+            last = seen.changes[-1].changed_at
             yield await _dress(self._desk, fresh, min(last, begun_at))
             since = last - _MOMENT  # others may have been touched at the very same moment
-            known.forget(since)
+            known.prune(since)
             seen = await self._read(since, known)
 
     async def _snapshot(self) -> bytes:
         clock = await self._read(_NEVER)
         found = await self._desk.lists.page(owner_id=self._view.owner_id, most=_SNAPSHOT + 1)
         await self._desk.know(*(chat.last_model_config_id for chat in found))
-        self._view.told([Touch.of(chat) for chat in found[:_SNAPSHOT]])
+        self._view.told([ChatChange.from_chat(chat) for chat in found[:_SNAPSHOT]])
         self._desk.list_hub.begin(self._view, clock.read_at)
         page = page_of(found, _SNAPSHOT, self._desk.dress.chat)
-        return encode(EventType.SNAPSHOT, page, mark(clock.read_at))
+        return encode(StreamEventType.SNAPSHOT, page, encode_cursor(clock.read_at))
 
-    async def _read(self, since: datetime, known: Memory | None = None) -> Seen:
+    async def _read(self, since: datetime, known: SentVersions | None = None) -> ChangeBatch:
         owner_id = self._view.owner_id
-        place = Place(owner_id, since, known.since(since) if known else {})
+        place = ListQuery(owner_id, since, known.versions_since(since) if known else {})
         return (await self._desk.lists.touched([place]))[owner_id]
 
 
 async def _follow(
-    opening: _Opening, desk: Desk, view: ListView, first: list[bytes], seen: Seen | None
+    opening: _Opening, desk: Desk, view: ListView, first: list[bytes], seen: ChangeBatch | None
 ) -> AsyncIterator[bytes]:
     """What was missed, and everything that happens from here on."""
 
@@ -153,11 +161,11 @@ async def _follow(
             try:
                 async for lines in missed:
                     if desk.hub.draining:
-                        lines.append(encode(EventType.DRAINING, {}))
+                        lines.append(encode(StreamEventType.DRAINING, {}))
                     yield b"".join(lines)
                     if view.over or desk.hub.draining:
                         return
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 return  # the client comes back with the cursor that it has
     events = follow(
         view,
@@ -169,14 +177,16 @@ async def _follow(
         yield piece
 
 
-async def _dress(desk: Desk, touches: Sequence[Touch], read_at: datetime | None) -> list[bytes]:
+async def _dress(
+    desk: Desk, touches: Sequence[ChatChange], read_at: datetime | None
+) -> list[bytes]:
     """Events of touched chats. Who has the last of them has come to ``read_at``, and no sooner."""
     await desk.know(*(touch.chat.last_model_config_id for touch in touches if touch.chat))
     return [
         encode(
-            EventType.CHAT if touch.chat else EventType.DELETED,
+            StreamEventType.CHAT if touch.chat else StreamEventType.DELETED,
             desk.dress.chat(touch.chat) if touch.chat else {"id": touch.chat_id},
-            mark(read_at) if read_at is not None and touch is touches[-1] else None,
+            encode_cursor(read_at) if read_at is not None and touch is touches[-1] else None,
         )
         for touch in touches
     ]

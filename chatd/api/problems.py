@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.codes import REFUSALS
 from chatd.api.scope import PROBLEM, REQUEST_ID, route_of
-from chatd.domain.errors import DatabaseAway, Refused
+from chatd.domain.errors import DatabaseUnavailable, Refused
 
 _log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Have every error of ``app`` answered as a problem."""
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(DatabaseAway, _away)
+    app.add_exception_handler(DatabaseUnavailable, _away)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -126,9 +126,9 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return answer(REFUSALS[error.code].status, error.code, str(error))
 
 
-def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
+def refusal(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
     """The answer that such an error becomes, for those who stand before the application."""
-    if isinstance(error, DatabaseAway):
+    if isinstance(error, DatabaseUnavailable):
         return _database_away(error)
     status = HTTPStatus(error.status_code)
     if not isinstance(error, BadRequest):
@@ -136,7 +136,7 @@ def refusal(error: HTTPException | DatabaseAway) -> JSONResponse:
     return answer(status, error.code, str(error.detail), errors=error.errors, headers=error.headers)
 
 
-def _database_away(error: DatabaseAway) -> JSONResponse:
+def _database_away(error: DatabaseUnavailable) -> JSONResponse:
     _log.warning("http.database_away", error=str(error))
     return answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -147,7 +147,7 @@ def _database_away(error: DatabaseAway) -> JSONResponse:
 
 
 async def _away(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DatabaseAway)  # noqa: S101 - registered for it
+    assert isinstance(error, DatabaseUnavailable)  # noqa: S101 - registered for it
     return refusal(error)
 
 

@@ -48,14 +48,14 @@ class Requests:
                 header = (HEADER, request_id.encode())
                 message["headers"] = [*message.get("headers", ()), header]
                 self._tell(scope, message["status"], perf_counter() - began)
-                tracing.answered(span, method, route_of(scope), message["status"])
+                tracing.end_request(span, method, route_of(scope), message["status"])
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered = True
             await send(message)
 
         # Never unbound: a request is a task of its own.
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        with tracing.request(method, _traceparent(scope)) as span:
+        with tracing.request_span(method, _traceparent(scope)) as span:
             try:
                 await self._app(scope, receive, named)
             except Exception:

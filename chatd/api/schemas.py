@@ -19,7 +19,7 @@ from pydantic import (
 from chatd.api.given import Fit, Words
 from chatd.api.parts import Parts, ShownAs
 from chatd.api.tools import Tools
-from chatd.domain.chat import Busy, Status
+from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
@@ -124,7 +124,9 @@ class SendMessage(_Request):
         default=None,
         description="A name of `GET /models`, for this message and later ones; else the chat's model.",
     )
-    busy_behavior: Busy = Field(default=Busy.QUEUE, description="What to do when the chat is busy.")
+    busy_behavior: BusyBehavior = Field(
+        default=BusyBehavior.QUEUE, description="What to do when the chat is busy."
+    )
 
 
 class EditMessage(_Request):

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatd.api import problems
 from chatd.live.hub import Hub
-from chatd.supervision.actor import Child, Fatal
+from chatd.supervision.actor import ChildHandle, FatalError
 
 _log = structlog.get_logger()
 
@@ -108,7 +108,7 @@ class Server:
         """Take no more requests than those that are here."""
         self._hurry.set()
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         handed = self._handed()
         listener = handed or self._bind()
         self._host, self.port = listener.getsockname()[:2]
@@ -160,7 +160,7 @@ class Server:
             listener.bind((self._host.strip("[]"), self.port))
         except OSError as error:
             listener.close()
-            raise Fatal(
+            raise FatalError(
                 f"http.host, http.port: cannot listen on {self._host} port {self.port}: {error}"
             ) from error
         listener.setblocking(False)

@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth import Stay
 from chatd.api.desk import Desk
-from chatd.domain.endings import StreamEnd
-from chatd.domain.event import EventType
+from chatd.domain.endings import StreamEndReason
+from chatd.domain.event import StreamEventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
@@ -82,16 +82,16 @@ class EventStream(EventSourceResponse):
         finally:
             self._follower.leave()
 
-    def _why(self) -> StreamEnd:
+    def _why(self) -> StreamEndReason:
         if self._left:
-            return StreamEnd.LEFT
+            return StreamEndReason.CLIENT_DISCONNECTED
         if self._stay.ended:
-            return StreamEnd.REVOKED
+            return StreamEndReason.REVOKED
         if self._follower.gone:
-            return StreamEnd.GONE
+            return StreamEndReason.CHAT_DELETED
         if self._follower.slow:
-            return StreamEnd.SLOW
-        return StreamEnd.DRAINING if self._desk.hub.draining else StreamEnd.CUT
+            return StreamEndReason.SLOW_CONSUMER
+        return StreamEndReason.DRAINING if self._desk.hub.draining else StreamEndReason.ABORTED
 
 
 async def follow(
@@ -105,7 +105,7 @@ async def follow(
     while not follower.over:
         lines = await pull()
         if draining():
-            lines.append(encode(EventType.DRAINING, {}))
+            lines.append(encode(StreamEventType.DRAINING, {}))
             yield b"".join(lines)
             return
         if lines:
@@ -117,7 +117,7 @@ async def follow(
             yield KEEP_ALIVE
 
 
-def encode(kind: EventType, fields: object, cursor: object = None) -> bytes:
+def encode(kind: StreamEventType, fields: object, cursor: object = None) -> bytes:
     """An event, with the cursor that follows it."""
     return format_sse_event(
         event=kind, data_str=to_json(fields).decode(), id=None if cursor is None else str(cursor)

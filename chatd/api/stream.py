@@ -22,8 +22,8 @@ from chatd.api.query import OnlyKnown
 from chatd.api.scope import LET_IN
 from chatd.api.sse import EventStream, encode, follow
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.event import Cursor, EventType
-from chatd.domain.message import Message, asked_of_client, open_calls
+from chatd.domain.event import Cursor, StreamEventType
+from chatd.domain.message import Message, client_tool_calls, pending_tool_calls
 from chatd.live.topic import Subscription
 from chatd.live.viewer import Event, Viewer
 from chatd.store.streams import Snapshot
@@ -93,16 +93,16 @@ class _Opening:
             return resumed
         viewer, first = await self._snapshot()
         why = "this cursor cannot be resumed; what follows is a snapshot"
-        return viewer, [encode(EventType.RESET, {"reason": why}), first]
+        return viewer, [encode(StreamEventType.RESET, {"reason": why}), first]
 
     async def _snapshot(self) -> tuple[Viewer, bytes]:
         found = await self._desk.streams.snapshot(self._chat_id, owner_id=self._owner_id)
         if found is None:
             raise ChatNotFound(self._chat_id)
         chat = found.chat
-        cursor = Cursor(chat.version, chat.epoch, chat.parts_done)
-        self._desk.hub.begin(self._subscription, cursor, chat.parts_done, found.parts)
-        viewer = Viewer(self._subscription, cursor, parts_done=chat.parts_done)
+        cursor = Cursor(chat.version, chat.epoch, chat.settled_part)
+        self._desk.hub.begin(self._subscription, cursor, chat.settled_part, found.parts)
+        viewer = Viewer(self._subscription, cursor, parts_done=chat.settled_part)
         parts = viewer.catch_up_parts()
         await self._desk.know(
             chat.last_model_config_id,
@@ -110,7 +110,7 @@ class _Opening:
             *(message.model_config_id for message in found.queue),
         )
         shown = _shown(self._desk, found, parts)
-        return viewer, encode(EventType.SNAPSHOT, shown, viewer.cursor)
+        return viewer, encode(StreamEventType.SNAPSHOT, shown, viewer.cursor)
 
     async def _resume(self, cursor: Cursor) -> tuple[Viewer, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
@@ -163,7 +163,7 @@ async def _follow(
     async for piece in events:
         yield piece
     if subscription.topic.gone:
-        yield encode(EventType.DELETED, {"id": subscription.topic.chat_id})
+        yield encode(StreamEventType.DELETED, {"id": subscription.topic.chat_id})
 
 
 async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
@@ -176,11 +176,11 @@ async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
     ]
 
 
-def _fields(desk: Desk, kind: EventType, fields: Mapping[str, Any] | Message) -> object:
+def _fields(desk: Desk, kind: StreamEventType, fields: Mapping[str, Any] | Message) -> object:
     """What an event says; None: nothing that would be the caller's business."""
     if isinstance(fields, Message):
         return desk.dress.message(fields)
-    return streamed_part(fields) if kind is EventType.MESSAGE_PART else fields
+    return streamed_part(fields) if kind is StreamEventType.MESSAGE_PART else fields
 
 
 def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
@@ -198,5 +198,5 @@ def _asked(found: Snapshot) -> dict[str, object] | None:
     deadline = found.chat.action_deadline
     if deadline is None:
         return None
-    calls = asked_of_client(call.part for call in open_calls(found.messages))
+    calls = client_tool_calls(call.part for call in pending_tool_calls(found.messages))
     return {"calls": calls, "deadline": deadline}

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import anyio
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.hub import Hub
 from chatd.store.streams import News, Streams
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
-from chatd.telemetry.metrics import HintMetrics
+from chatd.telemetry.metrics import NotificationMetrics
 
 _EARLY = 0.9
 """A poll may come this much before its time: the loop's interval has jitter."""
@@ -32,15 +32,17 @@ class Watch:
         streams: Streams,
         *,
         poll_seconds: float = 1.0,
-        metrics: HintMetrics | None = None,
+        metrics: NotificationMetrics | None = None,
     ) -> None:
-        self._missed = (metrics or HintMetrics()).missed
+        self._missed = (metrics or NotificationMetrics()).missed
         self._unheard: list[tuple[UUID, int]] = []
         self._hub = hub
         self._streams = streams
         self._poll_seconds = poll_seconds
         self._polled_at = _NEVER
-        self._loop = Periodic(self.step, every_seconds=poll_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
+        )
         hub.on_behind = self._loop.wake
 
     async def step(self) -> None:
@@ -80,5 +82,5 @@ class Watch:
             if news.version and news.entries and self._hub.unheard_of(news.chat_id, news.version)
         ]
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

@@ -6,10 +6,10 @@ come close together are one reason. Without viewers nothing is read.
 
 import anyio
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.lists import ListHub
 from chatd.store.lists import Lists
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
 
 
@@ -41,8 +41,8 @@ class ListWatch:
             return False
         return self._hub.catch_up(places, await self._lists.touched(places))
 
-    async def run(self, child: Child) -> None:
-        outage = Outage(child, expected=(DatabaseAway,))
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=(DatabaseUnavailable,))
         child.ready()
         while not child.stopping.is_set():
             self._woken = anyio.Event()

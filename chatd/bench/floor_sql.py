@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from chatd.bench.replica import ANSWER
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.store import sql
 
 _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns")
@@ -69,7 +69,7 @@ class FloorStore:
     async def finish(self, chat: asyncpg.Record) -> None:
         said = [_message("assistant", ANSWER, self.model_id)]
         fence = (chat["id"], self.worker_id, chat["epoch"], chat["step"])
-        ends = (Move.FINISH_TURN.value, "running", True)
+        ends = (Transition.FINISH_TURN.value, "running", True)
         await self.pool.fetch(_TURNS["finish"], *fence, json.dumps(said), 8, *ends)
 
     async def turn(self) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from chatd.domain.errors import ChatdError, DatabaseAway
+from chatd.domain.errors import ChatdError, DatabaseUnavailable
 from chatd.embedded import Postgres
 from chatd.store import migrate
 from chatd.store.pool import translated
@@ -71,7 +71,7 @@ async def ground(database: str | None) -> AsyncIterator[Ground]:
             with translated():
                 admin = await asyncpg.connect(dsn, timeout=10)
         except (ValueError, asyncpg.PostgresError) as error:
-            raise DatabaseAway(f"The database cannot be reached: {error}") from error
+            raise DatabaseUnavailable(f"The database cannot be reached: {error}") from error
         stack.push_async_callback(admin.close)
         made = Ground(admin, dsn)
         stack.push_async_callback(made.clear)

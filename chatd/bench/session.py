@@ -22,7 +22,7 @@ from chatd.bench.measures import MEASURES
 from chatd.bench.plan import FULL, QUICK
 from chatd.bench.report import as_json, show
 from chatd.domain.errors import ChatdError
-from chatd.supervision.life import leaves
+from chatd.supervision.life import flatten_group
 
 
 def run_session(*, only: Sequence[str], quick: bool, json: bool, database: str | None) -> int:
@@ -87,6 +87,6 @@ async def _measure(name: str, bench: Bench) -> Section:
     try:
         figures = await measure(bench)
     except Exception as error:  # noqa: BLE001 - the other measures go on, and the report says so
-        broken = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
+        broken = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in flatten_group(error))
     seconds = time.monotonic() - begun
     return Section(name=name, title=title, seconds=seconds, figures=figures, broken=broken)

@@ -7,7 +7,12 @@ may not.
 
 from enum import IntEnum
 
-from chatd.domain.errors import ChatdError, DatabaseAway, DatabaseRefused, SchemaMismatch
+from chatd.domain.errors import (
+    ChatdError,
+    DatabaseAccessDenied,
+    DatabaseUnavailable,
+    SchemaMismatch,
+)
 
 
 class Exit(IntEnum):
@@ -40,15 +45,15 @@ def exit_for(error: Exception) -> Exit | None:
     """The code of an error that chatd knows how to name; ``None`` means a bug."""
     from chatd.llm.errors import Misconfigured  # noqa: PLC0415  (errors alone pay for these)
     from chatd.settings.problems import ConfigurationError  # noqa: PLC0415
-    from chatd.supervision.actor import Fatal  # noqa: PLC0415
+    from chatd.supervision.actor import FatalError  # noqa: PLC0415
     from chatd.supervision.budget import RestartBudgetExceeded  # noqa: PLC0415
 
     match error:
-        case ConfigurationError() | Misconfigured() | DatabaseRefused() | Fatal():
+        case ConfigurationError() | Misconfigured() | DatabaseAccessDenied() | FatalError():
             return Exit.CONFIGURATION
         case SchemaMismatch():
             return Exit.SCHEMA
-        case DatabaseAway():
+        case DatabaseUnavailable():
             return Exit.DATABASE_AWAY
         case RestartBudgetExceeded():
             return Exit.RESTART_BUDGET

@@ -59,11 +59,11 @@ def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
 
 
 def _owner(_: type, value: str) -> None:
-    from chatd.domain.owner import LONGEST, is_owner  # noqa: PLC0415
+    from chatd.domain.owner import MAX_OWNER_LENGTH, is_valid_owner  # noqa: PLC0415
 
-    if not is_owner(value):
+    if not is_valid_owner(value):
         raise ValueError(
-            f"an owner needs a name of 1 to {LONGEST} characters, without spaces around it "
+            f"an owner needs a name of 1 to {MAX_OWNER_LENGTH} characters, without spaces around it "
             "and without control characters"
         )
 

@@ -35,7 +35,7 @@ class NotChatd(ClientError):
 class ChatdHTTPError(ClientError):
     """The server refused. ``code`` is stable and meant for programs, ``detail`` for people.
 
-    ``errors`` names each field that is wrong (``where``, ``message``). What stands between client
+    ``provider_errors`` names each field that is wrong (``where``, ``message``). What stands between client
     and server may refuse in words of its own: then ``code`` is ``unknown``.
     """
 
@@ -78,7 +78,7 @@ class Conflict(ChatdHTTPError):
 
 
 class Invalid(ChatdHTTPError):
-    """400, 413, 422: the request makes no sense; ``errors`` says where."""
+    """400, 413, 422: the request makes no sense; ``provider_errors`` says where."""
 
 
 class TooMany(ChatdHTTPError):

@@ -189,22 +189,22 @@ class ToolCall(TypedDict):
 
 
 Why: TypeAlias = Literal[
-    "your_turn",
+    "idle",
     "archived",
     "no_worker",
-    "no_room",
+    "no_free_slots",
     "in_line",
-    "to_be_claimed",
+    "claim_expected",
     "lease_expired",
     "stopping",
     "backing_off",
-    "in_zone",
+    "in_stage",
     "between_steps",
-    "not_told_yet",
-    "needs_results",
+    "activity_unknown",
+    "awaiting_tool_results",
     "failed",
     "recovered",
-    "queue_waits",
+    "messages_queued",
 ]
 
 
@@ -254,7 +254,7 @@ class Workers(TypedDict):
 
 
 class Explanation(TypedDict):
-    """Why a chat is where it is: the reason to look at first comes first in ``because``.
+    """Why a chat is where it is: the reason to look at first comes first in ``reasons``.
 
     What does not apply to a chat is None. All times are the database's.
     """
@@ -284,7 +284,7 @@ def text_of(content: list[Part]) -> str:
 
 
 class Actor(TypedDict):
-    """An actor of the supervision tree; ``seconds`` is how long it has been in its state."""
+    """An actor of the supervision tree; ``duration`` is how long it has been in its state."""
 
     name: str
     state: str
@@ -337,7 +337,7 @@ class Versions(TypedDict):
 
 
 class ProcessStatus(TypedDict):
-    """How one process is. ``census`` is None until its database has answered."""
+    """How one process is. ``database`` is None until its database has answered."""
 
     worker_id: str
     host: str

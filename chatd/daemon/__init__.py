@@ -56,7 +56,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
     gc.set_threshold(10_000, 10, 10)
     daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
     logs.sign(worker_id=str(daemon.worker_id))
-    send_the_last_spans = export.set_up(os.environ, worker_id=str(daemon.worker_id))
+    send_the_last_spans = export.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
     try:
         anyio.run(daemon.run, backend_options={"use_uvloop": True})
     finally:

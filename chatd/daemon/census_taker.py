@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import anyio
 
 from chatd.domain.chat import Status
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.census import Census, Count
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
-from chatd.telemetry.instruments import Values
-from chatd.telemetry.metrics import CensusMetrics
+from chatd.telemetry.instruments import LabelValues
+from chatd.telemetry.metrics import DatabaseMetrics
 
 _ROUNDS = 3
 
@@ -30,16 +30,18 @@ class CensusTaker:
     """Asks every ``census_seconds``; ``latest`` is the last answer, while it says something."""
 
     def __init__(
-        self, census: Census, metrics: CensusMetrics, *, census_seconds: float = 5.0
+        self, census: Census, metrics: DatabaseMetrics, *, census_seconds: float = 5.0
     ) -> None:
         self._census = census
         self._census_seconds = census_seconds
         self._taken: Taken | None = None
-        self._loop = Periodic(self.step, every_seconds=census_seconds, outages=(DatabaseAway,))
-        metrics.reachable.read = lambda: float(self.latest is not None)
-        metrics.chats.read = self._chats
-        metrics.oldest.read = self.oldest_pending_seconds
-        metrics.workers.read = lambda: self.latest.count.workers if self.latest else None
+        self._loop = Periodic(
+            self.step, interval_seconds=census_seconds, expected_errors=(DatabaseUnavailable,)
+        )
+        metrics.reachable.callback = lambda: float(self.latest is not None)
+        metrics.chats.callback = self._chats
+        metrics.oldest_pending.callback = self.oldest_pending_seconds
+        metrics.workers.callback = lambda: self.latest.count.workers if self.latest else None
 
     @property
     def latest(self) -> Taken | None:
@@ -51,11 +53,11 @@ class CensusTaker:
     async def step(self) -> None:
         try:
             self._taken = Taken(await self._census.take(), anyio.current_time())
-        except DatabaseAway:
+        except DatabaseUnavailable:
             self._taken = None
             raise
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)
 
     def oldest_pending_seconds(self) -> float | None:
@@ -66,6 +68,6 @@ class CensusTaker:
         then = taken.count.oldest_pending_seconds
         return 0.0 if then is None else then + anyio.current_time() - taken.at
 
-    def _chats(self) -> dict[Values, float] | None:
+    def _chats(self) -> dict[LabelValues, float] | None:
         taken = self.latest
         return None if taken is None else {(s,): taken.count.chats[s] for s in Status}

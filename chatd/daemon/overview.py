@@ -12,8 +12,8 @@ from chatd.settings import Settings
 from chatd.store.census import Census
 from chatd.store.pool import Database
 from chatd.supervision.actor import ChildSpec
-from chatd.supervision.keeper import State
-from chatd.telemetry.exposition import Exposition
+from chatd.supervision.keeper import ChildState
+from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.metrics import LeaseMetrics, ProcessMetrics
 from chatd.work.outlook import lease_age, stalled, stillness
 from chatd.work.roster import Roster
@@ -36,11 +36,11 @@ class Overview:
         given, metrics = settings.metrics, rooms.metrics
         self._census = CensusTaker(
             Census(rooms.database, silent_seconds=settings.worker.stale_after_seconds),
-            metrics.census,
+            metrics.database,
             census_seconds=given.census_seconds,
         )
         _read_process(metrics.process, rooms.database, actors)
-        metrics.streams.open.read = lambda: {
+        metrics.streams.open_streams.callback = lambda: {
             ("chat",): rooms.hub.viewers,
             ("list",): rooms.list_hub.viewers,
         }
@@ -56,7 +56,7 @@ class Overview:
             phase=phase,
         )
         self.operations = Operations(
-            metrics=Exposition(metrics).text,
+            metrics=PrometheusCollector(metrics).render,
             status=panel.status,
             anybody=settings.auth.mode == "none",
             open_metrics=given.open,
@@ -70,24 +70,26 @@ class Overview:
 
 def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -> None:
     """Have the metrics of the process read where its numbers are."""
-    metrics.up.read = lambda: {
-        (one.name,): one.state is State.RUNNING
+    metrics.actor_up.callback = lambda: {
+        (one.name,): one.state is ChildState.RUNNING
         for one in actors()
-        if one.state is not State.STOPPED  # it has done what it was for
+        if one.state is not ChildState.STOPPED  # it has done what it was for
     }
-    metrics.restarts.read = lambda: {(one.name,): one.restarts for one in actors()}
-    metrics.budget.read = lambda: {(one.name,): one.budget_left for one in actors()}
-    metrics.pool_size.read = lambda: database.pool_size
-    metrics.pool_in_use.read = lambda: database.in_use
-    metrics.pool_waiting.read = lambda: database.waiting
-    metrics.pool_waited.read = lambda: database.waited_seconds
-    metrics.statements.read = lambda: database.statements
+    metrics.actor_restarts.callback = lambda: {(one.name,): one.restarts for one in actors()}
+    metrics.restart_budget_left.callback = lambda: {
+        (one.name,): one.budget_left for one in actors()
+    }
+    metrics.pool_size.callback = lambda: database.pool_size
+    metrics.pool_in_use.callback = lambda: database.in_use
+    metrics.pool_waiting.callback = lambda: database.waiting
+    metrics.pool_wait_seconds.callback = lambda: database.waited_seconds
+    metrics.statements.callback = lambda: database.statements
 
 
 def _read_roster(metrics: LeaseMetrics, roster: Roster, *, stalled_seconds: float) -> None:
     """Have the metrics of what is owned read off the roster."""
-    metrics.in_hand.read = lambda: len(roster.hands)
-    metrics.room.read = lambda: max(roster.room, 0)
-    metrics.age.read = lambda: lease_age(roster.hands)
-    metrics.stalled.read = lambda: stalled(roster.hands, stalled_seconds)
-    metrics.stillness.read = lambda: max(map(stillness, roster.hands), default=0.0)
+    metrics.leased_chats.callback = lambda: len(roster.hands)
+    metrics.free_slots.callback = lambda: max(roster.room, 0)
+    metrics.lease_age.callback = lambda: lease_age(roster.hands)
+    metrics.without_progress.callback = lambda: stalled(roster.hands, stalled_seconds)
+    metrics.progress_age.callback = lambda: max(map(stillness, roster.hands), default=0.0)

@@ -104,7 +104,7 @@ def _actor(one: ChildSnapshot) -> ActorOut:
         restarts=one.restarts,
         budget_left=one.budget_left,
         last_error=one.last_error,
-        note=one.note,
+        note=one.status_note,
     )
 
 
@@ -114,12 +114,12 @@ def _hand(hand: Hand, now: datetime) -> ChatInHandOut:
         chat_id=hand.fence.chat_id,
         status=chat.status,
         epoch=hand.fence.epoch,
-        step=chat.step,
+        step=chat.committed_steps,
         held_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
-        zone=seen.zone,
-        zone_seconds=seen.zone_age_seconds,
-        deadline_seconds=seen.deadline_seconds,
-        mark=seen.mark,
+        zone=seen.stage,
+        zone_seconds=seen.stage_age_seconds,
+        deadline_seconds=seen.deadline_in_seconds,
+        mark=seen.last_progress,
         still_seconds=stillness(hand),
         lease_left_seconds=hand.lease_left,
     )

@@ -1,16 +1,16 @@
 """What must be so in the database before anything works with it: the schema, and the models as rows."""
 
 from chatd.daemon.rooms import Rooms
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.store import migrate
 from chatd.store.models import ModelRow
-from chatd.supervision.actor import Ask, Child
+from chatd.supervision.actor import ChildHandle, StopRequest
 from chatd.supervision.outage import Outage
 
 
-async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: Ask) -> bool:
+async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: StopRequest) -> bool:
     """Wait for the database, unless it is asked to ``stop``, and see that all of it is so.
 
     Returns whether it was there at once.
@@ -18,9 +18,9 @@ async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: A
     Raises:
         SchemaMismatch, MigrationError, DatabaseRefused
     """
-    waiting = Child("database")
+    waiting = ChildHandle("database")
     waiting.stopping = stop
-    outage = Outage(waiting, expected=(DatabaseAway,))
+    outage = Outage(waiting, expected=(DatabaseUnavailable,))
     at_once, ready = True, False
     while not ready and not stop.is_set():
         async with outage:

@@ -30,7 +30,7 @@ from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.settings.secrets import secrets_of
 from chatd.store.listener import Listener
-from chatd.supervision.actor import Ask, Child, ChildSpec, Restart
+from chatd.supervision.actor import ChildHandle, ChildSpec, Restart, StopRequest
 from chatd.supervision.supervisor import Supervisor
 from chatd.work.roster import Roster
 
@@ -97,7 +97,7 @@ class Daemon:
             drain_seconds=settings.http.drain_seconds,
         )
         self._signals = signals
-        self._stop = Ask()
+        self._stop = StopRequest()
         self.supervisor = Supervisor(self._tree(), name="chatd")
         self._attendant = Attendant(
             self._manager,
@@ -132,7 +132,7 @@ class Daemon:
     async def run(self) -> None:
         """Start everything, wait for the end, and stop everything in order.
 
-        Raises ``SchemaMismatch``, ``DatabaseRefused``, ``Fatal``, ``RestartBudgetExceeded``.
+        Raises ``SchemaMismatch``, ``DatabaseAccessDenied``, ``Fatal``, ``RestartBudgetExceeded``.
         """
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -209,13 +209,13 @@ class Daemon:
             sender=str(self.worker_id),
             heard=rooms.hints.heard,
             deaf=rooms.hints.deaf,
-            metrics=rooms.metrics.hints,
+            metrics=rooms.metrics.notifications,
         )
         watch = Watch(
             rooms.hub,
             rooms.streams,
             poll_seconds=given.worker.poll_seconds,
-            metrics=rooms.metrics.hints,
+            metrics=rooms.metrics.notifications,
         )
         list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
         rooms.hints.listen(rooms.list_hub.hint)
@@ -259,7 +259,7 @@ class Daemon:
             return "stopping"
         return None if self.supervisor.ready.is_set() else "starting"
 
-    async def _warm_up(self, child: Child) -> None:
+    async def _warm_up(self, child: ChildHandle) -> None:
         child.ready()
         await self.catalog.warm()
 

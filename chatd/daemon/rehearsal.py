@@ -5,7 +5,7 @@ import anyio
 from chatd.daemon.rooms import catalog_of
 from chatd.llm.errors import Misconfigured
 from chatd.settings import Settings
-from chatd.supervision.actor import Fatal
+from chatd.supervision.actor import FatalError
 
 
 def rehearse(settings: Settings) -> list[str]:
@@ -20,6 +20,6 @@ def rehearse(settings: Settings) -> list[str]:
 
         try:
             anyio.run(KeySet(settings.auth.jwks).check)
-        except Fatal as error:
+        except FatalError as error:
             refused.append(str(error))
     return refused

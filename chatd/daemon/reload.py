@@ -18,7 +18,7 @@ import structlog
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.rooms import catalog_of
 from chatd.daemon.service_manager import ServiceManager
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
 from chatd.llm.errors import Misconfigured
 from chatd.settings import ConfigurationError, Settings
@@ -82,7 +82,7 @@ class Reloader:
             return _refused(keys, [problem.text for problem in error.problems])
         except Misconfigured as error:
             return _refused([error.key], [str(error)])
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             return _refused([], [f"{error} The models could not be stored; reload once more."])
         except Exception as error:  # noqa: BLE001 - a reload must not cost the turns that run
             return _refused([], [f"{type(error).__name__}: {error}"], error)

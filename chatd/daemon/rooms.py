@@ -67,7 +67,7 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         viewer_buffer=settings.stream.subscriber_buffer,
     )
     hub.on_drain = list_hub.wake
-    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.hints)
+    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.notifications)
     return Rooms(
         metrics=metrics,
         database=database,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chatd.settings.tree import is_loopback
-from chatd.supervision.actor import Fatal
+from chatd.supervision.actor import FatalError
 
 _FIRST_FD = 3
 LISTENER_NAME = "http"
@@ -66,7 +66,7 @@ class ServiceManager:
     def listener(self, *, loopback_only: bool) -> socket.socket | None:
         """A copy of the socket to serve on, if one was handed over.
 
-        Raises ``Fatal`` if it cannot be served on, or lets in whom it must not.
+        Raises ``FatalError`` if it cannot be served on, or lets in whom it must not.
         """
         match [fd for name, fd in self.handed if name == LISTENER_NAME] or [
             fd for _, fd in self.handed
@@ -76,7 +76,7 @@ class ServiceManager:
             case [fd]:
                 return _adopted(fd, loopback_only=loopback_only)
             case several:
-                raise Fatal(
+                raise FatalError(
                     f"{len(several)} sockets were handed over: "
                     f"call the one to serve on FileDescriptorName={LISTENER_NAME}"
                 )
@@ -124,10 +124,10 @@ def _adopted(fd: int, *, loopback_only: bool) -> socket.socket:
     try:
         listener = socket.socket(fileno=os.dup(fd))
     except OSError as error:
-        raise Fatal(f"the socket handed over as file descriptor {fd}: {error}") from error
+        raise FatalError(f"the socket handed over as file descriptor {fd}: {error}") from error
     if problem := _problem(listener, loopback_only=loopback_only):
         listener.close()
-        raise Fatal(f"the socket handed over as file descriptor {fd} {problem}")
+        raise FatalError(f"the socket handed over as file descriptor {fd} {problem}")
     listener.setblocking(False)
     return listener
 

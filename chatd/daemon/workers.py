@@ -9,7 +9,7 @@ from chatd.llm.catalog import Catalog
 from chatd.settings import Settings, TurnSettings
 from chatd.store.leases import Leases
 from chatd.supervision.actor import ChildSpec
-from chatd.supervision.outage import LONGEST_PAUSE_SECONDS
+from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS
 from chatd.supervision.periodic import Periodic
 from chatd.work.acquirer import Acquirer
 from chatd.work.farewell import Farewell
@@ -39,7 +39,7 @@ class Workers:
             worker.stale_after_seconds
             + settings.database.connect_timeout_seconds
             + settings.database.statement_timeout_seconds
-            + LONGEST_PAUSE_SECONDS
+            + MAX_RETRY_DELAY_SECONDS
         )
         leases = Leases(rooms.database, worker_id=worker_id)
         self._flusher = Flusher(
@@ -69,7 +69,7 @@ class Workers:
             may_claim=lambda: self._heartbeat.holds_lock,
             poll_seconds=worker.poll_seconds,
             metrics=metrics.turns,
-            hint_metrics=metrics.hints,
+            hint_metrics=metrics.notifications,
         )
         self._reaper = Reaper(
             leases,
@@ -92,7 +92,8 @@ class Workers:
             stale_after_seconds=worker.stale_after_seconds,
         )
         self._watchdog = Periodic(
-            self.roster.expire, every_seconds=min(_WATCHDOG_SECONDS, worker.heartbeat_seconds / 4)
+            self.roster.expire,
+            interval_seconds=min(_WATCHDOG_SECONDS, worker.heartbeat_seconds / 4),
         )
         self._farewell = Farewell(leases, rooms.turns, rooms.hints)
         self._wire(rooms)
@@ -140,10 +141,10 @@ class Workers:
             ChildSpec(
                 name="chats",
                 start=self.roster.run,
-                needs=("heartbeat",),
+                depends_on=("heartbeat",),
                 shutdown_seconds=self._grace_seconds + _RELEASE_SECONDS,
             ),
-            ChildSpec(name="acquirer", start=self._acquirer.run, needs=("chats",)),
+            ChildSpec(name="acquirer", start=self._acquirer.run, depends_on=("chats",)),
             ChildSpec(name="reaper", start=self._reaper.run),
             ChildSpec(name="janitor", start=self._janitor.run),
         ]

@@ -27,14 +27,14 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-OWNED = frozenset({Status.RUNNING, Status.INTERRUPTING})
+LEASED = frozenset({Status.RUNNING, Status.INTERRUPTING})
 """The statuses in which the owner columns are set."""
 
-ARCHIVABLE = frozenset({Status.WAITING, Status.ERROR})
+IDLE = frozenset({Status.WAITING, Status.ERROR})
 """The statuses in which a chat may be archived."""
 
 
-class Busy(StrEnum):
+class BusyBehavior(StrEnum):
     """What a message does when the chat is busy.
 
     * `queue`: it waits in the queue until the turns before it are over.
@@ -63,10 +63,10 @@ class Chat:
     """One row of ``chats``.
 
     ``epoch`` rises with every claim and fences the owner's writes; ``version`` rises with every
-    move and is the cursor of the journal; ``step`` rises with every step that is stored, so that
-    an owner whose commit was cut off can tell whether it took effect; ``parts_done`` is the number
+    move and is the cursor of the journal; ``committed_steps`` rises with every step that is stored, so that
+    an owner whose commit was cut off can tell whether it took effect; ``settled_part`` is the number
     of the last streamed part of this epoch that is settled (stored in a message, or thrown away).
-    ``asked_in`` and ``claimed_in`` name traces, if somebody traces: of the request that asked for the
+    ``request_traceparent`` and ``claim_traceparent`` name traces, if somebody traces: of the request that asked for the
     answer that is due, and of the claim by its first owner.
     ``tools`` are those that the chat's client runs: objects of ``name``, ``description`` and
     ``parameters``, a JSON schema.
@@ -87,8 +87,8 @@ class Chat:
     action_deadline: datetime | None
     epoch: int
     version: int
-    step: int
-    parts_done: int
+    committed_steps: int
+    settled_part: int
     recoveries: int
     attempts: int
     next_attempt_at: datetime | None
@@ -100,5 +100,5 @@ class Chat:
     usage: Usage
     created_at: datetime
     updated_at: datetime
-    asked_in: str | None = None
-    claimed_in: str | None = None
+    request_traceparent: str | None = None
+    claim_traceparent: str | None = None

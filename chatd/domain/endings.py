@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class TurnOutcome(StrEnum):
     """How one turn in hand ended."""
 
     FINISHED = "finished"
@@ -15,11 +15,11 @@ class Outcome(StrEnum):
     """Given back, because this process stops."""
     LOST = "lost"
     PANICKED = "panicked"
-    CUT = "cut"
+    ABORTED = "cut"
     """The process was told to end at once, or its lease ran out: nothing was stored."""
 
 
-class Fate(StrEnum):
+class LossReason(StrEnum):
     """How a worker lost a chat that it had in hand."""
 
     EDITED = "edited"
@@ -32,28 +32,28 @@ class Fate(StrEnum):
     """The database was not there to be asked."""
 
 
-class Reaped(StrEnum):
+class ReapReason(StrEnum):
     """Why a chat was taken from its worker."""
 
-    OWNER_GONE = "owner_gone"
+    WORKER_DEAD = "owner_gone"
     """The worker's lock was free: its process or its connection is gone."""
     LEASE_EXPIRED = "lease_expired"
     INTERRUPTING = "interrupting"
     """Either of them, after a stop was asked: its answer so far was stored."""
 
 
-class StreamEnd(StrEnum):
+class StreamEndReason(StrEnum):
     """Why a stream ended."""
 
-    LEFT = "left"
+    CLIENT_DISCONNECTED = "left"
     """Its reader left."""
     REVOKED = "revoked"
     """What its caller was let in with is not good any more."""
-    GONE = "gone"
+    CHAT_DELETED = "gone"
     """The chat was deleted."""
-    SLOW = "slow"
+    SLOW_CONSUMER = "slow"
     """Too much waited for its reader."""
     DRAINING = "draining"
     """The process stops."""
-    CUT = "cut"
+    ABORTED = "cut"
     """What comes next is not there to be shown, or the database was away."""

@@ -7,8 +7,8 @@ from uuid import UUID
 class ChatdError(Exception):
     """Something chatd knows how to name went wrong."""
 
-    def __init__(self, message: str | None = None, **evidence: Any) -> None:
-        self.evidence = evidence
+    def __init__(self, message: str | None = None, **context: Any) -> None:
+        self.context = context
         super().__init__(message or (self.__doc__ or "").strip())
 
 
@@ -51,7 +51,7 @@ class MessageNotFound(Refused):
     code = "message_not_found"
 
 
-class NotUsersMessage(Refused):
+class NotAUserMessage(Refused):
     """Only a user's message can be edited."""
 
     code = "not_a_user_message"
@@ -63,19 +63,19 @@ class QueuedMessageNotFound(Refused):
     code = "queued_message_not_found"
 
 
-class NotFailed(Refused):
+class NothingToRetry(Refused):
     """The chat's last turn did not fail, so there is nothing to retry."""
 
     code = "nothing_to_retry"
 
 
-class KeyReused(Refused):
+class IdempotencyKeyReused(Refused):
     """This Idempotency-Key was used for another request."""
 
     code = "idempotency_key_reused"
 
 
-class FamilyBusy(Refused):
+class ChatTreeBusy(Refused):
     """A chat of this family is busy, so none of it was archived."""
 
     code = "family_busy"
@@ -105,7 +105,7 @@ class ModelNotFound(Refused):
     code = "model_not_found"
 
 
-class TooManyChats(Refused):
+class TooManyActiveChats(Refused):
     """Too many of this owner's chats are in flight (limits.max_chats_in_flight)."""
 
     code = "too_many_chats"
@@ -118,15 +118,15 @@ class TokenNotFound(ChatdError):
         super().__init__(f"There is no token {token_id}.", token_id=token_id)
 
 
-class Lost(ChatdError):
+class LeaseLost(ChatdError):
     """The chat is no longer ours: its epoch moved on. Nothing was written."""
 
 
-class DatabaseAway(ChatdError):
+class DatabaseUnavailable(ChatdError):
     """The database cannot be reached just now."""
 
 
-class DatabaseRefused(ChatdError):
+class DatabaseAccessDenied(ChatdError):
     """The database does not let chatd in; waiting would not help."""
 
 

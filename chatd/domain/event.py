@@ -14,18 +14,18 @@ from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.message import Message, Role, asked_of_client
-from chatd.domain.moves import Move
+from chatd.domain.message import Message, Role, client_tool_calls
+from chatd.domain.moves import Transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """One row of ``chat_events``, with the messages that its move stored."""
 
     chat_id: UUID
     version: int
-    at: datetime
-    move: Move
+    created_at: datetime
+    transition: Transition
     status: Status
     epoch: int
     worker_id: UUID | None
@@ -43,11 +43,11 @@ class Hint:
     """None: streamed parts were stored, the chat itself did not move."""
 
 
-EVERYTHING: Final = Hint(UUID(int=0), 0)
+RESYNC: Final = Hint(UUID(int=0), 0)
 """Of no chat: hints may have been missed, so look at everything once. It is told by identity."""
 
 
-class EventType(StrEnum):
+class StreamEventType(StrEnum):
     SNAPSHOT = "snapshot"
     STATUS = "status"
     MESSAGE = "message"
@@ -66,17 +66,17 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """How far a viewer has come; on the wire ``version.epoch.part`` or ``version.epoch.part+sent``."""
+    """How far a viewer has come; on the wire ``version.epoch.part`` or ``version.epoch.part+events_sent``."""
 
     version: int
     epoch: int = 0
     part: int = 0
-    sent: int = 0
+    events_sent: int = 0
     """Events of row ``version + 1`` that were sent before the connection was cut."""
 
     def __str__(self) -> str:
         text = f"{self.version}.{self.epoch}.{self.part}"
-        return f"{text}+{self.sent}" if self.sent else text
+        return f"{text}+{self.events_sent}" if self.events_sent else text
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
@@ -89,83 +89,85 @@ class Cursor:
                     return cls(version, epoch, part, already)
         raise ValueError(f"not a cursor: {text[:80]!r}")
 
-    def after(self, entry: Entry) -> "Cursor":
+    def advanced_past(self, entry: JournalEntry) -> "Cursor":
         """The cursor of a viewer who has seen all events of ``entry``."""
         if entry.epoch != self.epoch:
             return Cursor(entry.version, entry.epoch, 0)
-        return replace(self, version=entry.version, sent=0)
+        return replace(self, version=entry.version, events_sent=0)
 
 
-_LONGEST_NUMBER = 18
+_MAX_DIGITS = 18
 """Digits: what a bigint holds for certain."""
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
-Told = tuple[EventType, Mapping[str, Any] | Message]
+StreamEvent = tuple[StreamEventType, Mapping[str, Any] | Message]
 """An event before it is dressed for the wire: its type, and its fields (or the message itself)."""
 
-_VOIDS_PREVIEW = frozenset({Move.RECORD_RETRY, Move.RELEASE, Move.REAP, Move.FAIL})
+_DISCARDS_PREVIEW = frozenset(
+    {Transition.RECORD_RETRY, Transition.RELEASE, Transition.REAP, Transition.FAIL}
+)
 """Moves after which the parts that were streamed will not become a message."""
 
-_SETTLES_PREVIEW = frozenset(
+_COMMITS_PREVIEW = frozenset(
     {
-        Move.COMMIT_STEP,
-        Move.REQUIRE_ACTION,
-        Move.FINISH_TURN,
-        Move.FINISH_INTERRUPT,
-        Move.REAP_INTERRUPT,
+        Transition.COMMIT_STEP,
+        Transition.REQUIRE_ACTION,
+        Transition.FINISH_TURN,
+        Transition.FINISH_INTERRUPT,
+        Transition.REAP_INTERRUPT,
     }
 )
 """Moves whose message replaces the parts that were streamed; without one, the parts are void."""
 
 _KEEPS_STATUS = frozenset(
     {
-        Move.COMMIT_STEP,
-        Move.RECORD_RETRY,
-        Move.UNQUEUE,
-        Move.DESCRIBE,
-        Move.ARCHIVE,
-        Move.UNARCHIVE,
+        Transition.COMMIT_STEP,
+        Transition.RECORD_RETRY,
+        Transition.REMOVE_QUEUED,
+        Transition.DESCRIBE,
+        Transition.ARCHIVE,
+        Transition.UNARCHIVE,
     }
 )
 
-_OF_QUEUE = frozenset({"queued", "promoted", "unqueued", "head"})
+_QUEUE_KEYS = frozenset({"queued", "promoted", "unqueued", "head"})
 """Fields of a journal row that say what happened to the queue."""
 
 
-def told(entry: Entry) -> Iterator[Told]:
+def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     """The events of one journal row, in the order in which a viewer is to apply them."""
     data = entry.data
     if "reset_from" in data:
-        yield EventType.HISTORY_RESET, {"from_message_id": data["reset_from"]}
-    if entry.move in _VOIDS_PREVIEW or (
-        entry.move in _SETTLES_PREVIEW
+        yield StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]}
+    if entry.transition in _DISCARDS_PREVIEW or (
+        entry.transition in _COMMITS_PREVIEW
         and not any(message.role is not Role.USER for message in entry.messages)
     ):
-        yield EventType.PREVIEW_RESET, {}
+        yield StreamEventType.PREVIEW_RESET, {}
     for message in entry.messages:
-        yield EventType.MESSAGE, message
-    if _OF_QUEUE & data.keys():
-        yield EventType.QUEUE_UPDATE, _queue_update(data)
-    if entry.move is Move.RECORD_RETRY:
+        yield StreamEventType.MESSAGE, message
+    if _QUEUE_KEYS & data.keys():
+        yield StreamEventType.QUEUE_UPDATE, _queue_update(data)
+    if entry.transition is Transition.RECORD_RETRY:
         yield (
-            EventType.RETRY,
+            StreamEventType.RETRY,
             {key: data[key] for key in ("attempt", "delay_seconds", "next_attempt_at", "failure")},
         )
-    if entry.move is Move.REQUIRE_ACTION:
-        yield EventType.ACTION_REQUIRED, _asked(entry)
-    if entry.move in {Move.DESCRIBE, Move.ARCHIVE, Move.UNARCHIVE}:
-        yield EventType.CHAT, {key: data[key] for key in ("title", "labels", "archived")}
-    if entry.status is Status.ERROR and entry.move not in _KEEPS_STATUS:
+    if entry.transition is Transition.REQUIRE_ACTION:
+        yield StreamEventType.ACTION_REQUIRED, _pending_tool_calls(entry)
+    if entry.transition in {Transition.DESCRIBE, Transition.ARCHIVE, Transition.UNARCHIVE}:
+        yield StreamEventType.CHAT, {key: data[key] for key in ("title", "labels", "archived")}
+    if entry.status is Status.ERROR and entry.transition not in _KEEPS_STATUS:
         yield (
-            EventType.ERROR,
+            StreamEventType.ERROR,
             {"last_error": data["last_error"], "last_error_detail": data["last_error_detail"]},
         )
-    if entry.move not in _KEEPS_STATUS:
-        yield EventType.STATUS, {"status": entry.status, "epoch": entry.epoch}
+    if entry.transition not in _KEEPS_STATUS:
+        yield StreamEventType.STATUS, {"status": entry.status, "epoch": entry.epoch}
 
 
 def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -179,7 +181,7 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _asked(entry: Entry) -> Mapping[str, Any]:
+def _pending_tool_calls(entry: JournalEntry) -> Mapping[str, Any]:
     """What the client is to do. Arguments stand in the message alone; the row has ids and names."""
     made = {
         part["tool_call_id"]: part
@@ -189,4 +191,4 @@ def _asked(entry: Entry) -> Mapping[str, Any]:
         if part["type"] == "tool-call"
     }
     calls = [made.get(call["tool_call_id"], call) for call in entry.data["calls"]]
-    return {"calls": asked_of_client(calls), "deadline": entry.data["deadline"]}
+    return {"calls": client_tool_calls(calls), "deadline": entry.data["deadline"]}

@@ -47,11 +47,11 @@ class FailureKind(StrEnum):
     QUOTA = "quota"
     RATE_LIMIT = "rate_limit"
     OVERLOADED = "overloaded"
-    SERVER = "server"
+    PROVIDER_ERROR = "server"
     NETWORK = "network"
-    SILENCE = "silence"
+    STREAM_IDLE = "silence"
     TIMEOUT = "timeout"
-    CUT = "cut"
+    TRUNCATED = "cut"
     CONFIGURATION = "configuration"
     STEP_LIMIT = "step_limit"
     CRASH_LOOP = "crash_loop"
@@ -62,11 +62,11 @@ RETRYABLE = frozenset(
     {
         FailureKind.RATE_LIMIT,
         FailureKind.OVERLOADED,
-        FailureKind.SERVER,
+        FailureKind.PROVIDER_ERROR,
         FailureKind.NETWORK,
-        FailureKind.SILENCE,
+        FailureKind.STREAM_IDLE,
         FailureKind.TIMEOUT,
-        FailureKind.CUT,
+        FailureKind.TRUNCATED,
     }
 )
 """The kinds that another attempt may cure."""
@@ -76,9 +76,9 @@ PANIC_PREFIX = "chat processing panicked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One reason. ``message`` is for a person; ``retry_after`` is in seconds.
+    """One reason. ``message`` is for a person; ``retry_after_seconds`` is in seconds.
 
-    ``unquoted`` is the message without the words of others, if it has any: a provider's, or those of
+    ``safe_message`` is the message without the words of others, if it has any: a provider's, or those of
     an exception that nobody expected. They may quote the chat, so the log does without them.
     """
 
@@ -87,13 +87,13 @@ class Failure:
     provider: str | None = None
     model: str | None = None
     status_code: int | None = None
-    retry_after: float | None = None
-    unquoted: str | None = None
+    retry_after_seconds: float | None = None
+    safe_message: str | None = None
 
     @property
     def loggable(self) -> str:
         """The message, in our words alone."""
-        return self.message if self.unquoted is None else self.unquoted
+        return self.message if self.safe_message is None else self.safe_message
 
     @property
     def retryable(self) -> bool:
@@ -113,7 +113,7 @@ class Failure:
         }
 
 
-def panic(error: BaseException) -> Failure:
+def panic_failure(error: BaseException) -> Failure:
     """The reason that is kept when a chat's task raised what nobody expected."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a task group's wrapper says nothing
@@ -123,16 +123,16 @@ def panic(error: BaseException) -> Failure:
     text = text or type(error).__name__
     return Failure(
         kind=FailureKind.PANIC,
-        message=f"{PANIC_PREFIX}: {clean(text)}",
-        unquoted=f"{PANIC_PREFIX}: {type(error).__name__}",
+        message=f"{PANIC_PREFIX}: {sanitize_error_text(text)}",
+        safe_message=f"{PANIC_PREFIX}: {type(error).__name__}",
     )
 
 
-HIDDEN = "[redacted]"
+REDACTED = "[redacted]"
 """What stands where a secret was, wherever it is shown or written."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_SECRETS = tuple(
+_SECRET_PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
     for pattern in (
         r"()-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*-----|\Z)",
@@ -149,37 +149,41 @@ _SECRETS = tuple(
 )
 """What looks like a secret. The group is what is kept before it."""
 
-LONGEST_ERROR = 2_000
+MAX_ERROR_LENGTH = 2_000
 """Characters of an error text that are kept."""
-_LONGEST_READ = 4 * LONGEST_ERROR
+_MAX_SCANNED_LENGTH = 4 * MAX_ERROR_LENGTH
 """Characters of an error text that are searched for secrets; what is further on is dropped."""
 
 
-def storable(text: str) -> str:
+def replace_unstorable(text: str) -> str:
     """Replace what neither text nor jsonb can hold: NUL and lone surrogates."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def clean(text: str) -> str:
+def sanitize_error_text(text: str) -> str:
     """Make an error text fit to be stored and shown: no secrets, nothing unstorable, bounded."""
-    if len(text) > _LONGEST_READ:  # end at a gap, so that no half of a secret is left unrecognised
-        text = text[:_LONGEST_READ].rpartition(" ")[0] or text[:LONGEST_ERROR]
-    text = storable(text)
-    for secret in _SECRETS:
-        text = secret.sub(rf"\1{HIDDEN}", text)
-    return text[:LONGEST_ERROR]
+    if (
+        len(text) > _MAX_SCANNED_LENGTH
+    ):  # end at a gap, so that no half of a secret is left unrecognised
+        text = text[:_MAX_SCANNED_LENGTH].rpartition(" ")[0] or text[:MAX_ERROR_LENGTH]
+    text = replace_unstorable(text)
+    for secret in _SECRET_PATTERNS:
+        text = secret.sub(rf"\1{REDACTED}", text)
+    return text[:MAX_ERROR_LENGTH]
 
 
-def storable_value(value: Any) -> Any:
-    """``storable`` for every string in a JSON value; numbers JSON does not know become null."""
+def replace_unstorable_json(value: Any) -> Any:
+    """``replace_unstorable`` for every string in a JSON value; numbers JSON does not know become null."""
     match value:
         case str():
-            return storable(value)
+            return replace_unstorable(value)
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {storable(str(k)): storable_value(v) for k, v in value.items()}
+            return {
+                replace_unstorable(str(k)): replace_unstorable_json(v) for k, v in value.items()
+            }
         case list() | tuple():
-            return [storable_value(v) for v in value]
+            return [replace_unstorable_json(v) for v in value]
         case _:
             return value

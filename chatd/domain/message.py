@@ -77,7 +77,7 @@ class QueuedMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenCall:
+class PendingToolCall:
     """A call of a tool that has no result yet, and the message that makes it, once it is stored."""
 
     part: Part
@@ -90,31 +90,31 @@ class OpenCall:
         return call_id
 
 
-def open_calls(history: Iterable[Message | NewMessage]) -> tuple[OpenCall, ...]:
+def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[PendingToolCall, ...]:
     """The calls at the end of a history that have no result yet, in their order.
 
     A user message never follows an open call, so what is older than the latest one is settled.
     """
-    calls: dict[str, OpenCall] = {}
+    calls: dict[str, PendingToolCall] = {}
     for message in history:
         if message.role is Role.USER:
             calls.clear()
         for part in message.content:
             if part["type"] == "tool-call":
                 stored = message.id if isinstance(message, Message) else None
-                calls[part["tool_call_id"]] = OpenCall(part, stored)
+                calls[part["tool_call_id"]] = PendingToolCall(part, stored)
             elif part["type"] == "tool-result":
                 calls.pop(part["tool_call_id"], None)
     return tuple(calls.values())
 
 
-def asked_of_client(calls: Iterable[Part]) -> list[dict[str, Any]]:
+def client_tool_calls(calls: Iterable[Part]) -> list[dict[str, Any]]:
     """Calls as the client that is to run them is shown them."""
     return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
 
 
-def answered_with_errors(calls: Sequence[Part], say: Callable[[Part], str]) -> NewMessage:
-    """The message that answers ``calls`` which nobody ran, each with what there is to ``say`` of it."""
+def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> NewMessage:
+    """The message that answers ``calls`` which nobody ran, each with what there is to ``text_for`` of it."""
     return NewMessage(
         role=Role.TOOL,
         content=tuple(
@@ -122,7 +122,7 @@ def answered_with_errors(calls: Sequence[Part], say: Callable[[Part], str]) -> N
                 "type": "tool-result",
                 "tool_call_id": call["tool_call_id"],
                 "tool_name": call["tool_name"],
-                "result": say(call),
+                "result": text_for(call),
                 "is_error": True,
             }
             for call in calls
@@ -130,21 +130,21 @@ def answered_with_errors(calls: Sequence[Part], say: Callable[[Part], str]) -> N
     )
 
 
-_JOINED = ("text", "args")
+_CONCATENATED_KEYS = ("text", "args")
 """Keys whose fragments are joined; every other key is kept from the latest fragment."""
 
 
-def fold(fragments: Iterable[Part]) -> Content:
+def fold(deltas: Iterable[Part]) -> Content:
     """Join streamed fragments into content parts, in the order of their ``index``."""
     joined: dict[int, dict[str, Any]] = {}
     pieces: dict[tuple[int, str], list[str]] = {}
-    for fragment in fragments:
+    for fragment in deltas:
         index = fragment["index"]
         part = joined.setdefault(index, {})
         for key, value in fragment.items():
             if key == "index":
                 continue
-            if key in _JOINED:
+            if key in _CONCATENATED_KEYS:
                 pieces.setdefault((index, key), []).append(value)
                 part.setdefault(key, "")
             else:
@@ -154,16 +154,18 @@ def fold(fragments: Iterable[Part]) -> Content:
     return tuple(joined[index] for index in sorted(joined))
 
 
-def standing(content: Iterable[Part]) -> Content:
+def complete_parts(content: Iterable[Part]) -> Content:
     """What of an unfinished answer can stand by itself: text and reasoning, but no half-made call."""
     return tuple(
         part for part in content if part["type"] in {"text", "reasoning"} and part.get("text")
     )
 
 
-def interrupted(content: Iterable[Part], *, model_config_id: UUID) -> tuple[NewMessage, ...]:
+def interrupted_message(
+    content: Iterable[Part], *, model_config_id: UUID
+) -> tuple[NewMessage, ...]:
     """The message that an answer becomes which was stopped on the way; none, when nothing stands."""
-    said = standing(content)
+    said = complete_parts(content)
     if not said:
         return ()
     return (

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from chatd.domain.chat import ARCHIVABLE, Busy, Status
+from chatd.domain.chat import IDLE, BusyBehavior, Status
 
 
-class Move(StrEnum):
+class Transition(StrEnum):
     CREATE = "create"
     SEND = "send"
     INTERRUPT = "interrupt"
     SUBMIT_TOOL_RESULTS = "submit_tool_results"
     EDIT = "edit"
-    UNQUEUE = "unqueue"
+    REMOVE_QUEUED = "unqueue"
     PROMOTE = "promote"
     RETRY = "retry"
     CLEAR = "clear"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
-    ACQUIRE = "acquire"
+    CLAIM = "acquire"
     COMMIT_STEP = "commit_step"
     RECORD_RETRY = "record_retry"
     REQUIRE_ACTION = "require_action"
@@ -40,107 +40,118 @@ class Move(StrEnum):
     EXPIRE_ACTION = "expire_action"
 
 
-OWNER_MOVES: Final = frozenset(
+WORKER_TRANSITIONS: Final = frozenset(
     {
-        Move.COMMIT_STEP,
-        Move.RECORD_RETRY,
-        Move.REQUIRE_ACTION,
-        Move.FINISH_TURN,
-        Move.FINISH_INTERRUPT,
-        Move.FAIL,
-        Move.RELEASE,
+        Transition.COMMIT_STEP,
+        Transition.RECORD_RETRY,
+        Transition.REQUIRE_ACTION,
+        Transition.FINISH_TURN,
+        Transition.FINISH_INTERRUPT,
+        Transition.FAIL,
+        Transition.RELEASE,
     }
 )
 """Moves that only the chat's owner makes, fenced by worker and epoch."""
 
 
 @dataclass(frozen=True, slots=True)
-class To:
+class Target:
     """Where a move leads.
 
     ``queued`` is where it leads when messages are queued, ``given_up`` where it leads when the chat
-    crashed too often, ``silent`` where it leads when nothing is said with it; None: to ``status`` all
+    crashed too often, ``without_message`` where it leads when nothing is said with it; None: to ``status`` all
     the same. A move that does not ``count`` is allowed but changes nothing: no new version, no row in
     the journal.
     """
 
     status: Status
-    queued: Status | None = None
-    given_up: Status | None = None
-    silent: Status | None = None
-    counts: bool = True
+    when_queued: Status | None = None
+    when_exhausted: Status | None = None
+    without_message: Status | None = None
+    journaled: bool = True
 
     @property
-    def ends(self) -> frozenset[Status]:
+    def statuses(self) -> frozenset[Status]:
         """Everywhere it may lead."""
-        ways = (self.status, self.queued, self.given_up, self.silent)
+        ways = (self.status, self.when_queued, self.when_exhausted, self.without_message)
         return frozenset(status for status in ways if status is not None)
 
 
 _W, _P, _R = Status.WAITING, Status.PENDING, Status.RUNNING
 _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
 
-Cells = Mapping[Status | None, To]
+Targets = Mapping[Status | None, Target]
 
-_SAME: Final[Cells] = {status: To(status) for status in Status}
-_BUSY_OR_FAILED: Final[Cells] = {status: To(status) for status in Status if status is not _W}
-_AT_REST: Final[Cells] = {status: To(status) for status in sorted(ARCHIVABLE)}
-_FROM_REST: Final[Cells] = {_W: To(_P), _E: To(_P)}
+_UNCHANGED: Final[Targets] = {status: Target(status) for status in Status}
+_NOT_WAITING: Final[Targets] = {status: Target(status) for status in Status if status is not _W}
+_IDLE_UNCHANGED: Final[Targets] = {status: Target(status) for status in sorted(IDLE)}
+_IDLE_TO_PENDING: Final[Targets] = {_W: Target(_P), _E: Target(_P)}
 
-TABLE: Final[Mapping[tuple[Move, Busy | None], Cells]] = {
-    (Move.CREATE, None): {None: To(_P, silent=_W)},
-    (Move.SEND, Busy.QUEUE): {**_SAME, **_FROM_REST},
-    (Move.SEND, Busy.INTERRUPT): {**_SAME, **_FROM_REST, _R: To(_I), _A: To(_P)},
-    (Move.SEND, Busy.REJECT): _FROM_REST,
-    (Move.INTERRUPT, None): {
-        _R: To(_I),
-        _P: To(_W, queued=_P),
-        _A: To(_W, queued=_P),
-        _I: To(_I, counts=False),
-        _W: To(_W, counts=False),
-        _E: To(_E, counts=False),
+TABLE: Final[Mapping[tuple[Transition, BusyBehavior | None], Targets]] = {
+    (Transition.CREATE, None): {None: Target(_P, without_message=_W)},
+    (Transition.SEND, BusyBehavior.QUEUE): {**_UNCHANGED, **_IDLE_TO_PENDING},
+    (Transition.SEND, BusyBehavior.INTERRUPT): {
+        **_UNCHANGED,
+        **_IDLE_TO_PENDING,
+        _R: Target(_I),
+        _A: Target(_P),
     },
-    (Move.SUBMIT_TOOL_RESULTS, None): {_A: To(_P)},
-    (Move.EDIT, None): {status: To(_P) for status in Status},
-    (Move.UNQUEUE, None): _BUSY_OR_FAILED,
-    (Move.PROMOTE, None): {_P: To(_P), _R: To(_I), _I: To(_I), _A: To(_P), _E: To(_P)},
-    (Move.RETRY, None): {_E: To(_P)},
-    (Move.CLEAR, None): {_W: To(_W), _E: To(_W)},
-    (Move.DESCRIBE, None): _SAME,
-    (Move.ARCHIVE, None): _AT_REST,
-    (Move.UNARCHIVE, None): _AT_REST,
-    (Move.ACQUIRE, None): {_P: To(_R)},
-    (Move.COMMIT_STEP, None): {_R: To(_R)},
-    (Move.RECORD_RETRY, None): {_R: To(_R)},
-    (Move.REQUIRE_ACTION, None): {_R: To(_A)},
-    (Move.FINISH_TURN, None): {_R: To(_W, queued=_R)},
-    (Move.FINISH_INTERRUPT, None): {_I: To(_W, queued=_R)},
-    (Move.FAIL, None): {_R: To(_E)},
-    (Move.RELEASE, None): {_R: To(_P)},
-    (Move.REAP, None): {_R: To(_P, given_up=_E)},
-    (Move.REAP_INTERRUPT, None): {_I: To(_W, queued=_P)},
-    (Move.EXPIRE_ACTION, None): {_A: To(_P)},
+    (Transition.SEND, BusyBehavior.REJECT): _IDLE_TO_PENDING,
+    (Transition.INTERRUPT, None): {
+        _R: Target(_I),
+        _P: Target(_W, when_queued=_P),
+        _A: Target(_W, when_queued=_P),
+        _I: Target(_I, journaled=False),
+        _W: Target(_W, journaled=False),
+        _E: Target(_E, journaled=False),
+    },
+    (Transition.SUBMIT_TOOL_RESULTS, None): {_A: Target(_P)},
+    (Transition.EDIT, None): {status: Target(_P) for status in Status},
+    (Transition.REMOVE_QUEUED, None): _NOT_WAITING,
+    (Transition.PROMOTE, None): {
+        _P: Target(_P),
+        _R: Target(_I),
+        _I: Target(_I),
+        _A: Target(_P),
+        _E: Target(_P),
+    },
+    (Transition.RETRY, None): {_E: Target(_P)},
+    (Transition.CLEAR, None): {_W: Target(_W), _E: Target(_W)},
+    (Transition.DESCRIBE, None): _UNCHANGED,
+    (Transition.ARCHIVE, None): _IDLE_UNCHANGED,
+    (Transition.UNARCHIVE, None): _IDLE_UNCHANGED,
+    (Transition.CLAIM, None): {_P: Target(_R)},
+    (Transition.COMMIT_STEP, None): {_R: Target(_R)},
+    (Transition.RECORD_RETRY, None): {_R: Target(_R)},
+    (Transition.REQUIRE_ACTION, None): {_R: Target(_A)},
+    (Transition.FINISH_TURN, None): {_R: Target(_W, when_queued=_R)},
+    (Transition.FINISH_INTERRUPT, None): {_I: Target(_W, when_queued=_R)},
+    (Transition.FAIL, None): {_R: Target(_E)},
+    (Transition.RELEASE, None): {_R: Target(_P)},
+    (Transition.REAP, None): {_R: Target(_P, when_exhausted=_E)},
+    (Transition.REAP_INTERRUPT, None): {_I: Target(_W, when_queued=_P)},
+    (Transition.EXPIRE_ACTION, None): {_A: Target(_P)},
 }
 """(move, what a message does when the chat is busy) → from → to. A cell that is missing is refused."""
 
 
-def target(
-    move: Move,
+def target_status(
+    transition: Transition,
     status: Status | None,
     *,
-    busy: Busy | None = None,
-    queued: bool = False,
-    given_up: bool = False,
-    silent: bool = False,
+    busy: BusyBehavior | None = None,
+    has_queue: bool = False,
+    exhausted: bool = False,
+    without_message: bool = False,
 ) -> Status | None:
-    """Where ``move`` leads from ``status``; None when the table refuses it."""
-    cell = TABLE[move, busy].get(status)
+    """Where ``transition`` leads from ``status``; None when the table refuses it."""
+    cell = TABLE[transition, busy].get(status)
     if cell is None:
         return None
-    if silent and cell.silent is not None:
-        return cell.silent
-    if given_up and cell.given_up is not None:
-        return cell.given_up
-    if queued and cell.queued is not None:
-        return cell.queued
+    if without_message and cell.without_message is not None:
+        return cell.without_message
+    if exhausted and cell.when_exhausted is not None:
+        return cell.when_exhausted
+    if has_queue and cell.when_queued is not None:
+        return cell.when_queued
     return cell.status

@@ -3,24 +3,24 @@
 import re
 from typing import Final, TypeGuard
 
-from chatd.domain.failure import storable
+from chatd.domain.failure import replace_unstorable
 
-LOCAL: Final = "local"
+LOCAL_OWNER: Final = "local"
 """Whose everything is without authentication, which is for loopback only."""
 
-LONGEST: Final = 255
+MAX_OWNER_LENGTH: Final = 255
 """Characters of a name."""
 
-NAME: Final = r"^(?! )[^\x00-\x1f\x7f-\x9f]+(?<! )$"
+OWNER_PATTERN: Final = r"^(?! )[^\x00-\x1f\x7f-\x9f]+(?<! )$"
 """No control characters, and no spaces around it, which a header loses."""
-_NAME = re.compile(NAME)
+_OWNER_REGEX = re.compile(OWNER_PATTERN)
 
 
-def is_owner(name: object) -> TypeGuard[str]:
+def is_valid_owner(name: object) -> TypeGuard[str]:
     """Whether this can be an owner's name: stored exactly as it is, and named by a header."""
     return (
         isinstance(name, str)
-        and 0 < len(name) <= LONGEST
-        and _NAME.fullmatch(name) is not None
-        and storable(name) == name
+        and 0 < len(name) <= MAX_OWNER_LENGTH
+        and _OWNER_REGEX.fullmatch(name) is not None
+        and replace_unstorable(name) == name
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.event import EVERYTHING, Entry, Hint
+from chatd.domain.event import RESYNC, Hint, JournalEntry
 from chatd.live.hub import Hub
 
 Hear = Callable[[Hint], None]
@@ -33,7 +33,7 @@ class Hints:
         """Have ``listener`` called for every hint, of this process and of others."""
         self._listeners.append(listener)
 
-    def moved(self, entry: Entry | None) -> None:
+    def moved(self, entry: JournalEntry | None) -> None:
         """A move of this process went through (None: nothing had to change)."""
         if entry is None:
             return
@@ -84,4 +84,4 @@ class Hints:
         """Hints may have been missed: look at everything once."""
         self._hub.doubt()
         for listener in self._listeners:
-            listener(EVERYTHING)
+            listener(RESYNC)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from chatd.domain.event import Cursor, Entry
+from chatd.domain.event import Cursor, JournalEntry
 from chatd.domain.message import Part
 from chatd.live.topic import Preview, Subscription, Topic
 
@@ -67,7 +67,7 @@ class Hub:
 
     # -- what happens in this process ---------------------------------------------------------
 
-    def feed(self, entry: Entry) -> None:
+    def feed(self, entry: JournalEntry) -> None:
         """A move of this process went through."""
         topic = self._topics.get(entry.chat_id)
         if topic is None or not topic.subscriptions:
@@ -75,7 +75,7 @@ class Hub:
         topic.wanted = max(topic.wanted, entry.version)
         topic.hinted = max(topic.hinted, entry.version)
         if topic.fed is not None and entry.version == topic.fed.version + 1:
-            topic.fed = topic.fed.after(entry)
+            topic.fed = topic.fed.advanced_past(entry)
             topic.put((entry,))
         elif topic.behind:
             self._doubt(topic)
@@ -156,7 +156,7 @@ class Hub:
     def catch_up(
         self,
         chat_id: UUID,
-        entries: Sequence[Entry],
+        entries: Sequence[JournalEntry],
         *,
         read_from: int,
         version: int,
@@ -177,7 +177,7 @@ class Hub:
                 self._doubt(topic)
             return
         for entry in fresh:
-            topic.fed = topic.fed.after(entry)
+            topic.fed = topic.fed.advanced_past(entry)
         if fresh:
             topic.put(fresh)
         if topic.behind:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import anyio
 
-from chatd.domain.event import EVERYTHING, Hint
-from chatd.domain.listing import Memory, Place, Seen, Touch
+from chatd.domain.event import RESYNC, Hint
+from chatd.domain.listing import ChangeBatch, ChatChange, ListQuery, SentVersions
 
 
 class ListView:
@@ -20,8 +20,8 @@ class ListView:
     def __init__(self, owner_id: str, *, most: int) -> None:
         self.owner_id = owner_id
         self._most = most
-        self._memory = Memory()
-        self._waiting: dict[UUID, Touch] = {}
+        self._memory = SentVersions()
+        self._waiting: dict[UUID, ChatChange] = {}
         self._woken = anyio.Event()
         self.read_at: datetime | None = None
         """Who was told all that waits has come to here; None until the first read."""
@@ -29,37 +29,37 @@ class ListView:
         self.slow = False
         self.gone = False
 
-    def put(self, seen: Seen, *, overlap: timedelta) -> None:
+    def put(self, seen: ChangeBatch, *, overlap: timedelta) -> None:
         """What a read of the list found."""
         if self.over:  # who was let go may never look again: nothing is kept for it
             return
-        for touch in seen.touches:
+        for touch in seen.changes:
             waiting = self._waiting.get(touch.chat_id, touch)
-            if waiting.version <= touch.version and not self._memory.knows(touch):
+            if waiting.version <= touch.version and not self._memory.has_sent(touch):
                 self._waiting[touch.chat_id] = touch
-        if seen.whole:
+        if seen.is_complete:
             self.read_at = seen.read_at
-            self._memory.forget(seen.read_at - 2 * overlap)
+            self._memory.prune(seen.read_at - 2 * overlap)
         if len(self._waiting) > self._most:
             self.slow = True
             self.leave()
         elif self._waiting:
             self._woken.set()
 
-    def told(self, touches: Sequence[Touch]) -> list[Touch]:
+    def told(self, touches: Sequence[ChatChange]) -> list[ChatChange]:
         """Those that this viewer has not been told of in that version; from now on it has."""
         for touch in touches:
             waiting = self._waiting.get(touch.chat_id)
             if waiting is not None and waiting.version <= touch.version:
                 del self._waiting[touch.chat_id]
-        return self._memory.fresh(touches)
+        return self._memory.take_new(touches)
 
-    def take(self) -> list[Touch]:
+    def take(self) -> list[ChatChange]:
         """What waits, longest ago first."""
         self._woken = anyio.Event()
-        taken = sorted(self._waiting.values(), key=lambda touch: touch.at)
+        taken = sorted(self._waiting.values(), key=lambda touch: touch.changed_at)
         self._waiting = {}
-        return self._memory.fresh(taken)
+        return self._memory.take_new(taken)
 
     def wake(self) -> None:
         self._woken.set()
@@ -80,7 +80,7 @@ class _Listing:
 
     def __init__(self) -> None:
         self.views: set[ListView] = set()
-        self.memory = Memory()
+        self.memory = SentVersions()
         self.begun_at: datetime | None = None
         """From here on nothing was left out; None until the first viewer has read."""
         self.read_at: datetime | None = None
@@ -136,19 +136,19 @@ class ListHub:
 
     def hint(self, hint: Hint) -> None:
         """A chat moved, somebody's: it may be on a list that is watched."""
-        if (hint.status is not None or hint is EVERYTHING) and self._listings:
+        if (hint.status is not None or hint is RESYNC) and self._listings:
             self.on_news()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[ListQuery]:
         """What to read now, of each list."""
         found = []
         for owner_id, listing in self._listings.items():
             if listing.read_at is not None:
                 since = listing.read_at - self.overlap
-                found.append(Place(owner_id, since, listing.memory.since(since)))
+                found.append(ListQuery(owner_id, since, listing.memory.versions_since(since)))
         return found
 
-    def catch_up(self, asked: Sequence[Place], found: Mapping[str, Seen]) -> bool:
+    def catch_up(self, asked: Sequence[ListQuery], found: Mapping[str, ChangeBatch]) -> bool:
         """What the read of those places found; True when there is more to be read at once."""
         more = False
         for place in asked:
@@ -159,12 +159,14 @@ class ListHub:
                 for view in listing.views:
                     view.leave()
                 continue
-            fresh = Seen(seen.read_at, listing.memory.fresh(seen.touches), seen.whole)
+            fresh = ChangeBatch(
+                seen.read_at, listing.memory.take_new(seen.changes), seen.is_complete
+            )
             for view in listing.views:
                 view.put(fresh, overlap=self.overlap)
-            if not seen.whole:
+            if not seen.is_complete:
                 more = True
             elif listing.read_at is not None and place.since <= listing.read_at - self.overlap:
                 listing.read_at = seen.read_at
-                listing.memory.forget(seen.read_at - self.overlap)
+                listing.memory.prune(seen.read_at - self.overlap)
         return more

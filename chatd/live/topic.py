@@ -5,7 +5,7 @@ from uuid import UUID
 
 import anyio
 
-from chatd.domain.event import Cursor, Entry
+from chatd.domain.event import Cursor, JournalEntry
 from chatd.domain.message import Part
 
 
@@ -35,7 +35,7 @@ class Subscription:
     def __init__(self, topic: "Topic", *, most: int) -> None:
         self.topic = topic
         self._most = most
-        self._entries: list[Entry] = []
+        self._entries: list[JournalEntry] = []
         self._woken = anyio.Event()
         self.let_go = False
         self.slow = False
@@ -51,7 +51,7 @@ class Subscription:
         """Whether its stream ends: it was let go, or the chat is gone."""
         return self.let_go or self.topic.gone
 
-    def put(self, entries: Iterable[Entry]) -> None:
+    def put(self, entries: Iterable[JournalEntry]) -> None:
         if not self.let_go:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)
         if len(self._entries) > self._most:
@@ -59,7 +59,7 @@ class Subscription:
             self._entries.clear()
         self._woken.set()
 
-    def take(self) -> Sequence[Entry]:
+    def take(self) -> Sequence[JournalEntry]:
         """The journal rows that came since the last call."""
         self._woken = anyio.Event()
         taken, self._entries = self._entries, []
@@ -105,7 +105,7 @@ class Topic:
         preview, fed = self.preview, self.fed
         return preview is not None and preview.local and (fed is None or preview.epoch >= fed.epoch)
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[JournalEntry]) -> None:
         """Put journal rows that follow on what was fed."""
         for subscription in self.subscriptions:
             subscription.put(entries)

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from chatd.domain.event import Cursor, Entry, EventType, told
+from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Part
 from chatd.live.topic import Preview, Subscription
 
-Event = tuple[Cursor, EventType, Mapping[str, Any] | Message]
+Event = tuple[Cursor, StreamEventType, Mapping[str, Any] | Message]
 
 
 class Viewer:
     """Where a viewer is, and what it is shown next.
 
-    ``parts_done`` is the chat's, as of the read that the viewer starts from. Parts are shown only of
+    ``settled_part`` is the chat's, as of the read that the viewer starts from. Parts are shown only of
     a step that follows on the last journal row that was shown, so a part never overtakes the message
     of the step before, and parts of an older epoch are never shown after a newer one began.
     """
@@ -36,7 +36,7 @@ class Viewer:
         self._parts(events)
         return events
 
-    def show(self, entries: tuple[Entry, ...]) -> list[Event]:
+    def show(self, entries: tuple[JournalEntry, ...]) -> list[Event]:
         """Events of journal rows that were read for this viewer alone."""
         events: list[Event] = []
         for entry in entries:
@@ -55,17 +55,17 @@ class Viewer:
         self._parts(events)
         return [part for _, _, part in events if not isinstance(part, Message)]
 
-    def _entry(self, entry: Entry, events: list[Event]) -> None:
-        told_now = list(told(entry))
+    def _entry(self, entry: JournalEntry, events: list[Event]) -> None:
+        told_now = list(stream_events(entry))
         for number, (kind, fields) in enumerate(told_now[:-1], 1):
-            if number > self.cursor.sent and not _is_hidden(fields):
-                events.append((replace(self.cursor, sent=number), kind, fields))
+            if number > self.cursor.events_sent and not _is_hidden(fields):
+                events.append((replace(self.cursor, events_sent=number), kind, fields))
         if entry.epoch != self.cursor.epoch:
             self._parts_done = 0
         self._parts_done = entry.data.get("parts_done", self._parts_done)
         self._preview = None
-        done = len(told_now) <= self.cursor.sent
-        self.cursor = self.cursor.after(entry)
+        done = len(told_now) <= self.cursor.events_sent
+        self.cursor = self.cursor.advanced_past(entry)
         if told_now and not done:
             kind, fields = told_now[-1]
             if not _is_hidden(fields):
@@ -87,7 +87,7 @@ class Viewer:
         for part in self._preview.after(number):
             number += 1
             self.cursor = replace(self.cursor, part=number)
-            events.append((self.cursor, EventType.MESSAGE_PART, part))
+            events.append((self.cursor, StreamEventType.MESSAGE_PART, part))
 
 
 def _is_hidden(fields: Mapping[str, Any] | Message) -> bool:

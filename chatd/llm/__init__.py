@@ -24,11 +24,11 @@ A provider turns a vendor's stream into *deltas*: fragments of content parts in 
 * **Vendors are slow to import** (about a second), so they are imported in a worker thread at
   ``warm()`` or, failing that, at the first call. Importing this room imports none of them.
 * **Text is passed on as it came**, NULs and lone surrogates included; whoever stores it cleans it
-  once (``domain.failure.storable_value``).
+  once (``domain.failure.replace_unstorable_json``).
 
-Files: ``provider`` (the protocol) and ``errors``; ``pydantic_ai`` (the adapter) with
+Files: ``provider`` (the protocol) and ``provider_errors``; ``pydantic_ai`` (the adapter) with
 ``connection``, ``openai_models`` and ``anthropic_models`` (how each vendor is reached), ``outgoing``
 (our messages to theirs) and ``incoming`` (their events to our deltas); ``scripted`` (plays a
 ``script``, each step a ``performance``); ``classify`` with ``kinds``, ``wording`` and
-``retry_after``; ``catalog`` (which models there are).
+``retry_after_seconds``; ``catalog`` (which models there are).
 """

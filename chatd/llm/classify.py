@@ -55,11 +55,11 @@ def classify(
     return Failure(
         kind=kind,
         message=with_reason(sentence, chain, kind),
-        unquoted=None if ours else f"{sentence}.",
+        safe_message=None if ours else f"{sentence}.",
         provider=provider,
         model=model,
         status_code=status,
-        retry_after=_wait(chain, now=now or datetime.now(UTC)),
+        retry_after_seconds=_wait(chain, now=now or datetime.now(UTC)),
     )
 
 
@@ -87,21 +87,21 @@ def _kind(error: BaseException) -> FailureKind | None:
         case Unsendable():
             return FailureKind.INVALID_REQUEST
         case Garbled():
-            return FailureKind.SERVER
+            return FailureKind.PROVIDER_ERROR
         case TimeoutError():
             return FailureKind.TIMEOUT
         case OSError():
             wire = isinstance(error, _WIRE) or error.errno in _UNREACHABLE
             return FailureKind.NETWORK if wire else kind_of_class(error)
         case ProviderError():
-            known: FailureKind | None = FailureKind.SERVER
+            known: FailureKind | None = FailureKind.PROVIDER_ERROR
         case _:
             known = kind_of_class(error)
     if known is None or known in _SPECIFIC:
         return known
     if getattr(error, "phase", None) == "connect":
         return FailureKind.NETWORK
-    if known is not FailureKind.SERVER and _status(error) is None:
+    if known is not FailureKind.PROVIDER_ERROR and _status(error) is None:
         return known
     return kind_of_answer(status=_status(error), codes=_codes(error), text=reason_of(error))
 

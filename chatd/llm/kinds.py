@@ -60,9 +60,9 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
 
 _VAGUE_CODES: dict[str, Kind] = {
     "invalid_request_error": Kind.INVALID_REQUEST,
-    "server_error": Kind.SERVER,
-    "api_error": Kind.SERVER,
-    "internal_server_error": Kind.SERVER,
+    "server_error": Kind.PROVIDER_ERROR,
+    "api_error": Kind.PROVIDER_ERROR,
+    "internal_server_error": Kind.PROVIDER_ERROR,
 }
 
 _STATUSES: dict[int, Kind] = {
@@ -71,9 +71,9 @@ _STATUSES: dict[int, Kind] = {
     403: Kind.PERMISSION,
     404: Kind.NOT_FOUND,
     408: Kind.TIMEOUT,
-    409: Kind.SERVER,  # "try again", says OpenAI; both SDKs would have
+    409: Kind.PROVIDER_ERROR,  # "try again", says OpenAI; both SDKs would have
     413: Kind.CONTEXT_LIMIT,
-    425: Kind.SERVER,
+    425: Kind.PROVIDER_ERROR,
     429: Kind.RATE_LIMIT,
     503: Kind.OVERLOADED,
     504: Kind.TIMEOUT,
@@ -93,9 +93,9 @@ CLASSES: dict[tuple[str, str], Kind] = {
     ("pydantic_ai", "ModelRequestTimeout"): Kind.TIMEOUT,
     ("pydantic_ai", "ModelTimeoutError"): Kind.TIMEOUT,
     ("pydantic_ai", "ModelConnectionError"): Kind.NETWORK,
-    ("pydantic_ai", "ModelAPIError"): Kind.SERVER,
+    ("pydantic_ai", "ModelAPIError"): Kind.PROVIDER_ERROR,
     ("pydantic_ai", "ContentFilterError"): Kind.CONTENT_FILTER,
-    ("pydantic_ai", "UnexpectedModelBehavior"): Kind.SERVER,
+    ("pydantic_ai", "UnexpectedModelBehavior"): Kind.PROVIDER_ERROR,
     ("pydantic_ai", "UserError"): Kind.INVALID_REQUEST,
     ("anyio", "BrokenResourceError"): Kind.NETWORK,
     ("anyio", "ClosedResourceError"): Kind.NETWORK,
@@ -109,7 +109,7 @@ CLASSES: dict[tuple[str, str], Kind] = {
         for name, kind in {
             "APITimeoutError": Kind.TIMEOUT,
             "APIConnectionError": Kind.NETWORK,
-            "APIError": Kind.SERVER,
+            "APIError": Kind.PROVIDER_ERROR,
             "OpenAIError": Kind.CONFIGURATION,
             "AnthropicError": Kind.CONFIGURATION,
         }.items()
@@ -124,7 +124,7 @@ CLASSES: dict[tuple[str, str], Kind] = {
             "UnsupportedProtocol": Kind.CONFIGURATION,
             "InvalidURL": Kind.CONFIGURATION,
             "TooManyRedirects": Kind.CONFIGURATION,
-            "DecodingError": Kind.SERVER,
+            "DecodingError": Kind.PROVIDER_ERROR,
             "ProtocolError": Kind.NETWORK,
             "NetworkError": Kind.NETWORK,
             "HTTPError": Kind.NETWORK,
@@ -153,7 +153,7 @@ def kind_of_answer(*, status: int | None, codes: tuple[str | None, ...], text: s
             return _VAGUE_CODES[code]
     server_errors = HTTPStatus.INTERNAL_SERVER_ERROR
     rejected = status is not None and HTTPStatus.BAD_REQUEST <= status < server_errors
-    return Kind.INVALID_REQUEST if rejected else Kind.SERVER
+    return Kind.INVALID_REQUEST if rejected else Kind.PROVIDER_ERROR
 
 
 def kind_of_class(error: BaseException) -> Kind | None:

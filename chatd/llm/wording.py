@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatd.domain.failure import FailureKind, clean
+from chatd.domain.failure import FailureKind, sanitize_error_text
 from chatd.llm.errors import Misconfigured, ProviderError, Unsendable
 from chatd.llm.kinds import kind_of_class
 
@@ -20,7 +20,7 @@ _SENTENCES: dict[FailureKind, str] = {
     FailureKind.QUOTA: "The account at {provider} has no quota or credit left",
     FailureKind.RATE_LIMIT: "{provider} is limiting the rate of requests to {model}",
     FailureKind.OVERLOADED: "{provider} is overloaded and could not serve {model}",
-    FailureKind.SERVER: "{provider} failed while {model} was answering",
+    FailureKind.PROVIDER_ERROR: "{provider} failed while {model} was answering",
     FailureKind.NETWORK: "The connection to {provider} failed",
     FailureKind.TIMEOUT: "{provider} took too long to answer for {model}",
     FailureKind.CONFIGURATION: "{provider} is not configured correctly",
@@ -43,7 +43,7 @@ def reason_of(error: BaseException) -> str:
     said = _said(error)
     if "<" in said[:LONGEST_REASON]:
         return ""  # a page of some gateway
-    said = " ".join(clean(said).split()).rstrip(".")
+    said = " ".join(sanitize_error_text(said).split()).rstrip(".")
     return said if len(said) <= LONGEST_REASON else said[: LONGEST_REASON - 1] + "…"
 
 
@@ -62,12 +62,12 @@ def _said(error: BaseException) -> str:
 
 def sentence_of(kind: FailureKind, *, provider: str, model: str, status: int | None) -> str:
     """What happened, in our words alone."""
-    unreadable = kind is FailureKind.SERVER and status is None
+    unreadable = kind is FailureKind.PROVIDER_ERROR and status is None
     sentence = _UNREADABLE if unreadable else _SENTENCES[kind]
     text = sentence.format(provider=provider, model=f"model {model}")
     if status is not None:
         text += f" (status {status})"
-    return clean(text)
+    return sanitize_error_text(text)
 
 
 def with_reason(sentence: str, chain: Sequence[BaseException], kind: FailureKind) -> str:
@@ -76,4 +76,4 @@ def with_reason(sentence: str, chain: Sequence[BaseException], kind: FailureKind
     reasons = [reason for error in chain if (reason := reason_of(error))]
     if reasons and kind not in _QUIET:
         text += f": {reasons[-1] if kind is FailureKind.NETWORK else reasons[0]}"
-    return clean(text) + ("" if text.endswith("…") else ".")
+    return sanitize_error_text(text) + ("" if text.endswith("…") else ".")

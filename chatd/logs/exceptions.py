@@ -12,7 +12,7 @@ from typing import Any
 from chatd.domain.errors import ChatdError, Refused
 from chatd.llm.errors import ProviderError
 from chatd.logs.fit import safely
-from chatd.supervision.actor import Fatal
+from chatd.supervision.actor import FatalError
 from chatd.supervision.budget import RestartBudgetExceeded
 from chatd.supervision.life import ChildError
 
@@ -24,7 +24,7 @@ _SPEAKS_OF_THE_PROGRAM = frozenset(
         NotImplementedError, RecursionError, TypeError, UnboundLocalError, ZeroDivisionError,
     }
 )  # fmt: skip
-_OURS = (ChatdError, ChildError, Fatal, OSError, RestartBudgetExceeded)
+_OURS = (ChatdError, ChildError, FatalError, OSError, RestartBudgetExceeded)
 _QUOTING = (ProviderError, Refused)
 """Ours, with the words of others in them."""
 

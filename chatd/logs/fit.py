@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.failure import HIDDEN
+from chatd.domain.failure import REDACTED
 from chatd.logs.secrets import names_secret, without
 
 DEEPEST = 6
@@ -34,7 +34,7 @@ def safely(function: Callable[[Any], Any], value: Any) -> Any:
 
 def _fit(value: Any, key: str = "", depth: int = 0) -> Any:  # noqa: C901 - one dispatch
     if key and isinstance(value, str | bytes) and names_secret(key):
-        return HIDDEN
+        return REDACTED
     match value:
         case None | bool():
             return value

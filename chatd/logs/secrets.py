@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from chatd.domain.failure import HIDDEN, LONGEST_ERROR, clean
+from chatd.domain.failure import MAX_ERROR_LENGTH, REDACTED, sanitize_error_text
 
 _SHORTEST = 6
 """Characters of a secret that is looked for everywhere: a shorter one would be found in any word."""
@@ -38,7 +38,7 @@ def without(text: str) -> str:
     Unless a key in PEM form may be in it: that is many lines, and can be seen only as a whole.
     """
     if _pattern is not None:
-        text = _pattern.sub(HIDDEN, text)
-    if len(text) <= LONGEST_ERROR or "PRIVATE KEY-----" in text:
-        return clean(text)
-    return "\n".join(clean(line) for line in text.split("\n"))
+        text = _pattern.sub(REDACTED, text)
+    if len(text) <= MAX_ERROR_LENGTH or "PRIVATE KEY-----" in text:
+        return sanitize_error_text(text)
+    return "\n".join(sanitize_error_text(line) for line in text.split("\n"))

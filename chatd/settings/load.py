@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import PydanticBaseSettingsSource
 
-from chatd.domain.failure import clean
+from chatd.domain.failure import sanitize_error_text
 from chatd.settings.keys import known_keys, required, sections
 from chatd.settings.layer import Found, Layer, Origin
 from chatd.settings.problems import ConfigurationError, Problem
@@ -127,7 +127,7 @@ def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))
     if key is not None and not key.secret and path in found:
-        reason += f", got {clean(repr(found[path].value))[:_LONGEST_VALUE]}"
+        reason += f", got {sanitize_error_text(repr(found[path].value))[:_LONGEST_VALUE]}"
     yield _problem(path, reason, found)
 
 

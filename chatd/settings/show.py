@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from chatd.domain.failure import HIDDEN, clean
+from chatd.domain.failure import REDACTED, sanitize_error_text
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.layer import Origin
 from chatd.settings.load import Loaded
@@ -46,17 +46,19 @@ def _fit(path: KeyPath, value: Any) -> Any:
         case SecretStr() if path[0] == "database":
             return redacted_url(value.get_secret_value())
         case SecretStr():
-            return HIDDEN
+            return REDACTED
         case str():
-            return clean(value)
+            return sanitize_error_text(value)
         case Mapping():
-            return {clean(str(key)): _fit(path, inner) for key, inner in value.items()}
+            return {
+                sanitize_error_text(str(key)): _fit(path, inner) for key, inner in value.items()
+            }
         case list():
             return [_fit(path, inner) for inner in value]
         case None | bool() | int() | float():
             return value
         case _:
-            return clean(str(value))
+            return sanitize_error_text(str(value))
 
 
 def redacted_url(url: str) -> str:
@@ -68,11 +70,11 @@ def redacted_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return HIDDEN
+        return REDACTED
     if "@" in parts.path + parts.query + parts.fragment:
-        return HIDDEN
+        return REDACTED
     login, at, host = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    password = f":{HIDDEN}" if colon else ""
-    query = f"?{HIDDEN}" if parts.query else ""
+    password = f":{REDACTED}" if colon else ""
+    query = f"?{REDACTED}" if parts.query else ""
     return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

@@ -10,5 +10,5 @@ chat's row, checks the table of moves, writes, and appends to the journal in the
 * **No transaction spans two round trips**, so a pooled connection is never held while something else
   is awaited, and pooled connections carry no session state: releasing one costs no reset.
 * **Errors are translated once**, in ``pool``: what means that the database is away becomes
-  ``DatabaseAway``; everything else is a bug and stays what it is.
+  ``DatabaseUnavailable``; everything else is a bug and stays what it is.
 """

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.failure import storable, storable_value
-from chatd.domain.moves import Move
+from chatd.domain.failure import replace_unstorable, replace_unstorable_json
+from chatd.domain.moves import Transition
 from chatd.store import rows, sql
 from chatd.store.caller import Asking
 from chatd.store.keys import Key
@@ -26,8 +26,8 @@ class ToolResult:
 
     def given(self) -> Mapping[str, Any]:
         return {
-            "tool_call_id": storable(self.tool_call_id),
-            "result": storable_value(self.result),
+            "tool_call_id": replace_unstorable(self.tool_call_id),
+            "result": replace_unstorable_json(self.result),
             "is_error": self.is_error,
         }
 
@@ -53,7 +53,7 @@ class Actions:
             ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing
         """
         return await self._asking.move(
-            Move.SUBMIT_TOOL_RESULTS,
+            Transition.SUBMIT_TOOL_RESULTS,
             _Q["submit_tool_results"],
             chat_id,
             owner_id,
@@ -64,4 +64,4 @@ class Actions:
     async def expire(self, *, most: int = 100) -> list[Moved]:
         """Answer the calls of chats whose client took too long, and let the model go on."""
         answer = await self._database.fetch(_Q["expire_action"], most)
-        return [rows.moved(row, Move.EXPIRE_ACTION) for row in answer]
+        return [rows.moved(row, Transition.EXPIRE_ACTION) for row in answer]

@@ -10,19 +10,19 @@ from chatd.domain.errors import (
     ChatArchived,
     ChatBusy,
     ChatNotFound,
-    FamilyBusy,
+    ChatTreeBusy,
     MessageNotFound,
     NoActionRequired,
-    NotFailed,
-    NotUsersMessage,
+    NotAUserMessage,
+    NothingToRetry,
     QueuedMessageNotFound,
     QueueFull,
     Refused,
     ToolCallUnknown,
     ToolResultsMissing,
-    TooManyChats,
+    TooManyActiveChats,
 )
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.store import rows
 from chatd.store.keys import Key, Keys, parameters
 from chatd.store.pool import Database
@@ -33,14 +33,14 @@ _REFUSALS: Mapping[str, type[Refused]] = {
     "archived": ChatArchived,
     "busy": ChatBusy,
     "call_unknown": ToolCallUnknown,
-    "family_busy": FamilyBusy,
+    "family_busy": ChatTreeBusy,
     "full": QueueFull,
-    "in_flight": TooManyChats,
+    "in_flight": TooManyActiveChats,
     "no_action": NoActionRequired,
     "no_message": MessageNotFound,
     "no_queued": QueuedMessageNotFound,
-    "not_failed": NotFailed,
-    "not_users": NotUsersMessage,
+    "not_failed": NothingToRetry,
+    "not_users": NotAUserMessage,
     "results_missing": ToolResultsMissing,
 }
 
@@ -50,7 +50,9 @@ _MOST_NAMED, _LONGEST_NAME = 10, 200
 """How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
-_ASKS = frozenset({Move.SEND, Move.RETRY, Move.EDIT, Move.SUBMIT_TOOL_RESULTS})
+_ASKS = frozenset(
+    {Transition.SEND, Transition.RETRY, Transition.EDIT, Transition.SUBMIT_TOOL_RESULTS}
+)
 """Moves that ask for an answer: they keep the trace of their request, in the last parameter."""
 
 
@@ -63,7 +65,7 @@ class Asking:
 
     async def create(self, query: str, *args: object, key: Key | None) -> Moved:
         """A statement that makes a chat, or no row, when the owner may not have one more."""
-        last = (*parameters(key), tracing.here())
+        last = (*parameters(key), tracing.current_traceparent())
         while True:
             try:
                 row = await self._database.fetchrow(query, *args, *last)
@@ -71,18 +73,18 @@ class Asking:
                 kept = await self._kept(error, key)
             else:
                 if row is not None:
-                    return rows.moved(row, Move.CREATE)
+                    return rows.moved(row, Transition.CREATE)
                 kept = None if key is None else await self._keys.kept(key)
                 if kept is None:
-                    raise TooManyChats
+                    raise TooManyActiveChats
             if kept is not None:
-                return rows.moved(kept, Move.CREATE)
+                return rows.moved(kept, Transition.CREATE)
 
     async def move(
-        self, move: Move, query: str, chat_id: UUID, *args: object, key: Key | None
+        self, move: Transition, query: str, chat_id: UUID, *args: object, key: Key | None
     ) -> Moved:
         """A statement that moves one chat."""
-        asks = (tracing.here(),) if move in _ASKS else ()
+        asks = (tracing.current_traceparent(),) if move in _ASKS else ()
         (row,) = await self.moves(query, chat_id, *args, key=key, last=asks)
         return rows.moved(row, move)
 
@@ -113,7 +115,7 @@ class Asking:
             if kept is not None:
                 return [kept]
 
-    async def unkeyed(self, move: Move, query: str, chat_id: UUID, *args: object) -> Moved:
+    async def unkeyed(self, move: Transition, query: str, chat_id: UUID, *args: object) -> Moved:
         """A statement that takes no key, as it can be repeated without harm."""
         (row,) = await self._answered(query, chat_id, *args)
         return rows.moved(row, move)

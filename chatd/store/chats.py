@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.chat import Busy
+from chatd.domain.chat import BusyBehavior
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.failure import storable, storable_value
+from chatd.domain.failure import replace_unstorable, replace_unstorable_json
 from chatd.domain.message import Content, NewMessage, Role
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.store import rows, sql
 from chatd.store.caller import Asking
 from chatd.store.keys import Key
@@ -66,12 +66,12 @@ class Chats:
         return await self._asking.create(
             _Q["create"],
             owner_id,
-            storable(title),
-            storable_value(labels or {}),
+            replace_unstorable(title),
+            replace_unstorable_json(labels or {}),
             model_config_id,
             as_given(messages),
             content is not None,
-            storable_value(tools),
+            replace_unstorable_json(tools),
             self._max_in_flight,
             key=key,
         )
@@ -83,7 +83,7 @@ class Chats:
         owner_id: str | None,
         content: Content,
         model_config_id: UUID | None = None,
-        busy: Busy = Busy.QUEUE,
+        busy: BusyBehavior = BusyBehavior.QUEUE,
         key: Key | None = None,
     ) -> Moved:
         """A message of the user; ``queued`` is set when it has to wait.
@@ -92,11 +92,11 @@ class Chats:
             ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull, TooManyChats
         """
         return await self._asking.move(
-            Move.SEND,
+            Transition.SEND,
             _Q["send"],
             chat_id,
             owner_id,
-            storable_value(content),
+            replace_unstorable_json(content),
             model_config_id,
             busy.value,
             self._max_queued,
@@ -108,7 +108,9 @@ class Chats:
         self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None
     ) -> Moved:
         """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
-        return await self._asking.move(Move.INTERRUPT, _Q["interrupt"], chat_id, owner_id, key=key)
+        return await self._asking.move(
+            Transition.INTERRUPT, _Q["interrupt"], chat_id, owner_id, key=key
+        )
 
     async def retry(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:
         """A failed turn again, without a new message.
@@ -117,7 +119,7 @@ class Chats:
             ChatNotFound, ChatArchived, NotFailed, TooManyChats
         """
         return await self._asking.move(
-            Move.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
+            Transition.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
         )
 
     async def describe(
@@ -131,7 +133,12 @@ class Chats:
     ) -> Moved:
         """Change title or labels, whatever the chat is doing."""
         return await self._asking.move(
-            Move.DESCRIBE, _Q["describe"], chat_id, owner_id, *_described(title, labels), key=key
+            Transition.DESCRIBE,
+            _Q["describe"],
+            chat_id,
+            owner_id,
+            *_described(title, labels),
+            key=key,
         )
 
     async def archive(
@@ -154,7 +161,7 @@ class Chats:
         answer = await self._asking.moves(
             _Q["archive"], chat_id, owner_id, archived, *_described(title, labels), key=key
         )
-        move = Move.ARCHIVE if archived else Move.UNARCHIVE
+        move = Transition.ARCHIVE if archived else Transition.UNARCHIVE
         return [rows.moved(row, move) for row in answer]
 
     async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
@@ -171,6 +178,6 @@ class Chats:
 
 def _described(title: str | None, labels: Mapping[str, str] | None) -> tuple[object, object]:
     return (
-        None if title is None else storable(title),
-        None if labels is None else storable_value(labels),
+        None if title is None else replace_unstorable(title),
+        None if labels is None else replace_unstorable_json(labels),
     )

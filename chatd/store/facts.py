@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatd.domain.chat import Status
-from chatd.domain.explain import Doing, Facts, Owner, Workers
+from chatd.domain.explain import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
 from chatd.store.rows import Row
 
 
-def facts(row: Row, *, stale_after_seconds: float) -> Facts:
-    return Facts(
+def facts(row: Row, *, stale_after_seconds: float) -> ChatDiagnostics:
+    return ChatDiagnostics(
         now=row["now"],
         chat_id=row["id"],
         status=Status(row["status"]),
@@ -24,25 +24,25 @@ def facts(row: Row, *, stale_after_seconds: float) -> Facts:
         next_attempt_at=row["next_attempt_at"],
         last_failure=row["last_failure"],
         pending_since=row["pending_since"],
-        ahead=row["ahead"],
+        chats_ahead=row["ahead"],
         action_deadline=row["action_deadline"],
-        owner=_owner(row),
+        worker=_owner(row),
         heartbeat_at=row["heartbeat_at"],
-        told=_doing(row["doing"]),
-        workers=Workers(
+        reported_activity=_doing(row["doing"]),
+        workers=WorkerCapacity(
             alive=row["alive"],
-            with_room=row["with_room"],
-            room=row["room"],
-            last_beat_at=row["last_beat_at"],
+            with_free_slots=row["with_room"],
+            free_slots=row["room"],
+            last_heartbeat_at=row["last_beat_at"],
         ),
-        stale_after_seconds=stale_after_seconds,
+        lease_seconds=stale_after_seconds,
     )
 
 
-def _owner(row: Row) -> Owner | None:
+def _owner(row: Row) -> WorkerInfo | None:
     if row["worker_id"] is None:
         return None
-    return Owner(
+    return WorkerInfo(
         worker_id=row["worker_id"],
         host=row["host"],
         pid=row["pid"],
@@ -52,14 +52,14 @@ def _owner(row: Row) -> Owner | None:
     )
 
 
-def _doing(told: Mapping[str, Any] | None) -> Doing | None:
+def _doing(told: Mapping[str, Any] | None) -> Activity | None:
     if told is None:
         return None
-    return Doing(
+    return Activity(
         epoch=told["epoch"],
-        zone=told.get("zone"),
-        since=_moment(told.get("since")),
-        until=_moment(told.get("until")),
+        stage=told.get("zone"),
+        started_at=_moment(told.get("since")),
+        deadline_at=_moment(told.get("until")),
     )
 
 

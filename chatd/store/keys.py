@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chatd.domain.errors import ChatNotFound, KeyReused
+from chatd.domain.errors import ChatNotFound, IdempotencyKeyReused
 from chatd.store import sql
 from chatd.store.pool import Database
 
@@ -44,7 +44,7 @@ class Keys:
         if row is None:
             return None
         if row["fingerprint"] != key.fingerprint:
-            raise KeyReused(key=key.key)
+            raise IdempotencyKeyReused(key=key.key)
         if row["answer"] is None:
             raise ChatNotFound(row["chat_id"])
         answer: Mapping[str, Any] = row["answer"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.message import NewMessage, fold, interrupted
-from chatd.domain.moves import Move
+from chatd.domain.message import NewMessage, fold, interrupted_message
+from chatd.domain.moves import Transition
 from chatd.store import rows, sql
 from chatd.store.pool import Connection, Database, translated
 from chatd.store.rows import Moved
@@ -130,10 +130,12 @@ class Leases:
 
     async def acquire(self, most: int) -> list[Claim]:
         """Claim up to ``most`` pending chats, longest waiting first."""
-        answer = await self._database.fetch(_Q["acquire"], self.worker_id, most, tracing.here())
+        answer = await self._database.fetch(
+            _Q["acquire"], self.worker_id, most, tracing.current_traceparent()
+        )
         return [
             Claim(
-                rows.moved(row, Move.ACQUIRE, self.worker_id),
+                rows.moved(row, Transition.CLAIM, self.worker_id),
                 max(row["next_attempt_in"] or 0.0, 0.0),
                 max(row["waited"], 0.0),
             )
@@ -167,7 +169,7 @@ class Leases:
         answer = await self._database.fetch(
             _Q["reap"], self.worker_id, stale_after_seconds, locks_tell, max_recoveries, most
         )
-        return [rows.moved(row, Move.REAP, self.worker_id) for row in answer]
+        return [rows.moved(row, Transition.REAP, self.worker_id) for row in answer]
 
     async def abandoned(
         self, *, stale_after_seconds: float, locks_tell: bool = True, most: int = 100
@@ -186,7 +188,7 @@ class Leases:
                 fence=Fence(row["id"], row["worker_id"], row["epoch"]),
                 step=row["step"],
                 parts_done=row["last_part"],
-                messages=interrupted(
+                messages=interrupted_message(
                     fold(rows.parts_after(row["parts_done"], row["batches"] or ())),
                     model_config_id=row["last_model_config_id"],
                 ),

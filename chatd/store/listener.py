@@ -6,12 +6,12 @@ from uuid import UUID
 import anyio
 
 from chatd.domain.chat import Status
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.event import Hint
 from chatd.store.pool import Connection, Database, translated
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
-from chatd.telemetry.metrics import HintMetrics
+from chatd.telemetry.metrics import NotificationMetrics
 
 
 class Listener:
@@ -30,27 +30,27 @@ class Listener:
         heard: Callable[[Hint], None],
         deaf: Callable[[], None],
         probe_seconds: float = 30.0,
-        metrics: HintMetrics | None = None,
+        metrics: NotificationMetrics | None = None,
     ) -> None:
-        self._metrics = metrics or HintMetrics()
+        self._metrics = metrics or NotificationMetrics()
         self._database = database
         self._sender = sender
         self._heard = heard
         self._deaf = deaf
         self._probe_seconds = probe_seconds
 
-    async def run(self, child: Child) -> None:
-        outage = Outage(child, expected=(DatabaseAway,))
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             async with outage, self._database.direct() as connection:
                 await self._listen(connection, child, outage)
 
-    async def _listen(self, connection: Connection, child: Child, outage: Outage) -> None:
+    async def _listen(self, connection: Connection, child: ChildHandle, outage: Outage) -> None:
         closed = anyio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         with translated():
             await connection.add_listener("chatd", self._notified)
-        outage.over()
+        outage.recovered()
         child.ready()
         self._deaf()
         while not child.stopping.is_set() and not closed.is_set():

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.listing import Place, Seen, Touch
+from chatd.domain.listing import ChangeBatch, ChatChange, ListQuery
 from chatd.store import rows, sql
 from chatd.store.pool import Database
 
@@ -49,7 +49,7 @@ class Lists:
         before: tuple[datetime, UUID] | None = None,
         most: int = 50,
     ) -> list[Chat]:
-        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
+        """A page of chats, most recently touched first; ``previous`` is the last one of the page before."""
         place = (owner_id, *(before or (None, None)), most)
         plain = (filters.archived, [status.value for status in filters.statuses] or None)
         matching = (
@@ -66,9 +66,13 @@ class Lists:
             query, args = "page", (*place, *plain, roots)
         return [rows.chat(row) for row in await self._database.fetch(_Q[query], *args)]
 
-    async def touched(self, places: Sequence[Place], *, most: int = 500) -> Mapping[str, Seen]:
+    async def touched(
+        self, places: Sequence[ListQuery], *, most: int = 500
+    ) -> Mapping[str, ChangeBatch]:
         """What was touched or deleted in several lists, by owner, in one statement."""
-        known = {str(key): version for place in places for key, version in place.known.items()}
+        known = {
+            str(key): version for place in places for key, version in place.known_versions.items()
+        }
         answer = await self._database.fetch(
             _Q["touched"],
             [place.owner_id for place in places],
@@ -86,13 +90,13 @@ class Lists:
         return len(await self._database.fetch(_Q["forget_tombstones"], days, most))
 
 
-def _seen(found: Sequence[asyncpg.Record], most: int) -> Seen:
+def _seen(found: Sequence[asyncpg.Record], most: int) -> ChangeBatch:
     touches = [_touch(row) for row in found if row["at"] is not None]
-    touches.sort(key=lambda touch: touch.at)
-    return Seen(found[0]["read_at"], touches, whole=len(touches) < most)
+    touches.sort(key=lambda touch: touch.changed_at)
+    return ChangeBatch(found[0]["read_at"], touches, is_complete=len(touches) < most)
 
 
-def _touch(row: asyncpg.Record) -> Touch:
+def _touch(row: asyncpg.Record) -> ChatChange:
     if row["gone"] is not None:
-        return Touch.deleted(row["gone"], row["at"])
-    return Touch.of(rows.chat(row))
+        return ChatChange.deleted(row["gone"], row["at"])
+    return ChatChange.from_chat(rows.chat(row))

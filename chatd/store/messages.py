@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from chatd.domain.failure import storable_value
+from chatd.domain.failure import replace_unstorable_json
 from chatd.domain.message import Content
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.store import sql
 from chatd.store.caller import Asking
 from chatd.store.keys import Key
@@ -38,12 +38,12 @@ class Messages:
             ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived, TooManyChats
         """
         return await self._asking.move(
-            Move.EDIT,
+            Transition.EDIT,
             _Q["edit"],
             chat_id,
             owner_id,
             message_id,
-            storable_value(content),
+            replace_unstorable_json(content),
             self._max_in_flight,
             key=key,
         )
@@ -54,4 +54,4 @@ class Messages:
         Raises:
             ChatNotFound, ChatArchived, ChatBusy
         """
-        return await self._asking.move(Move.CLEAR, _Q["clear"], chat_id, owner_id, key=key)
+        return await self._asking.move(Transition.CLEAR, _Q["clear"], chat_id, owner_id, key=key)

@@ -24,8 +24,8 @@ import asyncpg
 import structlog
 
 from chatd import __version__
-from chatd.domain.errors import DatabaseAway
-from chatd.domain.failure import clean
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.failure import sanitize_error_text
 from chatd.store import sql
 from chatd.store.migration_books import (
     BOOKS,
@@ -67,7 +67,7 @@ async def up(
     ``folder`` holds the files, this chatd's own unless given; ``wait_seconds`` is how long another
     process may take with its own migrations. Raises ``SchemaMismatch`` when the database is ahead,
     ``MigrationError`` when a file was changed, failed, or the wait was too long, and
-    ``DatabaseAway``.
+    ``DatabaseUnavailable``.
     """
     migrations = load(folder)
     async with _connected(target) as connection, _locked(connection, wait_seconds):
@@ -116,7 +116,7 @@ async def script(
 ) -> str:
     """The SQL that ``up`` (or ``down``, when ``to`` is lower) would run, for psql.
 
-    ``start`` is the version to begin at; without it the database is asked, with it ``target`` may
+    ``start`` is the version to begin at; without it the database is asked, with it ``target_status`` may
     be ``None``. The script keeps the books as well, so ``up`` continues where it ended.
     """
     migrations = load(folder)
@@ -198,7 +198,7 @@ def _why(source: Script, error: asyncpg.PostgresError, done: int) -> str:
         line = f" at statement {done + 1}"
         left = f"the {done} statements before it are kept, since the file has no transaction"
     hints = "".join(f" {text}." for text in (error.detail, error.hint) if text)
-    reason = clean(f"{error.args[0]} ({error.sqlstate}).{hints}")
+    reason = sanitize_error_text(f"{error.args[0]} ({error.sqlstate}).{hints}")
     return f"{source.file} failed{line}: {reason} {left[0].upper()}{left[1:]}."
 
 
@@ -211,8 +211,8 @@ async def _connected(target: Target) -> AsyncIterator[Connection]:
         with translated(key="database.direct_url, or database.url"):
             connection = await asyncpg.connect(target, timeout=10)
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = clean(str(error)) or type(error).__name__
-        raise DatabaseAway(f"The database cannot be reached: {reason}") from error
+        reason = sanitize_error_text(str(error)) or type(error).__name__
+        raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
     try:
         with translated():
             await connection.execute(_SESSION)

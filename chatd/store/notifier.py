@@ -8,13 +8,13 @@ from typing import Final
 
 import anyio
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.event import Hint
 from chatd.store import sql
 from chatd.store.pool import Database
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
-from chatd.telemetry.metrics import HintMetrics
+from chatd.telemetry.metrics import NotificationMetrics
 
 _Q = sql.load("streams")
 _LONG: Final = 3600.0
@@ -31,10 +31,10 @@ class Notifier:
         sender: str,
         gather_seconds: float = 0.02,
         most: int = 500,
-        metrics: HintMetrics | None = None,
+        metrics: NotificationMetrics | None = None,
     ) -> None:
         self._database = database
-        self._metrics = metrics or HintMetrics()
+        self._metrics = metrics or NotificationMetrics()
         self._sender = sender
         self._gather_seconds = gather_seconds
         self._most = most
@@ -58,8 +58,8 @@ class Notifier:
             )
             self._metrics.sent.add(amount=len(hints))
 
-    async def run(self, child: Child) -> None:
-        outage = Outage(child, expected=(DatabaseAway,))
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=(DatabaseUnavailable,))
         child.ready()
         while not child.stopping.is_set() or self._waiting:
             async with outage:

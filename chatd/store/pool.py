@@ -2,7 +2,7 @@
 
 Every statement is its own transaction. Connections carry no state of a session, so that giving one
 back costs no round trip. Whatever means "the database cannot be reached just now" is translated here
-into ``DatabaseAway``, once; callers wait it out, or answer 503.
+into ``DatabaseUnavailable``, once; callers wait it out, or answer 503.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,7 +14,7 @@ import asyncpg
 from anyio import fail_after, move_on_after
 from pydantic_core import from_json, to_json
 
-from chatd.domain.errors import DatabaseAway, DatabaseRefused
+from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -69,9 +69,9 @@ def is_refused(error: BaseException) -> bool:
 
 @contextmanager
 def translated(*, key: str = "database.url") -> Iterator[None]:
-    """Raise ``DatabaseAway`` for what means that the database is away.
+    """Raise ``DatabaseUnavailable`` for what means that the database is away.
 
-    ``key`` is the setting to look at when it does not let us in, for good: ``DatabaseRefused``.
+    ``key`` is the setting to look at when it does not let us in, for good: ``DatabaseAccessDenied``.
     """
     try:
         yield
@@ -82,13 +82,13 @@ def translated(*, key: str = "database.url") -> Iterator[None]:
         asyncpg.InternalClientError,
     ) as error:
         if is_away(error):
-            raise DatabaseAway(
-                f"{DatabaseAway.__doc__} ({type(error).__name__}: {error})"
+            raise DatabaseUnavailable(
+                f"{DatabaseUnavailable.__doc__} ({type(error).__name__}: {error})"
             ) from error
         if is_refused(error):
             ours = isinstance(error, asyncpg.ClientConfigurationError)
             why = str(error) if ours else f"the database does not let us in: {error}"
-            raise DatabaseRefused(f"{key}: {why}") from error
+            raise DatabaseAccessDenied(f"{key}: {why}") from error
         raise
 
 
@@ -154,7 +154,7 @@ class Database:
         )
 
     async def close(self, seconds: float = 5.0) -> None:
-        """Wait for statements in flight, then close; after ``seconds`` close all the same."""
+        """Wait for statements in flight, then close; after ``duration`` close all the same."""
         if self._pool is None:
             return
         with move_on_after(seconds, shield=True) as scope:
@@ -179,7 +179,7 @@ class Database:
             DatabaseAway: it cannot be reached; whether the statement took effect is then unknown.
         """
         if self._pool is None:
-            raise DatabaseAway
+            raise DatabaseUnavailable
         self.statements += 1
         with translated():
             connection = await self._acquire(self._pool)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.store import sql
 from chatd.store.caller import Asking
 from chatd.store.keys import Key
@@ -25,7 +25,9 @@ class Queue:
         Raises:
             ChatNotFound, QueuedMessageNotFound
         """
-        return await self._asking.unkeyed(Move.UNQUEUE, _Q["unqueue"], chat_id, owner_id, queued_id)
+        return await self._asking.unkeyed(
+            Transition.REMOVE_QUEUED, _Q["unqueue"], chat_id, owner_id, queued_id
+        )
 
     async def promote(
         self, chat_id: UUID, queued_id: int, *, owner_id: str | None, key: Key | None = None
@@ -36,7 +38,7 @@ class Queue:
             ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyChats
         """
         return await self._asking.move(
-            Move.PROMOTE,
+            Transition.PROMOTE,
             _Q["promote"],
             chat_id,
             owner_id,

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.event import Entry
-from chatd.domain.explain import Facts
+from chatd.domain.event import JournalEntry
+from chatd.domain.explain import ChatDiagnostics
 from chatd.domain.message import Message, QueuedMessage
 from chatd.store import rows, sql
 from chatd.store.facts import facts
@@ -48,14 +48,14 @@ class Reads:
             rows.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
         ]
 
-    async def entries(self, chat_id: UUID, *, after: int, most: int) -> list[Entry]:
+    async def entries(self, chat_id: UUID, *, after: int, most: int) -> list[JournalEntry]:
         """The journal, oldest first."""
         answer = await self._database.fetch(_Q["entries"], chat_id, after, most)
         return [rows.entry(row) for row in answer]
 
     async def explain(
         self, chat_id: UUID, *, owner_id: str | None, stale_after_seconds: float
-    ) -> Facts:
+    ) -> ChatDiagnostics:
         """Why a chat is where it is, in one statement."""
         row = await self._database.fetchrow(
             _Q["explain"], chat_id, owner_id, stale_after_seconds, MOST_AHEAD
@@ -65,5 +65,5 @@ class Reads:
         return facts(row, stale_after_seconds=stale_after_seconds)
 
     async def ping(self) -> None:
-        """Raise ``DatabaseAway`` when it is."""
+        """Raise ``DatabaseUnavailable`` when it is."""
         await self._database.fetch(_Q["ping"])

@@ -9,9 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat, Status, Usage
-from chatd.domain.event import Entry
+from chatd.domain.event import JournalEntry
 from chatd.domain.message import Message, Part, QueuedMessage, Role, Visibility
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 
 Row = asyncpg.Record | Mapping[str, Any]
 
@@ -24,7 +24,7 @@ class Moved:
     """What a move did: the chat as it is now, and the journal row (None: nothing had to change)."""
 
     chat: Chat
-    entry: Entry | None
+    entry: JournalEntry | None
     queued: QueuedMessage | None = None
     kept: bool = field(default=False, compare=False)
     """Whether this was done before, and only said again: the same answer all the same."""
@@ -106,13 +106,13 @@ def parts_after(number: int, batches: Iterable[tuple[int, Sequence[Part]]]) -> t
     return tuple(found)
 
 
-def entry(row: Row) -> Entry:
+def entry(row: Row) -> JournalEntry:
     """A row of ``chat_events``, as ``since`` returns it (with ``stored``) or as it stands."""
-    return Entry(
+    return JournalEntry(
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
-        at=_moment(row["at"]),
-        move=Move(row["move"]),
+        created_at=_moment(row["at"]),
+        transition=Transition(row["move"]),
         status=Status(row["status"]),
         epoch=row["epoch"],
         worker_id=_uuid(row["worker_id"]),
@@ -121,7 +121,7 @@ def entry(row: Row) -> Entry:
     )
 
 
-def moved(row: Row, move: Move, worker_id: UUID | None = None) -> Moved:
+def moved(row: Row, move: Transition, worker_id: UUID | None = None) -> Moved:
     """What a statement of a move answers when it is ``done``, now or when it was kept."""
     kept = isinstance(row, dict)  # an answer that was kept has been through JSON
     now = chat(_typed(row) if isinstance(row, dict) else row)
@@ -134,12 +134,12 @@ def moved(row: Row, move: Move, worker_id: UUID | None = None) -> Moved:
     )
 
 
-def _entry_of(row: Row, now: Chat, move: Move, worker_id: UUID | None) -> Entry:
-    return Entry(
+def _entry_of(row: Row, now: Chat, move: Transition, worker_id: UUID | None) -> JournalEntry:
+    return JournalEntry(
         chat_id=now.id,
         version=now.version,
-        at=_moment(row["event_at"]),
-        move=move,
+        created_at=_moment(row["event_at"]),
+        transition=move,
         status=now.status,
         epoch=now.epoch,
         worker_id=worker_id,

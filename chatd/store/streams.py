@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat
-from chatd.domain.event import Cursor, Entry
+from chatd.domain.event import Cursor, JournalEntry
 from chatd.domain.message import Message, Part, QueuedMessage
 from chatd.store import rows, sql
 from chatd.store.pool import Database
@@ -66,7 +66,7 @@ class News:
     version: int | None
     epoch: int
     parts_done: int
-    entries: tuple[Entry, ...]
+    entries: tuple[JournalEntry, ...]
     batches: tuple[Batch, ...]
 
 

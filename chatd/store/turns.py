@@ -1,8 +1,8 @@
 """The moves that an owner makes while it works on a chat.
 
 Every one is fenced: it says whose the chat is (worker and epoch) and which step it stores, and
-raises ``Lost`` when no row answers to that. An owner that did not hear the answer to its statement
-asks ``standing`` what became of it before it says the same again.
+raises ``LeaseLost`` when no row answers to that. An owner that did not hear the answer to its statement
+asks ``complete_parts`` what became of it before it says the same again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.endings import Fate
-from chatd.domain.errors import Lost
-from chatd.domain.failure import storable_value
-from chatd.domain.message import Message, NewMessage, OpenCall
-from chatd.domain.moves import Move
+from chatd.domain.endings import LossReason
+from chatd.domain.errors import LeaseLost
+from chatd.domain.failure import replace_unstorable_json
+from chatd.domain.message import Message, NewMessage, PendingToolCall
+from chatd.domain.moves import Transition
 from chatd.store import rows, sql
 from chatd.store.pool import Database
 from chatd.store.rows import Moved
@@ -34,7 +34,7 @@ class Fence:
     epoch: int
 
 
-_FATES = {"edit": Fate.EDITED, "reap": Fate.REAPED, "reap_interrupt": Fate.REAPED}
+_FATES = {"edit": LossReason.EDITED, "reap": LossReason.REAPED, "reap_interrupt": LossReason.REAPED}
 
 
 def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
     return [
         {
             "role": message.role.value,
-            "content": storable_value(message.content),
+            "content": replace_unstorable_json(message.content),
             "visibility": message.visibility.value,
             "model_config_id": message.model_config_id,
             "finish_reason": message.finish_reason,
@@ -53,7 +53,7 @@ def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
 
 
 class Turns:
-    """Store what an owner did. Every method raises ``Lost`` when the chat is no longer its own."""
+    """Store what an owner did. Every method raises ``LeaseLost`` when the chat is no longer its own."""
 
     def __init__(self, database: Database, *, metrics: LeaseMetrics | None = None) -> None:
         self._database = database
@@ -68,20 +68,20 @@ class Turns:
         row = await self._database.fetchrow(_Q["standing"], chat_id)
         return rows.chat(row) if row else None
 
-    async def fate(self, fence: Fence) -> Fate:
+    async def fate(self, fence: Fence) -> LossReason:
         """How a chat was lost, for those who read logs."""
         row = await self._database.fetchrow(_Q["fate"], fence.chat_id, fence.epoch)
         assert row is not None  # noqa: S101 - it selects from nothing
         if not row["there"]:
-            return Fate.DELETED
-        return _FATES.get(row["move"], Fate.EXPIRED)
+            return LossReason.DELETED
+        return _FATES.get(row["move"], LossReason.EXPIRED)
 
     async def commit_step(
         self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
     ) -> Moved:
-        """Store one step and go on; ``parts_done`` is the last streamed part that it settles."""
+        """Store one step and go on; ``settled_part`` is the last streamed part that it settles."""
         return await self._fenced(
-            Move.COMMIT_STEP, fence, _Q["commit_step"], step, as_given(messages), parts_done
+            Transition.COMMIT_STEP, fence, _Q["commit_step"], step, as_given(messages), parts_done
         )
 
     async def require_action(
@@ -90,7 +90,7 @@ class Turns:
         *,
         step: int,
         messages: Sequence[NewMessage],
-        calls: Sequence[OpenCall],
+        calls: Sequence[PendingToolCall],
         action_seconds: float,
         parts_done: int,
     ) -> Moved:
@@ -99,7 +99,7 @@ class Turns:
         A call that is not stored yet is one of the assistant's message among ``messages``.
         """
         return await self._fenced(
-            Move.REQUIRE_ACTION,
+            Transition.REQUIRE_ACTION,
             fence,
             _ACTIONS["require_action"],
             step,
@@ -121,7 +121,7 @@ class Turns:
     ) -> Moved:
         """Store the last step and end the turn; the head of the queue becomes the next one."""
         return await self._finish(
-            Move.FINISH_TURN, Status.RUNNING, fence, step, messages, parts_done, keep=True
+            Transition.FINISH_TURN, Status.RUNNING, fence, step, messages, parts_done, keep=True
         )
 
     async def finish_interrupt(
@@ -129,7 +129,13 @@ class Turns:
     ) -> Moved:
         """Store what there was when the stop came; the head of the queue becomes the next turn."""
         return await self._finish(
-            Move.FINISH_INTERRUPT, Status.INTERRUPTING, fence, step, messages, parts_done, keep=True
+            Transition.FINISH_INTERRUPT,
+            Status.INTERRUPTING,
+            fence,
+            step,
+            messages,
+            parts_done,
+            keep=True,
         )
 
     async def reap_interrupt(
@@ -137,7 +143,13 @@ class Turns:
     ) -> Moved:
         """``finish_interrupt`` for an owner that is gone: nobody keeps the chat."""
         return await self._finish(
-            Move.REAP_INTERRUPT, Status.INTERRUPTING, fence, step, messages, parts_done, keep=False
+            Transition.REAP_INTERRUPT,
+            Status.INTERRUPTING,
+            fence,
+            step,
+            messages,
+            parts_done,
+            keep=False,
         )
 
     async def record_retry(
@@ -152,14 +164,14 @@ class Turns:
     ) -> Moved:
         """The ``attempts``-th try of this step failed; the next is due in ``delay_seconds``."""
         return await self._fenced(
-            Move.RECORD_RETRY,
+            Transition.RECORD_RETRY,
             fence,
             _Q["record_retry"],
             step,
             attempts,
             delay_seconds,
             parts_done,
-            storable_value(failure),
+            replace_unstorable_json(failure),
         )
 
     async def fail(
@@ -173,16 +185,22 @@ class Turns:
     ) -> Moved:
         """The turn cannot succeed."""
         return await self._fenced(
-            Move.FAIL, fence, _Q["fail"], step, last_error, storable_value(detail), parts_done
+            Transition.FAIL,
+            fence,
+            _Q["fail"],
+            step,
+            last_error,
+            replace_unstorable_json(detail),
+            parts_done,
         )
 
     async def release(self, fence: Fence, *, why: str) -> Moved:
         """Give the chat back, unharmed."""
-        return await self._fenced(Move.RELEASE, fence, _Q["release"], why)
+        return await self._fenced(Transition.RELEASE, fence, _Q["release"], why)
 
     async def _finish(
         self,
-        move: Move,
+        move: Transition,
         ends: Status,
         fence: Fence,
         step: int,
@@ -203,13 +221,13 @@ class Turns:
             keep,
         )
 
-    async def _fenced(self, move: Move, fence: Fence, query: str, *args: object) -> Moved:
+    async def _fenced(self, move: Transition, fence: Fence, query: str, *args: object) -> Moved:
         while True:
             row = await self._database.fetchrow(
                 query, fence.chat_id, fence.worker_id, fence.epoch, *args
             )
             if row is None:
-                self._metrics.fenced.add(move)
-                raise Lost(chat_id=fence.chat_id, epoch=fence.epoch, move=move)
+                self._metrics.fence_rejections.add(move)
+                raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch, move=move)
             if row["outcome"] != "again":
                 return rows.moved(row, move, fence.worker_id)

@@ -16,50 +16,50 @@ class Restart(StrEnum):
     TEMPORARY = "temporary"  # never
 
 
-class Fatal(Exception):
+class FatalError(Exception):
     """A restart cannot help: stop the whole tree."""
 
 
-class Ask:
+class StopRequest:
     """The polite ask to stop: an event that also wakes whoever waits for another one meanwhile."""
 
     def __init__(self) -> None:
-        self._asked = anyio.Event()
-        self._waited_for: set[anyio.Event] = set()
+        self._requested = anyio.Event()
+        self._linked_events: set[anyio.Event] = set()
 
     def set(self) -> None:
-        self._asked.set()
-        for event in self._waited_for:
+        self._requested.set()
+        for event in self._linked_events:
             event.set()
 
     def is_set(self) -> bool:
-        return self._asked.is_set()
+        return self._requested.is_set()
 
     async def wait(self) -> None:
-        await self._asked.wait()
+        await self._requested.wait()
 
-    async def or_else(self, event: anyio.Event) -> None:
+    async def wait_or(self, event: anyio.Event) -> None:
         """Wait for the ask or ``event``, which the ask sets: a level-triggered wake-up bears that.
 
         A task group with a task for each would do the same at twenty times the cost.
         """
-        if self._asked.is_set():
+        if self._requested.is_set():
             await checkpoint()
             return
-        self._waited_for.add(event)
+        self._linked_events.add(event)
         try:
             await event.wait()
         finally:
-            self._waited_for.discard(event)
+            self._linked_events.discard(event)
 
 
-class Child:
+class ChildHandle:
     """The handle a child gets: how it says that it is up, and hears that it shall stop."""
 
     def __init__(self, name: str, *, on_ready: Callable[[], None] | None = None) -> None:
         self.name = name
-        self.note = ""  # a few words for the snapshot, such as "outage: ConnectionError"
-        self.stopping = Ask()
+        self.status_note = ""  # a few words for the snapshot, such as "outage: ConnectionError"
+        self.stopping = StopRequest()
         self._on_ready = on_ready
         self._ready = False
 
@@ -77,7 +77,7 @@ class Child:
     async def pause(self, seconds: float, *, until: anyio.Event | None = None) -> None:
         """Wait for the time to pass, the event, or the ask to stop: whichever comes first."""
         with anyio.move_on_after(seconds):
-            await (self.stopping.wait() if until is None else self.stopping.or_else(until))
+            await (self.stopping.wait() if until is None else self.stopping.wait_or(until))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +86,14 @@ class ChildSpec:
 
     ``start`` runs the child until it ends; it calls ``ready()`` once it is up.
     ``shutdown_seconds`` is what it gets to end after it was asked, before it is cancelled.
-    ``needs`` names earlier permanent siblings without which it cannot work: when one of them ends,
+    ``depends_on`` names earlier permanent siblings without which it cannot work: when one of them ends,
     this child is stopped, and started again once that one is up.
-    ``restarts`` gives it a restart budget of its own, instead of a share in the supervisor's.
+    ``actor_restarts`` gives it a restart budget of its own, instead of a share in the supervisor's.
     """
 
     name: str
-    start: Callable[[Child], Awaitable[None]]
+    start: Callable[[ChildHandle], Awaitable[None]]
     restart: Restart = Restart.PERMANENT
     shutdown_seconds: float = 5.0
-    needs: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
     restarts: int | None = None

@@ -14,35 +14,35 @@ class RestartBudgetExceeded(Exception):
         self.window_seconds = window_seconds
 
 
-class Budget:
+class RestartBudget:
     """So many restarts in any window of so many seconds."""
 
     def __init__(self, *, restarts: int, window_seconds: float, clock: Callable[[], float]) -> None:
         self.restarts = restarts
         self.window_seconds = window_seconds
         self._clock = clock
-        self._spent: deque[float] = deque()
+        self._restart_times: deque[float] = deque()
 
     @property
     def left(self) -> int:
         expired = self._clock() - self.window_seconds
-        while self._spent and self._spent[0] < expired:
-            self._spent.popleft()
-        return self.restarts - len(self._spent)
+        while self._restart_times and self._restart_times[0] < expired:
+            self._restart_times.popleft()
+        return self.restarts - len(self._restart_times)
 
-    def spend(self) -> bool:
+    def try_consume(self) -> bool:
         """Take one restart; False when none is left."""
         if self.left == 0:
             return False
-        self._spent.append(self._clock())
+        self._restart_times.append(self._clock())
         return True
 
-    def exceeded(self, child: str, last: Exception) -> RestartBudgetExceeded:
+    def to_error(self, child: str, cause: Exception) -> RestartBudgetExceeded:
         """What to raise when none was left, caused by the failure that found none."""
         error = RestartBudgetExceeded(
             child=child, restarts=self.restarts, window_seconds=self.window_seconds
         )
-        error.__cause__ = last
+        error.__cause__ = cause
         return error
 
 
@@ -52,15 +52,15 @@ class Backoff:
     def __init__(
         self, *, first_seconds: float, max_seconds: float, random: Callable[[], float]
     ) -> None:
-        self._first = first_seconds
-        self._max = max_seconds
+        self._first_seconds = first_seconds
+        self._max_seconds = max_seconds
         self._random = random
-        self._next = first_seconds
+        self._next_seconds = first_seconds
 
-    def next(self) -> float:
-        delay = min(self._next, self._max)
-        self._next = min(2 * delay, self._max)
+    def next_delay(self) -> float:
+        delay = min(self._next_seconds, self._max_seconds)
+        self._next_seconds = min(2 * delay, self._max_seconds)
         return delay * (1 - self._random() / 2)
 
     def reset(self) -> None:
-        self._next = self._first
+        self._next_seconds = self._first_seconds

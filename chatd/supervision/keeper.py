@@ -7,14 +7,14 @@ from enum import StrEnum
 import anyio
 import structlog
 
-from chatd.supervision.actor import ChildSpec, Fatal, Restart
-from chatd.supervision.budget import Backoff, Budget
-from chatd.supervision.life import Life, describe, leaves
+from chatd.supervision.actor import ChildSpec, FatalError, Restart
+from chatd.supervision.budget import Backoff, RestartBudget
+from chatd.supervision.life import ChildRun, describe_error, flatten_group
 
 _log = structlog.get_logger()
 
 
-class State(StrEnum):
+class ChildState(StrEnum):
     WAITING = "waiting"  # for its turn, or for a sibling it needs
     STARTING = "starting"
     RUNNING = "running"
@@ -29,27 +29,27 @@ class ChildSnapshot:
     """How one child is doing; ``since`` is when its state began, on the supervisor's clock."""
 
     name: str
-    state: State
+    state: ChildState
     since: float
     restarts: int
     budget_left: int
     last_error: str | None
-    note: str
+    status_note: str
 
 
-class Keeper:
+class ChildSupervisor:
     """Starts a child when its turn has come, and again when it has ended, until it is stopped.
 
-    ``before`` and ``needs`` are the siblings it waits for, ``needed_by`` those it takes down with it.
-    ``settled`` is set once the child was ready or has ended well: the next one's turn. ``up`` is set
-    while it is ready. Everything happens in the one task that runs ``keep``, shielded from outside:
+    ``previous`` and ``dependencies`` are the siblings it waits for, ``dependents`` those it takes down with it.
+    ``started`` is set once the child was ready or has ended well: the next one's turn. ``ready`` is set
+    while it is ready. Everything happens in the one task that runs ``run``, shielded from outside:
     a child is only ever ended through ``stop``, so that the order is the supervisor's.
     """
 
     _scope: anyio.CancelScope | None = None
-    _life: Life | None = None
+    _current_run: ChildRun | None = None
     _stopping = False
-    _state = State.WAITING
+    _state = ChildState.WAITING
     _since = 0.0
     _restarts = 0
     _last_error: str | None = None
@@ -58,63 +58,63 @@ class Keeper:
         self,
         spec: ChildSpec,
         *,
-        before: "Keeper | None",
-        needs: tuple["Keeper", ...],
-        budget: Budget,
+        previous: "ChildSupervisor | None",
+        dependencies: tuple["ChildSupervisor", ...],
+        budget: RestartBudget,
         backoff: Backoff,
-        calm_seconds: float,
-        start_seconds: float,
+        stable_after_seconds: float,
+        start_timeout_seconds: float,
         clock: Callable[[], float],
         escalate: Callable[[Exception], None],
     ) -> None:
         self.spec = spec
-        self.needs = needs
-        self.needed_by: list[Keeper] = []
-        self.settled = anyio.Event()
-        self.up = anyio.Event()
+        self.dependencies = dependencies
+        self.dependents: list[ChildSupervisor] = []
+        self.started = anyio.Event()
+        self.ready = anyio.Event()
         self.ended = anyio.Event()
-        self._before = before
+        self._previous = previous
         self._budget = budget
         self._backoff = backoff
-        self._calm_seconds = calm_seconds
-        self._start_seconds = start_seconds
+        self._stable_after_seconds = stable_after_seconds
+        self._start_timeout_seconds = start_timeout_seconds
         self._clock = clock
         self._escalate = escalate
-        for need in needs:
-            need.needed_by.append(self)
+        for need in dependencies:
+            need.dependents.append(self)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Run the child, again and again, until it has ended for good."""
         try:
             with anyio.CancelScope(shield=True) as self._scope:
-                if self._before is not None:
-                    await self._before.settled.wait()
+                if self._previous is not None:
+                    await self._previous.started.wait()
                 while not self._stopping:
-                    await self._needs_up()
-                    life = await self._live()
-                    if not self._goes_on_after(life):
+                    await self._wait_for_dependencies()
+                    life = await self._run_once()
+                    if not self._should_restart(life):
                         break
-                    if not life.asked:
+                    if not life.stop_requested:
                         await self._back_off()
         finally:
-            if self._state is not State.FAILED:
-                self._enter(State.STOPPED)
+            if self._state is not ChildState.FAILED:
+                self._set_state(ChildState.STOPPED)
             self.ended.set()
 
-    async def stop(self, *, politely: bool) -> None:
+    async def stop(self, *, graceful: bool) -> None:
         """End the child for good."""
         self._stopping = True
-        if self._life is not None:
-            await self.take_down(politely=politely)
+        if self._current_run is not None:
+            await self.stop_current(graceful=graceful)
         else:
             self.cancel()
             await self.ended.wait()
 
-    async def take_down(self, *, politely: bool = True) -> None:
+    async def stop_current(self, *, graceful: bool = True) -> None:
         """End the present life of the child, if it has one; the keeper decides what follows."""
-        if self._life is not None:
-            self._enter(State.STOPPING)
-            if not await self._life.stop(politely=politely):
+        if self._current_run is not None:
+            self._set_state(ChildState.STOPPING)
+            if not await self._current_run.stop(graceful=graceful):
                 _log.error("supervisor.child_stuck", child=self.spec.name)
 
     def cancel(self) -> None:
@@ -130,72 +130,79 @@ class Keeper:
             restarts=self._restarts,
             budget_left=self._budget.left,
             last_error=self._last_error,
-            note=self._life.child.note if self._life is not None else "",
+            status_note=self._current_run.child.status_note
+            if self._current_run is not None
+            else "",
         )
 
-    async def _needs_up(self) -> None:
-        while missing := [need for need in self.needs if not need.up.is_set()]:
-            await missing[0].up.wait()
+    async def _wait_for_dependencies(self) -> None:
+        while missing := [need for need in self.dependencies if not need.ready.is_set()]:
+            await missing[0].ready.wait()
 
-    async def _live(self) -> Life:
-        life = Life(self.spec, start_seconds=self._start_seconds, on_ready=self._on_ready)
-        self._life = life
-        self._enter(State.STARTING)
+    async def _run_once(self) -> ChildRun:
+        life = ChildRun(
+            self.spec, start_timeout_seconds=self._start_timeout_seconds, on_ready=self._on_ready
+        )
+        self._current_run = life
+        self._set_state(ChildState.STARTING)
         try:
             await life.run()
         finally:
-            self._life = None
-            if self.up.is_set():  # else siblings may be waiting for this very one
-                self.up = anyio.Event()
+            self._current_run = None
+            if self.ready.is_set():  # else siblings may be waiting for this very one
+                self.ready = anyio.Event()
         if life.error is not None:
-            self._last_error = describe(life.error)
+            self._last_error = describe_error(life.error)
             _log.error(
                 "supervisor.child_failed",
                 child=self.spec.name,
-                stopping=life.asked,
+                stopping=life.stop_requested,
                 exc_info=life.error,
             )
         return life
 
     def _on_ready(self) -> None:
-        self._enter(State.RUNNING)
-        self.up.set()
-        self.settled.set()
+        self._set_state(ChildState.RUNNING)
+        self.ready.set()
+        self.started.set()
 
-    def _goes_on_after(self, life: Life) -> bool:
+    def _should_restart(self, child_run: ChildRun) -> bool:
         """Whether there is another life after this one; if not, who is to know."""
-        if life.asked:
-            self._enter(State.WAITING)
+        if child_run.stop_requested:
+            self._set_state(ChildState.WAITING)
             return self.spec.restart is not Restart.TEMPORARY
-        error = life.error
-        for leaf in leaves(error) if error is not None else ():
-            if isinstance(leaf, Fatal):
+        error = child_run.error
+        for leaf in flatten_group(error) if error is not None else ():
+            if isinstance(leaf, FatalError):
                 return self._give_up(leaf)
         if error is None or self.spec.restart is Restart.TEMPORARY:
-            self._enter(State.STOPPED if error is None else State.FAILED)
-            self.settled.set()
+            self._set_state(ChildState.STOPPED if error is None else ChildState.FAILED)
+            self.started.set()
             return False
-        if not self._budget.spend():
-            return self._give_up(self._budget.exceeded(self.spec.name, error))
+        if not self._budget.try_consume():
+            return self._give_up(self._budget.to_error(self.spec.name, error))
         return True
 
     def _give_up(self, reason: Exception) -> bool:
-        self._enter(State.FAILED)
+        self._set_state(ChildState.FAILED)
         self._escalate(reason)
         return False
 
     async def _back_off(self) -> None:
         """Take down who cannot do without the child, and wait a while before the next life."""
-        if self._state is State.RUNNING and self._clock() - self._since >= self._calm_seconds:
+        if (
+            self._state is ChildState.RUNNING
+            and self._clock() - self._since >= self._stable_after_seconds
+        ):
             self._backoff.reset()
-        self._enter(State.BACKING_OFF)
-        for sibling in reversed(self.needed_by):
-            await sibling.take_down()
-        await anyio.sleep(self._backoff.next())
+        self._set_state(ChildState.BACKING_OFF)
+        for sibling in reversed(self.dependents):
+            await sibling.stop_current()
+        await anyio.sleep(self._backoff.next_delay())
         self._restarts += 1
-        self._enter(State.WAITING)
+        self._set_state(ChildState.WAITING)
         _log.info("supervisor.child_restarted", child=self.spec.name, restarts=self._restarts)
 
-    def _enter(self, state: State) -> None:
+    def _set_state(self, state: ChildState) -> None:
         self._state = state
         self._since = self._clock()

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import anyio
 
-from chatd.supervision.actor import Child, ChildSpec, Restart
+from chatd.supervision.actor import ChildHandle, ChildSpec, Restart
 
 
 class ChildError(Exception):
     """A child ended in a way that no exception of its own explains."""
 
 
-class Life:
+class ChildRun:
     """Runs a child once, and can end it: politely first, then by cancelling.
 
     The allowance to become ready is the deadline of the child's own cancel scope: being ready
@@ -21,18 +21,18 @@ class Life:
     """
 
     def __init__(
-        self, spec: ChildSpec, *, start_seconds: float, on_ready: Callable[[], None]
+        self, spec: ChildSpec, *, start_timeout_seconds: float, on_ready: Callable[[], None]
     ) -> None:
-        self.child = Child(spec.name, on_ready=self._lift_deadline)
+        self.child = ChildHandle(spec.name, on_ready=self._lift_deadline)
         self.error: Exception | None = None
         self._spec = spec
-        self._start_seconds = start_seconds
+        self._start_timeout_seconds = start_timeout_seconds
         self._on_ready = on_ready
-        self._scope = anyio.CancelScope(deadline=anyio.current_time() + start_seconds)
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + start_timeout_seconds)
         self._ended = anyio.Event()
 
     @property
-    def asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether this life was told to end, so that its end is no failure."""
         return self.child.stopping.is_set()
 
@@ -49,45 +49,45 @@ class Life:
             self.error = ChildError("cancelled itself")  # it awaited something that was cancelled
         finally:
             self._ended.set()
-        if self.error is None and not self.asked:
-            self.error = self._unexplained()
+        if self.error is None and not self.stop_requested:
+            self.error = self._unexpected_end()
 
-    async def stop(self, *, politely: bool) -> bool:
+    async def stop(self, *, graceful: bool) -> bool:
         """Ask, wait, cancel, wait again, each for the child's allowance; False when it is stuck."""
         self.child.stopping.set()
-        if politely and await self._ends_in_time():
+        if graceful and await self._wait_until_ended():
             return True
         self._scope.cancel()
-        return await self._ends_in_time()
+        return await self._wait_until_ended()
 
-    async def _ends_in_time(self) -> bool:
+    async def _wait_until_ended(self) -> bool:
         with anyio.move_on_after(self._spec.shutdown_seconds):
             await self._ended.wait()
         return self._ended.is_set()
 
     def _lift_deadline(self) -> None:
         self._scope.deadline = math.inf
-        if not self._scope.cancel_called and not self.asked:
+        if not self._scope.cancel_called and not self.stop_requested:
             self._on_ready()
 
-    def _unexplained(self) -> ChildError | None:
+    def _unexpected_end(self) -> ChildError | None:
         if self._scope.cancel_called:
-            return ChildError(f"not ready after {self._start_seconds:g} s")
+            return ChildError(f"not ready after {self._start_timeout_seconds:g} s")
         if self._spec.restart is Restart.PERMANENT:
             return ChildError("returned, though permanent")
         return None
 
 
-def leaves(error: BaseException) -> list[BaseException]:
+def flatten_group(error: BaseException) -> list[BaseException]:
     """The exceptions themselves, taken out of their groups."""
     if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+        return [leaf for inner in error.exceptions for leaf in flatten_group(inner)]
     return [error]
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The type and text of the exception, or of the first in a group."""
-    first = leaves(error)[0]
+    first = flatten_group(error)[0]
     return f"{type(first).__name__}: {first}"
 
 

@@ -7,13 +7,13 @@ from types import TracebackType
 import anyio
 import structlog
 
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.budget import Backoff
-from chatd.supervision.life import describe, leaves
+from chatd.supervision.life import describe_error, flatten_group
 
 _log = structlog.get_logger()
 
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_RETRY_DELAY_SECONDS = 5.0
 """The most that passes between two tries, unless a caller says otherwise."""
 
 
@@ -32,11 +32,11 @@ class Outage:
 
     def __init__(
         self,
-        child: Child,
+        child: ChildHandle,
         *,
         expected: tuple[type[Exception], ...],
         backoff_seconds: float = 0.1,
-        backoff_max_seconds: float = LONGEST_PAUSE_SECONDS,
+        backoff_max_seconds: float = MAX_RETRY_DELAY_SECONDS,
         clock: Callable[[], float] = anyio.current_time,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -46,11 +46,11 @@ class Outage:
         self._backoff = Backoff(
             first_seconds=backoff_seconds, max_seconds=backoff_max_seconds, random=random
         )
-        self._began: float | None = None
+        self._started_at: float | None = None
 
     @property
     def ongoing(self) -> bool:
-        return self._began is not None
+        return self._started_at is not None
 
     async def __aenter__(self) -> None:
         pass
@@ -63,24 +63,26 @@ class Outage:
     ) -> bool:
         """When the body failed as expected, wait for the backoff or the ask to stop."""
         if error is None:
-            self.over()
+            self.recovered()
             return False
-        if not all(isinstance(leaf, self._expected) for leaf in leaves(error)):
+        if not all(isinstance(leaf, self._expected) for leaf in flatten_group(error)):
             return False
         self._begin(error)
-        await self._child.pause(self._backoff.next())
+        await self._child.pause(self._backoff.next_delay())
         return True
 
-    def over(self) -> None:
+    def recovered(self) -> None:
         """Say that all is well again."""
-        if self._began is not None:
-            _log.info("outage.ended", child=self._child.name, seconds=self._clock() - self._began)
-            self._began = None
-            self._child.note = ""
+        if self._started_at is not None:
+            _log.info(
+                "outage.ended", child=self._child.name, seconds=self._clock() - self._started_at
+            )
+            self._started_at = None
+            self._child.status_note = ""
             self._backoff.reset()
 
     def _begin(self, error: BaseException) -> None:
-        if self._began is None:
-            self._began = self._clock()
-            self._child.note = f"outage: {describe(error)}"
-            _log.warning("outage.began", child=self._child.name, error=describe(error))
+        if self._started_at is None:
+            self._started_at = self._clock()
+            self._child.status_note = f"outage: {describe_error(error)}"
+            _log.warning("outage.began", child=self._child.name, error=describe_error(error))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.lowlevel import checkpoint
 
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
 
 
@@ -14,7 +14,7 @@ class Periodic:
     """Calls a step at once, then every so often or when woken, until it is asked to stop.
 
     A step that returns something true has left work behind and is called again at once. One that
-    takes longer than ``step_seconds`` fails with a ``TimeoutError``. The expected ``outages`` are waited
+    takes longer than ``step_timeout_seconds`` fails with a ``TimeoutError``. The expected ``expected_errors`` are waited
     out; everything else ends the loop, for the supervisor to judge.
 
     The loop is ready after its first step, even if that met an outage: it then does all it can,
@@ -26,17 +26,17 @@ class Periodic:
         self,
         step: Callable[[], Awaitable[object]],
         *,
-        every_seconds: float,
-        outages: tuple[type[Exception], ...] = (),
+        interval_seconds: float,
+        expected_errors: tuple[type[Exception], ...] = (),
         jitter: float = 0.1,
-        step_seconds: float | None = None,
+        step_timeout_seconds: float | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._step = step
-        self._outages = outages
-        self._every_seconds = every_seconds
+        self._expected_errors = expected_errors
+        self._interval_seconds = interval_seconds
         self._jitter = jitter
-        self._step_seconds = step_seconds
+        self._step_timeout_seconds = step_timeout_seconds
         self._random = random
         self._woken = anyio.Event()
 
@@ -44,19 +44,19 @@ class Periodic:
         """Have a step begin soon; one that is under way is followed by another."""
         self._woken.set()
 
-    async def run(self, child: Child) -> None:
-        outage = Outage(child, expected=self._outages, random=self._random)
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=self._expected_errors, random=self._random)
         while not child.stopping.is_set():
             again = True  # an outage has had its wait already
             self._woken = anyio.Event()
             async with outage:
-                with anyio.fail_after(self._step_seconds):
+                with anyio.fail_after(self._step_timeout_seconds):
                     again = bool(await self._step())
             child.ready()
             if again:
                 await checkpoint()
             else:
-                await child.pause(self._interval(), until=self._woken)
+                await child.pause(self._next_interval(), until=self._woken)
 
-    def _interval(self) -> float:
-        return self._every_seconds * (1 - self._jitter * self._random())
+    def _next_interval(self) -> float:
+        return self._interval_seconds * (1 - self._jitter * self._random())

@@ -11,7 +11,7 @@ import anyio
 CauseT = TypeVar("CauseT", bound=str)
 
 
-class Scope(Generic[CauseT]):
+class CancelScopeWithCause(Generic[CauseT]):
     """A cancel scope that knows why it was cancelled: the cause is set first, and the first wins.
 
     When ``cause`` is still None after the body was cancelled, the cancellation came from outside.
@@ -31,7 +31,7 @@ class Scope(Generic[CauseT]):
         """Whether the body was cut short by this scope; known once the scope has been left."""
         return self._scope.cancelled_caught
 
-    def __enter__(self) -> "Scope[CauseT]":
+    def __enter__(self) -> "CancelScopeWithCause[CauseT]":
         self._scope.__enter__()
         return self
 
@@ -44,22 +44,22 @@ class Scope(Generic[CauseT]):
         return bool(self._scope.__exit__(kind, error, traceback))
 
 
-class ZoneTimeout(TimeoutError):
+class StageTimeout(TimeoutError):
     """A zone passed its deadline without progress."""
 
-    def __init__(self, zone: str, seconds: float) -> None:
-        super().__init__(f"{zone} made no progress for {seconds:g} s")
-        self.zone = zone
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(f"{stage} made no progress for {seconds:g} s")
+        self.stage = stage
         self.seconds = seconds
 
 
-class Zone:
+class Stage:
     """A stretch of work with a deadline of its own, which progress made in it puts off."""
 
     def __init__(self, progress: "Progress", name: str, seconds: float) -> None:
         self.name = name
-        self.since = anyio.current_time()
-        self.scope = anyio.CancelScope(deadline=self.since + seconds)
+        self.started_at = anyio.current_time()
+        self.scope = anyio.CancelScope(deadline=self.started_at + seconds)
         self._progress = progress
         self._seconds = seconds
 
@@ -73,50 +73,50 @@ class Zone:
 class ProgressSnapshot:
     """Where a task is: its innermost zone, if any, and the last mark that it made."""
 
-    zone: str | None
-    zone_age_seconds: float
-    deadline_seconds: float | None
-    mark: str | None
-    mark_age_seconds: float
+    stage: str | None
+    stage_age_seconds: float
+    deadline_in_seconds: float | None
+    last_progress: str | None
+    seconds_since_progress: float
 
 
 class Progress:
     """What one task is doing; it marks what it has done, and enters a zone for what may be slow."""
 
     def __init__(self) -> None:
-        self._zones: list[Zone] = []
-        self._mark: str | None = None
-        self._marked_at = anyio.current_time()
+        self._stages: list[Stage] = []
+        self._last_progress: str | None = None
+        self._progress_at = anyio.current_time()
 
     def mark(self, step: str) -> None:
-        """Note that a step was made. This puts no deadline off; ``Zone.mark`` does."""
-        self._mark = step
-        self._marked_at = anyio.current_time()
+        """Note that a step was made. This puts no deadline off; ``Stage.last_progress`` does."""
+        self._last_progress = step
+        self._progress_at = anyio.current_time()
 
     @contextmanager
-    def zone(self, name: str, seconds: float) -> Iterator[Zone]:
-        """Allow the body so many seconds, from its begin or from the last ``Zone.mark``.
+    def stage(self, name: str, seconds: float) -> Iterator[Stage]:
+        """Allow the body so many seconds, from its begin or from the last ``Stage.last_progress``.
 
-        Past that it is cancelled and ``ZoneTimeout`` is raised. A cancellation from outside, also
+        Past that it is cancelled and ``StageTimeout`` is raised. A cancellation from outside, also
         one that comes at the same moment, passes through as what it is.
         """
-        zone = Zone(self, name, seconds)
-        self._zones.append(zone)
+        zone = Stage(self, name, seconds)
+        self._stages.append(zone)
         try:
             with zone.scope:
                 yield zone
         finally:
-            self._zones.remove(zone)
+            self._stages.remove(zone)
         if zone.scope.cancelled_caught:
-            raise ZoneTimeout(name, seconds)
+            raise StageTimeout(name, seconds)
 
     def snapshot(self) -> ProgressSnapshot:
         now = anyio.current_time()
-        zone = self._zones[-1] if self._zones else None
+        zone = self._stages[-1] if self._stages else None
         return ProgressSnapshot(
-            zone=zone.name if zone else None,
-            zone_age_seconds=now - zone.since if zone else 0.0,
-            deadline_seconds=min(z.scope.deadline for z in self._zones) - now if zone else None,
-            mark=self._mark,
-            mark_age_seconds=now - self._marked_at,
+            stage=zone.name if zone else None,
+            stage_age_seconds=now - zone.started_at if zone else 0.0,
+            deadline_in_seconds=min(z.scope.deadline for z in self._stages) - now if zone else None,
+            last_progress=self._last_progress,
+            seconds_since_progress=now - self._progress_at,
         )

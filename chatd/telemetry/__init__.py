@@ -11,7 +11,7 @@ thirty times. ``exposition`` hands them to prometheus_client when somebody asks.
 
 No label ever holds an id, an owner or a text. A label has either a fixed vocabulary, or values that
 the configuration bounds (models) or the code does (routes); what is none of these is counted as
-``other``, and so is whatever would make more than ``MOST_SERIES`` of one metric.
+``other``, and so is whatever would make more than ``MAX_SERIES`` of one metric.
 
 ``tracing`` makes the spans, and is one for the process, as OpenTelemetry has it; ``export`` sends them
 where the standard variables say. A span may hold the id of a chat, and never a text.

@@ -16,7 +16,7 @@ from typing_extensions import override
 from chatd.telemetry.instruments import Counter, Histogram, Instrument
 
 
-class Exposition(Collector):
+class PrometheusCollector(Collector):
     """Shows ``instruments``, and what the system knows of this process."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
@@ -25,19 +25,19 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         return generate_latest(self._registry)
 
     @override
     def collect(self) -> Iterator[Metric]:
-        return map(_family, self._instruments)
+        return map(_metric_family, self._instruments)
 
 
-def _family(instrument: Instrument) -> Metric:
-    name, meaning, labels = instrument.name, instrument.meaning, instrument.labels
+def _metric_family(instrument: Instrument) -> Metric:
+    name, meaning, labels = instrument.name, instrument.description, instrument.labels
     if isinstance(instrument, Histogram):
         spreads = HistogramMetricFamily(name, meaning, labels=labels)
-        bounds = [*map(_bound, instrument.bounds), "+Inf"]
+        bounds = [*map(_format_bound, instrument.bounds), "+Inf"]
         for values, spread in instrument.values.items():
             sums = zip(bounds, accumulate(spread.counts), strict=True)
             spreads.add_metric(values, buckets=list(sums), sum_value=spread.total)
@@ -49,5 +49,5 @@ def _family(instrument: Instrument) -> Metric:
     return family
 
 
-def _bound(bound: float) -> str:
+def _format_bound(bound: float) -> str:
     return repr(float(bound))

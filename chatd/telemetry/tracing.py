@@ -10,7 +10,7 @@ A takeover's turn stands in the same trace and is linked to the claim of the own
 turn never ended: a span is sent when it ends. No span ever holds what was said, a tool's arguments, a
 title, an error's text or a path: there is no setting that would turn that on.
 
-Nothing is traced until ``use`` is told by what, and then costs nothing: every function here gives back
+Nothing is traced until ``set_tracer_provider`` is told by what, and then costs nothing: every function here gives back
 one and the same span that keeps nothing.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (1.37),
@@ -40,20 +40,20 @@ from chatd import __version__
 from chatd.domain.chat import Chat, Usage
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_CONVERSATION: Final = "gen_ai.conversation.id"
-_FAILED_STATUS = 500
+_CONVERSATION_ID: Final = "gen_ai.conversation.id"
+_SERVER_ERROR = 500
 
 _tracer: trace.Tracer | None = None
-_NOTHING: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
+_NOOP_SPAN: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
 
 
-def use(provider: trace.TracerProvider | None) -> None:
+def set_tracer_provider(provider: trace.TracerProvider | None) -> None:
     """Trace by this provider from now on; None: do not trace."""
     global _tracer  # noqa: PLW0603 - spans belong to the process, as OpenTelemetry has it
     _tracer = None if provider is None else provider.get_tracer("chatd", __version__)
 
 
-def here() -> str | None:
+def current_traceparent() -> str | None:
     """The span that is under way, as a ``traceparent`` that can be stored; None: nobody traces."""
     if _tracer is None:
         return None
@@ -63,14 +63,14 @@ def here() -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def request(method: str, traceparent: str | None) -> AbstractContextManager[Span]:
+def request_span(method: str, traceparent: str | None) -> AbstractContextManager[Span]:
     """A request, until its answer begins; ``traceparent`` is the caller's header."""
     if _tracer is None:
-        return _NOTHING
+        return _NOOP_SPAN
     return _span(method, SpanKind.SERVER, {"http.request.method": method}, parent=traceparent)
 
 
-def answered(span: Span, method: str, route: str | None, status: int) -> None:
+def end_request(span: Span, method: str, route: str | None, status: int) -> None:
     """The answer of a request begins, and its span ends."""
     if not span.is_recording():
         return
@@ -78,74 +78,76 @@ def answered(span: Span, method: str, route: str | None, status: int) -> None:
         span.update_name(f"{method} {route}")
         span.set_attribute("http.route", route)
     span.set_attribute("http.response.status_code", status)
-    if status >= _FAILED_STATUS:
-        failed(span, str(status))
+    if status >= _SERVER_ERROR:
+        set_error(span, str(status))
     span.end()
 
 
-def claim() -> AbstractContextManager[Span]:
-    """One statement that claims; see ``claimed``."""
+def claim_span() -> AbstractContextManager[Span]:
+    """One statement that claims; see ``end_claim``."""
     if _tracer is None:
-        return _NOTHING
+        return _NOOP_SPAN
     span = _tracer.start_span("claim")
     return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
-def claimed(span: Span, chats: int) -> None:
+def end_claim(span: Span, chats: int) -> None:
     """So many chats were claimed. The span of a claim that found none is never ended, so nobody gets it."""
     if chats and span.is_recording():
         span.set_attribute("chatd.chats", chats)
         span.end()
 
 
-def turn(chat: Chat) -> AbstractContextManager[Span]:
+def turn_span(chat: Chat) -> AbstractContextManager[Span]:
     """One turn of a chat, in the trace of the request that asked for it."""
     if _tracer is None:
-        return _NOTHING
-    claimed = _context(chat.claimed_in)
+        return _NOOP_SPAN
+    claimed = _parse_traceparent(chat.claim_traceparent)
     attributes = {
-        _CONVERSATION: str(chat.id),
+        _CONVERSATION_ID: str(chat.id),
         "chatd.epoch": chat.epoch,
         "chatd.takeover": chat.recoveries > 0,
     }
     links = [] if claimed is None else [Link(claimed, {"chatd.link": "first_claim"})]
-    return _span("turn", SpanKind.CONSUMER, attributes, parent=chat.asked_in, links=links)
+    return _span(
+        "turn", SpanKind.CONSUMER, attributes, parent=chat.request_traceparent, links=links
+    )
 
 
-def turned(span: Span, *, outcome: str, steps: int, error_kind: str | None) -> None:
+def end_turn(span: Span, *, outcome: str, steps: int, error_kind: str | None) -> None:
     """How a turn ended."""
     if span.is_recording():
         span.set_attributes({"chatd.outcome": outcome, "chatd.steps": steps})
         if error_kind is not None:
-            failed(span, error_kind)
+            set_error(span, error_kind)
 
 
-def client_action(asked: datetime, answered_at: datetime) -> None:
+def record_client_tools(started_at: datetime, ended_at: datetime) -> None:
     """The client ran its tools, between these two moments."""
     if _tracer is not None:
-        span = _tracer.start_span("client action", start_time=_nanoseconds(asked))
-        span.end(_nanoseconds(answered_at))
+        span = _tracer.start_span("client action", start_time=_nanoseconds(started_at))
+        span.end(_nanoseconds(ended_at))
 
 
-def model_call(
+def model_call_span(
     *, chat: Chat, provider: str, model: str, max_tokens: int | None
 ) -> AbstractContextManager[Span]:
     """One call of a model. ``provider`` is the name it is configured under, ``model`` the vendor's own."""
     if _tracer is None:
-        return _NOTHING
+        return _NOOP_SPAN
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
         "gen_ai.request.stream": True,
-        _CONVERSATION: str(chat.id),
+        _CONVERSATION_ID: str(chat.id),
     }
     if max_tokens is not None:
         attributes["gen_ai.request.max_tokens"] = max_tokens
     return _span(f"chat {model}", SpanKind.CLIENT, attributes)
 
 
-def said(span: Span, *, reason: str, usage: Usage) -> None:
+def record_response(span: Span, *, reason: str, usage: Usage) -> None:
     """The model came to an end."""
     if span.is_recording():
         span.set_attributes(
@@ -157,12 +159,12 @@ def said(span: Span, *, reason: str, usage: Usage) -> None:
         )
 
 
-def storing(what: str) -> AbstractContextManager[Span]:
+def store_span(operation: str) -> AbstractContextManager[Span]:
     """A read or a move of an owner: ``history``, or the name of the move."""
-    return _NOTHING if _tracer is None else _span(f"store {what}", SpanKind.CLIENT, {})
+    return _NOOP_SPAN if _tracer is None else _span(f"store {operation}", SpanKind.CLIENT, {})
 
 
-def failed(span: Span, kind: str) -> None:
+def set_error(span: Span, kind: str) -> None:
     """It did not succeed; ``kind`` is a word of ours, never a text."""
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR))
@@ -179,7 +181,7 @@ def _span(
 ) -> Iterator[Span]:
     """A span that is under way in the body. Of an exception it keeps the type alone."""
     assert _tracer is not None  # noqa: S101 - whoever calls this has looked
-    remote = _context(parent)
+    remote = _parse_traceparent(parent)
     context = None if remote is None else trace.set_span_in_context(NonRecordingSpan(remote))
     span = _tracer.start_span(name, context, kind, attributes, links)
     with trace.use_span(span, record_exception=False, set_status_on_exception=False):
@@ -187,14 +189,14 @@ def _span(
             yield span
         except BaseException as error:
             if span.is_recording():
-                failed(span, type(error).__qualname__)
+                set_error(span, type(error).__qualname__)
             raise
         finally:
             if span.is_recording():
                 span.end()
 
 
-def _context(traceparent: str | None) -> SpanContext | None:
+def _parse_traceparent(traceparent: str | None) -> SpanContext | None:
     """What a ``traceparent`` names, if it is well-formed."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None:

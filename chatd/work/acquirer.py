@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from chatd.domain.chat import Status
-from chatd.domain.errors import DatabaseAway
-from chatd.domain.event import EVERYTHING, Hint
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.event import RESYNC, Hint
 from chatd.store.leases import Claim, Leases
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry import tracing
-from chatd.telemetry.metrics import HintMetrics, TurnMetrics
+from chatd.telemetry.metrics import NotificationMetrics, TurnMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
 
@@ -28,21 +28,23 @@ class Acquirer:
         may_claim: Callable[[], bool],
         poll_seconds: float = 1.0,
         metrics: TurnMetrics | None = None,
-        hint_metrics: HintMetrics | None = None,
+        hint_metrics: NotificationMetrics | None = None,
     ) -> None:
         self._leases = leases
         self._roster = roster
         self._may_claim = may_claim
         self._metrics = metrics or TurnMetrics()
-        self._missed = (hint_metrics or HintMetrics()).missed
+        self._missed = (hint_metrics or NotificationMetrics()).missed
         self._heard = True
         """Whether there is a reason to find something, other than that it is time to look."""
         self._hinted_at: float | None = None
-        self._loop = Periodic(self.step, every_seconds=poll_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
+        )
 
     def hint(self, hint: Hint) -> None:
         """A chat moved, somewhere."""
-        if hint.status is Status.PENDING or hint is EVERYTHING:
+        if hint.status is Status.PENDING or hint is RESYNC:
             self._hinted_at = self._hinted_at or now()
             self.wake()
 
@@ -60,9 +62,9 @@ class Acquirer:
         sent_at = now()
         heard, self._heard = self._heard, False
         hinted_at, self._hinted_at = self._hinted_at, None
-        with tracing.claim() as span:
+        with tracing.claim_span() as span:
             claims = await self._leases.acquire(room)
-            tracing.claimed(span, len(claims))
+            tracing.end_claim(span, len(claims))
         for claim in claims:
             self._roster.take(claim, renewed_at=sent_at)
         self._count(claims, heard=heard, hinted_at=hinted_at)
@@ -76,13 +78,13 @@ class Acquirer:
         metrics.claims.add(amount=len(claims))
         for claim in claims:
             metrics.claim_wait.observe(claim.waited)
-            metrics.phases.add("line", amount=claim.waited)
+            metrics.phase_seconds.add("line", amount=claim.waited)
             if claim.moved.chat.recoveries:
                 metrics.takeovers.add()
             if not heard and claim.waited > _HINT_SECONDS:
                 self._missed.add("pending")
         if claims and hinted_at is not None:
-            metrics.wake.observe(now() - hinted_at)
+            metrics.notification_to_claim.observe(now() - hinted_at)
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

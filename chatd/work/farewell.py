@@ -10,12 +10,12 @@ import anyio
 import structlog
 
 from chatd.domain.chat import Status
-from chatd.domain.errors import DatabaseAway, Lost
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.live.hints import Hints
 from chatd.store.leases import Leases
 from chatd.store.rows import Moved
 from chatd.store.turns import Fence, Turns
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 
 _log = structlog.get_logger()
 
@@ -49,17 +49,17 @@ class Farewell:
     async def _moved(self, asked: Awaitable[Moved]) -> None:
         try:
             moved = await asked
-        except Lost:
+        except LeaseLost:
             return
         self._hints.moved(moved.entry)
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         child.ready()
         await child.stopping.wait()
         with anyio.move_on_after(self._seconds):
             try:
                 swept = await self.step()
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 _log.warning("worker.left_without_a_word")
             else:
                 _log.info("worker.left", swept=swept)

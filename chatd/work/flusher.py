@@ -6,11 +6,11 @@ flushed at all: its message says everything.
 
 from uuid import UUID
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.hints import Hints
 from chatd.live.topic import Preview
 from chatd.store.streams import Batch, Streams
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import StreamMetrics
 from chatd.work.hand import now
@@ -35,7 +35,9 @@ class Flusher:
         self._flush_bytes = flush_bytes
         self._unflushed_bytes = 0
         self._steps: dict[UUID, tuple[Preview, int]] = {}
-        self._loop = Periodic(self.step, every_seconds=flush_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=flush_seconds, expected_errors=(DatabaseUnavailable,)
+        )
 
     def watch(self, chat_id: UUID, preview: Preview) -> None:
         """A step starts; not one of an owner that was fenced and does not know it yet."""
@@ -70,7 +72,7 @@ class Flusher:
         if not batches:
             return
         await self._streams.flush_parts(batches)
-        self._metrics.flushed.add(amount=sum(len(batch.parts) for batch in batches))
+        self._metrics.parts_flushed.add(amount=sum(len(batch.parts) for batch in batches))
         if since is not None:
             self._metrics.flush_delay.observe(now() - since)
         for batch in batches:
@@ -79,5 +81,5 @@ class Flusher:
                 self._steps[batch.chat_id] = (known[0], max(known[1], batch.last))
             self._hints.flushed(batch.chat_id)
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

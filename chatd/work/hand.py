@@ -4,10 +4,10 @@ import time
 from enum import StrEnum
 
 from chatd.domain.chat import Chat
-from chatd.domain.errors import Lost
+from chatd.domain.errors import LeaseLost
 from chatd.store.leases import Doing
 from chatd.store.turns import Fence
-from chatd.supervision.progress import Progress, Scope
+from chatd.supervision.progress import CancelScopeWithCause, Progress
 
 
 class Cause(StrEnum):
@@ -40,7 +40,7 @@ class Hand:
         self.moving = False
         """Whether a move of its own is under way: that one's answer says whose the chat is."""
         self._private_seconds = private_seconds
-        self._scope: Scope[Cause] | None = None
+        self._scope: CancelScopeWithCause[Cause] | None = None
 
     @property
     def lease_left(self) -> float:
@@ -48,9 +48,9 @@ class Hand:
         return self.renewed_at + self._private_seconds - now()
 
     def check(self) -> None:
-        """Raise ``Lost`` when the lease is up: asked before anything that must not be done twice."""
+        """Raise ``LeaseLost`` when the lease is up: asked before anything that must not be done twice."""
         if self.cause is Cause.LOST or self.lease_left <= 0:
-            raise Lost(chat_id=self.fence.chat_id, epoch=self.fence.epoch)
+            raise LeaseLost(chat_id=self.fence.chat_id, epoch=self.fence.epoch)
 
     def names(self) -> dict[str, object]:
         """What every log line of this chat's task carries."""
@@ -63,10 +63,14 @@ class Hand:
     def doing(self) -> Doing:
         """What a beat says of this chat: where its task is, and nothing of what is said there."""
         at = self.progress.snapshot()
-        if at.zone is None:
+        if at.stage is None:
             return Doing(self.fence.chat_id, self.fence.epoch)
         return Doing(
-            self.fence.chat_id, self.fence.epoch, at.zone, at.zone_age_seconds, at.deadline_seconds
+            self.fence.chat_id,
+            self.fence.epoch,
+            at.stage,
+            at.stage_age_seconds,
+            at.deadline_in_seconds,
         )
 
     def cancel(self, cause: Cause) -> None:
@@ -76,9 +80,9 @@ class Hand:
         if self._scope is not None:
             self._scope.cancel(cause)
 
-    def scope(self) -> Scope[Cause]:
+    def scope(self) -> CancelScopeWithCause[Cause]:
         """A scope to work one turn in; a cause that is known already cancels it at once."""
-        self._scope = Scope()
+        self._scope = CancelScopeWithCause()
         if self.cause is not None:
             self._scope.cancel(self.cause)
         return self._scope

@@ -11,11 +11,11 @@ import anyio
 import structlog
 
 from chatd import __version__
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.leases import Leases, Listing
 from chatd.store.pool import Connection, Database
-from chatd.supervision.actor import Child
-from chatd.supervision.outage import LONGEST_PAUSE_SECONDS, Outage
+from chatd.supervision.actor import ChildHandle
+from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS, Outage
 from chatd.telemetry.metrics import LeaseMetrics
 from chatd.work.hand import now
 from chatd.work.roster import Roster
@@ -80,8 +80,8 @@ class Heartbeat:
         """Beat now: a chat in hand may not be ours any more, or the others are to know something."""
         self._woken.set()
 
-    async def run(self, child: Child) -> None:
-        outage = Outage(child, expected=(DatabaseAway,))
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             self._sign_at = now()
             async with outage, self._database.direct() as connection:
@@ -90,7 +90,7 @@ class Heartbeat:
                     await self._take_lock(connection, child)
                     if outage.ongoing:
                         await self._database.distrust()
-                    outage.over()
+                    outage.recovered()
                     await self._beat_on(connection, child)
                 finally:
                     self.holds_lock = False
@@ -106,14 +106,16 @@ class Heartbeat:
                     connection, self._listing(), [hand.doing() for hand in hands]
                 )
         except TimeoutError as error:
-            raise DatabaseAway("The lease could not be renewed within a beat.") from error
+            raise DatabaseUnavailable("The lease could not be renewed within a beat.") from error
         self._roster.renewed(hands, beats, sent_at=sent_at)
         self._count(sent_at, now())
 
     def _count(self, sent_at: float, ended_at: float) -> None:
-        self._metrics.renewal.observe(ended_at - sent_at)
+        self._metrics.heartbeat_duration.observe(ended_at - sent_at)
         if self._beat_at is not None:
-            self._metrics.lag.observe(max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0))
+            self._metrics.heartbeat_lag.observe(
+                max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0)
+            )
         self._beat_at = ended_at
 
     def _listing(self) -> Listing:
@@ -121,7 +123,7 @@ class Heartbeat:
             host=socket.gethostname(), pid=getpid(), version=__version__, max_chats=self.max_chats
         )
 
-    async def _take_lock(self, connection: Connection, child: Child) -> None:
+    async def _take_lock(self, connection: Connection, child: ChildHandle) -> None:
         await self._leases.renew(connection, self._listing())
         while not await self._leases.hold_own_lock(connection):
             if child.stopping.is_set():
@@ -129,10 +131,10 @@ class Heartbeat:
             await self._leases.end_ghost(connection)
             await child.pause(_LOOK_AGAIN_SECONDS)
         if self._doubts_locks:
-            self._settled_at = now() + self._heartbeat_seconds + LONGEST_PAUSE_SECONDS
+            self._settled_at = now() + self._heartbeat_seconds + MAX_RETRY_DELAY_SECONDS
         self._doubts_locks = self.holds_lock = True
 
-    async def _beat_on(self, connection: Connection, child: Child) -> None:
+    async def _beat_on(self, connection: Connection, child: ChildHandle) -> None:
         while not child.stopping.is_set():
             self._woken = anyio.Event()
             await self.step(connection)

@@ -1,11 +1,11 @@
 """The janitor: what is past its retention goes, a little at a time."""
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.keys import Keys
 from chatd.store.leases import Leases
 from chatd.store.lists import Lists
 from chatd.store.streams import Streams
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 
 
@@ -31,7 +31,9 @@ class Janitor:
         self._event_retention_days = event_retention_days
         self._idempotency_hours = idempotency_hours
         self._silent_seconds = 10 * stale_after_seconds
-        self._loop = Periodic(self.step, every_seconds=sweep_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=sweep_seconds, expected_errors=(DatabaseUnavailable,)
+        )
 
     async def step(self) -> bool:
         """Sweep once; True when there may be more."""
@@ -44,5 +46,5 @@ class Janitor:
         await self._leases.forget_workers(silent_seconds=self._silent_seconds)
         return most in {events, tombstones, parts, keys}
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

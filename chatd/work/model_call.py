@@ -10,14 +10,14 @@ from typing import Any
 
 import anyio
 
-from chatd.domain.failure import Failure, FailureKind, storable_value
+from chatd.domain.failure import Failure, FailureKind, replace_unstorable_json
 from chatd.domain.message import Content, Message, fold
 from chatd.live.hub import Hub
 from chatd.live.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.classify import classify
 from chatd.llm.provider import Finished, Fragment, ModelRequest, ToolSpec
-from chatd.supervision.progress import ZoneTimeout
+from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.work.call_ids import CallIds
 from chatd.work.flusher import Flusher
@@ -54,7 +54,7 @@ class ModelCall:
         self._model = model
         self._call_ids = CallIds()
         self.preview: Preview = hub.start_step(
-            hand.chat.id, epoch=hand.chat.epoch, base=hand.chat.parts_done
+            hand.chat.id, epoch=hand.chat.epoch, base=hand.chat.settled_part
         )
         self.began = anyio.current_time()
         self.first_part_at: float | None = None
@@ -74,7 +74,7 @@ class ModelCall:
             settings=self._model.settings,
             tools=tuple(map(_spec, self._hand.chat.tools)),
         )
-        with tracing.model_call(
+        with tracing.model_call_span(
             chat=self._hand.chat,
             provider=self._provider.name,
             model=request.model,
@@ -82,32 +82,32 @@ class ModelCall:
         ) as span:
             answer = await self._outcome(request)
             if isinstance(answer, Failure):
-                tracing.failed(span, answer.kind.value)
+                tracing.set_error(span, answer.kind.value)
             else:
                 finished = answer.finished
-                tracing.said(span, reason=finished.reason, usage=finished.usage)
+                tracing.record_response(span, reason=finished.reason, usage=finished.usage)
         return answer
 
     async def _outcome(self, request: ModelRequest) -> Answer | Failure:
         try:
             finished = await self._stream(request)
-        except ZoneTimeout as timeout:
-            return self._failure(_TIMEOUTS[timeout.zone], str(timeout))
+        except StageTimeout as timeout:
+            return self._failure(_TIMEOUTS[timeout.stage], str(timeout))
         except Exception as error:
             failure = classify(error, provider=self._provider.name, model=self._model.name)
             if failure is None:
                 raise
             return failure
         if finished is None:
-            return self._failure(FailureKind.CUT, "the answer was cut off before its end")
+            return self._failure(FailureKind.TRUNCATED, "the answer was cut off before its end")
         return Answer(content=self.content, finished=finished)
 
     async def _stream(self, request: ModelRequest) -> Finished | None:
         progress, limits = self._hand.progress, self._limits
         finished: Finished | None = None
         with (
-            progress.zone("model call", limits.attempt_seconds),
-            progress.zone("model stream", limits.silence_seconds) as silence,
+            progress.stage("model call", limits.attempt_seconds),
+            progress.stage("model stream", limits.silence_seconds) as silence,
         ):
             self._hand.check()
             async with self._provider.stream(request) as deltas:
@@ -115,7 +115,7 @@ class ModelCall:
                     silence.mark("streaming")
                     match delta:
                         case Fragment(part):
-                            self._show(self._call_ids.settle(storable_value(part)))
+                            self._show(self._call_ids.settle(replace_unstorable_json(part)))
                         case Finished():
                             finished = delta
         return finished
@@ -141,4 +141,4 @@ def _spec(tool: Mapping[str, Any]) -> ToolSpec:
     )
 
 
-_TIMEOUTS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.SILENCE}
+_TIMEOUTS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.STREAM_IDLE}

@@ -6,7 +6,14 @@ Because it reads only what is stored, a crash resumes at the right step.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from chatd.domain.message import Message, NewMessage, OpenCall, Part, Role, open_calls
+from chatd.domain.message import (
+    Message,
+    NewMessage,
+    Part,
+    PendingToolCall,
+    Role,
+    pending_tool_calls,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,7 @@ class AnswerTools:
 class AskClient:
     """The model called tools that the chat's client runs; ``unknown`` are calls of no tool at all."""
 
-    calls: tuple[OpenCall, ...]
+    calls: tuple[PendingToolCall, ...]
     unknown: tuple[Part, ...] = ()
 
 
@@ -41,7 +48,7 @@ def next_step(
     history: Sequence[Message | NewMessage], *, client_tools: Collection[str] = ()
 ) -> NextStep:
     """Decide from the end of the history. ``client_tools`` are the names of what the client runs."""
-    if calls := open_calls(history):
+    if calls := pending_tool_calls(history):
         unknown = tuple(call.part for call in calls if call.part["tool_name"] not in client_tools)
         asked = tuple(call for call in calls if call.part["tool_name"] in client_tools)
         return AskClient(asked, unknown) if asked else AnswerTools(unknown)

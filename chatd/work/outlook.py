@@ -13,7 +13,11 @@ def lease_age(hands: Iterable[Hand]) -> float:
 def stillness(hand: Hand) -> float:
     """Seconds since a chat made progress: it marked a step, or went into a zone."""
     seen = hand.progress.snapshot()
-    return min(seen.mark_age_seconds, seen.zone_age_seconds) if seen.zone else seen.mark_age_seconds
+    return (
+        min(seen.seconds_since_progress, seen.stage_age_seconds)
+        if seen.stage
+        else seen.seconds_since_progress
+    )
 
 
 def stalled(hands: Iterable[Hand], seconds: float) -> int:

@@ -13,13 +13,13 @@ from typing import TypedDict
 import structlog
 
 from chatd.domain.chat import Status
-from chatd.domain.endings import Reaped
-from chatd.domain.errors import DatabaseAway, Lost
+from chatd.domain.endings import ReapReason
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.live.hints import Hints
 from chatd.store.actions import Actions
 from chatd.store.leases import Leases
 from chatd.store.turns import Turns
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import LeaseMetrics
 
@@ -57,7 +57,9 @@ class Reaper:
         self._stale_after_seconds = stale_after_seconds
         self._max_recoveries = max_recoveries
         self._locks_tell = locks_tell
-        self._loop = Periodic(self.step, every_seconds=reap_seconds, outages=(DatabaseAway,))
+        self._loop = Periodic(
+            self.step, interval_seconds=reap_seconds, expected_errors=(DatabaseUnavailable,)
+        )
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
@@ -74,9 +76,9 @@ class Reaper:
         for moved in reaped:
             assert moved.entry is not None  # noqa: S101 - who was reaped has moved
             gave_up = moved.chat.status is Status.ERROR
-            reason = Reaped(moved.entry.data["reason"])
-            self._metrics.reaped.add(reason)
-            self._metrics.given_up.add(amount=gave_up)
+            reason = ReapReason(moved.entry.data["reason"])
+            self._metrics.reaps.add(reason)
+            self._metrics.crash_loops.add(amount=gave_up)
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
             ):
@@ -99,16 +101,16 @@ class Reaper:
                 moved = await self._turns.reap_interrupt(
                     one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
                 )
-            except Lost:
+            except LeaseLost:
                 continue  # its owner, or another reaper, was quicker
-            self._metrics.reaped.add(Reaped.INTERRUPTING)
+            self._metrics.reaps.add(ReapReason.INTERRUPTING)
             with structlog.contextvars.bound_contextvars(
                 chat_id=one.fence.chat_id, epoch=one.fence.epoch
             ):
                 _log.warning(
                     "chat.reaped",
                     recoveries=moved.chat.recoveries,
-                    reason=Reaped.INTERRUPTING.value,
+                    reason=ReapReason.INTERRUPTING.value,
                 )
             self._hints.moved(moved.entry)
         return bool(abandoned)
@@ -116,7 +118,7 @@ class Reaper:
     async def _expire_actions(self) -> bool:
         """Chats whose client took too long: the model is told so, and goes on."""
         expired = await self._actions.expire()
-        self._metrics.expired.add(amount=len(expired))
+        self._metrics.client_tool_timeouts.add(amount=len(expired))
         for moved in expired:
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
@@ -125,5 +127,5 @@ class Reaper:
             self._hints.moved(moved.entry)
         return bool(expired)
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

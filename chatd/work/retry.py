@@ -24,8 +24,8 @@ class RetryPolicy:
             return None
         backoff = min(self.backoff_seconds * 2.0 ** min(attempts - 1, 30), self.backoff_max_seconds)
         drawn = backoff * (0.5 + 0.5 * dice)
-        if failure.retry_after is None:
+        if failure.retry_after_seconds is None:
             return drawn
-        if failure.retry_after > self.backoff_max_seconds:
+        if failure.retry_after_seconds > self.backoff_max_seconds:
             return None
-        return max(drawn, failure.retry_after)
+        return max(drawn, failure.retry_after_seconds)

@@ -6,10 +6,10 @@ from uuid import UUID
 import anyio
 import structlog
 
-from chatd.domain.chat import OWNED, Status
+from chatd.domain.chat import LEASED, Status
 from chatd.domain.event import Hint
 from chatd.store.leases import Beat, Claim
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.work.hand import Cause, Hand
 from chatd.work.runner import Runner
 from chatd.work.turn import Shop
@@ -108,7 +108,7 @@ class Roster:
                 # An answer that crossed a move of the owner speaks of the turn before.
                 if beat.status is Status.INTERRUPTING and beat.version > hand.chat.version:
                     hand.cancel(Cause.INTERRUPTED)
-            elif hand.chat.status in OWNED and not hand.moving:
+            elif hand.chat.status in LEASED and not hand.moving:
                 hand.cancel(Cause.LOST)
 
     async def expire(self) -> None:
@@ -119,7 +119,7 @@ class Roster:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def run(self, child: Child) -> None:
+    async def run(self, child: ChildHandle) -> None:
         async with anyio.create_task_group() as group:
             self._group, self._draining = group, False
             try:

@@ -11,10 +11,10 @@ from contextlib import suppress
 import anyio
 import structlog
 
-from chatd.domain.chat import OWNED
-from chatd.domain.endings import Fate, Outcome
-from chatd.domain.errors import DatabaseAway, Lost
-from chatd.domain.failure import panic
+from chatd.domain.chat import LEASED
+from chatd.domain.endings import LossReason, TurnOutcome
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.domain.failure import panic_failure
 from chatd.supervision.life import is_being_cancelled
 from chatd.telemetry import tracing
 from chatd.work.hand import Cause, Hand
@@ -46,7 +46,7 @@ class Runner:
         ``wait_seconds`` is what is left of the backoff of an earlier owner.
         """
         try:
-            while self._hand.chat.status in OWNED and await self._turn(self._shop(), wait_seconds):
+            while self._hand.chat.status in LEASED and await self._turn(self._shop(), wait_seconds):
                 wait_seconds = 0.0
         finally:
             fence, shop = self._hand.fence, self._shop()
@@ -56,13 +56,13 @@ class Runner:
     async def _turn(self, shop: Shop, wait_seconds: float) -> bool:
         """One turn, counted, logged and traced; False when it turned out that the chat was lost."""
         turn = Turn(shop, self._hand, self._writer)
-        with shop.catalog.in_use(), tracing.turn(self._hand.chat) as span:
+        with shop.catalog.in_use(), tracing.turn_span(self._hand.chat) as span:
             try:
                 await self._work(turn, wait_seconds)
-            except Lost:
-                turn.tally.outcome = Outcome.LOST
+            except LeaseLost:
+                turn.tally.outcome = TurnOutcome.LOST
                 why = await self._fate()
-                shop.metrics.leases.lost.add(why)
+                shop.metrics.leases.leases_lost.add(why)
                 _log.warning("chat.lost", why=why)
                 return False
             finally:
@@ -72,7 +72,7 @@ class Runner:
                 turn.tally.log()
         return True
 
-    async def _fate(self) -> Fate:
+    async def _fate(self) -> LossReason:
         """Why the chat is not ours any more, if that can be had.
 
         When the lease ran out here, the database is most likely not to be had either: that it ran out is
@@ -80,9 +80,9 @@ class Runner:
         """
         expired = self._hand.lease_left <= 0
         seconds = _SOON_SECONDS if expired else _LAST_WORD_SECONDS
-        with anyio.move_on_after(seconds), suppress(DatabaseAway):
+        with anyio.move_on_after(seconds), suppress(DatabaseUnavailable):
             return await self._shop().turns.fate(self._hand.fence)
-        return Fate.EXPIRED if expired else Fate.UNKNOWN
+        return LossReason.EXPIRED if expired else LossReason.UNKNOWN
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:
         """One turn, and the ways it may end."""
@@ -96,7 +96,7 @@ class Runner:
                 await self._stop(turn, self._hand.cause)
         except Interrupted:
             await self._stop(turn, Cause.INTERRUPTED)
-        except Lost:
+        except LeaseLost:
             raise
         except BaseException as error:  # the one place where a bug becomes a chat's failure
             if _is_order(error):
@@ -113,9 +113,9 @@ class Runner:
                 case Cause.SHUTDOWN:
                     await turn.release(why="shutdown")
                 case _:
-                    raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
+                    raise LeaseLost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
         if last_word.cancelled_caught:
-            raise Lost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
+            raise LeaseLost(chat_id=self._hand.chat.id, epoch=self._hand.chat.epoch)
 
     async def _panic(self, turn: Turn, error: BaseException) -> None:
         _log.error("chat.panicked", exc_info=error)
@@ -123,10 +123,10 @@ class Runner:
             await self._stop(turn, self._hand.cause)
             return
         try:
-            await turn.fail(panic(error))
+            await turn.fail(panic_failure(error))
         except Interrupted:
             await turn.finish_interrupt()
-        turn.tally.outcome = Outcome.PANICKED
+        turn.tally.outcome = TurnOutcome.PANICKED
 
 
 def _is_order(error: BaseException) -> bool:

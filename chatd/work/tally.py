@@ -7,7 +7,7 @@ import structlog
 from opentelemetry.trace import Span
 
 from chatd.domain.chat import Chat, Usage
-from chatd.domain.endings import Outcome
+from chatd.domain.endings import TurnOutcome
 from chatd.domain.failure import Failure
 from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
@@ -23,7 +23,7 @@ class Tally:
 
     chat: Chat
     began: float = field(default_factory=anyio.current_time)
-    outcome: Outcome = Outcome.CUT
+    outcome: TurnOutcome = TurnOutcome.ABORTED
     model: str | None = None
     steps: int = 0
     attempts: int = 0
@@ -57,11 +57,11 @@ class Tally:
     def count(self, metrics: TurnMetrics) -> None:
         """Add this turn to the others."""
         metrics.ended.add(self.outcome)
-        metrics.seconds.observe(anyio.current_time() - self.began)
+        metrics.duration.observe(anyio.current_time() - self.began)
         metrics.steps.add(amount=self.steps)
-        metrics.parts.add(amount=self.parts)
+        metrics.parts_streamed.add(amount=self.parts)
         for phase, seconds in self.phases.items():
-            metrics.phases.add(phase, amount=seconds)
+            metrics.phase_seconds.add(phase, amount=seconds)
         if self.first_part_seconds is not None:
             metrics.first_part.observe(self.first_part_seconds, self.model or OTHER)
         if self.failure is not None:
@@ -70,7 +70,7 @@ class Tally:
     def trace(self, span: Span) -> None:
         """Say it to those who trace."""
         kind = self.failure.kind.value if self.failure else None
-        tracing.turned(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
+        tracing.end_turn(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
 
     def log(self) -> None:
         """Say it: one line a turn, and never a word of what was said."""

@@ -13,7 +13,7 @@ import anyio
 import structlog
 
 from chatd.domain.chat import Status
-from chatd.domain.endings import Outcome
+from chatd.domain.endings import TurnOutcome
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import (
@@ -21,15 +21,15 @@ from chatd.domain.message import (
     NewMessage,
     Part,
     Role,
-    answered_with_errors,
-    interrupted,
-    open_calls,
+    error_results,
+    interrupted_message,
+    pending_tool_calls,
 )
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.store.turns import Turns
-from chatd.supervision.progress import ZoneTimeout
+from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import Metrics
 from chatd.work.flusher import Flusher
@@ -84,11 +84,11 @@ class Turn:
         if self._hand.chat.status is Status.INTERRUPTING:
             raise Interrupted  # before this turn began, and nobody heard how the last one ended
         try:
-            with self._hand.progress.zone("turn", self._shop.limits.turn_seconds):
+            with self._hand.progress.stage("turn", self._shop.limits.turn_seconds):
                 await self._wait(wait_seconds)
                 while await self._step():
                     pass
-        except ZoneTimeout as timeout:
+        except StageTimeout as timeout:
             await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(timeout)))
 
     async def finish_interrupt(self) -> None:
@@ -96,15 +96,15 @@ class Turn:
         messages = [self._answer] if self._answer else []
         if self._answer is None and self._call is not None:
             model_id = self._hand.chat.last_model_config_id
-            messages += interrupted(self._call.content, model_config_id=model_id)
-        self.tally.outcome = Outcome.INTERRUPTED
-        if calls := [call.part for call in open_calls([*self._history, *messages])]:
-            messages.append(answered_with_errors(calls, lambda _: "cancelled"))
+            messages += interrupted_message(self._call.content, model_config_id=model_id)
+        self.tally.outcome = TurnOutcome.INTERRUPTED
+        if calls := [call.part for call in pending_tool_calls([*self._history, *messages])]:
+            messages.append(error_results(calls, lambda _: "cancelled"))
         await self._writer.finish_interrupt(messages, self._settled())
 
     async def release(self, *, why: str) -> None:
         """Give the chat back, or stop if that was asked meanwhile."""
-        self.tally.outcome = Outcome.RELEASED
+        self.tally.outcome = TurnOutcome.RELEASED
         try:
             await self._writer.release(why=why)
         except Interrupted:
@@ -113,7 +113,7 @@ class Turn:
     async def fail(self, failure: Failure, *, attempts: int | None = None) -> None:
         """The turn cannot succeed: keep the reason."""
         tried = self._hand.chat.attempts + 1 if attempts is None else attempts
-        self.tally.outcome, self.tally.failure = Outcome.FAILED, failure
+        self.tally.outcome, self.tally.failure = TurnOutcome.FAILED, failure
         _log.warning(
             "chat.failed",
             kind=failure.kind.value,
@@ -150,25 +150,25 @@ class Turn:
         """Store ``messages``, and what their calls are answered at once, and do as ``step`` says."""
         match step:
             case AnswerTools(calls):
-                self._shop.metrics.turns.tools.add("nobody", amount=len(calls))
+                self._shop.metrics.turns.tool_calls.add("nobody", amount=len(calls))
                 await self._writer.commit_step([*messages, *_no_such_tools(calls)], self._settled())
                 self._call = self._answer = None
                 self._history = ()
                 return True
             case AskClient(calls, unknown):
-                self._shop.metrics.turns.tools.add("nobody", amount=len(unknown))
-                self._shop.metrics.turns.tools.add("client", amount=len(calls))
+                self._shop.metrics.turns.tool_calls.add("nobody", amount=len(unknown))
+                self._shop.metrics.turns.tool_calls.add("client", amount=len(calls))
                 await self._writer.require_action(
                     [*messages, *_no_such_tools(unknown)],
                     calls,
                     self._settled(),
                     action_seconds=self._shop.limits.action_seconds,
                 )
-                self.tally.outcome = Outcome.REQUIRES_ACTION
+                self.tally.outcome = TurnOutcome.REQUIRES_ACTION
                 return False
             case Finish():
                 await self._writer.finish_turn(messages, self._settled())
-                self.tally.outcome = Outcome.FINISHED
+                self.tally.outcome = TurnOutcome.FINISHED
                 return False
 
     async def _call_model(self, history: tuple[Message, ...]) -> bool:
@@ -203,11 +203,11 @@ class Turn:
             model=model,
         )
         counts = shop.metrics.turns
-        counts.calls.add(model.name)
+        counts.provider_calls.add(model.name)
         try:
             answer = await call.answer(history)
             if isinstance(answer, Failure):
-                counts.errors.add(model.name, answer.kind)
+                counts.provider_errors.add(model.name, answer.kind)
             return answer
         finally:
             shop.flusher.forget(self._hand.chat.id, epoch=self._hand.fence.epoch)
@@ -264,14 +264,14 @@ class Turn:
 
     def _settled(self) -> int:
         """The number of the last part that was streamed."""
-        return self._call.preview.last if self._call else self._hand.chat.parts_done
+        return self._call.preview.last if self._call else self._hand.chat.settled_part
 
 
 def _client_seconds(history: Sequence[Message]) -> float:
     """How long the client took to run its tools, when this turn goes on with what they returned."""
     match history:
         case [*_, asked, Message(role=Role.TOOL) as answered]:
-            tracing.client_action(asked.created_at, answered.created_at)
+            tracing.record_client_tools(asked.created_at, answered.created_at)
             return max((answered.created_at - asked.created_at).total_seconds(), 0.0)
         case _:
             return 0.0
@@ -281,6 +281,4 @@ def _no_such_tools(calls: Sequence[Part]) -> list[NewMessage]:
     """What the model is told of calls that nobody can run."""
     if not calls:
         return []
-    return [
-        answered_with_errors(calls, lambda call: f"There is no tool named {call['tool_name']}.")
-    ]
+    return [error_results(calls, lambda call: f"There is no tool named {call['tool_name']}.")]

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import anyio
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import DatabaseAway, Lost
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.event import Hint
-from chatd.domain.message import Message, NewMessage, OpenCall
-from chatd.domain.moves import Move
+from chatd.domain.message import Message, NewMessage, PendingToolCall
+from chatd.domain.moves import Transition
 from chatd.live.hints import Hints
 from chatd.store.rows import Moved
 from chatd.store.turns import Turns
@@ -33,7 +33,7 @@ class Writer:
 
     A statement whose answer was cut off may have taken effect. So after an outage, and whenever no
     row answers to the fence, the chat is looked at: it may be stored already, it may be interrupting,
-    or it may be somebody else's, which raises ``Lost``.
+    or it may be somebody else's, which raises ``LeaseLost``.
     """
 
     def __init__(self, turns: Turns, hints: Hints, hand: Hand) -> None:
@@ -48,30 +48,30 @@ class Writer:
         return spent
 
     async def history(self) -> tuple[Message, ...]:
-        with tracing.storing("history"):
+        with tracing.store_span("history"):
             return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
 
     async def commit_step(self, messages: Sequence[NewMessage], parts_done: int) -> None:
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.COMMIT_STEP,
+            Transition.COMMIT_STEP,
             lambda: self._turns.commit_step(
                 self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
-            lambda chat: chat.step > step,
+            lambda chat: chat.committed_steps > step,
         )
 
     async def require_action(
         self,
         messages: Sequence[NewMessage],
-        calls: Sequence[OpenCall],
+        calls: Sequence[PendingToolCall],
         parts_done: int,
         *,
         action_seconds: float,
     ) -> None:
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.REQUIRE_ACTION,
+            Transition.REQUIRE_ACTION,
             lambda: self._turns.require_action(
                 self._hand.fence,
                 step=step,
@@ -80,36 +80,36 @@ class Writer:
                 action_seconds=action_seconds,
                 parts_done=parts_done,
             ),
-            lambda chat: chat.step > step,
+            lambda chat: chat.committed_steps > step,
         )
 
     async def finish_turn(self, messages: Sequence[NewMessage], parts_done: int) -> None:
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.FINISH_TURN,
+            Transition.FINISH_TURN,
             lambda: self._turns.finish_turn(
                 self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
-            lambda chat: chat.step > step,
+            lambda chat: chat.committed_steps > step,
         )
 
     async def finish_interrupt(self, messages: Sequence[NewMessage], parts_done: int) -> None:
         """Store what there is; a chat that turns out not to be interrupting is left running."""
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.FINISH_INTERRUPT,
+            Transition.FINISH_INTERRUPT,
             lambda: self._turns.finish_interrupt(
                 self._hand.fence, step=step, messages=messages, parts_done=parts_done
             ),
-            lambda chat: chat.step > step or chat.status is Status.RUNNING,
+            lambda chat: chat.committed_steps > step or chat.status is Status.RUNNING,
         )
 
     async def record_retry(
         self, *, attempts: int, delay_seconds: float, parts_done: int, failure: dict[str, Any]
     ) -> None:
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.RECORD_RETRY,
+            Transition.RECORD_RETRY,
             lambda: self._turns.record_retry(
                 self._hand.fence,
                 step=step,
@@ -122,9 +122,9 @@ class Writer:
         )
 
     async def fail(self, *, last_error: str, detail: dict[str, Any], parts_done: int) -> None:
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.FAIL,
+            Transition.FAIL,
             lambda: self._turns.fail(
                 self._hand.fence,
                 step=step,
@@ -133,26 +133,29 @@ class Writer:
                 parts_done=parts_done,
             ),
             # A turn that was cut in the middle of its finish may have finished all the same.
-            lambda chat: chat.status is Status.ERROR or chat.step > step,
+            lambda chat: chat.status is Status.ERROR or chat.committed_steps > step,
         )
 
     async def release(self, *, why: str) -> None:
         """Give the chat back; the end of its turn may have been cut off on its way, and be stored."""
-        step = self._hand.chat.step
+        step = self._hand.chat.committed_steps
         await self._moved(
-            Move.RELEASE,
+            Transition.RELEASE,
             lambda: self._turns.release(self._hand.fence, why=why),
-            lambda chat: chat.status is Status.PENDING or chat.step > step,
+            lambda chat: chat.status is Status.PENDING or chat.committed_steps > step,
         )
 
     async def _moved(
-        self, move: Move, ask: Callable[[], Awaitable[Moved]], took_effect: Callable[[Chat], bool]
+        self,
+        move: Transition,
+        ask: Callable[[], Awaitable[Moved]],
+        took_effect: Callable[[Chat], bool],
     ) -> None:
         self._hand.moving = True
         try:
-            with tracing.storing(move):
+            with tracing.store_span(move):
                 moved = await self._patiently(ask)
-        except Lost:
+        except LeaseLost:
             self._hand.chat = await self._look(took_effect)
             chat = self._hand.chat
             self._hints.heard(Hint(chat.id, chat.version, chat.status))
@@ -167,13 +170,13 @@ class Writer:
         chat = await self._patiently(lambda: self._turns.standing(self._hand.chat.id))
         fence = self._hand.fence
         if chat is None or chat.epoch != fence.epoch:
-            raise Lost(chat_id=fence.chat_id, epoch=fence.epoch)
+            raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
         if took_effect(chat):
             return chat
         if chat.status is Status.INTERRUPTING and chat.worker_id == fence.worker_id:
             self._hand.chat = chat
             raise Interrupted
-        raise Lost(chat_id=fence.chat_id, epoch=fence.epoch)
+        raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         backoff, began = None, now()
@@ -181,11 +184,11 @@ class Writer:
             while True:
                 try:
                     return await ask()
-                except DatabaseAway:
+                except DatabaseUnavailable:
                     backoff = backoff or Backoff(
                         first_seconds=_FIRST_WAIT, max_seconds=_LONGEST_WAIT, random=random
                     )
-                    await anyio.sleep(backoff.next())
+                    await anyio.sleep(backoff.next_delay())
                     self._hand.check()
         finally:
             self._spent_seconds += now() - began

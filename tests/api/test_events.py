@@ -16,7 +16,7 @@ from inside import Acted, Inside, asked, done, one, rows, said, tool_call
 from running import Event, fact
 from viewing import everything, following, listen_to
 
-from chatd.domain.event import EventType
+from chatd.domain.event import StreamEventType
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, Fragment, ModelRequest
 from chatd.store.pool import Database
@@ -109,7 +109,9 @@ async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database
         asked_for = await asks(chatd)
         chat_id, heard = await play(chatd, director)
         heard += unsaid + asked_for
-    assert {event.event for event in heard} == set(EventType), "have it said, or say it no more"
+    assert {event.event for event in heard} == set(StreamEventType), (
+        "have it said, or say it no more"
+    )
     assert MARKS["id"] not in json.dumps([event.data for event in heard])
     (kept,) = await rows(
         database,
@@ -145,7 +147,7 @@ async def test_every_type_of_event_of_a_list_is_described_as_it_is_sent(dsn: str
 
 def test_every_type_of_event_has_a_schema() -> None:
     schemas = document()["components"]["schemas"]
-    assert set(EventType) <= schemas["ChatEvent"]["discriminator"]["mapping"].keys()
+    assert set(StreamEventType) <= schemas["ChatEvent"]["discriminator"]["mapping"].keys()
 
 
 @pytest.mark.parametrize(

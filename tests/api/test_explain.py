@@ -48,7 +48,7 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
     ):
         chat_id = (await front.api.create("tell me a secret"))["id"]
         for chatd in (front, owner):
-            told = await until(chatd, chat_id, "in_zone", "'model stream'")
+            told = await until(chatd, chat_id, "in_stage", "'model stream'")
             assert (told["status"], told["epoch"], told["pending_since"]) == ("running", 1, None)
             assert told["owner"]["worker_id"] == str(owner.daemon.worker_id)
             assert told["owner"]["version"] == __version__
@@ -71,14 +71,14 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
         await owner.api.interrupt(chat_id)
         await owner.api.until(chat_id, "waiting")
         told = await explained(front, chat_id)
-        assert codes(told) == ["your_turn"]
+        assert codes(told) == ["idle"]
         assert (told["owner"], told["doing"], told["lease_left_seconds"]) == (None, None, None)
 
 
 async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Database) -> None:
     async with one(dsn, scripted(HANG), worker=OFTEN) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        await until(chatd, chat_id, "in_zone")
+        await until(chatd, chat_id, "in_stage")
         kept = await database.fetchrow("SELECT doing FROM chats WHERE id = $1", UUID(chat_id))
         assert kept is not None
         assert kept["doing"].keys() == {"epoch", "zone", "since", "until"}
@@ -94,7 +94,7 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
         second = (await chatd.api.create("hello"))["id"]
         await chatd.api.send(second, "more")
         told = await explained(chatd, second)
-        assert codes(told) == ["no_worker", "queue_waits"]
+        assert codes(told) == ["no_worker", "messages_queued"]
         assert (told["ahead"], told["queue_length"]) == (1, 1)
         assert told["workers"] == {"alive": 0, "with_room": 0, "room": 0, "last_beat_at": None}
         assert (await explained(chatd, first))["ahead"] == 0
@@ -108,9 +108,9 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
         assert "for 30 s" in told["because"][0]["text"]
         await database.fetch("UPDATE workers SET heartbeat_at = clock_timestamp(), max_chats = 1")
         assert codes(await explained(chatd, second))[0] == "in_line"
-        assert codes(await explained(chatd, first))[0] == "to_be_claimed"
+        assert codes(await explained(chatd, first))[0] == "claim_expected"
         await database.fetch("UPDATE workers SET max_chats = 0")
-        assert codes(await explained(chatd, first))[0] == "no_room"
+        assert codes(await explained(chatd, first))[0] == "no_free_slots"
 
 
 async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
@@ -156,18 +156,18 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
     async with one(dsn, Acted(act), worker=worker) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.until(chat_id, "running")
-        assert codes(await explained(chatd, chat_id)) == ["not_told_yet"]
+        assert codes(await explained(chatd, chat_id)) == ["activity_unknown"]
         await database.fetch(
             "UPDATE chats SET heartbeat_at = heartbeat_at - interval '2 hours', recoveries = 1"
         )
         told = await explained(chatd, chat_id)
-        assert codes(told) == ["lease_expired", "not_told_yet", "recovered"]
+        assert codes(told) == ["lease_expired", "activity_unknown", "recovered"]
         assert told["lease_left_seconds"] < -3000
         await database.fetch("UPDATE chats SET heartbeat_at = clock_timestamp(), recoveries = 0")
         await database.fetch("DELETE FROM workers")
         await database.fetch("UPDATE chats SET status = 'interrupting'")
         told = await explained(chatd, chat_id)
-        assert codes(told) == ["stopping", "not_told_yet"]
+        assert codes(told) == ["stopping", "activity_unknown"]
         assert told["owner"]["host"] is None
         await database.fetch("UPDATE chats SET status = 'running'")
         gate.set()
@@ -182,7 +182,7 @@ async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) ->
             " action_deadline = clock_timestamp() + interval '300 seconds'"
         )
         told = await explained(chatd, chat_id)
-        assert codes(told) == ["needs_results"]
+        assert codes(told) == ["awaiting_tool_results"]
         assert told["action_deadline"] in (await chatd.api.chat(chat_id)).values()
 
 

@@ -17,7 +17,7 @@ from running import fact
 
 from chatd.api.codes import REFUSALS, Reach
 from chatd.domain.chat import Chat, Status
-from chatd.domain.owner import LOCAL
+from chatd.domain.owner import LOCAL_OWNER
 from chatd.store.pool import Database
 
 CREATE, SEND, CHANGE = (
@@ -415,12 +415,12 @@ async def test_what_is_refused_by_the_state_of_a_chat(dsn: str, database: Databa
 
 async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
     """The chat of a case, and what its path is filled with."""
-    other = await chat_in(database, Status.ERROR, queued=1, owner_id=LOCAL)
+    other = await chat_in(database, Status.ERROR, queued=1, owner_id=LOCAL_OWNER)
     chat = await chat_in(
         database,
         case.status,
         queued=int(case.status is not Status.WAITING),
-        owner_id=LOCAL,
+        owner_id=LOCAL_OWNER,
         archived=case.archived,
     )
     await database.fetch(
@@ -429,7 +429,7 @@ async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
         text("hi"),
     )
     if case.crowded:
-        await chat_in(database, Status.PENDING, owner_id=LOCAL)
+        await chat_in(database, Status.PENDING, owner_id=LOCAL_OWNER)
     meant = other if case.about == "elsewhere" else chat
     role = "assistant" if case.about == "answered" else "user"
     row = await database.fetchrow(

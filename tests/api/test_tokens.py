@@ -14,7 +14,7 @@ from inside import scripted
 from running import FACT_SECONDS, fact, machine
 
 from chatd.api.auth import OPEN
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import digest
 
 CHATS = "/api/v1/chats"
@@ -214,7 +214,7 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
         async def away(*_args: Any, **_more: Any) -> Any:
             nonlocal tried
             tried += 1
-            raise DatabaseAway
+            raise DatabaseUnavailable
 
         monkeypatch.setattr(doorkeeper._tokens, "check", away)
         await fact(lambda: tried >= 2)

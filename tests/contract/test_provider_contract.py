@@ -70,7 +70,7 @@ async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: Subject) 
 
 
 async def test_what_cannot_be_stored_passes_through(subject: Subject) -> None:
-    """The consumer cleans once (``storable_value``); a provider neither cleans nor chokes."""
+    """The consumer cleans once (``replace_unstorable_json``); a provider neither cleans nor chokes."""
     async with subject.says(Said(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
         heard = await listen(provider, request(subject.kind))
     assert heard.content[0]["text"] == "nul\x00half \ud83dé😀"
@@ -126,7 +126,7 @@ async def test_leaving_early_is_no_error(subject: Subject) -> None:
         (413, "request_too_large", FailureKind.CONTEXT_LIMIT, False),
         (429, "rate_limit_error", FailureKind.RATE_LIMIT, True),
         (429, "insufficient_quota", FailureKind.QUOTA, False),
-        (500, "api_error", FailureKind.SERVER, True),
+        (500, "api_error", FailureKind.PROVIDER_ERROR, True),
         (503, "whatever", FailureKind.OVERLOADED, True),
         (529, "overloaded_error", FailureKind.OVERLOADED, True),
     ],
@@ -145,7 +145,7 @@ async def test_an_error_status_becomes_a_failure(
 async def test_retry_after_is_kept(subject: Subject) -> None:
     async with subject.fails(429, "rate_limit_error", retry_after="7") as provider:
         found = await failure(provider, subject.kind)
-    assert found.retry_after == 7
+    assert found.retry_after_seconds == 7
 
 
 async def test_a_provider_can_be_called_again_and_at_once(subject: Subject) -> None:

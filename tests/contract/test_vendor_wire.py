@@ -115,7 +115,7 @@ async def test_an_error_in_the_stream_is_told_like_one_before_it(dialect: Dialec
     async with fake_vendor(answer) as vendor:
         heard = await hear(vendor, dialect.kind)
     assert isinstance(heard, Failure)
-    assert heard.kind in (FailureKind.OVERLOADED, FailureKind.SERVER)
+    assert heard.kind in (FailureKind.OVERLOADED, FailureKind.PROVIDER_ERROR)
     assert heard.retryable
 
 

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.pool import is_away, translated
 
 AWAY = [
@@ -31,7 +31,7 @@ BUGS = [
 @pytest.mark.parametrize("error", AWAY, ids=str)
 def test_this_is_waited_out(error: Exception) -> None:
     assert is_away(error)
-    with pytest.raises(DatabaseAway) as raised, translated():
+    with pytest.raises(DatabaseUnavailable) as raised, translated():
         raise error
     assert raised.value.__cause__ is error
 

@@ -16,7 +16,7 @@ from inside import Inside, one, scripted, several
 from running import FACT_SECONDS, Event, fact
 from viewing import LARGE, deaf, listen_to, read_to_the_end
 
-from chatd.domain.listing import mark, moment_of
+from chatd.domain.listing import decode_cursor, encode_cursor
 from chatd.store.pool import Database
 
 PATH = "/api/v1/chats/stream"
@@ -185,8 +185,8 @@ async def test_a_cursor_that_cannot_be_resumed_is_reset(
             snapshot = await anext(events)
         assert snapshot is not None
         assert snapshot.id is not None
-        now, day = moment_of(snapshot.id), timedelta(days=1)
-        cursors = ["x", "1.0.0", "9" * 18, mark(now + day), mark(now - day), "0"]
+        now, day = decode_cursor(snapshot.id), timedelta(days=1)
+        cursors = ["x", "1.0.0", "9" * 18, encode_cursor(now + day), encode_cursor(now - day), "0"]
         for cursor in cursors:
             async with aclosing(listen_to(chatd, PATH, cursor, by_query=by_query)) as events:
                 reset, anew = await anext(events), await anext(events)
@@ -194,7 +194,7 @@ async def test_a_cursor_that_cannot_be_resumed_is_reset(
             assert anew is not None
             assert (reset.event, anew.event) == ("reset", "snapshot"), cursor
             assert anew.data["items"] == [chat]
-        view = ListOf(mark(now - day + timedelta(minutes=1)))
+        view = ListOf(encode_cursor(now - day + timedelta(minutes=1)))
         await some(chatd, view, 10)
         assert view.kinds == ["chat"]
 

@@ -251,7 +251,9 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
                 model_config_id=chat.last_model_config_id,
             )
             fence = Fence(chat_id, chat.worker_id, chat.epoch)
-            await turns.finish_turn(fence, step=chat.step, messages=[answer], parts_done=3)
+            await turns.finish_turn(
+                fence, step=chat.committed_steps, messages=[answer], parts_done=3
+            )
             await fact(lambda: viewer.heard[-1].data == {"status": "waiting", "epoch": 1})
             assert [event.event for event in viewer.heard] == [
                 "snapshot",

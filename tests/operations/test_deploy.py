@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chatd.telemetry.exposition import Exposition
+from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.instruments import Histogram
 from chatd.telemetry.metrics import Metrics
 
@@ -49,7 +49,7 @@ def served() -> dict[str, set[str]]:
             names[f"{instrument.name}_bucket"] = labels | {"le"}
         else:
             names[instrument.name] = labels
-    for line in Exposition(Metrics()).text().decode().splitlines():
+    for line in PrometheusCollector(Metrics()).render().decode().splitlines():
         if line.startswith("process_"):
             names[line.split()[0]] = set()
     return names
@@ -78,7 +78,7 @@ def test_what_is_said_of_labels_is_one_of_their_words() -> None:
     vocabularies = {
         (instrument.name, label): words
         for instrument in Metrics()
-        for label, words in zip(instrument.labels, instrument._vocabularies, strict=True)
+        for label, words in zip(instrument.labels, instrument._allowed_values, strict=True)
         if words is not None
     }
     seen = 0
@@ -93,7 +93,7 @@ def test_what_is_said_of_labels_is_one_of_their_words() -> None:
 
 def test_every_metric_is_on_the_page_of_metrics_in_its_own_words() -> None:
     rows = [
-        f"| `{i.name}` | {i.kind} | {', '.join(f'`{label}`' for label in i.labels)} | {i.meaning} |"
+        f"| `{i.name}` | {i.kind} | {', '.join(f'`{label}`' for label in i.labels)} | {i.description} |"
         for i in Metrics()
     ]
     page = (DEPLOY / "metrics.md").read_text()
@@ -101,7 +101,7 @@ def test_every_metric_is_on_the_page_of_metrics_in_its_own_words() -> None:
     assert not missing, "\n".join(missing)
     assert re.findall(r"^\| `(chatd_\w+)`", page, re.MULTILINE) == [i.name for i in Metrics()]
     for instrument in Metrics():
-        for label, words in zip(instrument.labels, instrument._vocabularies, strict=True):
+        for label, words in zip(instrument.labels, instrument._allowed_values, strict=True):
             if words is not None and len(words) > 2:
                 assert ", ".join(words) in page, (instrument.name, label)
 

@@ -36,12 +36,12 @@ async def test_beats_and_what_they_renew(dsn: str) -> None:
     worker = {"heartbeat_seconds": 0.1, "max_chats": 10}
     async with one(dsn, held.provider, worker=worker) as chatd:
         meter = await Meter.on(chatd)
-        assert (await meter.now()).of("chatd_room") == 10
+        assert (await meter.now()).of("chatd_free_slots") == 10
         assert (await meter.now()).of("chatd_lease_age_seconds") == 0
         await chatd.api.create("hello")
         await fact(lambda: held.called)
-        await meter.becomes("chatd_chats_in_hand", 1)
-        assert (await meter.now()).of("chatd_room") == 9
+        await meter.becomes("chatd_leased_chats", 1)
+        assert (await meter.now()).of("chatd_free_slots") == 9
         beats = await meter.grew("chatd_heartbeat_seconds_count")
         assert await fact(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
         assert await meter.grew("chatd_heartbeat_lag_seconds_count") > beats
@@ -50,7 +50,7 @@ async def test_beats_and_what_they_renew(dsn: str) -> None:
         ages = (await meter.now()).of("chatd_lease_age_seconds")
         assert 0 < ages < hand.lease_left + 20
         held.go.set()
-        await meter.becomes("chatd_chats_in_hand", 0)
+        await meter.becomes("chatd_leased_chats", 0)
 
 
 async def _more(meter: Meter, name: str, than: float) -> bool:
@@ -87,8 +87,8 @@ async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn
         await fact(lambda: held.called)
         assert (await meter.now()).of("chatd_chats_without_progress") == 0
         [hand] = chatd.daemon.roster.hands
-        hand.progress._marked_at -= 500
-        hand.progress._zones[-1].since -= 500
+        hand.progress._progress_at -= 500
+        hand.progress._stages[-1].started_at -= 500
         seen = await meter.now()
         assert seen.of("chatd_chats_without_progress") == 1
         assert 500 <= seen.of("chatd_progress_age_seconds") < 600
@@ -97,7 +97,7 @@ async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn
         assert seen.of("chatd_chats_without_progress") == 0
         assert seen.of("chatd_progress_age_seconds") < 300
         held.go.set()
-        await meter.becomes("chatd_chats_in_hand", 0)
+        await meter.becomes("chatd_leased_chats", 0)
 
 
 async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> None:
@@ -108,10 +108,10 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
         await fact(lambda: held.called == 1)
         [message] = await chatd.api.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
-        await meter.grows("chatd_chats_lost_total", why="edited")
+        await meter.grows("chatd_leases_lost_total", why="edited")
         await fact(lambda: held.called == 2)
         await chatd.api.http.delete(f"/api/v1/chats/{chat['id']}")
-        await meter.grows("chatd_chats_lost_total", why="deleted")
+        await meter.grows("chatd_leases_lost_total", why="deleted")
         assert await meter.grew("chatd_turns_total", outcome="lost") == 2
 
 
@@ -126,7 +126,7 @@ async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> N
         await rows(database, "UPDATE chats SET epoch = epoch + 1")
         held.go.set()
         await meter.grows("chatd_fence_rejections_total", move="finish_turn")
-        await meter.grows("chatd_chats_lost_total")
+        await meter.grows("chatd_leases_lost_total")
         assert await meter.grew("chatd_fence_rejections_total") == 1
 
 
@@ -146,5 +146,5 @@ async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database
         assert await meter.grew("chatd_reaps_total", reason="owner_gone") == 2
         assert await meter.grew("chatd_reaps_total", reason="lease_expired") == 1
         assert await meter.grew("chatd_reaps_total", reason="interrupting") == 1
-        assert await meter.grew("chatd_chats_given_up_total") == 1
+        assert await meter.grew("chatd_crash_loops_total") == 1
         assert await meter.grew("chatd_claims_total") == 2

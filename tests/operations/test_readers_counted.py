@@ -101,10 +101,10 @@ async def test_hints_that_come(dsn: str) -> None:
         chat = await front.api.create("hello")
         await front.api.until(chat["id"], "waiting")
         await received.grows("chatd_turns_total")
-        assert await sent.grew("chatd_hints_sent_total") >= 1
-        assert await received.grew("chatd_hints_received_total") >= 1
-        assert await received.grew("chatd_wake_seconds_count") == 1
-        assert await received.grew("chatd_hints_missed_total") == 0
+        assert await sent.grew("chatd_notifications_sent_total") >= 1
+        assert await received.grew("chatd_notifications_received_total") >= 1
+        assert await received.grew("chatd_notification_to_claim_seconds_count") == 1
+        assert await received.grew("chatd_notifications_missed_total") == 0
 
 
 async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None:
@@ -120,17 +120,17 @@ async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None
             """A poll finds some of them so early that a hint might still be on its way."""
             chat = await front.api.create("hello")
             await front.api.until(chat["id"], "waiting")
-            return await meter.grew("chatd_hints_missed_total", of="pending") > 0
+            return await meter.grew("chatd_notifications_missed_total", of="pending") > 0
 
         await fact(missed)
         chat = await front.api.create()
         async with following(back, chat["id"]) as heard:
             await front.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "new"})
             await fact(lambda: len(heard.heard) == 2)
-            await meter.grows("chatd_hints_missed_total", of="watched")
+            await meter.grows("chatd_notifications_missed_total", of="watched")
             await back.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "newer"})
             await fact(lambda: len(heard.heard) == 3)
-        assert await meter.grew("chatd_hints_missed_total", of="watched") == 1
+        assert await meter.grew("chatd_notifications_missed_total", of="watched") == 1
 
 
 async def test_requests_by_route_and_status(dsn: str) -> None:

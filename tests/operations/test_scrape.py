@@ -31,11 +31,11 @@ async def test_a_thousand_chats_in_hand_do_not_slow_it(dsn: str, database: Datab
         meter = await Meter.on(chatd)
         model = chatd.daemon.catalog.default.id
         await database.fetch(MANY, model, CHATS, text("hello"))
-        await meter.becomes("chatd_chats_in_hand", CHATS)
+        await meter.becomes("chatd_leased_chats", CHATS)
         loop, took = get_native_id(), []
         for _ in range(SCRAPES):
             queued, began = queued_seconds(loop), time.perf_counter()
             answer = await chatd.api.http.get("/metrics")
             took.append(time.perf_counter() - began - (queued_seconds(loop) - queued))
-            assert numbers(answer.text).of("chatd_chats_in_hand") == CHATS
+            assert numbers(answer.text).of("chatd_leased_chats") == CHATS
         assert min(took) < SOON_SECONDS, sorted(took)

@@ -33,7 +33,7 @@ async def test_a_turn_is_counted_once(dsn: str) -> None:
         for name in (
             "chatd_claims_total",
             "chatd_claim_wait_seconds_count",
-            "chatd_wake_seconds_count",
+            "chatd_notification_to_claim_seconds_count",
             "chatd_turn_seconds_count",
             "chatd_steps_total",
         ):
@@ -161,7 +161,7 @@ async def test_a_client_that_takes_too_long(dsn: str) -> None:
         meter = await Meter.on(chatd)
         await chatd.api.create("go", tools=[TOOL])
         await meter.grows("chatd_turns_total", outcome="finished")
-        assert await meter.grew("chatd_actions_expired_total") == 1
+        assert await meter.grew("chatd_client_tool_timeouts_total") == 1
 
 
 async def test_stops_and_what_is_handed_back(dsn: str) -> None:

@@ -8,8 +8,8 @@ from inside import one, scripted
 from metering import Numbers, numbers, scraped
 from running import fact
 
-from chatd.telemetry.exposition import Exposition
-from chatd.telemetry.instruments import MOST_SERIES, Counter, Histogram
+from chatd.telemetry.exposition import PrometheusCollector
+from chatd.telemetry.instruments import MAX_SERIES, Counter, Histogram
 from chatd.telemetry.metrics import Metrics
 
 ODD = ("TRACE", "PROPFIND", "MKCOL", "REPORT")
@@ -152,14 +152,14 @@ async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> N
 
 def test_no_metric_ever_has_more_than_so_many() -> None:
     counter, histogram = Counter("c", "c", what=None), Histogram("h", "h", what=None)
-    for number in range(2 * MOST_SERIES):
+    for number in range(2 * MAX_SERIES):
         counter.add(str(number))
         histogram.observe(1.0, str(number))
-    assert len(counter.values) <= MOST_SERIES + 1
-    assert len(histogram.values) <= MOST_SERIES + 1
-    assert sum(counter.values.values()) == 2 * MOST_SERIES
-    assert counter.values["other",] == MOST_SERIES
-    assert sum(spread.total for spread in histogram.values.values()) == 2 * MOST_SERIES
+    assert len(counter.values) <= MAX_SERIES + 1
+    assert len(histogram.values) <= MAX_SERIES + 1
+    assert sum(counter.values.values()) == 2 * MAX_SERIES
+    assert counter.values["other",] == MAX_SERIES
+    assert sum(spread.total for spread in histogram.values.values()) == 2 * MAX_SERIES
 
 
 def test_what_a_label_may_not_say_is_other() -> None:
@@ -178,17 +178,17 @@ def test_names_are_of_one_kind_and_no_two_are_the_same() -> None:
         name = instrument.name
         assert name.startswith("chatd_")
         assert name.endswith("_total") == (instrument.kind == "counter"), name
-        assert instrument.meaning.endswith("."), name
+        assert instrument.description.endswith("."), name
         assert not {"id", "chat_id", "owner", "owner_id"} & {*instrument.labels}, name
 
 
 def test_the_text_is_what_prometheus_reads() -> None:
     metrics = Metrics()
-    metrics.turns.calls.add('a "quoted"\nname\\')
-    metrics.turns.seconds.observe(0.3)
-    metrics.turns.seconds.observe(0.25)
-    metrics.turns.seconds.observe(1e6)
-    read = numbers(Exposition(metrics).text().decode())
+    metrics.turns.provider_calls.add('a "quoted"\nname\\')
+    metrics.turns.duration.observe(0.3)
+    metrics.turns.duration.observe(0.25)
+    metrics.turns.duration.observe(1e6)
+    read = numbers(PrometheusCollector(metrics).render().decode())
     assert read.of("chatd_provider_calls_total", model='a "quoted"\nname\\') == 1
     buckets = {
         b: read.of("chatd_turn_seconds_bucket", le=b) for b in ("0.1", "0.25", "0.5", "+Inf")

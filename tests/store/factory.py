@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
-from chatd.domain.chat import OWNED, Chat, Status
+from chatd.domain.chat import LEASED, Chat, Status
 from chatd.store import rows
 from chatd.store.leases import Leases, Listing
 from chatd.store.pool import Database
@@ -31,7 +31,7 @@ async def models(database: Database) -> None:
 def legal(status: Status) -> dict[str, Any]:
     """Columns that make a legal row of this status."""
     columns: dict[str, Any] = {"status": status.value}
-    if status in OWNED:
+    if status in LEASED:
         columns |= {"worker_id": WORKER, "epoch": 1, "started_at": "now", "heartbeat_at": "now"}
     if status is Status.ERROR:
         columns |= {"last_error": "it broke", "last_error_detail": {"kind": "server"}}

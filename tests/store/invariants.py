@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatd.domain.chat import Status
-from chatd.domain.moves import TABLE, Move
+from chatd.domain.moves import TABLE, Transition
 from chatd.store.pool import Database
 
 Row = Any
 
 
-def leads(move: Move, status: Status | None) -> set[Status]:
+def leads(move: Transition, status: Status | None) -> set[Status]:
     """Every status that the table lets ``move`` lead to from ``status``."""
     return {
         to
         for (of, _), cells in TABLE.items()
         if of is move and (cell := cells.get(status)) is not None
-        for to in cell.ends
+        for to in cell.statuses
     }
 
 
@@ -50,10 +50,10 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     status: Status | None = None
     epoch = done = 0
     for row in rows:
-        move = Move(row["move"])
+        move = Transition(row["move"])
         assert Status(row["status"]) in leads(move, status), (status, dict(row))
-        assert row["epoch"] == epoch + (move in {Move.ACQUIRE, Move.EDIT}), dict(row)
-        if move in {Move.ACQUIRE, Move.EDIT}:
+        assert row["epoch"] == epoch + (move in {Transition.CLAIM, Transition.EDIT}), dict(row)
+        if move in {Transition.CLAIM, Transition.EDIT}:
             done = 0
         if (settled := row["data"].get("parts_done")) is not None:
             assert settled > done, dict(row)

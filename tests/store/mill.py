@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 from concurrency import fence_of
 from factory import MODEL, OWNER, calls, text
 
-from chatd.domain.chat import Busy, Chat
-from chatd.domain.errors import Lost, Refused
-from chatd.domain.message import NewMessage, OpenCall, Role
+from chatd.domain.chat import BusyBehavior, Chat
+from chatd.domain.errors import LeaseLost, Refused
+from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.keys import Key
@@ -102,7 +102,7 @@ class Mill:
                 await self.unqueue(queue, *await self.queued(chat_id))
                 return None, False
             case _:
-                busy = self.dice.choice(list(Busy))
+                busy = self.dice.choice(list(BusyBehavior))
                 return partial(chats.send, chat_id, content=text(words), busy=busy), True
 
     async def some(self, query: str, chat_id: UUID) -> int:
@@ -149,36 +149,36 @@ class Mill:
                 try:
                     while chat.worker_id == worker_id and chat.epoch == claim.moved.chat.epoch:
                         chat = await self.step(fence_of(claim.moved), chat, tame=last)
-                except Lost:
+                except LeaseLost:
                     continue
 
     async def step(self, fence: Fence, chat: Chat, *, tame: bool) -> Chat:
         await self.streams.flush_parts(
-            [Batch(chat.id, fence.epoch, chat.parts_done + 1, [{"index": 0, "type": "text"}])]
+            [Batch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
         )
         stored: dict[str, Any] = {
-            "step": chat.step,
+            "step": chat.committed_steps,
             "messages": [ANSWER][: self.dice.randrange(2)],
-            "parts_done": chat.parts_done + self.dice.randrange(3),
+            "parts_done": chat.settled_part + self.dice.randrange(3),
         }
         match 9 if tame else self.dice.randrange(20):
             case 0:
                 ask = self.turns.release(fence, why="test")
             case 1 | 10 | 11:
                 ask = self.turns.fail(
-                    fence, step=chat.step, last_error="no", detail={}, parts_done=0
+                    fence, step=chat.committed_steps, last_error="no", detail={}, parts_done=0
                 )
             case 2:
                 ask = self.turns.record_retry(
                     fence,
-                    step=chat.step,
+                    step=chat.committed_steps,
                     attempts=chat.attempts + 1,
                     delay_seconds=0.0,
                     parts_done=0,
                     failure={},
                 )
             case 3:
-                raise Lost  # it dies here, and others find out
+                raise LeaseLost  # it dies here, and others find out
             case 4 | 5:
                 ask = self.turns.commit_step(fence, **stored)
             case n if n > 11:
@@ -186,7 +186,7 @@ class Mill:
                 stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
                 ask = self.turns.require_action(
                     fence,
-                    calls=[OpenCall(part, None) for part in made],
+                    calls=[PendingToolCall(part, None) for part in made],
                     action_seconds=self.dice.choice([0.0, 0.1, 60.0]),
                     **stored,
                 )
@@ -195,7 +195,7 @@ class Mill:
                 ask = self.turns.finish_turn(fence, **stored)
         try:
             return (await ask).chat
-        except Lost:
+        except LeaseLost:
             return (await self.turns.finish_interrupt(fence, **stored)).chat
 
     async def reap(self, calm: asyncio.Event) -> None:
@@ -216,6 +216,6 @@ class Mill:
                     await self.turns.reap_interrupt(
                         one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
                     )
-                except Lost:
+                except LeaseLost:
                     continue
             await self.streams.forget_parts(most=3)

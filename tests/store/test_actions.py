@@ -10,10 +10,10 @@ from concurrency import SECONDS, all_of, locked, until_blocked
 from factory import CALLED, OWNER, WORKER, called, calls, chat_in, image, text
 from invariants import check_calls
 
-from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import NoActionRequired, Refused, ToolCallUnknown, ToolResultsMissing
-from chatd.domain.message import NewMessage, OpenCall, Role
-from chatd.domain.moves import Move
+from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.domain.moves import Transition
 from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
@@ -152,7 +152,7 @@ def asking(*ids: str) -> dict[str, Any]:
     made = calls(*ids)
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=made)],
-        "calls": [OpenCall(part, None) for part in made],
+        "calls": [PendingToolCall(part, None) for part in made],
         "action_seconds": 60.0,
         "parts_done": 1,
     }
@@ -165,7 +165,7 @@ async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> 
     )
     now = moved.chat
     assert (now.worker_id, now.started_at, now.heartbeat_at) == (None, None, None)
-    assert (now.step, now.parts_done, now.queue_length) == (1, 1, 1)
+    assert (now.committed_steps, now.settled_part, now.queue_length) == (1, 1, 1)
     assert now.action_deadline is not None
     assert 55 < (now.action_deadline - now.updated_at).total_seconds() <= 60
     assert moved.entry is not None
@@ -209,7 +209,7 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
     moved = await Turns(database).require_action(
         Fence(chat.id, WORKER, chat.epoch),
         step=0,
-        **{**asking(), "messages": [], "calls": [OpenCall(part, message_id)]},
+        **{**asking(), "messages": [], "calls": [PendingToolCall(part, message_id)]},
     )
     assert moved.chat.status is Status.REQUIRES_ACTION
     _, _, (row,) = await stored(database, chat.id)
@@ -288,7 +288,9 @@ async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, q
             settled(submit(wide, chat, results(*CALLED))),
             settled(Actions(wide).expire()),
             settled(chats.interrupt(chat.id, owner_id=OWNER)),
-            settled(chats.send(chat.id, owner_id=OWNER, content=text("hi"), busy=Busy.INTERRUPT)),
+            settled(
+                chats.send(chat.id, owner_id=OWNER, content=text("hi"), busy=BusyBehavior.INTERRUPT)
+            ),
         )
         row, messages, _ = await stored(wide, chat.id)
         answers = [m for m in messages if m["role"] == "tool"]
@@ -300,6 +302,11 @@ async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, q
         )
         ended.add(journal["move"])
         await wide.fetch("DELETE FROM chats WHERE id = $1", chat.id)
-    moves = {Move.SUBMIT_TOOL_RESULTS, Move.EXPIRE_ACTION, Move.INTERRUPT, Move.SEND}
+    moves = {
+        Transition.SUBMIT_TOOL_RESULTS,
+        Transition.EXPIRE_ACTION,
+        Transition.INTERRUPT,
+        Transition.SEND,
+    }
     assert ended <= moves
     assert len(ended) > 1, "they did not race"

@@ -8,13 +8,13 @@ from concurrency import all_of, locked, until_blocked
 from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
 from invariants import texts
 
-from chatd.domain.chat import Busy, Chat, Status
+from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import (
     ChatArchived,
     ChatNotFound,
-    Lost,
+    LeaseLost,
     MessageNotFound,
-    NotUsersMessage,
+    NotAUserMessage,
     QueuedMessageNotFound,
 )
 from chatd.domain.message import NewMessage, Role
@@ -92,7 +92,7 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert await queue_of(database, chat) == []
     assert await database.fetch("SELECT FROM chat_parts") == []
     before = await image(database, chat)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await turns.finish_turn(Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1)
     await streams.flush_parts([Batch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])])
     assert await database.fetch("SELECT FROM chat_parts") == []
@@ -109,8 +109,8 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
     elsewhere = await say(database, other, "user", "not yours")
     messages = Messages(database)
     for message_id, refusal in (
-        (answered, NotUsersMessage),
-        (system, NotUsersMessage),
+        (answered, NotAUserMessage),
+        (system, NotAUserMessage),
         (elsewhere, MessageNotFound),
         (2**63 - 1, MessageNotFound),
     ):
@@ -246,7 +246,7 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
 async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=1)
     moved = await Chats(database).send(
-        chat.id, owner_id=OWNER, content=text("now"), busy=Busy.INTERRUPT
+        chat.id, owner_id=OWNER, content=text("now"), busy=BusyBehavior.INTERRUPT
     )
     assert moved.entry is not None
     assert moved.queued is not None
@@ -315,7 +315,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
     assert await visible(database, other) == ["hello"]
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(chat.id, owner_id=OWNER)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await Turns(database).release(Fence(chat.id, WORKER, 1), why="late")
 
 

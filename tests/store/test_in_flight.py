@@ -8,7 +8,7 @@ from factory import MODEL, OWNER, chat_in, image, text
 from running import FACT_SECONDS, fact
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import TooManyChats
+from chatd.domain.errors import TooManyActiveChats
 from chatd.store import sql
 from chatd.store.chats import Chats
 from chatd.store.messages import Messages
@@ -36,7 +36,7 @@ async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) 
     await all_connected(wide)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, BaseException)]
-    assert {type(error) for error in refused} == {TooManyChats}
+    assert {type(error) for error in refused} == {TooManyActiveChats}
     assert len(answers) - len(refused) == limit
     (row,) = await wide.fetch("SELECT count(*) AS n FROM chats WHERE status = 'pending'")
     assert row["n"] == limit
@@ -73,7 +73,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
         if ends == "ROLLBACK":
             assert (await mine).chat.status == "pending"
         else:
-            with pytest.raises(TooManyChats):
+            with pytest.raises(TooManyActiveChats):
                 await mine
 
 
@@ -94,10 +94,10 @@ async def test_every_busy_status_counts_and_no_other(database: Database) -> None
     for status in (Status.WAITING, Status.ERROR):
         chat = await chat_in(database, status)
         before = await image(database, chat)
-        with pytest.raises(TooManyChats, match="max_chats_in_flight"):
+        with pytest.raises(TooManyActiveChats, match="max_chats_in_flight"):
             await chats.send(chat.id, owner_id=OWNER, content=text("go"))
         assert await image(database, chat) == before
-    with pytest.raises(TooManyChats):
+    with pytest.raises(TooManyActiveChats):
         await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
     assert (await chats.create(owner_id=OWNER, model_config_id=MODEL)).chat.status == "waiting"
     other = await chats.create(owner_id="bob", model_config_id=MODEL, content=text("go"))
@@ -135,7 +135,7 @@ async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
         messages.edit(failed.id, said, owner_id=OWNER, content=text("x")),
         queue.promote(failed.id, queued, owner_id=OWNER),
     ):
-        with pytest.raises(TooManyChats):
+        with pytest.raises(TooManyActiveChats):
             await ask
     assert await image(database, failed) == before
     said, queued = (

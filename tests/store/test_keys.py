@@ -11,8 +11,8 @@ from concurrency import all_of, locked, until_blocked
 from factory import MODEL, OWNER, chat_in, models, text
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import ChatArchived, ChatNotFound, KeyReused, NotFailed
-from chatd.domain.moves import Move
+from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
+from chatd.domain.moves import Transition
 from chatd.store.chats import Chats
 from chatd.store.keys import Key, Keys
 from chatd.store.messages import Messages
@@ -39,9 +39,9 @@ class Scene:
 Ask = Callable[[Scene, Key], Awaitable[Any]]
 
 
-async def set_up(database: Database, move: Move) -> tuple[Scene, Ask]:
+async def set_up(database: Database, move: Transition) -> tuple[Scene, Ask]:
     status, ask = ASKS[move]
-    chat = await chat_in(database, status, queued=1 if move is Move.PROMOTE else 0)
+    chat = await chat_in(database, status, queued=1 if move is Transition.PROMOTE else 0)
     row = await database.fetchrow(
         "SELECT (SELECT min(id) FROM chat_messages), (SELECT min(id) FROM chat_queued_messages)"
     )
@@ -49,50 +49,50 @@ async def set_up(database: Database, move: Move) -> tuple[Scene, Ask]:
     return Scene(database, chat, row[0], row[1] or 0), ask
 
 
-ASKS: dict[Move, tuple[Status, Ask]] = {
-    Move.CREATE: (
+ASKS: dict[Transition, tuple[Status, Ask]] = {
+    Transition.CREATE: (
         Status.WAITING,
         lambda scene, key: scene.chats.create(
             owner_id=OWNER, model_config_id=MODEL, content=text("hello"), key=key
         ),
     ),
-    Move.SEND: (
+    Transition.SEND: (
         Status.WAITING,
         lambda scene, key: scene.chats.send(
             scene.chat.id, owner_id=OWNER, content=text("more"), key=key
         ),
     ),
-    Move.INTERRUPT: (
+    Transition.INTERRUPT: (
         Status.PENDING,
         lambda scene, key: scene.chats.interrupt(scene.chat.id, owner_id=OWNER, key=key),
     ),
-    Move.RETRY: (
+    Transition.RETRY: (
         Status.ERROR,
         lambda scene, key: scene.chats.retry(scene.chat.id, owner_id=OWNER, key=key),
     ),
-    Move.DESCRIBE: (
+    Transition.DESCRIBE: (
         Status.RUNNING,
         lambda scene, key: scene.chats.describe(
             scene.chat.id, owner_id=OWNER, title="new", key=key
         ),
     ),
-    Move.ARCHIVE: (
+    Transition.ARCHIVE: (
         Status.WAITING,
         lambda scene, key: scene.chats.archive(
             scene.chat.id, owner_id=OWNER, title="old", labels={"a": "b"}, key=key
         ),
     ),
-    Move.EDIT: (
+    Transition.EDIT: (
         Status.RUNNING,
         lambda scene, key: Messages(scene.database).edit(
             scene.chat.id, scene.said, owner_id=OWNER, content=text("instead"), key=key
         ),
     ),
-    Move.CLEAR: (
+    Transition.CLEAR: (
         Status.ERROR,
         lambda scene, key: Messages(scene.database).clear(scene.chat.id, owner_id=OWNER, key=key),
     ),
-    Move.PROMOTE: (
+    Transition.PROMOTE: (
         Status.ERROR,
         lambda scene, key: Queue(scene.database).promote(
             scene.chat.id, scene.queued, owner_id=OWNER, key=key
@@ -111,7 +111,7 @@ TABLES = ("chats", "chat_messages", "chat_events", "idempotency_keys")
 
 
 @pytest.mark.parametrize("move", ASKS)
-async def test_said_again_it_changes_nothing(database: Database, move: Move) -> None:
+async def test_said_again_it_changes_nothing(database: Database, move: Transition) -> None:
     scene, ask = await set_up(database, move)
     first = await ask(scene, KEY)
     before = [await count(database, table) for table in TABLES]
@@ -120,7 +120,7 @@ async def test_said_again_it_changes_nothing(database: Database, move: Move) -> 
 
 
 @pytest.mark.parametrize("move", ASKS)
-async def test_twenty_at_once_are_one(wide: Database, move: Move) -> None:
+async def test_twenty_at_once_are_one(wide: Database, move: Transition) -> None:
     scene, ask = await set_up(wide, move)
     answers = await all_of(*(ask(scene, KEY) for _ in range(20)))
     assert all(answer == answers[0] for answer in answers)
@@ -157,7 +157,7 @@ async def test_what_was_done_is_not_refused_when_it_is_asked_about(database: Dat
 async def test_a_refusal_is_not_kept(database: Database) -> None:
     chats = Chats(database)
     chat = await chat_in(database, Status.PENDING)
-    with pytest.raises(NotFailed):
+    with pytest.raises(NothingToRetry):
         await chats.retry(chat.id, owner_id=OWNER, key=KEY)
     await database.fetch(
         "UPDATE chats SET status = 'error', last_error = 'x', pending_since = NULL WHERE id = $1",
@@ -172,9 +172,9 @@ async def test_another_request_with_the_same_key(database: Database) -> None:
     await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
     other = replace(KEY, fingerprint=b"something else")
     before = await count(database, "chat_events")
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         await chats.send(chat.id, owner_id=OWNER, content=text("other"), key=other)
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         await chats.create(owner_id=OWNER, model_config_id=MODEL, key=other)
     assert await count(database, "chat_events") == before
     assert await count(database, "chats") == 1

@@ -11,7 +11,7 @@ from concurrency import locked, many, until_blocked
 from factory import LISTING, MODEL, OWNER, WORKER, chat_in, entered, models, text
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import Lost
+from chatd.domain.errors import LeaseLost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.leases import Beat, Doing, Leases
@@ -191,10 +191,10 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "messages": [], "parts_done": 0}
     for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await move(fence_of(chat), **said)
     (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
-    with pytest.raises(Lost):  # the same process again, but an epoch later
+    with pytest.raises(LeaseLost):  # the same process again, but an epoch later
         await turns.commit_step(fence_of(chat), **said)
     await turns.commit_step(fence_of(claim.moved.chat), **said)
 
@@ -371,7 +371,7 @@ async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
     whole = NewMessage(role=Role.ASSISTANT, content=text("whole"))
     turns = Turns(database)
     await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], parts_done=2)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, parts_done=1)
     assert [message.content for message in await turns.history(chat.id)][1:] == [text("whole")]
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from factory import OWNER, chat_in
 
 from chatd.domain.chat import Status
-from chatd.domain.listing import GONE, Place, Touch
+from chatd.domain.listing import DELETED_VERSION, ChatChange, ListQuery
 from chatd.store.chats import Chats
 from chatd.store.lists import Lists
 from chatd.store.pool import Database
@@ -36,17 +36,17 @@ async def test_each_list_by_itself_longest_ago_first(database: Database) -> None
     other = await chat_in(database, Status.WAITING, owner_id="bob")
     await bury(database, uuid4(), owner_id="somebody")
     touched = (await chats.describe(a.id, owner_id=OWNER, title="touched")).chat
-    found = await lists.touched([Place(name, LONG_AGO) for name in (OWNER, "bob", "nobody")])
+    found = await lists.touched([ListQuery(name, LONG_AGO) for name in (OWNER, "bob", "nobody")])
     assert found.keys() == {OWNER, "bob", "nobody"}
-    assert list(found[OWNER].touches) == [
-        Touch.of(b),
-        Touch.deleted(gone, deleted_at),
-        Touch.of(c),
-        Touch.of(touched),
+    assert list(found[OWNER].changes) == [
+        ChatChange.from_chat(b),
+        ChatChange.deleted(gone, deleted_at),
+        ChatChange.from_chat(c),
+        ChatChange.from_chat(touched),
     ]
-    assert list(found["bob"].touches) == [Touch.of(other)]
-    assert list(found["nobody"].touches) == []
-    assert all(seen.whole for seen in found.values())
+    assert list(found["bob"].changes) == [ChatChange.from_chat(other)]
+    assert list(found["nobody"].changes) == []
+    assert all(seen.is_complete for seen in found.values())
 
 
 async def test_only_what_came_since_and_is_not_known(database: Database) -> None:
@@ -57,13 +57,13 @@ async def test_only_what_came_since_and_is_not_known(database: Database) -> None
 
     async def ids(since: datetime, **known: int) -> list[UUID]:
         names = {"a": a.id, "b": b.id, "c": c.id, "gone": gone}
-        place = Place(OWNER, since, {names[key]: version for key, version in known.items()})
-        return [touch.chat_id for touch in (await lists.touched([place]))[OWNER].touches]
+        place = ListQuery(OWNER, since, {names[key]: version for key, version in known.items()})
+        return [touch.chat_id for touch in (await lists.touched([place]))[OWNER].changes]
 
     assert await ids(a.updated_at) == [b.id, c.id, gone]
     assert await ids(deleted_at) == []
     assert await ids(NEVER) == []
-    assert await ids(LONG_AGO, a=1, b=4, c=10, gone=GONE) == [b.id]
+    assert await ids(LONG_AGO, a=1, b=4, c=10, gone=DELETED_VERSION) == [b.id]
     assert await ids(LONG_AGO, gone=10**9) == [a.id, b.id, c.id, gone]  # it lived when it was known
 
 
@@ -77,10 +77,10 @@ async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Datab
     met: list[UUID] = []
     whole = False
     while not whole:
-        seen = (await lists.touched([Place(OWNER, LONG_AGO, known)], most=2))[OWNER]
-        whole = seen.whole
-        met += [touch.chat_id for touch in seen.touches]
-        known |= {touch.chat_id: touch.version for touch in seen.touches}
+        seen = (await lists.touched([ListQuery(OWNER, LONG_AGO, known)], most=2))[OWNER]
+        whole = seen.is_complete
+        met += [touch.chat_id for touch in seen.changes]
+        known |= {touch.chat_id: touch.version for touch in seen.changes}
     assert met == [*(chat.id for chat in chats), *gone]
 
 
@@ -96,24 +96,24 @@ async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Databa
             " RETURNING updated_at",
             chat.id,
         )
-        before = (await lists.touched([Place(OWNER, LONG_AGO)]))[OWNER]
-        assert [touch.version for touch in before.touches] == [1]
+        before = (await lists.touched([ListQuery(OWNER, LONG_AGO)]))[OWNER]
+        assert [touch.version for touch in before.changes] == [1]
         assert before.read_at > stamped
         await transaction.commit()
     known = {chat.id: 1}
-    found = await lists.touched([Place(OWNER, before.read_at - OVERLAP, known)])
-    assert [touch.version for touch in found[OWNER].touches] == [2]
-    missed = await lists.touched([Place(OWNER, before.read_at, known)])
-    assert list(missed[OWNER].touches) == []
+    found = await lists.touched([ListQuery(OWNER, before.read_at - OVERLAP, known)])
+    assert [touch.version for touch in found[OWNER].changes] == [2]
+    missed = await lists.touched([ListQuery(OWNER, before.read_at, known)])
+    assert list(missed[OWNER].changes) == []
 
 
 async def test_the_clock_is_read_before_the_list(database: Database) -> None:
     """What is seen by no read of that clock has a later time, or is still to be committed."""
     lists = Lists(database)
-    before = (await lists.touched([Place(OWNER, NEVER)]))[OWNER]
+    before = (await lists.touched([ListQuery(OWNER, NEVER)]))[OWNER]
     chat = await chat_in(database, Status.WAITING)
-    after = (await lists.touched([Place(OWNER, before.read_at)]))[OWNER]
-    assert [touch.chat_id for touch in after.touches] == [chat.id]
+    after = (await lists.touched([ListQuery(OWNER, before.read_at)]))[OWNER]
+    assert [touch.chat_id for touch in after.changes] == [chat.id]
     assert before.read_at < chat.updated_at < after.read_at
 
 

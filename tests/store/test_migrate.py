@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from chatd import __version__
 from chatd.cli.root import main
-from chatd.domain.errors import DatabaseAway, SchemaMismatch
+from chatd.domain.errors import DatabaseUnavailable, SchemaMismatch
 from chatd.store import migrate, migration_files
 from chatd.store.migrate import MigrationError
 from chatd.store.pool import Connection
@@ -248,7 +248,7 @@ async def test_a_waiting_process_does_not_block_a_concurrent_index(
 
 
 async def test_an_absent_database_is_said_plainly() -> None:
-    with pytest.raises(DatabaseAway, match="cannot be reached") as caught:
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached") as caught:
         await migrate.up("postgresql://someone:geheim123@127.0.0.1:1/none")
     assert "geheim123" not in str(caught.value)
 

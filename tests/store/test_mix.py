@@ -11,8 +11,8 @@ from invariants import check_all, once, texts
 from mill import Mill
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import FamilyBusy, Refused
-from chatd.domain.moves import Move
+from chatd.domain.errors import ChatTreeBusy, Refused
+from chatd.domain.moves import Transition
 from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Doing, Leases
 from chatd.store.pool import Database
@@ -52,13 +52,13 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     assert len(stored + queued) + len(dropped) == len(mill.said) == len(set(mill.said))
     made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
     assert made >= {
-        Move.SEND,
-        Move.INTERRUPT,
-        Move.EDIT,
-        Move.CLEAR,
-        Move.PROMOTE,
-        Move.UNQUEUE,
-        Move.REQUIRE_ACTION,
+        Transition.SEND,
+        Transition.INTERRUPT,
+        Transition.EDIT,
+        Transition.CLEAR,
+        Transition.PROMOTE,
+        Transition.REMOVE_QUEUED,
+        Transition.REQUIRE_ACTION,
     }
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
@@ -103,7 +103,7 @@ async def test_archiving_a_busy_family_waits_for_nobody(database: Database) -> N
     """A heartbeat renews several chats in an order of its own: waiting for one could wait for ever."""
     root, child = await family_of(database, [Status.WAITING, Status.RUNNING])
     async with locked(database, child), asyncio.timeout(SECONDS / 2):
-        with pytest.raises(FamilyBusy):
+        with pytest.raises(ChatTreeBusy):
             await Chats(database).archive(root.id, owner_id=OWNER)
 
 
@@ -120,7 +120,7 @@ async def test_a_family_member_that_starts_meanwhile_keeps_the_family_from_the_a
             child.id,
         )
     async with asyncio.timeout(SECONDS):
-        with pytest.raises(FamilyBusy):
+        with pytest.raises(ChatTreeBusy):
             await archive
     assert not await database.fetch("SELECT FROM chats WHERE archived")
 
@@ -142,7 +142,7 @@ class FamilyDay:
             tries += 1
             try:
                 await self.chats.archive(chat.id, owner_id=OWNER, archived=tries % 2 == 1)
-            except FamilyBusy:
+            except ChatTreeBusy:
                 self.seen["busy"] += 1
                 continue
             self.seen["archived"] += 1
@@ -169,7 +169,7 @@ class FamilyDay:
                 for claim in claims:
                     moved, fence = claim.moved, fence_of(claim.moved)
                     while moved.chat.status is Status.RUNNING:
-                        step = moved.chat.step
+                        step = moved.chat.committed_steps
                         moved = await turns.finish_turn(fence, step=step, messages=[], parts_done=0)
 
     async def look(self) -> None:
@@ -205,7 +205,7 @@ async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Da
             moved = await turns.commit_step(
                 Fence(chat_id, WORKER, 1), step=step, messages=[], parts_done=done + 7
             )
-            done = moved.chat.parts_done
+            done = moved.chat.settled_part
             # what was flushed too late, for the janitors to find
             await wide.fetch(
                 "INSERT INTO chat_parts SELECT $1, 0, n, n, '[{}]' FROM generate_series($2::int, $2 + 5) n",

@@ -9,18 +9,18 @@ import pytest
 from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
 from invariants import check_calls
 
-from chatd.domain.chat import ARCHIVABLE, Busy, Chat, Status
+from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
 from chatd.domain.errors import (
     ChatBusy,
-    FamilyBusy,
-    Lost,
+    ChatTreeBusy,
+    LeaseLost,
     NoActionRequired,
-    NotFailed,
+    NothingToRetry,
     QueuedMessageNotFound,
     Refused,
 )
-from chatd.domain.message import Content, NewMessage, OpenCall, Role
-from chatd.domain.moves import OWNER_MOVES, TABLE, Move, target
+from chatd.domain.message import Content, NewMessage, PendingToolCall, Role
+from chatd.domain.moves import TABLE, WORKER_TRANSITIONS, Transition, target_status
 from chatd.store.actions import Actions, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
@@ -43,53 +43,58 @@ CALLING = calls("z", "a")
 ASKING = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
-    "calls": [OpenCall(part, None) for part in CALLING],
+    "calls": [PendingToolCall(part, None) for part in CALLING],
     "action_seconds": 60.0,
     "parts_done": 7,
 }
 
 
 async def make(
-    database: Database, move: Move, busy: Busy | None, chat: Chat, *, given_up: bool = False
+    database: Database,
+    move: Transition,
+    busy: BusyBehavior | None,
+    chat: Chat,
+    *,
+    given_up: bool = False,
 ) -> Moved:
     """Make one move on a chat; every move of the table has its line here."""
     chats, messages, turns = Chats(database), Messages(database), Turns(database)
     fence = Fence(chat.id, WORKER, chat.epoch)
-    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
-        Move.SEND: lambda: chats.send(
-            chat.id, owner_id=OWNER, content=text("more"), busy=busy or Busy.QUEUE
+    ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
+        Transition.SEND: lambda: chats.send(
+            chat.id, owner_id=OWNER, content=text("more"), busy=busy or BusyBehavior.QUEUE
         ),
-        Move.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
-        Move.SUBMIT_TOOL_RESULTS: lambda: Actions(database).submit(
+        Transition.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
+        Transition.SUBMIT_TOOL_RESULTS: lambda: Actions(database).submit(
             chat.id,
             owner_id=OWNER,
             results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
         ),
-        Move.EDIT: lambda: first_edited(messages, database, chat),
-        Move.UNQUEUE: lambda: last_queued(Queue(database).unqueue, database, chat),
-        Move.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
-        Move.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
-        Move.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
-        Move.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
-        Move.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
-        Move.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
-        Move.ACQUIRE: lambda: Leases(database, worker_id=WORKER).acquire(10),
-        Move.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
-        Move.RECORD_RETRY: lambda: turns.record_retry(
+        Transition.EDIT: lambda: first_edited(messages, database, chat),
+        Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).unqueue, database, chat),
+        Transition.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
+        Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
+        Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
+        Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
+        Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
+        Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
+        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER).acquire(10),
+        Transition.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
+        Transition.RECORD_RETRY: lambda: turns.record_retry(
             fence, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
         ),
-        Move.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
-        Move.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
-        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
-        Move.FAIL: lambda: turns.fail(
+        Transition.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
+        Transition.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
+        Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
+        Transition.FAIL: lambda: turns.fail(
             fence, step=0, last_error="no", detail={"kind": "auth"}, parts_done=7
         ),
-        Move.RELEASE: lambda: turns.release(fence, why="shutdown"),
-        Move.REAP: lambda: Leases(database, worker_id=REAPER).reap(
+        Transition.RELEASE: lambda: turns.release(fence, why="shutdown"),
+        Transition.REAP: lambda: Leases(database, worker_id=REAPER).reap(
             stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
-        Move.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
-        Move.EXPIRE_ACTION: lambda: Actions(database).expire(),
+        Transition.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
+        Transition.EXPIRE_ACTION: lambda: Actions(database).expire(),
     }
     answer = await ways[move]()
     if isinstance(answer, Moved):
@@ -121,23 +126,23 @@ async def last_queued(
 CELLS = [
     pytest.param(move, busy, status, id=f"{move}{f'-{busy}' if busy else ''}-{status}")
     for move, busy in TABLE
-    if move is not Move.CREATE
+    if move is not Transition.CREATE
     for status in Status
 ]
 
 
-def expected_refusal(move: Move, busy: Busy | None) -> type[Exception]:
-    if move in OWNER_MOVES or move is Move.REAP_INTERRUPT:
-        return Lost
-    if move in {Move.ACQUIRE, Move.REAP, Move.EXPIRE_ACTION}:
+def expected_refusal(move: Transition, busy: BusyBehavior | None) -> type[Exception]:
+    if move in WORKER_TRANSITIONS or move is Transition.REAP_INTERRUPT:
+        return LeaseLost
+    if move in {Transition.CLAIM, Transition.REAP, Transition.EXPIRE_ACTION}:
         return Nothing
-    if move in {Move.UNQUEUE, Move.PROMOTE}:
+    if move in {Transition.REMOVE_QUEUED, Transition.PROMOTE}:
         return QueuedMessageNotFound
-    if move is Move.SUBMIT_TOOL_RESULTS:
+    if move is Transition.SUBMIT_TOOL_RESULTS:
         return NoActionRequired
-    if move is Move.RETRY:
-        return NotFailed
-    return ChatBusy if busy is Busy.REJECT or move is Move.CLEAR else FamilyBusy
+    if move is Transition.RETRY:
+        return NothingToRetry
+    return ChatBusy if busy is BusyBehavior.REJECT or move is Transition.CLEAR else ChatTreeBusy
 
 
 def may_queue(status: Status) -> bool:
@@ -147,15 +152,15 @@ def may_queue(status: Status) -> bool:
 @pytest.mark.parametrize("queued", [0, 2])
 @pytest.mark.parametrize(("move", "busy", "status"), CELLS)
 async def test_each_cell(
-    database: Database, move: Move, busy: Busy | None, status: Status, queued: int
+    database: Database, move: Transition, busy: BusyBehavior | None, status: Status, queued: int
 ) -> None:
     if queued and not may_queue(status):
         queued = 0
     chat = await chat_in(
-        database, status, queued=queued, archived=move is Move.UNARCHIVE and status in ARCHIVABLE
+        database, status, queued=queued, archived=move is Transition.UNARCHIVE and status in IDLE
     )
-    to = target(move, status, busy=busy, queued=queued > 0)
-    if move in {Move.UNQUEUE, Move.PROMOTE} and not queued:
+    to = target_status(move, status, busy=busy, has_queue=queued > 0)
+    if move in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
         to = None  # there is no message that it could be made on
     before = await image(database, chat)
     if to is None:
@@ -165,14 +170,14 @@ async def test_each_cell(
         return
     moved = await make(database, move, busy, chat)
     assert moved.chat.status is to
-    if not TABLE[move, busy][status].counts:
+    if not TABLE[move, busy][status].journaled:
         assert moved.entry is None
         assert await image(database, chat) == before
         return
     await check(database, chat, moved, move)
 
 
-async def check(database: Database, before: Chat, moved: Moved, move: Move) -> None:
+async def check(database: Database, before: Chat, moved: Moved, move: Transition) -> None:
     """What every move does, whichever it is."""
     after = moved.chat
     assert after.version == before.version + 1
@@ -182,7 +187,7 @@ async def check(database: Database, before: Chat, moved: Moved, move: Move) -> N
         (after.version, move.value, after.status.value, after.epoch)
     ]
     assert moved.entry.data == journal[0]["data"]
-    assert moved.entry.at == journal[0]["at"]
+    assert moved.entry.created_at == journal[0]["at"]
     if after.status is not Status.ERROR:
         assert after.last_error is None
         assert after.last_error_detail is None
@@ -209,20 +214,22 @@ async def check(database: Database, before: Chat, moved: Moved, move: Move) -> N
 async def test_a_chat_begins(database: Database, content: Content | None) -> None:
     await models(database)
     moved = await Chats(database).create(owner_id=OWNER, model_config_id=MODEL, content=content)
-    assert moved.chat.status is target(Move.CREATE, None, silent=content is None)
+    assert moved.chat.status is target_status(
+        Transition.CREATE, None, without_message=content is None
+    )
     nothing = replace(moved.chat, version=0)
-    await check(database, nothing, moved, Move.CREATE)
+    await check(database, nothing, moved, Transition.CREATE)
 
 
 async def test_a_crash_loop_is_given_up(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, recoveries=0)
-    moved = await make(database, Move.REAP, None, chat, given_up=True)
-    assert moved.chat.status is target(Move.REAP, Status.RUNNING, given_up=True)
+    moved = await make(database, Transition.REAP, None, chat, given_up=True)
+    assert moved.chat.status is target_status(Transition.REAP, Status.RUNNING, exhausted=True)
     assert moved.chat.last_error is not None
     assert "died 1 times" in moved.chat.last_error
     assert moved.chat.last_error_detail is not None
     assert moved.chat.last_error_detail["kind"] == "crash_loop"
-    await check(database, chat, moved, Move.REAP)
+    await check(database, chat, moved, Transition.REAP)
 
 
 @pytest.mark.parametrize("content", [None, text("hello")], ids=["empty", "asked"])
@@ -245,21 +252,21 @@ async def test_create(database: Database, content: Any) -> None:
     assert [m.id for m in moved.entry.messages] == sorted(m.id for m in moved.entry.messages)
 
 
-STORES_NO_STEP = {Move.RELEASE}
+STORES_NO_STEP = {Transition.RELEASE}
 
 
 @pytest.mark.parametrize(
     ("move", "wrong"),
     [
         (move, wrong)
-        for move in sorted(OWNER_MOVES)
+        for move in sorted(WORKER_TRANSITIONS)
         for wrong in ("worker", "epoch", "step")
         if wrong != "step" or move not in STORES_NO_STEP
     ],
 )
-async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
+async def test_the_fence(database: Database, move: Transition, wrong: str) -> None:
     """A stale owner's write changes nothing."""
-    status = Status.INTERRUPTING if move is Move.FINISH_INTERRUPT else Status.RUNNING
+    status = Status.INTERRUPTING if move is Transition.FINISH_INTERRUPT else Status.RUNNING
     more = {
         "worker": {"worker_id": REAPER},
         "epoch": {"epoch": 2},
@@ -269,31 +276,37 @@ async def test_the_fence(database: Database, move: Move, wrong: str) -> None:
     stale = Fence(chat.id, WORKER, 1)
     before = await image(database, chat)
     turns = Turns(database)
-    ways: dict[Move, Callable[[], Awaitable[Any]]] = {
-        Move.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
-        Move.RECORD_RETRY: lambda: turns.record_retry(
+    ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
+        Transition.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
+        Transition.RECORD_RETRY: lambda: turns.record_retry(
             stale, step=0, attempts=1, delay_seconds=1.0, parts_done=0, failure={}
         ),
-        Move.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
-        Move.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
-        Move.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
-        Move.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
-        Move.RELEASE: lambda: turns.release(stale, why="x"),
+        Transition.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
+        Transition.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
+        Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
+        Transition.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
+        Transition.RELEASE: lambda: turns.release(stale, why="x"),
     }
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await ways[move]()
     assert await image(database, chat) == before
 
 
 BY_CALLERS = sorted(
     {move for move, _ in TABLE}
-    - OWNER_MOVES
-    - {Move.CREATE, Move.ACQUIRE, Move.REAP, Move.REAP_INTERRUPT, Move.EXPIRE_ACTION}
+    - WORKER_TRANSITIONS
+    - {
+        Transition.CREATE,
+        Transition.CLAIM,
+        Transition.REAP,
+        Transition.REAP_INTERRUPT,
+        Transition.EXPIRE_ACTION,
+    }
 )
 
 
 @pytest.mark.parametrize("move", BY_CALLERS)
-async def test_another_owners_chat_is_not_there(database: Database, move: Move) -> None:
+async def test_another_owners_chat_is_not_there(database: Database, move: Transition) -> None:
     chat = await chat_in(database, Status.ERROR, queued=2, owner_id="bob")
     before = await image(database, chat)
     with pytest.raises(Refused, match=f"no chat {chat.id}"):

@@ -12,8 +12,8 @@ from concurrency import SECONDS, all_of, fence_of, locked, many, until_blocked
 from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
 from invariants import check_all, once, texts
 
-from chatd.domain.chat import Busy, Chat, Status
-from chatd.domain.errors import ChatBusy, Lost, QueueFull
+from chatd.domain.chat import BusyBehavior, Chat, Status
+from chatd.domain.errors import ChatBusy, LeaseLost, QueueFull
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Leases
@@ -55,9 +55,9 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
             while moved.chat.status is Status.RUNNING:
                 moved = await turns.finish_turn(
                     fence_of(claim.moved),
-                    step=moved.chat.step,
+                    step=moved.chat.committed_steps,
                     messages=[ANSWER],
-                    parts_done=moved.chat.parts_done,
+                    parts_done=moved.chat.settled_part,
                 )
                 finished += 1
                 assert moved.chat.queue_length == 0 or moved.chat.status is Status.RUNNING
@@ -232,9 +232,9 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
         assert moved.chat.heartbeat_at > chat.heartbeat_at, "the beat is not undone"
 
 
-@pytest.mark.parametrize("busy", Busy)
+@pytest.mark.parametrize("busy", BusyBehavior)
 async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
-    database: Database, busy: Busy
+    database: Database, busy: BusyBehavior
 ) -> None:
     chat = await chat_in(database, Status.WAITING)
     async with locked(database, chat) as other:
@@ -249,14 +249,14 @@ async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
             WORKER,
         )
     async with asyncio.timeout(SECONDS):
-        if busy is Busy.REJECT:
+        if busy is BusyBehavior.REJECT:
             with pytest.raises(ChatBusy):
                 await send
             return
         moved = await send
     assert moved.queued is not None
     assert moved.queued.content == text("late")
-    overtaken = {Busy.QUEUE: Status.RUNNING, Busy.INTERRUPT: Status.INTERRUPTING}
+    overtaken = {BusyBehavior.QUEUE: Status.RUNNING, BusyBehavior.INTERRUPT: Status.INTERRUPTING}
     assert moved.chat.status is overtaken[busy]
 
 
@@ -272,7 +272,7 @@ async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Databa
             chat.id,
         )
     async with asyncio.timeout(SECONDS):
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await finish
     assert await database.fetch("SELECT FROM chat_messages WHERE version > 1") == []
 
@@ -383,7 +383,7 @@ async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> Non
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "attempts": 1, "parts_done": 0, "failure": {}}
     await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
     standing = await turns.standing(chat.id)
     assert standing is not None

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from factory import MODEL, OWNER, chat_in, insert, models
 
-from chatd.domain.chat import ARCHIVABLE, OWNED, Status
+from chatd.domain.chat import IDLE, LEASED, Status
 from chatd.store.pool import Database
 
 
@@ -43,16 +43,16 @@ def legal(row: Columns) -> bool:
         return False
     status = Status(row.status)
     owner = {row.worker_id, row.started_at, row.heartbeat_at}
-    working = status in OWNED | {Status.PENDING}
+    working = status in LEASED | {Status.PENDING}
     return all(
         (
-            owner == {status in OWNED},
-            row.epoch >= (status in OWNED),  # a claim raises it, so an owned chat has one
+            owner == {status in LEASED},
+            row.epoch >= (status in LEASED),  # a claim raises it, so an owned chat has one
             bool(row.last_error) == (status is Status.ERROR) and row.last_error != "",
             row.last_error_detail is None or status is Status.ERROR,
             row.pending_since == (status is Status.PENDING),
             row.action_deadline == (status is Status.REQUIRES_ACTION),
-            not row.archived or status in ARCHIVABLE,
+            not row.archived or status in IDLE,
             row.queue_length == 0 or (row.queue_length > 0 and status is not Status.WAITING),
             row.attempts == 0 or (row.attempts > 0 and working),
             not row.next_attempt_at or working,

@@ -10,10 +10,10 @@ from concurrency import all_of, locked, many
 from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
 from test_moves import make, may_queue
 
-from chatd.domain.chat import ARCHIVABLE, OWNED, Busy, Chat, Status
-from chatd.domain.event import Cursor, Entry
+from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
+from chatd.domain.event import Cursor, JournalEntry
 from chatd.domain.message import NewMessage, Part, Role, Visibility
-from chatd.domain.moves import TABLE, Move
+from chatd.domain.moves import TABLE, Transition
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
@@ -108,7 +108,7 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
         for step in range(60):
             standing = await turns.standing(chat.id)
             assert standing is not None
-            base = standing.parts_done
+            base = standing.settled_part
             await streams.flush_parts([Batch(chat.id, 1, base + 1, said(str(step)))])
             answer = NewMessage(role=Role.ASSISTANT, content=text(str(step)))
             await turns.commit_step(fence(chat), step=step, messages=[answer], parts_done=base + 1)
@@ -120,10 +120,10 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
             snapshot = await streams.snapshot(chat.id, owner_id=OWNER)
             assert snapshot is not None
             answers = [m.content[0]["text"] for m in snapshot.messages if m.role is Role.ASSISTANT]
-            assert answers == [str(n) for n in range(snapshot.chat.step)]
+            assert answers == [str(n) for n in range(snapshot.chat.committed_steps)]
             assert snapshot.messages[-1].version == snapshot.chat.version
-            assert snapshot.parts in [(), said(str(snapshot.chat.step))]
-            seen.add((snapshot.chat.step, len(snapshot.parts)))
+            assert snapshot.parts in [(), said(str(snapshot.chat.committed_steps))]
+            seen.add((snapshot.chat.committed_steps, len(snapshot.parts)))
         return len(seen)
 
     _, *looked = await all_of(work(), look(), look(), look())
@@ -137,16 +137,16 @@ COUNTED = [
     pytest.param(move, busy, status, id=f"{move}-{busy}-{status}")
     for (move, busy), cells in TABLE.items()
     for status, cell in cells.items()
-    if status is not None and cell.counts
+    if status is not None and cell.journaled
 ]
 
 
 @pytest.mark.parametrize(("move", "busy", "status"), COUNTED)
 async def test_every_replica_reads_the_same_entry(
-    database: Database, move: Move, busy: Busy | None, status: Status
+    database: Database, move: Transition, busy: BusyBehavior | None, status: Status
 ) -> None:
     """Local viewers are fed what the move answered, others read the journal; both must be the same."""
-    archived = move is Move.UNARCHIVE and status in ARCHIVABLE
+    archived = move is Transition.UNARCHIVE and status in IDLE
     queued = 2 if may_queue(status) and not archived else 0
     chat = await chat_in(database, status, queued=queued, archived=archived)
     moved = await make(database, move, busy, chat)
@@ -155,7 +155,7 @@ async def test_every_replica_reads_the_same_entry(
     assert (news.version, news.epoch, news.parts_done) == (
         moved.chat.version,
         moved.chat.epoch,
-        moved.chat.parts_done,
+        moved.chat.settled_part,
     )
     (entry,) = await Reads(database).entries(chat.id, after=1, most=10)
     assert moved.entry is not None
@@ -174,35 +174,35 @@ async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Datab
 
 
 STEP_ENDS = [
-    Move.COMMIT_STEP,
-    Move.RECORD_RETRY,
-    Move.FINISH_TURN,
-    Move.FINISH_INTERRUPT,
-    Move.FAIL,
-    Move.RELEASE,
-    Move.REAP,
-    Move.REAP_INTERRUPT,
+    Transition.COMMIT_STEP,
+    Transition.RECORD_RETRY,
+    Transition.FINISH_TURN,
+    Transition.FINISH_INTERRUPT,
+    Transition.FAIL,
+    Transition.RELEASE,
+    Transition.REAP,
+    Transition.REAP_INTERRUPT,
 ]
 
 
 @pytest.mark.parametrize("parts_done", [0, 6, 7, 30])
 @pytest.mark.parametrize("move", STEP_ENDS)
 async def test_every_end_of_a_step_moves_the_parts_on(
-    database: Database, move: Move, parts_done: int
+    database: Database, move: Transition, parts_done: int
 ) -> None:
     """So the parts of the next try can never be taken for parts of this one."""
     status = Status.INTERRUPTING if "interrupt" in move else Status.RUNNING
     chat = await chat_in(database, status, parts_done=parts_done, queued=1)
     moved = await make(database, move, None, chat)
-    assert moved.chat.parts_done > parts_done
+    assert moved.chat.settled_part > parts_done
     assert moved.entry is not None
-    assert moved.entry.data["parts_done"] == moved.chat.parts_done
+    assert moved.entry.data["parts_done"] == moved.chat.settled_part
 
 
 # -- since ---------------------------------------------------------------------------------------------
 
 
-async def create(database: Database, *words: str) -> list[Entry]:
+async def create(database: Database, *words: str) -> list[JournalEntry]:
     """A chat with a journal: created, and then sent to."""
     await models(database)
     chats = Chats(database)
@@ -210,7 +210,7 @@ async def create(database: Database, *words: str) -> list[Entry]:
     entries = [moved.entry]
     for word in words:
         sent = await chats.send(
-            moved.chat.id, owner_id=OWNER, content=text(word), busy=Busy.INTERRUPT
+            moved.chat.id, owner_id=OWNER, content=text(word), busy=BusyBehavior.INTERRUPT
         )
         entries.append(sent.entry)
     return [entry for entry in entries if entry is not None]
@@ -249,7 +249,7 @@ async def test_since_reads_several_chats_at_once(database: Database) -> None:
 async def test_since_stops_at_the_most_and_goes_on_from_there(database: Database) -> None:
     entries = await create(database, "a", "b", "c", "d")
     chat_id = entries[0].chat_id
-    read: list[Entry] = []
+    read: list[JournalEntry] = []
     cursor = Cursor(0)
     while news := await Streams(database).since([(chat_id, cursor)], most=2):
         (one,) = news
@@ -321,7 +321,7 @@ ENDS: dict[str, Callable[[Database, Chat], Any]] = {
         fence(chat), step=0, messages=[ANSWER], parts_done=2
     ),
     "fail": lambda db, chat: Turns(db).fail(
-        fence(chat), step=chat.step, last_error="no", detail={}, parts_done=2
+        fence(chat), step=chat.committed_steps, last_error="no", detail={}, parts_done=2
     ),
     "release": lambda db, chat: Turns(db).release(fence(chat), why="test"),
     "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(
@@ -455,7 +455,7 @@ async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
 
 @pytest.mark.parametrize("status", Status)
 async def test_only_owned_chats_have_live_parts(database: Database, status: Status) -> None:
-    chat = await chat_in(database, status, **({} if status in OWNED else {"epoch": 1}))
+    chat = await chat_in(database, status, **({} if status in LEASED else {"epoch": 1}))
     await slip_in(database, chat, 1, "a")
-    expected = said("a") if status in OWNED else ()
+    expected = said("a") if status in LEASED else ()
     assert await live(database, chat) == (expected, expected)

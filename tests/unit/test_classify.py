@@ -54,18 +54,18 @@ K = FailureKind
         (http(403), K.PERMISSION),
         (http(404), K.NOT_FOUND),
         (http(408), K.TIMEOUT),
-        (http(409), K.SERVER),
+        (http(409), K.PROVIDER_ERROR),
         (http(413), K.CONTEXT_LIMIT),
         (http(418), K.INVALID_REQUEST),
         (http(422), K.INVALID_REQUEST),
         (http(429), K.RATE_LIMIT),
         (http(429, code="insufficient_quota"), K.QUOTA),
-        (http(500), K.SERVER),
-        (http(502), K.SERVER),
+        (http(500), K.PROVIDER_ERROR),
+        (http(502), K.PROVIDER_ERROR),
         (http(503), K.OVERLOADED),
         (http(504), K.TIMEOUT),
         (http(529), K.OVERLOADED),
-        (http(599), K.SERVER),
+        (http(599), K.PROVIDER_ERROR),
         (http(400, code="context_length_exceeded"), K.CONTEXT_LIMIT),
         (http(400, "prompt is too long: 210000 tokens > 200000 maximum"), K.CONTEXT_LIMIT),
         (http(500, "the request exceeds the available context size"), K.CONTEXT_LIMIT),
@@ -78,8 +78,8 @@ K = FailureKind
         (pai.ModelConnectionError("m1", "no"), K.NETWORK),
         (pai.ModelTimeoutError("m1", "slow", phase="read"), K.TIMEOUT),
         (pai.ModelTimeoutError("m1", "slow", phase="connect"), K.NETWORK),
-        (pai.ModelAPIError("m1", "who knows"), K.SERVER),
-        (pai.UnexpectedModelBehavior("odd"), K.SERVER),
+        (pai.ModelAPIError("m1", "who knows"), K.PROVIDER_ERROR),
+        (pai.UnexpectedModelBehavior("odd"), K.PROVIDER_ERROR),
         (pai.UserError("this model takes no images"), K.INVALID_REQUEST),
         (openai.AuthenticationError("no", response=answer(401), body=None), K.AUTH),
         (
@@ -97,7 +97,7 @@ K = FailureKind
         (httpx2.ConnectTimeout("slow"), K.NETWORK),
         (httpx2.ReadTimeout("slow"), K.TIMEOUT),
         (httpx2.UnsupportedProtocol("no scheme"), K.CONFIGURATION),
-        (httpx2.DecodingError("not gzip"), K.SERVER),
+        (httpx2.DecodingError("not gzip"), K.PROVIDER_ERROR),
         (anyio.BrokenResourceError(), K.NETWORK),
         (anyio.EndOfStream(), K.NETWORK),
         (asyncio.IncompleteReadError(b"", 5), K.NETWORK),
@@ -108,8 +108,8 @@ K = FailureKind
         (ssl.SSLCertVerificationError("certificate verify failed"), K.NETWORK),
         (TimeoutError(), K.TIMEOUT),
         (ProviderError("no", status_code=503), K.OVERLOADED),
-        (ProviderError("gave up"), K.SERVER),
-        (Garbled(), K.SERVER),
+        (ProviderError("gave up"), K.PROVIDER_ERROR),
+        (Garbled(), K.PROVIDER_ERROR),
         (Unsendable(), K.INVALID_REQUEST),
         (Misconfigured("models.x.settings", "no"), K.CONFIGURATION),
     ],
@@ -227,8 +227,8 @@ def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> Non
     assert retry_after(headers, now=NOW) == pytest.approx(seconds)
     response = httpx2.Response(429, request=REQUEST, headers=headers)
     raw = openai.RateLimitError("no", response=response, body=None)
-    assert found(raw).retry_after == pytest.approx(seconds)
-    assert found(http(429, headers=headers)).retry_after == pytest.approx(seconds)
+    assert found(raw).retry_after_seconds == pytest.approx(seconds)
+    assert found(http(429, headers=headers)).retry_after_seconds == pytest.approx(seconds)
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()))

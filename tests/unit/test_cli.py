@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 import chatd
 from chatd.cli.exits import Exit, exit_for
 from chatd.cli.root import COMMANDS, app, main
-from chatd.domain.errors import ChatdError, DatabaseAway, SchemaMismatch
+from chatd.domain.errors import ChatdError, DatabaseUnavailable, SchemaMismatch
 from chatd.llm.errors import Misconfigured
 from chatd.settings import ConfigurationError
 from chatd.supervision.budget import RestartBudgetExceeded
@@ -297,7 +297,7 @@ def test_each_ending_has_its_code() -> None:
         ConfigurationError([]): 78,
         Misconfigured("models", "configure at least one model"): 78,
         SchemaMismatch(): 65,
-        DatabaseAway(): 69,
+        DatabaseUnavailable(): 69,
         RestartBudgetExceeded(child="reaper", restarts=5, window_seconds=60): 70,
         ChatdError(): 1,
     }

@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, Entry, EventType, told
+from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Role
-from chatd.domain.moves import TABLE, Move
+from chatd.domain.moves import TABLE, Transition
 
 numbers = st.integers(0, 10**18 - 1)
 cursors = st.builds(Cursor, numbers, numbers, numbers, numbers)
 
 CHAT = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-S, M, Q = EventType.STATUS, EventType.MESSAGE, EventType.QUEUE_UPDATE
-RESET, ERROR, GONE = EventType.PREVIEW_RESET, EventType.ERROR, EventType.HISTORY_RESET
+S, M, Q = StreamEventType.STATUS, StreamEventType.MESSAGE, StreamEventType.QUEUE_UPDATE
+RESET, ERROR, GONE = (
+    StreamEventType.PREVIEW_RESET,
+    StreamEventType.ERROR,
+    StreamEventType.HISTORY_RESET,
+)
 
 
 # -- cursors -----------------------------------------------------------------------------------------
@@ -60,18 +64,18 @@ def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
     except ValueError:
         return
     assert Cursor.parse(str(cursor)) == cursor
-    assert min(cursor.version, cursor.epoch, cursor.part, cursor.sent) >= 0
+    assert min(cursor.version, cursor.epoch, cursor.part, cursor.events_sent) >= 0
 
 
 @given(cursors, st.integers(0, 5), st.integers(1, 5))
 def test_a_cursor_after_an_entry(cursor: Cursor, epochs: int, versions: int) -> None:
     entry = replace(
-        row(Move.DESCRIBE, Status.WAITING),
+        row(Transition.DESCRIBE, Status.WAITING),
         version=cursor.version + versions,
         epoch=cursor.epoch + epochs,
     )
-    after = cursor.after(entry)
-    assert (after.version, after.epoch, after.sent) == (entry.version, entry.epoch, 0)
+    after = cursor.advanced_past(entry)
+    assert (after.version, after.epoch, after.events_sent) == (entry.version, entry.epoch, 0)
     assert after.part == (0 if epochs else cursor.part)
     assert after > cursor
 
@@ -93,12 +97,12 @@ def message(role: Role, number: int = 1) -> Message:
     )
 
 
-def row(move: Move, status: Status, *roles: Role, **data: Any) -> Entry:
-    return Entry(
+def row(move: Transition, status: Status, *roles: Role, **data: Any) -> JournalEntry:
+    return JournalEntry(
         chat_id=CHAT,
         version=7,
-        at=NOW,
-        move=move,
+        created_at=NOW,
+        transition=move,
         status=status,
         epoch=3,
         worker_id=None,
@@ -126,81 +130,87 @@ CALLS: Mapping[str, Any] = {
     "deadline": "2026-01-01T00:05:00Z",
 }
 
-TELLS: dict[str, tuple[Entry, list[EventType]]] = {
-    "create, asked": (row(Move.CREATE, P, Role.SYSTEM, SAID), [M, M, S]),
-    "create, empty": (row(Move.CREATE, W), [S]),
-    "send": (row(Move.SEND, P, SAID), [M, S]),
-    "send, queued": (row(Move.SEND, R, **QUEUED), [Q, S]),
+TELLS: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
+    "create, asked": (row(Transition.CREATE, P, Role.SYSTEM, SAID), [M, M, S]),
+    "create, empty": (row(Transition.CREATE, W), [S]),
+    "send": (row(Transition.SEND, P, SAID), [M, S]),
+    "send, queued": (row(Transition.SEND, R, **QUEUED), [Q, S]),
     "send, after an error with a queue": (
-        row(Move.SEND, P, SAID, queued=5, promoted=4, queue_length=1),
+        row(Transition.SEND, P, SAID, queued=5, promoted=4, queue_length=1),
         [M, Q, S],
     ),
-    "interrupt, asked": (row(Move.INTERRUPT, I), [S]),
-    "interrupt, stopped": (row(Move.INTERRUPT, W, TOOLS), [M, S]),
-    "interrupt, promoted": (row(Move.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
-    "edit": (row(Move.EDIT, P, SAID, reset_from=3, queue_length=0), [GONE, M, S]),
+    "interrupt, asked": (row(Transition.INTERRUPT, I), [S]),
+    "interrupt, stopped": (row(Transition.INTERRUPT, W, TOOLS), [M, S]),
+    "interrupt, promoted": (row(Transition.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
+    "edit": (row(Transition.EDIT, P, SAID, reset_from=3, queue_length=0), [GONE, M, S]),
     "edit, with a queue": (
-        row(Move.EDIT, P, SAID, reset_from=3, unqueued=[4, 5], queue_length=0),
+        row(Transition.EDIT, P, SAID, reset_from=3, unqueued=[4, 5], queue_length=0),
         [GONE, M, Q, S],
     ),
-    "unqueue": (row(Move.UNQUEUE, R, unqueued=[4], queue_length=1), [Q]),
-    "unqueue, of an error": (row(Move.UNQUEUE, E, unqueued=[4], queue_length=1), [Q]),
-    "promote, running": (row(Move.PROMOTE, I, head=4, queue_length=2), [Q, S]),
-    "promote, said": (row(Move.PROMOTE, P, TOOLS, SAID, **PROMOTED), [M, M, Q, S]),
-    "send, overtaking": (row(Move.SEND, I, queued=4, head=4, queue_length=2), [Q, S]),
-    "retry": (row(Move.RETRY, P), [S]),
-    "clear": (row(Move.CLEAR, W, reset_from=2, queue_length=0), [GONE, S]),
+    "unqueue": (row(Transition.REMOVE_QUEUED, R, unqueued=[4], queue_length=1), [Q]),
+    "unqueue, of an error": (row(Transition.REMOVE_QUEUED, E, unqueued=[4], queue_length=1), [Q]),
+    "promote, running": (row(Transition.PROMOTE, I, head=4, queue_length=2), [Q, S]),
+    "promote, said": (row(Transition.PROMOTE, P, TOOLS, SAID, **PROMOTED), [M, M, Q, S]),
+    "send, overtaking": (row(Transition.SEND, I, queued=4, head=4, queue_length=2), [Q, S]),
+    "retry": (row(Transition.RETRY, P), [S]),
+    "clear": (row(Transition.CLEAR, W, reset_from=2, queue_length=0), [GONE, S]),
     "clear, with a queue": (
-        row(Move.CLEAR, W, reset_from=2, unqueued=[4], queue_length=0),
+        row(Transition.CLEAR, W, reset_from=2, unqueued=[4], queue_length=0),
         [GONE, Q, S],
     ),
-    "clear, nothing there": (row(Move.CLEAR, W, queue_length=0), [S]),
-    "describe": (row(Move.DESCRIBE, R, **SHOWN), [EventType.CHAT]),
-    "describe, of an error": (row(Move.DESCRIBE, E, **SHOWN), [EventType.CHAT]),
-    "archive": (row(Move.ARCHIVE, W, **SHOWN), [EventType.CHAT]),
-    "archive, of an error": (row(Move.ARCHIVE, E, **SHOWN), [EventType.CHAT]),
-    "unarchive": (row(Move.UNARCHIVE, W, **SHOWN), [EventType.CHAT]),
-    "acquire": (row(Move.ACQUIRE, R), [S]),
-    "commit_step, answer": (row(Move.COMMIT_STEP, R, ANSWERED), [M]),
-    "commit_step, tools": (row(Move.COMMIT_STEP, R, TOOLS), [M]),
-    "commit_step, nothing": (row(Move.COMMIT_STEP, R), [RESET]),
-    "record_retry": (row(Move.RECORD_RETRY, R, **TRIED), [RESET, EventType.RETRY]),
+    "clear, nothing there": (row(Transition.CLEAR, W, queue_length=0), [S]),
+    "describe": (row(Transition.DESCRIBE, R, **SHOWN), [StreamEventType.CHAT]),
+    "describe, of an error": (row(Transition.DESCRIBE, E, **SHOWN), [StreamEventType.CHAT]),
+    "archive": (row(Transition.ARCHIVE, W, **SHOWN), [StreamEventType.CHAT]),
+    "archive, of an error": (row(Transition.ARCHIVE, E, **SHOWN), [StreamEventType.CHAT]),
+    "unarchive": (row(Transition.UNARCHIVE, W, **SHOWN), [StreamEventType.CHAT]),
+    "acquire": (row(Transition.CLAIM, R), [S]),
+    "commit_step, answer": (row(Transition.COMMIT_STEP, R, ANSWERED), [M]),
+    "commit_step, tools": (row(Transition.COMMIT_STEP, R, TOOLS), [M]),
+    "commit_step, nothing": (row(Transition.COMMIT_STEP, R), [RESET]),
+    "record_retry": (row(Transition.RECORD_RETRY, R, **TRIED), [RESET, StreamEventType.RETRY]),
     "require_action": (
-        row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS),
-        [M, EventType.ACTION_REQUIRED, S],
+        row(Transition.REQUIRE_ACTION, A, ANSWERED, **CALLS),
+        [M, StreamEventType.ACTION_REQUIRED, S],
     ),
     "require_action, of a call that is stored": (
-        row(Move.REQUIRE_ACTION, A, **CALLS),
-        [RESET, EventType.ACTION_REQUIRED, S],
+        row(Transition.REQUIRE_ACTION, A, **CALLS),
+        [RESET, StreamEventType.ACTION_REQUIRED, S],
     ),
-    "submit_tool_results": (row(Move.SUBMIT_TOOL_RESULTS, P, TOOLS), [M, S]),
-    "expire_action": (row(Move.EXPIRE_ACTION, P, TOOLS), [M, S]),
-    "finish_turn": (row(Move.FINISH_TURN, W, ANSWERED), [M, S]),
-    "finish_turn, nothing": (row(Move.FINISH_TURN, W), [RESET, S]),
-    "finish_turn, promoted": (row(Move.FINISH_TURN, R, ANSWERED, SAID, **PROMOTED), [M, M, Q, S]),
+    "submit_tool_results": (row(Transition.SUBMIT_TOOL_RESULTS, P, TOOLS), [M, S]),
+    "expire_action": (row(Transition.EXPIRE_ACTION, P, TOOLS), [M, S]),
+    "finish_turn": (row(Transition.FINISH_TURN, W, ANSWERED), [M, S]),
+    "finish_turn, nothing": (row(Transition.FINISH_TURN, W), [RESET, S]),
+    "finish_turn, promoted": (
+        row(Transition.FINISH_TURN, R, ANSWERED, SAID, **PROMOTED),
+        [M, M, Q, S],
+    ),
     "finish_turn, promoted, nothing": (
-        row(Move.FINISH_TURN, R, SAID, **PROMOTED),
+        row(Transition.FINISH_TURN, R, SAID, **PROMOTED),
         [RESET, M, Q, S],
     ),
-    "finish_interrupt": (row(Move.FINISH_INTERRUPT, W, ANSWERED), [M, S]),
-    "finish_interrupt, nothing": (row(Move.FINISH_INTERRUPT, W), [RESET, S]),
-    "fail": (row(Move.FAIL, E, **REASON), [RESET, ERROR, S]),
-    "release": (row(Move.RELEASE, P, why="shutdown"), [RESET, S]),
-    "reap": (row(Move.REAP, P, reason="owner_gone"), [RESET, S]),
-    "reap, given up": (row(Move.REAP, E, **REASON), [RESET, ERROR, S]),
-    "reap_interrupt": (row(Move.REAP_INTERRUPT, W, ANSWERED), [M, S]),
-    "reap_interrupt, nothing": (row(Move.REAP_INTERRUPT, P, SAID, **PROMOTED), [RESET, M, Q, S]),
+    "finish_interrupt": (row(Transition.FINISH_INTERRUPT, W, ANSWERED), [M, S]),
+    "finish_interrupt, nothing": (row(Transition.FINISH_INTERRUPT, W), [RESET, S]),
+    "fail": (row(Transition.FAIL, E, **REASON), [RESET, ERROR, S]),
+    "release": (row(Transition.RELEASE, P, why="shutdown"), [RESET, S]),
+    "reap": (row(Transition.REAP, P, reason="owner_gone"), [RESET, S]),
+    "reap, given up": (row(Transition.REAP, E, **REASON), [RESET, ERROR, S]),
+    "reap_interrupt": (row(Transition.REAP_INTERRUPT, W, ANSWERED), [M, S]),
+    "reap_interrupt, nothing": (
+        row(Transition.REAP_INTERRUPT, P, SAID, **PROMOTED),
+        [RESET, M, Q, S],
+    ),
 }
 
 
 def test_every_move_is_tried() -> None:
-    assert {entry.move for entry, _ in TELLS.values()} == set(Move)
+    assert {entry.transition for entry, _ in TELLS.values()} == set(Transition)
 
 
 @pytest.mark.parametrize("name", TELLS)
 def test_what_a_row_tells(name: str) -> None:
     entry, expected = TELLS[name]
-    events = list(told(entry))
+    events = list(stream_events(entry))
     assert [kind for kind, _ in events] == expected
     fields = dict(events)
     assert [shown for kind, shown in events if kind is M] == list(entry.messages)
@@ -220,23 +230,25 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[S] == {"status": entry.status, "epoch": 3}
     if ERROR in fields:
         assert fields[ERROR] == REASON
-    if EventType.RETRY in fields:
-        assert fields[EventType.RETRY] == {k: v for k, v in TRIED.items() if k != "parts_done"}
-    if EventType.CHAT in fields:
-        assert fields[EventType.CHAT] == SHOWN
+    if StreamEventType.RETRY in fields:
+        assert fields[StreamEventType.RETRY] == {
+            k: v for k, v in TRIED.items() if k != "parts_done"
+        }
+    if StreamEventType.CHAT in fields:
+        assert fields[StreamEventType.CHAT] == SHOWN
 
 
 def test_the_client_is_told_what_to_run_from_the_row_and_its_message() -> None:
     """Arguments are in the message alone; of a call that was stored before, they have been told."""
-    entry = row(Move.REQUIRE_ACTION, A, ANSWERED, **CALLS)
+    entry = row(Transition.REQUIRE_ACTION, A, ANSWERED, **CALLS)
     (call,) = CALLS["calls"]
     made = {"type": "tool-call", **call, "args": '{"city": "Oslo"}', "provider": {"name": "x"}}
     other = {"type": "tool-call", "tool_call_id": "c2", "tool_name": "no such", "args": "{}"}
     whole = replace(entry, messages=(replace(entry.messages[0], content=(other, made)),))
-    told_of = dict(told(whole))[EventType.ACTION_REQUIRED]
+    told_of = dict(stream_events(whole))[StreamEventType.ACTION_REQUIRED]
     args = '{"city": "Oslo"}'
     assert told_of == {"calls": [{**call, "args": args}], "deadline": CALLS["deadline"]}
-    told_of = dict(told(replace(entry, messages=())))[EventType.ACTION_REQUIRED]
+    told_of = dict(stream_events(replace(entry, messages=())))[StreamEventType.ACTION_REQUIRED]
     assert told_of == {"calls": [{**call, "args": None}], "deadline": CALLS["deadline"]}
 
 
@@ -247,14 +259,14 @@ def test_the_client_is_told_what_to_run_from_the_row_and_its_message() -> None:
             (move, end)
             for (move, _), cells in TABLE.items()
             for start, to in cells.items()
-            for end in to.ends
+            for end in to.statuses
             if end is not start
         }
     ),
 )
-def test_whoever_changes_the_status_says_so(move: Move, status: Status) -> None:
+def test_whoever_changes_the_status_says_so(move: Transition, status: Status) -> None:
     """A viewer who applies every event knows the status, and why it is an error."""
     everything = {**QUEUED, **PROMOTED, **REASON, **SHOWN, **TRIED, **CALLS}
-    events = list(told(row(move, status, ANSWERED, **everything)))
+    events = list(stream_events(row(move, status, ANSWERED, **everything)))
     assert events[-1] == (S, {"status": status, "epoch": 3})
     assert (ERROR in dict(events)) == (status is E)

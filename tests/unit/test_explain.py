@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.chat import OWNED, Status
-from chatd.domain.explain import Because, Code, Doing, Facts, Owner, Workers, because
+from chatd.domain.chat import LEASED, Status
+from chatd.domain.explain import (
+    Activity,
+    ChatDiagnostics,
+    Reason,
+    ReasonCode,
+    WorkerCapacity,
+    WorkerInfo,
+    reasons,
+)
 
 NOW = datetime(2026, 1, 1, 14, 3, 0, tzinfo=UTC)
 
@@ -18,13 +26,17 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def workers(alive: int = 2, with_room: int = 2, room: int = 20, beat: float | None = 1) -> Workers:
+def workers(
+    alive: int = 2, with_room: int = 2, room: int = 20, beat: float | None = 1
+) -> WorkerCapacity:
     last = None if beat is None else ago(beat)
-    return Workers(alive=alive, with_room=with_room, room=room, last_beat_at=last)
+    return WorkerCapacity(
+        alive=alive, with_free_slots=with_room, free_slots=room, last_heartbeat_at=last
+    )
 
 
-def facts(status: Status, **more: Any) -> Facts:
-    owned = status in OWNED
+def facts(status: Status, **more: Any) -> ChatDiagnostics:
+    owned = status in LEASED
     known: dict[str, Any] = {
         "now": NOW,
         "chat_id": UUID(int=1),
@@ -41,43 +53,43 @@ def facts(status: Status, **more: Any) -> Facts:
         "pending_since": ago(12) if status is Status.PENDING else None,
         "ahead": 0,
         "action_deadline": None,
-        "owner": Owner(worker_id=UUID(int=2)) if owned else None,
+        "owner": WorkerInfo(worker_id=UUID(int=2)) if owned else None,
         "heartbeat_at": ago(4) if owned else None,
         "told": None,
         "workers": workers(),
         "stale_after_seconds": 20.0,
     }
-    return Facts(**known | more)
+    return ChatDiagnostics(**known | more)
 
 
-STREAMING = Doing(epoch=3, zone="model stream", since=ago(8), until=ago(-52))
+STREAMING = Activity(epoch=3, stage="model stream", started_at=ago(8), deadline_at=ago(-52))
 RETRY = {
     "attempts": 2,
     "next_attempt_at": ago(-10),
     "last_failure": {"kind": "rate_limit", "attempts": 2},
 }
 
-SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
+SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
     (
         facts(Status.WAITING),
-        [(Code.YOUR_TURN, "idle for 12 s: there is nothing to do until a message comes")],
+        [(ReasonCode.IDLE, "idle for 12 s: there is nothing to do until a message comes")],
     ),
     (
         facts(Status.WAITING, archived=True, updated_at=ago(3 * 86400)),
         [
-            (Code.ARCHIVED, "archived: it takes no messages until it is unarchived"),
-            (Code.YOUR_TURN, "idle for 3 days: there is nothing to do until a message comes"),
+            (ReasonCode.ARCHIVED, "archived: it takes no messages until it is unarchived"),
+            (ReasonCode.IDLE, "idle for 3 days: there is nothing to do until a message comes"),
         ],
     ),
     (
         facts(Status.PENDING, workers=workers(0, 0, 0, 30)),
-        [(Code.NO_WORKER, "pending for 12 s: no worker has sent a heartbeat for 30 s")],
+        [(ReasonCode.NO_WORKER, "pending for 12 s: no worker has sent a heartbeat for 30 s")],
     ),
     (
         facts(Status.PENDING, workers=workers(0, 0, 0, None)),
         [
             (
-                Code.NO_WORKER,
+                ReasonCode.NO_WORKER,
                 "pending for 12 s: no worker has ever sent a heartbeat, as far as is known",
             )
         ],
@@ -86,7 +98,7 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         facts(Status.PENDING, workers=workers(1, 0, 0), ahead=3),
         [
             (
-                Code.NO_ROOM,
+                ReasonCode.NO_FREE_SLOTS,
                 "pending for 12 s: the only live worker has no room for another chat",
             )
         ],
@@ -95,7 +107,7 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         facts(Status.PENDING, workers=workers(3, 0, 0)),
         [
             (
-                Code.NO_ROOM,
+                ReasonCode.NO_FREE_SLOTS,
                 "pending for 12 s: none of the 3 live workers has room for another chat",
             )
         ],
@@ -103,72 +115,80 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
     (
         facts(Status.PENDING, ahead=21, queue_length=2),
         [
-            (Code.IN_LINE, "pending for 12 s: 21 chats ahead of it in line, and room for 20"),
-            (Code.QUEUE_WAITS, "2 queued messages wait for the pending turn to end"),
+            (
+                ReasonCode.CHATS_AHEAD,
+                "pending for 12 s: 21 chats ahead of it in line, and room for 20",
+            ),
+            (ReasonCode.MESSAGES_QUEUED, "2 queued messages wait for the pending turn to end"),
         ],
     ),
     (
         facts(Status.PENDING, recoveries=1, pending_since=ago(150), **RETRY),
         [
             (
-                Code.TO_BE_CLAIMED,
+                ReasonCode.CLAIM_EXPECTED,
                 (
                     "pending for 2 min: 2 workers with room should claim it at the next poll; "
                     "if not, see their logs"
                 ),
             ),
-            (Code.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit"),
-            (Code.RECOVERED, "it lost its worker once without making progress"),
+            (ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit"),
+            (ReasonCode.RECOVERED, "it lost its worker once without making progress"),
         ],
     ),
     (
         facts(Status.RUNNING, told=STREAMING),
         [
             (
-                Code.IN_ZONE,
+                ReasonCode.IN_STAGE,
                 "in 'model stream' for 8 s; cut at 14:03:52 UTC unless it makes progress (as of 4 s ago)",
             )
         ],
     ),
     (
-        facts(Status.RUNNING, told=Doing(epoch=3)),
-        [(Code.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)")],
+        facts(Status.RUNNING, told=Activity(epoch=3)),
+        [(ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)")],
     ),
     (
-        facts(Status.RUNNING, told=Doing(epoch=2, zone="model stream")),
-        [(Code.NOT_TOLD_YET, "what it is doing is unknown until its worker's next heartbeat")],
-    ),
-    (
-        facts(Status.RUNNING, told=STREAMING, **RETRY),
-        [(Code.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
-    ),
-    (
-        facts(Status.RUNNING, told=Doing(epoch=3), heartbeat_at=ago(25), recoveries=2),
+        facts(Status.RUNNING, told=Activity(epoch=2, stage="model stream")),
         [
             (
-                Code.LEASE_EXPIRED,
-                "its worker has not renewed its lease for 25 s: another worker will take it over",
-            ),
-            (Code.BETWEEN_STEPS, "being worked on, between two steps (as of 25 s ago)"),
-            (Code.RECOVERED, "it lost its worker 2 times without making progress"),
+                ReasonCode.ACTIVITY_UNKNOWN,
+                "what it is doing is unknown until its worker's next heartbeat",
+            )
         ],
     ),
     (
-        facts(Status.INTERRUPTING, queue_length=1, told=Doing(epoch=3)),
+        facts(Status.RUNNING, told=STREAMING, **RETRY),
+        [(ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
+    ),
+    (
+        facts(Status.RUNNING, told=Activity(epoch=3), heartbeat_at=ago(25), recoveries=2),
         [
             (
-                Code.STOPPING,
+                ReasonCode.LEASE_EXPIRED,
+                "its worker has not renewed its lease for 25 s: another worker will take it over",
+            ),
+            (ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 25 s ago)"),
+            (ReasonCode.RECOVERED, "it lost its worker 2 times without making progress"),
+        ],
+    ),
+    (
+        facts(Status.INTERRUPTING, queue_length=1, told=Activity(epoch=3)),
+        [
+            (
+                ReasonCode.STOPPING,
                 "a stop was requested 12 s ago; its worker has yet to store what was said",
             ),
-            (Code.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)"),
-            (Code.QUEUE_WAITS, "1 queued message waits for this turn to end"),
+            (ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)"),
+            (ReasonCode.MESSAGES_QUEUED, "1 queued message waits for this turn to end"),
         ],
     ),
     (
         facts(Status.REQUIRES_ACTION, action_deadline=ago(-90)),
         [
             (
-                Code.NEEDS_RESULTS,
+                ReasonCode.AWAITING_TOOL_RESULTS,
                 "waiting for the client's tool results until 14:04:30 UTC, another 90 s",
             )
         ],
@@ -177,7 +197,7 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         facts(Status.REQUIRES_ACTION, action_deadline=ago(5)),
         [
             (
-                Code.NEEDS_RESULTS,
+                ReasonCode.AWAITING_TOOL_RESULTS,
                 (
                     "waiting for the client's tool results until 14:02:55 UTC, which is past: "
                     "a worker will end the wait"
@@ -194,22 +214,22 @@ SAID: list[tuple[Facts, list[tuple[Code, str]]]] = [
         ),
         [
             (
-                Code.FAILED,
+                ReasonCode.FAILED,
                 "the last turn failed 2 h ago at attempt 1: auth; a retry or a message makes it go on",
             ),
-            (Code.QUEUE_WAITS, "3 queued messages wait for a retry or a message"),
+            (ReasonCode.MESSAGES_QUEUED, "3 queued messages wait for a retry or a message"),
         ],
     ),
 ]
 
 
 @pytest.mark.parametrize(("known", "said"), SAID, ids=[str(known.status) for known, _ in SAID])
-def test_what_is_said(known: Facts, said: list[tuple[Code, str]]) -> None:
-    assert because(known) == tuple(Because(*one) for one in said)
+def test_what_is_said(known: ChatDiagnostics, said: list[tuple[ReasonCode, str]]) -> None:
+    assert reasons(known) == tuple(Reason(*one) for one in said)
 
 
 def test_every_code_is_said_of_something() -> None:
-    assert {code for _, said in SAID for code, _ in said} == set(Code)
+    assert {code for _, said in SAID for code, _ in said} == set(ReasonCode)
 
 
 moments = st.datetimes(
@@ -218,7 +238,7 @@ moments = st.datetimes(
 maybe = st.none() | moments
 counts = st.integers(0, 10**6)
 zones = st.builds(
-    Doing, epoch=st.integers(2, 3), zone=st.none() | st.text(), since=maybe, until=maybe
+    Activity, epoch=st.integers(2, 3), zone=st.none() | st.text(), since=maybe, until=maybe
 )
 anything = st.builds(
     facts,
@@ -235,24 +255,28 @@ anything = st.builds(
     action_deadline=maybe,
     heartbeat_at=maybe,
     told=st.none() | zones,
-    workers=st.builds(Workers, alive=counts, with_room=counts, room=counts, last_beat_at=maybe),
+    workers=st.builds(
+        WorkerCapacity, alive=counts, with_room=counts, room=counts, last_beat_at=maybe
+    ),
     stale_after_seconds=st.floats(0.1, 1e6),
 )
 
 
 @given(anything)
-def test_there_is_always_something_to_say(known: Facts) -> None:
+def test_there_is_always_something_to_say(known: ChatDiagnostics) -> None:
     """Whatever the database holds, also what no move could have made."""
-    said = because(known)
+    said = reasons(known)
     assert said
     assert len({one.code for one in said}) == len(said)
     assert all(one.text.strip() == one.text != "" for one in said)
-    assert all("None" not in one.text for one in said if one.code is not Code.IN_ZONE)
+    assert all("None" not in one.text for one in said if one.code is not ReasonCode.IN_STAGE)
 
 
 @given(anything)
-def test_only_the_owner_of_this_epoch_is_believed(known: Facts) -> None:
-    assert known.doing is None or (known.status in OWNED and known.doing.epoch == known.epoch)
+def test_only_the_owner_of_this_epoch_is_believed(known: ChatDiagnostics) -> None:
+    assert known.activity is None or (
+        known.status in LEASED and known.activity.epoch == known.epoch
+    )
     assert (known.lease_left_seconds is None) == (
-        known.status not in OWNED or known.heartbeat_at is None
+        known.status not in LEASED or known.heartbeat_at is None
     )

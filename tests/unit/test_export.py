@@ -19,7 +19,7 @@ def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is traced after it, and nothing goes on trying to send."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     yield
-    tracing.use(None)
+    tracing.set_tracer_provider(None)
     for thread in threading.enumerate():
         if thread.name == "last-spans":
             thread.join(30)
@@ -29,11 +29,11 @@ def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
     """Whether spans are made, and what was logged about it."""
     with capture_logs() as logs:
-        goodbye = export.set_up(environ, worker_id="w")
-        with tracing.storing("x") as span:
+        goodbye = export.configure_tracing(environ, worker_id="w")
+        with tracing.store_span("x") as span:
             made = span.is_recording()
         goodbye()
-    with tracing.storing("x") as span:
+    with tracing.store_span("x") as span:
         assert not span.is_recording() or not made
     return made, [line["event"] for line in logs]
 
@@ -66,7 +66,7 @@ def test_a_provider_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> No
     provider = TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     with capture_logs():
-        export.set_up({}, worker_id="w")
-    with tracing.storing("x") as span:
+        export.configure_tracing({}, worker_id="w")
+    with tracing.store_span("x") as span:
         assert span.is_recording()
     provider.shutdown()

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.failure import (
-    LONGEST_ERROR,
+    MAX_ERROR_LENGTH,
     Failure,
     FailureKind,
-    clean,
-    panic,
-    storable,
-    storable_value,
+    panic_failure,
+    replace_unstorable,
+    replace_unstorable_json,
+    sanitize_error_text,
 )
 
 SECRETS = [
@@ -35,10 +35,12 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
-@pytest.mark.parametrize("before", [0, LONGEST_ERROR - 30, 4 * LONGEST_ERROR - 15])
+@pytest.mark.parametrize("before", [0, MAX_ERROR_LENGTH - 30, 4 * MAX_ERROR_LENGTH - 15])
 def test_secrets_are_taken_out(text: str, secret: str, before: int) -> None:
     assert secret in text
-    assert secret not in clean("x" * (before // 2) + " " * (before - before // 2) + text)
+    assert secret not in sanitize_error_text(
+        "x" * (before // 2) + " " * (before - before // 2) + text
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,14 +53,14 @@ def test_secrets_are_taken_out(text: str, secret: str, before: int) -> None:
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert clean(text) == text
+    assert sanitize_error_text(text) == text
 
 
 @given(st.text())
 def test_clean_text_is_storable_and_bounded(text: str) -> None:
-    cleaned = clean(text * 50)
-    assert len(cleaned) <= LONGEST_ERROR
-    assert storable(cleaned) == cleaned
+    cleaned = sanitize_error_text(text * 50)
+    assert len(cleaned) <= MAX_ERROR_LENGTH
+    assert replace_unstorable(cleaned) == cleaned
     cleaned.encode()
 
 
@@ -70,25 +72,27 @@ _json = st.recursive(
 
 @given(_json)
 def test_a_storable_value_is_json_that_postgresql_takes(value: object) -> None:
-    stored = json.dumps(storable_value(value), ensure_ascii=False, allow_nan=False)
+    stored = json.dumps(replace_unstorable_json(value), ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in stored
     stored.encode()
 
 
 def test_a_panic_tells_what_went_wrong_and_nothing_secret() -> None:
-    found = panic(RuntimeError("lost sk-abcdefgh1234 \x00"))
+    found = panic_failure(RuntimeError("lost sk-abcdefgh1234 \x00"))
     assert found.kind is FailureKind.PANIC
     assert found.message == "chat processing panicked: lost [redacted] \N{REPLACEMENT CHARACTER}"
     assert not found.retryable
 
 
 def test_a_panic_without_words_names_its_class() -> None:
-    assert panic(ZeroDivisionError()).message == "chat processing panicked: ZeroDivisionError"
+    assert (
+        panic_failure(ZeroDivisionError()).message == "chat processing panicked: ZeroDivisionError"
+    )
 
 
 def test_a_panic_in_a_task_group_is_told_without_the_wrapper() -> None:
     group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("bad")])])
-    assert panic(group).message == "chat processing panicked: bad"
+    assert panic_failure(group).message == "chat processing panicked: bad"
 
 
 def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
@@ -96,11 +100,11 @@ def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert panic(Mute()).message == "chat processing panicked: Mute"
+    assert panic_failure(Mute()).message == "chat processing panicked: Mute"
 
 
 def test_the_detail_says_whether_another_attempt_may_help() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    detail = Failure(kind=FailureKind.SERVER, message="No.").detail(attempts=3, at=at)
+    detail = Failure(kind=FailureKind.PROVIDER_ERROR, message="No.").detail(attempts=3, at=at)
     assert (detail["retryable"], detail["attempts"], detail["kind"]) == (True, 3, "server")
     json.dumps(detail)

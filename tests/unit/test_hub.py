@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, Entry, EventType, Hint
-from chatd.domain.moves import Move
+from chatd.domain.event import Cursor, Hint, JournalEntry, StreamEventType
+from chatd.domain.moves import Transition
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.topic import Subscription
@@ -20,12 +20,14 @@ CHAT, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def row(version: int, *, move: Move = Move.DESCRIBE, epoch: int = 0, **data: Any) -> Entry:
-    return Entry(
+def row(
+    version: int, *, move: Transition = Transition.DESCRIBE, epoch: int = 0, **data: Any
+) -> JournalEntry:
+    return JournalEntry(
         chat_id=CHAT,
         version=version,
-        at=NOW,
-        move=move,
+        created_at=NOW,
+        transition=move,
         status=Status.RUNNING,
         epoch=epoch,
         worker_id=None,
@@ -33,9 +35,9 @@ def row(version: int, *, move: Move = Move.DESCRIBE, epoch: int = 0, **data: Any
     )
 
 
-def retry(version: int, **data: Any) -> Entry:
+def retry(version: int, **data: Any) -> JournalEntry:
     tried = {"attempt": 1, "delay_seconds": 0, "next_attempt_at": None}
-    return row(version, move=Move.RECORD_RETRY, **tried, **data)
+    return row(version, move=Transition.RECORD_RETRY, **tried, **data)
 
 
 class Watched:
@@ -55,7 +57,7 @@ class Watched:
         self.hub.begin(subscription, cursor, 0, [{"text": one} for one in parts])
         return subscription, Viewer(subscription, cursor, parts_done=0)
 
-    def catch_up(self, *entries: Entry, read_from: int, **more: Any) -> None:
+    def catch_up(self, *entries: JournalEntry, read_from: int, **more: Any) -> None:
         known = {"version": entries[-1].version if entries else read_from, "epoch": 0}
         self.hub.catch_up(
             CHAT, entries, read_from=read_from, **{**known, "parts_done": 0, "batches": [], **more}
@@ -74,7 +76,7 @@ def words(viewer: Viewer) -> list[str]:
     return [
         fields["text"]
         for _, kind, fields in viewer.pull()
-        if kind is EventType.MESSAGE_PART and not hasattr(fields, "role")
+        if kind is StreamEventType.MESSAGE_PART and not hasattr(fields, "role")
     ]
 
 
@@ -269,7 +271,7 @@ def test_parts_of_a_step_elsewhere_are_read_when_somebody_says_so() -> None:
 def test_a_step_here_that_was_taken_away_does_not_hide_the_new_owners_parts() -> None:
     one = Watched()
     one.hub.start_step(CHAT, epoch=0, base=0)
-    one.hub.feed(row(2, epoch=1, move=Move.ACQUIRE))
+    one.hub.feed(row(2, epoch=1, move=Transition.CLAIM))
     one.hub.hint(CHAT, None)
     assert one.asked == 1
     one.catch_up(read_from=2, version=2, epoch=1, batches=[(1, [{"text": "theirs"}])])
@@ -295,9 +297,9 @@ def test_the_parts_of_the_next_try_wait_for_the_row_that_ends_this_one() -> None
     one.hub.feed(retry(2, parts_done=1))
     shown = one.viewer.pull()
     assert [kind for _, kind, _ in shown] == [
-        EventType.PREVIEW_RESET,
-        EventType.RETRY,
-        EventType.MESSAGE_PART,
+        StreamEventType.PREVIEW_RESET,
+        StreamEventType.RETRY,
+        StreamEventType.MESSAGE_PART,
     ]
     assert [str(cursor) for cursor, *_ in shown] == ["1.0.0+1", "2.0.0", "2.0.2"]
 

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, Entry, EventType, told
+from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Part, Role
-from chatd.domain.moves import Move
+from chatd.domain.moves import Transition
 from chatd.live.hub import Hub
 from chatd.live.topic import Preview, Subscription
 from chatd.live.viewer import Event, Viewer
@@ -62,7 +62,7 @@ class Read:
     version: int
     epoch: int
     parts_done: int
-    entries: tuple[Entry, ...]
+    entries: tuple[JournalEntry, ...]
     first: int
     parts: tuple[Part, ...]
 
@@ -75,7 +75,7 @@ class World:
     """The database, as far as streams read it."""
 
     def __init__(self) -> None:
-        self.journal: list[Entry] = []
+        self.journal: list[JournalEntry] = []
         self.oldest = 1
         self.status = Status.WAITING
         self.epoch = self.parts_done = 0
@@ -87,15 +87,17 @@ class World:
     def version(self) -> int:
         return len(self.journal)
 
-    def move(self, move: Move, status: Status, *roles: Role, text: str = "", **data: Any) -> Entry:
+    def move(
+        self, move: Transition, status: Status, *roles: Role, text: str = "", **data: Any
+    ) -> JournalEntry:
         version = self.version + 1
         if "parts_done" in data:
             self.parts_done = data["parts_done"]
-        entry = Entry(
+        entry = JournalEntry(
             chat_id=CHAT,
             version=version,
-            at=NOW,
-            move=move,
+            created_at=NOW,
+            transition=move,
             status=status,
             epoch=self.epoch,
             worker_id=self.owner,
@@ -159,14 +161,14 @@ class Client:
         self.world = world
         self.subscription: Subscription | None = None
         self.viewer: Viewer | None = None
-        self.opening: tuple[Read, list[Entry]] | None = None
+        self.opening: tuple[Read, list[JournalEntry]] | None = None
         self.cursor: Cursor | None = None
         """Of the last event that arrived; None before the first snapshot."""
         self.version = self.sent = 0
         self.preview: list[str] = []
         self.seen: Try | None = None
         """The try that the preview is of."""
-        self.seen_kinds: Counter[EventType] = Counter()
+        self.seen_kinds: Counter[StreamEventType] = Counter()
 
     def start(self, cursor: Cursor, parts: Sequence[Part]) -> None:
         """A snapshot arrived."""
@@ -177,34 +179,36 @@ class Client:
     def arrive(self, event: Event) -> None:
         cursor, kind, fields = event
         self.seen_kinds[kind] += 1
-        if kind is EventType.MESSAGE_PART:
+        if kind is StreamEventType.MESSAGE_PART:
             self._part(cursor, fields)
         else:
             self._event(cursor, kind, fields)
         self.cursor = cursor
 
-    def _event(self, cursor: Cursor, kind: EventType, fields: Any) -> None:
+    def _event(self, cursor: Cursor, kind: StreamEventType, fields: Any) -> None:
         self._skip_silent_rows()
         entry = self.world.journal[self.version]
-        expected = list(told(entry))
+        expected = list(stream_events(entry))
         assert (kind, fields) == expected[self.sent]
         self.sent += 1
         if self.sent == len(expected):
             self.version, self.sent = self.version + 1, 0
-        assert (cursor.version, cursor.sent) == (self.version, self.sent)
-        if kind in {EventType.PREVIEW_RESET, EventType.HISTORY_RESET}:
+        assert (cursor.version, cursor.events_sent) == (self.version, self.sent)
+        if kind in {StreamEventType.PREVIEW_RESET, StreamEventType.HISTORY_RESET}:
             self._clear()
-        elif kind is EventType.MESSAGE and fields.role is Role.ASSISTANT:
+        elif kind is StreamEventType.MESSAGE and fields.role is Role.ASSISTANT:
             stored, shown = fields.content[0]["text"], "".join(self.preview)
-            if entry.move is Move.REAP_INTERRUPT:  # who died had shown more than it had flushed
+            if (
+                entry.transition is Transition.REAP_INTERRUPT
+            ):  # who died had shown more than it had flushed
                 stored, shown = stored[: len(shown)], shown[: len(stored)]
             assert stored.startswith(shown)
             self._clear()
-        elif entry.move is Move.ACQUIRE:
+        elif entry.transition is Transition.CLAIM:
             assert not self.preview, "an epoch begins with nothing shown"
 
     def _skip_silent_rows(self) -> None:
-        while not self.sent and not list(told(self.world.journal[self.version])):
+        while not self.sent and not list(stream_events(self.world.journal[self.version])):
             self.version += 1
 
     def _part(self, cursor: Cursor, fields: Any) -> None:
@@ -235,7 +239,7 @@ class Replica:
     def __init__(self, *, lossless: bool, buffer: int) -> None:
         self.world = World()
         self.clients = [Client(self.world) for _ in range(3)]
-        self.unfed: list[Entry] = []
+        self.unfed: list[JournalEntry] = []
         self.unheard: list[int | None] = []
         self.reading: tuple[Cursor, Read] | None = None
         self.zombies: list[tuple[Try, Preview]] = []
@@ -245,14 +249,14 @@ class Replica:
         self.lossless = lossless
         self.hub = Hub(subscriber_buffer=buffer)
         self.hub.on_behind = self._wake
-        self.world.move(Move.CREATE, Status.PENDING, Role.USER, text="hello")
+        self.world.move(Transition.CREATE, Status.PENDING, Role.USER, text="hello")
 
     def _wake(self) -> None:
         self.woken = True
 
     # -- the owner, here or elsewhere ---------------------------------------------------------
 
-    def _owner_moved(self, entry: Entry, owner: UUID | None, *, heard: bool = True) -> None:
+    def _owner_moved(self, entry: JournalEntry, owner: UUID | None, *, heard: bool = True) -> None:
         """An owner here feeds at once, or (its answer was cut off) only knows how far the chat is."""
         if owner != HERE:
             self.unheard.append(entry.version)
@@ -275,7 +279,7 @@ class Replica:
             self.end_runner(0, 0)
         world = self.world
         world.epoch, world.owner, world.parts_done = world.epoch + 1, owner, 0
-        self._owner_moved(world.move(Move.ACQUIRE, Status.RUNNING), owner)
+        self._owner_moved(world.move(Transition.CLAIM, Status.RUNNING), owner)
         self._start_step()
 
     def stream(self, a: int, b: int) -> None:
@@ -307,17 +311,19 @@ class Replica:
         match what:
             case "answer":
                 entry = world.move(
-                    Move.COMMIT_STEP,
+                    Transition.COMMIT_STEP,
                     Status.RUNNING,
                     Role.ASSISTANT,
                     text=running.text,
                     parts_done=done,
                 )
             case "tools":
-                entry = world.move(Move.COMMIT_STEP, Status.RUNNING, Role.TOOL, parts_done=done)
+                entry = world.move(
+                    Transition.COMMIT_STEP, Status.RUNNING, Role.TOOL, parts_done=done
+                )
             case "retry":
                 entry = world.move(
-                    Move.RECORD_RETRY,
+                    Transition.RECORD_RETRY,
                     Status.RUNNING,
                     attempt=1,
                     delay_seconds=0,
@@ -327,7 +333,7 @@ class Replica:
                 )
             case _:
                 entry = world.move(
-                    Move.FINISH_TURN,
+                    Transition.FINISH_TURN,
                     Status.RUNNING,
                     Role.ASSISTANT,
                     Role.USER,
@@ -353,11 +359,15 @@ class Replica:
         match what:
             case "answered":
                 entry = world.move(
-                    Move.FINISH_TURN, Status.WAITING, *roles, text=running.text, parts_done=done
+                    Transition.FINISH_TURN,
+                    Status.WAITING,
+                    *roles,
+                    text=running.text,
+                    parts_done=done,
                 )
             case "asked":
                 entry = world.move(
-                    Move.REQUIRE_ACTION,
+                    Transition.REQUIRE_ACTION,
                     Status.REQUIRES_ACTION,
                     *roles,
                     text=running.text,
@@ -367,7 +377,7 @@ class Replica:
                 )
             case "interrupted":
                 entry = world.move(
-                    Move.FINISH_INTERRUPT,
+                    Transition.FINISH_INTERRUPT,
                     Status.WAITING,
                     *roles,
                     text=running.text,
@@ -375,9 +385,9 @@ class Replica:
                 )
             case "failed":
                 reason = {"last_error": "no", "last_error_detail": None}
-                entry = world.move(Move.FAIL, Status.ERROR, **reason, parts_done=done)
+                entry = world.move(Transition.FAIL, Status.ERROR, **reason, parts_done=done)
             case _:
-                entry = world.move(Move.RELEASE, Status.PENDING, why="test", parts_done=done)
+                entry = world.move(Transition.RELEASE, Status.PENDING, why="test", parts_done=done)
         self._owner_moved(entry, owner, heard=b > 1)
         self.ending += [world.epoch] if owner == HERE else []
 
@@ -403,10 +413,12 @@ class Replica:
             text = "".join(running.words[: running.flushed])
             roles = (Role.ASSISTANT,) if text else ()
             entry = world.move(
-                Move.REAP_INTERRUPT, Status.WAITING, *roles, text=text, parts_done=done
+                Transition.REAP_INTERRUPT, Status.WAITING, *roles, text=text, parts_done=done
             )
         else:
-            entry = world.move(Move.REAP, Status.PENDING, reason="x", recoveries=1, parts_done=done)
+            entry = world.move(
+                Transition.REAP, Status.PENDING, reason="x", recoveries=1, parts_done=done
+            )
         self.unheard.append(entry.version)
 
     def _bury(self, lost: Try) -> None:
@@ -428,23 +440,25 @@ class Replica:
 
     def describe(self, a: int, _: int) -> None:
         entry = self.world.move(
-            Move.DESCRIBE, self.world.status, title="t", labels={}, archived=False
+            Transition.DESCRIBE, self.world.status, title="t", labels={}, archived=False
         )
         self._caller_moved(entry, here=bool(a % 2))
 
     def send(self, a: int, _: int) -> None:
         world = self.world
         if world.status in {Status.WAITING, Status.ERROR}:
-            entry = world.move(Move.SEND, Status.PENDING, Role.USER, text="more", queue_length=0)
+            entry = world.move(
+                Transition.SEND, Status.PENDING, Role.USER, text="more", queue_length=0
+            )
         elif world.status is Status.REQUIRES_ACTION:
-            entry = world.move(Move.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL)
+            entry = world.move(Transition.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL)
         else:
-            entry = world.move(Move.SEND, world.status, queued=1, queue_length=1)
+            entry = world.move(Transition.SEND, world.status, queued=1, queue_length=1)
         self._caller_moved(entry, here=bool(a % 2))
 
     def interrupt(self, a: int, _: int) -> None:
         if self.world.status is Status.RUNNING:
-            entry = self.world.move(Move.INTERRUPT, Status.INTERRUPTING)
+            entry = self.world.move(Transition.INTERRUPT, Status.INTERRUPTING)
             self._caller_moved(entry, here=bool(a % 2))
 
     def edit(self, a: int, b: int) -> None:
@@ -456,12 +470,12 @@ class Replica:
         world.epoch, world.owner, world.parts_done = world.epoch + 1, None, 0
         dropped = {"unqueued": [1]} if b % 2 else {}
         entry = world.move(
-            Move.EDIT, Status.PENDING, Role.USER, text="instead",
+            Transition.EDIT, Status.PENDING, Role.USER, text="instead",
             reset_from=1, queue_length=0, **dropped,
         )  # fmt: skip
         self._caller_moved(entry, here=bool(a % 2))
 
-    def _caller_moved(self, entry: Entry, *, here: bool) -> None:
+    def _caller_moved(self, entry: JournalEntry, *, here: bool) -> None:
         if here:
             self.unfed.append(entry)
         else:
@@ -693,7 +707,12 @@ def test_every_viewer_sees_everything_once(
 
 
 OF_THE_CONNECTION = frozenset(
-    {EventType.SNAPSHOT, EventType.DELETED, EventType.RESET, EventType.DRAINING}
+    {
+        StreamEventType.SNAPSHOT,
+        StreamEventType.DELETED,
+        StreamEventType.RESET,
+        StreamEventType.DRAINING,
+    }
 )
 """Events that no journal row makes."""
 
@@ -703,7 +722,7 @@ def test_long_lives(seed: int) -> None:
     """Deeper than hypothesis goes; what fails here is cut down to the actions that matter."""
     dice = random.Random(seed)
     names, weights = list(OFTEN), list(OFTEN.values())
-    seen: Counter[EventType] = Counter()
+    seen: Counter[StreamEventType] = Counter()
     for _ in range(40):
         actions = [
             (name, dice.randrange(8), dice.randrange(5))
@@ -718,11 +737,11 @@ def test_long_lives(seed: int) -> None:
             pytest.fail(f"{fails(actions, way)!r}\nlive({actions}, **{way})")
         for client in live(actions, **way).clients:
             seen += client.seen_kinds
-    assert seen[EventType.MESSAGE_PART] > 200, "the lives were worth watching"
+    assert seen[StreamEventType.MESSAGE_PART] > 200, "the lives were worth watching"
     assert min(seen[kind] for kind in TOLD) > 5
 
 
-TOLD = {kind for kind in EventType if kind not in OF_THE_CONNECTION}
+TOLD = {kind for kind in StreamEventType if kind not in OF_THE_CONNECTION}
 
 
 def fails(actions: Sequence[Action], way: dict[str, Any]) -> Exception | None:

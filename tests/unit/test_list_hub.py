@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
-from chatd.domain.listing import GONE, Place, Seen, Touch
+from chatd.domain.listing import DELETED_VERSION, ChangeBatch, ChatChange, ListQuery
 from chatd.live.lists import ListHub, ListView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,16 +23,16 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def touch(number: int, version: int, seconds: float) -> Touch:
-    return Touch(UUID(int=number), version, at(seconds), None)
+def touch(number: int, version: int, seconds: float) -> ChatChange:
+    return ChatChange(UUID(int=number), version, at(seconds), None)
 
 
 def hub_of(*, buffer: int = 100) -> ListHub:
     return ListHub(overlap_seconds=OVERLAP, viewer_buffer=buffer)
 
 
-def read(hub: ListHub, seconds: float, *touches: Touch, whole: bool = True) -> bool:
-    return hub.catch_up(hub.places(), {"ann": Seen(at(seconds), touches, whole)})
+def read(hub: ListHub, seconds: float, *touches: ChatChange, whole: bool = True) -> bool:
+    return hub.catch_up(hub.places(), {"ann": ChangeBatch(at(seconds), touches, whole)})
 
 
 def told(view: ListView) -> list[tuple[int, int]]:
@@ -64,12 +64,12 @@ def test_what_is_read_twice_is_told_once_and_not_asked_for_again() -> None:
     hub.begin(view, at(0))
     read(hub, 10, touch(1, 2, 1), touch(2, 7, 9))
     (place,) = hub.places()
-    assert place == Place("ann", at(10 - OVERLAP), {UUID(int=1): 2, UUID(int=2): 7})
+    assert place == ListQuery("ann", at(10 - OVERLAP), {UUID(int=1): 2, UUID(int=2): 7})
     read(hub, 20, touch(1, 2, 1), touch(2, 8, 19))
     assert told(view) == [(1, 2), (2, 8)]  # one chat, as it is now
     assert view.read_at == at(20)
     (place,) = hub.places()
-    assert place.known == {UUID(int=2): 8}
+    assert place.known_versions == {UUID(int=2): 8}
 
 
 def test_who_comes_later_is_told_what_is_read_from_then_on() -> None:
@@ -107,7 +107,7 @@ def test_who_began_earlier_than_the_first_puts_the_list_back() -> None:
     hub.begin(first, at(5))
     asked = hub.places()
     hub.begin(second, at(3))
-    hub.catch_up(asked, {"ann": Seen(at(6), [])})  # that one was sent before
+    hub.catch_up(asked, {"ann": ChangeBatch(at(6), [])})  # that one was sent before
     assert [place.since for place in hub.places()] == [at(3 - OVERLAP)]
     read(hub, 7)
     assert [place.since for place in hub.places()] == [at(7 - OVERLAP)]
@@ -120,7 +120,7 @@ def test_a_read_that_does_not_bring_everything_is_read_on() -> None:
     assert read(hub, 1, touch(1, 1, 0.1), touch(2, 1, 0.2), whole=False) is True
     assert view.read_at is None
     (place,) = hub.places()
-    assert place == Place("ann", at(-OVERLAP), {UUID(int=1): 1, UUID(int=2): 1})
+    assert place == ListQuery("ann", at(-OVERLAP), {UUID(int=1): 1, UUID(int=2): 1})
     assert read(hub, 2, touch(3, 1, 0.3)) is False
     assert told(view) == [(1, 1), (2, 1), (3, 1)]
     assert view.read_at == at(2)
@@ -184,7 +184,7 @@ class World:
 
     commits: list[Commit] = field(default_factory=list)
 
-    def read(self, now: float, place: Place, most: int) -> Seen:
+    def read(self, now: float, place: ListQuery, most: int) -> ChangeBatch:
         latest: dict[int, Commit] = {}
         for commit in self.commits:
             if (
@@ -195,9 +195,10 @@ class World:
         found = [
             touch(c.number, c.version, c.stamped)
             for c in sorted(latest.values(), key=lambda c: c.stamped)
-            if at(c.stamped) > place.since and place.known.get(UUID(int=c.number), 0) < c.version
+            if at(c.stamped) > place.since
+            and place.known_versions.get(UUID(int=c.number), 0) < c.version
         ]
-        return Seen(at(now), found[:most], whole=len(found) < most)
+        return ChangeBatch(at(now), found[:most], is_complete=len(found) < most)
 
     def states(self) -> dict[int, int]:
         return {c.number: c.version for c in sorted(self.commits, key=lambda c: c.version)}
@@ -212,7 +213,9 @@ class Client:
         self.view: ListView | None = None
         self.told_here: dict[int, int] = {}
 
-    def hear(self, touches: Sequence[Touch], cursor: datetime | None, most: int | None) -> bool:
+    def hear(
+        self, touches: Sequence[ChatChange], cursor: datetime | None, most: int | None
+    ) -> bool:
         """Hear so many events, the last of which carries the cursor; False when cut before it."""
         for one in touches[:most]:
             assert self.told_here.get(one.chat_id.int, 0) < one.version, "twice on one connection"
@@ -242,9 +245,9 @@ class Life:
         """A chat moves; nobody else moves it before that is seen."""
         number = self._dice.randrange(1, 6)
         version = self._versions.get(number, 0)
-        if self._free_at.get(number, 0.0) > self.now or version == GONE:
+        if self._free_at.get(number, 0.0) > self.now or version == DELETED_VERSION:
             return
-        self._versions[number] = GONE if self._dice.random() < 0.05 else version + 1
+        self._versions[number] = DELETED_VERSION if self._dice.random() < 0.05 else version + 1
         self._free_at[number] = self.now + self._dice.choice([0.0, 0.1, OVERLAP * 0.99])
         self.world.commits.append(
             Commit(number, self._versions[number], self.now, self._free_at[number])
@@ -264,13 +267,13 @@ class Life:
         begun = at(self.now)
         whole = False
         while not whole:
-            seen = self.world.read(self.now, Place("ann", since, known), self._most)
+            seen = self.world.read(self.now, ListQuery("ann", since, known), self._most)
             self.hub.begin(client.view, begun)
-            known |= {one.chat_id: one.version for one in seen.touches}
-            cursor = begun if seen.whole else min(begun, seen.touches[-1].at)
-            if not client.hear(client.view.told(seen.touches), cursor, self._cut()):
+            known |= {one.chat_id: one.version for one in seen.changes}
+            cursor = begun if seen.is_complete else min(begun, seen.changes[-1].changed_at)
+            if not client.hear(client.view.told(seen.changes), cursor, self._cut()):
                 return self.drop(client)
-            whole = seen.whole
+            whole = seen.is_complete
         return None
 
     def hear(self, client: Client) -> None:

@@ -7,30 +7,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.listing import GONE, Memory, Touch, mark, moment_of, resumes
+from chatd.domain.listing import (
+    DELETED_VERSION,
+    ChatChange,
+    SentVersions,
+    can_resume,
+    decode_cursor,
+    encode_cursor,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-MOST = (datetime.max.replace(tzinfo=UTC) - moment_of("0")) // timedelta(microseconds=1)
-moments = st.integers(0, MOST).map(str).map(moment_of)
+MOST = (datetime.max.replace(tzinfo=UTC) - decode_cursor("0")) // timedelta(microseconds=1)
+moments = st.integers(0, MOST).map(str).map(decode_cursor)
 
 
-def touch(number: int, version: int, seconds: float) -> Touch:
-    return Touch(UUID(int=number), version, NOW + timedelta(seconds=seconds), None)
+def touch(number: int, version: int, seconds: float) -> ChatChange:
+    return ChatChange(UUID(int=number), version, NOW + timedelta(seconds=seconds), None)
 
 
 @given(moments)
 def test_a_cursor_is_read_as_it_was_written(moment: datetime) -> None:
-    assert moment_of(mark(moment)) == moment
+    assert decode_cursor(encode_cursor(moment)) == moment
 
 
 @given(st.text())
 def test_a_cursor_is_refused_or_means_what_it_says(text: str) -> None:
     try:
-        moment = moment_of(text)
+        moment = decode_cursor(text)
     except ValueError:
         return
-    assert mark(moment) == (text.lstrip("0") or "0")
+    assert encode_cursor(moment) == (text.lstrip("0") or "0")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,7 @@ def test_a_cursor_is_refused_or_means_what_it_says(text: str) -> None:
 )
 def test_what_is_no_cursor(text: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
-        moment_of(text)
+        decode_cursor(text)
 
 
 @given(moments, moments, st.timedeltas(timedelta(0)), st.timedeltas(timedelta(0)))
@@ -49,23 +56,23 @@ def test_a_cursor_resumes_when_everything_since_is_still_known(
         expected = cursor - overlap >= read_at - kept and cursor <= read_at
     except OverflowError:
         return
-    assert resumes(cursor, read_at=read_at, overlap=overlap, kept=kept) is expected
+    assert can_resume(cursor, read_at=read_at, overlap=overlap, retention=kept) is expected
 
 
 def test_a_version_is_told_once() -> None:
-    memory = Memory()
-    assert memory.fresh([touch(1, 2, 0), touch(2, 1, 0)]) == [touch(1, 2, 0), touch(2, 1, 0)]
-    assert memory.fresh([touch(1, 2, 0), touch(1, 1, 9)]) == []
-    assert memory.fresh([touch(1, 3, 1)]) == [touch(1, 3, 1)]
-    assert memory.fresh([touch(1, GONE, 2)]) == [touch(1, GONE, 2)]
-    assert memory.fresh([touch(1, 4, 3)]) == []  # it was read before it was deleted
+    memory = SentVersions()
+    assert memory.take_new([touch(1, 2, 0), touch(2, 1, 0)]) == [touch(1, 2, 0), touch(2, 1, 0)]
+    assert memory.take_new([touch(1, 2, 0), touch(1, 1, 9)]) == []
+    assert memory.take_new([touch(1, 3, 1)]) == [touch(1, 3, 1)]
+    assert memory.take_new([touch(1, DELETED_VERSION, 2)]) == [touch(1, DELETED_VERSION, 2)]
+    assert memory.take_new([touch(1, 4, 3)]) == []  # it was read before it was deleted
 
 
 def test_only_what_can_be_read_again_is_remembered() -> None:
-    memory = Memory()
-    memory.fresh([touch(n, 1, n) for n in range(10)])
-    memory.forget(NOW + 4 * SECOND)
+    memory = SentVersions()
+    memory.take_new([touch(n, 1, n) for n in range(10)])
+    memory.prune(NOW + 4 * SECOND)
     assert len(memory) == 5
-    assert memory.since(NOW + 7 * SECOND) == {UUID(int=8): 1, UUID(int=9): 1}
-    assert memory.fresh([touch(4, 1, 4)])
-    assert not memory.fresh([touch(5, 1, 5)])
+    assert memory.versions_since(NOW + 7 * SECOND) == {UUID(int=8): 1, UUID(int=9): 1}
+    assert memory.take_new([touch(4, 1, 4)])
+    assert not memory.take_new([touch(5, 1, 5)])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from chatd import logs
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.logs import journal
 from chatd.logs.exceptions import WITHHELD
 
@@ -158,7 +158,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         (ValueError(), ""),
         (TypeError("unsupported operand"), "unsupported operand"),
         (ConnectionResetError(104, "reset"), "[Errno 104] reset"),
-        (DatabaseAway(), "The database cannot be reached just now."),
+        (DatabaseUnavailable(), "The database cannot be reached just now."),
         (Unshowable, WITHHELD),
     ],
     ids=str,

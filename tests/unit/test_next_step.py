@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.message import NewMessage, OpenCall, Part, Role
+from chatd.domain.message import NewMessage, Part, PendingToolCall, Role
 from chatd.work.next_step import AnswerTools, AskClient, CallModel, Finish, next_step, steps_taken
 
 
@@ -79,11 +79,11 @@ def test_the_next_step(name: str) -> None:
 THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
     "the client is asked": (
         [USER, CALLS],
-        AskClient((OpenCall(call("a"), None), OpenCall(call("b"), None))),
+        AskClient((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the client has answered one": (
         [USER, CALLS, said(Role.TOOL, result("b"))],
-        AskClient((OpenCall(call("a"), None),)),
+        AskClient((PendingToolCall(call("a"), None),)),
     ),
     "the client has answered": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
@@ -91,11 +91,11 @@ THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
     ),
     "the client is asked for what was never stored as asked": (
         [USER, ANSWER, USER, CALLS],
-        AskClient((OpenCall(call("a"), None), OpenCall(call("b"), None))),
+        AskClient((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the same id once more is a call of its own": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b")), said(Role.ASSISTANT, call("a"))],
-        AskClient((OpenCall(call("a"), None),)),
+        AskClient((PendingToolCall(call("a"), None),)),
     ),
     "nothing is asked after the user has spoken": ([USER, CALLS, USER], CallModel()),
 }
@@ -111,7 +111,7 @@ def test_the_client_is_not_asked_for_what_nobody_has() -> None:
     other = {**call("b"), "tool_name": "no such"}
     history = [USER, said(Role.ASSISTANT, call("a"), other)]
     assert next_step(history, client_tools={"f"}) == AskClient(
-        (OpenCall(call("a"), None),), unknown=(other,)
+        (PendingToolCall(call("a"), None),), unknown=(other,)
     )
     assert next_step(history, client_tools={"g"}) == AnswerTools((call("a"), other))
 

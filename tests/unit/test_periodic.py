@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import Child
+from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.supervision.periodic import Periodic
 
@@ -46,7 +46,7 @@ def periodic(step: Callable[[], Awaitable[object]], **options: Any) -> Periodic:
 
 
 @asynccontextmanager
-async def running(loop: Periodic, child: Child) -> AsyncIterator[None]:
+async def running(loop: Periodic, child: ChildHandle) -> AsyncIterator[None]:
     async with anyio.create_task_group() as group:
         group.start_soon(loop.run, child)
         yield
@@ -57,7 +57,7 @@ async def running(loop: Periodic, child: Child) -> AsyncIterator[None]:
 async def test_steps_at_once_then_every_so_often_and_is_ready_after_the_first() -> None:
     step = Steps(takes=1)
     ready_at: list[float] = []
-    child = Child("reaper", on_ready=lambda: ready_at.append(anyio.current_time()))
+    child = ChildHandle("reaper", on_ready=lambda: ready_at.append(anyio.current_time()))
     async with running(periodic(step), child):
         await anyio.sleep(25)
     assert step.at == [0, 11, 22]
@@ -67,7 +67,7 @@ async def test_steps_at_once_then_every_so_often_and_is_ready_after_the_first() 
 @on_virtual_time
 async def test_the_jitter_only_ever_shortens_the_wait() -> None:
     step = Steps()
-    async with running(periodic(step, jitter=0.5, random=lambda: 1.0), Child("reaper")):
+    async with running(periodic(step, jitter=0.5, random=lambda: 1.0), ChildHandle("reaper")):
         await anyio.sleep(11)
     assert step.at == [0, 5, 10]
 
@@ -75,7 +75,7 @@ async def test_the_jitter_only_ever_shortens_the_wait() -> None:
 @on_virtual_time
 async def test_more_work_than_was_taken_means_another_step_at_once() -> None:
     step = Steps(3, 1, 0)
-    async with running(periodic(step), Child("acquirer")):
+    async with running(periodic(step), ChildHandle("acquirer")):
         await anyio.sleep(11)
     assert step.at == [0, 0, 0, 10]
 
@@ -89,7 +89,7 @@ async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_o
         steps += 1
         return True
 
-    async with running(periodic(greedy), Child("acquirer")):
+    async with running(periodic(greedy), ChildHandle("acquirer")):
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
     assert 5 < steps < 20
@@ -99,7 +99,7 @@ async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_o
 async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
     step = Steps()
     loop = periodic(step)
-    async with running(loop, Child("acquirer")):
+    async with running(loop, ChildHandle("acquirer")):
         await anyio.sleep(3)
         loop.wake()
         loop.wake()
@@ -111,7 +111,7 @@ async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
 async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
     step = Steps(takes=2)
     loop = periodic(step)
-    async with running(loop, Child("acquirer")):
+    async with running(loop, ChildHandle("acquirer")):
         await anyio.sleep(1)
         loop.wake()
         await anyio.sleep(4)
@@ -123,7 +123,7 @@ async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
 async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
     step = Steps(takes=takes)
     loop = periodic(step, every_seconds=1000)
-    async with running(loop, Child("acquirer")):
+    async with running(loop, ChildHandle("acquirer")):
         for at in sorted(wakes):
             await anyio.sleep_until(at + 0.5)
             loop.wake()
@@ -136,14 +136,14 @@ async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
 async def test_an_outage_is_waited_out_with_backoff_and_logged_once() -> None:
     away = [ConnectionError("refused") for _ in range(8)]
     step = Steps(*away)
-    child = Child("reaper")
+    child = ChildHandle("reaper")
     with capture_logs() as logs:
         async with running(periodic(step), child):
             await anyio.sleep(0.15)  # ready once the first wait is over
             assert child.is_ready
-            assert child.note == "outage: ConnectionError: refused"
+            assert child.status_note == "outage: ConnectionError: refused"
             await anyio.sleep(20)
-            assert child.note == ""
+            assert child.status_note == ""
     gaps = [round(b - a, 3) for a, b in pairwise(step.at)]
     assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
     began, ended = logs
@@ -156,7 +156,7 @@ async def test_an_outage_is_waited_out_with_backoff_and_logged_once() -> None:
 async def test_the_next_outage_backs_off_from_the_start_and_is_logged_again() -> None:
     step = Steps(ConnectionError(), ConnectionError(), None, ConnectionError())
     with capture_logs() as logs:
-        async with running(periodic(step), Child("reaper")):
+        async with running(periodic(step), ChildHandle("reaper")):
             await anyio.sleep(12)
     assert [round(at, 3) for at in step.at] == [0, 0.1, 0.3, 10.3, 10.4]
     assert [entry["event"] for entry in logs] == ["outage.began", "outage.ended"] * 2
@@ -165,7 +165,7 @@ async def test_the_next_outage_backs_off_from_the_start_and_is_logged_again() ->
 @on_virtual_time
 async def test_the_ask_to_stop_ends_the_wait_in_an_outage() -> None:
     step = Steps(*(ConnectionError() for _ in range(100)))
-    child = Child("reaper")
+    child = ChildHandle("reaper")
     with capture_logs():
         async with running(periodic(step), child):
             await anyio.sleep(100)
@@ -179,26 +179,26 @@ async def test_a_group_of_outages_is_an_outage_and_a_mixed_group_is_not() -> Non
         ExceptionGroup("some", [ConnectionError(), KeyError()]),
     )
     with capture_logs(), pytest.raises(ExceptionGroup, match="some"):
-        await periodic(step).run(Child("reaper"))
+        await periodic(step).run(ChildHandle("reaper"))
 
 
 @on_virtual_time
 async def test_any_other_exception_ends_the_loop_as_it_is() -> None:
     with pytest.raises(ValueError, match="bug"):
-        await periodic(Steps(None, ValueError("bug"))).run(Child("reaper"))
+        await periodic(Steps(None, ValueError("bug"))).run(ChildHandle("reaper"))
 
 
 @on_virtual_time
 async def test_a_step_past_its_allowance_fails() -> None:
     with pytest.raises(TimeoutError):
-        await periodic(Steps(takes=100), step_seconds=4).run(Child("reaper"))
+        await periodic(Steps(takes=100), step_seconds=4).run(ChildHandle("reaper"))
     assert anyio.current_time() == 4
 
 
 @on_virtual_time
 async def test_a_step_under_way_is_finished_before_the_loop_ends() -> None:
     step = Steps(takes=4)
-    child = Child("reaper")
+    child = ChildHandle("reaper")
     async with anyio.create_task_group() as group:
         group.start_soon(periodic(step).run, child)
         await anyio.sleep(1)
@@ -208,14 +208,14 @@ async def test_a_step_under_way_is_finished_before_the_loop_ends() -> None:
 
 @on_virtual_time
 async def test_an_outage_can_be_over_before_its_body_ends() -> None:
-    child = Child("listener")
+    child = ChildHandle("listener")
     outage = Outage(child, expected=(ConnectionError,), random=lambda: 0.0)
     with capture_logs() as logs:
         for _ in range(3):
             async with outage:
                 raise ConnectionError
         async with outage:
-            outage.over()
+            outage.recovered()
             assert not outage.ongoing
             await anyio.sleep(10)
             raise ConnectionError

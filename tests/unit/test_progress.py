@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_clock import on_virtual_time
 
-from chatd.supervision.progress import Progress, Scope, ZoneTimeout
+from chatd.supervision.progress import CancelScopeWithCause, Progress, StageTimeout
 
 
 class Why(StrEnum):
@@ -18,9 +18,9 @@ class Why(StrEnum):
 
 @on_virtual_time
 async def test_a_zone_past_its_deadline_is_cancelled_and_says_which() -> None:
-    with pytest.raises(ZoneTimeout) as caught, Progress().zone("model call", 30):
+    with pytest.raises(StageTimeout) as caught, Progress().stage("model call", 30):
         await anyio.sleep_forever()
-    assert (caught.value.zone, caught.value.seconds) == ("model call", 30)
+    assert (caught.value.stage, caught.value.seconds) == ("model call", 30)
     assert str(caught.value) == "model call made no progress for 30 s"
     assert anyio.current_time() == 30
 
@@ -28,15 +28,15 @@ async def test_a_zone_past_its_deadline_is_cancelled_and_says_which() -> None:
 @on_virtual_time
 async def test_a_zone_left_in_time_does_nothing() -> None:
     progress = Progress()
-    with progress.zone("tool", 30):
+    with progress.stage("tool", 30):
         await anyio.sleep(29)
     await anyio.sleep(10)
-    assert progress.snapshot().zone is None
+    assert progress.snapshot().stage is None
 
 
 @on_virtual_time
 async def test_a_body_that_was_done_before_it_could_be_cancelled_was_in_time() -> None:
-    with Progress().zone("tool", 10):
+    with Progress().stage("tool", 10):
         with anyio.CancelScope(shield=True):
             await anyio.sleep(11)
 
@@ -46,14 +46,14 @@ async def test_a_mark_in_the_zone_puts_its_deadline_off_but_not_that_of_the_zone
     progress = Progress()
 
     async def stream() -> None:
-        with progress.zone("attempt", 100), progress.zone("silence", 10) as silence:
+        with progress.stage("attempt", 100), progress.stage("silence", 10) as silence:
             while True:
                 await anyio.sleep(9)
                 silence.mark("delta")
 
-    with pytest.raises(ZoneTimeout) as caught:
+    with pytest.raises(StageTimeout) as caught:
         await stream()
-    assert caught.value.zone == "attempt"
+    assert caught.value.stage == "attempt"
     assert anyio.current_time() == 100
 
 
@@ -62,12 +62,12 @@ async def test_a_mark_of_the_task_puts_nothing_off() -> None:
     progress = Progress()
 
     async def busy() -> None:
-        with progress.zone("tool", 10):
+        with progress.stage("tool", 10):
             while True:
                 await anyio.sleep(1)
                 progress.mark("still here")
 
-    with pytest.raises(ZoneTimeout):
+    with pytest.raises(StageTimeout):
         await busy()
     assert anyio.current_time() == 10
 
@@ -75,10 +75,10 @@ async def test_a_mark_of_the_task_puts_nothing_off() -> None:
 @on_virtual_time
 async def test_an_exception_of_the_body_passes_as_it_is() -> None:
     progress = Progress()
-    with pytest.raises(TimeoutError) as caught, progress.zone("tool", 10):
+    with pytest.raises(TimeoutError) as caught, progress.stage("tool", 10):
         raise TimeoutError("its own")
-    assert not isinstance(caught.value, ZoneTimeout)
-    assert progress.snapshot().zone is None
+    assert not isinstance(caught.value, StageTimeout)
+    assert progress.snapshot().stage is None
 
 
 @given(
@@ -89,7 +89,7 @@ async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
     outer: int, inner: int, cancel: int, work: int
 ) -> None:
     outcome = "done"
-    scope = Scope[Why]()
+    scope = CancelScopeWithCause[Why]()
     progress = Progress()
     async with anyio.create_task_group() as group:
 
@@ -100,10 +100,10 @@ async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
         group.start_soon(interrupt)
         with scope:
             try:
-                with progress.zone("outer", outer), progress.zone("inner", inner):
+                with progress.stage("outer", outer), progress.stage("inner", inner):
                     await anyio.sleep(work)
-            except ZoneTimeout as error:
-                outcome = error.zone
+            except StageTimeout as error:
+                outcome = error.stage
         group.cancel_scope.cancel()
     if scope.cancelled:
         outcome = "cancelled"
@@ -119,8 +119,8 @@ async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
 
 @on_virtual_time
 async def test_a_cancellation_at_the_same_moment_as_the_deadline_stays_a_cancellation() -> None:
-    scope = Scope[Why]()
-    with scope, Progress().zone("tool", 10):
+    scope = CancelScopeWithCause[Why]()
+    with scope, Progress().stage("tool", 10):
         with anyio.CancelScope(shield=True):
             await anyio.sleep(10)
         scope.cancel(Why.SHUTDOWN)
@@ -134,20 +134,20 @@ async def test_the_snapshot_tells_the_innermost_zone_and_the_nearest_deadline() 
     progress = Progress()
     await anyio.sleep(1)
     progress.mark("history read")
-    with progress.zone("turn", 50):
+    with progress.stage("turn", 50):
         await anyio.sleep(2)
-        with progress.zone("model call", 100):
+        with progress.stage("model call", 100):
             await anyio.sleep(3)
             seen = progress.snapshot()
-    assert (seen.zone, seen.zone_age_seconds, seen.deadline_seconds) == ("model call", 3, 45)
-    assert (seen.mark, seen.mark_age_seconds) == ("history read", 5)
+    assert (seen.stage, seen.stage_age_seconds, seen.deadline_in_seconds) == ("model call", 3, 45)
+    assert (seen.last_progress, seen.seconds_since_progress) == ("history read", 5)
     after = progress.snapshot()
-    assert (after.zone, after.zone_age_seconds, after.deadline_seconds) == (None, 0, None)
+    assert (after.stage, after.stage_age_seconds, after.deadline_in_seconds) == (None, 0, None)
 
 
 @on_virtual_time
 async def test_the_first_cause_wins_and_is_known_while_the_body_ends() -> None:
-    scope = Scope[Why]()
+    scope = CancelScopeWithCause[Why]()
     seen: list[Why | None] = []
     async with anyio.create_task_group() as group:
 
@@ -168,7 +168,7 @@ async def test_the_first_cause_wins_and_is_known_while_the_body_ends() -> None:
 
 @on_virtual_time
 async def test_a_scope_cancelled_before_it_is_entered_ends_at_the_first_await() -> None:
-    scope = Scope[Why]()
+    scope = CancelScopeWithCause[Why]()
     scope.cancel(Why.LOST)
     with scope:
         await anyio.sleep_forever()
@@ -177,7 +177,7 @@ async def test_a_scope_cancelled_before_it_is_entered_ends_at_the_first_await() 
 
 @on_virtual_time
 async def test_a_cancellation_from_outside_has_no_cause_and_is_not_caught() -> None:
-    scope = Scope[Why]()
+    scope = CancelScopeWithCause[Why]()
     with anyio.move_on_after(5) as outside, scope:
         await anyio.sleep_forever()
     assert outside.cancelled_caught

@@ -19,8 +19,10 @@ policies = st.builds(
 dice = st.floats(0.0, 1.0)
 
 
-def failure(kind: FailureKind = FailureKind.SERVER, *, after: float | None = None) -> Failure:
-    return Failure(kind=kind, message="no", retry_after=after)
+def failure(
+    kind: FailureKind = FailureKind.PROVIDER_ERROR, *, after: float | None = None
+) -> Failure:
+    return Failure(kind=kind, message="no", retry_after_seconds=after)
 
 
 @given(policies, st.integers(1, 80), dice)

@@ -78,7 +78,7 @@ async def test_it_fails_twice_and_then_succeeds() -> None:
             await say(provider, "hello")
         failure = classify(caught.value, provider="p", model="m")
         assert failure is not None
-        assert (failure.kind, failure.retry_after) == (FailureKind.OVERLOADED, 2)
+        assert (failure.kind, failure.retry_after_seconds) == (FailureKind.OVERLOADED, 2)
     assert await say(provider, "hello") == "at attempt 3"
     assert provider.calls == 3
 

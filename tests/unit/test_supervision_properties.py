@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import Child, ChildSpec, Fatal, Restart
-from chatd.supervision.budget import Budget, RestartBudgetExceeded
-from chatd.supervision.keeper import State
+from chatd.supervision.actor import ChildHandle, ChildSpec, FatalError, Restart
+from chatd.supervision.budget import RestartBudget, RestartBudgetExceeded
+from chatd.supervision.keeper import ChildState
 from chatd.supervision.supervisor import Supervisor
 
 WINDOW_SECONDS = 20.0
@@ -70,7 +70,7 @@ plans = st.builds(
 )
 
 
-async def live(child: Child, plan: Plan, behaviour: Behaviour, diary: Diary) -> None:
+async def live(child: ChildHandle, plan: Plan, behaviour: Behaviour, diary: Diary) -> None:
     if behaviour.ready_after is None:
         await anyio.sleep_forever()
     else:
@@ -94,7 +94,7 @@ async def end_badly(how: str) -> None:
         case "return":
             return
         case "fatal":
-            raise Fatal
+            raise FatalError
         case "stray":
             raise CancelledError
         case "group":
@@ -108,7 +108,7 @@ async def end_badly(how: str) -> None:
 def start_of(plan: Plan, diary: Diary, names: list[str]) -> Any:
     lives = iter(plan.lives)
 
-    async def start(child: Child) -> None:
+    async def start(child: ChildHandle) -> None:
         assert diary.up.issuperset(names[need] for need in plan.needs), "a need is not up"
         diary.started.append(child.name)
         behaviour = next(lives, plan.lives[-1])
@@ -163,15 +163,15 @@ def tree_of(chosen: list[Plan], diary: Diary, *, budget: int, needs: bool) -> Wa
                 start=start_of(legal, diary, names),
                 restart=plan.restart,
                 shutdown_seconds=plan.shutdown_seconds,
-                needs=tuple(names[n] for n in legal.needs),
+                depends_on=tuple(names[n] for n in legal.needs),
             )
         )
     return Watched(
         specs,
         restarts=budget,
         window_seconds=WINDOW_SECONDS,
-        start_seconds=START_SECONDS,
-        calm_seconds=3,
+        start_timeout_seconds=START_SECONDS,
+        stable_after_seconds=3,
         random=lambda: 0.5,
     )
 
@@ -193,7 +193,10 @@ async def run_until(tree: Watched, how: str, at: float) -> BaseException | None:
 async def check_ready(tree: Watched, diary: Diary) -> None:
     await tree.ready.wait()
     for child in tree.snapshot():
-        assert child.name in diary.been_ready or child.state in {State.STOPPED, State.FAILED}
+        assert child.name in diary.been_ready or child.state in {
+            ChildState.STOPPED,
+            ChildState.FAILED,
+        }
 
 
 @given(
@@ -219,8 +222,8 @@ async def test_whatever_the_children_do(
         await asyncio.wait([watcher])
     assert watcher.cancelled() or watcher.exception() is None
     event(f"{how}: {type(outcome).__name__}, ready: {tree.ready.is_set()}")
-    assert {child.state for child in tree.snapshot()} <= {State.STOPPED, State.FAILED}
-    assert isinstance(outcome, NoneType | CancelledError | RestartBudgetExceeded | Fatal)
+    assert {child.state for child in tree.snapshot()} <= {ChildState.STOPPED, ChildState.FAILED}
+    assert isinstance(outcome, NoneType | CancelledError | RestartBudgetExceeded | FatalError)
     assert isinstance(outcome, CancelledError) is (tree.cancelled_at is not None)
     assert not [entry for entry in logs if entry["event"] == "supervisor.child_stuck"]
     ended_within_the_allowances(tree, chosen, ended_at)
@@ -237,7 +240,7 @@ async def test_however_often_it_fails_those_that_need_it_come_back(
 ) -> None:
     left = iter(lives)
 
-    async def stumbling(child: Child) -> None:
+    async def stumbling(child: ChildHandle) -> None:
         ready, ends_after = next(left, (True, None))
         if ready:
             child.ready()
@@ -246,15 +249,15 @@ async def test_however_often_it_fails_those_that_need_it_come_back(
             raise ValueError
         await steady(child)
 
-    async def steady(child: Child) -> None:
+    async def steady(child: ChildHandle) -> None:
         child.ready()
         await child.stopping.wait()
 
     tree = Supervisor(
         [
             ChildSpec(name="a", start=stumbling),
-            ChildSpec(name="b", start=steady, needs=("a",)),
-            ChildSpec(name="c", start=steady, needs=("b",)),
+            ChildSpec(name="b", start=steady, depends_on=("a",)),
+            ChildSpec(name="c", start=steady, depends_on=("b",)),
         ],
         restarts=6,
     )
@@ -262,7 +265,7 @@ async def test_however_often_it_fails_those_that_need_it_come_back(
         async with anyio.create_task_group() as group:
             group.start_soon(tree.run)
             await anyio.sleep(600)
-            assert [child.state for child in tree.snapshot()] == [State.RUNNING] * 3
+            assert [child.state for child in tree.snapshot()] == [ChildState.RUNNING] * 3
             tree.stop()
 
 
@@ -300,12 +303,12 @@ def test_no_window_ever_holds_more_restarts_than_the_budget(
     steps: list[int], restarts: int
 ) -> None:
     now = 0
-    budget = Budget(restarts=restarts, window_seconds=10, clock=lambda: now)
+    budget = RestartBudget(restarts=restarts, window_seconds=10, clock=lambda: now)
     spent: list[int] = []
     for step in steps:
         now += step
         in_window = sum(now - 10 <= at for at in spent)
         assert budget.left == restarts - in_window
-        assert budget.spend() is (in_window < restarts)
+        assert budget.try_consume() is (in_window < restarts)
         if in_window < restarts:
             spent.append(now)

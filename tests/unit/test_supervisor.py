@@ -11,15 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 from virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import Child, ChildSpec, Fatal, Restart
+from chatd.supervision.actor import ChildHandle, ChildSpec, FatalError, Restart
 from chatd.supervision.budget import RestartBudgetExceeded
-from chatd.supervision.keeper import State
+from chatd.supervision.keeper import ChildState
 from chatd.supervision.supervisor import Supervisor
 
-Start = Callable[[Child], Awaitable[None]]
+Start = Callable[[ChildHandle], Awaitable[None]]
 
 
-async def serve(child: Child) -> None:
+async def serve(child: ChildHandle) -> None:
     child.ready()
     await child.stopping.wait()
 
@@ -28,7 +28,7 @@ def fails(*, after: float = 1.0, times: int | None = None, ready: bool = True) -
     """A child that raises after a while, the first so many times, and then serves."""
     lives = 0
 
-    async def start(child: Child) -> None:
+    async def start(child: ChildHandle) -> None:
         nonlocal lives
         lives += 1
         if ready:
@@ -62,7 +62,7 @@ def events(logs: list[Any]) -> list[str]:
 async def test_children_start_in_order_each_once_the_one_before_is_ready() -> None:
     started: list[tuple[str, float]] = []
 
-    async def slow(child: Child) -> None:
+    async def slow(child: ChildHandle) -> None:
         started.append((child.name, anyio.current_time()))
         await anyio.sleep(2)
         await serve(child)
@@ -79,7 +79,7 @@ async def test_children_stop_in_reverse_order_asked_then_waited_for_then_cancell
     ended: list[tuple[str, float]] = []
 
     def ends(seconds: float) -> Start:
-        async def start(child: Child) -> None:
+        async def start(child: ChildHandle) -> None:
             await serve(child)
             try:
                 await anyio.sleep(seconds)
@@ -101,7 +101,7 @@ async def test_children_stop_in_reverse_order_asked_then_waited_for_then_cancell
 
 @on_virtual_time
 async def test_a_tree_can_be_stopped_before_it_is_ready() -> None:
-    async def never_ready(_: Child) -> None:
+    async def never_ready(_: ChildHandle) -> None:
         await anyio.sleep_forever()
 
     tree = supervisor(ChildSpec(name="a", start=never_ready), ChildSpec(name="b", start=serve))
@@ -110,7 +110,7 @@ async def test_a_tree_can_be_stopped_before_it_is_ready() -> None:
         tree.stop()
         await tree.run()
     assert not tree.ready.is_set()
-    assert [child.state for child in tree.snapshot()] == [State.STOPPED, State.STOPPED]
+    assert [child.state for child in tree.snapshot()] == [ChildState.STOPPED, ChildState.STOPPED]
 
 
 @on_virtual_time
@@ -122,7 +122,7 @@ async def test_a_tree_without_children_is_ready_and_waits_for_the_stop() -> None
             await anyio.sleep(1)
 
 
-async def returns(child: Child) -> None:
+async def returns(child: ChildHandle) -> None:
     child.ready()
     await anyio.sleep(1)
 
@@ -130,15 +130,17 @@ async def returns(child: Child) -> None:
 @pytest.mark.parametrize(
     ("restart", "start", "state", "restarts"),
     [
-        (Restart.PERMANENT, fails(times=2), State.RUNNING, 2),
-        (Restart.PERMANENT, returns, State.BACKING_OFF, 3),
-        (Restart.TRANSIENT, fails(times=2), State.RUNNING, 2),
-        (Restart.TRANSIENT, returns, State.STOPPED, 0),
-        (Restart.TEMPORARY, fails(), State.FAILED, 0),
-        (Restart.TEMPORARY, returns, State.STOPPED, 0),
+        (Restart.PERMANENT, fails(times=2), ChildState.RUNNING, 2),
+        (Restart.PERMANENT, returns, ChildState.BACKING_OFF, 3),
+        (Restart.TRANSIENT, fails(times=2), ChildState.RUNNING, 2),
+        (Restart.TRANSIENT, returns, ChildState.STOPPED, 0),
+        (Restart.TEMPORARY, fails(), ChildState.FAILED, 0),
+        (Restart.TEMPORARY, returns, ChildState.STOPPED, 0),
     ],
 )
-def test_each_restart_kind(restart: Restart, start: Start, state: State, restarts: int) -> None:
+def test_each_restart_kind(
+    restart: Restart, start: Start, state: ChildState, restarts: int
+) -> None:
     @on_virtual_time
     async def scenario() -> None:
         tree = supervisor(ChildSpec(name="a", start=start, restart=restart))
@@ -147,14 +149,14 @@ def test_each_restart_kind(restart: Restart, start: Start, state: State, restart
                 await anyio.sleep(5)
                 [child] = tree.snapshot()
                 assert (child.state, child.restarts) == (state, restarts)
-                assert child.budget_left == 5 - restarts - (state is State.BACKING_OFF)
+                assert child.budget_left == 5 - restarts - (state is ChildState.BACKING_OFF)
 
     scenario()
 
 
 @on_virtual_time
 async def test_a_one_shot_child_lets_the_next_one_start_when_it_has_returned() -> None:
-    async def migrate(_: Child) -> None:
+    async def migrate(_: ChildHandle) -> None:
         await anyio.sleep(1)
 
     tree = supervisor(
@@ -176,13 +178,13 @@ async def test_a_failure_during_the_ordered_start_costs_a_restart_and_delays_the
     with capture_logs():
         async with running(tree):
             await anyio.sleep(0.5)
-            assert [c.state for c in tree.snapshot()] == [State.STARTING, State.WAITING]
+            assert [c.state for c in tree.snapshot()] == [ChildState.STARTING, ChildState.WAITING]
             tree.stop()  # not ready yet, and does not hang
 
 
 @on_virtual_time
 async def test_a_child_that_is_not_ready_in_time_has_failed() -> None:
-    async def never_ready(_: Child) -> None:
+    async def never_ready(_: ChildHandle) -> None:
         await anyio.sleep_forever()
 
     tree = supervisor(ChildSpec(name="a", start=never_ready), restarts=0, start_seconds=9)
@@ -203,7 +205,7 @@ async def test_a_child_that_was_ready_in_time_may_go_on_for_ever() -> None:
 
 @on_virtual_time
 async def test_a_child_that_awaits_something_cancelled_has_failed() -> None:
-    async def awaits_the_cancelled(child: Child) -> None:
+    async def awaits_the_cancelled(child: ChildHandle) -> None:
         child.ready()
         future = asyncio.get_running_loop().create_future()
         future.cancel()
@@ -219,7 +221,7 @@ async def test_a_child_that_awaits_something_cancelled_has_failed() -> None:
 async def test_a_spent_budget_stops_the_tree_in_reverse_order_and_raises() -> None:
     ended: list[str] = []
 
-    async def bystander(child: Child) -> None:
+    async def bystander(child: ChildHandle) -> None:
         await serve(child)
         ended.append(child.name)
 
@@ -235,7 +237,11 @@ async def test_a_spent_budget_stops_the_tree_in_reverse_order_and_raises() -> No
     assert (error.child, error.restarts, error.window_seconds) == ("bad", 2, 60)
     assert str(error.__cause__) == "life 3"
     assert ended == ["c", "a"]
-    assert [c.state for c in tree.snapshot()] == [State.STOPPED, State.FAILED, State.STOPPED]
+    assert [c.state for c in tree.snapshot()] == [
+        ChildState.STOPPED,
+        ChildState.FAILED,
+        ChildState.STOPPED,
+    ]
     failed_and_restarted = ["child_failed", "child_restarted"]
     assert events(logs) == [*failed_and_restarted * 2, "child_failed", "escalated", "stopping"]
     assert logs[0]["child"] == "bad"
@@ -266,15 +272,15 @@ async def test_a_child_may_have_a_budget_of_its_own() -> None:
 
 @on_virtual_time
 async def test_fatal_escalates_at_once_also_from_within_a_group() -> None:
-    async def misconfigured(_: Child) -> None:
+    async def misconfigured(_: ChildHandle) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep_forever)
-            raise Fatal("no such key")
+            raise FatalError("no such key")
 
     tree = supervisor(
         ChildSpec(name="a", start=serve), ChildSpec(name="b", start=misconfigured), restarts=100
     )
-    with capture_logs() as logs, pytest.raises(Fatal, match="no such key"):
+    with capture_logs() as logs, pytest.raises(FatalError, match="no such key"):
         await tree.run()
     assert "child_restarted" not in events(logs)
     assert tree.snapshot()[1].last_error == "Fatal: no such key"
@@ -285,7 +291,7 @@ async def test_the_backoff_doubles_to_its_limit_and_starts_over_after_calm() -> 
     starts: list[float] = []
     lasts = iter([1, 1, 1, 1, 30, 1])
 
-    async def start(child: Child) -> None:
+    async def start(child: ChildHandle) -> None:
         starts.append(anyio.current_time())
         child.ready()
         await anyio.sleep(next(lasts))
@@ -310,7 +316,7 @@ async def test_a_child_takes_down_those_that_need_it_and_they_come_back_after_it
     seen: list[str] = []
 
     def noting(start: Start) -> Start:
-        async def noted(child: Child) -> None:
+        async def noted(child: ChildHandle) -> None:
             seen.append(f"+{child.name}")
             try:
                 await start(child)
@@ -321,9 +327,9 @@ async def test_a_child_takes_down_those_that_need_it_and_they_come_back_after_it
 
     tree = supervisor(
         ChildSpec(name="heartbeat", start=noting(fails(times=1))),
-        ChildSpec(name="chats", start=noting(serve), needs=("heartbeat",)),
+        ChildSpec(name="chats", start=noting(serve), depends_on=("heartbeat",)),
         ChildSpec(name="reaper", start=noting(serve)),
-        ChildSpec(name="acquirer", start=noting(serve), needs=("chats",)),
+        ChildSpec(name="acquirer", start=noting(serve), depends_on=("chats",)),
     )
     with capture_logs():
         async with running(tree):
@@ -338,7 +344,7 @@ async def test_a_child_takes_down_those_that_need_it_and_they_come_back_after_it
 async def test_they_come_back_too_when_it_failed_again_before_it_was_ready() -> None:
     lives = iter([(True, 1.0), (False, 1.0), (True, None)])
 
-    async def stumbles(child: Child) -> None:
+    async def stumbles(child: ChildHandle) -> None:
         ready, ends_after = next(lives)
         if ready:
             child.ready()
@@ -350,34 +356,34 @@ async def test_they_come_back_too_when_it_failed_again_before_it_was_ready() -> 
 
     tree = supervisor(
         ChildSpec(name="heartbeat", start=stumbles),
-        ChildSpec(name="chats", start=serve, needs=("heartbeat",)),
+        ChildSpec(name="chats", start=serve, depends_on=("heartbeat",)),
     )
     with capture_logs():
         async with running(tree):
             await anyio.sleep(20)
-            assert [c.state for c in tree.snapshot()] == [State.RUNNING, State.RUNNING]
+            assert [c.state for c in tree.snapshot()] == [ChildState.RUNNING, ChildState.RUNNING]
 
 
 @on_virtual_time
 async def test_a_temporary_child_that_was_taken_down_does_not_come_back() -> None:
     tree = supervisor(
         ChildSpec(name="heartbeat", start=fails(times=1)),
-        ChildSpec(name="chat", start=serve, needs=("heartbeat",), restart=Restart.TEMPORARY),
+        ChildSpec(name="chat", start=serve, depends_on=("heartbeat",), restart=Restart.TEMPORARY),
     )
     with capture_logs():
         async with running(tree):
             await anyio.sleep(10)
-            assert [c.state for c in tree.snapshot()] == [State.RUNNING, State.STOPPED]
+            assert [c.state for c in tree.snapshot()] == [ChildState.RUNNING, ChildState.STOPPED]
 
 
 @pytest.mark.parametrize(
     "children",
     [
         [ChildSpec(name="a", start=serve), ChildSpec(name="a", start=serve)],
-        [ChildSpec(name="a", start=serve, needs=("b",)), ChildSpec(name="b", start=serve)],
+        [ChildSpec(name="a", start=serve, depends_on=("b",)), ChildSpec(name="b", start=serve)],
         [
             ChildSpec(name="a", start=serve, restart=Restart.TEMPORARY),
-            ChildSpec(name="b", start=serve, needs=("a",)),
+            ChildSpec(name="b", start=serve, depends_on=("a",)),
         ],
     ],
     ids=["same name", "needs a later one", "needs what may end"],
@@ -389,7 +395,7 @@ def test_a_tree_that_makes_no_sense_is_refused(children: list[ChildSpec]) -> Non
 
 @on_virtual_time
 async def test_a_child_is_still_supervised_until_its_own_turn_to_stop() -> None:
-    async def draining(child: Child) -> None:
+    async def draining(child: ChildHandle) -> None:
         await serve(child)
         await anyio.sleep(4)
 
@@ -405,7 +411,7 @@ async def test_a_child_is_still_supervised_until_its_own_turn_to_stop() -> None:
 
 @on_virtual_time
 async def test_a_budget_spent_during_an_orderly_stop_does_not_turn_it_into_a_failure() -> None:
-    async def draining(child: Child) -> None:
+    async def draining(child: ChildHandle) -> None:
         await serve(child)
         await anyio.sleep(4)
 
@@ -418,12 +424,12 @@ async def test_a_budget_spent_during_an_orderly_stop_does_not_turn_it_into_a_fai
         async with running(tree):
             await tree.ready.wait()
     assert events(logs) == ["stopping", "child_failed"]
-    assert [c.state for c in tree.snapshot()] == [State.FAILED, State.STOPPED]
+    assert [c.state for c in tree.snapshot()] == [ChildState.FAILED, ChildState.STOPPED]
 
 
 @on_virtual_time
 async def test_a_crash_while_stopping_is_logged_and_the_stop_goes_on() -> None:
-    async def crashes_in_cleanup(child: Child) -> None:
+    async def crashes_in_cleanup(child: ChildHandle) -> None:
         await serve(child)
         raise OSError("disk full")
 
@@ -442,7 +448,7 @@ async def test_a_crash_while_stopping_is_logged_and_the_stop_goes_on() -> None:
 async def test_cancelling_run_cancels_children_in_reverse_order_also_during_a_polite_stop() -> None:
     ended: list[tuple[str, float]] = []
 
-    async def deaf(child: Child) -> None:
+    async def deaf(child: ChildHandle) -> None:
         child.ready()
         try:
             await anyio.sleep_forever()
@@ -462,7 +468,7 @@ async def test_cancelling_run_cancels_children_in_reverse_order_also_during_a_po
     assert ended == [("c", 11), ("b", 12), ("a", 13)]
 
 
-async def slow_to_clean_up(child: Child) -> None:
+async def slow_to_clean_up(child: ChildHandle) -> None:
     child.ready()
     try:
         await anyio.sleep_forever()
@@ -501,14 +507,14 @@ async def test_the_end_of_the_event_loop_is_no_failure_of_a_child() -> None:
 
 @on_virtual_time
 async def test_a_stuck_child_is_reported_and_does_not_keep_the_others_from_stopping() -> None:
-    async def stuck(child: Child) -> None:
+    async def stuck(child: ChildHandle) -> None:
         with anyio.CancelScope(shield=True):
             child.ready()
             await anyio.sleep(1000)
 
     ended: list[float] = []
 
-    async def first(child: Child) -> None:
+    async def first(child: ChildHandle) -> None:
         await serve(child)
         ended.append(anyio.current_time())
 
@@ -523,8 +529,8 @@ async def test_a_stuck_child_is_reported_and_does_not_keep_the_others_from_stopp
 
 @on_virtual_time
 async def test_the_snapshot_tells_state_since_error_and_note() -> None:
-    async def notes(child: Child) -> None:
-        child.note = "3 chats"
+    async def notes(child: ChildHandle) -> None:
+        child.status_note = "3 chats"
         await serve(child)
 
     tree = supervisor(
@@ -534,6 +540,6 @@ async def test_the_snapshot_tells_state_since_error_and_note() -> None:
         async with running(tree):
             await anyio.sleep(5)
             a, b = tree.snapshot()
-    assert (a.name, a.state, a.since, a.restarts) == ("a", State.RUNNING, 3.1, 1)
-    assert (a.budget_left, a.last_error, a.note) == (4, "ValueError: life 1", "")
-    assert (b.name, b.since, b.last_error, b.note) == ("b", 0, None, "3 chats")
+    assert (a.name, a.state, a.since, a.restarts) == ("a", ChildState.RUNNING, 3.1, 1)
+    assert (a.budget_left, a.last_error, a.status_note) == (4, "ValueError: life 1", "")
+    assert (b.name, b.since, b.last_error, b.status_note) == ("b", 0, None, "3 chats")

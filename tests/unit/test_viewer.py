@@ -6,17 +6,17 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, Entry, EventType, told
-from chatd.domain.moves import Move
+from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.moves import Transition
 from chatd.live.hub import Hub
 from chatd.live.viewer import Event, Viewer
 
 CHAT = UUID(int=1)
-FAIL = Entry(
+FAIL = JournalEntry(
     chat_id=CHAT,
     version=4,
-    at=datetime(2026, 1, 1, tzinfo=UTC),
-    move=Move.FAIL,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    transition=Transition.FAIL,
     status=Status.ERROR,
     epoch=2,
     worker_id=None,
@@ -37,9 +37,9 @@ def seen_from(cursor: Cursor) -> list[Event]:
 def test_every_event_of_a_row_has_its_own_cursor() -> None:
     events = seen_from(Cursor(3, 2, 7))
     assert [kind for _, kind, _ in events] == [
-        EventType.PREVIEW_RESET,
-        EventType.ERROR,
-        EventType.STATUS,
+        StreamEventType.PREVIEW_RESET,
+        StreamEventType.ERROR,
+        StreamEventType.STATUS,
     ]
     assert [str(cursor) for cursor, *_ in events] == ["3.2.7+1", "3.2.7+2", "4.2.7"]
 
@@ -51,7 +51,7 @@ def test_who_was_cut_off_in_the_middle_gets_the_rest(arrived: int, epoch: int) -
     came = whole[:arrived]
     rest = seen_from(came[-1][0] if came else Cursor(3, epoch, 7))
     assert came + rest == whole
-    assert [fields for *_, fields in whole] == [fields for _, fields in told(FAIL)]
+    assert [fields for *_, fields in whole] == [fields for _, fields in stream_events(FAIL)]
 
 
 @pytest.mark.parametrize("sent", [3, 4, 99])
@@ -72,6 +72,6 @@ def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
     hub.begin(subscription, Cursor(3, 2), 0, [{"text": "a"}])
     assert Viewer(subscription, Cursor(3, 9), parts_done=0).pull() == []
     (event,) = Viewer(subscription, Cursor(3, 2), parts_done=0).pull()
-    assert event == (Cursor(3, 2, 1), EventType.MESSAGE_PART, {"text": "a"})
+    assert event == (Cursor(3, 2, 1), StreamEventType.MESSAGE_PART, {"text": "a"})
     assert Viewer(subscription, Cursor(3, 2, 1), parts_done=0).pull() == []
     assert Viewer(subscription, Cursor(3, 2, 0), parts_done=5).pull() == [], "of another try"

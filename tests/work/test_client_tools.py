@@ -8,7 +8,7 @@ import pytest
 from inside import Acted, Inside, done, one, rows, said, several, tool_call
 from running import View, fact
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, Fragment, ModelRequest
 from chatd.store.pool import Database
@@ -253,7 +253,7 @@ async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None
         async def unheard(*args: Any, **more: Any) -> None:
             turns.require_action = asked  # type: ignore[method-assign]
             await asked(*args, **more)
-            raise DatabaseAway
+            raise DatabaseUnavailable
 
         turns.require_action = unheard  # type: ignore[assignment,method-assign]
         chat = await waits(chatd, provider)

@@ -15,17 +15,17 @@ from chatd.store.pool import Database
 
 FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
     "unauthorized": ([{"error": {"status": 401}}], FailureKind.AUTH, 401),
-    "endless-500": ([{"error": {"status": 500}}], FailureKind.SERVER, 500),
+    "endless-500": ([{"error": {"status": 500}}], FailureKind.PROVIDER_ERROR, 500),
     "500-after-text": (
         [{"text": "Half an answer", "chunks": 3}, {"error": {"status": 500}}],
-        FailureKind.SERVER,
+        FailureKind.PROVIDER_ERROR,
         500,
     ),
-    "cut": ([{"text": "Half an"}, {"cut": True}], FailureKind.CUT, None),
-    "empty": ([{"cut": True}], FailureKind.CUT, None),
-    "silent": ([{"hang": True}], FailureKind.SILENCE, None),
-    "silent-after-text": ([{"text": "Half"}, {"hang": True}], FailureKind.SILENCE, None),
-    "garbage": ([{"error": {"transport": "garbled"}}], FailureKind.SERVER, None),
+    "cut": ([{"text": "Half an"}, {"cut": True}], FailureKind.TRUNCATED, None),
+    "empty": ([{"cut": True}], FailureKind.TRUNCATED, None),
+    "silent": ([{"hang": True}], FailureKind.STREAM_IDLE, None),
+    "silent-after-text": ([{"text": "Half"}, {"hang": True}], FailureKind.STREAM_IDLE, None),
+    "garbage": ([{"error": {"transport": "garbled"}}], FailureKind.PROVIDER_ERROR, None),
     "reset": ([{"error": {"transport": "reset"}}], FailureKind.NETWORK, None),
     "refused": ([{"error": {"transport": "refused"}}], FailureKind.NETWORK, None),
     "too-long": (

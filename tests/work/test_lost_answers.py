@@ -3,7 +3,7 @@
 from inside import one, scripted
 from running import fact
 
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 
 
 async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: str) -> None:
@@ -18,7 +18,7 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
             moved = await finish_turn(*args, **more)  # type: ignore[arg-type]
             assert moved.chat.status == "running"  # with what was queued
             await chats.interrupt(moved.chat.id, owner_id="local")
-            raise DatabaseAway
+            raise DatabaseUnavailable
 
         chat = await chatd.api.create()
         turns.finish_turn = unheard  # type: ignore[assignment,method-assign]

@@ -442,7 +442,7 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
     chats = [await chat_in(database, Status.RUNNING) for _ in range(5)]
     previews = []
     for chat in chats:
-        preview = hub.start_step(chat.id, epoch=chat.epoch, base=chat.parts_done)
+        preview = hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
         flusher.watch(chat.id, preview)
         previews.append(preview)
     before = database.statements

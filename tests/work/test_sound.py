@@ -14,7 +14,7 @@ from running import fact
 from chatd.daemon import Daemon
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.service_manager import ServiceManager
-from chatd.domain.errors import DatabaseAway
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.store import migrate
 from chatd.store.leases import Beat, Leases, Waiting
 
@@ -141,7 +141,7 @@ async def test_who_found_the_database_away_believes_no_free_lock(
         nonlocal tries
         tries += 1
         if away and tries == 1:
-            raise DatabaseAway
+            raise DatabaseUnavailable
         await check(*given, **more)
 
     async def looks(*given: Any, locks_tell: bool, **more: Any) -> Waiting:

@@ -64,9 +64,9 @@ def trace_of(span: ReadableSpan) -> int:
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     seen = Seen()
-    tracing.use(seen.provider)
+    tracing.set_tracer_provider(seen.provider)
     yield seen
-    tracing.use(None)
+    tracing.set_tracer_provider(None)
     assert seen.spans
     for span in seen.spans:
         assert MARK not in span.to_json()
@@ -243,6 +243,6 @@ async def test_without_a_provider_nothing_is_made_and_nothing_stored(dsn: str) -
         await chatd.api.until(chat["id"], "waiting")
         rows = await chatd.daemon.rooms.database.fetch("SELECT asked_in, claimed_in FROM chats")
         assert [tuple(row) for row in rows] == [(None, None)]
-    with tracing.storing("x") as span, tracing.request("GET", REMOTE) as other:
+    with tracing.store_span("x") as span, tracing.request_span("GET", REMOTE) as other:
         assert span is other
-        assert tracing.here() is None
+        assert tracing.current_traceparent() is None

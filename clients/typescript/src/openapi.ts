@@ -843,7 +843,7 @@ export interface components {
          * @description Reasons, for programs. Several may hold at once; the one to look at first comes first.
          * @enum {string}
          */
-        Code: "your_turn" | "archived" | "no_worker" | "no_room" | "in_line" | "to_be_claimed" | "lease_expired" | "stopping" | "backing_off" | "in_zone" | "between_steps" | "not_told_yet" | "needs_results" | "failed" | "recovered" | "queue_waits";
+        Code: "idle" | "archived" | "no_worker" | "no_free_slots" | "in_line" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
         /**
          * CreateChat
          * @example {
@@ -1113,7 +1113,7 @@ export interface components {
          *       "at": "2026-03-01T09:30:02.480000Z",
          *       "because": [
          *         {
-         *           "code": "your_turn",
+         *           "code": "idle",
          *           "text": "idle for 12 s: there is nothing to do until a message comes"
          *         }
          *       ],
