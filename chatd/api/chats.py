@@ -83,7 +83,7 @@ async def change_chat(
         return await desk.moved(family[0])
     if body.title is None and body.labels is None:
         if key is not None:  # nothing is done, so nothing is kept; but it may be another's
-            await desk.keys.kept(key)
+            await desk.keys.lookup(key)
         return await get_chat(chat_id, caller, desk)
     moved = await desk.chats.describe(
         chat_id,
@@ -147,7 +147,7 @@ async def list_events(
 ) -> Page[EntryOut]:
     """The chat's journal: every move that was made on it, oldest first."""
     await desk.reads.chat(chat_id, owner_id=caller.sees)
-    found = await desk.reads.entries(chat_id, after=after, most=limit + 1)
+    found = await desk.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
         items=[desk.dress.entry(entry) for entry in found[:limit]],
         next_cursor=str(found[limit - 1].version) if len(found) > limit else None,

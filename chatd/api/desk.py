@@ -14,16 +14,16 @@ from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
-from chatd.store.actions import Actions
+from chatd.store.actions import ToolCalls
 from chatd.store.chats import Chats
-from chatd.store.keys import Keys
-from chatd.store.lists import Lists
+from chatd.store.keys import IdempotencyStore
+from chatd.store.lists import ChatLists
 from chatd.store.messages import Messages
 from chatd.store.models import Models
 from chatd.store.queue import Queue
-from chatd.store.reads import Reads
-from chatd.store.rows import Moved
-from chatd.store.streams import Streams
+from chatd.store.reads import ChatReader
+from chatd.store.rows import TransitionResult
+from chatd.store.streams import StreamStore
 from chatd.telemetry.metrics import Metrics
 
 
@@ -32,18 +32,18 @@ class Desk:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
-    actions: Actions
+    actions: ToolCalls
     messages: Messages
     queue: Queue
-    reads: Reads
-    lists: Lists
-    streams: Streams
+    reads: ChatReader
+    lists: ChatLists
+    streams: StreamStore
     hub: Hub
     list_hub: ListHub
     hints: Hints
     catalog: Catalog
     models: Models
-    keys: Keys
+    keys: IdempotencyStore
     dress: Dressing
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
@@ -56,9 +56,9 @@ class Desk:
         """Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
 
-    async def moved(self, moved: Moved) -> ChatOut:
+    async def moved(self, moved: TransitionResult) -> ChatOut:
         """Spread the word of a move, and show the chat as it is now."""
-        self.metrics.http.replays.add(amount=moved.kept)
+        self.metrics.http.replays.add(amount=moved.replayed)
         self.hints.moved(moved.entry)
         await self.know(moved.chat.last_model_config_id)
         return self.dress.chat(moved.chat)

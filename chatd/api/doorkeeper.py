@@ -13,7 +13,7 @@ import anyio
 
 from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.tokens import PREFIX, Tokens, Valid, digest
+from chatd.store.tokens import TOKEN_PREFIX, Tokens, ValidToken, hash_token
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 
@@ -69,10 +69,10 @@ class Doorkeeper:
         """The pass of a token. Raises ``BadRequest`` (401), ``DatabaseUnavailable``."""
         if credential is None:
             raise unauthorized(NO_CREDENTIAL)
-        asked = digest(credential)
+        asked = hash_token(credential)
         known = self._known.get(asked)
         if known is None or not known.is_fresh(anyio.current_time()):
-            if credential.startswith(PREFIX) and asked not in self._refused:
+            if credential.startswith(TOKEN_PREFIX) and asked not in self._refused:
                 await self._ask(asked)
             known = self._known.get(asked)
         if known is None:
@@ -113,7 +113,10 @@ class Doorkeeper:
     async def _check(self, digests: Collection[bytes]) -> None:
         now = anyio.current_time()
         used = [asked for asked in digests if self._is_due(asked, now)]
-        found = {valid.digest: valid for valid in await self._tokens.check(digests, used=used)}
+        found = {
+            valid.token_hash: valid
+            for valid in await self._tokens.validate(digests, used_hashes=used)
+        }
         for asked in digests:
             if asked in found and asked not in self._refused:
                 self._keep(found[asked], now)
@@ -131,15 +134,15 @@ class Doorkeeper:
         used = bool(known.passed.stays) or known.used_at > known.recorded_at
         return used and now - known.recorded_at >= _RECORD_SECONDS
 
-    def _keep(self, valid: Valid, now: float) -> None:
+    def _keep(self, valid: ValidToken, now: float) -> None:
         identity = Identity(valid.owner_id, valid.admin)
-        known = self._known.get(valid.digest)
+        known = self._known.get(valid.token_hash)
         if known is None or known.passed.identity != identity:
-            self._forget(valid.digest)
-            known = self._known[valid.digest] = _Known(Pass(identity=identity), now, now, now)
+            self._forget(valid.token_hash)
+            known = self._known[valid.token_hash] = _Known(Pass(identity=identity), now, now, now)
         known.checked_at = max(known.checked_at, now)
-        if valid.expires_in is not None:  # as of the answer: who comes back then is refused
-            known.passed.until = anyio.current_time() + valid.expires_in
+        if valid.expires_in_seconds is not None:  # as of the answer: who comes back then is refused
+            known.passed.until = anyio.current_time() + valid.expires_in_seconds
 
     def _refuse(self, asked: bytes) -> None:
         if len(self._refused) >= _MOST_REFUSED:

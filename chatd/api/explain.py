@@ -101,7 +101,7 @@ class Explanation(BaseModel):
 async def explain_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> Explanation:
     """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
     facts = await desk.reads.explain(
-        chat_id, owner_id=caller.sees, stale_after_seconds=desk.stale_after_seconds
+        chat_id, owner_id=caller.sees, lease_seconds=desk.stale_after_seconds
     )
     return Explanation(
         chat_id=facts.chat_id,

@@ -133,7 +133,7 @@ class _Opening:
 
     async def _snapshot(self) -> bytes:
         clock = await self._read(_NEVER)
-        found = await self._desk.lists.page(owner_id=self._view.owner_id, most=_SNAPSHOT + 1)
+        found = await self._desk.lists.page(owner_id=self._view.owner_id, limit=_SNAPSHOT + 1)
         await self._desk.know(*(chat.last_model_config_id for chat in found))
         self._view.told([ChatChange.from_chat(chat) for chat in found[:_SNAPSHOT]])
         self._desk.list_hub.begin(self._view, clock.read_at)
@@ -143,7 +143,7 @@ class _Opening:
     async def _read(self, since: datetime, known: SentVersions | None = None) -> ChangeBatch:
         owner_id = self._view.owner_id
         place = ListQuery(owner_id, since, known.versions_since(since) if known else {})
-        return (await self._desk.lists.touched([place]))[owner_id]
+        return (await self._desk.lists.changed_since([place]))[owner_id]
 
 
 async def _follow(

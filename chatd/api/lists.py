@@ -14,7 +14,7 @@ from chatd.api.problems import documented
 from chatd.api.query import OnlyKnown
 from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
 from chatd.domain.chat import Status
-from chatd.store.lists import Filters
+from chatd.store.lists import ChatFilter
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -73,16 +73,16 @@ async def list_chats(
     pairs = [one.partition(":") for one in label or ()]
     found = await desk.lists.page(
         owner_id=caller.owner_id,
-        filters=Filters(
+        chat_filter=ChatFilter(
             archived=archived,
             statuses=status or (),
             labels=[(name, value) for name, colon, value in pairs if colon],
             label_names=[name for name, colon, _ in pairs if not colon],
             parent=parent,
-            words=q,
+            title_contains=q,
         ),
         before=None if cursor is None else place_of(cursor),
-        most=limit + 1,
+        limit=limit + 1,
     )
     await desk.know(*(chat.last_model_config_id for chat in found))
     return page_of(found, limit, desk.dress.chat)

@@ -52,11 +52,11 @@ async def list_messages(
         )
     await desk.reads.chat(chat_id, owner_id=caller.sees)
     if before_id is not None:
-        found = await desk.reads.messages_before(chat_id, before_id, most=limit + 1)
+        found = await desk.reads.messages_before(chat_id, before_id, limit=limit + 1)
         more, items = len(found) > limit, found[-limit:]
         edge = items[0].id if items else None
     else:
-        found = await desk.reads.messages_after(chat_id, after_id or 0, most=limit + 1)
+        found = await desk.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
         more, items = len(found) > limit, found[:limit]
         edge = items[-1].id if items else None
     await desk.know(*(message.model_config_id for message in items))
@@ -88,15 +88,17 @@ async def send_message(
         owner_id=caller.sees,
         content=desk.limits.content(body.content),
         model_config_id=desk.model_id(body.model),
-        busy=body.busy_behavior,
+        busy_behavior=body.busy_behavior,
         key=key,
     )
     chat = await desk.moved(moved)
     stored = moved.entry.messages if moved.entry else ()
     return Sent(
-        queued=moved.queued is not None,
-        message=desk.dress.message(stored[-1]) if stored and moved.queued is None else None,
-        queued_message=desk.dress.queued_message(moved.queued) if moved.queued else None,
+        queued=moved.queued_message is not None,
+        message=desk.dress.message(stored[-1]) if stored and moved.queued_message is None else None,
+        queued_message=desk.dress.queued_message(moved.queued_message)
+        if moved.queued_message
+        else None,
         chat=chat,
     )
 

@@ -114,12 +114,12 @@ class _Opening:
 
     async def _resume(self, cursor: Cursor) -> tuple[Viewer, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
-        span = await self._desk.streams.span(self._chat_id, owner_id=self._owner_id)
+        span = await self._desk.streams.resumable_range(self._chat_id, owner_id=self._owner_id)
         if span is None:
             raise ChatNotFound(self._chat_id)
-        if not span.holds(cursor):
+        if not span.contains(cursor):
             return None
-        parts_done = span.parts_done
+        parts_done = span.settled_part
         viewer = Viewer(self._subscription, cursor, parts_done=parts_done)
         events: list[Event] = []
         parts: tuple[Any, ...] = ()
@@ -128,10 +128,10 @@ class _Opening:
             # Parts are asked for from the start of the step: others will watch it from here too.
             shown = viewer.cursor.version
             place = replace(viewer.cursor, epoch=0, part=0)
-            news = await self._desk.streams.since([(self._chat_id, place)])
+            news = await self._desk.streams.updates_since([(self._chat_id, place)])
             if not news or news[0].version is None:
                 break
-            parts_done, epoch = news[0].parts_done, news[0].epoch
+            parts_done, epoch = news[0].settled_part, news[0].epoch
             events += viewer.show(news[0].entries)
             if viewer.cursor.version >= news[0].version:
                 parts = tuple(part for batch in news[0].batches for part in batch.parts)

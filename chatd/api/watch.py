@@ -11,7 +11,7 @@ import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.hub import Hub
-from chatd.store.streams import News, Streams
+from chatd.store.streams import ChatUpdates, StreamStore
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import NotificationMetrics
@@ -29,7 +29,7 @@ class Watch:
     def __init__(
         self,
         hub: Hub,
-        streams: Streams,
+        streams: StreamStore,
         *,
         poll_seconds: float = 1.0,
         metrics: NotificationMetrics | None = None,
@@ -55,7 +55,7 @@ class Watch:
         read_from = {chat_id: cursor.version for chat_id, cursor in places}
         # Until there is an answer: a read that fails leaves all to be read.
         self._polled_at = _NEVER
-        found = await self._streams.since(places)
+        found = await self._streams.updates_since(places)
         self._polled_at = now if everything else polled_at
         if everything:
             self._count(found)
@@ -69,11 +69,11 @@ class Watch:
                 read_from=read_from[news.chat_id],
                 version=news.version,
                 epoch=news.epoch,
-                parts_done=news.parts_done,
-                batches=((batch.first, batch.parts) for batch in news.batches),
+                parts_done=news.settled_part,
+                batches=((batch.first_part, batch.parts) for batch in news.batches),
             )
 
-    def _count(self, polled: Sequence[News]) -> None:
+    def _count(self, polled: Sequence[ChatUpdates]) -> None:
         """What a poll found before a hint came may be on its way; what is not here by the next was lost."""
         self._missed.add("watched", amount=sum(self._hub.unheard_of(*one) for one in self._unheard))
         self._unheard = [

@@ -8,18 +8,18 @@ import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.lists import ListHub
-from chatd.store.lists import Lists
+from chatd.store.lists import ChatLists
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
 
 
 class ListWatch:
-    """Reads when there was a hint, at most once in ``gather_seconds``, and every ``poll_seconds``."""
+    """Reads when there was a hint, at most once in ``batch_window_seconds``, and every ``poll_seconds``."""
 
     def __init__(
         self,
         hub: ListHub,
-        lists: Lists,
+        lists: ChatLists,
         *,
         poll_seconds: float = 1.0,
         gather_seconds: float = 0.05,
@@ -39,7 +39,7 @@ class ListWatch:
         places = self._hub.places()
         if not places:
             return False
-        return self._hub.catch_up(places, await self._lists.touched(places))
+        return self._hub.catch_up(places, await self._lists.changed_since(places))
 
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))

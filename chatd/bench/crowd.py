@@ -18,7 +18,7 @@ _LONGEST_ANSWER = 64 * 1024 * 1024
 
 
 class Crowd:
-    """Clients: ``await crowd.do("turns", url=…, chats=16, duration=1.0)``."""
+    """Clients: ``await crowd.do("turns", url=…, chats=16, seconds=1.0)``."""
 
     def __init__(self, process: anyio.abc.Process) -> None:
         assert process.stdin is not None  # noqa: S101 - both are pipes

@@ -10,7 +10,7 @@ import asyncpg
 from chatd.domain.errors import ChatdError, DatabaseUnavailable
 from chatd.embedded import Postgres
 from chatd.store import migrate
-from chatd.store.pool import translated
+from chatd.store.pool import translate_errors
 
 _SERVER = "SELECT current_setting('server_version'), current_setting('fsync')"
 _CREATE = "SELECT format('CREATE DATABASE %I', $1::text)"
@@ -68,7 +68,7 @@ async def ground(database: str | None) -> AsyncIterator[Ground]:
             embedded = Postgres(settings={"max_connections": "200"})
             dsn = (await stack.enter_async_context(embedded)).dsn
         try:
-            with translated():
+            with translate_errors():
                 admin = await asyncpg.connect(dsn, timeout=10)
         except (ValueError, asyncpg.PostgresError) as error:
             raise DatabaseUnavailable(f"The database cannot be reached: {error}") from error

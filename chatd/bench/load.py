@@ -36,7 +36,7 @@ class TurnFailedError(Exception):
 async def turns(task: Task) -> Task:
     """Keep ``chats`` chats in flight: create one, follow it to its end, again.
 
-    It is counted for ``duration``, from when as many turns have ended as are in flight at once: before
+    It is counted for ``seconds``, from when as many turns have ended as are in flight at once: before
     that they all start together, and what a short window sees of that is not how it goes on.
     """
     chats, seconds = task["chats"], task["seconds"]

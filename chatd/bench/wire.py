@@ -3,7 +3,7 @@
 A round trip is a ``ReadyForQuery`` of the server, or a ``Flush`` of the client, which waits for answers
 without one: so preparing a statement, resetting a session or opening a transaction each cost one too,
 whatever library or pool is used. A statement is an ``Execute`` or a simple ``Query`` of a client. Each is
-kept under the name of the query, which stands in its first line (``-- leases.acquire``).
+kept under the name of the query, which stands in its first line (``-- leases.claim``).
 """
 
 import asyncio

@@ -109,7 +109,7 @@ def sql(
     It records what it did, so that 'chatd migrate' continues where it ended.
     """
     dsn = None if start is not None else _dsn(config)
-    print(asyncio.run(migrate.script(dsn, start=start, to=to)), end="")
+    print(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
 
 
 def _print(what: str, done: Sequence[Migration], nothing: str, *, json: bool) -> None:

@@ -179,7 +179,7 @@ def _run(settings: Settings, act: Callable[[Tokens], Awaitable[Done]]) -> Done:
             connect_timeout_seconds=given.connect_timeout_seconds,
             statement_timeout_seconds=given.statement_timeout_seconds,
         )
-        async with database.direct() as connection:
+        async with database.dedicated_connection() as connection:
             await migrate.check(connection)
         await database.open()
         try:

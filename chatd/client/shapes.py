@@ -165,7 +165,7 @@ class Model(TypedDict):
 
 
 class Tool(TypedDict):
-    """A tool that the client runs; ``parameters`` is a JSON schema of type object."""
+    """A tool that the client runs; ``key_arguments`` is a JSON schema of type object."""
 
     name: str
     description: NotRequired[str]
@@ -284,7 +284,7 @@ def text_of(content: list[Part]) -> str:
 
 
 class Actor(TypedDict):
-    """An actor of the supervision tree; ``duration`` is how long it has been in its state."""
+    """An actor of the supervision tree; ``seconds`` is how long it has been in its state."""
 
     name: str
     state: str

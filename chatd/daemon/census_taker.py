@@ -9,7 +9,7 @@ import anyio
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.census import Census, Count
+from chatd.store.census import DatabaseStats, StatsSnapshot
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.instruments import LabelValues
@@ -22,7 +22,7 @@ _ROUNDS = 3
 class Taken:
     """A count, and when that was on the loop's clock."""
 
-    count: Count
+    count: StatsSnapshot
     at: float
 
 
@@ -30,7 +30,7 @@ class CensusTaker:
     """Asks every ``census_seconds``; ``latest`` is the last answer, while it says something."""
 
     def __init__(
-        self, census: Census, metrics: DatabaseMetrics, *, census_seconds: float = 5.0
+        self, census: DatabaseStats, metrics: DatabaseMetrics, *, census_seconds: float = 5.0
     ) -> None:
         self._census = census
         self._census_seconds = census_seconds
@@ -52,7 +52,7 @@ class CensusTaker:
 
     async def step(self) -> None:
         try:
-            self._taken = Taken(await self._census.take(), anyio.current_time())
+            self._taken = Taken(await self._census.collect(), anyio.current_time())
         except DatabaseUnavailable:
             self._taken = None
             raise

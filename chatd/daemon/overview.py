@@ -9,7 +9,7 @@ from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.panel import Actors, Panel
 from chatd.daemon.rooms import Rooms
 from chatd.settings import Settings
-from chatd.store.census import Census
+from chatd.store.census import DatabaseStats
 from chatd.store.pool import Database
 from chatd.supervision.actor import ChildSpec
 from chatd.supervision.keeper import ChildState
@@ -35,7 +35,7 @@ class Overview:
     ) -> None:
         given, metrics = settings.metrics, rooms.metrics
         self._census = CensusTaker(
-            Census(rooms.database, silent_seconds=settings.worker.stale_after_seconds),
+            DatabaseStats(rooms.database, lease_seconds=settings.worker.stale_after_seconds),
             metrics.database,
             census_seconds=given.census_seconds,
         )
@@ -80,10 +80,10 @@ def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -
         (one.name,): one.budget_left for one in actors()
     }
     metrics.pool_size.callback = lambda: database.pool_size
-    metrics.pool_in_use.callback = lambda: database.in_use
-    metrics.pool_waiting.callback = lambda: database.waiting
-    metrics.pool_wait_seconds.callback = lambda: database.waited_seconds
-    metrics.statements.callback = lambda: database.statements
+    metrics.pool_in_use.callback = lambda: database.connections_in_use
+    metrics.pool_waiting.callback = lambda: database.waiting_statements
+    metrics.pool_wait_seconds.callback = lambda: database.wait_seconds_total
+    metrics.statements.callback = lambda: database.statement_count
 
 
 def _read_roster(metrics: LeaseMetrics, roster: Roster, *, stalled_seconds: float) -> None:

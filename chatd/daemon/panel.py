@@ -71,7 +71,11 @@ class Panel:
             chats=[_hand(hand, now) for hand in hands],
             room=room,
             streams=self._rooms.hub.viewers + self._rooms.list_hub.viewers,
-            pool=PoolOut(size=database.pool_size, in_use=database.in_use, waiting=database.waiting),
+            pool=PoolOut(
+                size=database.pool_size,
+                in_use=database.connections_in_use,
+                waiting=database.waiting_statements,
+            ),
             loop_lag_seconds=self._loop_watch.lag_seconds,
             census=self._counted(),
         )

@@ -33,7 +33,7 @@ async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: S
 
 async def keep_models(rooms: Rooms, catalog: Catalog) -> None:
     """Store the models of a catalog, and learn the names of all that there are."""
-    await rooms.models.keep(
+    await rooms.models.upsert(
         [
             ModelRow(
                 id=model.id,
@@ -54,5 +54,5 @@ async def _fit_schema(settings: Settings, rooms: Rooms) -> None:
     if given.migrate_on_start:
         await migrate.up((given.direct_url or given.url).get_secret_value())
         return
-    async with rooms.database.direct() as connection:
+    async with rooms.database.dedicated_connection() as connection:
         await migrate.check(connection)

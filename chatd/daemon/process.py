@@ -207,8 +207,8 @@ class Daemon:
         listener = Listener(
             rooms.database,
             sender=str(self.worker_id),
-            heard=rooms.hints.heard,
-            deaf=rooms.hints.deaf,
+            on_hint=rooms.hints.heard,
+            on_reconnect=rooms.hints.deaf,
             metrics=rooms.metrics.notifications,
         )
         watch = Watch(

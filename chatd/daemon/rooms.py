@@ -9,17 +9,17 @@ from chatd.live.hub import Hub
 from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
 from chatd.settings import ModelSettings, ProviderSettings, Settings
-from chatd.store.actions import Actions
+from chatd.store.actions import ToolCalls
 from chatd.store.chats import Chats
-from chatd.store.keys import Keys
-from chatd.store.lists import Lists
+from chatd.store.keys import IdempotencyStore
+from chatd.store.lists import ChatLists
 from chatd.store.messages import Messages
 from chatd.store.models import Models
 from chatd.store.notifier import Notifier
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
-from chatd.store.reads import Reads
-from chatd.store.streams import Streams
+from chatd.store.reads import ChatReader
+from chatd.store.streams import StreamStore
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import Metrics
 
@@ -37,15 +37,15 @@ class Rooms:
     list_hub: ListHub
     notifier: Notifier
     hints: Hints
-    streams: Streams
-    reads: Reads
-    lists: Lists
+    streams: StreamStore
+    reads: ChatReader
+    lists: ChatLists
     turns: Turns
     chats: Chats
-    actions: Actions
+    actions: ToolCalls
     messages: Messages
     queue: Queue
-    keys: Keys
+    keys: IdempotencyStore
     models: Models
     dress: Dressing
 
@@ -74,20 +74,20 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
-        hints=Hints(hub, tell_others=notifier.tell),
-        streams=Streams(database),
-        reads=Reads(database),
-        lists=Lists(database),
+        hints=Hints(hub, tell_others=notifier.enqueue),
+        streams=StreamStore(database),
+        reads=ChatReader(database),
+        lists=ChatLists(database),
         turns=Turns(database, metrics=metrics.leases),
         chats=Chats(
             database,
             max_queued_messages=settings.worker.max_queued_messages,
             max_chats_in_flight=settings.limits.max_chats_in_flight,
         ),
-        actions=Actions(database),
+        actions=ToolCalls(database),
         messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
-        keys=Keys(database),
+        keys=IdempotencyStore(database),
         models=Models(database),
         dress=Dressing(),
     )

@@ -69,7 +69,7 @@ class Chat:
     ``request_traceparent`` and ``claim_traceparent`` name traces, if somebody traces: of the request that asked for the
     answer that is due, and of the claim by its first owner.
     ``tools`` are those that the chat's client runs: objects of ``name``, ``description`` and
-    ``parameters``, a JSON schema.
+    ``key_arguments``, a JSON schema.
     """
 
     id: UUID

@@ -29,6 +29,6 @@ A provider turns a vendor's stream into *deltas*: fragments of content parts in 
 Files: ``provider`` (the protocol) and ``provider_errors``; ``pydantic_ai`` (the adapter) with
 ``connection``, ``openai_models`` and ``anthropic_models`` (how each vendor is reached), ``outgoing``
 (our messages to theirs) and ``incoming`` (their events to our deltas); ``scripted`` (plays a
-``script``, each step a ``performance``); ``classify`` with ``kinds``, ``wording`` and
+``sql_script``, each step a ``performance``); ``classify`` with ``kinds``, ``wording`` and
 ``retry_after_seconds``; ``catalog`` (which models there are).
 """

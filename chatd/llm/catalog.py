@@ -49,7 +49,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
-    """A vendor's API as it is configured. ``script`` and ``scripts`` are for kind ``scripted``."""
+    """A vendor's API as it is configured. ``sql_script`` and ``scripts`` are for kind ``scripted``."""
 
     name: str
     kind: str

@@ -34,7 +34,7 @@ Delta = Fragment | Finished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool the model may call. ``parameters`` is a JSON schema of type ``object``."""
+    """A tool the model may call. ``key_arguments`` is a JSON schema of type ``object``."""
 
     name: str
     description: str

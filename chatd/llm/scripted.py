@@ -28,7 +28,7 @@ _BREATH = 64
 
 
 class ScriptedProvider:
-    """Plays ``script``, or the one of ``scripts`` that the last user message names: ``[[name]]``.
+    """Plays ``sql_script``, or the one of ``scripts`` that the last user message names: ``[[name]]``.
 
     ``calls`` counts the calls so far and ``open`` the streams that are open now; ``on_call`` is
     called with each request, and what it raises, the provider raises.

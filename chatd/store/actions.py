@@ -8,10 +8,10 @@ from uuid import UUID
 from chatd.domain.failure import replace_unstorable, replace_unstorable_json
 from chatd.domain.moves import Transition
 from chatd.store import rows, sql
-from chatd.store.caller import Asking
-from chatd.store.keys import Key
+from chatd.store.caller import TransitionExecutor
+from chatd.store.keys import IdempotencyKey
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 
 _Q = sql.load("actions")
 
@@ -24,7 +24,7 @@ class ToolResult:
     result: Any
     is_error: bool = False
 
-    def given(self) -> Mapping[str, Any]:
+    def to_json(self) -> Mapping[str, Any]:
         return {
             "tool_call_id": replace_unstorable(self.tool_call_id),
             "result": replace_unstorable_json(self.result),
@@ -32,12 +32,12 @@ class ToolResult:
         }
 
 
-class Actions:
+class ToolCalls:
     """Answer the calls of tools that a chat waits for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asking = Asking(database)
+        self._executor = TransitionExecutor(database)
 
     async def submit(
         self,
@@ -45,23 +45,23 @@ class Actions:
         *,
         owner_id: str | None,
         results: Sequence[ToolResult],
-        key: Key | None = None,
-    ) -> Moved:
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """The results of all open calls of a chat; the model goes on with them.
 
         Raises:
             ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing
         """
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.SUBMIT_TOOL_RESULTS,
             _Q["submit_tool_results"],
             chat_id,
             owner_id,
-            [result.given() for result in results],
+            [result.to_json() for result in results],
             key=key,
         )
 
-    async def expire(self, *, most: int = 100) -> list[Moved]:
+    async def expire(self, *, limit: int = 100) -> list[TransitionResult]:
         """Answer the calls of chats whose client took too long, and let the model go on."""
-        answer = await self._database.fetch(_Q["expire_action"], most)
-        return [rows.moved(row, Transition.EXPIRE_ACTION) for row in answer]
+        answer = await self._database.fetch(_Q["expire_action"], limit)
+        return [rows.transition_result(row, Transition.EXPIRE_ACTION) for row in answer]

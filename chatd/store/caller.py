@@ -24,12 +24,12 @@ from chatd.domain.errors import (
 )
 from chatd.domain.moves import Transition
 from chatd.store import rows
-from chatd.store.keys import Key, Keys, parameters
+from chatd.store.keys import IdempotencyKey, IdempotencyStore, key_arguments
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 from chatd.telemetry import tracing
 
-_REFUSALS: Mapping[str, type[Refused]] = {
+_ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
     "archived": ChatArchived,
     "busy": ChatBusy,
     "call_unknown": ToolCallUnknown,
@@ -44,57 +44,64 @@ _REFUSALS: Mapping[str, type[Refused]] = {
     "results_missing": ToolResultsMissing,
 }
 
-_KEYS = "idempotency_keys_pkey"
+_IDEMPOTENCY_CONSTRAINT = "idempotency_keys_pkey"
 
-_MOST_NAMED, _LONGEST_NAME = 10, 200
+_MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
-_ASKS = frozenset(
+_STARTS_TURN = frozenset(
     {Transition.SEND, Transition.RETRY, Transition.EDIT, Transition.SUBMIT_TOOL_RESULTS}
 )
 """Moves that ask for an answer: they keep the trace of their request, in the last parameter."""
 
 
-class Asking:
+class TransitionExecutor:
     """Statements of callers' moves, each of which ends with the parameters of its key, if it has one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._keys = Keys(database)
+        self._idempotency = IdempotencyStore(database)
 
-    async def create(self, query: str, *args: object, key: Key | None) -> Moved:
+    async def create(
+        self, query: str, *args: object, key: IdempotencyKey | None
+    ) -> TransitionResult:
         """A statement that makes a chat, or no row, when the owner may not have one more."""
-        last = (*parameters(key), tracing.current_traceparent())
+        last = (*key_arguments(key), tracing.current_traceparent())
         while True:
             try:
                 row = await self._database.fetchrow(query, *args, *last)
             except asyncpg.UniqueViolationError as error:
-                kept = await self._kept(error, key)
+                kept = await self._stored_response(error, key)
             else:
                 if row is not None:
-                    return rows.moved(row, Transition.CREATE)
-                kept = None if key is None else await self._keys.kept(key)
+                    return rows.transition_result(row, Transition.CREATE)
+                kept = None if key is None else await self._idempotency.lookup(key)
                 if kept is None:
                     raise TooManyActiveChats
             if kept is not None:
-                return rows.moved(kept, Transition.CREATE)
+                return rows.transition_result(kept, Transition.CREATE)
 
-    async def move(
-        self, move: Transition, query: str, chat_id: UUID, *args: object, key: Key | None
-    ) -> Moved:
+    async def execute(
+        self,
+        transition: Transition,
+        query: str,
+        chat_id: UUID,
+        *args: object,
+        key: IdempotencyKey | None,
+    ) -> TransitionResult:
         """A statement that moves one chat."""
-        asks = (tracing.current_traceparent(),) if move in _ASKS else ()
-        (row,) = await self.moves(query, chat_id, *args, key=key, last=asks)
-        return rows.moved(row, move)
+        asks = (tracing.current_traceparent(),) if transition in _STARTS_TURN else ()
+        (row,) = await self.execute_many(query, chat_id, *args, key=key, trailing_args=asks)
+        return rows.transition_result(row, transition)
 
-    async def moves(
+    async def execute_many(
         self,
         query: str,
         chat_id: UUID,
         *args: object,
-        key: Key | None,
-        last: tuple[str | None, ...] = (),
+        key: IdempotencyKey | None,
+        trailing_args: tuple[str | None, ...] = (),
     ) -> Sequence[rows.Row]:
         """A statement that moves a chat, and others with it; its own row is the first.
 
@@ -103,11 +110,11 @@ class Asking:
         """
         while True:
             try:
-                found = await self._answered(query, chat_id, *args, *parameters(key), *last)
+                found = await self._run(query, chat_id, *args, *key_arguments(key), *trailing_args)
             except asyncpg.UniqueViolationError as error:
-                kept = await self._kept(error, key)
+                kept = await self._stored_response(error, key)
             except Refused:
-                kept = None if key is None else await self._keys.kept(key)
+                kept = None if key is None else await self._idempotency.lookup(key)
                 if kept is None:
                     raise
             else:
@@ -115,12 +122,14 @@ class Asking:
             if kept is not None:
                 return [kept]
 
-    async def unkeyed(self, move: Transition, query: str, chat_id: UUID, *args: object) -> Moved:
+    async def execute_without_key(
+        self, transition: Transition, query: str, chat_id: UUID, *args: object
+    ) -> TransitionResult:
         """A statement that takes no key, as it can be repeated without harm."""
-        (row,) = await self._answered(query, chat_id, *args)
-        return rows.moved(row, move)
+        (row,) = await self._run(query, chat_id, *args)
+        return rows.transition_result(row, transition)
 
-    async def _answered(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
+    async def _run(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
         while True:
             found = await self._database.fetch(query, *args)
             if not found:
@@ -130,22 +139,22 @@ class Asking:
             if outcome == "done":
                 return found
             if outcome != "again":  # each "again" is another's move that went through
-                refusal = _REFUSALS[outcome]
-                raise refusal(_naming(refusal, found[0].get("named")), chat_id=args[0])
+                refusal = _ERRORS_BY_OUTCOME[outcome]
+                raise refusal(_message_naming(refusal, found[0].get("named")), chat_id=args[0])
 
-    async def _kept(
-        self, error: asyncpg.UniqueViolationError, key: Key | None
+    async def _stored_response(
+        self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None
     ) -> Mapping[str, Any] | None:
         """What a duplicate was answered; None: it is forgotten already, so ask anew."""
-        if key is None or error.constraint_name != _KEYS:
+        if key is None or error.constraint_name != _IDEMPOTENCY_CONSTRAINT:
             raise error
-        return await self._keys.kept(key)
+        return await self._idempotency.lookup(key)
 
 
-def _naming(refusal: type[Refused], ids: Sequence[str] | None) -> str | None:
+def _message_naming(error_type: type[Refused], ids: Sequence[str] | None) -> str | None:
     """What the refusal says, with the ids that it is about; None: nothing more than it always says."""
     if not ids:
         return None
-    named = ", ".join(one[:_LONGEST_NAME] for one in ids[:_MOST_NAMED])
-    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
-    return f"{refusal.__doc__} They are: {named}{more}."
+    named = ", ".join(one[:_MAX_NAMED_ID_LENGTH] for one in ids[:_MAX_NAMED_IDS])
+    more = f" and {len(ids) - _MAX_NAMED_IDS} more" if len(ids) > _MAX_NAMED_IDS else ""
+    return f"{error_type.__doc__} They are: {named}{more}."

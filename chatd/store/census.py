@@ -9,12 +9,12 @@ from chatd.store.pool import Database
 
 _Q = sql.load("census")
 
-SMALL_TABLE_BYTES = 16 * 1024 * 1024
+EXACT_COUNT_MAX_BYTES = 16 * 1024 * 1024
 """Of a table of chats that is counted exactly: some thirty thousand chats, a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class StatsSnapshot:
     """How many chats there are, and who works on them."""
 
     chats: Mapping[Status, int]
@@ -24,20 +24,26 @@ class Count:
     server_version: str
 
 
-class Census:
+class DatabaseStats:
     """Counts without reading more than indexes."""
 
     def __init__(
-        self, database: Database, *, silent_seconds: float, small_bytes: int = SMALL_TABLE_BYTES
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        exact_count_max_bytes: int = EXACT_COUNT_MAX_BYTES,
     ) -> None:
         self._database = database
-        self._silent_seconds = silent_seconds
-        self._small_bytes = small_bytes
+        self._lease_seconds = lease_seconds
+        self._exact_count_max_bytes = exact_count_max_bytes
 
-    async def take(self) -> Count:
-        row = await self._database.fetchrow(_Q["census"], self._silent_seconds, self._small_bytes)
+    async def collect(self) -> StatsSnapshot:
+        row = await self._database.fetchrow(
+            _Q["census"], self._lease_seconds, self._exact_count_max_bytes
+        )
         assert row is not None  # noqa: S101 - an aggregate returns one row
-        return Count(
+        return StatsSnapshot(
             chats={status: row[status] for status in Status},
             oldest_pending_seconds=row["oldest_pending"],
             workers=row["workers"],

@@ -10,11 +10,11 @@ from chatd.domain.failure import replace_unstorable, replace_unstorable_json
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.moves import Transition
 from chatd.store import rows, sql
-from chatd.store.caller import Asking
-from chatd.store.keys import Key
+from chatd.store.caller import TransitionExecutor
+from chatd.store.keys import IdempotencyKey
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
-from chatd.store.turns import as_given
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import message_rows
 
 _Q = sql.load("chats")
 
@@ -34,7 +34,7 @@ class Chats:
         max_chats_in_flight: int = 1000,
     ) -> None:
         self._database = database
-        self._asking = Asking(database)
+        self._executor = TransitionExecutor(database)
         self._max_queued = max_queued_messages or None
         self._max_in_flight = max_chats_in_flight or None
 
@@ -48,8 +48,8 @@ class Chats:
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
-        key: Key | None = None,
-    ) -> Moved:
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """A new chat: pending when ``content`` asks for an answer, else waiting.
 
         Raises:
@@ -63,13 +63,13 @@ class Chats:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
-        return await self._asking.create(
+        return await self._executor.create(
             _Q["create"],
             owner_id,
             replace_unstorable(title),
             replace_unstorable_json(labels or {}),
             model_config_id,
-            as_given(messages),
+            message_rows(messages),
             content is not None,
             replace_unstorable_json(tools),
             self._max_in_flight,
@@ -83,42 +83,44 @@ class Chats:
         owner_id: str | None,
         content: Content,
         model_config_id: UUID | None = None,
-        busy: BusyBehavior = BusyBehavior.QUEUE,
-        key: Key | None = None,
-    ) -> Moved:
+        busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """A message of the user; ``queued`` is set when it has to wait.
 
         Raises:
-            ChatNotFound, ChatArchived, ChatBusy (``busy`` is reject), QueueFull, TooManyChats
+            ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull, TooManyChats
         """
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.SEND,
             _Q["send"],
             chat_id,
             owner_id,
             replace_unstorable_json(content),
             model_config_id,
-            busy.value,
+            busy_behavior.value,
             self._max_queued,
             self._max_in_flight,
             key=key,
         )
 
     async def interrupt(
-        self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None
-    ) -> Moved:
+        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+    ) -> TransitionResult:
         """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.INTERRUPT, _Q["interrupt"], chat_id, owner_id, key=key
         )
 
-    async def retry(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:
+    async def retry(
+        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+    ) -> TransitionResult:
         """A failed turn again, without a new message.
 
         Raises:
             ChatNotFound, ChatArchived, NotFailed, TooManyChats
         """
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
         )
 
@@ -129,15 +131,15 @@ class Chats:
         owner_id: str | None,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
-        key: Key | None = None,
-    ) -> Moved:
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """Change title or labels, whatever the chat is doing."""
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.DESCRIBE,
             _Q["describe"],
             chat_id,
             owner_id,
-            *_described(title, labels),
+            *_title_and_labels(title, labels),
             key=key,
         )
 
@@ -149,8 +151,8 @@ class Chats:
         archived: bool = True,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
-        key: Key | None = None,
-    ) -> list[Moved]:
+        key: IdempotencyKey | None = None,
+    ) -> list[TransitionResult]:
         """Archive (or bring back) the whole family of a chat, which comes first, or nothing.
 
         Title and labels are the chat's own, and change with it.
@@ -158,11 +160,11 @@ class Chats:
         Raises:
             ChatNotFound, FamilyBusy
         """
-        answer = await self._asking.moves(
-            _Q["archive"], chat_id, owner_id, archived, *_described(title, labels), key=key
+        answer = await self._executor.execute_many(
+            _Q["archive"], chat_id, owner_id, archived, *_title_and_labels(title, labels), key=key
         )
         move = Transition.ARCHIVE if archived else Transition.UNARCHIVE
-        return [rows.moved(row, move) for row in answer]
+        return [rows.transition_result(row, move) for row in answer]
 
     async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
         """Delete a chat and its descendants, with all that is stored of them; each with its version.
@@ -176,7 +178,7 @@ class Chats:
         return [(row["id"], row["version"]) for row in gone]
 
 
-def _described(title: str | None, labels: Mapping[str, str] | None) -> tuple[object, object]:
+def _title_and_labels(title: str | None, labels: Mapping[str, str] | None) -> tuple[object, object]:
     return (
         None if title is None else replace_unstorable(title),
         None if labels is None else replace_unstorable_json(labels),

@@ -9,7 +9,7 @@ from chatd.domain.explain import Activity, ChatDiagnostics, WorkerCapacity, Work
 from chatd.store.rows import Row
 
 
-def facts(row: Row, *, stale_after_seconds: float) -> ChatDiagnostics:
+def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
     return ChatDiagnostics(
         now=row["now"],
         chat_id=row["id"],
@@ -26,20 +26,20 @@ def facts(row: Row, *, stale_after_seconds: float) -> ChatDiagnostics:
         pending_since=row["pending_since"],
         chats_ahead=row["ahead"],
         action_deadline=row["action_deadline"],
-        worker=_owner(row),
+        worker=_worker_info(row),
         heartbeat_at=row["heartbeat_at"],
-        reported_activity=_doing(row["doing"]),
+        reported_activity=_activity(row["doing"]),
         workers=WorkerCapacity(
             alive=row["alive"],
             with_free_slots=row["with_room"],
             free_slots=row["room"],
             last_heartbeat_at=row["last_beat_at"],
         ),
-        lease_seconds=stale_after_seconds,
+        lease_seconds=lease_seconds,
     )
 
 
-def _owner(row: Row) -> WorkerInfo | None:
+def _worker_info(row: Row) -> WorkerInfo | None:
     if row["worker_id"] is None:
         return None
     return WorkerInfo(
@@ -52,16 +52,16 @@ def _owner(row: Row) -> WorkerInfo | None:
     )
 
 
-def _doing(told: Mapping[str, Any] | None) -> Activity | None:
-    if told is None:
+def _activity(report: Mapping[str, Any] | None) -> Activity | None:
+    if report is None:
         return None
     return Activity(
-        epoch=told["epoch"],
-        stage=told.get("zone"),
-        started_at=_moment(told.get("since")),
-        deadline_at=_moment(told.get("until")),
+        epoch=report["epoch"],
+        stage=report.get("zone"),
+        started_at=_timestamp(report.get("since")),
+        deadline_at=_timestamp(report.get("until")),
     )
 
 
-def _moment(text: str | None) -> datetime | None:
+def _timestamp(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None

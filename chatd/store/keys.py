@@ -12,29 +12,29 @@ _Q = sql.load("keys")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A caller's name for one request (``Idempotency-Key``).
+class IdempotencyKey:
+    """A caller's name for one request (``Idempotency-IdempotencyKey``).
 
-    ``fingerprint`` is of everything that was asked: the same key with another one is a mistake.
+    ``request_hash`` is of everything that was asked: the same key with another one is a mistake.
     """
 
     owner_id: str
     key: str
-    fingerprint: bytes
+    request_hash: bytes
 
 
-def parameters(key: Key | None) -> tuple[str | None, str | None, bytes | None]:
+def key_arguments(key: IdempotencyKey | None) -> tuple[str | None, str | None, bytes | None]:
     """The three last parameters of every statement that keeps its answer."""
-    return (None, None, None) if key is None else (key.owner_id, key.key, key.fingerprint)
+    return (None, None, None) if key is None else (key.owner_id, key.key, key.request_hash)
 
 
-class Keys:
+class IdempotencyStore:
     """Answers that were kept."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def kept(self, key: Key) -> Mapping[str, Any] | None:
+    async def lookup(self, key: IdempotencyKey) -> Mapping[str, Any] | None:
         """The row that the request was answered with; None when it was not made yet.
 
         Raises:
@@ -43,13 +43,13 @@ class Keys:
         row = await self._database.fetchrow(_Q["kept"], key.owner_id, key.key)
         if row is None:
             return None
-        if row["fingerprint"] != key.fingerprint:
+        if row["fingerprint"] != key.request_hash:
             raise IdempotencyKeyReused(key=key.key)
         if row["answer"] is None:
             raise ChatNotFound(row["chat_id"])
         answer: Mapping[str, Any] = row["answer"]
         return answer
 
-    async def forget(self, *, hours: float, most: int = 5000) -> int:
+    async def prune(self, *, retention_hours: float, limit: int = 5000) -> int:
         """Drop what is older than that; the number says whether there may be more."""
-        return len(await self._database.fetch(_Q["forget_keys"], hours, most))
+        return len(await self._database.fetch(_Q["forget_keys"], retention_hours, limit))

@@ -8,9 +8,9 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.message import NewMessage, fold, interrupted_message
 from chatd.domain.moves import Transition
 from chatd.store import rows, sql
-from chatd.store.pool import Connection, Database, translated
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence
+from chatd.store.pool import Connection, Database, translate_errors
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken
 from chatd.telemetry import tracing
 
 _Q = sql.load("leases")
@@ -20,15 +20,15 @@ _Q = sql.load("leases")
 class Claim:
     """A chat that was just claimed."""
 
-    moved: Moved
-    next_attempt_in: float
+    result: TransitionResult
+    next_attempt_in_seconds: float
     """Seconds until the next attempt is due, when an earlier owner was waiting for one; else 0."""
-    waited: float
+    pending_seconds: float
     """Seconds since it was last moved, which is what made it pending, as a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class WorkerRegistration:
     """How a worker is listed, for the others and for those who ask why a chat waits."""
 
     host: str
@@ -39,18 +39,18 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class ActivityReport:
     """A chat in hand, and what it is doing: for how long it has been in its zone, and still may be."""
 
     chat_id: UUID
     epoch: int
-    zone: str | None = None
-    seconds: float | None = None
-    seconds_left: float | None = None
+    stage: str | None = None
+    seconds_in_stage: float | None = None
+    seconds_until_deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Renewal:
     """A chat that was renewed."""
 
     chat_id: UUID
@@ -60,24 +60,24 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
+class OrphanedInterrupt:
     """An interrupting chat whose owner is gone, with what it had streamed."""
 
-    fence: Fence
+    fence: FencingToken
     step: int
-    parts_done: int
+    settled_part: int
     messages: tuple[NewMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ReapableWork:
     """Which chats wait for a reaper."""
 
-    running: bool
+    orphaned_running: bool
     """The owner is gone."""
-    interrupting: bool
+    orphaned_interrupting: bool
     """The owner is gone, and a stop was asked."""
-    overdue: bool
+    action_overdue: bool
     """The client took too long to run its tools."""
 
 
@@ -88,106 +88,112 @@ class Leases:
         self._database = database
         self.worker_id = worker_id
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Be listed no more."""
         await self._database.fetch(_Q["leave"], self.worker_id)
 
-    async def hold_own_lock(self, connection: Connection) -> bool:
+    async def try_worker_lock(self, connection: Connection) -> bool:
         """Take this worker's lock on ``connection``; False when somebody is just looking at it."""
-        with translated():
+        with translate_errors():
             return bool(await connection.fetchval(_Q["hold_own_lock"], str(self.worker_id)))
 
-    async def end_ghost(self, connection: Connection) -> None:
+    async def terminate_stale_session(self, connection: Connection) -> None:
         """End an earlier session of this worker that the server has not missed yet."""
-        with translated():
+        with translate_errors():
             await connection.fetch(_Q["end_ghost"], str(self.worker_id))
 
     async def renew(
-        self, connection: Connection, listing: Listing, doing: Sequence[Doing] = ()
-    ) -> list[Beat]:
+        self,
+        connection: Connection,
+        registration: WorkerRegistration,
+        activities: Sequence[ActivityReport] = (),
+    ) -> list[Renewal]:
         """Be listed, and renew the chats in hand; who is missing from the answer is lost.
 
         They go in the order of their ids, as a family is locked that is deleted.
         """
-        doing = sorted(doing, key=lambda one: one.chat_id)
-        with translated():
+        activities = sorted(activities, key=lambda one: one.chat_id)
+        with translate_errors():
             answer = await connection.fetch(
                 _Q["renew"],
                 self.worker_id,
-                [one.chat_id for one in doing],
-                [one.epoch for one in doing],
-                [one.zone for one in doing],
-                [one.seconds for one in doing],
-                [one.seconds_left for one in doing],
-                listing.host,
-                listing.pid,
-                listing.version,
-                listing.max_chats,
+                [one.chat_id for one in activities],
+                [one.epoch for one in activities],
+                [one.stage for one in activities],
+                [one.seconds_in_stage for one in activities],
+                [one.seconds_until_deadline for one in activities],
+                registration.host,
+                registration.pid,
+                registration.version,
+                registration.max_chats,
             )
         return [
-            Beat(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in answer
+            Renewal(row["id"], row["epoch"], row["version"], Status(row["status"]))
+            for row in answer
         ]
 
-    async def acquire(self, most: int) -> list[Claim]:
-        """Claim up to ``most`` pending chats, longest waiting first."""
+    async def claim(self, limit: int) -> list[Claim]:
+        """Claim up to ``limit`` pending chats, longest waiting first."""
         answer = await self._database.fetch(
-            _Q["acquire"], self.worker_id, most, tracing.current_traceparent()
+            _Q["acquire"], self.worker_id, limit, tracing.current_traceparent()
         )
         return [
             Claim(
-                rows.moved(row, Transition.CLAIM, self.worker_id),
+                rows.transition_result(row, Transition.CLAIM, self.worker_id),
                 max(row["next_attempt_in"] or 0.0, 0.0),
                 max(row["waited"], 0.0),
             )
             for row in answer
         ]
 
-    async def owned(self) -> list[Chat]:
+    async def leased_chats(self) -> list[Chat]:
         """What the database thinks that this worker owns."""
         return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
 
-    async def look(self, *, stale_after_seconds: float, locks_tell: bool = True) -> Waiting:
+    async def find_reapable(
+        self, *, lease_seconds: float, trust_free_locks: bool = True
+    ) -> ReapableWork:
         """Whether there are chats that wait for a reaper.
 
-        Their workers are gone when their lease ran out, or, if ``locks_tell``, when their lock is free.
+        Their workers are gone when their lease ran out, or, if ``trust_free_locks``, when their lock is free.
         """
         row = await self._database.fetchrow(
-            _Q["look"], self.worker_id, stale_after_seconds, locks_tell
+            _Q["look"], self.worker_id, lease_seconds, trust_free_locks
         )
         assert row is not None  # noqa: S101 - an aggregate returns one row
-        return Waiting(row["running"], row["interrupting"], row["overdue"])
+        return ReapableWork(row["running"], row["interrupting"], row["overdue"])
 
     async def reap(
         self,
         *,
-        stale_after_seconds: float,
+        lease_seconds: float,
         max_recoveries: int,
-        locks_tell: bool = True,
-        most: int = 100,
-    ) -> list[Moved]:
+        trust_free_locks: bool = True,
+        limit: int = 100,
+    ) -> list[TransitionResult]:
         """Make running chats pending whose owner is gone."""
         answer = await self._database.fetch(
-            _Q["reap"], self.worker_id, stale_after_seconds, locks_tell, max_recoveries, most
+            _Q["reap"], self.worker_id, lease_seconds, trust_free_locks, max_recoveries, limit
         )
-        return [rows.moved(row, Transition.REAP, self.worker_id) for row in answer]
+        return [rows.transition_result(row, Transition.REAP, self.worker_id) for row in answer]
 
-    async def abandoned(
-        self, *, stale_after_seconds: float, locks_tell: bool = True, most: int = 100
-    ) -> list[Abandoned]:
+    async def orphaned_interrupts(
+        self, *, lease_seconds: float, trust_free_locks: bool = True, limit: int = 100
+    ) -> list[OrphanedInterrupt]:
         """Interrupting chats whose owner is gone; each is to be finished with ``reap_interrupt``."""
-        return await self._interrupting(stale_after_seconds, locks_tell, most)
+        return await self._interrupted_chats(lease_seconds, trust_free_locks, limit)
 
-    async def left_interrupting(self, *, most: int = 100) -> list[Abandoned]:
+    async def own_interrupts(self, *, limit: int = 100) -> list[OrphanedInterrupt]:
         """Interrupting chats of this worker, when it is about to leave; to be finished likewise."""
-        return await self._interrupting(None, False, most)
+        return await self._interrupted_chats(None, False, limit)
 
-    async def _interrupting(self, *which: object) -> list[Abandoned]:
-        answer = await self._database.fetch(_Q["interrupting"], self.worker_id, *which)
+    async def _interrupted_chats(self, *query_args: object) -> list[OrphanedInterrupt]:
+        answer = await self._database.fetch(_Q["interrupting"], self.worker_id, *query_args)
         return [
-            Abandoned(
-                fence=Fence(row["id"], row["worker_id"], row["epoch"]),
+            OrphanedInterrupt(
+                fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
                 step=row["step"],
-                parts_done=row["last_part"],
+                settled_part=row["last_part"],
                 messages=interrupted_message(
                     fold(rows.parts_after(row["parts_done"], row["batches"] or ())),
                     model_config_id=row["last_model_config_id"],
@@ -196,6 +202,6 @@ class Leases:
             for row in answer
         ]
 
-    async def forget_workers(self, *, silent_seconds: float) -> None:
+    async def prune_workers(self, *, max_silence_seconds: float) -> None:
         """Drop the rows of workers that left without saying so."""
-        await self._database.fetch(_Q["forget_workers"], silent_seconds)
+        await self._database.fetch(_Q["forget_workers"], max_silence_seconds)

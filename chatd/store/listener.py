@@ -8,7 +8,7 @@ import anyio
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.event import Hint
-from chatd.store.pool import Connection, Database, translated
+from chatd.store.pool import Connection, Database, translate_errors
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.telemetry.metrics import NotificationMetrics
@@ -17,7 +17,7 @@ from chatd.telemetry.metrics import NotificationMetrics
 class Listener:
     """LISTENs on a connection of its own, and comes back when that is lost.
 
-    ``heard`` is called for each hint of another process, ``deaf`` whenever hints may have been missed:
+    ``on_hint`` is called for each hint of another process, ``on_reconnect`` whenever hints may have been missed:
     after each connect. A connection that went deaf without a word is noticed by asking it something
     every ``probe_seconds``.
     """
@@ -27,51 +27,53 @@ class Listener:
         database: Database,
         *,
         sender: str,
-        heard: Callable[[Hint], None],
-        deaf: Callable[[], None],
+        on_hint: Callable[[Hint], None],
+        on_reconnect: Callable[[], None],
         probe_seconds: float = 30.0,
         metrics: NotificationMetrics | None = None,
     ) -> None:
         self._metrics = metrics or NotificationMetrics()
         self._database = database
         self._sender = sender
-        self._heard = heard
-        self._deaf = deaf
+        self._on_hint = on_hint
+        self._on_reconnect = on_reconnect
         self._probe_seconds = probe_seconds
 
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
-            async with outage, self._database.direct() as connection:
+            async with outage, self._database.dedicated_connection() as connection:
                 await self._listen(connection, child, outage)
 
     async def _listen(self, connection: Connection, child: ChildHandle, outage: Outage) -> None:
         closed = anyio.Event()
         connection.add_termination_listener(lambda _: closed.set())
-        with translated():
-            await connection.add_listener("chatd", self._notified)
+        with translate_errors():
+            await connection.add_listener("chatd", self._on_notification)
         outage.recovered()
         child.ready()
-        self._deaf()
+        self._on_reconnect()
         while not child.stopping.is_set() and not closed.is_set():
             await child.pause(self._probe_seconds, until=closed)
             if not child.stopping.is_set():
-                with translated():
+                with translate_errors():
                     await connection.execute("SELECT 1")
 
-    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _on_notification(
+        self, _connection: object, _pid: int, _channel: str, payload: object
+    ) -> None:
         """asyncpg gives no back-pressure here: only note it."""
-        hint = parse(str(payload), own=self._sender)
+        hint = decode_payload(str(payload), own_sender=self._sender)
         if hint is not None:
             self._metrics.received.add()
-            self._heard(hint)
+            self._on_hint(hint)
 
 
-def parse(payload: str, *, own: str) -> Hint | None:
+def decode_payload(payload: str, *, own_sender: str) -> Hint | None:
     """Read a payload; None when it is one's own, or nothing that a chatd of this version says."""
     try:
         sender, chat_id, version, status = payload.split(" ")
-        if sender == own:
+        if sender == own_sender:
             return None
         return Hint(UUID(chat_id), int(version), None if status == "-" else Status(status))
     except ValueError:

@@ -17,11 +17,11 @@ _Q = sql.load("lists")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class ChatFilter:
     """Which chats of a list; all that is given must hold.
 
     ``labels`` are pairs of a name and a value, ``label_names`` only have to be there. ``parent`` is the
-    chat that started them, or none: nobody did. ``words`` stand in the title, in any case.
+    chat that started them, or none: nobody did. ``title_contains`` stand in the title, in any case.
     """
 
     archived: bool | None = None
@@ -29,13 +29,13 @@ class Filters:
     labels: Sequence[tuple[str, str]] = ()
     label_names: Sequence[str] = ()
     parent: UUID | Literal["none"] | None = None
-    words: str | None = None
+    title_contains: str | None = None
 
 
-ALL = Filters()
+NO_FILTER = ChatFilter()
 
 
-class Lists:
+class ChatLists:
     """Reads of whole lists. Each belongs to one owner."""
 
     def __init__(self, database: Database) -> None:
@@ -45,58 +45,58 @@ class Lists:
         self,
         *,
         owner_id: str,
-        filters: Filters = ALL,
+        chat_filter: ChatFilter = NO_FILTER,
         before: tuple[datetime, UUID] | None = None,
-        most: int = 50,
+        limit: int = 50,
     ) -> list[Chat]:
         """A page of chats, most recently touched first; ``previous`` is the last one of the page before."""
-        place = (owner_id, *(before or (None, None)), most)
-        plain = (filters.archived, [status.value for status in filters.statuses] or None)
+        place = (owner_id, *(before or (None, None)), limit)
+        plain = (chat_filter.archived, [status.value for status in chat_filter.statuses] or None)
         matching = (
-            [{name: value} for name, value in filters.labels],
-            list(filters.label_names),
-            filters.words or None,
+            [{name: value} for name, value in chat_filter.labels],
+            list(chat_filter.label_names),
+            chat_filter.title_contains or None,
         )
-        roots = filters.parent == "none"
-        if isinstance(filters.parent, UUID):
-            query, args = "page_of_children", (*place, *plain, filters.parent, *matching)
+        roots = chat_filter.parent == "none"
+        if isinstance(chat_filter.parent, UUID):
+            query, args = "page_of_children", (*place, *plain, chat_filter.parent, *matching)
         elif any(matching):
             query, args = "page_matching", (*place, *plain, roots, *matching)
         else:
             query, args = "page", (*place, *plain, roots)
         return [rows.chat(row) for row in await self._database.fetch(_Q[query], *args)]
 
-    async def touched(
-        self, places: Sequence[ListQuery], *, most: int = 500
+    async def changed_since(
+        self, queries: Sequence[ListQuery], *, limit: int = 500
     ) -> Mapping[str, ChangeBatch]:
         """What was touched or deleted in several lists, by owner, in one statement."""
         known = {
-            str(key): version for place in places for key, version in place.known_versions.items()
+            str(key): version for place in queries for key, version in place.known_versions.items()
         }
         answer = await self._database.fetch(
             _Q["touched"],
-            [place.owner_id for place in places],
-            [place.since for place in places],
+            [place.owner_id for place in queries],
+            [place.since for place in queries],
             known,
-            most,
+            limit,
         )
         found: dict[str, list[asyncpg.Record]] = {}
         for row in answer:
             found.setdefault(row["watched"], []).append(row)
-        return {owner_id: _seen(of_owner, most) for owner_id, of_owner in found.items()}
+        return {owner_id: _change_batch(of_owner, limit) for owner_id, of_owner in found.items()}
 
-    async def forget_tombstones(self, *, days: float, most: int = 5000) -> int:
+    async def prune_tombstones(self, *, retention_days: float, limit: int = 5000) -> int:
         """Drop deletions past their retention; the number says whether there may be more."""
-        return len(await self._database.fetch(_Q["forget_tombstones"], days, most))
+        return len(await self._database.fetch(_Q["forget_tombstones"], retention_days, limit))
 
 
-def _seen(found: Sequence[asyncpg.Record], most: int) -> ChangeBatch:
-    touches = [_touch(row) for row in found if row["at"] is not None]
+def _change_batch(changed_rows: Sequence[asyncpg.Record], limit: int) -> ChangeBatch:
+    touches = [_chat_change(row) for row in changed_rows if row["at"] is not None]
     touches.sort(key=lambda touch: touch.changed_at)
-    return ChangeBatch(found[0]["read_at"], touches, is_complete=len(touches) < most)
+    return ChangeBatch(changed_rows[0]["read_at"], touches, is_complete=len(touches) < limit)
 
 
-def _touch(row: asyncpg.Record) -> ChatChange:
+def _chat_change(row: asyncpg.Record) -> ChatChange:
     if row["gone"] is not None:
         return ChatChange.deleted(row["gone"], row["at"])
     return ChatChange.from_chat(rows.chat(row))

@@ -6,10 +6,10 @@ from chatd.domain.failure import replace_unstorable_json
 from chatd.domain.message import Content
 from chatd.domain.moves import Transition
 from chatd.store import sql
-from chatd.store.caller import Asking
-from chatd.store.keys import Key
+from chatd.store.caller import TransitionExecutor
+from chatd.store.keys import IdempotencyKey
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 
 _Q = sql.load("messages")
 
@@ -18,7 +18,7 @@ class Messages:
     """Change what was said. What goes is superseded: it is kept, and nobody is shown it again."""
 
     def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
-        self._asking = Asking(database)
+        self._executor = TransitionExecutor(database)
         self._max_in_flight = max_chats_in_flight or None
 
     async def edit(
@@ -28,8 +28,8 @@ class Messages:
         *,
         owner_id: str | None,
         content: Content,
-        key: Key | None = None,
-    ) -> Moved:
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """Say a message differently, and have it answered anew; all that came after it goes.
 
         Whoever works on the chat is fenced: it finds that the chat is no longer its own.
@@ -37,7 +37,7 @@ class Messages:
         Raises:
             ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived, TooManyChats
         """
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.EDIT,
             _Q["edit"],
             chat_id,
@@ -48,10 +48,14 @@ class Messages:
             key=key,
         )
 
-    async def clear(self, chat_id: UUID, *, owner_id: str | None, key: Key | None = None) -> Moved:
+    async def clear(
+        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+    ) -> TransitionResult:
         """Start over: the history goes, but for the system prompt; the queue and an error too.
 
         Raises:
             ChatNotFound, ChatArchived, ChatBusy
         """
-        return await self._asking.move(Transition.CLEAR, _Q["clear"], chat_id, owner_id, key=key)
+        return await self._executor.execute(
+            Transition.CLEAR, _Q["clear"], chat_id, owner_id, key=key
+        )

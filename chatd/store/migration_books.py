@@ -15,12 +15,12 @@ import asyncpg
 from chatd import __version__
 from chatd.domain.errors import SchemaMismatch
 from chatd.store import sql
-from chatd.store.migration_files import Migration, MigrationError, load
+from chatd.store.migration_files import Migration, MigrationError, load_migrations
 from chatd.store.pool import Connection
 
 _Q = sql.load("migrate")
 
-BOOKS = """\
+CREATE_MIGRATIONS_TABLE = """\
 CREATE TABLE IF NOT EXISTS chatd_schema_migrations (
     version            integer PRIMARY KEY,
     name               text NOT NULL,
@@ -28,14 +28,14 @@ CREATE TABLE IF NOT EXISTS chatd_schema_migrations (
     applied_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by_version text NOT NULL
 );"""
-_ENTER = """\
+_INSERT = """\
 INSERT INTO chatd_schema_migrations (version, name, checksum, applied_by_version)
 VALUES ({version}, '{name}', '{checksum}', '{by}');"""
-_REMOVE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
+_DELETE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class MigrationState:
     """One migration and whether the database has it; ``unknown`` ones this chatd has no file of."""
 
     version: int
@@ -47,9 +47,9 @@ class State:
 
 async def check(connection: Connection, *, folder: Traversable | None = None) -> None:
     """Raise ``SchemaMismatch`` unless the database has exactly this chatd's migrations."""
-    needed = load(folder)
-    rows = await rows_of(connection)
-    refuse_newer(rows, needed)
+    needed = load_migrations(folder)
+    rows = await applied_rows(connection)
+    reject_newer_schema(rows, needed)
     missing = len(needed) - len(rows)
     if missing:
         has = rows[-1]["version"] if rows else 0
@@ -59,7 +59,7 @@ async def check(connection: Connection, *, folder: Traversable | None = None) ->
         )
 
 
-def refuse_newer(rows: Sequence[asyncpg.Record], migrations: Sequence[Migration]) -> None:
+def reject_newer_schema(rows: Sequence[asyncpg.Record], migrations: Sequence[Migration]) -> None:
     if rows and rows[-1]["version"] > len(migrations):
         newest = rows[-1]
         raise SchemaMismatch(
@@ -69,12 +69,12 @@ def refuse_newer(rows: Sequence[asyncpg.Record], migrations: Sequence[Migration]
         )
 
 
-async def history(connection: Connection, migrations: Sequence[Migration]) -> list[int]:
+async def verified_versions(connection: Connection, migrations: Sequence[Migration]) -> list[int]:
     """The applied versions, once it is sure that each is still the file it was."""
-    rows = await rows_of(connection)
-    refuse_newer(rows, migrations)
+    rows = await applied_rows(connection)
+    reject_newer_schema(rows, migrations)
     for row in rows:
-        state = state_of(row["version"], migrations[row["version"] - 1], row)
+        state = migration_state(row["version"], migrations[row["version"] - 1], row)
         if state.state == "changed":
             raise MigrationError(
                 f"{migrations[row['version'] - 1].up.file} was changed after it was applied "
@@ -84,17 +84,19 @@ async def history(connection: Connection, migrations: Sequence[Migration]) -> li
     return [row["version"] for row in rows]
 
 
-async def rows_of(connection: Connection) -> list[asyncpg.Record]:
+async def applied_rows(connection: Connection) -> list[asyncpg.Record]:
     if await connection.fetchval("SELECT to_regclass('chatd_schema_migrations')") is None:
         return []
     return await connection.fetch(_Q["applied"])
 
 
-def state_of(version: int, file: Migration | None, row: asyncpg.Record | None) -> State:
+def migration_state(
+    version: int, file: Migration | None, row: asyncpg.Record | None
+) -> MigrationState:
     if row is None:
-        return State(version=version, name=file.name if file else "", state="pending")
+        return MigrationState(version=version, name=file.name if file else "", state="pending")
     same = file is not None and (file.name, file.checksum) == (row["name"], row["checksum"])
-    return State(
+    return MigrationState(
         version=version,
         name=row["name"],
         state="unknown" if file is None else "applied" if same else "changed",
@@ -103,8 +105,8 @@ def state_of(version: int, file: Migration | None, row: asyncpg.Record | None) -
     )
 
 
-def entered(migration: Migration) -> str:
-    return _ENTER.format(
+def insert_sql(migration: Migration) -> str:
+    return _INSERT.format(
         version=migration.version,
         name=migration.name,
         checksum=migration.checksum,
@@ -112,5 +114,5 @@ def entered(migration: Migration) -> str:
     )
 
 
-def removed(migration: Migration) -> str:
-    return _REMOVE.format(version=migration.version)
+def delete_sql(migration: Migration) -> str:
+    return _DELETE.format(version=migration.version)

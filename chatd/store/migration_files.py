@@ -20,8 +20,10 @@ from pathlib import Path
 from chatd.domain.errors import ChatdError
 
 NO_TRANSACTION = "-- chatd: no-transaction"
-_FILE = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
-_CONTROL = re.compile(r"(?i)(begin|start|commit|end|rollback|abort|savepoint|release)\b")
+_FILE_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
+_TRANSACTION_CONTROL = re.compile(
+    r"(?i)(begin|start|commit|end|rollback|abort|savepoint|release)\b"
+)
 _TOKEN = re.compile(
     r"""(?sx)
       (?P<comment> --[^\n]* | /\*.*?\*/ )
@@ -50,7 +52,7 @@ class Script:
 
     def statements(self) -> list[str]:
         """The statements, each with the comments before it and its semicolon."""
-        return [text for text, _ in _statements(self.sql)]
+        return [text for text, _ in _split_statements(self.sql)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,35 +73,35 @@ class Migration:
         return f"{self.version:04}_{self.name}"
 
 
-def packaged() -> Traversable:
+def migrations_folder() -> Traversable:
     """The migrations of this chatd: in the installed package, or beside it in the repository."""
     installed = files("chatd") / "migrations"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
-def load(folder: Traversable | None = None) -> list[Migration]:
+def load_migrations(folder: Traversable | None = None) -> list[Migration]:
     """All migrations in order. Raises ``MigrationError`` when the files do not make sense."""
     found: dict[int, dict[str, Script]] = {}
-    for file in sorted((folder or packaged()).iterdir(), key=lambda file: file.name):
+    for file in sorted((folder or migrations_folder()).iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".sql"):
             continue
-        match = _FILE.fullmatch(file.name)
+        match = _FILE_NAME.fullmatch(file.name)
         if match is None:
             raise MigrationError(
                 f"{file.name} is not named NNNN_name.up.sql or NNNN_name.down.sql."
             )
         text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
-        script = _checked(Script(file=file.name, sql=text))
+        script = _reject_transaction_control(Script(file=file.name, sql=text))
         if found.setdefault(int(match["version"]), {}).setdefault(match["way"], script) != script:
             raise MigrationError(f"There are two migrations {match['version']}: see {file.name}.")
-    migrations = [_migration(version, scripts) for version, scripts in sorted(found.items())]
+    migrations = [_pair_scripts(version, scripts) for version, scripts in sorted(found.items())]
     for before, after in pairwise([0, *found]):
         if after != before + 1:
             raise MigrationError(f"There is no migration {before + 1:04} before {after:04}.")
     return migrations
 
 
-def _migration(version: int, scripts: dict[str, Script]) -> Migration:
+def _pair_scripts(version: int, scripts: dict[str, Script]) -> Migration:
     names = {script.file.removesuffix(f".{way}.sql")[5:] for way, script in scripts.items()}
     if set(scripts) != {"up", "down"} or len(names) != 1:
         listed = " and ".join(script.file for script in scripts.values())
@@ -107,9 +109,9 @@ def _migration(version: int, scripts: dict[str, Script]) -> Migration:
     return Migration(version=version, name=names.pop(), up=scripts["up"], down=scripts["down"])
 
 
-def _checked(script: Script) -> Script:
-    for _, bare in _statements(script.sql):
-        if control := _CONTROL.match(bare):
+def _reject_transaction_control(script: Script) -> Script:
+    for _, bare in _split_statements(script.sql):
+        if control := _TRANSACTION_CONTROL.match(bare):
             raise MigrationError(
                 f"{script.file} must not contain {control[1].upper()}: a migration is one "
                 f"transaction, or none if its first line is '{NO_TRANSACTION}'."
@@ -117,7 +119,7 @@ def _checked(script: Script) -> Script:
     return script
 
 
-def _statements(sql: str) -> Iterator[tuple[str, str]]:
+def _split_statements(sql: str) -> Iterator[tuple[str, str]]:
     """Each statement as written, and without comments and outer space."""
     text, bare = "", ""
     for token in _TOKEN.finditer(sql):

@@ -31,7 +31,7 @@ class Models:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, models: Sequence[ModelRow]) -> None:
+    async def upsert(self, models: Sequence[ModelRow]) -> None:
         """Have these as rows, as they are now."""
         await self._database.fetch(
             _Q["keep"],

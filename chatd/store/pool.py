@@ -17,9 +17,9 @@ from pydantic_core import from_json, to_json
 from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-_AWAY: Final = (
+_UNAVAILABLE_ERRORS: Final = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -28,7 +28,7 @@ _AWAY: Final = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby answered: a failover is under way
     asyncpg.ConnectionDoesNotExistError,
 )
-_AWAY_TEXTS: Final = (
+_UNAVAILABLE_MESSAGES: Final = (
     "connection is closed",
     "connection was closed",
     "connection has been released",
@@ -36,42 +36,43 @@ _AWAY_TEXTS: Final = (
     "pool is closed",
     "cannot switch to state",  # a statement met the server's word that it ends the session
 )
-_RELEASE_SECONDS: Final = 1.0
+_RELEASE_TIMEOUT_SECONDS: Final = 1.0
 """What a server may take to confirm that it cancelled a statement; then the connection is dropped."""
 
 
-_REFUSED: Final = (
+_ACCESS_DENIED_ERRORS: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password too
     asyncpg.ClientConfigurationError,  # the URL itself
 )
-_REFUSED_TEXT: Final = "unsupported startup parameter"
+_UNSUPPORTED_PARAMETER_MESSAGE: Final = "unsupported startup parameter"
 """A pooler's word; its other troubles, which have the same code, pass."""
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Whether ``error`` says that the database is away, rather than that a statement is wrong."""
-    if is_refused(error):
+    if is_access_denied(error):
         return False
-    if isinstance(error, _AWAY):
+    if isinstance(error, _UNAVAILABLE_ERRORS):
         return True
     return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(
-        text in str(error) for text in _AWAY_TEXTS
+        text in str(error) for text in _UNAVAILABLE_MESSAGES
     )
 
 
-def is_refused(error: BaseException) -> bool:
+def is_access_denied(error: BaseException) -> bool:
     """Whether ``error`` says that the database does not let us in, however long we wait."""
-    return isinstance(error, _REFUSED) or (
-        isinstance(error, asyncpg.ProtocolViolationError) and _REFUSED_TEXT in str(error)
+    return isinstance(error, _ACCESS_DENIED_ERRORS) or (
+        isinstance(error, asyncpg.ProtocolViolationError)
+        and _UNSUPPORTED_PARAMETER_MESSAGE in str(error)
     )
 
 
 @contextmanager
-def translated(*, key: str = "database.url") -> Iterator[None]:
+def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
     """Raise ``DatabaseUnavailable`` for what means that the database is away.
 
-    ``key`` is the setting to look at when it does not let us in, for good: ``DatabaseAccessDenied``.
+    ``setting`` is the setting to look at when it does not let us in, for good: ``DatabaseAccessDenied``.
     """
     try:
         yield
@@ -81,28 +82,28 @@ def translated(*, key: str = "database.url") -> Iterator[None]:
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,
     ) as error:
-        if is_away(error):
+        if is_unavailable(error):
             raise DatabaseUnavailable(
                 f"{DatabaseUnavailable.__doc__} ({type(error).__name__}: {error})"
             ) from error
-        if is_refused(error):
+        if is_access_denied(error):
             ours = isinstance(error, asyncpg.ClientConfigurationError)
             why = str(error) if ours else f"the database does not let us in: {error}"
-            raise DatabaseAccessDenied(f"{key}: {why}") from error
+            raise DatabaseAccessDenied(f"{setting}: {why}") from error
         raise
 
 
-def _encode(value: Any) -> str:
+def _encode_json(value: Any) -> str:
     return to_json(value).decode()
 
 
-async def _prepare(connection: Connection) -> None:
+async def _register_jsonb_codec(connection: Connection) -> None:
     await connection.set_type_codec(
-        "jsonb", encoder=_encode, decoder=from_json, schema="pg_catalog", format="text"
+        "jsonb", encoder=_encode_json, decoder=from_json, schema="pg_catalog", format="text"
     )
 
 
-async def _keep_session(_connection: object) -> None:
+async def _skip_reset(_connection: object) -> None:
     """No reset between users: no statement of ours changes the state of a session."""
 
 
@@ -121,9 +122,9 @@ class Database:
     ) -> None:
         self._dsn = dsn
         self._direct_dsn = direct_dsn or dsn
-        self._direct_key = "database.direct_url" if direct_dsn else "database.url"
-        self._statement_timeout = statement_timeout_seconds
-        self._connect: dict[str, Any] = {
+        self._direct_url_setting = "database.direct_url" if direct_dsn else "database.url"
+        self._statement_timeout_seconds = statement_timeout_seconds
+        self._connect_options: dict[str, Any] = {
             "timeout": connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,
             "server_settings": {
@@ -133,13 +134,13 @@ class Database:
         }
         self.pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self.statements = 0
+        self.statement_count = 0
         """Statements sent through the pool since the start: tests count what a step costs."""
-        self.in_use = 0
+        self.connections_in_use = 0
         """Connections that run a statement."""
-        self.waiting = 0
+        self.waiting_statements = 0
         """Statements that wait for a connection, a new one or one that is given back."""
-        self.waited_seconds = 0.0
+        self.wait_seconds_total = 0.0
         """How long statements have waited so, since the start."""
 
     async def open(self) -> None:
@@ -148,25 +149,25 @@ class Database:
             self._dsn,
             min_size=0,
             max_size=self.pool_size,
-            init=_prepare,
-            reset=_keep_session,
-            **self._connect,
+            init=_register_jsonb_codec,
+            reset=_skip_reset,
+            **self._connect_options,
         )
 
-    async def close(self, seconds: float = 5.0) -> None:
-        """Wait for statements in flight, then close; after ``duration`` close all the same."""
+    async def close(self, timeout_seconds: float = 5.0) -> None:
+        """Wait for statements in flight, then close; after ``timeout_seconds`` close all the same."""
         if self._pool is None:
             return
-        with move_on_after(seconds, shield=True) as scope:
+        with move_on_after(timeout_seconds, shield=True) as scope:
             await self._pool.close()
         if scope.cancelled_caught:
             self._pool.terminate()
         self._pool = None
 
-    async def distrust(self) -> None:
+    async def expire_connections(self) -> None:
         """Have pooled connections made anew: after an outage an idle one may be dead and not know."""
         if self._pool is not None:
-            with translated():
+            with translate_errors():
                 await self._pool.expire_connections()
 
     async def fetch(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
@@ -180,27 +181,27 @@ class Database:
         """
         if self._pool is None:
             raise DatabaseUnavailable
-        self.statements += 1
-        with translated():
+        self.statement_count += 1
+        with translate_errors():
             connection = await self._acquire(self._pool)
-            self.in_use += 1
+            self.connections_in_use += 1
             try:
                 return await connection.fetch(query, *args)
             finally:
-                self.in_use -= 1
+                self.connections_in_use -= 1
                 # A connection that cannot be given back is dropped; the answer stays what it is.
                 with suppress(TimeoutError):
-                    await self._pool.release(connection, timeout=_RELEASE_SECONDS)
+                    await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_SECONDS)
 
-    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "Pooled":
-        self.waiting += 1
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "PooledConnection":
+        self.waiting_statements += 1
         began = monotonic()
         try:
-            with fail_after(self._statement_timeout):
+            with fail_after(self._statement_timeout_seconds):
                 return await pool.acquire()
         finally:
-            self.waiting -= 1
-            self.waited_seconds += monotonic() - began
+            self.waiting_statements -= 1
+            self.wait_seconds_total += monotonic() - began
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
         """The only row of one statement, or None."""
@@ -208,13 +209,15 @@ class Database:
         return rows[0] if rows else None
 
     @asynccontextmanager
-    async def direct(self) -> AsyncIterator[Connection]:
+    async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """A connection of one's own, past any pooler: for LISTEN and for session locks."""
-        with translated(key=self._direct_key):
-            connection: Connection = await asyncpg.connect(self._direct_dsn, **self._connect)
+        with translate_errors(setting=self._direct_url_setting):
+            connection: Connection = await asyncpg.connect(
+                self._direct_dsn, **self._connect_options
+            )
         try:
-            with translated():
-                await _prepare(connection)
+            with translate_errors():
+                await _register_jsonb_codec(connection)
             yield connection
         finally:
             connection.terminate()

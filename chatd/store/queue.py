@@ -4,10 +4,10 @@ from uuid import UUID
 
 from chatd.domain.moves import Transition
 from chatd.store import sql
-from chatd.store.caller import Asking
-from chatd.store.keys import Key
+from chatd.store.caller import TransitionExecutor
+from chatd.store.keys import IdempotencyKey
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 
 _Q = sql.load("queue")
 
@@ -16,28 +16,35 @@ class Queue:
     """Take messages out of a chat's queue, one way or the other."""
 
     def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
-        self._asking = Asking(database)
+        self._executor = TransitionExecutor(database)
         self._max_in_flight = max_chats_in_flight or None
 
-    async def unqueue(self, chat_id: UUID, queued_id: int, *, owner_id: str | None) -> Moved:
+    async def remove(
+        self, chat_id: UUID, queued_id: int, *, owner_id: str | None
+    ) -> TransitionResult:
         """A message that was not said after all.
 
         Raises:
             ChatNotFound, QueuedMessageNotFound
         """
-        return await self._asking.unkeyed(
+        return await self._executor.execute_without_key(
             Transition.REMOVE_QUEUED, _Q["unqueue"], chat_id, owner_id, queued_id
         )
 
     async def promote(
-        self, chat_id: UUID, queued_id: int, *, owner_id: str | None, key: Key | None = None
-    ) -> Moved:
+        self,
+        chat_id: UUID,
+        queued_id: int,
+        *,
+        owner_id: str | None,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
         """A queued message next; a running turn stops for it.
 
         Raises:
             ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyChats
         """
-        return await self._asking.move(
+        return await self._executor.execute(
             Transition.PROMOTE,
             _Q["promote"],
             chat_id,

@@ -8,16 +8,16 @@ from chatd.domain.event import JournalEntry
 from chatd.domain.explain import ChatDiagnostics
 from chatd.domain.message import Message, QueuedMessage
 from chatd.store import rows, sql
-from chatd.store.facts import facts
+from chatd.store.facts import chat_diagnostics
 from chatd.store.pool import Database
 
 _Q = sql.load("reads")
 
-MOST_AHEAD = 10_000
+MAX_CHATS_AHEAD = 10_000
 """How far a line is counted."""
 
 
-class Reads:
+class ChatReader:
     """What callers see.
 
     ``chat`` and ``explain`` ask whose a chat is (``owner_id`` None: anybody's): another owner's is
@@ -33,13 +33,13 @@ class Reads:
             raise ChatNotFound(chat_id)
         return rows.chat(row)
 
-    async def messages_after(self, chat_id: UUID, message_id: int, *, most: int) -> list[Message]:
-        answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, most)
+    async def messages_after(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
+        answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, limit)
         return [rows.message(row) for row in answer]
 
-    async def messages_before(self, chat_id: UUID, message_id: int, *, most: int) -> list[Message]:
+    async def messages_before(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
         """The latest ones before ``message_id``, oldest first."""
-        answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, most)
+        answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, limit)
         return [rows.message(row) for row in answer]
 
     async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
@@ -48,21 +48,21 @@ class Reads:
             rows.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
         ]
 
-    async def entries(self, chat_id: UUID, *, after: int, most: int) -> list[JournalEntry]:
+    async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """The journal, oldest first."""
-        answer = await self._database.fetch(_Q["entries"], chat_id, after, most)
-        return [rows.entry(row) for row in answer]
+        answer = await self._database.fetch(_Q["entries"], chat_id, after, limit)
+        return [rows.journal_entry(row) for row in answer]
 
     async def explain(
-        self, chat_id: UUID, *, owner_id: str | None, stale_after_seconds: float
+        self, chat_id: UUID, *, owner_id: str | None, lease_seconds: float
     ) -> ChatDiagnostics:
         """Why a chat is where it is, in one statement."""
         row = await self._database.fetchrow(
-            _Q["explain"], chat_id, owner_id, stale_after_seconds, MOST_AHEAD
+            _Q["explain"], chat_id, owner_id, lease_seconds, MAX_CHATS_AHEAD
         )
         if row is None:
             raise ChatNotFound(chat_id)
-        return facts(row, stale_after_seconds=stale_after_seconds)
+        return chat_diagnostics(row, lease_seconds=lease_seconds)
 
     async def ping(self) -> None:
         """Raise ``DatabaseUnavailable`` when it is."""

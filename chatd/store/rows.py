@@ -15,40 +15,46 @@ from chatd.domain.moves import Transition
 
 Row = asyncpg.Record | Mapping[str, Any]
 
-_USAGE = tuple(one.name for one in fields(Usage))
-_PLAIN = tuple(one.name for one in fields(Chat) if one.name not in {"status", "usage"})
+_USAGE_COLUMNS = tuple(one.name for one in fields(Usage))
+_PLAIN_CHAT_COLUMNS = tuple(one.name for one in fields(Chat) if one.name not in {"status", "usage"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class TransitionResult:
     """What a move did: the chat as it is now, and the journal row (None: nothing had to change)."""
 
     chat: Chat
     entry: JournalEntry | None
-    queued: QueuedMessage | None = None
-    kept: bool = field(default=False, compare=False)
+    queued_message: QueuedMessage | None = None
+    replayed: bool = field(default=False, compare=False)
     """Whether this was done before, and only said again: the same answer all the same."""
 
 
 def chat(row: Row) -> Chat:
     return Chat(
         status=Status(row["status"]),
-        usage=Usage(*(row[name] for name in _USAGE)),
-        **{name: row[name] for name in _PLAIN},
+        usage=Usage(*(row[name] for name in _USAGE_COLUMNS)),
+        **{name: row[name] for name in _PLAIN_CHAT_COLUMNS},
     )
 
 
-_UUIDS = tuple(one.name for one in fields(Chat) if one.type in (UUID, UUID | None))
-_MOMENTS = tuple(one.name for one in fields(Chat) if one.type in (datetime, datetime | None))
+_UUID_COLUMNS = tuple(one.name for one in fields(Chat) if one.type in (UUID, UUID | None))
+_TIMESTAMP_COLUMNS = tuple(
+    one.name for one in fields(Chat) if one.type in (datetime, datetime | None)
+)
 
 
-def _typed(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _restore_types(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row of ``chats`` that went through JSON, with its ids and its moments again."""
-    ids = {name: _uuid(row[name]) for name in _UUIDS}
-    return {**row, **ids, **{name: row[name] and _moment(row[name]) for name in _MOMENTS}}
+    ids = {name: _uuid(row[name]) for name in _UUID_COLUMNS}
+    return {
+        **row,
+        **ids,
+        **{name: row[name] and _timestamp(row[name]) for name in _TIMESTAMP_COLUMNS},
+    }
 
 
-def _moment(value: datetime | str) -> datetime:
+def _timestamp(value: datetime | str) -> datetime:
     if isinstance(value, datetime):
         return value
     return datetime.fromisoformat(value).astimezone(UTC)  # JSON has the server's time zone
@@ -61,7 +67,7 @@ def _uuid(value: UUID | str | None) -> UUID | None:
 def _usage(row: Row) -> Usage | None:
     if row["input_tokens"] is None and row["output_tokens"] is None:
         return None
-    return Usage(*(row[name] or 0 for name in _USAGE))
+    return Usage(*(row[name] or 0 for name in _USAGE_COLUMNS))
 
 
 def message(row: Row) -> Message:
@@ -75,7 +81,7 @@ def message(row: Row) -> Message:
         model_config_id=_uuid(row["model_config_id"]),
         usage=_usage(row),
         finish_reason=row["finish_reason"],
-        created_at=_moment(row["created_at"]),
+        created_at=_timestamp(row["created_at"]),
         superseded=row.get("superseded_version") is not None,
     )
 
@@ -86,32 +92,34 @@ def queued_message(row: Row) -> QueuedMessage:
         chat_id=UUID(str(row["chat_id"])),
         content=tuple(row["content"]),
         model_config_id=UUID(str(row["model_config_id"])),
-        created_at=_moment(row["created_at"]),
+        created_at=_timestamp(row["created_at"]),
     )
 
 
-def parts_after(number: int, batches: Iterable[tuple[int, Sequence[Part]]]) -> tuple[Part, ...]:
-    """The parts that follow on part ``number``, from batches in order, each with its first number.
+def parts_after(
+    part_number: int, batches: Iterable[tuple[int, Sequence[Part]]]
+) -> tuple[Part, ...]:
+    """The parts that follow on part ``part_number``, from batches in order, each with its first number.
 
     Batches overlap when a flush was said again, and early ones are missing when the server crashed:
     what comes after a gap is left out.
     """
     found: list[Part] = []
     for first, parts in batches:
-        known = number + 1 - first
+        known = part_number + 1 - first
         if known < 0:
             break
         found.extend(parts[known:])
-        number = max(number, first + len(parts) - 1)
+        part_number = max(part_number, first + len(parts) - 1)
     return tuple(found)
 
 
-def entry(row: Row) -> JournalEntry:
+def journal_entry(row: Row) -> JournalEntry:
     """A row of ``chat_events``, as ``since`` returns it (with ``stored``) or as it stands."""
     return JournalEntry(
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
-        created_at=_moment(row["at"]),
+        created_at=_timestamp(row["at"]),
         transition=Transition(row["move"]),
         status=Status(row["status"]),
         epoch=row["epoch"],
@@ -121,27 +129,33 @@ def entry(row: Row) -> JournalEntry:
     )
 
 
-def moved(row: Row, move: Transition, worker_id: UUID | None = None) -> Moved:
+def transition_result(
+    row: Row, transition: Transition, worker_id: UUID | None = None
+) -> TransitionResult:
     """What a statement of a move answers when it is ``done``, now or when it was kept."""
     kept = isinstance(row, dict)  # an answer that was kept has been through JSON
-    now = chat(_typed(row) if isinstance(row, dict) else row)
+    now = chat(_restore_types(row) if isinstance(row, dict) else row)
     queued = row.get("queued")
-    return Moved(
+    return TransitionResult(
         chat=now,
-        entry=None if row["event_at"] is None else _entry_of(row, now, move, worker_id),
-        queued=queued_message(queued) if queued else None,
-        kept=kept,
+        entry=None
+        if row["event_at"] is None
+        else _entry_of_transition(row, now, transition, worker_id),
+        queued_message=queued_message(queued) if queued else None,
+        replayed=kept,
     )
 
 
-def _entry_of(row: Row, now: Chat, move: Transition, worker_id: UUID | None) -> JournalEntry:
+def _entry_of_transition(
+    row: Row, updated_chat: Chat, transition: Transition, worker_id: UUID | None
+) -> JournalEntry:
     return JournalEntry(
-        chat_id=now.id,
-        version=now.version,
-        created_at=_moment(row["event_at"]),
-        transition=move,
-        status=now.status,
-        epoch=now.epoch,
+        chat_id=updated_chat.id,
+        version=updated_chat.version,
+        created_at=_timestamp(row["event_at"]),
+        transition=transition,
+        status=updated_chat.status,
+        epoch=updated_chat.epoch,
         worker_id=worker_id,
         data=row["event_data"],
         messages=tuple(

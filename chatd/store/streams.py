@@ -16,17 +16,17 @@ _Q = sql.load("streams")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive parts of one epoch, the first of which has the number ``first``."""
+class PartBatch:
+    """Consecutive parts of one epoch, the first of which has the number ``first_part``."""
 
     chat_id: UUID
     epoch: int
-    first: int
+    first_part: int
     parts: Sequence[Part]
 
     @property
-    def last(self) -> int:
-        return self.first + len(self.parts) - 1
+    def last_part(self) -> int:
+        return self.first_part + len(self.parts) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ResumableRange:
     """Which cursors can be resumed: from the edge before the oldest journal row to now."""
 
-    oldest: int
+    oldest_version: int
     version: int
     epoch: int
-    parts_done: int
+    settled_part: int
 
-    def holds(self, cursor: Cursor) -> bool:
-        return self.oldest - 1 <= cursor.version <= self.version and cursor.epoch <= self.epoch
+    def contains(self, cursor: Cursor) -> bool:
+        return (
+            self.oldest_version - 1 <= cursor.version <= self.version and cursor.epoch <= self.epoch
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ChatUpdates:
     """What is new in one chat: journal rows, then the parts of its running step.
 
-    ``version`` is None for a chat that was deleted. ``entries`` may stop short of ``version``; the
+    ``version`` is None for a chat that was deleted. ``journal_entries`` may stop short of ``version``; the
     parts then belong to a step that is still to come. ``batches`` holds the parts past the cursor,
     without a gap.
     """
@@ -65,18 +67,18 @@ class News:
     chat_id: UUID
     version: int | None
     epoch: int
-    parts_done: int
+    settled_part: int
     entries: tuple[JournalEntry, ...]
-    batches: tuple[Batch, ...]
+    batches: tuple[PartBatch, ...]
 
 
-class Streams:
+class StreamStore:
     """Reads for streams, and the write of live parts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def flush_parts(self, batches: Iterable[Batch]) -> None:
+    async def flush_parts(self, batches: Iterable[PartBatch]) -> None:
         """Store parts for viewers on other replicas; what was settled meanwhile is left out."""
         await self._database.fetch(
             _Q["flush_parts"],
@@ -84,8 +86,8 @@ class Streams:
                 {
                     "chat_id": batch.chat_id,
                     "epoch": batch.epoch,
-                    "first": batch.first,
-                    "last": batch.last,
+                    "first": batch.first_part,
+                    "last": batch.last_part,
                     "parts": batch.parts,
                 }
                 for batch in batches
@@ -103,52 +105,56 @@ class Streams:
             parts=rows.parts_after(row["parts_done"], row["batches"] or ()),
         )
 
-    async def span(self, chat_id: UUID, *, owner_id: str | None) -> Span | None:
+    async def resumable_range(
+        self, chat_id: UUID, *, owner_id: str | None
+    ) -> ResumableRange | None:
         """Which cursors of a chat can be resumed; None when there is no such chat."""
         row = await self._database.fetchrow(_Q["span"], chat_id, owner_id)
         if row is None:
             return None
         oldest = row["version"] + 1 if row["oldest"] is None else row["oldest"]
-        return Span(oldest, row["version"], row["epoch"], row["parts_done"])
+        return ResumableRange(oldest, row["version"], row["epoch"], row["parts_done"])
 
-    async def since(self, places: Sequence[tuple[UUID, Cursor]], *, most: int = 200) -> list[News]:
+    async def updates_since(
+        self, cursors: Sequence[tuple[UUID, Cursor]], *, limit: int = 200
+    ) -> list[ChatUpdates]:
         """What is new in the given chats since the given cursors, in one statement."""
         answer = await self._database.fetch(
             _Q["since"],
-            [chat_id for chat_id, _ in places],
-            [cursor.version for _, cursor in places],
-            [cursor.epoch for _, cursor in places],
-            [cursor.part for _, cursor in places],
-            most,
+            [chat_id for chat_id, _ in cursors],
+            [cursor.version for _, cursor in cursors],
+            [cursor.epoch for _, cursor in cursors],
+            [cursor.part for _, cursor in cursors],
+            limit,
         )
-        asked = dict(places)
+        asked = dict(cursors)
         return [
-            News(
+            ChatUpdates(
                 chat_id=row["id"],
                 version=row["version"],
                 epoch=row["epoch"] or 0,
-                parts_done=row["parts_done"] or 0,
-                entries=tuple(map(rows.entry, row["entries"] or ())),
-                batches=_batches(row, asked[row["id"]]),
+                settled_part=row["parts_done"] or 0,
+                entries=tuple(map(rows.journal_entry, row["entries"] or ())),
+                batches=_batches_after(row, asked[row["id"]]),
             )
             for row in answer
         ]
 
-    async def forget_events(self, *, days: float, most: int = 5000) -> int:
+    async def prune_journal(self, *, retention_days: float, limit: int = 5000) -> int:
         """Drop journal rows past their retention; the number says whether there may be more."""
-        rows_gone = await self._database.fetch(_Q["forget_events"], days, most)
+        rows_gone = await self._database.fetch(_Q["forget_events"], retention_days, limit)
         return len(rows_gone)
 
-    async def forget_parts(self, *, most: int = 5000) -> int:
+    async def prune_parts(self, *, limit: int = 5000) -> int:
         """Drop parts that no step will settle."""
-        return len(await self._database.fetch(_Q["forget_parts"], most))
+        return len(await self._database.fetch(_Q["forget_parts"], limit))
 
 
-def _batches(row: asyncpg.Record, asked: Cursor) -> tuple[Batch, ...]:
+def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:
     """The parts past the cursor as one batch, or none."""
     if not row["batches"]:
         return ()
-    known = asked.part if asked.epoch == row["epoch"] else 0
+    known = cursor.part if cursor.epoch == row["epoch"] else 0
     after = max(known, row["parts_done"])
     parts = rows.parts_after(after, row["batches"])
-    return (Batch(row["id"], row["epoch"], after + 1, parts),) if parts else ()
+    return (PartBatch(row["id"], row["epoch"], after + 1, parts),) if parts else ()

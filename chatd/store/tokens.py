@@ -15,13 +15,13 @@ from chatd.store.pool import Database
 
 _Q = sql.load("tokens")
 
-PREFIX = "chatd_"
+TOKEN_PREFIX = "chatd_"
 """What every token begins with, so that people and scanners of leaked secrets know one."""
 
 _RANDOM_BYTES = 32
 
 
-def digest(token: str) -> bytes:
+def hash_token(token: str) -> bytes:
     """What is stored of a token: it has too much chance in it to need salt or a slow hash."""
     return hashlib.sha256(token.encode()).digest()
 
@@ -42,13 +42,13 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Valid:
+class ValidToken:
     """A token that is valid now: whose it is, and for how many seconds more (None: for ever)."""
 
-    digest: bytes
+    token_hash: bytes
     owner_id: str
     admin: bool
-    expires_in: float | None
+    expires_in_seconds: float | None
 
 
 class Tokens:
@@ -66,11 +66,11 @@ class Tokens:
         expires: timedelta | datetime | None = None,
     ) -> tuple[Token, str]:
         """A new token, and the secret, which nobody can read again."""
-        secret = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        secret = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         lasting = expires.total_seconds() if isinstance(expires, timedelta) else None
         until = expires if isinstance(expires, datetime) else None
         row = await self._database.fetchrow(
-            _Q["create"], owner_id, digest(secret), admin, name, lasting, until
+            _Q["create"], owner_id, hash_token(secret), admin, name, lasting, until
         )
         assert row is not None  # noqa: S101 - an INSERT of one row returns one row
         return _token(row), secret
@@ -86,13 +86,14 @@ class Tokens:
             raise TokenNotFound(token_id)
         return _token(row)
 
-    async def check(
-        self, digests: Collection[bytes], *, used: Collection[bytes] = ()
-    ) -> Sequence[Valid]:
-        """Which of these are valid now; ``used`` ones have their last use recorded."""
-        answer = await self._database.fetch(_Q["check"], list(digests), list(used))
+    async def validate(
+        self, token_hashes: Collection[bytes], *, used_hashes: Collection[bytes] = ()
+    ) -> Sequence[ValidToken]:
+        """Which of these are valid now; ``used_hashes`` ones have their last use recorded."""
+        answer = await self._database.fetch(_Q["check"], list(token_hashes), list(used_hashes))
         return [
-            Valid(row["hash"], row["owner_id"], row["admin"], row["expires_in"]) for row in answer
+            ValidToken(row["hash"], row["owner_id"], row["admin"], row["expires_in"])
+            for row in answer
         ]
 
 

@@ -2,7 +2,7 @@
 
 Every one is fenced: it says whose the chat is (worker and epoch) and which step it stores, and
 raises ``LeaseLost`` when no row answers to that. An owner that did not hear the answer to its statement
-asks ``complete_parts`` what became of it before it says the same again.
+asks ``current`` what became of it before it says the same again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from chatd.domain.message import Message, NewMessage, PendingToolCall
 from chatd.domain.moves import Transition
 from chatd.store import rows, sql
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")
-_ACTIONS = sql.load("actions")
+_TOOL_CALLS = sql.load("actions")
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class FencingToken:
     """Whose a chat is: what every write of an owner carries."""
 
     chat_id: UUID
@@ -34,10 +34,14 @@ class Fence:
     epoch: int
 
 
-_FATES = {"edit": LossReason.EDITED, "reap": LossReason.REAPED, "reap_interrupt": LossReason.REAPED}
+_LOSS_REASONS = {
+    "edit": LossReason.EDITED,
+    "reap": LossReason.REAPED,
+    "reap_interrupt": LossReason.REAPED,
+}
 
 
-def as_given(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
+def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
     """New messages in the shape of ``chat_given_messages``, fit to be stored."""
     return [
         {
@@ -63,49 +67,54 @@ class Turns:
         """What the model is shown, oldest first."""
         return tuple(map(rows.message, await self._database.fetch(_Q["history"], chat_id)))
 
-    async def standing(self, chat_id: UUID) -> Chat | None:
+    async def current(self, chat_id: UUID) -> Chat | None:
         """The chat as it is now, whoever owns it."""
         row = await self._database.fetchrow(_Q["standing"], chat_id)
         return rows.chat(row) if row else None
 
-    async def fate(self, fence: Fence) -> LossReason:
+    async def loss_reason(self, fence: FencingToken) -> LossReason:
         """How a chat was lost, for those who read logs."""
         row = await self._database.fetchrow(_Q["fate"], fence.chat_id, fence.epoch)
         assert row is not None  # noqa: S101 - it selects from nothing
         if not row["there"]:
             return LossReason.DELETED
-        return _FATES.get(row["move"], LossReason.EXPIRED)
+        return _LOSS_REASONS.get(row["move"], LossReason.EXPIRED)
 
     async def commit_step(
-        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
-    ) -> Moved:
+        self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int
+    ) -> TransitionResult:
         """Store one step and go on; ``settled_part`` is the last streamed part that it settles."""
-        return await self._fenced(
-            Transition.COMMIT_STEP, fence, _Q["commit_step"], step, as_given(messages), parts_done
+        return await self._apply_fenced(
+            Transition.COMMIT_STEP,
+            fence,
+            _Q["commit_step"],
+            step,
+            message_rows(messages),
+            settled_part,
         )
 
     async def require_action(
         self,
-        fence: Fence,
+        fence: FencingToken,
         *,
         step: int,
         messages: Sequence[NewMessage],
         calls: Sequence[PendingToolCall],
-        action_seconds: float,
-        parts_done: int,
-    ) -> Moved:
-        """Store one step and wait for the client, which has ``action_seconds`` to run ``calls``.
+        client_tool_timeout_seconds: float,
+        settled_part: int,
+    ) -> TransitionResult:
+        """Store one step and wait for the client, which has ``client_tool_timeout_seconds`` to run ``calls``.
 
         A call that is not stored yet is one of the assistant's message among ``messages``.
         """
-        return await self._fenced(
+        return await self._apply_fenced(
             Transition.REQUIRE_ACTION,
             fence,
-            _ACTIONS["require_action"],
+            _TOOL_CALLS["require_action"],
             step,
-            as_given(messages),
-            parts_done,
-            action_seconds,
+            message_rows(messages),
+            settled_part,
+            client_tool_timeout_seconds,
             [
                 {
                     "tool_call_id": call.id,
@@ -117,16 +126,22 @@ class Turns:
         )
 
     async def finish_turn(
-        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
-    ) -> Moved:
+        self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int
+    ) -> TransitionResult:
         """Store the last step and end the turn; the head of the queue becomes the next one."""
         return await self._finish(
-            Transition.FINISH_TURN, Status.RUNNING, fence, step, messages, parts_done, keep=True
+            Transition.FINISH_TURN,
+            Status.RUNNING,
+            fence,
+            step,
+            messages,
+            settled_part,
+            keep_lease=True,
         )
 
     async def finish_interrupt(
-        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
-    ) -> Moved:
+        self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int
+    ) -> TransitionResult:
         """Store what there was when the stop came; the head of the queue becomes the next turn."""
         return await self._finish(
             Transition.FINISH_INTERRUPT,
@@ -134,13 +149,13 @@ class Turns:
             fence,
             step,
             messages,
-            parts_done,
-            keep=True,
+            settled_part,
+            keep_lease=True,
         )
 
     async def reap_interrupt(
-        self, fence: Fence, *, step: int, messages: Sequence[NewMessage], parts_done: int
-    ) -> Moved:
+        self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int
+    ) -> TransitionResult:
         """``finish_interrupt`` for an owner that is gone: nobody keeps the chat."""
         return await self._finish(
             Transition.REAP_INTERRUPT,
@@ -148,86 +163,88 @@ class Turns:
             fence,
             step,
             messages,
-            parts_done,
-            keep=False,
+            settled_part,
+            keep_lease=False,
         )
 
     async def record_retry(
         self,
-        fence: Fence,
+        fence: FencingToken,
         *,
         step: int,
         attempts: int,
         delay_seconds: float,
-        parts_done: int,
+        settled_part: int,
         failure: Mapping[str, Any],
-    ) -> Moved:
+    ) -> TransitionResult:
         """The ``attempts``-th try of this step failed; the next is due in ``delay_seconds``."""
-        return await self._fenced(
+        return await self._apply_fenced(
             Transition.RECORD_RETRY,
             fence,
             _Q["record_retry"],
             step,
             attempts,
             delay_seconds,
-            parts_done,
+            settled_part,
             replace_unstorable_json(failure),
         )
 
     async def fail(
         self,
-        fence: Fence,
+        fence: FencingToken,
         *,
         step: int,
         last_error: str,
         detail: Mapping[str, Any],
-        parts_done: int,
-    ) -> Moved:
+        settled_part: int,
+    ) -> TransitionResult:
         """The turn cannot succeed."""
-        return await self._fenced(
+        return await self._apply_fenced(
             Transition.FAIL,
             fence,
             _Q["fail"],
             step,
             last_error,
             replace_unstorable_json(detail),
-            parts_done,
+            settled_part,
         )
 
-    async def release(self, fence: Fence, *, why: str) -> Moved:
+    async def release(self, fence: FencingToken, *, reason: str) -> TransitionResult:
         """Give the chat back, unharmed."""
-        return await self._fenced(Transition.RELEASE, fence, _Q["release"], why)
+        return await self._apply_fenced(Transition.RELEASE, fence, _Q["release"], reason)
 
     async def _finish(
         self,
-        move: Transition,
-        ends: Status,
-        fence: Fence,
+        transition: Transition,
+        expected_status: Status,
+        fence: FencingToken,
         step: int,
         messages: Sequence[NewMessage],
-        parts_done: int,
+        settled_part: int,
         *,
-        keep: bool,
-    ) -> Moved:
-        return await self._fenced(
-            move,
+        keep_lease: bool,
+    ) -> TransitionResult:
+        return await self._apply_fenced(
+            transition,
             fence,
             _Q["finish"],
             step,
-            as_given(messages),
-            parts_done,
-            move.value,
-            ends.value,
-            keep,
+            message_rows(messages),
+            settled_part,
+            transition.value,
+            expected_status.value,
+            keep_lease,
         )
 
-    async def _fenced(self, move: Transition, fence: Fence, query: str, *args: object) -> Moved:
+    async def _apply_fenced(
+        self, transition: Transition, fence: FencingToken, query: str, *args: object
+    ) -> TransitionResult:
         while True:
             row = await self._database.fetchrow(
                 query, fence.chat_id, fence.worker_id, fence.epoch, *args
             )
             if row is None:
-                self._metrics.fence_rejections.add(move)
-                raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch, move=move)
+                self._metrics.fence_rejections.add(transition)
+                raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch, move=transition)
             if row["outcome"] != "again":
-                return rows.moved(row, move, fence.worker_id)
+                return rows.transition_result(row, transition, fence.worker_id)

@@ -63,7 +63,7 @@ class Acquirer:
         heard, self._heard = self._heard, False
         hinted_at, self._hinted_at = self._hinted_at, None
         with tracing.claim_span() as span:
-            claims = await self._leases.acquire(room)
+            claims = await self._leases.claim(room)
             tracing.end_claim(span, len(claims))
         for claim in claims:
             self._roster.take(claim, renewed_at=sent_at)
@@ -77,11 +77,11 @@ class Acquirer:
         metrics = self._metrics
         metrics.claims.add(amount=len(claims))
         for claim in claims:
-            metrics.claim_wait.observe(claim.waited)
-            metrics.phase_seconds.add("line", amount=claim.waited)
-            if claim.moved.chat.recoveries:
+            metrics.claim_wait.observe(claim.pending_seconds)
+            metrics.phase_seconds.add("line", amount=claim.pending_seconds)
+            if claim.result.chat.recoveries:
                 metrics.takeovers.add()
-            if not heard and claim.waited > _HINT_SECONDS:
+            if not heard and claim.pending_seconds > _HINT_SECONDS:
                 self._missed.add("pending")
         if claims and hinted_at is not None:
             metrics.notification_to_claim.observe(now() - hinted_at)

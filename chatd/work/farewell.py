@@ -13,8 +13,8 @@ from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.live.hints import Hints
 from chatd.store.leases import Leases
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence, Turns
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken, Turns
 from chatd.supervision.actor import ChildHandle
 
 _log = structlog.get_logger()
@@ -31,22 +31,25 @@ class Farewell:
 
     async def step(self) -> int:
         """Give back what is still owned; returns how many chats that was."""
-        owned = await self._leases.owned()
+        owned = await self._leases.leased_chats()
         for chat in owned:
             if chat.status is Status.RUNNING:
-                fence = Fence(chat.id, self._leases.worker_id, chat.epoch)
-                await self._moved(self._turns.release(fence, why="sweep"))
-        while left := await self._leases.left_interrupting():
+                fence = FencingToken(chat.id, self._leases.worker_id, chat.epoch)
+                await self._moved(self._turns.release(fence, reason="sweep"))
+        while left := await self._leases.own_interrupts():
             for one in left:
                 await self._moved(
                     self._turns.reap_interrupt(
-                        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+                        one.fence,
+                        step=one.step,
+                        messages=one.messages,
+                        settled_part=one.settled_part,
                     )
                 )
-        await self._leases.leave()
+        await self._leases.deregister()
         return len(owned)
 
-    async def _moved(self, asked: Awaitable[Moved]) -> None:
+    async def _moved(self, asked: Awaitable[TransitionResult]) -> None:
         try:
             moved = await asked
         except LeaseLost:

@@ -9,7 +9,7 @@ from uuid import UUID
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.live.hints import Hints
 from chatd.live.topic import Preview
-from chatd.store.streams import Batch, Streams
+from chatd.store.streams import PartBatch, StreamStore
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import StreamMetrics
@@ -21,7 +21,7 @@ class Flusher:
 
     def __init__(
         self,
-        streams: Streams,
+        streams: StreamStore,
         hints: Hints,
         *,
         flush_seconds: float = 0.1,
@@ -65,7 +65,7 @@ class Flusher:
         self._unflushed_bytes = 0
         since, self._waiting_since = self._waiting_since, None
         batches = [
-            Batch(chat_id, preview.epoch, flushed + 1, preview.after(flushed))
+            PartBatch(chat_id, preview.epoch, flushed + 1, preview.after(flushed))
             for chat_id, (preview, flushed) in self._steps.items()
             if preview.last > flushed
         ]
@@ -77,8 +77,8 @@ class Flusher:
             self._metrics.flush_delay.observe(now() - since)
         for batch in batches:
             known = self._steps.get(batch.chat_id)
-            if known is not None and known[0].epoch == batch.epoch and known[1] < batch.last:
-                self._steps[batch.chat_id] = (known[0], max(known[1], batch.last))
+            if known is not None and known[0].epoch == batch.epoch and known[1] < batch.last_part:
+                self._steps[batch.chat_id] = (known[0], max(known[1], batch.last_part))
             self._hints.flushed(batch.chat_id)
 
     async def run(self, child: ChildHandle) -> None:

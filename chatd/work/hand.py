@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import LeaseLost
-from chatd.store.leases import Doing
-from chatd.store.turns import Fence
+from chatd.store.leases import ActivityReport
+from chatd.store.turns import FencingToken
 from chatd.supervision.progress import CancelScopeWithCause, Progress
 
 
@@ -33,7 +33,7 @@ class Hand:
     def __init__(self, chat: Chat, *, renewed_at: float, private_seconds: float) -> None:
         assert chat.worker_id is not None  # noqa: S101 - a chat in hand has an owner
         self.chat = chat
-        self.fence = Fence(chat.id, chat.worker_id, chat.epoch)
+        self.fence = FencingToken(chat.id, chat.worker_id, chat.epoch)
         self.renewed_at = renewed_at
         self.progress = Progress()
         self.cause: Cause | None = None
@@ -60,12 +60,12 @@ class Hand:
             "worker_id": self.fence.worker_id,
         }
 
-    def doing(self) -> Doing:
+    def doing(self) -> ActivityReport:
         """What a beat says of this chat: where its task is, and nothing of what is said there."""
         at = self.progress.snapshot()
         if at.stage is None:
-            return Doing(self.fence.chat_id, self.fence.epoch)
-        return Doing(
+            return ActivityReport(self.fence.chat_id, self.fence.epoch)
+        return ActivityReport(
             self.fence.chat_id,
             self.fence.epoch,
             at.stage,

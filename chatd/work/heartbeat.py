@@ -12,7 +12,7 @@ import structlog
 
 from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.leases import Leases, Listing
+from chatd.store.leases import Leases, WorkerRegistration
 from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS, Outage
@@ -84,12 +84,12 @@ class Heartbeat:
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             self._sign_at = now()
-            async with outage, self._database.direct() as connection:
+            async with outage, self._database.dedicated_connection() as connection:
                 connection.add_termination_listener(lambda _: self.wake())
                 try:
                     await self._take_lock(connection, child)
                     if outage.ongoing:
-                        await self._database.distrust()
+                        await self._database.expire_connections()
                     outage.recovered()
                     await self._beat_on(connection, child)
                 finally:
@@ -118,17 +118,17 @@ class Heartbeat:
             )
         self._beat_at = ended_at
 
-    def _listing(self) -> Listing:
-        return Listing(
+    def _listing(self) -> WorkerRegistration:
+        return WorkerRegistration(
             host=socket.gethostname(), pid=getpid(), version=__version__, max_chats=self.max_chats
         )
 
     async def _take_lock(self, connection: Connection, child: ChildHandle) -> None:
         await self._leases.renew(connection, self._listing())
-        while not await self._leases.hold_own_lock(connection):
+        while not await self._leases.try_worker_lock(connection):
             if child.stopping.is_set():
                 return
-            await self._leases.end_ghost(connection)
+            await self._leases.terminate_stale_session(connection)
             await child.pause(_LOOK_AGAIN_SECONDS)
         if self._doubts_locks:
             self._settled_at = now() + self._heartbeat_seconds + MAX_RETRY_DELAY_SECONDS

@@ -1,10 +1,10 @@
 """The janitor: what is past its retention goes, a little at a time."""
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.keys import Keys
+from chatd.store.keys import IdempotencyStore
 from chatd.store.leases import Leases
-from chatd.store.lists import Lists
-from chatd.store.streams import Streams
+from chatd.store.lists import ChatLists
+from chatd.store.streams import StreamStore
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 
@@ -14,10 +14,10 @@ class Janitor:
 
     def __init__(
         self,
-        streams: Streams,
+        streams: StreamStore,
         leases: Leases,
-        keys: Keys,
-        lists: Lists,
+        keys: IdempotencyStore,
+        lists: ChatLists,
         *,
         event_retention_days: float = 7.0,
         idempotency_hours: float = 24.0,
@@ -39,11 +39,11 @@ class Janitor:
         """Sweep once; True when there may be more."""
         most = 5_000
         days = self._event_retention_days
-        events = await self._streams.forget_events(days=days, most=most)
-        tombstones = await self._lists.forget_tombstones(days=days, most=most)
-        parts = await self._streams.forget_parts(most=most)
-        keys = await self._keys.forget(hours=self._idempotency_hours, most=most)
-        await self._leases.forget_workers(silent_seconds=self._silent_seconds)
+        events = await self._streams.prune_journal(retention_days=days, limit=most)
+        tombstones = await self._lists.prune_tombstones(retention_days=days, limit=most)
+        parts = await self._streams.prune_parts(limit=most)
+        keys = await self._keys.prune(retention_hours=self._idempotency_hours, limit=most)
+        await self._leases.prune_workers(max_silence_seconds=self._silent_seconds)
         return most in {events, tombstones, parts, keys}
 
     async def run(self, child: ChildHandle) -> None:

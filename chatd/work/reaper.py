@@ -16,7 +16,7 @@ from chatd.domain.chat import Status
 from chatd.domain.endings import ReapReason
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.live.hints import Hints
-from chatd.store.actions import Actions
+from chatd.store.actions import ToolCalls
 from chatd.store.leases import Leases
 from chatd.store.turns import Turns
 from chatd.supervision.actor import ChildHandle
@@ -40,7 +40,7 @@ class Reaper:
         self,
         leases: Leases,
         turns: Turns,
-        actions: Actions,
+        actions: ToolCalls,
         hints: Hints,
         *,
         reap_seconds: float = 1.0,
@@ -64,10 +64,10 @@ class Reaper:
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
         gone = _Gone(stale_after_seconds=self._stale_after_seconds, locks_tell=self._locks_tell())
-        waiting = await self._leases.look(**gone)
-        reaped = await self._reap(gone) if waiting.running else False
-        finished = await self._finish_interrupts(gone) if waiting.interrupting else False
-        expired = await self._expire_actions() if waiting.overdue else False
+        waiting = await self._leases.find_reapable(**gone)
+        reaped = await self._reap(gone) if waiting.orphaned_running else False
+        finished = await self._finish_interrupts(gone) if waiting.orphaned_interrupting else False
+        expired = await self._expire_actions() if waiting.action_overdue else False
         return reaped or finished or expired
 
     async def _reap(self, gone: _Gone) -> bool:
@@ -95,11 +95,11 @@ class Reaper:
 
     async def _finish_interrupts(self, gone: _Gone) -> bool:
         """Interrupting chats of the dead: store what they had flushed."""
-        abandoned = await self._leases.abandoned(**gone)
+        abandoned = await self._leases.orphaned_interrupts(**gone)
         for one in abandoned:
             try:
                 moved = await self._turns.reap_interrupt(
-                    one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+                    one.fence, step=one.step, messages=one.messages, settled_part=one.settled_part
                 )
             except LeaseLost:
                 continue  # its owner, or another reaper, was quicker

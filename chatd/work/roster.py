@@ -8,7 +8,7 @@ import structlog
 
 from chatd.domain.chat import LEASED, Status
 from chatd.domain.event import Hint
-from chatd.store.leases import Beat, Claim
+from chatd.store.leases import Claim, Renewal
 from chatd.supervision.actor import ChildHandle
 from chatd.work.hand import Cause, Hand
 from chatd.work.runner import Runner
@@ -64,13 +64,13 @@ class Roster:
     def take(self, claim: Claim, *, renewed_at: float) -> None:
         """Start a task for a chat that was just claimed, by a statement sent at ``renewed_at``."""
         assert self._group is not None  # noqa: S101 - there is no room without a group
-        hand = Hand(claim.moved.chat, renewed_at=renewed_at, private_seconds=self._private_seconds)
+        hand = Hand(claim.result.chat, renewed_at=renewed_at, private_seconds=self._private_seconds)
         fenced = self._hands.get(hand.chat.id)
         if fenced is not None:  # an edit took the chat out of our own hands, and it came back
             fenced.cancel(Cause.LOST)
         self._hands[hand.chat.id] = hand
-        self.shop.hints.moved(claim.moved.entry)
-        self._group.start_soon(self._work, hand, claim.next_attempt_in)
+        self.shop.hints.moved(claim.result.entry)
+        self._group.start_soon(self._work, hand, claim.next_attempt_in_seconds)
 
     async def _work(self, hand: Hand, wait_seconds: float) -> None:
         structlog.contextvars.bind_contextvars(**hand.names())  # for all that this task logs
@@ -98,7 +98,7 @@ class Roster:
         if hint.status is not Status.RUNNING:
             self.on_doubt()
 
-    def renewed(self, asked: Iterable[Hand], beats: Iterable[Beat], *, sent_at: float) -> None:
+    def renewed(self, asked: Iterable[Hand], beats: Iterable[Renewal], *, sent_at: float) -> None:
         """The heartbeat asked for these chats, and these answered."""
         answered = {(beat.chat_id, beat.epoch): beat for beat in beats}
         for hand in asked:

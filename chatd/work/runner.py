@@ -81,7 +81,7 @@ class Runner:
         expired = self._hand.lease_left <= 0
         seconds = _SOON_SECONDS if expired else _LAST_WORD_SECONDS
         with anyio.move_on_after(seconds), suppress(DatabaseUnavailable):
-            return await self._shop().turns.fate(self._hand.fence)
+            return await self._shop().turns.loss_reason(self._hand.fence)
         return LossReason.EXPIRED if expired else LossReason.UNKNOWN
 
     async def _work(self, turn: Turn, wait_seconds: float) -> None:

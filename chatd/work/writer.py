@@ -12,7 +12,7 @@ from chatd.domain.event import Hint
 from chatd.domain.message import Message, NewMessage, PendingToolCall
 from chatd.domain.moves import Transition
 from chatd.live.hints import Hints
-from chatd.store.rows import Moved
+from chatd.store.rows import TransitionResult
 from chatd.store.turns import Turns
 from chatd.supervision.budget import Backoff
 from chatd.telemetry import tracing
@@ -56,7 +56,7 @@ class Writer:
         await self._moved(
             Transition.COMMIT_STEP,
             lambda: self._turns.commit_step(
-                self._hand.fence, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, settled_part=parts_done
             ),
             lambda chat: chat.committed_steps > step,
         )
@@ -77,8 +77,8 @@ class Writer:
                 step=step,
                 messages=messages,
                 calls=calls,
-                action_seconds=action_seconds,
-                parts_done=parts_done,
+                client_tool_timeout_seconds=action_seconds,
+                settled_part=parts_done,
             ),
             lambda chat: chat.committed_steps > step,
         )
@@ -88,7 +88,7 @@ class Writer:
         await self._moved(
             Transition.FINISH_TURN,
             lambda: self._turns.finish_turn(
-                self._hand.fence, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, settled_part=parts_done
             ),
             lambda chat: chat.committed_steps > step,
         )
@@ -99,7 +99,7 @@ class Writer:
         await self._moved(
             Transition.FINISH_INTERRUPT,
             lambda: self._turns.finish_interrupt(
-                self._hand.fence, step=step, messages=messages, parts_done=parts_done
+                self._hand.fence, step=step, messages=messages, settled_part=parts_done
             ),
             lambda chat: chat.committed_steps > step or chat.status is Status.RUNNING,
         )
@@ -115,7 +115,7 @@ class Writer:
                 step=step,
                 attempts=attempts,
                 delay_seconds=delay_seconds,
-                parts_done=parts_done,
+                settled_part=parts_done,
                 failure=failure,
             ),
             lambda chat: chat.attempts >= attempts,
@@ -130,7 +130,7 @@ class Writer:
                 step=step,
                 last_error=last_error,
                 detail=detail,
-                parts_done=parts_done,
+                settled_part=parts_done,
             ),
             # A turn that was cut in the middle of its finish may have finished all the same.
             lambda chat: chat.status is Status.ERROR or chat.committed_steps > step,
@@ -141,14 +141,14 @@ class Writer:
         step = self._hand.chat.committed_steps
         await self._moved(
             Transition.RELEASE,
-            lambda: self._turns.release(self._hand.fence, why=why),
+            lambda: self._turns.release(self._hand.fence, reason=why),
             lambda chat: chat.status is Status.PENDING or chat.committed_steps > step,
         )
 
     async def _moved(
         self,
         move: Transition,
-        ask: Callable[[], Awaitable[Moved]],
+        ask: Callable[[], Awaitable[TransitionResult]],
         took_effect: Callable[[Chat], bool],
     ) -> None:
         self._hand.moving = True
@@ -167,7 +167,7 @@ class Writer:
 
     async def _look(self, took_effect: Callable[[Chat], bool]) -> Chat:
         """What became of the chat that did not answer to the fence."""
-        chat = await self._patiently(lambda: self._turns.standing(self._hand.chat.id))
+        chat = await self._patiently(lambda: self._turns.current(self._hand.chat.id))
         fence = self._hand.fence
         if chat is None or chat.epoch != fence.epoch:
             raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)

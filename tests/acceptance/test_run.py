@@ -15,7 +15,7 @@ from running import View, books, client, started
 
 from chatd.cli.exits import Exit
 from chatd.cli.root import main
-from chatd.store.migration_files import load
+from chatd.store.migration_files import load_migrations
 
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
 
@@ -53,7 +53,7 @@ def told(done: subprocess.CompletedProcess[str], event: str) -> list[dict[str, A
     return [line for line in lines if line["event"] == event]
 
 
-NEWEST = len(load())
+NEWEST = len(load_migrations())
 """The newest migration that this chatd knows."""
 
 
@@ -95,7 +95,7 @@ async def test_the_schema_comes_and_goes_by_hand(empty_dsn: str) -> None:
         )
         return json.loads(done.stdout)
 
-    first, *_, last = load()
+    first, *_, last = load_migrations()
     assert migrate("up", "--to", "1") == {"applied": [{"version": 1, "name": first.name}]}
     assert migrate("up")["applied"][-1]["version"] == NEWEST
     assert migrate("up") == {"applied": []}

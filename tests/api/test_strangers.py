@@ -11,7 +11,7 @@ from factory import image
 from inside import scripted
 from running import FACT_SECONDS, fact
 
-from chatd.store.reads import Reads
+from chatd.store.reads import ChatReader
 
 SECRET = "the cellar key is under the mat"
 LISTS = [
@@ -57,7 +57,7 @@ async def test_what_names_a_chat_is_not_there_for_another(dsn: str) -> None:
     async with office(dsn, scripted(hang=[{"hang": True}])) as at:
         ann, bob = await at.caller("ann"), await at.caller("bob")
         chat_id = await secret_chat(at, ann)
-        chat = await Reads(at.database).chat(UUID(chat_id), owner_id="ann")
+        chat = await ChatReader(at.database).chat(UUID(chat_id), owner_id="ann")
         before = await image(at.database, chat)
         assert len(of_chats()) >= 6
         for method, template in of_chats():

@@ -15,7 +15,7 @@ from running import FACT_SECONDS, fact, machine
 
 from chatd.api.auth import OPEN
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.tokens import digest
+from chatd.store.tokens import hash_token
 
 CHATS = "/api/v1/chats"
 STREAMS = [path for method, path, operation in operations() if is_stream(operation)]
@@ -152,10 +152,10 @@ async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
         assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
         (used,) = await at.tokens.list()
         assert used.last_used_at is not None
-        before = counted.statements
+        before = counted.statement_count
         for _ in range(200):
             assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
-        assert counted.statements - before < 100, "two checks a second, and the actors' own"
+        assert counted.statement_count - before < 100, "two checks a second, and the actors' own"
         (still,) = await at.tokens.list()
         assert still.last_used_at == used.last_used_at, "not written again so soon"
 
@@ -170,7 +170,7 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
         asking = 0
 
         secrets = [f"chatd_{n:043}" for n in range(300)]
-        unknown = {digest(secret) for secret in secrets}
+        unknown = {hash_token(secret) for secret in secrets}
 
         async def counted(digests: Collection[bytes], **more: Any) -> Any:
             nonlocal asking, calls

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.pool import is_away, translated
+from chatd.store.pool import is_unavailable, translate_errors
 
 AWAY = [
     ConnectionRefusedError(),
@@ -30,14 +30,14 @@ BUGS = [
 
 @pytest.mark.parametrize("error", AWAY, ids=str)
 def test_this_is_waited_out(error: Exception) -> None:
-    assert is_away(error)
-    with pytest.raises(DatabaseUnavailable) as raised, translated():
+    assert is_unavailable(error)
+    with pytest.raises(DatabaseUnavailable) as raised, translate_errors():
         raise error
     assert raised.value.__cause__ is error
 
 
 @pytest.mark.parametrize("error", BUGS, ids=str)
 def test_this_is_not(error: Exception) -> None:
-    assert not is_away(error)
-    with pytest.raises(type(error)), translated():
+    assert not is_unavailable(error)
+    with pytest.raises(type(error)), translate_errors():
         raise error

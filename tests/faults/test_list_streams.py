@@ -283,7 +283,7 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
     async with one(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
         lists = chatd.daemon.rooms.lists
         reads: list[int] = []
-        touched = lists.touched
+        touched = lists.changed_since
         go = asyncio.Event()
         go.set()
 
@@ -292,7 +292,7 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
             reads.append(len(places))
             return await touched(places, **more)
 
-        lists.touched = counted  # type: ignore[method-assign]
+        lists.changed_since = counted  # type: ignore[method-assign]
         await chatd.api.create()
         assert reads == []
         views = [ListOf() for _ in range(4)]

@@ -22,8 +22,8 @@ from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 LONG = "x" * 300_000
 HTTP = {"sse_keepalive_seconds": 0.2}
@@ -230,29 +230,29 @@ async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None
 async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database) -> None:
     """Another process claims, streams and finishes, and sends no hint at all."""
     worker = {"enabled": False, "poll_seconds": 0.1}
-    chats, turns, streams = Chats(database), Turns(database), Streams(database)
+    chats, turns, streams = Chats(database), Turns(database), StreamStore(database)
     async with one(dsn, worker=worker) as chatd:
         chat_id = UUID((await chatd.api.create())["id"])
         async with following(chatd, str(chat_id)) as viewer:
             await chats.describe(chat_id, owner_id="local", title="quiet", labels=None)
             hello = ({"type": "text", "text": "hello"},)
             await chats.send(chat_id, owner_id="local", content=hello)
-            [claim] = await Leases(database, worker_id=uuid4()).acquire(1)
-            chat = claim.moved.chat
+            [claim] = await Leases(database, worker_id=uuid4()).claim(1)
+            chat = claim.result.chat
             assert chat.worker_id is not None
             parts = [{"index": 0, "type": "text", "text": f"part {n} "} for n in range(3)]
-            await streams.flush_parts([Batch(chat_id, chat.epoch, 1, parts[:2])])
+            await streams.flush_parts([PartBatch(chat_id, chat.epoch, 1, parts[:2])])
             await fact(lambda: viewer.heard[-1].data == parts[1])
-            await streams.flush_parts([Batch(chat_id, chat.epoch, 3, parts[2:])])
+            await streams.flush_parts([PartBatch(chat_id, chat.epoch, 3, parts[2:])])
             await fact(lambda: viewer.heard[-1].data == parts[2])
             answer = NewMessage(
                 role=Role.ASSISTANT,
                 content=({"type": "text", "text": "part 0 part 1 part 2 "},),
                 model_config_id=chat.last_model_config_id,
             )
-            fence = Fence(chat_id, chat.worker_id, chat.epoch)
+            fence = FencingToken(chat_id, chat.worker_id, chat.epoch)
             await turns.finish_turn(
-                fence, step=chat.committed_steps, messages=[answer], parts_done=3
+                fence, step=chat.committed_steps, messages=[answer], settled_part=3
             )
             await fact(lambda: viewer.heard[-1].data == {"status": "waiting", "epoch": 1})
             assert [event.event for event in viewer.heard] == [

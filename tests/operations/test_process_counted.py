@@ -14,7 +14,7 @@ from running import database_on, fact
 from chatd import __version__
 from chatd.domain.chat import Status
 from chatd.embedded import Postgres
-from chatd.store.census import Census
+from chatd.store.census import DatabaseStats
 from chatd.store.pool import Database
 
 QUICK = {"census_seconds": 0.05}
@@ -72,7 +72,7 @@ async def test_the_pool(dsn: str) -> None:
         meter, database = await Meter.on(chatd), chatd.daemon.rooms.database
         assert (await meter.now()).of("chatd_pool_size") == 5
         wait = "SELECT pg_advisory_xact_lock_shared(1)"
-        async with database.direct() as other:
+        async with database.dedicated_connection() as other:
             await other.execute("SELECT pg_advisory_lock(1)")
             held = [asyncio.create_task(database.fetch(wait)) for _ in range(8)]
             await meter.becomes("chatd_pool_in_use", 5)
@@ -135,11 +135,11 @@ async def test_while_the_database_is_away_nothing_old_is_told(away: Postgres) ->
 async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database) -> None:
     await models(database)
     await database.fetch(MANY, 500)
-    exact = await Census(database, silent_seconds=20).take()
+    exact = await DatabaseStats(database, lease_seconds=20).collect()
     assert exact.chats[Status.WAITING] == 450
     await database.fetch("ANALYZE chats")
     await database.fetch(MANY, 50)
-    estimate = await Census(database, silent_seconds=20, small_bytes=0).take()
+    estimate = await DatabaseStats(database, lease_seconds=20, exact_count_max_bytes=0).collect()
     assert estimate.chats[Status.PENDING] == 55
     assert estimate.chats[Status.WAITING] == 445  # 500 were there when the table was analysed
     assert estimate.oldest_pending_seconds is not None
@@ -149,10 +149,10 @@ async def test_reading_the_metrics_asks_the_database_nothing(dsn: str, database:
     async with one(dsn, worker=IDLE, metrics={"census_seconds": 3600}) as chatd:
         await database.fetch(MANY, 1000)
         await scraped(chatd)
-        before = chatd.daemon.rooms.database.statements
+        before = chatd.daemon.rooms.database.statement_count
         for _ in range(20):
             await scraped(chatd)
-        assert chatd.daemon.rooms.database.statements - before <= 1  # a census, if any
+        assert chatd.daemon.rooms.database.statement_count - before <= 1  # a census, if any
 
 
 async def test_which_version_it_is(dsn: str) -> None:

@@ -11,16 +11,16 @@ from running import FACT_SECONDS
 
 from chatd.domain.chat import Chat, Status
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken
 
 SECONDS = FACT_SECONDS
 """Of patience for a fact that must come."""
 
 
-def fence_of(moved: Moved) -> Fence:
+def fence_of(moved: TransitionResult) -> FencingToken:
     assert moved.chat.worker_id is not None
-    return Fence(moved.chat.id, moved.chat.worker_id, moved.chat.epoch)
+    return FencingToken(moved.chat.id, moved.chat.worker_id, moved.chat.epoch)
 
 
 async def all_of(*work: Awaitable[Any]) -> list[Any]:
@@ -33,7 +33,7 @@ async def all_of(*work: Awaitable[Any]) -> list[Any]:
 @asynccontextmanager
 async def locked(database: Database, chat: Chat) -> AsyncIterator[Any]:
     """A transaction of somebody else that holds the chat's row; it commits at the end."""
-    async with database.direct() as connection, connection.transaction():
+    async with database.dedicated_connection() as connection, connection.transaction():
         await connection.fetch("SELECT FROM chats WHERE id = $1 FOR NO KEY UPDATE", chat.id)
         yield connection
 

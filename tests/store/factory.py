@@ -5,13 +5,13 @@ from uuid import UUID, uuid4
 
 from chatd.domain.chat import LEASED, Chat, Status
 from chatd.store import rows
-from chatd.store.leases import Leases, Listing
+from chatd.store.leases import Leases, WorkerRegistration
 from chatd.store.pool import Database
 
 OWNER = "ann"
 WORKER = UUID("00000000-0000-4000-8000-000000000001")
 MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
-LISTING = Listing(host="here", pid=1, version="0", max_chats=10)
+LISTING = WorkerRegistration(host="here", pid=1, version="0", max_chats=10)
 OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 
@@ -140,5 +140,5 @@ async def image(database: Database, chat: Chat) -> list[Any]:
 
 async def entered(database: Database, leases: Leases) -> None:
     """Have a worker listed, as its heartbeat does."""
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         await leases.renew(connection, LISTING)

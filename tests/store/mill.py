@@ -13,15 +13,15 @@ from factory import MODEL, OWNER, calls, text
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
 from chatd.domain.message import NewMessage, PendingToolCall, Role
-from chatd.store.actions import Actions, ToolResult
+from chatd.store.actions import ToolCalls, ToolResult
 from chatd.store.chats import Chats
-from chatd.store.keys import Key
+from chatd.store.keys import IdempotencyKey
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 Ask = Callable[..., Awaitable[object]]
 
@@ -36,8 +36,8 @@ class Mill:
         self.database = database
         self.chats = Chats(database, max_queued_messages=4)
         self.turns = Turns(database)
-        self.actions = Actions(database)
-        self.streams = Streams(database)
+        self.actions = ToolCalls(database)
+        self.streams = StreamStore(database)
         self.ids: list[UUID] = []
         self.said: list[str] = []
         self.moves = 0
@@ -57,7 +57,7 @@ class Mill:
                 ask, says = await self.wish(chat_id, words)
             if ask is None:
                 continue
-            key = self.dice.choice([None, Key(OWNER, words, b"the same")])
+            key = self.dice.choice([None, IdempotencyKey(OWNER, words, b"the same")])
             times = 2 if key else 1
             answers = await asyncio.gather(*(self.once(ask, key) for _ in range(times)))
             done = [answer for answer in answers if answer is not None]
@@ -68,7 +68,7 @@ class Mill:
             if says:
                 self.said.append(words)
 
-    async def once(self, ask: Ask, key: Key | None) -> object:
+    async def once(self, ask: Ask, key: IdempotencyKey | None) -> object:
         """The answer; None for a refusal."""
         try:
             return await ask(owner_id=OWNER, key=key)
@@ -118,7 +118,7 @@ class Mill:
 
     async def unqueue(self, queue: Queue, chat_id: UUID, queued: int) -> None:
         try:
-            await queue.unqueue(chat_id, queued, owner_id=OWNER)
+            await queue.remove(chat_id, queued, owner_id=OWNER)
         except Refused:
             return
         self.moves += 1
@@ -141,20 +141,20 @@ class Mill:
         leases = Leases(self.database, worker_id=worker_id)
         while True:
             last = calm.is_set()
-            claims = await leases.acquire(2)
+            claims = await leases.claim(2)
             if not claims and last:
                 return
             for claim in claims:
-                chat = claim.moved.chat
+                chat = claim.result.chat
                 try:
-                    while chat.worker_id == worker_id and chat.epoch == claim.moved.chat.epoch:
-                        chat = await self.step(fence_of(claim.moved), chat, tame=last)
+                    while chat.worker_id == worker_id and chat.epoch == claim.result.chat.epoch:
+                        chat = await self.step(fence_of(claim.result), chat, tame=last)
                 except LeaseLost:
                     continue
 
-    async def step(self, fence: Fence, chat: Chat, *, tame: bool) -> Chat:
+    async def step(self, fence: FencingToken, chat: Chat, *, tame: bool) -> Chat:
         await self.streams.flush_parts(
-            [Batch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
+            [PartBatch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
         )
         stored: dict[str, Any] = {
             "step": chat.committed_steps,
@@ -163,10 +163,10 @@ class Mill:
         }
         match 9 if tame else self.dice.randrange(20):
             case 0:
-                ask = self.turns.release(fence, why="test")
+                ask = self.turns.release(fence, reason="test")
             case 1 | 10 | 11:
                 ask = self.turns.fail(
-                    fence, step=chat.committed_steps, last_error="no", detail={}, parts_done=0
+                    fence, step=chat.committed_steps, last_error="no", detail={}, settled_part=0
                 )
             case 2:
                 ask = self.turns.record_retry(
@@ -174,7 +174,7 @@ class Mill:
                     step=chat.committed_steps,
                     attempts=chat.attempts + 1,
                     delay_seconds=0.0,
-                    parts_done=0,
+                    settled_part=0,
                     failure={},
                 )
             case 3:
@@ -187,7 +187,7 @@ class Mill:
                 ask = self.turns.require_action(
                     fence,
                     calls=[PendingToolCall(part, None) for part in made],
-                    action_seconds=self.dice.choice([0.0, 0.1, 60.0]),
+                    client_tool_timeout_seconds=self.dice.choice([0.0, 0.1, 60.0]),
                     **stored,
                 )
                 stored["messages"] = [ANSWER]  # if a stop comes first
@@ -209,13 +209,16 @@ class Mill:
                     "UPDATE chats SET action_deadline = clock_timestamp()"
                     " WHERE status = 'requires_action'"
                 )
-            await self.actions.expire(most=2)
-            await leases.reap(stale_after_seconds=0.0, max_recoveries=2)
-            for one in await leases.abandoned(stale_after_seconds=0.0):
+            await self.actions.expire(limit=2)
+            await leases.reap(lease_seconds=0.0, max_recoveries=2)
+            for one in await leases.orphaned_interrupts(lease_seconds=0.0):
                 try:
                     await self.turns.reap_interrupt(
-                        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+                        one.fence,
+                        step=one.step,
+                        messages=one.messages,
+                        settled_part=one.settled_part,
                     )
                 except LeaseLost:
                     continue
-            await self.streams.forget_parts(most=3)
+            await self.streams.prune_parts(limit=3)

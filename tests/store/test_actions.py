@@ -14,20 +14,20 @@ from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import NoActionRequired, Refused, ToolCallUnknown, ToolResultsMissing
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.domain.moves import Transition
-from chatd.store.actions import Actions, ToolResult
+from chatd.store.actions import ToolCalls, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence, Turns
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken, Turns
 
 
 def results(*ids: str) -> list[ToolResult]:
     return [ToolResult(tool_call_id=one, result={"of": one}) for one in ids]
 
 
-async def submit(database: Database, chat: Chat, given: Sequence[ToolResult]) -> Moved:
-    return await Actions(database).submit(chat.id, owner_id=OWNER, results=given)
+async def submit(database: Database, chat: Chat, given: Sequence[ToolResult]) -> TransitionResult:
+    return await ToolCalls(database).submit(chat.id, owner_id=OWNER, results=given)
 
 
 async def stored(database: Database, chat_id: UUID) -> tuple[Any, list[Any], list[Any]]:
@@ -161,7 +161,7 @@ def asking(*ids: str) -> dict[str, Any]:
 async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
     moved = await Turns(database).require_action(
-        Fence(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
+        FencingToken(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
     )
     now = moved.chat
     assert (now.worker_id, now.started_at, now.heartbeat_at) == (None, None, None)
@@ -184,9 +184,11 @@ async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> Non
     chat = await chat_in(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(3):
-        (claim,) = await leases.acquire(1)
-        epoch = claim.moved.chat.epoch
-        await turns.require_action(Fence(chat.id, WORKER, epoch), step=step, **asking("same", "b"))
+        (claim,) = await leases.claim(1)
+        epoch = claim.result.chat.epoch
+        await turns.require_action(
+            FencingToken(chat.id, WORKER, epoch), step=step, **asking("same", "b")
+        )
         await submit(database, chat, results("b", "same"))
     _, messages, ledger = await stored(database, chat.id)
     assert [m["role"] for m in messages] == ["user", *["assistant", "tool"] * 3]
@@ -207,7 +209,7 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
         await database.fetch("DELETE FROM chat_tool_calls")
     (part,) = calls("c1")
     moved = await Turns(database).require_action(
-        Fence(chat.id, WORKER, chat.epoch),
+        FencingToken(chat.id, WORKER, chat.epoch),
         step=0,
         **{**asking(), "messages": [], "calls": [PendingToolCall(part, message_id)]},
     )
@@ -229,8 +231,8 @@ async def test_only_who_is_past_its_deadline_is_answered_for(database: Database)
         early.id,
     )
     leases = Leases(database, worker_id=uuid4())
-    assert (await leases.look(stale_after_seconds=20)).overdue
-    (moved,) = await Actions(database).expire()
+    assert (await leases.find_reapable(lease_seconds=20)).action_overdue
+    (moved,) = await ToolCalls(database).expire()
     assert moved.chat.id == late.id
     assert moved.chat.pending_since is not None
     _, messages, ledger = await stored(database, late.id)
@@ -240,23 +242,23 @@ async def test_only_who_is_past_its_deadline_is_answered_for(database: Database)
     assert {p["is_error"] for p in messages[-1]["content"]} == {True}
     assert {row["is_error"] for row in ledger} == {True}
     await stored(database, early.id)
-    assert not (await leases.look(stale_after_seconds=20)).overdue
+    assert not (await leases.find_reapable(lease_seconds=20)).action_overdue
 
 
 async def test_what_somebody_holds_is_passed_by(database: Database) -> None:
     held, free = [await chat_in(database, Status.REQUIRES_ACTION) for _ in range(2)]
     async with locked(database, held), asyncio.timeout(SECONDS):
-        assert [moved.chat.id for moved in await Actions(database).expire()] == [free.id]
-    assert [moved.chat.id for moved in await Actions(database).expire()] == [held.id]
+        assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [free.id]
+    assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [held.id]
 
 
 async def test_many_reapers_answer_for_each_chat_once(wide: Database) -> None:
     chats = [await chat_in(wide, Status.REQUIRES_ACTION) for _ in range(30)]
 
-    async def reap() -> list[Moved]:
-        return await Actions(wide).expire(most=7)
+    async def reap() -> list[TransitionResult]:
+        return await ToolCalls(wide).expire(limit=7)
 
-    found: list[Moved] = []
+    found: list[TransitionResult] = []
     while True:
         news = [moved for answer in await all_of(*(reap() for _ in range(5))) for moved in answer]
         if not news:
@@ -286,10 +288,15 @@ async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, q
         chats = Chats(wide)
         await all_of(
             settled(submit(wide, chat, results(*CALLED))),
-            settled(Actions(wide).expire()),
+            settled(ToolCalls(wide).expire()),
             settled(chats.interrupt(chat.id, owner_id=OWNER)),
             settled(
-                chats.send(chat.id, owner_id=OWNER, content=text("hi"), busy=BusyBehavior.INTERRUPT)
+                chats.send(
+                    chat.id,
+                    owner_id=OWNER,
+                    content=text("hi"),
+                    busy_behavior=BusyBehavior.INTERRUPT,
+                )
             ),
         )
         row, messages, _ = await stored(wide, chat.id)

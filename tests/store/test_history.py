@@ -23,15 +23,15 @@ from chatd.store.leases import Leases
 from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
-from chatd.store.reads import Reads
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.reads import ChatReader
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
 
 async def visible(database: Database, chat: Chat) -> list[str]:
-    messages = await Reads(database).messages_after(chat.id, 0, most=100)
+    messages = await ChatReader(database).messages_after(chat.id, 0, limit=100)
     return [message.content[0]["text"] for message in messages]
 
 
@@ -49,7 +49,7 @@ async def say(database: Database, chat: Chat, role: str, words: str) -> int:
 
 
 async def queue_of(database: Database, chat: Chat) -> list[int]:
-    return [message.id for message in await Reads(database).queue(chat.id)]
+    return [message.id for message in await ChatReader(database).queue(chat.id)]
 
 
 # -- edit ------------------------------------------------------------------------------------------
@@ -81,9 +81,11 @@ async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
 
 async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
-    (said,) = await Reads(database).messages_after(chat.id, 0, most=1)
-    streams, turns = Streams(database), Turns(database)
-    await streams.flush_parts([Batch(chat.id, 1, 1, [{"index": 0, "type": "text", "text": "x"}])])
+    (said,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    streams, turns = StreamStore(database), Turns(database)
+    await streams.flush_parts(
+        [PartBatch(chat.id, 1, 1, [{"index": 0, "type": "text", "text": "x"}])]
+    )
     moved = await Messages(database).edit(chat.id, said.id, owner_id=OWNER, content=text("new"))
     assert (moved.chat.epoch, moved.chat.worker_id) == (2, None)
     assert (moved.chat.attempts, moved.chat.recoveries) == (0, 0)
@@ -93,12 +95,16 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert await database.fetch("SELECT FROM chat_parts") == []
     before = await image(database, chat)
     with pytest.raises(LeaseLost):
-        await turns.finish_turn(Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1)
-    await streams.flush_parts([Batch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])])
+        await turns.finish_turn(
+            FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
+        )
+    await streams.flush_parts(
+        [PartBatch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])]
+    )
     assert await database.fetch("SELECT FROM chat_parts") == []
     assert await image(database, chat) == before
-    (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
-    assert claim.moved.chat.epoch == 3
+    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
+    assert claim.result.chat.epoch == 3
 
 
 async def test_only_a_users_message_of_this_history_can_be_edited(database: Database) -> None:
@@ -116,12 +122,12 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
     ):
         with pytest.raises(refusal):
             await messages.edit(chat.id, message_id, owner_id=OWNER, content=text("x"))
-    first = (await Reads(database).messages_after(chat.id, 0, most=1))[0].id
+    first = (await ChatReader(database).messages_after(chat.id, 0, limit=1))[0].id
     await messages.edit(chat.id, first, owner_id=OWNER, content=text("x"))
     with pytest.raises(MessageNotFound):  # it is superseded by now
         await messages.edit(chat.id, first, owner_id=OWNER, content=text("y"))
     archived = await chat_in(database, Status.WAITING, archived=True)
-    (said,) = await Reads(database).messages_after(archived.id, 0, most=1)
+    (said,) = await ChatReader(database).messages_after(archived.id, 0, limit=1)
     with pytest.raises(ChatArchived):
         await messages.edit(archived.id, said.id, owner_id=OWNER, content=text("x"))
 
@@ -129,7 +135,7 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
 async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Database) -> None:
     """Its snapshot is older than the answer that it has to hide."""
     chat = await chat_in(wide, Status.RUNNING)
-    (said,) = await Reads(wide).messages_after(chat.id, 0, most=1)
+    (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 
     async def finish() -> None:
         async with locked(wide, chat) as connection:
@@ -155,7 +161,7 @@ async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Databas
 
 async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
     chat = await chat_in(wide, Status.WAITING)
-    (said,) = await Reads(wide).messages_after(chat.id, 0, most=1)
+    (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 
     async def edit(words: str) -> bool:
         try:
@@ -235,7 +241,7 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
     first, second = await queue_of(database, chat)
     await Queue(database).promote(chat.id, second, owner_id=OWNER)
     moved = await Turns(database).finish_interrupt(
-        Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
+        FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
     )
     assert moved.chat.status is Status.RUNNING
     assert moved.entry is not None
@@ -246,12 +252,12 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
 async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, queued=1)
     moved = await Chats(database).send(
-        chat.id, owner_id=OWNER, content=text("now"), busy=BusyBehavior.INTERRUPT
+        chat.id, owner_id=OWNER, content=text("now"), busy_behavior=BusyBehavior.INTERRUPT
     )
     assert moved.entry is not None
-    assert moved.queued is not None
-    assert moved.entry.data["head"] == moved.entry.data["queued"] == moved.queued.id
-    assert (await queue_of(database, chat))[0] == moved.queued.id
+    assert moved.queued_message is not None
+    assert moved.entry.data["head"] == moved.entry.data["queued"] == moved.queued_message.id
+    assert (await queue_of(database, chat))[0] == moved.queued_message.id
 
 
 async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
@@ -261,7 +267,7 @@ async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
 
         async def unqueue(chat: Chat = chat, queued: int = queued) -> bool:
             try:
-                await Queue(wide).unqueue(chat.id, queued, owner_id=OWNER)
+                await Queue(wide).remove(chat.id, queued, owner_id=OWNER)
             except QueuedMessageNotFound:
                 return False
             return True
@@ -269,7 +275,7 @@ async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
         gone, moved = await all_of(
             unqueue(),
             Turns(wide).finish_turn(
-                Fence(chat.id, WORKER, 1), step=0, messages=[ANSWER], parts_done=1
+                FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
             ),
         )
         assert moved.chat.status is (Status.WAITING if gone else Status.RUNNING)
@@ -316,7 +322,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(chat.id, owner_id=OWNER)
     with pytest.raises(LeaseLost):
-        await Turns(database).release(Fence(chat.id, WORKER, 1), why="late")
+        await Turns(database).release(FencingToken(chat.id, WORKER, 1), reason="late")
 
 
 async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: Database) -> None:

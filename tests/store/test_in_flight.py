@@ -44,13 +44,13 @@ async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) 
 
 async def all_connected(wide: Database) -> None:
     """Have the pool make all its connections, by statements that wait until each has one."""
-    async with wide.direct() as other, other.transaction():
+    async with wide.dedicated_connection() as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock(1)")
         waiting = [
             asyncio.create_task(wide.fetch("SELECT pg_advisory_xact_lock_shared(1)"))
             for _ in range(wide.pool_size)
         ]
-        await fact(lambda: wide.in_use == wide.pool_size)
+        await fact(lambda: wide.connections_in_use == wide.pool_size)
     await asyncio.gather(*waiting)
 
 
@@ -59,7 +59,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
     """A count that is read while another's move is not committed yet would be too low."""
     chats = Chats(wide, max_chats_in_flight=1)
     asked = (OWNER, "", {}, MODEL, [], True, [], 1, None, None, None, None)
-    async with wide.direct() as other:
+    async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)
         mine = asyncio.create_task(
@@ -80,7 +80,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
 async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
     chats = Chats(wide, max_chats_in_flight=1000)
     asked = (OWNER, "", {}, MODEL, [], True, [], 1000, None, None, None, None)
-    async with wide.direct() as other:
+    async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)
         with anyio.fail_after(FACT_SECONDS):

@@ -14,12 +14,12 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
 from chatd.domain.moves import Transition
 from chatd.store.chats import Chats
-from chatd.store.keys import Key, Keys
+from chatd.store.keys import IdempotencyKey, IdempotencyStore
 from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
 
-KEY = Key(OWNER, "one", b"what was asked")
+KEY = IdempotencyKey(OWNER, "one", b"what was asked")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Scene:
         return Chats(self.database)
 
 
-Ask = Callable[[Scene, Key], Awaitable[Any]]
+Ask = Callable[[Scene, IdempotencyKey], Awaitable[Any]]
 
 
 async def set_up(database: Database, move: Transition) -> tuple[Scene, Ask]:
@@ -170,7 +170,7 @@ async def test_another_request_with_the_same_key(database: Database) -> None:
     chats = Chats(database)
     chat = await chat_in(database, Status.WAITING)
     await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
-    other = replace(KEY, fingerprint=b"something else")
+    other = replace(KEY, request_hash=b"something else")
     before = await count(database, "chat_events")
     with pytest.raises(IdempotencyKeyReused):
         await chats.send(chat.id, owner_id=OWNER, content=text("other"), key=other)
@@ -185,7 +185,9 @@ async def test_keys_are_of_their_owner(database: Database) -> None:
     chats = Chats(database)
     made = {
         (
-            await chats.create(owner_id=name, model_config_id=MODEL, key=Key(name, "one", b"f"))
+            await chats.create(
+                owner_id=name, model_config_id=MODEL, key=IdempotencyKey(name, "one", b"f")
+            )
         ).chat.id
         for name in ("ann", "bob")
     }
@@ -238,7 +240,7 @@ async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> Non
 
 async def test_keys_are_forgotten(database: Database) -> None:
     await models(database)
-    chats, keys = Chats(database), Keys(database)
+    chats, keys = Chats(database), IdempotencyStore(database)
     ids: list[UUID] = []
     for name in ("old", "new"):
         key = replace(KEY, key=name)
@@ -246,10 +248,10 @@ async def test_keys_are_forgotten(database: Database) -> None:
     await database.fetch(
         "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' WHERE key = 'old'"
     )
-    assert await keys.forget(hours=24) == 1
-    assert await keys.kept(replace(KEY, key="old")) is None
-    assert await keys.kept(replace(KEY, key="new")) is not None
-    assert await keys.forget(hours=24) == 0
+    assert await keys.prune(retention_hours=24) == 1
+    assert await keys.lookup(replace(KEY, key="old")) is None
+    assert await keys.lookup(replace(KEY, key="new")) is not None
+    assert await keys.prune(retention_hours=24) == 0
 
 
 async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
@@ -261,7 +263,7 @@ async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
             "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone TO %L',"
             " current_database(), 'Asia/Kolkata'); END $$"
         )
-        await database.distrust()
+        await database.expire_connections()
         chats = Chats(database)
         first, again = [
             await chats.create(

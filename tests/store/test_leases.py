@@ -14,24 +14,26 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
-from chatd.store.leases import Beat, Doing, Leases
+from chatd.store.leases import ActivityReport, Leases, Renewal
 from chatd.store.pool import Connection, Database
-from chatd.store.rows import Moved
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.rows import TransitionResult
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 LEASE = 20.0
 
 
-def fence_of(chat: Chat) -> Fence:
+def fence_of(chat: Chat) -> FencingToken:
     assert chat.worker_id is not None
-    return Fence(chat.id, chat.worker_id, chat.epoch)
+    return FencingToken(chat.id, chat.worker_id, chat.epoch)
 
 
-async def reap(database: Database, *, reaper: UUID = REAPER, most: int = 3) -> list[Moved]:
+async def reap(
+    database: Database, *, reaper: UUID = REAPER, most: int = 3
+) -> list[TransitionResult]:
     leases = Leases(database, worker_id=reaper)
-    return await leases.reap(stale_after_seconds=LEASE, max_recoveries=most)
+    return await leases.reap(lease_seconds=LEASE, max_recoveries=most)
 
 
 async def age(database: Database, chat: Chat, seconds: float) -> None:
@@ -60,8 +62,8 @@ async def age_past_server_start(database: Database, chat: Chat) -> None:
 @asynccontextmanager
 async def alive(database: Database, worker_id: UUID) -> AsyncIterator[Connection]:
     """A process that holds its lock."""
-    async with database.direct() as connection:
-        assert await Leases(database, worker_id=worker_id).hold_own_lock(connection)
+    async with database.dedicated_connection() as connection:
+        assert await Leases(database, worker_id=worker_id).try_worker_lock(connection)
         yield connection
 
 
@@ -81,7 +83,7 @@ async def test_an_owner_without_its_lock_is_gone_at_once(database: Database) -> 
     assert moved.entry.worker_id == REAPER
 
 
-async def until_reaped(database: Database) -> Sequence[Moved]:
+async def until_reaped(database: Database) -> Sequence[TransitionResult]:
     """Reap until something was: the server frees the lock of a cut connection when it notices."""
     while not (reaped := await reap(database)):
         pass
@@ -103,9 +105,9 @@ async def test_a_lock_is_one_workers_own(database: Database) -> None:
 
 
 async def test_a_lock_cannot_be_held_by_two(database: Database) -> None:
-    async with alive(database, WORKER), database.direct() as second:
-        assert not await Leases(database, worker_id=WORKER).hold_own_lock(second)
-        assert await Leases(database, worker_id=REAPER).hold_own_lock(second)
+    async with alive(database, WORKER), database.dedicated_connection() as second:
+        assert not await Leases(database, worker_id=WORKER).try_worker_lock(second)
+        assert await Leases(database, worker_id=REAPER).try_worker_lock(second)
 
 
 async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> None:
@@ -120,12 +122,12 @@ async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> Non
     )
     assert beat is not None
     patient, stale = beat["age"] + 3600.0, beat["age"] / 2
-    assert await leases.reap(stale_after_seconds=patient, max_recoveries=3) == []
-    assert await leases.abandoned(stale_after_seconds=patient) == []
-    (moved,) = await leases.reap(stale_after_seconds=stale, max_recoveries=3)
+    assert await leases.reap(lease_seconds=patient, max_recoveries=3) == []
+    assert await leases.orphaned_interrupts(lease_seconds=patient) == []
+    (moved,) = await leases.reap(lease_seconds=stale, max_recoveries=3)
     assert moved.entry is not None
     assert moved.entry.data["reason"] == "lease_expired"
-    (abandoned,) = await leases.abandoned(stale_after_seconds=stale)
+    (abandoned,) = await leases.orphaned_interrupts(lease_seconds=stale)
     assert abandoned.fence == fence_of(interrupting)
 
 
@@ -155,12 +157,12 @@ async def test_ones_own_lock_says_nothing_of_ones_own_chats(
     """The reaper's process may be about to take its lock again; its lease counts all the same."""
     chat = await chat_in(database, status)
     own = Leases(database, worker_id=WORKER)
-    assert await own.reap(stale_after_seconds=LEASE, max_recoveries=3) == []
-    assert await own.abandoned(stale_after_seconds=LEASE) == []
+    assert await own.reap(lease_seconds=LEASE, max_recoveries=3) == []
+    assert await own.orphaned_interrupts(lease_seconds=LEASE) == []
     await age(database, chat, LEASE + 1)
     found = [
-        *[moved.chat.id for moved in await own.reap(stale_after_seconds=LEASE, max_recoveries=3)],
-        *[one.fence.chat_id for one in await own.abandoned(stale_after_seconds=LEASE)],
+        *[moved.chat.id for moved in await own.reap(lease_seconds=LEASE, max_recoveries=3)],
+        *[one.fence.chat_id for one in await own.orphaned_interrupts(lease_seconds=LEASE)],
     ]
     assert found == [chat.id]
 
@@ -169,8 +171,8 @@ async def test_ones_own_lock_says_nothing_of_ones_own_chats(
 async def test_only_running_chats_are_reaped(database: Database, status: Status) -> None:
     await chat_in(database, status)
     leases = Leases(database, worker_id=REAPER)
-    assert await leases.reap(stale_after_seconds=-1.0, max_recoveries=3) == []
-    abandoned = await leases.abandoned(stale_after_seconds=-1.0)
+    assert await leases.reap(lease_seconds=-1.0, max_recoveries=3) == []
+    abandoned = await leases.orphaned_interrupts(lease_seconds=-1.0)
     assert len(abandoned) == (status is Status.INTERRUPTING)
 
 
@@ -179,8 +181,7 @@ async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
     await many(database, 7, Status.RUNNING)
     leases = Leases(database, worker_id=REAPER)
     taken = [
-        len(await leases.reap(stale_after_seconds=LEASE, max_recoveries=3, most=3))
-        for _ in range(4)
+        len(await leases.reap(lease_seconds=LEASE, max_recoveries=3, limit=3)) for _ in range(4)
     ]
     assert taken == [3, 3, 1, 0]
 
@@ -193,21 +194,21 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
         with pytest.raises(LeaseLost):
             await move(fence_of(chat), **said)
-    (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
+    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
     with pytest.raises(LeaseLost):  # the same process again, but an epoch later
         await turns.commit_step(fence_of(chat), **said)
-    await turns.commit_step(fence_of(claim.moved.chat), **said)
+    await turns.commit_step(fence_of(claim.result.chat), **said)
 
 
 async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
     """The network swallowed the end of a connection, and the server still has its session."""
     leases = Leases(database, worker_id=WORKER)
     async with alive(database, WORKER), alive(database, REAPER) as other:
-        async with database.direct() as connection:
-            await leases.end_ghost(connection)
-            while not await leases.hold_own_lock(connection):
+        async with database.dedicated_connection() as connection:
+            await leases.terminate_stale_session(connection)
+            while not await leases.try_worker_lock(connection):
                 pass
-            await leases.end_ghost(connection)
+            await leases.terminate_stale_session(connection)
             assert await connection.fetchval("SELECT true"), "not its own session"
         assert await other.fetchval("SELECT true"), "nor another worker's"
 
@@ -217,13 +218,13 @@ async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
 ) -> None:
     chat = await chat_in(database, Status.RUNNING)
     leases = Leases(database, worker_id=WORKER)
-    async with alive(database, WORKER) as busy, database.direct() as connection:
+    async with alive(database, WORKER) as busy, database.dedicated_connection() as connection:
         async with locked(database, chat) as blocker:
             statement = asyncio.create_task(
                 busy.fetchval("SELECT true FROM chats WHERE id = $1 FOR UPDATE", chat.id)
             )
             await until_blocked(blocker)
-            await leases.end_ghost(connection)
+            await leases.terminate_stale_session(connection)
         assert await statement
 
 
@@ -234,11 +235,11 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     chat = await chat_in(database, Status.PENDING)
     leases = Leases(database, worker_id=WORKER)
     for death in range(1, 4):
-        await leases.acquire(1)
+        await leases.claim(1)
         (moved,) = await reap(database)
         assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, death)
         assert moved.chat.last_error is None
-    await leases.acquire(1)
+    await leases.claim(1)
     (moved,) = await reap(database)
     assert moved.chat.id == chat.id
     assert moved.chat.status is Status.ERROR
@@ -262,13 +263,18 @@ async def test_progress_is_what_counts(database: Database) -> None:
     await chat_in(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(6):
-        (claim,) = await leases.acquire(1)
-        await turns.commit_step(fence_of(claim.moved.chat), step=step, messages=[], parts_done=0)
+        (claim,) = await leases.claim(1)
+        await turns.commit_step(fence_of(claim.result.chat), step=step, messages=[], settled_part=0)
         (moved,) = await reap(database, most=1)
         assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, 1)
-    (claim,) = await leases.acquire(1)
+    (claim,) = await leases.claim(1)
     await turns.record_retry(
-        fence_of(claim.moved.chat), step=6, attempts=1, delay_seconds=50, parts_done=0, failure={}
+        fence_of(claim.result.chat),
+        step=6,
+        attempts=1,
+        delay_seconds=50,
+        settled_part=0,
+        failure={},
     )
     (moved,) = await reap(database, most=1)
     assert moved.chat.status is Status.ERROR
@@ -277,23 +283,28 @@ async def test_progress_is_what_counts(database: Database) -> None:
 async def test_a_backoff_outlives_its_owner(database: Database) -> None:
     await chat_in(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
-    (claim,) = await leases.acquire(1)
-    assert claim.next_attempt_in == 0.0
+    (claim,) = await leases.claim(1)
+    assert claim.next_attempt_in_seconds == 0.0
     await turns.record_retry(
-        fence_of(claim.moved.chat), step=0, attempts=1, delay_seconds=500, parts_done=0, failure={}
+        fence_of(claim.result.chat),
+        step=0,
+        attempts=1,
+        delay_seconds=500,
+        settled_part=0,
+        failure={},
     )
     (moved,) = await reap(database)
     assert moved.chat.attempts == 1
-    (claim,) = await leases.acquire(1)
-    assert 400 < claim.next_attempt_in <= 500
-    assert claim.moved.chat.attempts == 1
+    (claim,) = await leases.claim(1)
+    assert 400 < claim.next_attempt_in_seconds <= 500
+    assert claim.result.chat.attempts == 1
 
 
 # -- interrupted, and then the owner died ----------------------------------------------------------------
 
 
 async def flush(database: Database, chat: Chat, first: int, *parts: dict[str, Any]) -> None:
-    await Streams(database).flush_parts([Batch(chat.id, chat.epoch, first, parts)])
+    await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, first, parts)])
 
 
 def said(words: str, index: int = 0) -> dict[str, Any]:
@@ -308,11 +319,11 @@ async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     await flush(database, chat, 11, thought, said("Hel", 1))
     await flush(database, chat, 13, said("lo", 1), call)
     leases = Leases(database, worker_id=REAPER)
-    (one,) = await leases.abandoned(stale_after_seconds=LEASE)
+    (one,) = await leases.orphaned_interrupts(lease_seconds=LEASE)
     assert one.fence == fence_of(chat)
-    assert (one.step, one.parts_done) == (4, 14)
+    assert (one.step, one.settled_part) == (4, 14)
     moved = await Turns(database).reap_interrupt(
-        one.fence, step=one.step, messages=one.messages, parts_done=one.parts_done
+        one.fence, step=one.step, messages=one.messages, settled_part=one.settled_part
     )
     assert moved.chat.status is Status.WAITING
     assert moved.chat.worker_id is None
@@ -333,9 +344,9 @@ async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Dat
     await flush(database, chat, 1, said("a"), said("b"))
     await flush(database, chat, 1, said("a"), said("b"), said("c"))
     await flush(database, chat, 5, said("e"))
-    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
     assert [message.content for message in one.messages] == [text("abc")]
-    assert one.parts_done == 5
+    assert one.settled_part == 5
 
 
 @pytest.mark.parametrize("parts", [(), ({"index": 0, "type": "tool-call", "args": "{"},)])
@@ -345,9 +356,9 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
     chat = await chat_in(database, Status.INTERRUPTING, queued=1)
     if parts:
         await flush(database, chat, 1, *parts)
-    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
     assert one.messages == ()
-    moved = await Turns(database).reap_interrupt(one.fence, step=0, messages=(), parts_done=0)
+    moved = await Turns(database).reap_interrupt(one.fence, step=0, messages=(), settled_part=0)
     assert moved.chat.status is Status.PENDING
     assert moved.entry is not None
     assert [message.role for message in moved.entry.messages] == [Role.USER]
@@ -360,19 +371,19 @@ async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) ->
         chat.id,
         [said("old")],
     )
-    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
     assert one.messages == ()
 
 
 async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
     chat = await chat_in(database, Status.INTERRUPTING)
     await flush(database, chat, 1, said("half"))
-    (one,) = await Leases(database, worker_id=REAPER).abandoned(stale_after_seconds=LEASE)
+    (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
     whole = NewMessage(role=Role.ASSISTANT, content=text("whole"))
     turns = Turns(database)
-    await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], parts_done=2)
+    await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], settled_part=2)
     with pytest.raises(LeaseLost):
-        await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, parts_done=1)
+        await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, settled_part=1)
     assert [message.content for message in await turns.history(chat.id)][1:] == [text("whole")]
 
 
@@ -390,12 +401,12 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
-    in_hand = [Doing(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
-    async with database.direct() as connection:
+    in_hand = [ActivityReport(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
+    async with database.dedicated_connection() as connection:
         beats = await leases.renew(connection, LISTING, in_hand)
         assert set(beats) == {
-            Beat(running.id, 3, 1, Status.RUNNING),
-            Beat(stopping.id, 1, 1, Status.INTERRUPTING),
+            Renewal(running.id, 3, 1, Status.RUNNING),
+            Renewal(stopping.id, 1, 1, Status.INTERRUPTING),
         }
         assert await leases.renew(connection, LISTING) == []
     ages = {
@@ -409,20 +420,24 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
     assert await database.fetch(
         "SELECT FROM workers WHERE heartbeat_at > clock_timestamp() - interval '5 seconds'"
     )
-    assert {chat.id for chat in await leases.owned()} == {running.id, stopping.id, forgotten.id}
+    assert {chat.id for chat in await leases.leased_chats()} == {
+        running.id,
+        stopping.id,
+        forgotten.id,
+    }
 
 
 async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -> None:
     first = await chat_in(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
-    (claim,) = await leases.acquire(1)
+    (claim,) = await leases.claim(1)
     second = await chat_in(database, Status.PENDING)
-    moved = await turns.release(fence_of(claim.moved.chat), why="shutdown")
+    moved = await turns.release(fence_of(claim.result.chat), reason="shutdown")
     assert moved.chat.status is Status.PENDING
-    assert moved.chat.pending_since == claim.moved.chat.started_at
+    assert moved.chat.pending_since == claim.result.chat.started_at
     assert (moved.chat.attempts, moved.chat.recoveries, moved.chat.last_error) == (0, 0, None)
-    assert [c.moved.chat.id for c in await leases.acquire(1)] == [first.id]
-    assert [c.moved.chat.id for c in await leases.acquire(1)] == [second.id]
+    assert [c.result.chat.id for c in await leases.claim(1)] == [first.id]
+    assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
 
 
 async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> None:
@@ -430,18 +445,18 @@ async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> 
     second = await chat_in(database, Status.PENDING)
     await reap(database)
     leases = Leases(database, worker_id=WORKER)
-    assert [c.moved.chat.id for c in await leases.acquire(1)] == [first.id]
-    assert [c.moved.chat.id for c in await leases.acquire(1)] == [second.id]
+    assert [c.result.chat.id for c in await leases.claim(1)] == [first.id]
+    assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
 
 
 async def test_a_beat_stays_on_its_page(database: Database) -> None:
     """No index knows what it writes, so beats are HOT: they bloat neither table nor indexes."""
     await models(database)
     ids = await many(database, 40, Status.RUNNING)
-    doing = [Doing(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
+    doing = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
     leases = Leases(database, worker_id=WORKER)
     await entered(database, leases)
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
 
         async def beat(times: int) -> dict[str, tuple[int, int]]:
             """All updates so far, and the HOT ones, by table."""
@@ -477,9 +492,9 @@ async def test_silent_workers_are_forgotten_unless_they_own_something(database: 
         "UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id <> $1",
         fresh,
     )
-    await leases.forget_workers(silent_seconds=60)
+    await leases.prune_workers(max_silence_seconds=60)
     assert await listed(database) == {owner, fresh}
-    await leases.leave()
+    await leases.deregister()
     assert await listed(database) == {owner}
 
 

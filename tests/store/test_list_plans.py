@@ -49,7 +49,7 @@ def crowded(server: str, template: str) -> Iterator[str]:
         pool = Database(named(server, name))
         await pool.open()
         await models(pool)
-        async with pool.direct() as connection:
+        async with pool.dedicated_connection() as connection:
             await connection.execute(FILL, timeout=60)
             seen = False
             while (
@@ -73,7 +73,7 @@ def crowded(server: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def connection(crowded: str) -> AsyncIterator[Connection]:
-    async with Database(crowded).direct() as one:
+    async with Database(crowded).dedicated_connection() as one:
         yield one
 
 

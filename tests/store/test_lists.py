@@ -8,7 +8,7 @@ from factory import OWNER, chat_in
 from chatd.domain.chat import Status
 from chatd.domain.listing import DELETED_VERSION, ChatChange, ListQuery
 from chatd.store.chats import Chats
-from chatd.store.lists import Lists
+from chatd.store.lists import ChatLists
 from chatd.store.pool import Database
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> d
 
 
 async def test_each_list_by_itself_longest_ago_first(database: Database) -> None:
-    lists, chats = Lists(database), Chats(database)
+    lists, chats = ChatLists(database), Chats(database)
     a, b = [await chat_in(database, Status.WAITING) for _ in range(2)]
     gone = uuid4()
     deleted_at = await bury(database, gone)
@@ -36,7 +36,9 @@ async def test_each_list_by_itself_longest_ago_first(database: Database) -> None
     other = await chat_in(database, Status.WAITING, owner_id="bob")
     await bury(database, uuid4(), owner_id="somebody")
     touched = (await chats.describe(a.id, owner_id=OWNER, title="touched")).chat
-    found = await lists.touched([ListQuery(name, LONG_AGO) for name in (OWNER, "bob", "nobody")])
+    found = await lists.changed_since(
+        [ListQuery(name, LONG_AGO) for name in (OWNER, "bob", "nobody")]
+    )
     assert found.keys() == {OWNER, "bob", "nobody"}
     assert list(found[OWNER].changes) == [
         ChatChange.from_chat(b),
@@ -50,7 +52,7 @@ async def test_each_list_by_itself_longest_ago_first(database: Database) -> None
 
 
 async def test_only_what_came_since_and_is_not_known(database: Database) -> None:
-    lists = Lists(database)
+    lists = ChatLists(database)
     a, b, c = [await chat_in(database, Status.WAITING, version=n) for n in (1, 5, 9)]
     gone = uuid4()
     deleted_at = await bury(database, gone)
@@ -58,7 +60,7 @@ async def test_only_what_came_since_and_is_not_known(database: Database) -> None
     async def ids(since: datetime, **known: int) -> list[UUID]:
         names = {"a": a.id, "b": b.id, "c": c.id, "gone": gone}
         place = ListQuery(OWNER, since, {names[key]: version for key, version in known.items()})
-        return [touch.chat_id for touch in (await lists.touched([place]))[OWNER].changes]
+        return [touch.chat_id for touch in (await lists.changed_since([place]))[OWNER].changes]
 
     assert await ids(a.updated_at) == [b.id, c.id, gone]
     assert await ids(deleted_at) == []
@@ -68,7 +70,7 @@ async def test_only_what_came_since_and_is_not_known(database: Database) -> None
 
 
 async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Database) -> None:
-    lists = Lists(database)
+    lists = ChatLists(database)
     chats = [await chat_in(database, Status.WAITING) for _ in range(3)]
     gone = [uuid4() for _ in range(3)]
     for one in gone:
@@ -77,7 +79,7 @@ async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Datab
     met: list[UUID] = []
     whole = False
     while not whole:
-        seen = (await lists.touched([ListQuery(OWNER, LONG_AGO, known)], most=2))[OWNER]
+        seen = (await lists.changed_since([ListQuery(OWNER, LONG_AGO, known)], limit=2))[OWNER]
         whole = seen.is_complete
         met += [touch.chat_id for touch in seen.changes]
         known |= {touch.chat_id: touch.version for touch in seen.changes}
@@ -86,9 +88,9 @@ async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Datab
 
 async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Database) -> None:
     """Stamped before a read and seen after it: the next read looks back far enough."""
-    lists = Lists(database)
+    lists = ChatLists(database)
     chat = await chat_in(database, Status.WAITING)
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
         stamped = await connection.fetchval(
@@ -96,35 +98,35 @@ async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Databa
             " RETURNING updated_at",
             chat.id,
         )
-        before = (await lists.touched([ListQuery(OWNER, LONG_AGO)]))[OWNER]
+        before = (await lists.changed_since([ListQuery(OWNER, LONG_AGO)]))[OWNER]
         assert [touch.version for touch in before.changes] == [1]
         assert before.read_at > stamped
         await transaction.commit()
     known = {chat.id: 1}
-    found = await lists.touched([ListQuery(OWNER, before.read_at - OVERLAP, known)])
+    found = await lists.changed_since([ListQuery(OWNER, before.read_at - OVERLAP, known)])
     assert [touch.version for touch in found[OWNER].changes] == [2]
-    missed = await lists.touched([ListQuery(OWNER, before.read_at, known)])
+    missed = await lists.changed_since([ListQuery(OWNER, before.read_at, known)])
     assert list(missed[OWNER].changes) == []
 
 
 async def test_the_clock_is_read_before_the_list(database: Database) -> None:
     """What is seen by no read of that clock has a later time, or is still to be committed."""
-    lists = Lists(database)
-    before = (await lists.touched([ListQuery(OWNER, NEVER)]))[OWNER]
+    lists = ChatLists(database)
+    before = (await lists.changed_since([ListQuery(OWNER, NEVER)]))[OWNER]
     chat = await chat_in(database, Status.WAITING)
-    after = (await lists.touched([ListQuery(OWNER, before.read_at)]))[OWNER]
+    after = (await lists.changed_since([ListQuery(OWNER, before.read_at)]))[OWNER]
     assert [touch.chat_id for touch in after.changes] == [chat.id]
     assert before.read_at < chat.updated_at < after.read_at
 
 
 async def test_deletions_are_forgotten_after_their_retention(database: Database) -> None:
-    lists = Lists(database)
+    lists = ChatLists(database)
     old, new = uuid4(), uuid4()
     await bury(database, old)
     await database.fetch("UPDATE chat_tombstones SET deleted_at = deleted_at - interval '7.5 days'")
     await bury(database, new)
-    assert await lists.forget_tombstones(days=8) == 0
-    assert await lists.forget_tombstones(days=7, most=1) == 1
-    assert await lists.forget_tombstones(days=7, most=1) == 0
+    assert await lists.prune_tombstones(retention_days=8) == 0
+    assert await lists.prune_tombstones(retention_days=7, limit=1) == 1
+    assert await lists.prune_tombstones(retention_days=7, limit=1) == 0
     left = await database.fetch("SELECT chat_id FROM chat_tombstones")
     assert [row["chat_id"] for row in left] == [new]

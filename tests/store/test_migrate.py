@@ -178,16 +178,16 @@ async def test_an_older_chatd_is_told_that_the_database_is_ahead(
 async def test_the_script_for_psql_does_the_same_and_keeps_the_books(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
-    await run_like_psql(conn, await migrate.script(empty_dsn, folder=folder))
+    await run_like_psql(conn, await migrate.sql_script(empty_dsn, folder=folder))
     assert await states(empty_dsn, folder) == ["applied"] * 3
     await migrate.check(conn, folder=folder)
     assert await migrate.up(empty_dsn, folder=folder) == []
-    await run_like_psql(conn, await migrate.script(empty_dsn, to=1, folder=folder))
+    await run_like_psql(conn, await migrate.sql_script(empty_dsn, to=1, folder=folder))
     assert await states(empty_dsn, folder) == ["applied", "pending", "pending"]
-    offline = await migrate.script(None, start=1, folder=folder)
-    assert offline == await migrate.script(empty_dsn, folder=folder)
+    offline = await migrate.sql_script(None, start=1, folder=folder)
+    assert offline == await migrate.sql_script(empty_dsn, folder=folder)
     with pytest.raises(MigrationError, match="which version to start at"):
-        await migrate.script(None, folder=folder)
+        await migrate.sql_script(None, folder=folder)
 
 
 async def run_like_psql(conn: Connection, script: str) -> None:
@@ -226,7 +226,7 @@ async def test_waiting_for_another_is_logged_and_bounded(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     await conn.execute("SET application_name = 'the other'")
-    await conn.execute(f"SELECT pg_advisory_lock({migrate.LOCK})")
+    await conn.execute(f"SELECT pg_advisory_lock({migrate.ADVISORY_LOCK_KEY})")
     with capture_logs() as lines, pytest.raises(MigrationError, match=r"backend \d+ \(the other\)"):
         await migrate.up(empty_dsn, folder=folder, wait_seconds=0)
     assert [line["event"] for line in lines] == ["migrate.waiting"]
@@ -237,13 +237,13 @@ async def test_a_waiting_process_does_not_block_a_concurrent_index(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     """The reason why the lock is tried and not waited for: see the page of ``migrate``."""
-    await conn.execute(f"SELECT pg_advisory_lock({migrate.LOCK})")
+    await conn.execute(f"SELECT pg_advisory_lock({migrate.ADVISORY_LOCK_KEY})")
     waiting = asyncio.create_task(migrate.up(empty_dsn, folder=folder))
     await conn.execute(FILES["0001_chats.up.sql"])
     await conn.execute("SET statement_timeout = '20s'")
     await conn.execute("CREATE INDEX CONCURRENTLY chats_title ON chats (title)")
     await conn.execute("DROP TABLE chats")
-    await conn.execute(f"SELECT pg_advisory_unlock({migrate.LOCK})")
+    await conn.execute(f"SELECT pg_advisory_unlock({migrate.ADVISORY_LOCK_KEY})")
     assert len(await waiting) == 3
 
 
@@ -274,7 +274,7 @@ def test_files_that_make_no_sense_are_refused(
     tmp_path: Path, files: dict[str, str], words: str
 ) -> None:
     with pytest.raises(MigrationError) as caught:
-        migration_files.load(write(tmp_path / "wrong", files))
+        migration_files.load_migrations(write(tmp_path / "wrong", files))
     assert words in str(caught.value)
 
 
@@ -298,7 +298,7 @@ async def test_the_migrations_of_this_chatd_go_up_down_and_up(
 ) -> None:
     """A way down that forgets something is found here: nothing but the books may be left."""
     applied = await migrate.up(empty_dsn)
-    assert applied == migration_files.load() != []
+    assert applied == migration_files.load_migrations() != []
     await migrate.check(conn)
     await migrate.down(empty_dsn, to=0)
     left = await conn.fetch(
@@ -327,7 +327,7 @@ async def test_the_command_line(
             code = await asyncio.to_thread(main, ["migrate", *arguments])
         return code, *capsys.readouterr()
 
-    labels = [each.label for each in migration_files.load()]
+    labels = [each.label for each in migration_files.load_migrations()]
     applied = "".join(f"applied {label}\n" for label in labels)
     reverted = "".join(f"reverted {label}\n" for label in reversed(labels))
 

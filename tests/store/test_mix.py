@@ -14,10 +14,10 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
 from chatd.domain.moves import Transition
 from chatd.store.chats import Chats
-from chatd.store.leases import Claim, Doing, Leases
+from chatd.store.leases import ActivityReport, Claim, Leases
 from chatd.store.pool import Database
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -62,7 +62,7 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     }
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}
-    await Streams(wide).forget_parts()
+    await StreamStore(wide).prune_parts()
     assert await wide.fetch("SELECT FROM chat_parts") == []
 
 
@@ -159,18 +159,23 @@ class FamilyDay:
 
     async def work(self) -> None:
         leases, turns = Leases(self.database, worker_id=WORKER), Turns(self.database)
-        async with self.database.direct() as connection:
+        async with self.database.dedicated_connection() as connection:
             claims: list[Claim] = []
             while claims or not self.over.is_set():
-                claims = await leases.acquire(10)
-                doing = [Doing(claim.moved.chat.id, claim.moved.chat.epoch) for claim in claims]
+                claims = await leases.claim(10)
+                doing = [
+                    ActivityReport(claim.result.chat.id, claim.result.chat.epoch)
+                    for claim in claims
+                ]
                 self.dice.shuffle(doing)
                 assert len(await leases.renew(connection, LISTING, doing)) == len(doing)
                 for claim in claims:
-                    moved, fence = claim.moved, fence_of(claim.moved)
+                    moved, fence = claim.result, fence_of(claim.result)
                     while moved.chat.status is Status.RUNNING:
                         step = moved.chat.committed_steps
-                        moved = await turns.finish_turn(fence, step=step, messages=[], parts_done=0)
+                        moved = await turns.finish_turn(
+                            fence, step=step, messages=[], settled_part=0
+                        )
 
     async def look(self) -> None:
         while not self.over.is_set():
@@ -195,15 +200,15 @@ async def test_families_are_archived_whole_while_others_send(wide: Database) -> 
 async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Database) -> None:
     """Parts are deleted by the moves of their chat and by the janitors of all replicas."""
     ids = await many(wide, 20, Status.RUNNING)
-    streams, turns = Streams(wide), Turns(wide)
+    streams, turns = StreamStore(wide), Turns(wide)
 
     async def turn(chat_id: UUID) -> None:
         done = 0
         for step in range(12):
             parts = [{"index": 0, "type": "text", "text": "x"}]
-            await streams.flush_parts([Batch(chat_id, 1, done + n, parts) for n in range(1, 8)])
+            await streams.flush_parts([PartBatch(chat_id, 1, done + n, parts) for n in range(1, 8)])
             moved = await turns.commit_step(
-                Fence(chat_id, WORKER, 1), step=step, messages=[], parts_done=done + 7
+                FencingToken(chat_id, WORKER, 1), step=step, messages=[], settled_part=done + 7
             )
             done = moved.chat.settled_part
             # what was flushed too late, for the janitors to find
@@ -217,8 +222,8 @@ async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Da
 
     async def sweep() -> None:
         while not over.is_set():
-            await streams.forget_parts(most=50)
-            await streams.forget_events(days=-1.0, most=50)
+            await streams.prune_parts(limit=50)
+            await streams.prune_journal(retention_days=-1.0, limit=50)
 
     async def work() -> None:
         await all_of(*map(turn, ids))

@@ -30,15 +30,15 @@ async def test_processes_that_start_together_do_not_stumble_over_each_other(
     kept = Models(database)
     for round_number in range(300):
         await database.fetch("DELETE FROM chat_model_configs")
-        await asyncio.gather(*(kept.keep(models(shuffled=True)) for _ in "12345"))
+        await asyncio.gather(*(kept.upsert(models(shuffled=True)) for _ in "12345"))
         assert sorted((await kept.names()).values()) == sorted(NAMES)
         both = (models(shuffled=True, model=f"{round_number}{which}") for which in "ab")
-        await asyncio.gather(*map(kept.keep, both))
+        await asyncio.gather(*map(kept.upsert, both))
 
 
 async def test_a_model_that_was_changed_is_changed(database: Database) -> None:
-    await Models(database).keep(models())
-    await Models(database).keep(models(model="n"))
+    await Models(database).upsert(models())
+    await Models(database).upsert(models(model="n"))
     assert {row["model"] for row in await database.fetch("SELECT * FROM chat_model_configs")} == {
         "n"
     }

@@ -21,14 +21,14 @@ from chatd.domain.errors import (
 )
 from chatd.domain.message import Content, NewMessage, PendingToolCall, Role
 from chatd.domain.moves import TABLE, WORKER_TRANSITIONS, Transition, target_status
-from chatd.store.actions import Actions, ToolResult
+from chatd.store.actions import ToolCalls, ToolResult
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
 from chatd.store.pool import Database
 from chatd.store.queue import Queue
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence, Turns
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 
@@ -56,56 +56,56 @@ async def make(
     chat: Chat,
     *,
     given_up: bool = False,
-) -> Moved:
+) -> TransitionResult:
     """Make one move on a chat; every move of the table has its line here."""
     chats, messages, turns = Chats(database), Messages(database), Turns(database)
-    fence = Fence(chat.id, WORKER, chat.epoch)
+    fence = FencingToken(chat.id, WORKER, chat.epoch)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.SEND: lambda: chats.send(
-            chat.id, owner_id=OWNER, content=text("more"), busy=busy or BusyBehavior.QUEUE
+            chat.id, owner_id=OWNER, content=text("more"), busy_behavior=busy or BusyBehavior.QUEUE
         ),
         Transition.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
-        Transition.SUBMIT_TOOL_RESULTS: lambda: Actions(database).submit(
+        Transition.SUBMIT_TOOL_RESULTS: lambda: ToolCalls(database).submit(
             chat.id,
             owner_id=OWNER,
             results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
         ),
         Transition.EDIT: lambda: first_edited(messages, database, chat),
-        Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).unqueue, database, chat),
+        Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).remove, database, chat),
         Transition.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
-        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER).acquire(10),
+        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER).claim(10),
         Transition.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
         Transition.RECORD_RETRY: lambda: turns.record_retry(
-            fence, step=0, attempts=1, delay_seconds=1.0, parts_done=7, failure={"kind": "server"}
+            fence, step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
         ),
         Transition.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
         Transition.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
         Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
         Transition.FAIL: lambda: turns.fail(
-            fence, step=0, last_error="no", detail={"kind": "auth"}, parts_done=7
+            fence, step=0, last_error="no", detail={"kind": "auth"}, settled_part=7
         ),
-        Transition.RELEASE: lambda: turns.release(fence, why="shutdown"),
+        Transition.RELEASE: lambda: turns.release(fence, reason="shutdown"),
         Transition.REAP: lambda: Leases(database, worker_id=REAPER).reap(
-            stale_after_seconds=-1.0, max_recoveries=0 if given_up else 3
+            lease_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
         Transition.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
-        Transition.EXPIRE_ACTION: lambda: Actions(database).expire(),
+        Transition.EXPIRE_ACTION: lambda: ToolCalls(database).expire(),
     }
     answer = await ways[move]()
-    if isinstance(answer, Moved):
+    if isinstance(answer, TransitionResult):
         return answer
     if not answer:
         raise Nothing
     first = answer[0]
-    return first if isinstance(first, Moved) else first.moved
+    return first if isinstance(first, TransitionResult) else first.moved
 
 
-async def first_edited(messages: Messages, database: Database, chat: Chat) -> Moved:
+async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
     """Edit the message that ``chat_in`` made."""
     query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
     said = await database.fetchrow(query, chat.id)
@@ -114,8 +114,8 @@ async def first_edited(messages: Messages, database: Database, chat: Chat) -> Mo
 
 
 async def last_queued(
-    move: Callable[..., Awaitable[Moved]], database: Database, chat: Chat
-) -> Moved:
+    move: Callable[..., Awaitable[TransitionResult]], database: Database, chat: Chat
+) -> TransitionResult:
     """Make a move on the last message that waits; on one that is not there, when none does."""
     query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
     queued = await database.fetchrow(query, chat.id)
@@ -177,7 +177,9 @@ async def test_each_cell(
     await check(database, chat, moved, move)
 
 
-async def check(database: Database, before: Chat, moved: Moved, move: Transition) -> None:
+async def check(
+    database: Database, before: Chat, moved: TransitionResult, move: Transition
+) -> None:
     """What every move does, whichever it is."""
     after = moved.chat
     assert after.version == before.version + 1
@@ -273,19 +275,21 @@ async def test_the_fence(database: Database, move: Transition, wrong: str) -> No
         "step": {"step": 1},
     }[wrong]
     chat = await chat_in(database, status, **more)
-    stale = Fence(chat.id, WORKER, 1)
+    stale = FencingToken(chat.id, WORKER, 1)
     before = await image(database, chat)
     turns = Turns(database)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
         Transition.RECORD_RETRY: lambda: turns.record_retry(
-            stale, step=0, attempts=1, delay_seconds=1.0, parts_done=0, failure={}
+            stale, step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={}
         ),
         Transition.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
         Transition.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
         Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
-        Transition.FAIL: lambda: turns.fail(stale, step=0, last_error="x", detail={}, parts_done=0),
-        Transition.RELEASE: lambda: turns.release(stale, why="x"),
+        Transition.FAIL: lambda: turns.fail(
+            stale, step=0, last_error="x", detail={}, settled_part=0
+        ),
+        Transition.RELEASE: lambda: turns.release(stale, reason="x"),
     }
     with pytest.raises(LeaseLost):
         await ways[move]()

@@ -34,7 +34,7 @@ ANALYZE;
 @pytest.fixture
 async def filled(database: Database) -> AsyncIterator[Connection]:
     await models(database)
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         await connection.execute(FILL.format(owner=OWNER, model=MODEL, worker=WORKER))
         yield connection
 

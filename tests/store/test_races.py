@@ -18,8 +18,8 @@ from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.leases import Claim, Leases
 from chatd.store.pool import Database
-from chatd.store.rows import Moved
-from chatd.store.turns import Fence, Turns
+from chatd.store.rows import TransitionResult
+from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -47,17 +47,17 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
     finished = 0
     while True:
         silent = silence.is_set()
-        claims = await leases.acquire(1)
+        claims = await leases.claim(1)
         if not claims and silent:
             return finished
         for claim in claims:
-            moved = claim.moved
+            moved = claim.result
             while moved.chat.status is Status.RUNNING:
                 moved = await turns.finish_turn(
-                    fence_of(claim.moved),
+                    fence_of(claim.result),
                     step=moved.chat.committed_steps,
                     messages=[ANSWER],
-                    parts_done=moved.chat.settled_part,
+                    settled_part=moved.chat.settled_part,
                 )
                 finished += 1
                 assert moved.chat.queue_length == 0 or moved.chat.status is Status.RUNNING
@@ -115,7 +115,7 @@ async def queue_one(connection: Any, chat: Chat, words: str, position: int) -> N
     )
 
 
-Ask = Callable[[Database, Chat], Awaitable[Moved]]
+Ask = Callable[[Database, Chat], Awaitable[TransitionResult]]
 STEP: dict[str, Any] = {"step": 0, "messages": [ANSWER], "parts_done": 0}
 
 
@@ -130,8 +130,8 @@ class Waits:
     promoted: str = "came meanwhile"
 
 
-def _hold(chat: Chat) -> Fence:
-    return Fence(chat.id, WORKER, chat.epoch)
+def _hold(chat: Chat) -> FencingToken:
+    return FencingToken(chat.id, WORKER, chat.epoch)
 
 
 WAITING_MOVES = {
@@ -184,14 +184,14 @@ WAITING_MOVES = {
 async def test_a_move_that_waited_sees_the_queue_as_it_is(database: Database, name: str) -> None:
     case = WAITING_MOVES[name]
     chat = await chat_in(database, case.status, queued=case.queued)
-    before = database.statements
+    before = database.statement_count
     async with locked(database, chat) as other:
         move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
         await until_blocked(other)
         await queue_one(other, chat, case.promoted, position=-1)
     async with asyncio.timeout(SECONDS):
         moved = await move
-    assert database.statements - before == 2, "asked again, once"
+    assert database.statement_count - before == 2, "asked again, once"
     assert moved.chat.status is case.to
     assert moved.entry is not None
     assert [
@@ -213,7 +213,7 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
     """A statement that waited for one that changed nothing it reads is done in one go."""
     case = WAITING_MOVES[name]
     chat = await chat_in(database, case.status, queued=max(case.queued, 1))
-    before = database.statements
+    before = database.statement_count
     async with locked(database, chat) as other:
         move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
         await until_blocked(other)
@@ -223,7 +223,7 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
         )
     async with asyncio.timeout(SECONDS):
         moved = await move
-    assert database.statements - before == 1
+    assert database.statement_count - before == 1
     assert moved.chat.status is case.to
     assert moved.chat.version == 2
     assert moved.entry is not None
@@ -239,7 +239,7 @@ async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
     chat = await chat_in(database, Status.WAITING)
     async with locked(database, chat) as other:
         send = asyncio.create_task(
-            Chats(database).send(chat.id, owner_id=OWNER, content=text("late"), busy=busy)
+            Chats(database).send(chat.id, owner_id=OWNER, content=text("late"), busy_behavior=busy)
         )
         await until_blocked(other)
         await other.execute(
@@ -254,8 +254,8 @@ async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
                 await send
             return
         moved = await send
-    assert moved.queued is not None
-    assert moved.queued.content == text("late")
+    assert moved.queued_message is not None
+    assert moved.queued_message.content == text("late")
     overtaken = {BusyBehavior.QUEUE: Status.RUNNING, BusyBehavior.INTERRUPT: Status.INTERRUPTING}
     assert moved.chat.status is overtaken[busy]
 
@@ -301,7 +301,7 @@ async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> 
         leases = Leases(wide, worker_id=worker_id)
         batches: list[list[Claim]] = []
         while await wide.fetch("SELECT FROM chats WHERE status = 'pending' LIMIT 1"):
-            batches.append(await leases.acquire(7))
+            batches.append(await leases.claim(7))
         return batches
 
     workers = [uuid4() for _ in range(8)]
@@ -324,17 +324,17 @@ async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database)
     line = await in_line(database, 30)
     leases = Leases(database, worker_id=WORKER)
     for start in range(0, 30, 10):
-        claims = await leases.acquire(10)
-        assert {claim.moved.chat.id for claim in claims} == set(line[start : start + 10])
-    assert await leases.acquire(10) == []
+        claims = await leases.claim(10)
+        assert {claim.result.chat.id for claim in claims} == set(line[start : start + 10])
+    assert await leases.claim(10) == []
 
 
 async def test_a_claim_passes_by_what_another_holds(database: Database) -> None:
     first = await chat_in(database, Status.PENDING)
     second = await chat_in(database, Status.PENDING)
     async with locked(database, first):
-        (claim,) = await Leases(database, worker_id=WORKER).acquire(2)
-    assert claim.moved.chat.id == second.id
+        (claim,) = await Leases(database, worker_id=WORKER).claim(2)
+    assert claim.result.chat.id == second.id
 
 
 async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
@@ -348,11 +348,11 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
         UUID(int=1),
     )
 
-    async def reap_all(worker_id: UUID) -> list[Moved]:
+    async def reap_all(worker_id: UUID) -> list[TransitionResult]:
         leases = Leases(wide, worker_id=worker_id)
-        found: list[Moved] = []
+        found: list[TransitionResult] = []
         while await wide.fetch("SELECT FROM chats WHERE worker_id IS NOT NULL LIMIT 1"):
-            found += await leases.reap(stale_after_seconds=60.0, max_recoveries=3, most=7)
+            found += await leases.reap(lease_seconds=60.0, max_recoveries=3, limit=7)
         return found
 
     reaped = [
@@ -371,10 +371,10 @@ async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None
             "UPDATE chats SET worker_id = $2, epoch = epoch + 1 WHERE id = $1", chat.id, WORKER
         )
         reaper = Leases(database, worker_id=UUID(int=2))
-        assert await reaper.reap(stale_after_seconds=60.0, max_recoveries=3) == []
-    async with database.direct() as alive:
-        assert await Leases(database, worker_id=WORKER).hold_own_lock(alive)
-        assert await reaper.reap(stale_after_seconds=60.0, max_recoveries=3) == []
+        assert await reaper.reap(lease_seconds=60.0, max_recoveries=3) == []
+    async with database.dedicated_connection() as alive:
+        assert await Leases(database, worker_id=WORKER).try_worker_lock(alive)
+        assert await reaper.reap(lease_seconds=60.0, max_recoveries=3) == []
 
 
 async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> None:
@@ -385,6 +385,6 @@ async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> Non
     await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
     with pytest.raises(LeaseLost):
         await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
-    standing = await turns.standing(chat.id)
+    standing = await turns.current(chat.id)
     assert standing is not None
     assert (standing.attempts, standing.version) == (1, 2)

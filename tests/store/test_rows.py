@@ -141,7 +141,7 @@ def _value(name: str) -> str:
 async def test_the_database_stores_exactly_the_legal_rows(database: Database, way: str) -> None:
     await models(database)
     every = list(combinations())
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         await connection.execute(
             TRY.format(
                 model=MODEL,

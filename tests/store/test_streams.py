@@ -17,9 +17,9 @@ from chatd.domain.moves import TABLE, Transition
 from chatd.store.chats import Chats
 from chatd.store.leases import Leases
 from chatd.store.pool import Database
-from chatd.store.reads import Reads
-from chatd.store.streams import Batch, Streams
-from chatd.store.turns import Fence, Turns
+from chatd.store.reads import ChatReader
+from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
 
@@ -28,12 +28,12 @@ def said(*words: str) -> tuple[Part, ...]:
     return tuple({"index": 0, "type": "text", "text": word} for word in words)
 
 
-def fence(chat: Chat) -> Fence:
-    return Fence(chat.id, WORKER, chat.epoch)
+def fence(chat: Chat) -> FencingToken:
+    return FencingToken(chat.id, WORKER, chat.epoch)
 
 
 async def flush(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
-    await Streams(database).flush_parts([Batch(chat.id, epoch, first, said(*words))])
+    await StreamStore(database).flush_parts([PartBatch(chat.id, epoch, first, said(*words))])
 
 
 async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
@@ -56,11 +56,11 @@ async def stored(database: Database) -> list[tuple[int, int, int]]:
 
 async def live(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """The live parts, as a snapshot shows them and as a stream from the beginning reads them."""
-    streams = Streams(database)
+    streams = StreamStore(database)
     snapshot = await streams.snapshot(chat.id, owner_id=OWNER)
     assert snapshot is not None
-    here = await streams.since([(chat.id, Cursor(snapshot.chat.version))])
-    behind = await streams.since([(chat.id, Cursor(0))])
+    here = await streams.updates_since([(chat.id, Cursor(snapshot.chat.version))])
+    behind = await streams.updates_since([(chat.id, Cursor(0))])
     found = [
         tuple(part for one in news for batch in one.batches for part in batch.parts)
         for news in (here, behind)
@@ -88,30 +88,32 @@ async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
     await database.fetch("UPDATE chat_queued_messages SET position = -id")
     await flush(database, chat, 1, "a", "b")
     await flush(database, chat, 3, "c")
-    snapshot = await Streams(database).snapshot(chat.id, owner_id=OWNER)
+    snapshot = await StreamStore(database).snapshot(chat.id, owner_id=OWNER)
     assert snapshot is not None
     assert snapshot.chat == chat
     assert [message.content for message in snapshot.messages] == [text("hello"), text("user")]
     assert [q.content for q in snapshot.queue] == [text("queued 1"), text("queued 0")]
     assert {q.model_config_id for q in snapshot.queue} == {OTHER_MODEL}
     assert snapshot.parts == said("a", "b", "c")
-    assert await Streams(database).snapshot(chat.id, owner_id="bob") is None
-    assert await Streams(database).snapshot(uuid4(), owner_id=OWNER) is None
+    assert await StreamStore(database).snapshot(chat.id, owner_id="bob") is None
+    assert await StreamStore(database).snapshot(uuid4(), owner_id=OWNER) is None
 
 
 async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
     """Whatever the owner does meanwhile: chat, messages, queue and parts fit each other."""
     chat = await chat_in(wide, Status.RUNNING)
-    streams, turns, over = Streams(wide), Turns(wide), asyncio.Event()
+    streams, turns, over = StreamStore(wide), Turns(wide), asyncio.Event()
 
     async def work() -> None:
         for step in range(60):
-            standing = await turns.standing(chat.id)
+            standing = await turns.current(chat.id)
             assert standing is not None
             base = standing.settled_part
-            await streams.flush_parts([Batch(chat.id, 1, base + 1, said(str(step)))])
+            await streams.flush_parts([PartBatch(chat.id, 1, base + 1, said(str(step)))])
             answer = NewMessage(role=Role.ASSISTANT, content=text(str(step)))
-            await turns.commit_step(fence(chat), step=step, messages=[answer], parts_done=base + 1)
+            await turns.commit_step(
+                fence(chat), step=step, messages=[answer], settled_part=base + 1
+            )
         over.set()
 
     async def look() -> int:
@@ -150,14 +152,14 @@ async def test_every_replica_reads_the_same_entry(
     queued = 2 if may_queue(status) and not archived else 0
     chat = await chat_in(database, status, queued=queued, archived=archived)
     moved = await make(database, move, busy, chat)
-    (news,) = await Streams(database).since([(chat.id, Cursor(1))])
+    (news,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
-    assert (news.version, news.epoch, news.parts_done) == (
+    assert (news.version, news.epoch, news.settled_part) == (
         moved.chat.version,
         moved.chat.epoch,
         moved.chat.settled_part,
     )
-    (entry,) = await Reads(database).entries(chat.id, after=1, most=10)
+    (entry,) = await ChatReader(database).journal_entries(chat.id, after=1, limit=10)
     assert moved.entry is not None
     assert entry.data == moved.entry.data
 
@@ -166,9 +168,9 @@ async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Datab
     chat = await chat_in(database, Status.RUNNING)
     summary = NewMessage(role=Role.USER, content=text("psst"), visibility=Visibility.MODEL)
     moved = await Turns(database).commit_step(
-        fence(chat), step=0, messages=[summary, ANSWER], parts_done=0
+        fence(chat), step=0, messages=[summary, ANSWER], settled_part=0
     )
-    (news,) = await Streams(database).since([(chat.id, Cursor(1))])
+    (news,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
     assert [message.content for message in news.entries[0].messages] == [ANSWER.content]
 
@@ -210,14 +212,14 @@ async def create(database: Database, *words: str) -> list[JournalEntry]:
     entries = [moved.entry]
     for word in words:
         sent = await chats.send(
-            moved.chat.id, owner_id=OWNER, content=text(word), busy=BusyBehavior.INTERRUPT
+            moved.chat.id, owner_id=OWNER, content=text(word), busy_behavior=BusyBehavior.INTERRUPT
         )
         entries.append(sent.entry)
     return [entry for entry in entries if entry is not None]
 
 
 async def test_since_reads_several_chats_at_once(database: Database) -> None:
-    streams = Streams(database)
+    streams = StreamStore(database)
     behind, current, gone = (
         await create(database, "a", "b", "c"),
         await create(database, "d"),
@@ -225,7 +227,7 @@ async def test_since_reads_several_chats_at_once(database: Database) -> None:
     )
     part_way = await chat_in(database, Status.RUNNING, epoch=2)
     await flush(database, part_way, 1, "x", "y", "z", epoch=2)
-    news = await streams.since(
+    news = await streams.updates_since(
         [
             (behind[0].chat_id, Cursor(2)),
             (current[0].chat_id, Cursor(2)),
@@ -243,7 +245,7 @@ async def test_since_reads_several_chats_at_once(database: Database) -> None:
     assert found[part_way.id].entries == ()
     assert found[part_way.id].version == 1
     (batch,) = found[part_way.id].batches
-    assert batch == Batch(part_way.id, 2, 2, said("y", "z"))
+    assert batch == PartBatch(part_way.id, 2, 2, said("y", "z"))
 
 
 async def test_since_stops_at_the_most_and_goes_on_from_there(database: Database) -> None:
@@ -251,7 +253,7 @@ async def test_since_stops_at_the_most_and_goes_on_from_there(database: Database
     chat_id = entries[0].chat_id
     read: list[JournalEntry] = []
     cursor = Cursor(0)
-    while news := await Streams(database).since([(chat_id, cursor)], most=2):
+    while news := await StreamStore(database).updates_since([(chat_id, cursor)], limit=2):
         (one,) = news
         assert len(one.entries) <= 2
         assert one.version == 5
@@ -279,15 +281,15 @@ async def test_since_reads_the_parts_past_the_cursor(database: Database, case: s
     await slip_in(database, chat, 11, "old", "epoch", epoch=2)
     await flush(database, chat, 11, "a", "b", epoch=3)
     await flush(database, chat, 13, "c", epoch=3)
-    news = await Streams(database).since([(chat.id, cursor)])
+    news = await StreamStore(database).updates_since([(chat.id, cursor)])
     if expected is None:
         assert news == []
         return
     (one,) = news
     (batch,) = one.batches
-    assert (batch.first, tuple(batch.parts)) == expected
-    assert batch.last == 13
-    assert (one.epoch, one.parts_done, one.entries) == (3, 10, ())
+    assert (batch.first_part, tuple(batch.parts)) == expected
+    assert batch.last_part == 13
+    assert (one.epoch, one.settled_part, one.entries) == (3, 10, ())
 
 
 # -- flushing ------------------------------------------------------------------------------------------
@@ -296,37 +298,35 @@ async def test_since_reads_the_parts_past_the_cursor(database: Database, case: s
 async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> None:
     chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
     idle = await chat_in(database, Status.PENDING, epoch=2)
-    await Streams(database).flush_parts(
+    await StreamStore(database).flush_parts(
         [
-            Batch(chat.id, 1, 6, said("an older epoch")),
-            Batch(chat.id, 3, 6, said("an epoch that is not")),
-            Batch(chat.id, 2, 5, said("settled")),
-            Batch(idle.id, 2, 1, said("nobody works on it")),
-            Batch(uuid4(), 2, 1, said("no such chat")),
-            Batch(chat.id, 2, 6, said("live")),
+            PartBatch(chat.id, 1, 6, said("an older epoch")),
+            PartBatch(chat.id, 3, 6, said("an epoch that is not")),
+            PartBatch(chat.id, 2, 5, said("settled")),
+            PartBatch(idle.id, 2, 1, said("nobody works on it")),
+            PartBatch(uuid4(), 2, 1, said("no such chat")),
+            PartBatch(chat.id, 2, 6, said("live")),
         ]
     )
     assert await stored(database) == [(2, 6, 6)]
-    await Streams(database).flush_parts([])
+    await StreamStore(database).flush_parts([])
 
 
 ENDS: dict[str, Callable[[Database, Chat], Any]] = {
     "commit_step": lambda db, chat: Turns(db).commit_step(
-        fence(chat), step=0, messages=[ANSWER], parts_done=2
+        fence(chat), step=0, messages=[ANSWER], settled_part=2
     ),
     "record_retry": lambda db, chat: Turns(db).record_retry(
-        fence(chat), step=0, attempts=1, delay_seconds=0, parts_done=2, failure={}
+        fence(chat), step=0, attempts=1, delay_seconds=0, settled_part=2, failure={}
     ),
     "finish_turn": lambda db, chat: Turns(db).finish_turn(
-        fence(chat), step=0, messages=[ANSWER], parts_done=2
+        fence(chat), step=0, messages=[ANSWER], settled_part=2
     ),
     "fail": lambda db, chat: Turns(db).fail(
-        fence(chat), step=chat.committed_steps, last_error="no", detail={}, parts_done=2
+        fence(chat), step=chat.committed_steps, last_error="no", detail={}, settled_part=2
     ),
-    "release": lambda db, chat: Turns(db).release(fence(chat), why="test"),
-    "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(
-        stale_after_seconds=60, max_recoveries=3
-    ),
+    "release": lambda db, chat: Turns(db).release(fence(chat), reason="test"),
+    "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(lease_seconds=60, max_recoveries=3),
 }
 
 
@@ -346,9 +346,9 @@ async def test_a_step_that_ends_takes_its_parts_with_it(
     assert await stored(database) == []
     await slip_in(database, chat, 2, "b")
     assert await live(database, chat) == ((), ())
-    for claim in await Leases(database, worker_id=WORKER).acquire(1):
-        assert await live(database, claim.moved.chat) == ((), ())
-    assert await Streams(database).forget_parts() == 1
+    for claim in await Leases(database, worker_id=WORKER).claim(1):
+        assert await live(database, claim.result.chat) == ((), ())
+    assert await StreamStore(database).prune_parts() == 1
     assert await stored(database) == []
 
 
@@ -358,9 +358,9 @@ async def test_a_zombie_that_goes_on_streaming_is_not_served(database: Database)
     await ENDS["reap"](database, chat)
     await slip_in(database, chat, 40, "zombie")
     assert await live(database, chat) == ((), ())
-    (claim,) = await Leases(database, worker_id=WORKER).acquire(1)
+    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
     await flush(database, chat, 41, "zombie")
-    await flush(database, chat, 1, "fresh", epoch=claim.moved.chat.epoch)
+    await flush(database, chat, 1, "fresh", epoch=claim.result.chat.epoch)
     assert await live(database, chat) == (said("fresh"), said("fresh"))
 
 
@@ -382,23 +382,23 @@ async def test_batches_are_joined_without_overlap_or_gap(database: Database) -> 
 
 async def test_the_span_is_what_the_journal_still_holds(database: Database) -> None:
     entries = await create(database, "a", "b", "c")
-    chat_id, streams = entries[0].chat_id, Streams(database)
+    chat_id, streams = entries[0].chat_id, StreamStore(database)
 
     async def resumable() -> list[int]:
-        span = await streams.span(chat_id, owner_id=OWNER)
+        span = await streams.resumable_range(chat_id, owner_id=OWNER)
         assert span is not None
-        return [version for version in range(8) if span.holds(Cursor(version))]
+        return [version for version in range(8) if span.contains(Cursor(version))]
 
     assert await resumable() == [0, 1, 2, 3, 4]
     await database.fetch("UPDATE chat_events SET at = at - interval '8 days' WHERE version <= 2")
-    assert await streams.forget_events(days=7.0) == 2
+    assert await streams.prune_journal(retention_days=7.0) == 2
     assert await resumable() == [2, 3, 4]
-    assert await streams.forget_events(days=0.0) == 1
+    assert await streams.prune_journal(retention_days=0.0) == 1
     assert await resumable() == [3, 4], "the newest row is kept, as the edge"
     await database.fetch("DELETE FROM chat_events")
     assert await resumable() == [4]
-    assert await streams.span(chat_id, owner_id="bob") is None
-    assert await streams.span(uuid4(), owner_id=OWNER) is None
+    assert await streams.resumable_range(chat_id, owner_id="bob") is None
+    assert await streams.resumable_range(uuid4(), owner_id=OWNER) is None
 
 
 async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
@@ -414,9 +414,9 @@ async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
             version,
         )
     await database.fetch("ANALYZE chats, chat_events")  # else the plan reads them in order by luck
-    streams = Streams(database)
+    streams = StreamStore(database)
     sweeps = []
-    while gone := await streams.forget_events(days=0.5, most=5):
+    while gone := await streams.prune_journal(retention_days=0.5, limit=5):
         sweeps.append(gone)
         left = await database.fetch(
             "SELECT array_agg(version ORDER BY version) AS versions FROM chat_events GROUP BY chat_id"
@@ -436,9 +436,9 @@ async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -
     await database.fetch(
         "INSERT INTO chat_parts VALUES ($1, 1, 1, 1, '[{}]')", UUID(int=7)  # of a deleted chat
     )  # fmt: skip
-    streams = Streams(database)
-    assert await streams.forget_parts(most=1) == 1
-    assert await streams.forget_parts() == 3
+    streams = StreamStore(database)
+    assert await streams.prune_parts(limit=1) == 1
+    assert await streams.prune_parts() == 3
     assert await stored(database) == [(2, 6, 6)]
 
 
@@ -449,7 +449,7 @@ async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
     await slip_in(database, chat, 2, "b")
     async with locked(database, chat) as other, asyncio.timeout(8):
         await other.execute("DELETE FROM chat_parts WHERE first = 1")
-        assert await Streams(database).forget_parts() == 1
+        assert await StreamStore(database).prune_parts() == 1
     assert await stored(database) == []
 
 

@@ -10,7 +10,7 @@ from test_plans import BOTH, indexes, plan, scanned
 
 from chatd.domain.errors import TokenNotFound
 from chatd.store.pool import Database
-from chatd.store.tokens import Tokens, digest
+from chatd.store.tokens import Tokens, hash_token
 
 
 async def test_a_token_is_stored_as_its_hash(database: Database) -> None:
@@ -24,8 +24,8 @@ async def test_a_token_is_stored_as_its_hash(database: Database) -> None:
     for row in await database.fetch("SELECT t::text, hash FROM api_tokens t"):
         assert not any(secret in row["t"] for secret in secrets)
         assert len(row["hash"]) == 32
-    found = await tokens.check([digest(secret) for secret in secrets])
-    assert [(valid.owner_id, valid.admin, valid.expires_in) for valid in found] == [
+    found = await tokens.validate([hash_token(secret) for secret in secrets])
+    assert [(valid.owner_id, valid.admin, valid.expires_in_seconds) for valid in found] == [
         ("ann", False, None)
     ] * 3
 
@@ -38,11 +38,11 @@ async def test_expiry_is_a_duration_or_a_moment(database: Database) -> None:
     assert until.expires_at == moment
     assert lasting.expires_at is not None
     assert lasting.expires_at - lasting.created_at < timedelta(hours=1, seconds=1)
-    for valid in await tokens.check([digest(secret), digest(other)]):
-        assert valid.expires_in is not None
-        assert 3590 < valid.expires_in <= 3600
+    for valid in await tokens.validate([hash_token(secret), hash_token(other)]):
+        assert valid.expires_in_seconds is not None
+        assert 3590 < valid.expires_in_seconds <= 3600
     _, gone = await tokens.create(owner_id="ann", expires=datetime.now(UTC) - timedelta(seconds=1))
-    assert await tokens.check([digest(gone)]) == []
+    assert await tokens.validate([hash_token(gone)]) == []
     assert [token.state for token in await tokens.list()] == ["active", "active", "expired"]
 
 
@@ -52,7 +52,7 @@ async def test_revoking_is_for_good_and_safe_to_repeat(database: Database) -> No
     _, other = await tokens.create(owner_id="bob", admin=True)
     first = await tokens.revoke(token.id)
     assert (await tokens.revoke(token.id)).revoked_at == first.revoked_at is not None
-    (left,) = await tokens.check([digest(secret), digest(other)])
+    (left,) = await tokens.validate([hash_token(secret), hash_token(other)])
     assert (left.owner_id, left.admin) == ("bob", True)
     assert [one.state for one in await tokens.list(owner_id="ann")] == ["revoked"]
     with pytest.raises(TokenNotFound):
@@ -62,20 +62,22 @@ async def test_revoking_is_for_good_and_safe_to_repeat(database: Database) -> No
 async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Database) -> None:
     tokens = Tokens(database)
     _, secret = await tokens.create(owner_id="ann")
-    key = digest(secret)
-    await tokens.check([key])
+    key = hash_token(secret)
+    await tokens.validate([key])
     assert (await tokens.list())[0].last_used_at is None
-    await tokens.check([key], used=[key])
+    await tokens.validate([key], used_hashes=[key])
     used = (await tokens.list())[0].last_used_at
     assert used is not None
-    await tokens.check([key], used=[key])
+    await tokens.validate([key], used_hashes=[key])
     assert (await tokens.list())[0].last_used_at == used
     aged = "UPDATE api_tokens SET last_used_at = last_used_at - interval '11 seconds'"
-    async with database.direct() as connection, connection.transaction():
+    async with database.dedicated_connection() as connection, connection.transaction():
         await connection.execute(aged)
         with anyio.fail_after(FACT_SECONDS):
-            assert len(await tokens.check([key], used=[key])) == 1, "somebody else is writing it"
-    await tokens.check([key], used=[key])
+            assert len(await tokens.validate([key], used_hashes=[key])) == 1, (
+                "somebody else is writing it"
+            )
+    await tokens.validate([key], used_hashes=[key])
     again = (await tokens.list())[0].last_used_at
     assert again is not None
     assert again > used
@@ -85,12 +87,12 @@ async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Datab
 async def test_checking_reads_nothing_but_the_tokens_asked_for(
     database: Database, generic: bool
 ) -> None:
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         await connection.execute(
             "INSERT INTO api_tokens (owner_id, hash)"
             " SELECT 'o', sha256(n::text::bytea) FROM generate_series(1, 20000) n; ANALYZE api_tokens"
         )
-        keys = [digest(str(n)) for n in range(10)]
+        keys = [hash_token(str(n)) for n in range(10)]
         found = await plan(connection, "tokens", "check", keys, keys, generic=generic)
         assert "api_tokens_hash_key" in indexes(found)
         assert scanned(found) == set()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatd.store.migration_files import NO_TRANSACTION, Script, _statements, load
+from chatd.store.migration_files import NO_TRANSACTION, Script, _split_statements, load_migrations
 
 FIRST = 3
 """The first migration that an installed chatd may have to live with."""
@@ -47,7 +47,7 @@ def broken_rules(script: Script) -> Iterator[str]:
     if head and EXCUSE.search(head[0]):
         return
     new: set[str] = set()
-    for _, bare in _statements(script.sql):
+    for _, bare in _split_statements(script.sql):
         for statement in _spoken(bare):
             if made := CREATED.match(statement):
                 new.add(_table(made))
@@ -95,7 +95,7 @@ def _actions(text: str) -> list[str]:
 
 
 def test_the_release_before_can_go_on() -> None:
-    new = [each.up for each in load() if each.version >= FIRST]
+    new = [each.up for each in load_migrations() if each.version >= FIRST]
     assert [told for script in new for told in broken_rules(script)] == []
 
 
@@ -169,4 +169,4 @@ def test_what_takes_away_is_found(sql: str, rule: str) -> None:
 
 def test_what_was_there_before_the_first_release_would_not_pass() -> None:
     """The real files are read, and not only those that the tables above make up."""
-    assert [each.version for each in load() if list(broken_rules(each.up))] != []
+    assert [each.version for each in load_migrations() if list(broken_rules(each.up))] != []

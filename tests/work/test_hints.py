@@ -11,7 +11,7 @@ from running import View, fact
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
-from chatd.store.listener import parse
+from chatd.store.listener import decode_payload
 from chatd.store.pool import Database
 
 SEED = random.randrange(10**6)
@@ -30,7 +30,7 @@ class Spoilt:
     def __init__(self, chatd: Inside, spoil: Callable[["Spoilt", Hint], None]) -> None:
         self.dice = random.Random(SEED)
         self.kept: list[Hint] = []
-        self.tell = chatd.daemon.rooms.notifier.tell
+        self.tell = chatd.daemon.rooms.notifier.enqueue
         chatd.daemon.rooms.hints._tell_others = lambda hint: spoil(self, hint)
 
 
@@ -176,4 +176,4 @@ async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Databa
     ],
 )
 def test_what_a_payload_says(payload: str, expected: Hint | None) -> None:
-    assert parse(payload, own="me") == expected
+    assert decode_payload(payload, own_sender="me") == expected

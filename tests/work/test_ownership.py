@@ -16,13 +16,13 @@ from chatd.domain.event import Hint
 from chatd.live.hints import Hints
 from chatd.live.hub import Hub
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.actions import Actions
+from chatd.store.actions import ToolCalls
 from chatd.store.chats import Chats
-from chatd.store.keys import Key, Keys
+from chatd.store.keys import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
-from chatd.store.lists import Lists
+from chatd.store.lists import ChatLists
 from chatd.store.pool import Database
-from chatd.store.streams import Batch, Streams
+from chatd.store.streams import PartBatch, StreamStore
 from chatd.store.turns import Turns
 from chatd.work.farewell import Farewell
 from chatd.work.flusher import Flusher
@@ -104,7 +104,7 @@ async def test_a_lost_hint_costs_no_more_than_a_poll(dsn: str) -> None:
     async with several(dsn, [scripted()] * 2, worker={"poll_seconds": 0.1}) as daemons:
         front, _ = daemons
         front.daemon.roster.stop_claiming()
-        front.daemon.rooms.notifier.tell = lambda _: None  # type: ignore[method-assign]
+        front.daemon.rooms.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
         front.daemon.rooms.hints._tell_others = lambda _: None
         chat = await front.api.create("hello")
         await front.api.until(chat["id"], "waiting")
@@ -182,8 +182,8 @@ async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Data
             await taking
             await chatd.says("outage.began", child="heartbeat")
             chat = await chatd.api.create("hello")
-            statements = chatd.daemon.rooms.database.statements
-            await fact(lambda: chatd.daemon.rooms.database.statements > statements)
+            statements = chatd.daemon.rooms.database.statement_count
+            await fact(lambda: chatd.daemon.rooms.database.statement_count > statements)
             acquirer_ran = asyncio.Event()
             chatd.daemon.rooms.hints.listen(lambda _: acquirer_ran.set())
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "x"})
@@ -259,7 +259,12 @@ def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
     hints, told = heard()
     leases = Leases(database, worker_id=uuid4())
     return Reaper(
-        leases, Turns(database), Actions(database), hints, stale_after_seconds=20, max_recoveries=3
+        leases,
+        Turns(database),
+        ToolCalls(database),
+        hints,
+        stale_after_seconds=20,
+        max_recoveries=3,
     ), told
 
 
@@ -313,8 +318,8 @@ async def test_an_abandoned_stop_stores_what_was_flushed(database: Database, que
     reap, told = reaper(database)
     chat = await chat_in(database, Status.INTERRUPTING, queued=queued)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ", "lost")]
-    streams = Streams(database)
-    await streams.flush_parts([Batch(chat.id, chat.epoch, 1, parts[:2])])
+    streams = StreamStore(database)
+    await streams.flush_parts([PartBatch(chat.id, chat.epoch, 1, parts[:2])])
     await database.fetch(AGED, chat.id)
     await reap.step()
     stored = await rows(
@@ -377,7 +382,7 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         " SELECT 'ann', gen_random_uuid(), clock_timestamp() - n * interval '1 day'"
         " FROM generate_series(5, 9) n"
     )
-    old, fresh = (Key(OWNER, name, b"what was asked") for name in ("old", "fresh"))
+    old, fresh = (IdempotencyKey(OWNER, name, b"what was asked") for name in ("old", "fresh"))
     for key in (old, fresh):
         await chats.describe(idle.id, owner_id=OWNER, title=key.key, key=key)
     for key, hours in ((old, 6.1), (fresh, 5.9)):
@@ -387,12 +392,12 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
             key.key,
             hours * 3600,
         )
-    keys = Keys(database)
+    keys = IdempotencyStore(database)
     janitor = Janitor(
-        Streams(database),
+        StreamStore(database),
         leases,
         keys,
-        Lists(database),
+        ChatLists(database),
         event_retention_days=7,
         idempotency_hours=6,
         stale_after_seconds=20,
@@ -407,8 +412,8 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     workers = {row["worker_id"] for row in await rows(database, "SELECT worker_id FROM workers")}
     assert workers == {leases.worker_id, owning}
     assert len(await rows(database, "SELECT FROM chat_tombstones")) == 2
-    assert await keys.kept(old) is None
-    kept = await keys.kept(fresh)
+    assert await keys.lookup(old) is None
+    kept = await keys.lookup(fresh)
     assert kept is not None
     assert kept["title"] == "fresh"
     again = await chats.describe(idle.id, owner_id=OWNER, title="fresh", key=fresh)
@@ -427,7 +432,9 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     await chats.describe(chat.id, owner_id=OWNER, title="x")
     await database.fetch("UPDATE chat_events SET at = clock_timestamp() - interval '1 year'")
     leases = Leases(database, worker_id=uuid4())
-    await Janitor(Streams(database), leases, Keys(database), Lists(database)).step()
+    await Janitor(
+        StreamStore(database), leases, IdempotencyStore(database), ChatLists(database)
+    ).step()
     [left] = await rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 
@@ -438,24 +445,24 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
 async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hints, told = heard()
     hub = Hub()
-    flusher = Flusher(Streams(database), hints)
+    flusher = Flusher(StreamStore(database), hints)
     chats = [await chat_in(database, Status.RUNNING) for _ in range(5)]
     previews = []
     for chat in chats:
         preview = hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
         flusher.watch(chat.id, preview)
         previews.append(preview)
-    before = database.statements
+    before = database.statement_count
     await flusher.step()
-    assert database.statements == before  # nothing to say, nothing asked
+    assert database.statement_count == before  # nothing to say, nothing asked
     for chat, preview in zip(chats, previews, strict=True):
         for n in range(3):
             hub.stream(chat.id, preview, {"index": 0, "type": "text", "text": str(n)})
     await flusher.step()
-    assert database.statements == before + 1
+    assert database.statement_count == before + 1
     assert len(told) == 5
     await flusher.step()
-    assert database.statements == before + 1
+    assert database.statement_count == before + 1
     hub.stream(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "3"})
     await flusher.step()
     stored = await rows(
@@ -467,21 +474,21 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
         assert chat.id in flusher._steps
         flusher.forget(chat.id, epoch=chat.epoch)
     hub.stream(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "4"})
-    before = database.statements
+    before = database.statement_count
     await flusher.step()
-    assert database.statements == before
+    assert database.statement_count == before
 
 
 async def test_a_flush_of_a_chat_that_moved_on_stores_nothing(database: Database) -> None:
-    streams = Streams(database)
+    streams = StreamStore(database)
     part = [{"index": 0, "type": "text", "text": "late"}]
     chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
-    await streams.flush_parts([Batch(chat.id, 1, 1, part)])  # an older epoch
-    await streams.flush_parts([Batch(chat.id, 2, 5, part)])  # settled already
+    await streams.flush_parts([PartBatch(chat.id, 1, 1, part)])  # an older epoch
+    await streams.flush_parts([PartBatch(chat.id, 2, 5, part)])  # settled already
     idle = await chat_in(database, Status.WAITING)
-    await streams.flush_parts([Batch(idle.id, 0, 1, part), Batch(uuid4(), 1, 1, part)])
+    await streams.flush_parts([PartBatch(idle.id, 0, 1, part), PartBatch(uuid4(), 1, 1, part)])
     assert await rows(database, "SELECT * FROM chat_parts") == []
-    await streams.flush_parts([Batch(chat.id, 2, 6, part)])
+    await streams.flush_parts([PartBatch(chat.id, 2, 6, part)])
     assert len(await rows(database, "SELECT * FROM chat_parts")) == 1
 
 
@@ -527,7 +534,7 @@ async def test_the_last_word_stores_what_a_stopped_turn_had_said(database: Datab
     leases = Leases(database, worker_id=worker_id)
     chat = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
-    await Streams(database).flush_parts([Batch(chat.id, chat.epoch, 1, parts)])
+    await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
     assert await Farewell(leases, Turns(database), hints).step() == 1
     stored = await rows(
         database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"

@@ -16,7 +16,7 @@ from chatd.daemon.attendant import Attendant
 from chatd.daemon.service_manager import ServiceManager
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store import migrate
-from chatd.store.leases import Beat, Leases, Waiting
+from chatd.store.leases import Leases, ReapableWork, Renewal
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
@@ -116,7 +116,7 @@ async def test_who_is_stopped_while_it_starts_leaves_no_row(
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
     renew = Leases.renew
 
-    async def renewed(*given: Any, **more: Any) -> list[Beat]:
+    async def renewed(*given: Any, **more: Any) -> list[Renewal]:
         beats = await renew(*given, **more)
         daemon.stop()
         return beats
@@ -135,7 +135,7 @@ async def test_who_found_the_database_away_believes_no_free_lock(
     """It may have been away for all workers, and some may not have taken their locks again."""
     tries = 0
     looked: list[bool] = []
-    check, look = migrate.check, Leases.look
+    check, look = migrate.check, Leases.find_reapable
 
     async def checked(*given: Any, **more: Any) -> None:
         nonlocal tries
@@ -144,12 +144,12 @@ async def test_who_found_the_database_away_believes_no_free_lock(
             raise DatabaseUnavailable
         await check(*given, **more)
 
-    async def looks(*given: Any, locks_tell: bool, **more: Any) -> Waiting:
+    async def looks(*given: Any, locks_tell: bool, **more: Any) -> ReapableWork:
         looked.append(locks_tell)
-        return await look(*given, locks_tell=locks_tell, **more)
+        return await look(*given, trust_free_locks=locks_tell, **more)
 
     monkeypatch.setattr(migrate, "check", checked)
-    monkeypatch.setattr(Leases, "look", looks)
+    monkeypatch.setattr(Leases, "find_reapable", looks)
     async with one(dsn, worker={"reap_seconds": 0.1}):
         await fact(lambda: len(looked) > 2)
     assert tries == 1 + away

@@ -45,8 +45,8 @@ async def _rate(database: Database, claimers: int, batch: int, rows: int) -> flo
 
     async def claim() -> None:
         leases = Leases(database, worker_id=uuid4())
-        while len(claimed) < rows and (claims := await leases.acquire(batch)):
-            claimed.extend(claim.moved.chat.id for claim in claims)
+        while len(claimed) < rows and (claims := await leases.claim(batch)):
+            claimed.extend(claim.result.chat.id for claim in claims)
 
     begun = time.perf_counter()
     await asyncio.gather(*(claim() for _ in range(claimers)))

@@ -8,7 +8,7 @@ from uuid import uuid4
 from chatd.bench.bench import Bench
 from chatd.bench.figures import Figure, Required, percentile
 from chatd.bench.measures import seed
-from chatd.store.leases import Doing, Leases, Listing
+from chatd.store.leases import ActivityReport, Leases, WorkerRegistration
 from chatd.store.pool import Connection, Database
 
 _WARMING_BEATS = 5
@@ -16,7 +16,7 @@ _UPDATES: Final = """
 SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'chats'
 """
 
-_LISTING: Final = Listing(host="bench", pid=1, version="0", max_chats=1)
+_LISTING: Final = WorkerRegistration(host="bench", pid=1, version="0", max_chats=1)
 
 
 async def measure(bench: Bench) -> Sequence[Figure]:
@@ -26,10 +26,10 @@ async def measure(bench: Bench) -> Sequence[Figure]:
     worker_id = uuid4()
     leases = Leases(database, worker_id=worker_id)
     mine = await seed.owned(database, await seed.model(database), rows, worker_id)
-    doing = [Doing(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in mine]
+    doing = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in mine]
     bench.say(f"{beats} beats for {rows:,} chats")
     times = []
-    async with database.direct() as connection:
+    async with database.dedicated_connection() as connection:
         for _ in range(_WARMING_BEATS):
             await leases.renew(connection, _LISTING, doing)
         updates, hot, size = await _updates(connection)
