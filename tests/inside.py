@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from chatd.daemon import Daemon
 from chatd.domain.chat import Usage
 from chatd.llm.catalog import Catalog, ModelConfig
-from chatd.llm.provider import Delta, Finished, Fragment, ModelRequest, Provider
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.llm.script import parse_script
 from chatd.llm.scripted import ScriptedProvider
 from chatd.settings import Settings
@@ -43,7 +43,7 @@ STEADY: Mapping[str, Any] = {"heartbeat_seconds": 600, "stale_after_seconds": 18
 
 
 class Acted:
-    """A provider that does what a function says; ``called`` holds the requests so far."""
+    """A provider that does what a function says; ``record_call`` holds the requests so far."""
 
     name = "acted"
 
@@ -62,16 +62,16 @@ class Acted:
         return aclosing(self.act(request))  # type: ignore[type-var]
 
 
-def said(text: str, index: int = 0) -> Fragment:
-    return Fragment({"index": index, "type": "text", "text": text})
+def said(text: str, index: int = 0) -> PartDelta:
+    return PartDelta({"index": index, "type": "text", "text": text})
 
 
 def done(reason: str = "stop") -> Finished:
     return Finished(reason, Usage(input_tokens=1, output_tokens=1))
 
 
-def tool_call(name: str, call_id: str, args: str = "{}", index: int = 0) -> Fragment:
-    return Fragment(
+def tool_call(name: str, call_id: str, args: str = "{}", index: int = 0) -> PartDelta:
+    return PartDelta(
         {
             "index": index,
             "type": "tool-call",

@@ -79,7 +79,7 @@ async def change_chat(
             key=key,
         )
         for one in family[1:]:
-            desk.hints.moved(one.entry)
+            desk.hints.publish(one.entry)
         return await desk.moved(family[0])
     if body.title is None and body.labels is None:
         if key is not None:  # nothing is done, so nothing is kept; but it may be another's
@@ -106,7 +106,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> None:
     Nothing else removes a chat: it is kept until it is deleted.
     """
     for gone, version in await desk.chats.delete(chat_id, owner_id=caller.sees):
-        desk.hints.deleted(gone, version)
+        desk.hints.publish_deleted(gone, version)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=documented("chat_not_found"))

@@ -10,8 +10,8 @@ from chatd.api.dressing import Dressing
 from chatd.api.limits import Limits
 from chatd.api.schemas import ChatOut
 from chatd.api.stays import Stays
-from chatd.live.hints import Hints
-from chatd.live.hub import Hub
+from chatd.live.hints import ChangeBus
+from chatd.live.hub import ChatHub
 from chatd.live.lists import ListHub
 from chatd.llm.catalog import Catalog
 from chatd.store.actions import ToolCalls
@@ -38,9 +38,9 @@ class Desk:
     reads: ChatReader
     lists: ChatLists
     streams: StreamStore
-    hub: Hub
+    hub: ChatHub
     list_hub: ListHub
-    hints: Hints
+    hints: ChangeBus
     catalog: Catalog
     models: Models
     keys: IdempotencyStore
@@ -59,7 +59,7 @@ class Desk:
     async def moved(self, moved: TransitionResult) -> ChatOut:
         """Spread the word of a move, and show the chat as it is now."""
         self.metrics.http.replays.add(amount=moved.replayed)
-        self.hints.moved(moved.entry)
+        self.hints.publish(moved.entry)
         await self.know(moved.chat.last_model_config_id)
         return self.dress.chat(moved.chat)
 

@@ -34,7 +34,7 @@ from chatd.domain.listing import (
     decode_cursor,
     encode_cursor,
 )
-from chatd.live.lists import ListView
+from chatd.live.lists import ListSubscription
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
 
@@ -66,11 +66,11 @@ async def stream_chats(
     """
     named = headers.given(request.scope, headers.LAST_EVENT)
     stay = desk.stays.begin(request.scope[LET_IN])
-    view = desk.list_hub.watch(caller.owner_id)
-    stay.on_end(view.leave)
+    view = desk.list_hub.subscribe(caller.owner_id)
+    stay.on_end(view.disconnect)
 
     def close() -> None:
-        desk.list_hub.unwatch(view)
+        desk.list_hub.unsubscribe(view)
         stay.close()
 
     opening = _Opening(desk, view)
@@ -87,14 +87,14 @@ async def stream_chats(
     "/chats/stream", methods=["DELETE", "PATCH", "POST", "PUT"], include_in_schema=False
 )
 async def only_get() -> None:
-    """Else these would be asked of a chat called ``stream``."""
+    """Else these would be asked of a chat called ``publish_part``."""
     raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET"})
 
 
 class _Opening:
     """Where a stream starts."""
 
-    def __init__(self, desk: Desk, view: ListView) -> None:
+    def __init__(self, desk: Desk, view: ListSubscription) -> None:
         self._desk = desk
         self._view = view
         self._overlap = desk.list_hub.overlap
@@ -112,7 +112,7 @@ class _Opening:
         if seen is not None and can_resume(
             moment, read_at=seen.read_at, overlap=self._overlap, retention=kept
         ):
-            self._desk.list_hub.begin(self._view, seen.read_at)
+            self._desk.list_hub.attach(self._view, seen.read_at)
             return [], seen
         why = "this cursor cannot be resumed; what follows is a snapshot"
         return [encode(StreamEventType.RESET, {"reason": why}), await self._snapshot()], None
@@ -121,7 +121,7 @@ class _Opening:
         """What the viewer missed, a read at a time; a cut between two of them loses nothing."""
         known, begun_at = SentVersions(), seen.read_at
         while True:
-            fresh = self._view.told(known.take_new(seen.changes))
+            fresh = self._view.mark_sent(known.take_new(seen.changes))
             if seen.is_complete:
                 yield await _dress(self._desk, fresh, begun_at)
                 return
@@ -135,8 +135,8 @@ class _Opening:
         clock = await self._read(_NEVER)
         found = await self._desk.lists.page(owner_id=self._view.owner_id, limit=_SNAPSHOT + 1)
         await self._desk.know(*(chat.last_model_config_id for chat in found))
-        self._view.told([ChatChange.from_chat(chat) for chat in found[:_SNAPSHOT]])
-        self._desk.list_hub.begin(self._view, clock.read_at)
+        self._view.mark_sent([ChatChange.from_chat(chat) for chat in found[:_SNAPSHOT]])
+        self._desk.list_hub.attach(self._view, clock.read_at)
         page = page_of(found, _SNAPSHOT, self._desk.dress.chat)
         return encode(StreamEventType.SNAPSHOT, page, encode_cursor(clock.read_at))
 
@@ -147,7 +147,11 @@ class _Opening:
 
 
 async def _follow(
-    opening: _Opening, desk: Desk, view: ListView, first: list[bytes], seen: ChangeBatch | None
+    opening: _Opening,
+    desk: Desk,
+    view: ListSubscription,
+    first: list[bytes],
+    seen: ChangeBatch | None,
 ) -> AsyncIterator[bytes]:
     """What was missed, and everything that happens from here on."""
 
@@ -163,7 +167,7 @@ async def _follow(
                     if desk.hub.draining:
                         lines.append(encode(StreamEventType.DRAINING, {}))
                     yield b"".join(lines)
-                    if view.over or desk.hub.draining:
+                    if view.closed or desk.hub.draining:
                         return
             except DatabaseUnavailable:
                 return  # the client comes back with the cursor that it has

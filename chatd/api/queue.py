@@ -31,7 +31,7 @@ async def list_queue(chat_id: UUID, caller: Caller, desk: AtDesk) -> Page[Queued
 async def remove_queued(chat_id: UUID, queued_id: MessageId, caller: Caller, desk: AtDesk) -> None:
     """Take back a message that waits."""
     moved = await desk.queue.remove(chat_id, queued_id, owner_id=caller.sees)
-    desk.hints.moved(moved.entry)
+    desk.hints.publish(moved.entry)
 
 
 @router.post(

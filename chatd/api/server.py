@@ -13,7 +13,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatd.api import problems
-from chatd.live.hub import Hub
+from chatd.live.hub import ChatHub
 from chatd.supervision.actor import ChildHandle, FatalError
 
 _log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Server:
     def __init__(
         self,
         app: ASGIApp,
-        hub: Hub,
+        hub: ChatHub,
         *,
         host: str,
         port: int,

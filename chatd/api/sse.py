@@ -20,21 +20,21 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 class Follower(Protocol):
     """A viewer's place, wherever it sits."""
 
-    slow: bool
+    overflowed: bool
     """Whether it was let go because too much waited for it."""
 
     @property
-    def gone(self) -> bool:
+    def deleted(self) -> bool:
         """Whether what it viewed is gone."""
 
     @property
-    def over(self) -> bool:
+    def closed(self) -> bool:
         """Whether there is nothing more to come: it was let go, or what it viewed is gone."""
 
     async def wait(self) -> None:
         """Return when there may be something new."""
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """The viewer is gone: its stream ends."""
 
 
@@ -80,16 +80,16 @@ class EventStream(EventSourceResponse):
                 pass
             self._left = True
         finally:
-            self._follower.leave()
+            self._follower.disconnect()
 
     def _why(self) -> StreamEndReason:
         if self._left:
             return StreamEndReason.CLIENT_DISCONNECTED
         if self._stay.ended:
             return StreamEndReason.REVOKED
-        if self._follower.gone:
+        if self._follower.deleted:
             return StreamEndReason.CHAT_DELETED
-        if self._follower.slow:
+        if self._follower.overflowed:
             return StreamEndReason.SLOW_CONSUMER
         return StreamEndReason.DRAINING if self._desk.hub.draining else StreamEndReason.ABORTED
 
@@ -102,7 +102,7 @@ async def follow(
     keepalive_seconds: float,
 ) -> AsyncIterator[bytes]:
     """What ``pull`` gives, whenever the follower is woken, until it is over or the process stops."""
-    while not follower.over:
+    while not follower.closed:
         lines = await pull()
         if draining():
             lines.append(encode(StreamEventType.DRAINING, {}))

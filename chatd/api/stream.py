@@ -25,7 +25,7 @@ from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, StreamEventType
 from chatd.domain.message import Message, client_tool_calls, pending_tool_calls
 from chatd.live.topic import Subscription
-from chatd.live.viewer import Event, Viewer
+from chatd.live.viewer import ChatEventReader, CursorEvent
 from chatd.store.streams import Snapshot
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
@@ -53,7 +53,7 @@ async def stream_chat(
     named = headers.given(request.scope, headers.LAST_EVENT)
     stay = desk.stays.begin(request.scope[LET_IN])
     subscription = desk.hub.subscribe(chat_id)
-    stay.on_end(subscription.leave)
+    stay.on_end(subscription.disconnect)
 
     def close() -> None:
         desk.hub.unsubscribe(subscription)
@@ -80,7 +80,7 @@ class _Opening:
         self._owner_id = owner_id
         self._subscription = subscription
 
-    async def open(self, cursor: str | None) -> tuple[Viewer, list[bytes]]:
+    async def open(self, cursor: str | None) -> tuple[ChatEventReader, list[bytes]]:
         """A viewer, and what it is to be told first."""
         if cursor is None:
             viewer, first = await self._snapshot()
@@ -95,15 +95,15 @@ class _Opening:
         why = "this cursor cannot be resumed; what follows is a snapshot"
         return viewer, [encode(StreamEventType.RESET, {"reason": why}), first]
 
-    async def _snapshot(self) -> tuple[Viewer, bytes]:
+    async def _snapshot(self) -> tuple[ChatEventReader, bytes]:
         found = await self._desk.streams.snapshot(self._chat_id, owner_id=self._owner_id)
         if found is None:
             raise ChatNotFound(self._chat_id)
         chat = found.chat
         cursor = Cursor(chat.version, chat.epoch, chat.settled_part)
-        self._desk.hub.begin(self._subscription, cursor, chat.settled_part, found.parts)
-        viewer = Viewer(self._subscription, cursor, parts_done=chat.settled_part)
-        parts = viewer.catch_up_parts()
+        self._desk.hub.attach(self._subscription, cursor, chat.settled_part, found.parts)
+        viewer = ChatEventReader(self._subscription, cursor, settled_part=chat.settled_part)
+        parts = viewer.snapshot_parts()
         await self._desk.know(
             chat.last_model_config_id,
             *(message.model_config_id for message in found.messages),
@@ -112,7 +112,7 @@ class _Opening:
         shown = _shown(self._desk, found, parts)
         return viewer, encode(StreamEventType.SNAPSHOT, shown, viewer.cursor)
 
-    async def _resume(self, cursor: Cursor) -> tuple[Viewer, list[bytes]] | None:
+    async def _resume(self, cursor: Cursor) -> tuple[ChatEventReader, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
         span = await self._desk.streams.resumable_range(self._chat_id, owner_id=self._owner_id)
         if span is None:
@@ -120,8 +120,8 @@ class _Opening:
         if not span.contains(cursor):
             return None
         parts_done = span.settled_part
-        viewer = Viewer(self._subscription, cursor, parts_done=parts_done)
-        events: list[Event] = []
+        viewer = ChatEventReader(self._subscription, cursor, settled_part=parts_done)
+        events: list[CursorEvent] = []
         parts: tuple[Any, ...] = ()
         epoch = span.epoch
         while True:
@@ -132,20 +132,20 @@ class _Opening:
             if not news or news[0].version is None:
                 break
             parts_done, epoch = news[0].settled_part, news[0].epoch
-            events += viewer.show(news[0].entries)
+            events += viewer.events_for(news[0].entries)
             if viewer.cursor.version >= news[0].version:
                 parts = tuple(part for batch in news[0].batches for part in batch.parts)
                 break
             if viewer.cursor.version == shown:
                 return None  # what follows on the cursor is gone
-        viewer.settle(parts_done)
+        viewer.set_settled_part(parts_done)
         begin = Cursor(viewer.cursor.version, epoch)
-        self._desk.hub.begin(self._subscription, begin, parts_done, parts)
+        self._desk.hub.attach(self._subscription, begin, parts_done, parts)
         return viewer, await _dress(self._desk, events)
 
 
 async def _follow(
-    desk: Desk, subscription: Subscription, viewer: Viewer, first: list[bytes]
+    desk: Desk, subscription: Subscription, viewer: ChatEventReader, first: list[bytes]
 ) -> AsyncIterator[bytes]:
     """Everything that happens from here on."""
 
@@ -162,11 +162,11 @@ async def _follow(
     )
     async for piece in events:
         yield piece
-    if subscription.topic.gone:
+    if subscription.topic.deleted:
         yield encode(StreamEventType.DELETED, {"id": subscription.topic.chat_id})
 
 
-async def _dress(desk: Desk, events: list[Event]) -> list[bytes]:
+async def _dress(desk: Desk, events: list[CursorEvent]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
     await desk.know(*(message.model_config_id for message in messages))
     return [

@@ -10,7 +10,7 @@ from uuid import UUID
 import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.live.hub import Hub
+from chatd.live.hub import ChatHub
 from chatd.store.streams import ChatUpdates, StreamStore
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
@@ -28,7 +28,7 @@ class Watch:
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ChatHub,
         streams: StreamStore,
         *,
         poll_seconds: float = 1.0,
@@ -43,13 +43,13 @@ class Watch:
         self._loop = Periodic(
             self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
         )
-        hub.on_behind = self._loop.wake
+        hub.on_stale = self._loop.wake
 
     async def step(self) -> None:
         """Read what is new: in the topics that are behind, or in all when it is time to poll."""
         now, polled_at = anyio.current_time(), self._polled_at
         everything = now - polled_at >= self._poll_seconds * _EARLY
-        places = self._hub.doubted(everything=everything)
+        places = self._hub.stale_topics(all_topics=everything)
         if not places:
             return
         read_from = {chat_id: cursor.version for chat_id, cursor in places}
@@ -61,25 +61,29 @@ class Watch:
             self._count(found)
         for news in found:
             if news.version is None:
-                self._hub.gone(news.chat_id)
+                self._hub.mark_deleted(news.chat_id)
                 continue
-            self._hub.catch_up(
+            self._hub.apply_read(
                 news.chat_id,
                 news.entries,
-                read_from=read_from[news.chat_id],
+                after_version=read_from[news.chat_id],
                 version=news.version,
                 epoch=news.epoch,
-                parts_done=news.settled_part,
+                settled_part=news.settled_part,
                 batches=((batch.first_part, batch.parts) for batch in news.batches),
             )
 
     def _count(self, polled: Sequence[ChatUpdates]) -> None:
         """What a poll found before a hint came may be on its way; what is not here by the next was lost."""
-        self._missed.add("watched", amount=sum(self._hub.unheard_of(*one) for one in self._unheard))
+        self._missed.add(
+            "watched", amount=sum(self._hub.is_unannounced(*one) for one in self._unheard)
+        )
         self._unheard = [
             (news.chat_id, news.version)
             for news in polled
-            if news.version and news.entries and self._hub.unheard_of(news.chat_id, news.version)
+            if news.version
+            and news.entries
+            and self._hub.is_unannounced(news.chat_id, news.version)
         ]
 
     async def run(self, child: ChildHandle) -> None:

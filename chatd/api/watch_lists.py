@@ -29,17 +29,17 @@ class ListWatch:
         self._poll_seconds = poll_seconds
         self._gather_seconds = gather_seconds
         self._woken = anyio.Event()
-        hub.on_news = self.wake
+        hub.on_stale = self.wake
 
     def wake(self) -> None:
         self._woken.set()
 
     async def step(self) -> bool:
         """Read what is new in all lists; True when there is more."""
-        places = self._hub.places()
+        places = self._hub.pending_reads()
         if not places:
             return False
-        return self._hub.catch_up(places, await self._lists.changed_since(places))
+        return self._hub.apply_read(places, await self._lists.changed_since(places))
 
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))

@@ -11,7 +11,7 @@ from chatd.bench.replica import UNLIMITED
 from chatd.daemon import Daemon
 from chatd.domain.chat import Usage
 from chatd.llm.catalog import Catalog, ModelConfig
-from chatd.llm.provider import Delta, Finished, Fragment, ModelRequest, Provider
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.settings import Settings
 
 
@@ -36,7 +36,7 @@ async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, st
 class Clockwork:
     """A model that says ``parts`` parts, one every ``gap_seconds``; each says when it was made.
 
-    ``called`` holds the moment of each call, on the machine's monotonic clock.
+    ``record_call`` holds the moment of each call, on the machine's monotonic clock.
     """
 
     name = "clockwork"
@@ -61,5 +61,5 @@ class Clockwork:
             if self._gap_seconds:
                 await anyio.sleep(self._gap_seconds)
             part = {"index": 0, "type": "text", "text": f"{time.monotonic_ns()} "}
-            yield Fragment(part)
+            yield PartDelta(part)
         yield Finished("stop", Usage())

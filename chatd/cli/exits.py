@@ -43,13 +43,13 @@ class Exit(IntEnum):
 
 def exit_for(error: Exception) -> Exit | None:
     """The code of an error that chatd knows how to name; ``None`` means a bug."""
-    from chatd.llm.errors import Misconfigured  # noqa: PLC0415  (errors alone pay for these)
+    from chatd.llm.errors import ProviderConfigError  # noqa: PLC0415  (errors alone pay for these)
     from chatd.settings.problems import ConfigurationError  # noqa: PLC0415
     from chatd.supervision.actor import FatalError  # noqa: PLC0415
     from chatd.supervision.budget import RestartBudgetExceeded  # noqa: PLC0415
 
     match error:
-        case ConfigurationError() | Misconfigured() | DatabaseAccessDenied() | FatalError():
+        case ConfigurationError() | ProviderConfigError() | DatabaseAccessDenied() | FatalError():
             return Exit.CONFIGURATION
         case SchemaMismatch():
             return Exit.SCHEMA

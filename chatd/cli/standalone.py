@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from chatd.daemon import Daemon
 from chatd.embedded import Postgres, local_model, local_model_available
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.settings import Settings
 
 LOCAL_TOKENS = 256
@@ -46,7 +46,7 @@ class OwnModel:
 async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
     """The local model if it is installed, else a vendor whose key is there, else a script.
 
-    ``wanted`` is a vendor's model, and nothing takes its place. Raises ``Misconfigured``.
+    ``latest_known`` is a vendor's model, and nothing takes its place. Raises ``ProviderConfigError``.
     """
     kind = _vendor_of(wanted) if wanted else None
     if kind is None and local_model_available():
@@ -90,11 +90,11 @@ def _vendor_of(model: str) -> str:
             return kind
         case []:
             variables = " or ".join(_VENDORS[kind].variable for kind in possible)
-            raise Misconfigured("--model", f"{model} needs {variables} in the environment")
+            raise ProviderConfigError("--model", f"{model} needs {variables} in the environment")
         case several:
             variables = " and ".join(_VENDORS[kind].variable for kind in several)
             problem = f"{variables} are set, and {model} may be of either: unset one"
-            raise Misconfigured("--model", problem)
+            raise ProviderConfigError("--model", problem)
 
 
 def _own(what: str, provider: dict[str, Any], model: str, **more: int) -> OwnModel:

@@ -14,7 +14,7 @@ class Client:
     """The API of the chatd at ``base_url``, as an async context manager.
 
     ``timeout_seconds`` is how long one answer may take; ``patience_seconds`` how long a request is
-    repeated while no answer can be had (None: for ever); ``silence_seconds`` how long a stream may
+    repeated while no answer can be had (None: for ever); ``stream_idle_timeout_seconds`` how long a stream may
     say nothing before its wire is taken for dead: more than the server's ``http.sse_keepalive_seconds``.
     ``owner`` is for admins who act for somebody else.
     """

@@ -36,7 +36,7 @@ class ChatdHTTPError(ClientError):
     """The server refused. ``code`` is stable and meant for programs, ``detail`` for people.
 
     ``provider_errors`` names each field that is wrong (``where``, ``message``). What stands between client
-    and server may refuse in words of its own: then ``code`` is ``unknown``.
+    and server may refuse in words of its own: then ``code`` is ``unknown_calls``.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ class ChatDescribed(_Event[DescriptionData]):
 
 
 class Deleted(_Event[IdData]):
-    """``deleted``: the chat is gone."""
+    """``publish_deleted``: the chat is gone."""
 
     event = "deleted"
 

@@ -15,8 +15,8 @@ from chatd.supervision.actor import ChildSpec
 from chatd.supervision.keeper import ChildState
 from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.metrics import LeaseMetrics, ProcessMetrics
-from chatd.work.outlook import lease_age, stalled, stillness
-from chatd.work.roster import Roster
+from chatd.work.outlook import count_stalled, oldest_renewal_age, seconds_since_progress
+from chatd.work.roster import ChatTaskPool
 
 
 class Overview:
@@ -28,7 +28,7 @@ class Overview:
         rooms: Rooms,
         *,
         worker_id: UUID,
-        roster: Roster | None,
+        roster: ChatTaskPool | None,
         loop_watch: LoopWatch,
         actors: Actors,
         phase: Callable[[], str],
@@ -41,8 +41,8 @@ class Overview:
         )
         _read_process(metrics.process, rooms.database, actors)
         metrics.streams.open_streams.callback = lambda: {
-            ("chat",): rooms.hub.viewers,
-            ("list",): rooms.list_hub.viewers,
+            ("chat",): rooms.hub.subscriber_count,
+            ("list",): rooms.list_hub.subscriber_count,
         }
         if roster is not None:
             _read_roster(metrics.leases, roster, stalled_seconds=given.stalled_seconds)
@@ -86,10 +86,12 @@ def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -
     metrics.statements.callback = lambda: database.statement_count
 
 
-def _read_roster(metrics: LeaseMetrics, roster: Roster, *, stalled_seconds: float) -> None:
+def _read_roster(metrics: LeaseMetrics, roster: ChatTaskPool, *, stalled_seconds: float) -> None:
     """Have the metrics of what is owned read off the roster."""
-    metrics.leased_chats.callback = lambda: len(roster.hands)
-    metrics.free_slots.callback = lambda: max(roster.room, 0)
-    metrics.lease_age.callback = lambda: lease_age(roster.hands)
-    metrics.without_progress.callback = lambda: stalled(roster.hands, stalled_seconds)
-    metrics.progress_age.callback = lambda: max(map(stillness, roster.hands), default=0.0)
+    metrics.leased_chats.callback = lambda: len(roster.leases)
+    metrics.free_slots.callback = lambda: max(roster.free_slots, 0)
+    metrics.lease_age.callback = lambda: oldest_renewal_age(roster.leases)
+    metrics.without_progress.callback = lambda: count_stalled(roster.leases, stalled_seconds)
+    metrics.progress_age.callback = lambda: max(
+        map(seconds_since_progress, roster.leases), default=0.0
+    )

@@ -22,9 +22,9 @@ from chatd.daemon.census_taker import CensusTaker
 from chatd.daemon.loop_watch import LoopWatch
 from chatd.daemon.rooms import Rooms
 from chatd.supervision.keeper import ChildSnapshot
-from chatd.work.hand import Hand
-from chatd.work.outlook import stillness
-from chatd.work.roster import Roster
+from chatd.work.hand import Lease
+from chatd.work.outlook import seconds_since_progress
+from chatd.work.roster import ChatTaskPool
 
 Actors = Callable[[], Sequence[ChildSnapshot]]
 
@@ -37,7 +37,7 @@ class Panel:
         rooms: Rooms,
         *,
         worker_id: UUID,
-        roster: Roster | None,
+        roster: ChatTaskPool | None,
         actors: Actors,
         census: CensusTaker,
         loop_watch: LoopWatch,
@@ -55,10 +55,10 @@ class Panel:
     def status(self) -> ProcessStatusOut:
         """As it is now."""
         now, database = datetime.now(UTC), self._rooms.database
-        hands: tuple[Hand, ...] = ()
+        hands: tuple[Lease, ...] = ()
         room = 0
         if self._roster is not None:
-            hands, room = self._roster.hands, max(self._roster.room, 0)
+            hands, room = self._roster.leases, max(self._roster.free_slots, 0)
         return ProcessStatusOut(
             worker_id=self._worker_id,
             host=socket.gethostname(),
@@ -70,7 +70,7 @@ class Panel:
             actors=[_actor(one) for one in self._actors()],
             chats=[_hand(hand, now) for hand in hands],
             room=room,
-            streams=self._rooms.hub.viewers + self._rooms.list_hub.viewers,
+            streams=self._rooms.hub.subscriber_count + self._rooms.list_hub.subscriber_count,
             pool=PoolOut(
                 size=database.pool_size,
                 in_use=database.connections_in_use,
@@ -112,7 +112,7 @@ def _actor(one: ChildSnapshot) -> ActorOut:
     )
 
 
-def _hand(hand: Hand, now: datetime) -> ChatInHandOut:
+def _hand(hand: Lease, now: datetime) -> ChatInHandOut:
     chat, seen = hand.chat, hand.progress.snapshot()
     return ChatInHandOut(
         chat_id=hand.fence.chat_id,
@@ -124,6 +124,6 @@ def _hand(hand: Hand, now: datetime) -> ChatInHandOut:
         zone_seconds=seen.stage_age_seconds,
         deadline_seconds=seen.deadline_in_seconds,
         mark=seen.last_progress,
-        still_seconds=stillness(hand),
-        lease_left_seconds=hand.lease_left,
+        still_seconds=seconds_since_progress(hand),
+        lease_left_seconds=hand.remaining_seconds,
     )

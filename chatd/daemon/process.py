@@ -32,7 +32,7 @@ from chatd.settings.secrets import secrets_of
 from chatd.store.listener import Listener
 from chatd.supervision.actor import ChildHandle, ChildSpec, Restart, StopRequest
 from chatd.supervision.supervisor import Supervisor
-from chatd.work.roster import Roster
+from chatd.work.roster import ChatTaskPool
 
 _log = structlog.get_logger()
 
@@ -123,7 +123,7 @@ class Daemon:
         return self.server.port
 
     @property
-    def roster(self) -> Roster | None:
+    def roster(self) -> ChatTaskPool | None:
         """The chats in hand; None when this process only serves."""
         return self._workers.roster if self._workers else None
 
@@ -168,7 +168,7 @@ class Daemon:
         if self.roster is not None:
             self.roster.stop_claiming()
             if again:
-                self.roster.hurry()
+                self.roster.stop_now()
         self.supervisor.stop()
 
     async def _heed_signals(self, *, task_status: TaskStatus[None]) -> None:
@@ -207,8 +207,8 @@ class Daemon:
         listener = Listener(
             rooms.database,
             sender=str(self.worker_id),
-            on_hint=rooms.hints.heard,
-            on_reconnect=rooms.hints.deaf,
+            on_hint=rooms.hints.receive,
+            on_reconnect=rooms.hints.resync,
             metrics=rooms.metrics.notifications,
         )
         watch = Watch(
@@ -218,7 +218,7 @@ class Daemon:
             metrics=rooms.metrics.notifications,
         )
         list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
-        rooms.hints.listen(rooms.list_hub.hint)
+        rooms.hints.subscribe(rooms.list_hub.handle_hint)
         return [
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
@@ -266,8 +266,8 @@ class Daemon:
     # -- what others are told, and tell us ----------------------------------------------
 
     def _status(self) -> str:
-        in_hand = len(self.roster.hands) if self.roster is not None else 0
-        streams = self.rooms.hub.viewers + self.rooms.list_hub.viewers
+        in_hand = len(self.roster.leases) if self.roster is not None else 0
+        streams = self.rooms.hub.subscriber_count + self.rooms.list_hub.subscriber_count
         return f"{in_hand} chats in hand, {streams} streams open"
 
     def _apply(self, settings: Settings, catalog: Catalog) -> None:

@@ -3,7 +3,7 @@
 import anyio
 
 from chatd.daemon.rooms import catalog_of
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.settings import Settings
 from chatd.supervision.actor import FatalError
 
@@ -13,7 +13,7 @@ def rehearse(settings: Settings) -> list[str]:
     refused = []
     try:
         catalog_of(settings)
-    except Misconfigured as error:
+    except ProviderConfigError as error:
         refused.append(str(error))
     if settings.auth.mode == "jwt" and settings.auth.jwks:
         from chatd.api.key_set import KeySet  # noqa: PLC0415 (only this mode pays for cryptography)

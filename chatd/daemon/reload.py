@@ -20,7 +20,7 @@ from chatd.daemon.rooms import catalog_of
 from chatd.daemon.service_manager import ServiceManager
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.settings import ConfigurationError, Settings
 from chatd.settings.changes import changed, is_live, with_live
 
@@ -80,7 +80,7 @@ class Reloader:
         except ConfigurationError as error:
             keys = [problem.key for problem in error.problems]
             return _refused(keys, [problem.text for problem in error.problems])
-        except Misconfigured as error:
+        except ProviderConfigError as error:
             return _refused([error.key], [str(error)])
         except DatabaseUnavailable as error:
             return _refused([], [f"{error} The models could not be stored; reload once more."])

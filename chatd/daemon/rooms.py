@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from chatd.api.dressing import Dressing
-from chatd.live.hints import Hints
-from chatd.live.hub import Hub
+from chatd.live.hints import ChangeBus
+from chatd.live.hub import ChatHub
 from chatd.live.lists import ListHub
-from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
+from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
 from chatd.settings import ModelSettings, ProviderSettings, Settings
 from chatd.store.actions import ToolCalls
 from chatd.store.chats import Chats
@@ -33,10 +33,10 @@ class Rooms:
 
     metrics: Metrics
     database: Database
-    hub: Hub
+    hub: ChatHub
     list_hub: ListHub
     notifier: Notifier
-    hints: Hints
+    hints: ChangeBus
     streams: StreamStore
     reads: ChatReader
     lists: ChatLists
@@ -61,12 +61,12 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         statement_timeout_seconds=given.statement_timeout_seconds,
     )
     metrics = Metrics()
-    hub = Hub(subscriber_buffer=settings.stream.subscriber_buffer)
+    hub = ChatHub(subscriber_buffer=settings.stream.subscriber_buffer)
     list_hub = ListHub(
         overlap_seconds=given.statement_timeout_seconds + _COMMIT_SECONDS,
-        viewer_buffer=settings.stream.subscriber_buffer,
+        subscriber_buffer=settings.stream.subscriber_buffer,
     )
-    hub.on_drain = list_hub.wake
+    hub.on_drain = list_hub.wake_all
     notifier = Notifier(database, sender=str(worker_id), metrics=metrics.notifications)
     return Rooms(
         metrics=metrics,
@@ -74,7 +74,7 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
-        hints=Hints(hub, tell_others=notifier.enqueue),
+        hints=ChangeBus(hub, notify_replicas=notifier.enqueue),
         streams=StreamStore(database),
         reads=ChatReader(database),
         lists=ChatLists(database),
@@ -110,7 +110,7 @@ def with_limits(rooms: Rooms, settings: Settings) -> Rooms:
 
 def catalog_of(settings: Settings) -> Catalog:
     """The models and providers that are configured."""
-    return build(
+    return build_catalog(
         providers=[_provider(name, given) for name, given in settings.providers.items()],
         models=[_model(name, given) for name, given in settings.models.items()],
     )

@@ -11,16 +11,16 @@ from chatd.store.leases import Leases
 from chatd.supervision.actor import ChildSpec
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS
 from chatd.supervision.periodic import Periodic
-from chatd.work.acquirer import Acquirer
-from chatd.work.farewell import Farewell
+from chatd.work.acquirer import Claimer
+from chatd.work.farewell import Deregistration
 from chatd.work.flusher import Flusher
 from chatd.work.heartbeat import Heartbeat
 from chatd.work.janitor import Janitor
 from chatd.work.limits import TurnLimits
 from chatd.work.reaper import Reaper
 from chatd.work.retry import RetryPolicy
-from chatd.work.roster import Roster
-from chatd.work.turn import Shop
+from chatd.work.roster import ChatTaskPool
+from chatd.work.turn import TurnServices
 
 _WATCHDOG_SECONDS = 0.5
 _RELEASE_SECONDS = 10.0
@@ -28,7 +28,7 @@ _RELEASE_SECONDS = 10.0
 
 
 class Workers:
-    """``roster`` has the chats in hand; ``specs`` are the children, in the order of their start."""
+    """``chat_tasks`` has the chats in hand; ``specs`` are the children, in the order of their start."""
 
     def __init__(
         self, settings: Settings, rooms: Rooms, catalog: Catalog, *, worker_id: UUID
@@ -45,14 +45,14 @@ class Workers:
         self._flusher = Flusher(
             rooms.streams,
             rooms.hints,
-            flush_seconds=stream.flush_seconds,
+            flush_interval_seconds=stream.flush_seconds,
             flush_bytes=stream.flush_bytes,
             metrics=metrics.streams,
         )
-        self.roster = Roster(
+        self.roster = ChatTaskPool(
             _shop(settings.turn, rooms, catalog, self._flusher),
             max_chats=worker.max_chats,
-            private_seconds=worker.stale_after_seconds - worker.heartbeat_seconds,
+            local_lease_seconds=worker.stale_after_seconds - worker.heartbeat_seconds,
             grace_seconds=worker.shutdown_grace_seconds,
         )
         self._heartbeat = Heartbeat(
@@ -63,7 +63,7 @@ class Workers:
             max_chats=worker.max_chats,
             metrics=metrics.leases,
         )
-        self._acquirer = Acquirer(
+        self._acquirer = Claimer(
             leases,
             self.roster,
             may_claim=lambda: self._heartbeat.holds_lock,
@@ -76,10 +76,10 @@ class Workers:
             rooms.turns,
             rooms.actions,
             rooms.hints,
-            reap_seconds=worker.reap_seconds,
-            stale_after_seconds=worker.stale_after_seconds,
+            reap_interval_seconds=worker.reap_seconds,
+            lease_seconds=worker.stale_after_seconds,
             max_recoveries=worker.max_recoveries,
-            locks_tell=lambda: self._heartbeat.locks_tell,
+            locks_reliable=lambda: self._heartbeat.locks_reliable,
             metrics=metrics.leases,
         )
         self._janitor = Janitor(
@@ -88,14 +88,14 @@ class Workers:
             rooms.keys,
             rooms.lists,
             event_retention_days=stream.event_retention_days,
-            idempotency_hours=settings.http.idempotency_hours,
-            stale_after_seconds=worker.stale_after_seconds,
+            idempotency_retention_hours=settings.http.idempotency_hours,
+            lease_seconds=worker.stale_after_seconds,
         )
         self._watchdog = Periodic(
-            self.roster.expire,
+            self.roster.drop_expired,
             interval_seconds=min(_WATCHDOG_SECONDS, worker.heartbeat_seconds / 4),
         )
-        self._farewell = Farewell(leases, rooms.turns, rooms.hints)
+        self._farewell = Deregistration(leases, rooms.turns, rooms.hints)
         self._wire(rooms)
 
     @property
@@ -105,16 +105,16 @@ class Workers:
         Its patience is a lease, and the longest that one try to reach the database may take, with
         the pause before it.
         """
-        return self._heartbeat.silent_seconds < self._patience_seconds
+        return self._heartbeat.seconds_since_progress < self._patience_seconds
 
     def doubt_locks(self) -> None:
         """The database was away a moment ago: other workers may not have their locks again yet."""
-        self._heartbeat.doubt_locks()
+        self._heartbeat.distrust_locks()
 
     def reload(self, settings: Settings, catalog: Catalog) -> None:
         """From now on: other models and limits for turns that begin, another size of the roster."""
-        self.roster.shop = replace(
-            self.roster.shop,
+        self.roster.services = replace(
+            self.roster.services,
             catalog=catalog,
             limits=_limits(settings.turn),
             retry=_retry(settings.turn),
@@ -125,11 +125,13 @@ class Workers:
 
     def _wire(self, rooms: Rooms) -> None:
         """Who wakes whom."""
-        rooms.hints.listen(self._acquirer.hint)
-        rooms.hints.listen(self.roster.hint)
-        rooms.hints.claims_here = lambda: self._heartbeat.holds_lock and self.roster.room > 0
-        self.roster.on_room = self._acquirer.wake
-        self.roster.on_doubt = self._heartbeat.wake
+        rooms.hints.subscribe(self._acquirer.handle_hint)
+        rooms.hints.subscribe(self.roster.handle_hint)
+        rooms.hints.claims_locally = lambda: (
+            self._heartbeat.holds_lock and self.roster.free_slots > 0
+        )
+        self.roster.on_slot_free = self._acquirer.wake
+        self.roster.on_suspect = self._heartbeat.wake
 
     def specs(self) -> Sequence[ChildSpec]:
         return [
@@ -150,10 +152,10 @@ class Workers:
         ]
 
 
-def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) -> Shop:
-    return Shop(
+def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) -> TurnServices:
+    return TurnServices(
         turns=rooms.turns,
-        hints=rooms.hints,
+        change_bus=rooms.hints,
         hub=rooms.hub,
         flusher=flusher,
         catalog=catalog,
@@ -165,11 +167,11 @@ def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) 
 
 def _limits(turn: TurnSettings) -> TurnLimits:
     return TurnLimits(
-        silence_seconds=turn.silence_seconds,
-        attempt_seconds=turn.attempt_seconds,
-        turn_seconds=turn.turn_seconds,
+        stream_idle_timeout_seconds=turn.silence_seconds,
+        model_call_timeout_seconds=turn.attempt_seconds,
+        timeout_seconds=turn.turn_seconds,
         max_steps=turn.max_steps,
-        action_seconds=turn.action_seconds,
+        client_tool_timeout_seconds=turn.action_seconds,
     )
 
 

@@ -8,14 +8,14 @@ from chatd.domain.message import Part
 from chatd.live.topic import Preview, Subscription, Topic
 
 
-class Hub:
-    """Topics by chat. ``on_behind`` is called when some topic has to be read from the database."""
+class ChatHub:
+    """Topics by chat. ``on_stale`` is called when some topic has to be read from the database."""
 
     def __init__(self, *, subscriber_buffer: int = 1024) -> None:
-        self._buffer = subscriber_buffer
+        self._subscriber_buffer = subscriber_buffer
         self._topics: dict[UUID, Topic] = {}
-        self._doubted: set[UUID] = set()
-        self.on_behind: Callable[[], None] = lambda: None
+        self._stale_chat_ids: set[UUID] = set()
+        self.on_stale: Callable[[], None] = lambda: None
         self.on_drain: Callable[[], None] = lambda: None
         """Called when all streams are to end, for those that are not of one chat."""
         self.draining = False
@@ -24,8 +24,8 @@ class Hub:
 
     def subscribe(self, chat_id: UUID) -> Subscription:
         """From now on, everything that is fed waits for this viewer too."""
-        topic = self._topic(chat_id)
-        subscription = Subscription(topic, most=self._buffer)
+        topic = self._get_or_create_topic(chat_id)
+        subscription = Subscription(topic, max_entries=self._subscriber_buffer)
         topic.subscriptions.add(subscription)
         return subscription
 
@@ -33,26 +33,26 @@ class Hub:
         topic = subscription.topic
         topic.subscriptions.discard(subscription)
         if not topic.subscriptions:
-            topic.fed = None
-            if topic.preview is not None and not topic.preview.local:
+            topic.delivered = None
+            if topic.preview is not None and not topic.preview.is_local:
                 topic.preview = None
-        self._tidy(topic)
+        self._drop_if_unused(topic)
 
-    def begin(
-        self, subscription: Subscription, cursor: Cursor, parts_done: int, parts: Sequence[Part]
+    def attach(
+        self, subscription: Subscription, cursor: Cursor, settled_part: int, parts: Sequence[Part]
     ) -> None:
         """A viewer has read the chat as of ``cursor``, with the parts of its running step."""
         topic = subscription.topic
-        if topic.fed is None:
-            topic.fed = cursor
-        elif topic.fed.version > cursor.version:
+        if topic.delivered is None:
+            topic.delivered = cursor
+        elif topic.delivered.version > cursor.version:
             # What came between was not put to this viewer: put it to all again, the others skip it.
-            topic.wanted = max(topic.wanted, topic.fed.version)
-            topic.fed = cursor
-        topic.wanted = max(topic.wanted, cursor.version)
-        self._adopt(topic, cursor.epoch, parts_done, 1 + parts_done, parts)
-        if topic.behind:
-            self._doubt(topic)
+            topic.latest_known = max(topic.latest_known, topic.delivered.version)
+            topic.delivered = cursor
+        topic.latest_known = max(topic.latest_known, cursor.version)
+        self._merge_parts(topic, cursor.epoch, settled_part, 1 + settled_part, parts)
+        if topic.is_stale:
+            self._mark_stale(topic)
 
     def drain(self) -> None:
         """End all streams."""
@@ -62,36 +62,36 @@ class Hub:
         self.on_drain()
 
     @property
-    def viewers(self) -> int:
+    def subscriber_count(self) -> int:
         return sum(len(topic.subscriptions) for topic in self._topics.values())
 
     # -- what happens in this process ---------------------------------------------------------
 
-    def feed(self, entry: JournalEntry) -> None:
+    def publish(self, entry: JournalEntry) -> None:
         """A move of this process went through."""
         topic = self._topics.get(entry.chat_id)
         if topic is None or not topic.subscriptions:
             return
-        topic.wanted = max(topic.wanted, entry.version)
-        topic.hinted = max(topic.hinted, entry.version)
-        if topic.fed is not None and entry.version == topic.fed.version + 1:
-            topic.fed = topic.fed.advanced_past(entry)
-            topic.put((entry,))
-        elif topic.behind:
-            self._doubt(topic)
+        topic.latest_known = max(topic.latest_known, entry.version)
+        topic.latest_announced = max(topic.latest_announced, entry.version)
+        if topic.delivered is not None and entry.version == topic.delivered.version + 1:
+            topic.delivered = topic.delivered.advanced_past(entry)
+            topic.deliver((entry,))
+        elif topic.is_stale:
+            self._mark_stale(topic)
 
     def start_step(self, chat_id: UUID, *, epoch: int, base: int) -> Preview:
         """A step of a chat starts here; its parts are numbered from ``base + 1``.
 
         An owner that was fenced, and does not know it yet, streams into the void.
         """
-        topic = self._topic(chat_id)
-        preview = Preview(epoch, base, local=True)
+        topic = self._get_or_create_topic(chat_id)
+        preview = Preview(epoch, base, is_local=True)
         if topic.preview is None or topic.preview.epoch <= epoch:
             topic.preview = preview
         return preview
 
-    def stream(self, chat_id: UUID, preview: Preview, part: Part) -> None:
+    def publish_part(self, chat_id: UUID, preview: Preview, part: Part) -> None:
         """One more part of a step that runs here."""
         preview.parts.append(part)
         topic = self._topics.get(chat_id)
@@ -103,129 +103,131 @@ class Hub:
         topic = self._topics.get(chat_id)
         if topic is not None and topic.preview is not None and topic.preview.epoch <= epoch:
             topic.preview = None
-            self._tidy(topic)
+            self._drop_if_unused(topic)
 
     # -- what happens elsewhere ---------------------------------------------------------------
 
-    def hint(self, chat_id: UUID, version: int | None) -> None:
+    def handle_hint(self, chat_id: UUID, version: int | None) -> None:
         """Another process says that a chat has come to ``version``, or streamed parts (None)."""
         topic = self._topics.get(chat_id)
         if topic is None or not topic.subscriptions:
             return
         if version is None:
-            if not topic.streams_here:
-                self._doubt(topic)
+            if not topic.is_local:
+                self._mark_stale(topic)
             return
-        topic.wanted = max(topic.wanted, version)
-        topic.hinted = max(topic.hinted, version)
-        if topic.behind:
-            self._doubt(topic)
+        topic.latest_known = max(topic.latest_known, version)
+        topic.latest_announced = max(topic.latest_announced, version)
+        if topic.is_stale:
+            self._mark_stale(topic)
 
-    def unheard_of(self, chat_id: UUID, version: int) -> bool:
+    def is_unannounced(self, chat_id: UUID, version: int) -> bool:
         """Whether nobody has told yet that a watched chat has come to this version."""
         topic = self._topics.get(chat_id)
-        return topic is not None and topic.hinted < version
+        return topic is not None and topic.latest_announced < version
 
-    def doubt(self) -> None:
+    def mark_all_stale(self) -> None:
         """Read every watched topic once."""
         for topic in self._topics.values():
             if topic.subscriptions:
-                self._doubted.add(topic.chat_id)
-        if self._doubted:
-            self.on_behind()
+                self._stale_chat_ids.add(topic.chat_id)
+        if self._stale_chat_ids:
+            self.on_stale()
 
-    def doubted(self, *, everything: bool) -> list[tuple[UUID, Cursor]]:
+    def stale_topics(self, *, all_topics: bool) -> list[tuple[UUID, Cursor]]:
         """The topics to read now, and from where; parts of a step that runs here are not read."""
-        asked = self._topics.keys() if everything else self._doubted & self._topics.keys()
-        self._doubted = set()
+        asked = self._topics.keys() if all_topics else self._stale_chat_ids & self._topics.keys()
+        self._stale_chat_ids = set()
         places = []
         for chat_id in asked:
             topic = self._topics[chat_id]
-            if topic.fed is None or topic.gone:
+            if topic.delivered is None or topic.deleted:
                 continue
-            preview, fed = topic.preview, topic.fed
-            topic.wanted = fed.version  # a hint may have been wrong; what is read now is the truth
+            preview, fed = topic.preview, topic.delivered
+            topic.latest_known = (
+                fed.version
+            )  # a hint may have been wrong; what is read now is the truth
             if preview is None:
                 places.append((chat_id, Cursor(fed.version, fed.epoch, 0)))
-            elif preview.local:
-                places.append((chat_id, Cursor(fed.version, preview.epoch, _NO_PARTS)))
+            elif preview.is_local:
+                places.append((chat_id, Cursor(fed.version, preview.epoch, _AFTER_ALL_PARTS)))
             else:
-                places.append((chat_id, Cursor(fed.version, preview.epoch, preview.last)))
+                places.append((chat_id, Cursor(fed.version, preview.epoch, preview.last_part)))
         return places
 
-    def catch_up(
+    def apply_read(
         self,
         chat_id: UUID,
         entries: Sequence[JournalEntry],
         *,
-        read_from: int,
+        after_version: int,
         version: int,
         epoch: int,
-        parts_done: int,
+        settled_part: int,
         batches: Iterable[tuple[int, Sequence[Part]]],
     ) -> None:
         """What was read from the database: journal rows, then parts of the running step."""
         topic = self._topics.get(chat_id)
-        if topic is None or topic.fed is None:
+        if topic is None or topic.delivered is None:
             return
-        topic.wanted = max(topic.wanted, version)
-        fresh = [entry for entry in entries if entry.version > topic.fed.version]
-        if fresh and fresh[0].version > topic.fed.version + 1:
-            if read_from == topic.fed.version:
-                topic.cut()  # the journal was cut off under our feet
+        topic.latest_known = max(topic.latest_known, version)
+        fresh = [entry for entry in entries if entry.version > topic.delivered.version]
+        if fresh and fresh[0].version > topic.delivered.version + 1:
+            if after_version == topic.delivered.version:
+                topic.disconnect_all()  # the journal was cut off under our feet
             else:
-                self._doubt(topic)
+                self._mark_stale(topic)
             return
         for entry in fresh:
-            topic.fed = topic.fed.advanced_past(entry)
+            topic.delivered = topic.delivered.advanced_past(entry)
         if fresh:
-            topic.put(fresh)
-        if topic.behind:
-            self._doubt(topic)
+            topic.deliver(fresh)
+        if topic.is_stale:
+            self._mark_stale(topic)
             return
         for first, parts in batches:
-            self._adopt(topic, epoch, parts_done, first, parts)
+            self._merge_parts(topic, epoch, settled_part, first, parts)
 
-    def gone(self, chat_id: UUID) -> None:
+    def mark_deleted(self, chat_id: UUID) -> None:
         """The chat was deleted."""
         topic = self._topics.get(chat_id)
         if topic is not None:
-            topic.gone = True
+            topic.deleted = True
             topic.wake()
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _adopt(
-        self, topic: Topic, epoch: int, parts_done: int, first: int, parts: Sequence[Part]
+    def _merge_parts(
+        self, topic: Topic, epoch: int, settled_part: int, first_part: int, parts: Sequence[Part]
     ) -> None:
         """Add parts that were read from the database, unless the step runs here."""
         preview = topic.preview
         if (
             preview is None
             or preview.epoch < epoch
-            or (preview.epoch == epoch and preview.base < parts_done)
+            or (preview.epoch == epoch and preview.base < settled_part)
         ):
-            preview = topic.preview = Preview(epoch, parts_done, local=False)
-        if preview.local or preview.epoch != epoch or preview.base != parts_done:
+            preview = topic.preview = Preview(epoch, settled_part, is_local=False)
+        if preview.is_local or preview.epoch != epoch or preview.base != settled_part:
             return
-        if first <= preview.last + 1:
-            preview.parts.extend(parts[preview.last + 1 - first :])
+        if first_part <= preview.last_part + 1:
+            preview.parts.extend(parts[preview.last_part + 1 - first_part :])
             topic.wake()
 
-    def _doubt(self, topic: Topic) -> None:
-        self._doubted.add(topic.chat_id)
-        self.on_behind()
+    def _mark_stale(self, topic: Topic) -> None:
+        self._stale_chat_ids.add(topic.chat_id)
+        self.on_stale()
 
-    def _topic(self, chat_id: UUID) -> Topic:
+    def _get_or_create_topic(self, chat_id: UUID) -> Topic:
         topic = self._topics.get(chat_id)
         if topic is None:
             topic = self._topics[chat_id] = Topic(chat_id)
         return topic
 
-    def _tidy(self, topic: Topic) -> None:
+    def _drop_if_unused(self, topic: Topic) -> None:
         if not topic.subscriptions and topic.preview is None:
             self._topics.pop(topic.chat_id, None)
 
 
-_NO_PARTS = 2**62
+_AFTER_ALL_PARTS = 2**62
 """A part number past every other."""

@@ -14,48 +14,48 @@ class Preview:
 
     __slots__ = ("base", "epoch", "local", "parts")
 
-    def __init__(self, epoch: int, base: int, *, local: bool) -> None:
+    def __init__(self, epoch: int, base: int, *, is_local: bool) -> None:
         self.epoch = epoch
         self.base = base
-        self.local = local
+        self.is_local = is_local
         """Whether the step runs in this process, so that no parts are read from the database."""
         self.parts: list[Part] = []
 
     @property
-    def last(self) -> int:
+    def last_part(self) -> int:
         return self.base + len(self.parts)
 
-    def after(self, number: int) -> Sequence[Part]:
-        return self.parts[max(number - self.base, 0) :]
+    def parts_after(self, part_number: int) -> Sequence[Part]:
+        return self.parts[max(part_number - self.base, 0) :]
 
 
 class Subscription:
     """One viewer's place in a topic: the journal rows that wait for it, and a wake-up."""
 
-    def __init__(self, topic: "Topic", *, most: int) -> None:
+    def __init__(self, topic: "Topic", *, max_entries: int) -> None:
         self.topic = topic
-        self._most = most
+        self._max_entries = max_entries
         self._entries: list[JournalEntry] = []
         self._woken = anyio.Event()
-        self.let_go = False
-        self.slow = False
+        self.disconnected = False
+        self.overflowed = False
         """Whether it was let go because too much waited for it."""
 
     @property
-    def gone(self) -> bool:
+    def deleted(self) -> bool:
         """Whether the chat was deleted."""
-        return self.topic.gone
+        return self.topic.deleted
 
     @property
-    def over(self) -> bool:
+    def closed(self) -> bool:
         """Whether its stream ends: it was let go, or the chat is gone."""
-        return self.let_go or self.topic.gone
+        return self.disconnected or self.topic.deleted
 
-    def put(self, entries: Iterable[JournalEntry]) -> None:
-        if not self.let_go:  # who was let go may never look again: nothing is kept for it
+    def deliver(self, entries: Iterable[JournalEntry]) -> None:
+        if not self.disconnected:  # who was let go may never look again: nothing is kept for it
             self._entries.extend(entries)
-        if len(self._entries) > self._most:
-            self.let_go = self.slow = True
+        if len(self._entries) > self._max_entries:
+            self.disconnected = self.overflowed = True
             self._entries.clear()
         self._woken.set()
 
@@ -68,9 +68,9 @@ class Subscription:
     def wake(self) -> None:
         self._woken.set()
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """The viewer is gone: its stream ends."""
-        self.let_go = True
+        self.disconnected = True
         self._woken.set()
 
     async def wait(self) -> None:
@@ -85,38 +85,40 @@ class Topic:
 
     def __init__(self, chat_id: UUID) -> None:
         self.chat_id = chat_id
-        self.fed: Cursor | None = None
+        self.delivered: Cursor | None = None
         """Up to here everything was put to the viewers; None until the first has read a snapshot."""
-        self.wanted = 0
+        self.latest_known = 0
         """The newest version that is known of."""
-        self.hinted = 0
+        self.latest_announced = 0
         """The newest version that was told of, by this process or by others."""
         self.preview: Preview | None = None
         self.subscriptions: set[Subscription] = set()
-        self.gone = False
+        self.deleted = False
 
     @property
-    def behind(self) -> bool:
-        return self.fed is not None and self.wanted > self.fed.version
+    def is_stale(self) -> bool:
+        return self.delivered is not None and self.latest_known > self.delivered.version
 
     @property
-    def streams_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether the running step is one of this process, as far as the journal was fed."""
-        preview, fed = self.preview, self.fed
-        return preview is not None and preview.local and (fed is None or preview.epoch >= fed.epoch)
+        preview, fed = self.preview, self.delivered
+        return (
+            preview is not None and preview.is_local and (fed is None or preview.epoch >= fed.epoch)
+        )
 
-    def put(self, entries: Sequence[JournalEntry]) -> None:
+    def deliver(self, entries: Sequence[JournalEntry]) -> None:
         """Put journal rows that follow on what was fed."""
         for subscription in self.subscriptions:
-            subscription.put(entries)
+            subscription.deliver(entries)
 
     def wake(self) -> None:
         for subscription in self.subscriptions:
             subscription.wake()
 
-    def cut(self) -> None:
+    def disconnect_all(self) -> None:
         """End the streams of all viewers; each resumes where it was, and the first begins anew."""
-        self.fed = None
+        self.delivered = None
         for subscription in self.subscriptions:
-            subscription.let_go = True
+            subscription.disconnected = True
         self.wake()

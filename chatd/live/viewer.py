@@ -8,10 +8,10 @@ from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_eve
 from chatd.domain.message import Message, Part
 from chatd.live.topic import Preview, Subscription
 
-Event = tuple[Cursor, StreamEventType, Mapping[str, Any] | Message]
+CursorEvent = tuple[Cursor, StreamEventType, Mapping[str, Any] | Message]
 
 
-class Viewer:
+class ChatEventReader:
     """Where a viewer is, and what it is shown next.
 
     ``settled_part`` is the chat's, as of the read that the viewer starts from. Parts are shown only of
@@ -19,50 +19,50 @@ class Viewer:
     of the step before, and parts of an older epoch are never shown after a newer one began.
     """
 
-    def __init__(self, subscription: Subscription, cursor: Cursor, *, parts_done: int) -> None:
+    def __init__(self, subscription: Subscription, cursor: Cursor, *, settled_part: int) -> None:
         self._subscription = subscription
-        self._parts_done = parts_done
+        self._settled_part = settled_part
         self._preview: Preview | None = None
         self.cursor = cursor
 
-    def pull(self) -> list[Event]:
+    def pull(self) -> list[CursorEvent]:
         """Everything that is new, in order."""
-        events: list[Event] = []
-        self._parts(events)
+        events: list[CursorEvent] = []
+        self._append_part_events(events)
         for entry in self._subscription.take():
             if entry.version == self.cursor.version + 1:  # others were shown, or will come again
-                self._entry(entry, events)
-        self._align()
-        self._parts(events)
+                self._append_entry_events(entry, events)
+        self._select_preview()
+        self._append_part_events(events)
         return events
 
-    def show(self, entries: tuple[JournalEntry, ...]) -> list[Event]:
+    def events_for(self, entries: tuple[JournalEntry, ...]) -> list[CursorEvent]:
         """Events of journal rows that were read for this viewer alone."""
-        events: list[Event] = []
+        events: list[CursorEvent] = []
         for entry in entries:
             if entry.version == self.cursor.version + 1:
-                self._entry(entry, events)
+                self._append_entry_events(entry, events)
         return events
 
-    def settle(self, parts_done: int) -> None:
-        """The chat's settled parts, as of the read that ``show`` came from."""
-        self._parts_done = parts_done
+    def set_settled_part(self, settled_part: int) -> None:
+        """The chat's settled parts, as of the read that ``events_for`` came from."""
+        self._settled_part = settled_part
 
-    def catch_up_parts(self) -> list[Part]:
+    def snapshot_parts(self) -> list[Part]:
         """The parts of the running step so far, for a snapshot that shows them at once."""
-        events: list[Event] = []
-        self._align()
-        self._parts(events)
+        events: list[CursorEvent] = []
+        self._select_preview()
+        self._append_part_events(events)
         return [part for _, _, part in events if not isinstance(part, Message)]
 
-    def _entry(self, entry: JournalEntry, events: list[Event]) -> None:
+    def _append_entry_events(self, entry: JournalEntry, events: list[CursorEvent]) -> None:
         told_now = list(stream_events(entry))
         for number, (kind, fields) in enumerate(told_now[:-1], 1):
             if number > self.cursor.events_sent and not _is_hidden(fields):
                 events.append((replace(self.cursor, events_sent=number), kind, fields))
         if entry.epoch != self.cursor.epoch:
-            self._parts_done = 0
-        self._parts_done = entry.data.get("parts_done", self._parts_done)
+            self._settled_part = 0
+        self._settled_part = entry.data.get("parts_done", self._settled_part)
         self._preview = None
         done = len(told_now) <= self.cursor.events_sent
         self.cursor = self.cursor.advanced_past(entry)
@@ -71,20 +71,20 @@ class Viewer:
             if not _is_hidden(fields):
                 events.append((self.cursor, kind, fields))
 
-    def _align(self) -> None:
+    def _select_preview(self) -> None:
         preview = self._subscription.topic.preview
         if (
             preview is not None
             and preview.epoch == self.cursor.epoch
-            and preview.base == self._parts_done
+            and preview.base == self._settled_part
         ):
             self._preview = preview
 
-    def _parts(self, events: list[Event]) -> None:
+    def _append_part_events(self, events: list[CursorEvent]) -> None:
         if self._preview is None:
             return
         number = max(self.cursor.part, self._preview.base)
-        for part in self._preview.after(number):
+        for part in self._preview.parts_after(number):
             number += 1
             self.cursor = replace(self.cursor, part=number)
             events.append((self.cursor, StreamEventType.MESSAGE_PART, part))

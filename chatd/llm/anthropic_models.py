@@ -4,18 +4,18 @@ from anthropic import AsyncAnthropic
 from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
-from chatd.llm.connection import Connection, Reach
+from chatd.llm.connection import ProviderClient, ProviderEndpoint
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 
-def connect_anthropic(reach: Reach) -> Connection:
+def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
     """The Messages API."""
-    http = reach.http_client()
+    http = endpoint.http_client()
     client = AsyncAnthropic(
-        api_key=reach.api_key,
-        base_url=reach.base_url or ANTHROPIC_URL,
-        default_headers=reach.headers,
+        api_key=endpoint.api_key,
+        base_url=endpoint.base_url or ANTHROPIC_URL,
+        default_headers=endpoint.headers,
         timeout=http.timeout,
         max_retries=0,
         http_client=http,
@@ -27,4 +27,4 @@ def connect_anthropic(reach: Reach) -> Connection:
         return AnthropicModel(name, provider=provider, settings=settings)
 
     known = frozenset(AnthropicModelSettings.__annotations__)
-    return Connection(http=http, make_model=model, known_settings=known)
+    return ProviderClient(http=http, make_model=model, known_settings=known)

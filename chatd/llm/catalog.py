@@ -14,15 +14,15 @@ import anyio
 import structlog
 
 from chatd.domain.errors import ModelNotFound
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Provider
 from chatd.llm.pydantic_ai import CONNECTORS, PydanticAIProvider
-from chatd.llm.script import DEFAULT, parse_script
+from chatd.llm.script import DEFAULT_SCRIPT, parse_script
 from chatd.llm.scripted import ScriptedProvider
 
 _log = structlog.get_logger()
 
-NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
+MODEL_ID_NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
 """Ids of models are made of their names in here. Never change it: chats refer to them."""
 
 
@@ -44,7 +44,7 @@ class ModelConfig:
     """Made of the name: the same in every process and for ever."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", uuid5(NAMESPACE, self.name))
+        object.__setattr__(self, "id", uuid5(MODEL_ID_NAMESPACE, self.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,9 @@ class Catalog:
             if model.provider not in self._providers:
                 known = ", ".join(sorted(self._providers)) or "none"
                 problem = f"there is no provider {model.provider!r}; configured: {known}"
-                raise Misconfigured(f"models.{model.name}.provider", problem)
-        self._default = _default(self._models.values())
-        self._users = 0
+                raise ProviderConfigError(f"models.{model.name}.provider", problem)
+        self._default = _default_model(self._models.values())
+        self._use_count = 0
         self._unused: anyio.Event | None = None
 
     @property
@@ -108,18 +108,18 @@ class Catalog:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Whoever may still call a provider says so: its connections stay open until then."""
-        self._users += 1
+        self._use_count += 1
         try:
             yield
         finally:
-            self._users -= 1
-            if self._unused is not None and self._users == 0:
+            self._use_count -= 1
+            if self._unused is not None and self._use_count == 0:
                 self._unused.set()
 
     async def retire(self) -> None:
         """Close as soon as nobody uses it any more; at once when cancelled."""
         try:
-            if self._users:
+            if self._use_count:
                 self._unused = anyio.Event()
                 await self._unused.wait()
         finally:
@@ -132,38 +132,40 @@ class Catalog:
             await provider.aclose()
 
 
-def build(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:
-    """Make the providers and the catalog. Raises ``Misconfigured``, which names the key."""
-    made = {config.name: _provider(config) for config in providers}
+def build_catalog(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:
+    """Make the providers and the catalog. Raises ``ProviderConfigError``, which names the key."""
+    made = {config.name: _build_provider(config) for config in providers}
     return Catalog(models=models, providers=made)
 
 
-def _default(models: Iterable[ModelConfig]) -> ModelConfig:
+def _default_model(models: Iterable[ModelConfig]) -> ModelConfig:
     several = list(models)
     chosen = [model for model in several if model.default]
     match several, chosen:
         case [], _:
-            raise Misconfigured("models", "configure at least one model")
+            raise ProviderConfigError("models", "configure at least one model")
         case ([only], []) | (_, [only]):
             return only
         case _, []:
             names = ", ".join(model.name for model in several)
-            raise Misconfigured("models", f"set default = true for one of {names}")
+            raise ProviderConfigError("models", f"set default = true for one of {names}")
         case _:
             names = " and ".join(model.name for model in chosen)
-            raise Misconfigured(f"models.{chosen[1].name}.default", f"{names} are both the default")
+            raise ProviderConfigError(
+                f"models.{chosen[1].name}.default", f"{names} are both the default"
+            )
 
 
-def _provider(config: ProviderConfig) -> Provider:
+def _build_provider(config: ProviderConfig) -> Provider:
     if config.kind == "scripted":
-        return _scripted(config)
+        return _build_scripted_provider(config)
     if config.kind not in CONNECTORS:
         kinds = ", ".join([*CONNECTORS, "scripted"])
         problem = f"{config.kind!r} is none of {kinds}"
-        raise Misconfigured(f"providers.{config.name}.kind", problem)
+        raise ProviderConfigError(f"providers.{config.name}.kind", problem)
     if config.script is not None or config.scripts:
         problem = "only a provider of kind 'scripted' plays scripts"
-        raise Misconfigured(f"providers.{config.name}.script", problem)
+        raise ProviderConfigError(f"providers.{config.name}.script", problem)
     return PydanticAIProvider(
         name=config.name,
         kind=config.kind,
@@ -173,9 +175,13 @@ def _provider(config: ProviderConfig) -> Provider:
     )
 
 
-def _scripted(config: ProviderConfig) -> Provider:
+def _build_scripted_provider(config: ProviderConfig) -> Provider:
     key = f"providers.{config.name}"
-    script = DEFAULT if config.script is None else parse_script(config.script, key=f"{key}.script")
+    script = (
+        DEFAULT_SCRIPT
+        if config.script is None
+        else parse_script(config.script, key=f"{key}.script")
+    )
     return ScriptedProvider(
         name=config.name,
         script=script,

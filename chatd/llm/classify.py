@@ -12,12 +12,17 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 from chatd.domain.failure import Failure, FailureKind
-from chatd.llm.errors import Garbled, Misconfigured, ProviderError, Unsendable
-from chatd.llm.kinds import LIBRARIES, kind_of_answer, kind_of_class
+from chatd.llm.errors import (
+    InvalidProviderResponse,
+    ProviderConfigError,
+    ProviderError,
+    UnsupportedContent,
+)
+from chatd.llm.kinds import LIBRARIES, kind_for_exception, kind_for_response
 from chatd.llm.retry_after import retry_after
-from chatd.llm.wording import body_of, reason_of, sentence_of, with_reason
+from chatd.llm.wording import error_body, failure_sentence, provider_reason, sentence_with_reason
 
-_UNREACHABLE = frozenset(
+_UNREACHABLE_ERRNOS = frozenset(
     {
         errno.ENETDOWN,
         errno.ENETUNREACH,
@@ -27,9 +32,9 @@ _UNREACHABLE = frozenset(
         errno.EADDRNOTAVAIL,
     }
 )
-_SPECIFIC = frozenset({FailureKind.QUOTA, FailureKind.CONTEXT_LIMIT, FailureKind.OVERLOADED})
+_SPECIFIC_KINDS = frozenset({FailureKind.QUOTA, FailureKind.CONTEXT_LIMIT, FailureKind.OVERLOADED})
 """Kinds that a library saw in the vendor's words; the status says less."""
-_WIRE = (ConnectionError, ssl.SSLError, socket.gaierror, TimeoutError)
+_NETWORK_ERRORS = (ConnectionError, ssl.SSLError, socket.gaierror, TimeoutError)
 
 
 def classify(
@@ -41,7 +46,7 @@ def classify(
     compared with. Wrappers are looked through: groups of one, and ``__cause__`` of what a vendor's
     library raised, never of our own exceptions or Python's.
     """
-    chain = list(_chain(error))
+    chain = list(_cause_chain(error))
     kinds = [kind for e in chain if (kind := _kind(e)) is not None]
     if not kinds:
         return None
@@ -49,21 +54,24 @@ def classify(
     if kind is FailureKind.NETWORK and FailureKind.CONFIGURATION in kinds:
         kind = FailureKind.CONFIGURATION  # "could not connect", because the address is no address
     status = next((s for e in chain if (s := _status(e)) is not None), None)
-    sentence = sentence_of(kind, provider=provider, model=model, status=status)
+    sentence = failure_sentence(kind, provider=provider, model=model, status=status)
     # What is wrong with the configuration, or what the system says of the wire, quotes nobody.
-    ours = isinstance(chain[0], Misconfigured | Unsendable) or kind is FailureKind.NETWORK
+    ours = (
+        isinstance(chain[0], ProviderConfigError | UnsupportedContent)
+        or kind is FailureKind.NETWORK
+    )
     return Failure(
         kind=kind,
-        message=with_reason(sentence, chain, kind),
+        message=sentence_with_reason(sentence, chain, kind),
         safe_message=None if ours else f"{sentence}.",
         provider=provider,
         model=model,
         status_code=status,
-        retry_after_seconds=_wait(chain, now=now or datetime.now(UTC)),
+        retry_after_seconds=_find_retry_after(chain, now=now or datetime.now(UTC)),
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _cause_chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, then the causes that a library wrapped."""
     seen: set[int] = set()
     link: BaseException | None = error
@@ -73,37 +81,43 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             link = link.exceptions[0] if len(link.exceptions) == 1 else None
             continue
         yield link
-        link = link.__cause__ if _foreign(link) or isinstance(link, OSError | Garbled) else None
+        link = (
+            link.__cause__
+            if _is_library_error(link) or isinstance(link, OSError | InvalidProviderResponse)
+            else None
+        )
 
 
-def _foreign(error: BaseException) -> bool:
+def _is_library_error(error: BaseException) -> bool:
     return any(cls.__module__.partition(".")[0] in LIBRARIES for cls in type(error).__mro__)
 
 
 def _kind(error: BaseException) -> FailureKind | None:
     match error:
-        case Misconfigured():
+        case ProviderConfigError():
             return FailureKind.CONFIGURATION
-        case Unsendable():
+        case UnsupportedContent():
             return FailureKind.INVALID_REQUEST
-        case Garbled():
+        case InvalidProviderResponse():
             return FailureKind.PROVIDER_ERROR
         case TimeoutError():
             return FailureKind.TIMEOUT
         case OSError():
-            wire = isinstance(error, _WIRE) or error.errno in _UNREACHABLE
-            return FailureKind.NETWORK if wire else kind_of_class(error)
+            wire = isinstance(error, _NETWORK_ERRORS) or error.errno in _UNREACHABLE_ERRNOS
+            return FailureKind.NETWORK if wire else kind_for_exception(error)
         case ProviderError():
             known: FailureKind | None = FailureKind.PROVIDER_ERROR
         case _:
-            known = kind_of_class(error)
-    if known is None or known in _SPECIFIC:
+            known = kind_for_exception(error)
+    if known is None or known in _SPECIFIC_KINDS:
         return known
     if getattr(error, "phase", None) == "connect":
         return FailureKind.NETWORK
     if known is not FailureKind.PROVIDER_ERROR and _status(error) is None:
         return known
-    return kind_of_answer(status=_status(error), codes=_codes(error), text=reason_of(error))
+    return kind_for_response(
+        status=_status(error), codes=_codes(error), text=provider_reason(error)
+    )
 
 
 def _status(error: BaseException) -> int | None:
@@ -115,13 +129,13 @@ def _status(error: BaseException) -> int | None:
 
 
 def _codes(error: BaseException) -> tuple[str | None, ...]:
-    body = body_of(error)
+    body = error_body(error)
     found = [getattr(error, name, None) for name in ("provider_error_code", "provider_error_type")]
     found += [getattr(error, "code", None), body.get("code"), body.get("type")]
     return tuple(code for code in found if isinstance(code, str))
 
 
-def _wait(chain: list[BaseException], *, now: datetime) -> float | None:
+def _find_retry_after(chain: list[BaseException], *, now: datetime) -> float | None:
     for error in chain:
         response = getattr(error, "response", None)
         for headers in (getattr(error, "headers", None), getattr(response, "headers", None)):

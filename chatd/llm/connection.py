@@ -11,21 +11,21 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
-from chatd.llm.errors import Garbled, Misconfigured
-from chatd.llm.incoming import CHOKED, deltas
-from chatd.llm.outgoing import history
+from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError
+from chatd.llm.incoming import SDK_PARSE_ERRORS, decode_stream
+from chatd.llm.outgoing import encode_history
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
 
-_answers: ContextVar[list[int]] = ContextVar("answers")
+_response_statuses: ContextVar[list[int]] = ContextVar("answers")
 """The statuses that were received for the call that is being opened."""
 
 
-async def _note(response: httpx2.Response) -> None:
-    _answers.get([]).append(response.status_code)
+async def _record_status(response: httpx2.Response) -> None:
+    _response_statuses.get([]).append(response.status_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class ProviderEndpoint:
     """Where a vendor is and how to be let in."""
 
     name: str
@@ -40,11 +40,11 @@ class Reach:
             timeout=httpx2.Timeout(None, connect=self.connect_seconds),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
             follow_redirects=True,
-            event_hooks={"response": [_note]},
+            event_hooks={"response": [_record_status]},
         )
 
 
-class Connection:
+class ProviderClient:
     """Calls models over one pool of HTTP connections."""
 
     def __init__(
@@ -64,25 +64,29 @@ class Connection:
         model = self._models.get(request.model)
         if model is None:
             model = self._models[request.model] = self._make_model(request.model)
-        tools = ModelRequestParameters(function_tools=[_tool(spec) for spec in request.tools])
-        told = model.prepare_messages(history(request.messages, system=model.system), tools)
+        tools = ModelRequestParameters(
+            function_tools=[_tool_definition(spec) for spec in request.tools]
+        )
+        told = model.prepare_messages(encode_history(request.messages, system=model.system), tools)
         settings = self._settings(request)
         async with AsyncExitStack() as stack:
             answers: list[int] = []
-            _answers.set(answers)
+            _response_statuses.set(answers)
             try:
                 stream = model.request_stream(told, settings, tools)
                 answer = await stack.enter_async_context(stream)
-            except CHOKED as error:
+            except SDK_PARSE_ERRORS as error:
                 if not answers:
                     raise  # nothing came in, so it is not the vendor who is to blame
-                raise Garbled from error
-            yield await stack.enter_async_context(aclosing(deltas(answer)))
+                raise InvalidProviderResponse from error
+            yield await stack.enter_async_context(aclosing(decode_stream(answer)))
 
     def _settings(self, request: ModelRequest) -> ModelSettings:
         """The model's settings; one that nobody would read is an error, not a surprise."""
         for key in sorted(request.settings.keys() - self._known_settings):
-            raise Misconfigured(f"settings.{key}", f"model {request.model!r} has no such setting")
+            raise ProviderConfigError(
+                f"settings.{key}", f"model {request.model!r} has no such setting"
+            )
         settings = dict(request.settings)
         if request.max_output_tokens is not None:
             settings["max_tokens"] = request.max_output_tokens
@@ -92,7 +96,7 @@ class Connection:
         await self._http.aclose()
 
 
-def _tool(spec: ToolSpec) -> ToolDefinition:
+def _tool_definition(spec: ToolSpec) -> ToolDefinition:
     return ToolDefinition(
         name=spec.name,
         description=spec.description,

@@ -22,15 +22,15 @@ class ProviderError(ChatdError):
         self.headers = headers
 
 
-class Garbled(ChatdError):
+class InvalidProviderResponse(ChatdError):
     """What the provider sent could not be read."""
 
 
-class Unsendable(ChatdError):
+class UnsupportedContent(ChatdError):
     """This chat holds content that cannot be sent to a model."""
 
 
-class Misconfigured(ChatdError):
+class ProviderConfigError(ChatdError):
     """A provider or a model is configured wrongly."""
 
     def __init__(self, key: str, problem: str) -> None:

@@ -25,83 +25,85 @@ from pydantic_ai.models import StreamedResponse
 from pydantic_core import to_jsonable_python
 
 from chatd.domain.chat import Usage
-from chatd.llm.errors import Garbled, ProviderError
-from chatd.llm.provider import Delta, Finished, Fragment
+from chatd.llm.errors import InvalidProviderResponse, ProviderError
+from chatd.llm.provider import Delta, Finished, PartDelta
 
 _log = structlog.get_logger()
 
-CHOKED = (AttributeError, TypeError, LookupError, ValueError, AssertionError)
+SDK_PARSE_ERRORS = (AttributeError, TypeError, LookupError, ValueError, AssertionError)
 """How a vendor's library stumbles over well-formed JSON that is not what the protocol says."""
 
 
-async def deltas(answer: StreamedResponse) -> AsyncGenerator[Delta]:
+async def decode_stream(response: StreamedResponse) -> AsyncGenerator[Delta]:
     """Read the stream to its end; yield ``Finished`` only if the vendor gave a reason to stop."""
-    reader = Reader()
-    events = aiter(answer)
+    reader = EventDecoder()
+    events = aiter(response)
     while True:
         try:
             event = await anext(events)
         except StopAsyncIteration:
             break
         except ModelConnectionError:
-            if _raw_reason(answer) is None:
+            if _raw_finish_reason(response) is None:
                 raise
             break  # the answer is whole; only the farewell was lost
-        except CHOKED as error:
-            raise Garbled from error
-        for fragment in reader.read(event):
+        except SDK_PARSE_ERRORS as error:
+            raise InvalidProviderResponse from error
+        for fragment in reader.decode(event):
             yield fragment
-    for delta in reader.end(answer):
+    for delta in reader.finish(response):
         yield delta
 
 
-class Reader:
+class EventDecoder:
     """Remembers which parts were begun, so that each piece is passed on once."""
 
     def __init__(self) -> None:
-        self._begun: dict[int, str] = {}
+        self._started_parts: dict[int, str] = {}
 
-    def read(self, event: ModelResponseStreamEvent) -> Iterator[Fragment]:
+    def decode(self, event: ModelResponseStreamEvent) -> Iterator[PartDelta]:
         match event:
             case PartStartEvent(index=index, part=part):
-                if index in self._begun:  # a vendor restates what was streamed; the pieces stand
+                if (
+                    index in self._started_parts
+                ):  # a vendor restates what was streamed; the pieces stand
                     _log.debug("llm.part_restated", index=index, part_kind=part.part_kind)
                     return
-                self._begun[index] = part.part_kind
-                if (begun := _begin(part)) is not None:
-                    yield Fragment({"index": index, **begun})
+                self._started_parts[index] = part.part_kind
+                if (begun := _first_delta(part)) is not None:
+                    yield PartDelta({"index": index, **begun})
                 else:
                     _log.warning("llm.part_ignored", index=index, part_kind=part.part_kind)
             case PartDeltaEvent(index=index, delta=delta):
-                if (piece := _piece(delta)) is not None:
-                    yield Fragment({"index": index, **piece})
+                if (piece := _next_delta(delta)) is not None:
+                    yield PartDelta({"index": index, **piece})
             case PartEndEvent(index=index, part=part):
-                if (kept := _kept(part)) is not None:
-                    yield Fragment({"index": index, **kept})
+                if (kept := _provider_data(part)) is not None:
+                    yield PartDelta({"index": index, **kept})
             case _:
                 return
 
-    def end(self, answer: StreamedResponse) -> Iterator[Delta]:
-        refusal = (answer.provider_details or {}).get("refusal")
+    def finish(self, response: StreamedResponse) -> Iterator[Delta]:
+        refusal = (response.provider_details or {}).get("refusal")
         if refusal:
-            yield Fragment({"index": len(self._begun), "type": "text", "text": refusal})
-        reason = answer.finish_reason or _raw_reason(answer)
-        if reason is None or not (refusal or _raw_reason(answer)):
+            yield PartDelta({"index": len(self._started_parts), "type": "text", "text": refusal})
+        reason = response.finish_reason or _raw_finish_reason(response)
+        if reason is None or not (refusal or _raw_finish_reason(response)):
             return
         if reason == "error":
             raise ProviderError("The model gave up.")
-        if reason == "stop" and "tool-call" in self._begun.values():
+        if reason == "stop" and "tool-call" in self._started_parts.values():
             reason = "tool_call"  # the Responses API calls every good end "completed"
-        yield Finished(reason, _usage(answer))
+        yield Finished(reason, _usage(response))
 
 
-def _raw_reason(answer: StreamedResponse) -> str | None:
+def _raw_finish_reason(response: StreamedResponse) -> str | None:
     """The reason in the vendor's own word; pydantic-ai's mapped one may be made up."""
-    reason: str | None = (answer.provider_details or {}).get("finish_reason")
+    reason: str | None = (response.provider_details or {}).get("finish_reason")
     return reason
 
 
-def _begin(part: ModelResponsePart) -> dict[str, Any] | None:
+def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
     match part:
         case TextPart():
             return {"type": "text", "text": part.content}
@@ -121,7 +123,7 @@ def _begin(part: ModelResponsePart) -> dict[str, Any] | None:
             return None
 
 
-def _piece(delta: ModelResponsePartDelta) -> dict[str, Any] | None:
+def _next_delta(delta: ModelResponsePartDelta) -> dict[str, Any] | None:
     match delta:
         case TextPartDelta() if delta.content_delta:
             return {"type": "text", "text": delta.content_delta}
@@ -137,7 +139,7 @@ def _args(args: str | Mapping[str, Any] | None) -> str:
     return args if isinstance(args, str) else json.dumps(args) if args else ""
 
 
-def _kept(part: ModelResponsePart) -> dict[str, Any] | None:
+def _provider_data(part: ModelResponsePart) -> dict[str, Any] | None:
     """What the vendor wants back with this part, once the part is whole."""
     if not isinstance(part, TextPart | ThinkingPart | ToolCallPart) or not part.provider_name:
         return None
@@ -152,8 +154,8 @@ def _kept(part: ModelResponsePart) -> dict[str, Any] | None:
     return {"type": kind, "provider": provider}
 
 
-def _usage(answer: StreamedResponse) -> Usage:
-    usage = answer.usage
+def _usage(response: StreamedResponse) -> Usage:
+    usage = response.usage
     return Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,

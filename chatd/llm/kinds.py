@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from chatd.domain.failure import FailureKind as Kind
 
-_CODES: dict[str, Kind] = {
+_CODE_KINDS: dict[str, Kind] = {
     "insufficient_quota": Kind.QUOTA,
     "billing_error": Kind.QUOTA,
     "billing_hard_limit_reached": Kind.QUOTA,
@@ -40,7 +40,7 @@ _CODES: dict[str, Kind] = {
     "timeout_error": Kind.TIMEOUT,
 }
 
-_PHRASES: tuple[tuple[str, Kind], ...] = (
+_PHRASE_KINDS: tuple[tuple[str, Kind], ...] = (
     ("maximum context length", Kind.CONTEXT_LIMIT),
     ("context window", Kind.CONTEXT_LIMIT),
     ("context size", Kind.CONTEXT_LIMIT),
@@ -58,14 +58,14 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
 )
 """For vendors that send one code for everything; looked at when the code says nothing."""
 
-_VAGUE_CODES: dict[str, Kind] = {
+_VAGUE_CODE_KINDS: dict[str, Kind] = {
     "invalid_request_error": Kind.INVALID_REQUEST,
     "server_error": Kind.PROVIDER_ERROR,
     "api_error": Kind.PROVIDER_ERROR,
     "internal_server_error": Kind.PROVIDER_ERROR,
 }
 
-_STATUSES: dict[int, Kind] = {
+_STATUS_KINDS: dict[int, Kind] = {
     401: Kind.AUTH,
     402: Kind.QUOTA,
     403: Kind.PERMISSION,
@@ -81,7 +81,7 @@ _STATUSES: dict[int, Kind] = {
     529: Kind.OVERLOADED,
 }
 
-CLASSES: dict[tuple[str, str], Kind] = {
+EXCEPTION_KINDS: dict[tuple[str, str], Kind] = {
     ("pydantic_ai", "ModelContextWindowExceededError"): Kind.CONTEXT_LIMIT,
     ("pydantic_ai", "ModelQuotaExceededError"): Kind.QUOTA,
     ("pydantic_ai", "ModelOverloadedError"): Kind.OVERLOADED,
@@ -134,32 +134,32 @@ CLASSES: dict[tuple[str, str], Kind] = {
 }
 """Classes by their library and name, so that nothing has to be imported to recognise them."""
 
-LIBRARIES = frozenset(library for library, _ in CLASSES)
+LIBRARIES = frozenset(library for library, _ in EXCEPTION_KINDS)
 
 
-def kind_of_answer(*, status: int | None, codes: tuple[str | None, ...], text: str) -> Kind:
+def kind_for_response(*, status: int | None, codes: tuple[str | None, ...], text: str) -> Kind:
     """The kind of an error that the vendor itself told us about."""
     for code in codes:
-        if code in _CODES:
-            return _CODES[code]
+        if code in _CODE_KINDS:
+            return _CODE_KINDS[code]
     words = text.lower()
-    for phrase, kind in _PHRASES:
+    for phrase, kind in _PHRASE_KINDS:
         if phrase in words:
             return kind
-    if status in _STATUSES:
-        return _STATUSES[status]
+    if status in _STATUS_KINDS:
+        return _STATUS_KINDS[status]
     for code in codes:
-        if code in _VAGUE_CODES:
-            return _VAGUE_CODES[code]
+        if code in _VAGUE_CODE_KINDS:
+            return _VAGUE_CODE_KINDS[code]
     server_errors = HTTPStatus.INTERNAL_SERVER_ERROR
     rejected = status is not None and HTTPStatus.BAD_REQUEST <= status < server_errors
     return Kind.INVALID_REQUEST if rejected else Kind.PROVIDER_ERROR
 
 
-def kind_of_class(error: BaseException) -> Kind | None:
+def kind_for_exception(error: BaseException) -> Kind | None:
     """The kind that the nearest known class of an exception stands for."""
     for cls in type(error).__mro__:
-        kind = CLASSES.get((cls.__module__.partition(".")[0], cls.__name__))
+        kind = EXCEPTION_KINDS.get((cls.__module__.partition(".")[0], cls.__name__))
         if kind is not None:
             return kind
     return None

@@ -26,10 +26,10 @@ from pydantic_ai.messages import (
 )
 
 from chatd.domain.message import Message, Part, Role, text_of
-from chatd.llm.errors import Unsendable
+from chatd.llm.errors import UnsupportedContent
 
 
-def history(messages: Iterable[Message], *, system: str) -> list[ModelMessage]:
+def encode_history(messages: Iterable[Message], *, system: str) -> list[ModelMessage]:
     """Everything the model is told, in pairs of what it was asked and what it answered.
 
     ``system`` is pydantic-ai's name of the vendor that will read it.
@@ -37,14 +37,14 @@ def history(messages: Iterable[Message], *, system: str) -> list[ModelMessage]:
     told: list[ModelMessage] = []
     for answered, group in groupby(messages, lambda message: message.role is Role.ASSISTANT):
         if answered:
-            told.extend(a for message in group if (a := _answer(message, system=system)))
+            told.extend(a for message in group if (a := _encode_response(message, system=system)))
         else:
-            asked = [part for message in group for part in _asked(message)]
+            asked = [part for message in group for part in _encode_request(message)]
             told.append(ModelRequest(parts=asked))
     return told
 
 
-def _asked(message: Message) -> list[ModelRequestPart]:
+def _encode_request(message: Message) -> list[ModelRequestPart]:
     match message.role:
         case Role.SYSTEM:
             return [SystemPromptPart(content=text_of(message.content))]
@@ -77,17 +77,21 @@ def _user_content(part: Part) -> UserContent:
     try:
         return BinaryContent(data=base64.b64decode(data, validate=True), media_type=media_type)
     except binascii.Error as error:
-        raise Unsendable("A file in this chat is not valid base64.") from error
+        raise UnsupportedContent("A file in this chat is not valid base64.") from error
 
 
-def _answer(message: Message, *, system: str) -> ModelResponse | None:
-    parts = [part for p in message.content if (part := _answer_part(p, system=system)) is not None]
+def _encode_response(message: Message, *, system: str) -> ModelResponse | None:
+    parts = [
+        part
+        for p in message.content
+        if (part := _encode_response_part(p, system=system)) is not None
+    ]
     return ModelResponse(parts=parts, provider_name=system) if parts else None
 
 
-def _answer_part(part: Part, *, system: str) -> ModelResponsePart | None:
+def _encode_response_part(part: Part, *, system: str) -> ModelResponsePart | None:
     """Reasoning goes back only whole, and only to the vendor that signed it."""
-    kept = _kept(part, system=system)
+    kept = _provider_data(part, system=system)
     match part["type"]:
         case "text" if part["text"]:
             return TextPart(content=part["text"], **kept)
@@ -106,7 +110,7 @@ def _answer_part(part: Part, *, system: str) -> ModelResponsePart | None:
             return None
 
 
-def _kept(part: Part, *, system: str) -> dict[str, Any]:
+def _provider_data(part: Part, *, system: str) -> dict[str, Any]:
     """What this vendor asked us to keep with the part, as keywords of a pydantic-ai part."""
     provider: Mapping[str, Any] = part.get("provider") or {}
     if provider.get("name") != system:

@@ -5,21 +5,21 @@ import re
 from dataclasses import dataclass
 
 from chatd.domain.chat import Usage
-from chatd.llm.errors import Garbled, ProviderError
-from chatd.llm.provider import Finished, Fragment
+from chatd.llm.errors import InvalidProviderResponse, ProviderError
+from chatd.llm.provider import Finished, PartDelta
 from chatd.llm.script import Error, Finish, Step, ToolCall
 
 _PLACEHOLDER = re.compile(r"\{(message|model|attempt|call|turn|index)\}")
-_TRANSPORT: dict[str, type[Exception]] = {
+_TRANSPORT_ERRORS: dict[str, type[Exception]] = {
     "reset": ConnectionResetError,
     "refused": ConnectionRefusedError,
     "timeout": TimeoutError,
-    "garbled": Garbled,
+    "garbled": InvalidProviderResponse,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class ScriptContext:
     """Where in a chat a script is played; ``attempt``, ``call`` and ``turn`` count from 1."""
 
     message: str
@@ -28,7 +28,7 @@ class Scene:
     call: int
     turn: int
 
-    def has(self, step: Step) -> bool:
+    def matches(self, step: Step) -> bool:
         """Whether the step is played here."""
         return (
             (step.attempts is None or self.attempt in step.attempts)
@@ -36,7 +36,7 @@ class Scene:
             and (step.turns is None or self.turn in step.turns)
         )
 
-    def fill(self, template: str, *, index: int = 0) -> str:
+    def render(self, template: str, *, index: int = 0) -> str:
         """Replace the placeholders; what is put in is not looked at again."""
         if "{" not in template:
             return template
@@ -54,30 +54,32 @@ def part_type(step: Step) -> str | None:
     return "tool-call" if step.tool_call is not None else None
 
 
-def fragments(step: Step, scene: Scene, *, index: int) -> list[Fragment]:
+def step_deltas(step: Step, context: ScriptContext, *, index: int) -> list[PartDelta]:
     """What the step says, in its pieces; nothing for a step that does not speak."""
     if step.tool_call is not None:
-        return _tool_call(step.tool_call, scene, index=index, chunks=step.chunks)
+        return _tool_call_deltas(step.tool_call, context, index=index, chunks=step.chunks)
     template = step.text if step.text is not None else step.reasoning
     if template is None:
         return []
     kind = "text" if step.text is not None else "reasoning"
-    pieces = _split(scene.fill(template, index=index) * step.repeat, step.chunks)
-    return [Fragment({"index": index, "type": kind, "text": piece}) for piece in pieces]
+    pieces = _split(context.render(template, index=index) * step.repeat, step.chunks)
+    return [PartDelta({"index": index, "type": kind, "text": piece}) for piece in pieces]
 
 
-def _tool_call(call: ToolCall, scene: Scene, *, index: int, chunks: int) -> list[Fragment]:
+def _tool_call_deltas(
+    call: ToolCall, context: ScriptContext, *, index: int, chunks: int
+) -> list[PartDelta]:
     args = call.args if isinstance(call.args, str) else json.dumps(call.args)
-    first, *rest = _split(scene.fill(args, index=index), chunks)
+    first, *rest = _split(context.render(args, index=index), chunks)
     begun = {
         "index": index,
         "type": "tool-call",
-        "tool_call_id": scene.fill(call.id, index=index),
+        "tool_call_id": context.render(call.id, index=index),
         "tool_name": call.name,
         "args": first,
     }
     more = [{"index": index, "type": "tool-call", "args": piece} for piece in rest]
-    return [Fragment(part) for part in (begun, *more)]
+    return [PartDelta(part) for part in (begun, *more)]
 
 
 def _split(text: str, chunks: int) -> list[str]:
@@ -86,20 +88,20 @@ def _split(text: str, chunks: int) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)] or [""]
 
 
-def failure_of(error: Error) -> Exception:
+def exception_for(error: Error) -> Exception:
     """The exception that a vendor would have caused."""
     if error.transport is not None:
-        return _TRANSPORT[error.transport](error.message)
+        return _TRANSPORT_ERRORS[error.transport](error.message)
     headers = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:g}"}
     return ProviderError(error.message, status_code=error.status, code=error.code, headers=headers)
 
 
-def finished(finish: Finish, scene: Scene, *, spoken: int) -> Finished:
+def finished_delta(finish: Finish, context: ScriptContext, *, delta_count: int) -> Finished:
     """The end, with tokens that are at least plausible: four characters each, one per piece."""
     asked = finish.input_tokens
     said = finish.output_tokens
     usage = Usage(
-        input_tokens=len(scene.message) // 4 + 1 if asked is None else asked,
-        output_tokens=spoken if said is None else said,
+        input_tokens=len(context.message) // 4 + 1 if asked is None else asked,
+        output_tokens=delta_count if said is None else said,
     )
     return Finished(finish.reason, usage)

@@ -10,7 +10,7 @@ from chatd.domain.message import Message, Part
 
 
 @dataclass(frozen=True, slots=True)
-class Fragment:
+class PartDelta:
     """A piece of the answer, shaped as in ``domain.message``: ``index``, ``type``, and the piece.
 
     The last fragment of a part may carry ``provider``: what its vendor wants back with it (an id, a
@@ -29,7 +29,7 @@ class Finished:
     usage: Usage
 
 
-Delta = Fragment | Finished
+Delta = PartDelta | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

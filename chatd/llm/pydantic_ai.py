@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import anyio.to_thread
 
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Delta, ModelRequest
 
 if TYPE_CHECKING:
-    from chatd.llm.connection import Connection
+    from chatd.llm.connection import ProviderClient
 
 CONNECTORS = {
     "openai": ("chatd.llm.openai_models", "connect_openai"),
@@ -26,14 +26,14 @@ CONNECTORS = {
 }
 """The kinds of provider, and where each one's connector stands."""
 
-_KEYLESS = frozenset({"openai-compatible"})
+_KINDS_WITHOUT_KEY = frozenset({"openai-compatible"})
 
 
 class PydanticAIProvider:
     """A vendor's API.
 
     ``kind`` is a key of ``CONNECTORS``; ``connect_seconds`` bounds the opening of a connection.
-    Raises ``Misconfigured`` when the vendor could not possibly be reached with what is given.
+    Raises ``ProviderConfigError`` when the vendor could not possibly be reached with what is given.
     """
 
     def __init__(
@@ -46,47 +46,49 @@ class PydanticAIProvider:
         headers: Mapping[str, str] | None = None,
         connect_seconds: float = 5.0,
     ) -> None:
-        if not api_key and kind not in _KEYLESS:
-            raise Misconfigured(f"providers.{name}.api_key", f"kind {kind!r} needs a key")
+        if not api_key and kind not in _KINDS_WITHOUT_KEY:
+            raise ProviderConfigError(f"providers.{name}.api_key", f"kind {kind!r} needs a key")
         if not base_url and kind == "openai-compatible":
-            raise Misconfigured(f"providers.{name}.base_url", f"kind {kind!r} needs an address")
+            raise ProviderConfigError(
+                f"providers.{name}.base_url", f"kind {kind!r} needs an address"
+            )
         self._name = name
         self._kind = kind
         self._base_url = base_url
         self._api_key = api_key
         self._headers = dict(headers or {})
         self._connect_seconds = connect_seconds
-        self._connecting = anyio.Lock()
-        self._connection: Connection | None = None
+        self._client_lock = anyio.Lock()
+        self._client: ProviderClient | None = None
 
     @property
     def name(self) -> str:
         return self._name
 
     async def warm(self) -> None:
-        await self._connected()
+        await self._get_client()
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:
-        connection = await self._connected()
+        connection = await self._get_client()
         async with connection.call(request) as deltas:
             yield deltas
 
     async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._client = self._client, None
         if connection is not None:
             await connection.aclose()
 
-    async def _connected(self) -> "Connection":
-        if self._connection is None:
-            async with self._connecting:
-                if self._connection is None:
-                    self._connection = await anyio.to_thread.run_sync(
-                        self._connect, abandon_on_cancel=True
+    async def _get_client(self) -> "ProviderClient":
+        if self._client is None:
+            async with self._client_lock:
+                if self._client is None:
+                    self._client = await anyio.to_thread.run_sync(
+                        self._create_client, abandon_on_cancel=True
                     )
-        return self._connection
+        return self._client
 
-    def _connect(self) -> "Connection":
+    def _create_client(self) -> "ProviderClient":
         reach = import_module("chatd.llm.connection").Reach(
             name=self._name,
             base_url=self._base_url,
@@ -95,5 +97,7 @@ class PydanticAIProvider:
             connect_seconds=self._connect_seconds,
         )
         module, connector = CONNECTORS[self._kind]
-        connect = cast("Callable[[object], Connection]", getattr(import_module(module), connector))
+        connect = cast(
+            "Callable[[object], ProviderClient]", getattr(import_module(module), connector)
+        )
         return connect(reach)

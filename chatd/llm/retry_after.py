@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_WAIT = 86_400.0
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 """Seconds; a provider that asks for more is taken to mean a day."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -25,12 +25,12 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     asked = [
         _seconds(found.get("retry-after-ms"), unit=0.001),
         _seconds(found.get("retry-after")),
-        _until(found.get("retry-after"), now=now),
+        _seconds_until(found.get("retry-after"), now=now),
         max(_resets(found, now=now), default=None),
     ]
     for seconds in asked:
         if seconds is not None and seconds >= 0:
-            return min(seconds, LONGEST_WAIT)
+            return min(seconds, MAX_RETRY_AFTER_SECONDS)
     return None
 
 
@@ -42,7 +42,7 @@ def _seconds(text: str | None, *, unit: float = 1.0) -> float | None:
     return None if math.isnan(seconds) else seconds
 
 
-def _until(text: str | None, *, now: datetime) -> float | None:
+def _seconds_until(text: str | None, *, now: datetime) -> float | None:
     """Seconds until an HTTP date; 0 when it has passed."""
     try:
         date = parsedate_to_datetime(text or "")

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 
 
 class _Strict(BaseModel):
@@ -44,7 +44,7 @@ class Error(_Strict):
     transport: Literal["reset", "refused", "timeout", "garbled"] | None = None
 
     @model_validator(mode="after")
-    def _one_way_to_fail(self) -> Self:
+    def _check_one_cause(self) -> Self:
         if (self.status is None) == (self.transport is None):
             raise ValueError("give either status or transport")
         return self
@@ -101,7 +101,7 @@ class Step(_Strict):
     turns: frozenset[int] | None = None
 
     @model_validator(mode="after")
-    def _one_action(self) -> Self:
+    def _check_one_action(self) -> Self:
         actions = [name for name in _ACTIONS if getattr(self, name) is not None]
         if len(actions) != 1:
             raise ValueError(f"give exactly one of {', '.join(_ACTIONS)}; got {actions or 'none'}")
@@ -110,7 +110,7 @@ class Step(_Strict):
 
 Script = tuple[Step, ...]
 
-DEFAULT: Script = (
+DEFAULT_SCRIPT: Script = (
     Step(
         text="Hello! I am the scripted model: I need no key and know no more than this sentence. "
         "You said: {message}",
@@ -120,14 +120,14 @@ DEFAULT: Script = (
 )
 """What is played when nothing is configured: enough for a demo."""
 
-_SCRIPT: TypeAdapter[Script] = TypeAdapter(Script)
+_SCRIPT_ADAPTER: TypeAdapter[Script] = TypeAdapter(Script)
 
 
 def parse_script(steps: Sequence[Mapping[str, Any]], *, key: str) -> Script:
-    """Check a script; raise ``Misconfigured`` that names the key (``….flaky.0.chunks``)."""
+    """Check a script; raise ``ProviderConfigError`` that names the key (``….flaky.0.chunks``)."""
     try:
-        return _SCRIPT.validate_python(steps)
+        return _SCRIPT_ADAPTER.validate_python(steps)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join([key, *(str(step) for step in first["loc"])])
-        raise Misconfigured(where, first["msg"].removeprefix("Value error, ")) from None
+        raise ProviderConfigError(where, first["msg"].removeprefix("Value error, ")) from None

@@ -16,21 +16,27 @@ import anyio
 import anyio.lowlevel
 
 from chatd.domain.message import Role, text_of
-from chatd.llm.performance import Scene, failure_of, finished, fragments, part_type
+from chatd.llm.performance import (
+    ScriptContext,
+    exception_for,
+    finished_delta,
+    part_type,
+    step_deltas,
+)
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.llm.script import DEFAULT, Finish, Script, Step
+from chatd.llm.script import DEFAULT_SCRIPT, Finish, Script, Step
 
 _MARKER = re.compile(r"\[\[([\w-]+)\]\]")
-_REMEMBERED = 10_000
+_MAX_COUNTED_HISTORIES = 10_000
 """Histories whose attempts are counted; the oldest are forgotten."""
-_BREATH = 64
+_CHECKPOINT_EVERY = 64
 """Pieces without a delay between two checkpoints: one long answer must not hold up the loop."""
 
 
 class ScriptedProvider:
     """Plays ``sql_script``, or the one of ``scripts`` that the last user message names: ``[[name]]``.
 
-    ``calls`` counts the calls so far and ``open`` the streams that are open now; ``on_call`` is
+    ``calls`` counts the calls so far and ``open_streams`` the streams that are open now; ``on_call`` is
     called with each request, and what it raises, the provider raises.
     """
 
@@ -38,7 +44,7 @@ class ScriptedProvider:
         self,
         *,
         name: str = "scripted",
-        script: Script = DEFAULT,
+        script: Script = DEFAULT_SCRIPT,
         scripts: Mapping[str, Script] | None = None,
         on_call: Callable[[ModelRequest], None] | None = None,
     ) -> None:
@@ -48,7 +54,7 @@ class ScriptedProvider:
         self.on_call = on_call
         self._attempts: OrderedDict[tuple[UUID, int], int] = OrderedDict()
         self.calls = 0
-        self.open = 0
+        self.open_streams = 0
 
     @property
     def name(self) -> str:
@@ -67,19 +73,19 @@ class ScriptedProvider:
 
     async def _play(self, request: ModelRequest) -> AsyncGenerator[Delta]:
         self.calls += 1
-        self.open += 1
+        self.open_streams += 1
         try:
             if self.on_call is not None:
                 self.on_call(request)
             await anyio.lowlevel.checkpoint()
-            script, scene = self._cast(request)
-            async with aclosing(_perform(script, scene)) as deltas:
+            script, scene = self._select_script(request)
+            async with aclosing(_play_steps(script, scene)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:
-            self.open -= 1
+            self.open_streams -= 1
 
-    def _cast(self, request: ModelRequest) -> tuple[Script, Scene]:
+    def _select_script(self, request: ModelRequest) -> tuple[Script, ScriptContext]:
         """Find the script and the scene, reading the history from its end."""
         said, call, turn = "", 1, 0
         for message in reversed(request.messages):
@@ -93,31 +99,31 @@ class ScriptedProvider:
             named = _MARKER.search(said)
             script = self._scripts.get(named[1], script) if named else script
             said = _MARKER.sub("", said).strip()
-        attempt = self._count(request)
-        return script, Scene(
+        attempt = self._count_attempt(request)
+        return script, ScriptContext(
             message=said, model=request.model, attempt=attempt, call=call, turn=turn
         )
 
-    def _count(self, request: ModelRequest) -> int:
+    def _count_attempt(self, request: ModelRequest) -> int:
         """Which attempt at exactly this history this is, from 1."""
         if not request.messages:
             return 1
         last = request.messages[-1]
         key = (last.chat_id, last.id)
         attempt = self._attempts[key] = self._attempts.pop(key, 0) + 1
-        if len(self._attempts) > _REMEMBERED:
+        if len(self._attempts) > _MAX_COUNTED_HISTORIES:
             self._attempts.popitem(last=False)
         return attempt
 
 
-async def _perform(script: Script, scene: Scene) -> AsyncGenerator[Delta]:
+async def _play_steps(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:
     index, before, spoken, reason = -1, None, 0, "stop"
-    for step in filter(scene.has, script):
+    for step in filter(context.matches, script):
         kind = part_type(step)
         if kind is None:
-            await _act(step)
+            await _run_action(step)
             if step.finish is not None:
-                yield finished(step.finish, scene, spoken=spoken)
+                yield finished_delta(step.finish, context, delta_count=spoken)
             if step.finish is not None or step.cut:
                 return
             continue
@@ -125,21 +131,21 @@ async def _perform(script: Script, scene: Scene) -> AsyncGenerator[Delta]:
             reason = "tool_call"
         if kind == "tool-call" or kind != before:
             index, before = index + 1, kind
-        for fragment in fragments(step, scene, index=index):
+        for fragment in step_deltas(step, context, index=index):
             spoken += 1
             await _pause(step, spoken)
             yield fragment
-    yield finished(Finish(reason=reason), scene, spoken=spoken)
+    yield finished_delta(Finish(reason=reason), context, delta_count=spoken)
 
 
-async def _pause(step: Step, spoken: int) -> None:
+async def _pause(step: Step, delta_count: int) -> None:
     if step.delay_seconds:
         await anyio.sleep(step.delay_seconds)
-    elif spoken % _BREATH == 0:
+    elif delta_count % _CHECKPOINT_EVERY == 0:
         await anyio.lowlevel.checkpoint()
 
 
-async def _act(step: Step) -> None:
+async def _run_action(step: Step) -> None:
     """Wait, hang, block or raise, if that is what the step is for."""
     if step.wait_seconds is not None:
         await anyio.sleep(step.wait_seconds)
@@ -150,4 +156,4 @@ async def _act(step: Step) -> None:
     elif step.panic is not None:
         raise RuntimeError(step.panic)
     elif step.error is not None:
-        raise failure_of(step.error)
+        raise exception_for(step.error)

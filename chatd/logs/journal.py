@@ -12,7 +12,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def reads(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether ``stream`` is the one that the service manager connected to the journal."""
+    """Whether ``publish_part`` is the one that the service manager connected to the journal."""
     try:
         found = os.fstat(stream.fileno())
     except (AttributeError, OSError, ValueError):

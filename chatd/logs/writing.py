@@ -39,7 +39,7 @@ def configure(
     """Set the log up, or change it.
 
     ``level`` is the least serious level that is written. ``format`` ``auto`` means ``console`` when
-    the stream is a terminal and ``json`` otherwise. ``stream`` is standard error unless given.
+    the stream is a terminal and ``json`` otherwise. ``publish_part`` is standard error unless given.
     """
     _sink.stream = stream or sys.stderr
     _sink.journal = journal.reads(_sink.stream, os.environ)

@@ -36,7 +36,7 @@ _DELETE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationState:
-    """One migration and whether the database has it; ``unknown`` ones this chatd has no file of."""
+    """One migration and whether the database has it; ``unknown_calls`` ones this chatd has no file of."""
 
     version: int
     name: str

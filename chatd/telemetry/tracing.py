@@ -160,7 +160,7 @@ def record_response(span: Span, *, reason: str, usage: Usage) -> None:
 
 
 def store_span(operation: str) -> AbstractContextManager[Span]:
-    """A read or a move of an owner: ``verified_versions``, or the name of the move."""
+    """A read or a move of an owner: ``history``, or the name of the move."""
     return _NOOP_SPAN if _tracer is None else _span(f"store {operation}", SpanKind.CLIENT, {})
 
 

@@ -6,31 +6,31 @@ always careful with them: the same id twice in one answer, an empty one, or a ve
 
 from typing import Any
 
-LONGEST = 200
+MAX_TOOL_CALL_ID_LENGTH = 200
 """Characters of an id that is kept: it is a key of ``chat_tool_calls``, and no place for prose."""
 
 
-class CallIds:
+class ToolCallIds:
     """Settles the ids of one answer, fragment by fragment, before anybody sees them."""
 
     def __init__(self) -> None:
-        self._settled: dict[int, str] = {}
+        self._assigned: dict[int, str] = {}
 
-    def settle(self, fragment: dict[str, Any]) -> dict[str, Any]:
+    def with_unique_id(self, delta: dict[str, Any]) -> dict[str, Any]:
         """The fragment, with an id that no other call of this answer has."""
-        given = fragment.get("tool_call_id")
+        given = delta.get("tool_call_id")
         if given is None:
-            return fragment
-        index = fragment["index"]
-        if index not in self._settled:
-            self._settled[index] = self._unused(given, index)
-        return {**fragment, "tool_call_id": self._settled[index]}
+            return delta
+        index = delta["index"]
+        if index not in self._assigned:
+            self._assigned[index] = self._unique_id(given, index)
+        return {**delta, "tool_call_id": self._assigned[index]}
 
-    def _unused(self, given: str, index: int) -> str:
-        taken = set(self._settled.values())
-        if 0 < len(given) <= LONGEST and given not in taken:
-            return given
-        stem = given[: LONGEST // 2] or "call"
+    def _unique_id(self, proposed: str, index: int) -> str:
+        taken = set(self._assigned.values())
+        if 0 < len(proposed) <= MAX_TOOL_CALL_ID_LENGTH and proposed not in taken:
+            return proposed
+        stem = proposed[: MAX_TOOL_CALL_ID_LENGTH // 2] or "call"
         number = index
         while (name := f"{stem}-{number}") in taken:
             number += 1

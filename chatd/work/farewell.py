@@ -11,7 +11,7 @@ import structlog
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
-from chatd.live.hints import Hints
+from chatd.live.hints import ChangeBus
 from chatd.store.leases import Leases
 from chatd.store.rows import TransitionResult
 from chatd.store.turns import FencingToken, Turns
@@ -20,14 +20,16 @@ from chatd.supervision.actor import ChildHandle
 _log = structlog.get_logger()
 
 
-class Farewell:
+class Deregistration:
     """Waits for the end, and sweeps then."""
 
-    def __init__(self, leases: Leases, turns: Turns, hints: Hints, *, seconds: float = 4.0) -> None:
+    def __init__(
+        self, leases: Leases, turns: Turns, change_bus: ChangeBus, *, timeout_seconds: float = 4.0
+    ) -> None:
         self._leases = leases
         self._turns = turns
-        self._hints = hints
-        self._seconds = seconds
+        self._change_bus = change_bus
+        self._timeout_seconds = timeout_seconds
 
     async def step(self) -> int:
         """Give back what is still owned; returns how many chats that was."""
@@ -35,10 +37,10 @@ class Farewell:
         for chat in owned:
             if chat.status is Status.RUNNING:
                 fence = FencingToken(chat.id, self._leases.worker_id, chat.epoch)
-                await self._moved(self._turns.release(fence, reason="sweep"))
+                await self._apply(self._turns.release(fence, reason="sweep"))
         while left := await self._leases.own_interrupts():
             for one in left:
-                await self._moved(
+                await self._apply(
                     self._turns.reap_interrupt(
                         one.fence,
                         step=one.step,
@@ -49,17 +51,17 @@ class Farewell:
         await self._leases.deregister()
         return len(owned)
 
-    async def _moved(self, asked: Awaitable[TransitionResult]) -> None:
+    async def _apply(self, transition: Awaitable[TransitionResult]) -> None:
         try:
-            moved = await asked
+            moved = await transition
         except LeaseLost:
             return
-        self._hints.moved(moved.entry)
+        self._change_bus.publish(moved.entry)
 
     async def run(self, child: ChildHandle) -> None:
         child.ready()
         await child.stopping.wait()
-        with anyio.move_on_after(self._seconds):
+        with anyio.move_on_after(self._timeout_seconds):
             try:
                 swept = await self.step()
             except DatabaseUnavailable:

@@ -18,41 +18,41 @@ class Cause(StrEnum):
     LOST = "lost"
 
 
-def now() -> float:
+def boottime() -> float:
     """Seconds on a clock that also runs while the machine is suspended or the process stopped."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Hand:
+class Lease:
     """One chat that this process owns, as far as it knows.
 
     ``renewed_at`` is when the statement that last confirmed the ownership was *sent*; the lease is
-    good for ``private_seconds`` from then, which is less than what the others grant.
+    good for ``local_lease_seconds`` from then, which is less than what the others grant.
     """
 
-    def __init__(self, chat: Chat, *, renewed_at: float, private_seconds: float) -> None:
+    def __init__(self, chat: Chat, *, renewed_at: float, local_lease_seconds: float) -> None:
         assert chat.worker_id is not None  # noqa: S101 - a chat in hand has an owner
         self.chat = chat
         self.fence = FencingToken(chat.id, chat.worker_id, chat.epoch)
         self.renewed_at = renewed_at
         self.progress = Progress()
         self.cause: Cause | None = None
-        self.moving = False
+        self.transition_in_flight = False
         """Whether a move of its own is under way: that one's answer says whose the chat is."""
-        self._private_seconds = private_seconds
+        self._local_lease_seconds = local_lease_seconds
         self._scope: CancelScopeWithCause[Cause] | None = None
 
     @property
-    def lease_left(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds for which the chat is certainly this process's own."""
-        return self.renewed_at + self._private_seconds - now()
+        return self.renewed_at + self._local_lease_seconds - boottime()
 
-    def check(self) -> None:
+    def ensure_valid(self) -> None:
         """Raise ``LeaseLost`` when the lease is up: asked before anything that must not be done twice."""
-        if self.cause is Cause.LOST or self.lease_left <= 0:
+        if self.cause is Cause.LOST or self.remaining_seconds <= 0:
             raise LeaseLost(chat_id=self.fence.chat_id, epoch=self.fence.epoch)
 
-    def names(self) -> dict[str, object]:
+    def log_context(self) -> dict[str, object]:
         """What every log line of this chat's task carries."""
         return {
             "chat_id": self.fence.chat_id,
@@ -60,7 +60,7 @@ class Hand:
             "worker_id": self.fence.worker_id,
         }
 
-    def doing(self) -> ActivityReport:
+    def activity(self) -> ActivityReport:
         """What a beat says of this chat: where its task is, and nothing of what is said there."""
         at = self.progress.snapshot()
         if at.stage is None:
@@ -87,7 +87,7 @@ class Hand:
             self._scope.cancel(self.cause)
         return self._scope
 
-    def stopped(self) -> None:
+    def clear_interrupt(self) -> None:
         """The interrupt was dealt with, or came when the turn was over; other causes stay."""
         self._scope = None
         if self.cause is Cause.INTERRUPTED:

@@ -17,12 +17,12 @@ from chatd.store.pool import Connection, Database
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS, Outage
 from chatd.telemetry.metrics import LeaseMetrics
-from chatd.work.hand import now
-from chatd.work.roster import Roster
+from chatd.work.hand import boottime
+from chatd.work.roster import ChatTaskPool
 
 _log = structlog.get_logger()
 
-_LOOK_AGAIN_SECONDS = 0.02
+_LOCK_RETRY_SECONDS = 0.02
 """A reaper that looks at our lock holds it for the length of one statement."""
 
 
@@ -33,48 +33,48 @@ class Heartbeat:
         self,
         database: Database,
         leases: Leases,
-        roster: Roster,
+        chat_tasks: ChatTaskPool,
         *,
         heartbeat_seconds: float = 5.0,
         max_chats: int = 100,
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
-        self._beat_at: float | None = None
+        self._renewed_at: float | None = None
         self._database = database
         self._leases = leases
-        self._roster = roster
+        self._chat_tasks = chat_tasks
         self._heartbeat_seconds = heartbeat_seconds
         self.max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
-        self._settled_at = 0.0
+        self._locks_reliable_at = 0.0
         """When the others have their locks again too."""
-        self._doubts_locks = False
+        self._distrusts_locks = False
         """Whether locks may have been freed when nobody died, before this worker took its own."""
-        self._sign_at = now()
+        self._progress_at = boottime()
 
     @property
-    def locks_tell(self) -> bool:
+    def locks_reliable(self) -> bool:
         """Whether a worker whose lock is free is gone.
 
         A server that lost one of its sessions to a crash ends all of them, and so does one that is
         promoted; that frees every lock. Who had to take its own again gives the others the time to.
         """
-        return self.holds_lock and now() >= self._settled_at
+        return self.holds_lock and boottime() >= self._locks_reliable_at
 
     @property
-    def silent_seconds(self) -> float:
+    def seconds_since_progress(self) -> float:
         """How long ago it last renewed, or began to reach for a database that is away.
 
         An outage is waited out, try after try, so it is no silence. What is: a statement that never
         ends, a lock that cannot be had. Nothing but a new process, with a new name, cures these.
         """
-        return now() - self._sign_at
+        return boottime() - self._progress_at
 
-    def doubt_locks(self) -> None:
+    def distrust_locks(self) -> None:
         """Give the others time to take their locks again, before a free one counts as a death."""
-        self._doubts_locks = True
+        self._distrusts_locks = True
 
     def wake(self) -> None:
         """Beat now: a chat in hand may not be ours any more, or the others are to know something."""
@@ -83,7 +83,7 @@ class Heartbeat:
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
-            self._sign_at = now()
+            self._progress_at = boottime()
             async with outage, self._database.dedicated_connection() as connection:
                 connection.add_termination_listener(lambda _: self.wake())
                 try:
@@ -91,53 +91,53 @@ class Heartbeat:
                     if outage.ongoing:
                         await self._database.expire_connections()
                     outage.recovered()
-                    await self._beat_on(connection, child)
+                    await self._renew_loop(connection, child)
                 finally:
                     self.holds_lock = False
-                    self._sign_at = now()
+                    self._progress_at = boottime()
 
     async def step(self, connection: Connection) -> None:
         """One beat. A database that does not answer within a beat is away."""
-        hands = self._roster.hands
-        sent_at = now()
+        hands = self._chat_tasks.leases
+        sent_at = boottime()
         try:
             with anyio.fail_after(self._heartbeat_seconds):
                 beats = await self._leases.renew(
-                    connection, self._listing(), [hand.doing() for hand in hands]
+                    connection, self._registration(), [hand.activity() for hand in hands]
                 )
         except TimeoutError as error:
             raise DatabaseUnavailable("The lease could not be renewed within a beat.") from error
-        self._roster.renewed(hands, beats, sent_at=sent_at)
-        self._count(sent_at, now())
+        self._chat_tasks.apply_renewals(hands, beats, sent_at=sent_at)
+        self._record_metrics(sent_at, boottime())
 
-    def _count(self, sent_at: float, ended_at: float) -> None:
+    def _record_metrics(self, sent_at: float, ended_at: float) -> None:
         self._metrics.heartbeat_duration.observe(ended_at - sent_at)
-        if self._beat_at is not None:
+        if self._renewed_at is not None:
             self._metrics.heartbeat_lag.observe(
-                max(ended_at - self._beat_at - self._heartbeat_seconds, 0.0)
+                max(ended_at - self._renewed_at - self._heartbeat_seconds, 0.0)
             )
-        self._beat_at = ended_at
+        self._renewed_at = ended_at
 
-    def _listing(self) -> WorkerRegistration:
+    def _registration(self) -> WorkerRegistration:
         return WorkerRegistration(
             host=socket.gethostname(), pid=getpid(), version=__version__, max_chats=self.max_chats
         )
 
     async def _take_lock(self, connection: Connection, child: ChildHandle) -> None:
-        await self._leases.renew(connection, self._listing())
+        await self._leases.renew(connection, self._registration())
         while not await self._leases.try_worker_lock(connection):
             if child.stopping.is_set():
                 return
             await self._leases.terminate_stale_session(connection)
-            await child.pause(_LOOK_AGAIN_SECONDS)
-        if self._doubts_locks:
-            self._settled_at = now() + self._heartbeat_seconds + MAX_RETRY_DELAY_SECONDS
-        self._doubts_locks = self.holds_lock = True
+            await child.pause(_LOCK_RETRY_SECONDS)
+        if self._distrusts_locks:
+            self._locks_reliable_at = boottime() + self._heartbeat_seconds + MAX_RETRY_DELAY_SECONDS
+        self._distrusts_locks = self.holds_lock = True
 
-    async def _beat_on(self, connection: Connection, child: ChildHandle) -> None:
+    async def _renew_loop(self, connection: Connection, child: ChildHandle) -> None:
         while not child.stopping.is_set():
             self._woken = anyio.Event()
             await self.step(connection)
-            self._sign_at = now()
+            self._progress_at = boottime()
             child.ready()
             await child.pause(self._heartbeat_seconds, until=self._woken)

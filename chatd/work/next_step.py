@@ -22,18 +22,18 @@ class CallModel:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTools:
+class RejectUnknownTools:
     """The model called tools that nobody has, and these calls have no result yet."""
 
     calls: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AskClient:
-    """The model called tools that the chat's client runs; ``unknown`` are calls of no tool at all."""
+class AwaitClientTools:
+    """The model called tools that the chat's client runs; ``unknown_calls`` are calls of no tool at all."""
 
     calls: tuple[PendingToolCall, ...]
-    unknown: tuple[Part, ...] = ()
+    unknown_calls: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Finish:
     """It is the user's turn."""
 
 
-NextStep = CallModel | AnswerTools | AskClient | Finish
+NextStep = CallModel | RejectUnknownTools | AwaitClientTools | Finish
 
 
 def next_step(
@@ -51,7 +51,7 @@ def next_step(
     if calls := pending_tool_calls(history):
         unknown = tuple(call.part for call in calls if call.part["tool_name"] not in client_tools)
         asked = tuple(call for call in calls if call.part["tool_name"] in client_tools)
-        return AskClient(asked, unknown) if asked else AnswerTools(unknown)
+        return AwaitClientTools(asked, unknown) if asked else RejectUnknownTools(unknown)
     last = next((m.role for m in reversed(history) if m.role is not Role.SYSTEM), None)
     return CallModel() if last in {Role.USER, Role.TOOL} else Finish()
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 
-from chatd.work.hand import Hand, now
+from chatd.work.hand import Lease, boottime
 
 
-def lease_age(hands: Iterable[Hand]) -> float:
+def oldest_renewal_age(leases: Iterable[Lease]) -> float:
     """Seconds since the chat was renewed that waits longest for it; 0: there is none."""
-    return max((now() - hand.renewed_at for hand in hands), default=0.0)
+    return max((boottime() - hand.renewed_at for hand in leases), default=0.0)
 
 
-def stillness(hand: Hand) -> float:
+def seconds_since_progress(lease: Lease) -> float:
     """Seconds since a chat made progress: it marked a step, or went into a zone."""
-    seen = hand.progress.snapshot()
+    seen = lease.progress.snapshot()
     return (
         min(seen.seconds_since_progress, seen.stage_age_seconds)
         if seen.stage
@@ -20,6 +20,6 @@ def stillness(hand: Hand) -> float:
     )
 
 
-def stalled(hands: Iterable[Hand], seconds: float) -> int:
+def count_stalled(leases: Iterable[Lease], after_seconds: float) -> int:
     """How many made no progress for so long."""
-    return sum(stillness(hand) >= seconds for hand in hands)
+    return sum(seconds_since_progress(hand) >= after_seconds for hand in leases)

@@ -15,7 +15,7 @@ import structlog
 from chatd.domain.chat import Status
 from chatd.domain.endings import ReapReason
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
-from chatd.live.hints import Hints
+from chatd.live.hints import ChangeBus
 from chatd.store.actions import ToolCalls
 from chatd.store.leases import Leases
 from chatd.store.turns import Turns
@@ -26,7 +26,7 @@ from chatd.telemetry.metrics import LeaseMetrics
 _log = structlog.get_logger()
 
 
-class _Gone(TypedDict):
+class _LivenessRule(TypedDict):
     """By what an owner counts as gone."""
 
     stale_after_seconds: float
@@ -34,45 +34,49 @@ class _Gone(TypedDict):
 
 
 class Reaper:
-    """Looks every ``reap_seconds``. Any number of replicas may do so at the same time."""
+    """Looks every ``reap_interval_seconds``. Any number of replicas may do so at the same time."""
 
     def __init__(
         self,
         leases: Leases,
         turns: Turns,
-        actions: ToolCalls,
-        hints: Hints,
+        tool_calls: ToolCalls,
+        change_bus: ChangeBus,
         *,
-        reap_seconds: float = 1.0,
-        stale_after_seconds: float = 20.0,
+        reap_interval_seconds: float = 1.0,
+        lease_seconds: float = 20.0,
         max_recoveries: int = 3,
-        locks_tell: Callable[[], bool] = lambda: True,
+        locks_reliable: Callable[[], bool] = lambda: True,
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
         self._leases = leases
         self._turns = turns
-        self._actions = actions
-        self._hints = hints
-        self._stale_after_seconds = stale_after_seconds
+        self._tool_calls = tool_calls
+        self._change_bus = change_bus
+        self._lease_seconds = lease_seconds
         self._max_recoveries = max_recoveries
-        self._locks_tell = locks_tell
+        self._locks_reliable = locks_reliable
         self._loop = Periodic(
-            self.step, interval_seconds=reap_seconds, expected_errors=(DatabaseUnavailable,)
+            self.step,
+            interval_seconds=reap_interval_seconds,
+            expected_errors=(DatabaseUnavailable,),
         )
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
-        gone = _Gone(stale_after_seconds=self._stale_after_seconds, locks_tell=self._locks_tell())
+        gone = _LivenessRule(
+            stale_after_seconds=self._lease_seconds, locks_tell=self._locks_reliable()
+        )
         waiting = await self._leases.find_reapable(**gone)
         reaped = await self._reap(gone) if waiting.orphaned_running else False
         finished = await self._finish_interrupts(gone) if waiting.orphaned_interrupting else False
-        expired = await self._expire_actions() if waiting.action_overdue else False
+        expired = await self._expire_tool_calls() if waiting.action_overdue else False
         return reaped or finished or expired
 
-    async def _reap(self, gone: _Gone) -> bool:
+    async def _reap(self, liveness: _LivenessRule) -> bool:
         """Running chats of the dead: pending again."""
-        reaped = await self._leases.reap(**gone, max_recoveries=self._max_recoveries)
+        reaped = await self._leases.reap(**liveness, max_recoveries=self._max_recoveries)
         for moved in reaped:
             assert moved.entry is not None  # noqa: S101 - who was reaped has moved
             gave_up = moved.chat.status is Status.ERROR
@@ -90,12 +94,12 @@ class Reaper:
                     _log.warning(
                         "chat.reaped", recoveries=moved.chat.recoveries, reason=reason.value
                     )
-            self._hints.moved(moved.entry)
+            self._change_bus.publish(moved.entry)
         return bool(reaped)
 
-    async def _finish_interrupts(self, gone: _Gone) -> bool:
+    async def _finish_interrupts(self, liveness: _LivenessRule) -> bool:
         """Interrupting chats of the dead: store what they had flushed."""
-        abandoned = await self._leases.orphaned_interrupts(**gone)
+        abandoned = await self._leases.orphaned_interrupts(**liveness)
         for one in abandoned:
             try:
                 moved = await self._turns.reap_interrupt(
@@ -112,19 +116,19 @@ class Reaper:
                     recoveries=moved.chat.recoveries,
                     reason=ReapReason.INTERRUPTING.value,
                 )
-            self._hints.moved(moved.entry)
+            self._change_bus.publish(moved.entry)
         return bool(abandoned)
 
-    async def _expire_actions(self) -> bool:
+    async def _expire_tool_calls(self) -> bool:
         """Chats whose client took too long: the model is told so, and goes on."""
-        expired = await self._actions.expire()
+        expired = await self._tool_calls.expire()
         self._metrics.client_tool_timeouts.add(amount=len(expired))
         for moved in expired:
             with structlog.contextvars.bound_contextvars(
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
             ):
                 _log.info("chat.action_expired")
-            self._hints.moved(moved.entry)
+            self._change_bus.publish(moved.entry)
         return bool(expired)
 
     async def run(self, child: ChildHandle) -> None:

@@ -13,17 +13,17 @@ class RetryPolicy:
     backoff_seconds: float = 1.0
     backoff_max_seconds: float = 60.0
 
-    def delay(self, failure: Failure, *, attempts: int, dice: float) -> float | None:
+    def delay(self, failure: Failure, *, attempts: int, jitter: float) -> float | None:
         """Seconds to wait after the ``attempts``-th try failed; None: do not try again.
 
-        Half of the backoff is fixed and half is drawn (``dice``, 0 to 1), so that chats that failed
+        Half of the backoff is fixed and half is drawn (``jitter``, 0 to 1), so that chats that failed
         together do not come back together. What the provider asked for is the least that is waited;
         when it asks for more than ``backoff_max_seconds``, waiting would only hide the failure.
         """
         if not failure.retryable or attempts >= self.max_attempts:
             return None
         backoff = min(self.backoff_seconds * 2.0 ** min(attempts - 1, 30), self.backoff_max_seconds)
-        drawn = backoff * (0.5 + 0.5 * dice)
+        drawn = backoff * (0.5 + 0.5 * jitter)
         if failure.retry_after_seconds is None:
             return drawn
         if failure.retry_after_seconds > self.backoff_max_seconds:

@@ -18,11 +18,11 @@ _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Tally:
+class TurnStats:
     """Filled while a turn runs, counted and logged once when it has ended."""
 
     chat: Chat
-    began: float = field(default_factory=anyio.current_time)
+    started_at: float = field(default_factory=anyio.current_time)
     outcome: TurnOutcome = TurnOutcome.ABORTED
     model: str | None = None
     steps: int = 0
@@ -35,29 +35,29 @@ class Tally:
     phases: dict[str, float] = field(default_factory=dict)
     """Where the time went, in seconds."""
 
-    def took(self, phase: str, seconds: float) -> None:
+    def add_time(self, phase: str, seconds: float) -> None:
         """So much time was spent on this."""
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
-    def called(self, call: ModelCall) -> None:
+    def record_call(self, call: ModelCall) -> None:
         """A model call is over."""
         now = anyio.current_time()
         spoke_at = now if call.first_part_at is None else call.first_part_at
-        self.took("first_part", spoke_at - call.began)
-        self.took("streaming", now - spoke_at)
+        self.add_time("first_part", spoke_at - call.started_at)
+        self.add_time("streaming", now - spoke_at)
         self.attempts += 1
         self.parts += len(call.preview.parts)
         if self.first_part_seconds is None and call.first_part_at is not None:
-            self.first_part_seconds = call.first_part_at - self.began
+            self.first_part_seconds = call.first_part_at - self.started_at
 
-    def used(self, usage: Usage) -> None:
+    def add_usage(self, usage: Usage) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
 
-    def count(self, metrics: TurnMetrics) -> None:
+    def record_metrics(self, metrics: TurnMetrics) -> None:
         """Add this turn to the others."""
         metrics.ended.add(self.outcome)
-        metrics.duration.observe(anyio.current_time() - self.began)
+        metrics.duration.observe(anyio.current_time() - self.started_at)
         metrics.steps.add(amount=self.steps)
         metrics.parts_streamed.add(amount=self.parts)
         for phase, seconds in self.phases.items():
@@ -67,7 +67,7 @@ class Tally:
         if self.failure is not None:
             metrics.failures.add(self.failure.kind)
 
-    def trace(self, span: Span) -> None:
+    def record_span(self, span: Span) -> None:
         """Say it to those who trace."""
         kind = self.failure.kind.value if self.failure else None
         tracing.end_turn(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
@@ -84,7 +84,7 @@ class Tally:
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             first_part_seconds=_rounded(self.first_part_seconds),
-            seconds=_rounded(anyio.current_time() - self.began),
+            seconds=_rounded(anyio.current_time() - self.started_at),
             error_kind=self.failure.kind.value if self.failure else None,
         )
 

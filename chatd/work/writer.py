@@ -11,16 +11,16 @@ from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.event import Hint
 from chatd.domain.message import Message, NewMessage, PendingToolCall
 from chatd.domain.moves import Transition
-from chatd.live.hints import Hints
+from chatd.live.hints import ChangeBus
 from chatd.store.rows import TransitionResult
 from chatd.store.turns import Turns
 from chatd.supervision.budget import Backoff
 from chatd.telemetry import tracing
-from chatd.work.hand import Hand, now
+from chatd.work.hand import Lease, boottime
 
 T = TypeVar("T")
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
+_RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
 """Seconds between two tries while the database is away, at first and at most."""
 
 
@@ -36,27 +36,29 @@ class Writer:
     or it may be somebody else's, which raises ``LeaseLost``.
     """
 
-    def __init__(self, turns: Turns, hints: Hints, hand: Hand) -> None:
+    def __init__(self, turns: Turns, change_bus: ChangeBus, lease: Lease) -> None:
         self._turns = turns
-        self._hints = hints
-        self._hand = hand
-        self._spent_seconds = 0.0
+        self._change_bus = change_bus
+        self._lease = lease
+        self._elapsed_seconds = 0.0
 
-    def spent(self) -> float:
+    def take_elapsed(self) -> float:
         """Seconds that reading and storing took since this was asked last."""
-        spent, self._spent_seconds = self._spent_seconds, 0.0
+        spent, self._elapsed_seconds = self._elapsed_seconds, 0.0
         return spent
 
     async def history(self) -> tuple[Message, ...]:
         with tracing.store_span("history"):
-            return await self._patiently(lambda: self._turns.history(self._hand.chat.id))
+            return await self._retry_until_lease_expires(
+                lambda: self._turns.history(self._lease.chat.id)
+            )
 
-    async def commit_step(self, messages: Sequence[NewMessage], parts_done: int) -> None:
-        step = self._hand.chat.committed_steps
-        await self._moved(
+    async def commit_step(self, messages: Sequence[NewMessage], settled_part: int) -> None:
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.COMMIT_STEP,
             lambda: self._turns.commit_step(
-                self._hand.fence, step=step, messages=messages, settled_part=parts_done
+                self._lease.fence, step=step, messages=messages, settled_part=settled_part
             ),
             lambda chat: chat.committed_steps > step,
         )
@@ -65,130 +67,134 @@ class Writer:
         self,
         messages: Sequence[NewMessage],
         calls: Sequence[PendingToolCall],
-        parts_done: int,
+        settled_part: int,
         *,
-        action_seconds: float,
+        client_tool_timeout_seconds: float,
     ) -> None:
-        step = self._hand.chat.committed_steps
-        await self._moved(
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.REQUIRE_ACTION,
             lambda: self._turns.require_action(
-                self._hand.fence,
+                self._lease.fence,
                 step=step,
                 messages=messages,
                 calls=calls,
-                client_tool_timeout_seconds=action_seconds,
-                settled_part=parts_done,
+                client_tool_timeout_seconds=client_tool_timeout_seconds,
+                settled_part=settled_part,
             ),
             lambda chat: chat.committed_steps > step,
         )
 
-    async def finish_turn(self, messages: Sequence[NewMessage], parts_done: int) -> None:
-        step = self._hand.chat.committed_steps
-        await self._moved(
+    async def finish_turn(self, messages: Sequence[NewMessage], settled_part: int) -> None:
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.FINISH_TURN,
             lambda: self._turns.finish_turn(
-                self._hand.fence, step=step, messages=messages, settled_part=parts_done
+                self._lease.fence, step=step, messages=messages, settled_part=settled_part
             ),
             lambda chat: chat.committed_steps > step,
         )
 
-    async def finish_interrupt(self, messages: Sequence[NewMessage], parts_done: int) -> None:
+    async def finish_interrupt(self, messages: Sequence[NewMessage], settled_part: int) -> None:
         """Store what there is; a chat that turns out not to be interrupting is left running."""
-        step = self._hand.chat.committed_steps
-        await self._moved(
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.FINISH_INTERRUPT,
             lambda: self._turns.finish_interrupt(
-                self._hand.fence, step=step, messages=messages, settled_part=parts_done
+                self._lease.fence, step=step, messages=messages, settled_part=settled_part
             ),
             lambda chat: chat.committed_steps > step or chat.status is Status.RUNNING,
         )
 
     async def record_retry(
-        self, *, attempts: int, delay_seconds: float, parts_done: int, failure: dict[str, Any]
+        self, *, attempts: int, delay_seconds: float, settled_part: int, failure: dict[str, Any]
     ) -> None:
-        step = self._hand.chat.committed_steps
-        await self._moved(
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.RECORD_RETRY,
             lambda: self._turns.record_retry(
-                self._hand.fence,
+                self._lease.fence,
                 step=step,
                 attempts=attempts,
                 delay_seconds=delay_seconds,
-                settled_part=parts_done,
+                settled_part=settled_part,
                 failure=failure,
             ),
             lambda chat: chat.attempts >= attempts,
         )
 
-    async def fail(self, *, last_error: str, detail: dict[str, Any], parts_done: int) -> None:
-        step = self._hand.chat.committed_steps
-        await self._moved(
+    async def fail(self, *, last_error: str, detail: dict[str, Any], settled_part: int) -> None:
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.FAIL,
             lambda: self._turns.fail(
-                self._hand.fence,
+                self._lease.fence,
                 step=step,
                 last_error=last_error,
                 detail=detail,
-                settled_part=parts_done,
+                settled_part=settled_part,
             ),
             # A turn that was cut in the middle of its finish may have finished all the same.
             lambda chat: chat.status is Status.ERROR or chat.committed_steps > step,
         )
 
-    async def release(self, *, why: str) -> None:
+    async def release(self, *, reason: str) -> None:
         """Give the chat back; the end of its turn may have been cut off on its way, and be stored."""
-        step = self._hand.chat.committed_steps
-        await self._moved(
+        step = self._lease.chat.committed_steps
+        await self._apply(
             Transition.RELEASE,
-            lambda: self._turns.release(self._hand.fence, reason=why),
+            lambda: self._turns.release(self._lease.fence, reason=reason),
             lambda chat: chat.status is Status.PENDING or chat.committed_steps > step,
         )
 
-    async def _moved(
+    async def _apply(
         self,
-        move: Transition,
-        ask: Callable[[], Awaitable[TransitionResult]],
-        took_effect: Callable[[Chat], bool],
+        transition: Transition,
+        statement: Callable[[], Awaitable[TransitionResult]],
+        is_applied: Callable[[Chat], bool],
     ) -> None:
-        self._hand.moving = True
+        self._lease.transition_in_flight = True
         try:
-            with tracing.store_span(move):
-                moved = await self._patiently(ask)
+            with tracing.store_span(transition):
+                moved = await self._retry_until_lease_expires(statement)
         except LeaseLost:
-            self._hand.chat = await self._look(took_effect)
-            chat = self._hand.chat
-            self._hints.heard(Hint(chat.id, chat.version, chat.status))
+            self._lease.chat = await self._reconcile(is_applied)
+            chat = self._lease.chat
+            self._change_bus.receive(Hint(chat.id, chat.version, chat.status))
         else:
-            self._hand.chat = moved.chat
-            self._hints.moved(moved.entry)
+            self._lease.chat = moved.chat
+            self._change_bus.publish(moved.entry)
         finally:
-            self._hand.moving = False
+            self._lease.transition_in_flight = False
 
-    async def _look(self, took_effect: Callable[[Chat], bool]) -> Chat:
+    async def _reconcile(self, is_applied: Callable[[Chat], bool]) -> Chat:
         """What became of the chat that did not answer to the fence."""
-        chat = await self._patiently(lambda: self._turns.current(self._hand.chat.id))
-        fence = self._hand.fence
+        chat = await self._retry_until_lease_expires(
+            lambda: self._turns.current(self._lease.chat.id)
+        )
+        fence = self._lease.fence
         if chat is None or chat.epoch != fence.epoch:
             raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
-        if took_effect(chat):
+        if is_applied(chat):
             return chat
         if chat.status is Status.INTERRUPTING and chat.worker_id == fence.worker_id:
-            self._hand.chat = chat
+            self._lease.chat = chat
             raise Interrupted
         raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        backoff, began = None, now()
+    async def _retry_until_lease_expires(self, statement: Callable[[], Awaitable[T]]) -> T:
+        backoff, began = None, boottime()
         try:
             while True:
                 try:
-                    return await ask()
+                    return await statement()
                 except DatabaseUnavailable:
                     backoff = backoff or Backoff(
-                        first_seconds=_FIRST_WAIT, max_seconds=_LONGEST_WAIT, random=random
+                        first_seconds=_RETRY_FIRST_SECONDS,
+                        max_seconds=_RETRY_MAX_SECONDS,
+                        random=random,
                     )
                     await anyio.sleep(backoff.next_delay())
-                    self._hand.check()
+                    self._lease.ensure_valid()
         finally:
-            self._spent_seconds += now() - began
+            self._elapsed_seconds += boottime() - began

@@ -18,7 +18,7 @@ from viewing import everything, following, listen_to
 
 from chatd.domain.event import StreamEventType
 from chatd.llm.errors import ProviderError
-from chatd.llm.provider import Delta, Fragment, ModelRequest
+from chatd.llm.provider import Delta, ModelRequest, PartDelta
 from chatd.store.pool import Database
 
 MARKS = {"name": "vendor", "id": "a-mark-of-the-vendor"}
@@ -45,8 +45,8 @@ class Play:
             yield said("ere it is.")
             yield done()
             return
-        yield Fragment({"index": 0, "type": "reasoning", "text": "Well. "})
-        yield Fragment({"index": 0, "type": "reasoning", "provider": MARKS})
+        yield PartDelta({"index": 0, "type": "reasoning", "text": "Well. "})
+        yield PartDelta({"index": 0, "type": "reasoning", "provider": MARKS})
         yield said("A moment.", 1)
         yield tool_call("look", "call_1", '{"at": "it"}', 2)
         yield done("tool_call")

@@ -75,7 +75,7 @@ async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> No
 async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asyncio.Task[None]"]:
     """Every stream that there is, of one daemon; a task that ends with each."""
     chat = await created(at.daemons[n], headers)
-    before = sum(one.daemon.rooms.hub.viewers for one in at.daemons)
+    before = sum(one.daemon.rooms.hub.subscriber_count for one in at.daemons)
     answers = [
         await stack.enter_async_context(
             opened(at.daemons[n], filled(path, chat["id"]), headers=headers)
@@ -88,7 +88,7 @@ async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asy
         lines = answer.aiter_lines()
         assert (await anext(lines)).startswith("event: ")
         tasks.append(asyncio.create_task(drained(lines)))
-    assert sum(one.daemon.rooms.hub.viewers for one in at.daemons) > before
+    assert sum(one.daemon.rooms.hub.subscriber_count for one in at.daemons) > before
     return tasks
 
 

@@ -11,7 +11,7 @@ from dialects import DIALECTS, Dialect, Said
 from fake_vendor import Answer, Ending, FakeVendor, fake_vendor
 
 from chatd.domain.message import Content, Message, Part, Role, fold
-from chatd.llm.provider import Delta, Finished, Fragment, ModelRequest, Provider
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.llm.pydantic_ai import PydanticAIProvider
 from chatd.llm.script import parse_script
 from chatd.llm.scripted import ScriptedProvider
@@ -51,7 +51,7 @@ class Heard:
 
     @property
     def fragments(self) -> list[Part]:
-        return [delta.part for delta in self.deltas if isinstance(delta, Fragment)]
+        return [delta.part for delta in self.deltas if isinstance(delta, PartDelta)]
 
     @property
     def content(self) -> Content:

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from chatd.domain.errors import ModelNotFound
-from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build
-from chatd.llm.connection import Reach
-from chatd.llm.errors import Misconfigured
+from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
+from chatd.llm.connection import ProviderEndpoint
+from chatd.llm.errors import ProviderConfigError
 
 FAKE = ProviderConfig(name="fake", kind="scripted")
 
@@ -18,7 +18,7 @@ def model(name: str, **more: Any) -> ModelConfig:
 
 
 def make(*models: ModelConfig, providers: tuple[ProviderConfig, ...] = (FAKE,)) -> Catalog:
-    return build(providers=providers, models=models)
+    return build_catalog(providers=providers, models=models)
 
 
 def test_a_model_is_found_by_name_and_by_id() -> None:
@@ -80,8 +80,8 @@ OPENAI = ProviderConfig(name="o", kind="openai")
 def test_a_wrong_configuration_is_refused_by_the_name_of_its_key(
     models: list[ModelConfig], providers: list[ProviderConfig], key: str
 ) -> None:
-    with pytest.raises(Misconfigured) as caught:
-        build(providers=providers, models=models)
+    with pytest.raises(ProviderConfigError) as caught:
+        build_catalog(providers=providers, models=models)
     assert caught.value.key == key
 
 
@@ -93,7 +93,9 @@ async def test_a_key_is_shown_nowhere() -> None:
     shown = [config, catalog, catalog.default, catalog.provider_of(catalog.default)]
     assert "hush" not in repr(shown) + str(shown)
     await catalog.aclose()
-    reach = Reach(name="x", base_url=None, api_key="sk-hush", headers={}, connect_seconds=1)
+    reach = ProviderEndpoint(
+        name="x", base_url=None, api_key="sk-hush", headers={}, connect_seconds=1
+    )
     assert "hush" not in repr(reach)
 
 

@@ -3,16 +3,16 @@
 from pydantic_ai.messages import CompactionPart, PartStartEvent, TextPart
 from structlog.testing import capture_logs
 
-from chatd.llm.incoming import Reader
+from chatd.llm.incoming import EventDecoder
 
 
 def test_a_part_that_is_said_again_or_not_known_is_no_part_of_the_answer() -> None:
-    reader = Reader()
+    reader = EventDecoder()
     unknown = CompactionPart(content="anchovy")
     with capture_logs() as logs:
-        first = list(reader.read(PartStartEvent(index=0, part=TextPart(content="Hello"))))
-        again = list(reader.read(PartStartEvent(index=0, part=TextPart(content="Hello"))))
-        passed_by = list(reader.read(PartStartEvent(index=1, part=unknown)))
+        first = list(reader.decode(PartStartEvent(index=0, part=TextPart(content="Hello"))))
+        again = list(reader.decode(PartStartEvent(index=0, part=TextPart(content="Hello"))))
+        passed_by = list(reader.decode(PartStartEvent(index=1, part=unknown)))
     assert [fragment.part["text"] for fragment in first] == ["Hello"]
     assert again == passed_by == []
     assert logs == [

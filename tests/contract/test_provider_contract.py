@@ -10,7 +10,7 @@ from subjects import SUBJECTS, Subject, listen, request
 from chatd.domain.chat import Usage
 from chatd.domain.failure import Failure, FailureKind
 from chatd.llm.classify import classify
-from chatd.llm.provider import Finished, Fragment, Provider
+from chatd.llm.provider import Finished, PartDelta, Provider
 
 pytestmark = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.kind)
 
@@ -102,7 +102,7 @@ async def test_silence_lasts_until_the_caller_cancels(subject: Subject) -> None:
         words = ""
         while words != "Guten Tag!":
             delta = await heard.get()
-            assert isinstance(delta, Fragment)
+            assert isinstance(delta, PartDelta)
             words += delta.part.get("text", "")
         listener.cancel()
     assert listener.cancelled()
@@ -113,7 +113,7 @@ async def test_leaving_early_is_no_error(subject: Subject) -> None:
         subject.says(WORDS, end="hang") as provider,
         provider.stream(request(subject.kind)) as deltas,
     ):
-        assert isinstance(await anext(deltas), Fragment)
+        assert isinstance(await anext(deltas), PartDelta)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from subjects import Heard, listen, message, request, text, vendor_provider
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Role
 from chatd.llm.classify import classify
-from chatd.llm.provider import Fragment, Provider, ToolSpec
+from chatd.llm.provider import PartDelta, Provider, ToolSpec
 from chatd.llm.pydantic_ai import PydanticAIProvider
 
 pytestmark = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.kind)
@@ -145,7 +145,7 @@ async def test_leaving_early_closes_the_connection(dialect: Dialect) -> None:
     async with fake_vendor(Answer(body, ending=Ending.HANG)) as vendor:
         provider = vendor_provider(vendor, dialect.kind)
         async with provider.stream(request(dialect.kind)) as deltas:
-            assert isinstance(await anext(deltas), Fragment)
+            assert isinstance(await anext(deltas), PartDelta)
         await vendor.left.wait()
         await provider.aclose()
 

@@ -247,7 +247,7 @@ async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
         for headers in ({}, {"last-event-id": "1.0.0"}, {"last-event-id": "x"}):
             answer = await chatd.api.http.get(path, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (404, "chat_not_found")
-        assert chatd.daemon.rooms.hub.viewers == 0
+        assert chatd.daemon.rooms.hub.subscriber_count == 0
         assert not chatd.daemon.rooms.hub._topics
 
 
@@ -257,7 +257,7 @@ async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> 
         async with following(chatd, chat["id"]) as viewer:
             await database.fetch("DELETE FROM chats")
             await asyncio.wait_for(viewer.task, 30)
-        assert chatd.daemon.rooms.hub.viewers == 0
+        assert chatd.daemon.rooms.hub.subscriber_count == 0
 
 
 async def test_silence_is_kept_alive(dsn: str) -> None:

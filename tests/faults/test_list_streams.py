@@ -77,10 +77,10 @@ async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[
                 if event is not None:
                     view.apply(event)
 
-    before = chatd.daemon.rooms.list_hub.viewers
+    before = chatd.daemon.rooms.list_hub.subscriber_count
     task = asyncio.create_task(follow())
     try:
-        await fact(lambda: chatd.daemon.rooms.list_hub.viewers > before or task.done())
+        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count > before or task.done())
         yield task
     finally:
         task.cancel()
@@ -128,7 +128,7 @@ async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
             stored = await whole(chatd)
             assert view.chats == stored
         assert set(view.kinds) == {"snapshot", "chat", "deleted"}
-        await fact(lambda: chatd.daemon.rooms.list_hub.viewers == 0)
+        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count == 0)
 
 
 async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
@@ -258,8 +258,10 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
     async with one(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
         hub = chatd.daemon.rooms.list_hub
         async with deaf(chatd, PATH) as wire:
-            [view] = await fact(lambda: [v for one in hub._listings.values() for v in one.views])
-            await fact(hub.places)
+            [view] = await fact(
+                lambda: [v for one in hub._topics.values() for v in one.subscriptions]
+            )
+            await fact(hub.pending_reads)
             number = 0
             while not view.over:
                 number += 1
@@ -276,7 +278,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         missing = (await whole(chatd)).keys() - kept.chats.keys()
         sent = read.count(b"event: chat")
         assert len(missing) <= sent
-        await fact(lambda: hub.viewers == 0)
+        await fact(lambda: hub.subscriber_count == 0)
 
 
 async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
@@ -380,7 +382,7 @@ async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -
             assert task.result().chats == stored, SEED
         for replica in replicas:
             await fact(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
-            assert replica.daemon.rooms.list_hub._listings == {}
+            assert replica.daemon.rooms.list_hub._topics == {}
 
 
 async def at_rest(chatd: Inside) -> bool:
@@ -393,4 +395,4 @@ async def test_a_stream_of_a_list_is_refused_like_any_other(dsn: str) -> None:
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.headers["cache-control"] == "no-store"
-        await fact(lambda: chatd.daemon.rooms.list_hub.viewers == 0)
+        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count == 0)

@@ -150,7 +150,7 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
             async with one(dsn, talker(go_on), worker=worker) as first:
                 for chat_id in chats:
                     await front.api.send(chat_id, "plain 60 0.01")
-                await fact(lambda: len(first.daemon.roster.hands) == 6)
+                await fact(lambda: len(first.daemon.roster.leases) == 6)
                 await fact(lambda: all_streaming(database, 6))
                 async with one(dsn, talker(), worker=worker) as second:
                     first.daemon.roster.stop_claiming()
@@ -159,7 +159,7 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
                         " WHERE id = ANY($1::uuid[])",
                         chats[:3],
                     )
-                    await fact(lambda: len(second.daemon.roster.hands) == 3)
+                    await fact(lambda: len(second.daemon.roster.leases) == 3)
                     go_on.set()
                     await first.stop()
                     for chat_id in chats:

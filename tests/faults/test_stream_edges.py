@@ -16,7 +16,7 @@ from running import FACT_SECONDS, Event, View, fact
 from viewing import everything, following, plain
 
 from chatd.domain.message import NewMessage, Role
-from chatd.live.hub import Hub
+from chatd.live.hub import ChatHub
 from chatd.live.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
@@ -96,7 +96,7 @@ def events(body: bytes) -> list[Event]:
     return found
 
 
-def subscriptions(hub: Hub) -> list[Subscription]:
+def subscriptions(hub: ChatHub) -> list[Subscription]:
     return [one for topic in hub._topics.values() for one in topic.subscriptions]
 
 
@@ -109,7 +109,7 @@ async def no_topics(*daemons: Inside) -> None:
 async def talk_past(chatd: Inside, chat_id: str, slow: Subscription) -> int:
     """Have long messages answered until the slow reader is given up; how many there were."""
     count = 0
-    while not slow.let_go:
+    while not slow.disconnected:
         assert count < 60
         await chatd.api.send(chat_id, f"{count} {LONG}")
         await chatd.api.until(chat_id, "waiting")
@@ -162,7 +162,7 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
                 count += 1
             other = (await chatd.api.create())["id"]
             async with connected(chatd, other) as reading, connected(chatd, other) as too:
-                await fact(lambda: chatd.daemon.rooms.hub.viewers == 3)
+                await fact(lambda: chatd.daemon.rooms.hub.subscriber_count == 3)
                 stopping = asyncio.create_task(chatd.stop())
                 for viewer in (reading, too):
                     body, ended = unchunked(await viewer.rest())
@@ -190,7 +190,7 @@ async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
                     api.follow(chat_id, view, lambda view: len(view.messages) == 2 and rests(view))
                 )
             await fact(lambda: all(view.status for view in views))
-            assert [chatd.daemon.rooms.hub.viewers for chatd in replicas] == [150, 150]
+            assert [chatd.daemon.rooms.hub.subscriber_count for chatd in replicas] == [150, 150]
             await replicas[0].api.send(chat_id, "hello")
         first = plain(views[0].events)
         assert [kind for kind, _, _ in first] == [
@@ -220,7 +220,7 @@ async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None
 
         for _ in range(4):
             await asyncio.gather(*map(vanish, range(30)))
-        await fact(lambda: hub.viewers == 0)
+        await fact(lambda: hub.subscriber_count == 0)
         if working:  # its own step is still there, for who comes next
             assert [str(chat_id) for chat_id in hub._topics] == [chat_id]
             await chatd.api.interrupt(chat_id)

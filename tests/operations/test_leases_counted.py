@@ -46,9 +46,9 @@ async def test_beats_and_what_they_renew(dsn: str) -> None:
         assert await fact(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
         assert await meter.grew("chatd_heartbeat_lag_seconds_count") > beats
         assert await meter.grew("chatd_heartbeat_seconds_sum") > 0
-        [hand] = chatd.daemon.roster.hands
+        [hand] = chatd.daemon.roster.leases
         ages = (await meter.now()).of("chatd_lease_age_seconds")
-        assert 0 < ages < hand.lease_left + 20
+        assert 0 < ages < hand.remaining_seconds + 20
         held.go.set()
         await meter.becomes("chatd_leased_chats", 0)
 
@@ -64,7 +64,7 @@ async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
         meter = await Meter.on(chatd)
         await chatd.api.create("hello")
         await fact(lambda: held.called)
-        [hand] = chatd.daemon.roster.hands
+        [hand] = chatd.daemon.roster.leases
         hand.renewed_at -= 500
         assert 500 < (await meter.now()).of("chatd_lease_age_seconds") < 600
         held.go.set()
@@ -75,7 +75,7 @@ async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
     async with one(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
         meter = await Meter.on(chatd)
         heartbeat = chatd.daemon._workers._heartbeat
-        heartbeat._beat_at -= 7
+        heartbeat._renewed_at -= 7
         assert await fact(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
 
@@ -86,7 +86,7 @@ async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn
         await chatd.api.create("hello")
         await fact(lambda: held.called)
         assert (await meter.now()).of("chatd_chats_without_progress") == 0
-        [hand] = chatd.daemon.roster.hands
+        [hand] = chatd.daemon.roster.leases
         hand.progress._progress_at -= 500
         hand.progress._stages[-1].started_at -= 500
         seen = await meter.now()

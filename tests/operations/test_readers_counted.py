@@ -42,7 +42,7 @@ async def test_streams_that_end_by_themselves(dsn: str) -> None:
             await meter.grows(ENDED, why="gone")
         async with following(chatd, cut["id"]):
             [subscription] = viewers(chatd)
-            subscription.topic.cut()
+            subscription.topic.disconnect_all()
             await meter.grows(ENDED, why="cut")
         async with following(chatd, last["id"]) as heard:
             await chatd.stop()
@@ -113,7 +113,7 @@ async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None
         back,
     ):
         front.daemon.roster.stop_claiming()
-        front.daemon.rooms.hints._tell_others = lambda _: None
+        front.daemon.rooms.hints._notify_replicas = lambda _: None
         meter = await Meter.on(back)
 
         async def missed() -> bool:

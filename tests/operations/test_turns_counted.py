@@ -169,11 +169,11 @@ async def test_stops_and_what_is_handed_back(dsn: str) -> None:
     async with one(dsn, provider) as chatd:
         meter = await Meter.on(chatd)
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         await chatd.api.interrupt(chat["id"])
         await meter.grows("chatd_turns_total", outcome="interrupted")
         await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         await chatd.stop()
         after = left_behind(chatd)
         assert after.of("chatd_turns_total", outcome="released") == 1

@@ -86,7 +86,7 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
         seen = await status()
         assert (seen["chats"], seen["room"]) == ([], 7)
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         seen = await status()
         [hand] = seen["chats"]  # type: ignore[misc]
         assert (hand["chat_id"], hand["status"], hand["epoch"]) == (chat["id"], "running", 1)

@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.work.call_ids import LONGEST, CallIds
+from chatd.work.call_ids import MAX_TOOL_CALL_ID_LENGTH, ToolCallIds
 
 
 def settled(*ids: str) -> list[str]:
-    call_ids = CallIds()
+    call_ids = ToolCallIds()
     return [
-        call_ids.settle({"index": index, "type": "tool-call", "tool_call_id": given})[
+        call_ids.with_unique_id({"index": index, "type": "tool-call", "tool_call_id": given})[
             "tool_call_id"
         ]
         for index, given in enumerate(ids)
@@ -17,7 +17,11 @@ def settled(*ids: str) -> list[str]:
 
 
 def test_what_is_fit_stays() -> None:
-    assert settled("a", "b", "x" * LONGEST) == ["a", "b", "x" * LONGEST]
+    assert settled("a", "b", "x" * MAX_TOOL_CALL_ID_LENGTH) == [
+        "a",
+        "b",
+        "x" * MAX_TOOL_CALL_ID_LENGTH,
+    ]
 
 
 def test_the_same_id_twice_names_two_calls() -> None:
@@ -31,19 +35,19 @@ ids = st.lists(st.one_of(st.sampled_from(["", "a", "a-1", "a-2", "call-0"]), st.
 def test_each_call_has_a_name_of_its_own(given_ids: list[str]) -> None:
     names = settled(*given_ids)
     assert len(set(names)) == len(given_ids)
-    assert all(0 < len(name) <= LONGEST for name in names)
+    assert all(0 < len(name) <= MAX_TOOL_CALL_ID_LENGTH for name in names)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", None]))))
 def test_a_call_keeps_its_name_through_all_its_fragments(
     pieces: list[tuple[int, str | None]],
 ) -> None:
-    call_ids, names = CallIds(), dict[int, str]()
+    call_ids, names = ToolCallIds(), dict[int, str]()
     for index, given_id in pieces:
         piece = {"index": index, "args": "{"} | (
             {} if given_id is None else {"tool_call_id": given_id}
         )
-        told = call_ids.settle(piece)
+        told = call_ids.with_unique_id(piece)
         assert told.keys() == piece.keys()
         if "tool_call_id" in told:
             assert names.setdefault(index, told["tool_call_id"]) == told["tool_call_id"]

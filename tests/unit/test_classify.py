@@ -18,8 +18,13 @@ from pydantic_ai import exceptions as pai
 
 from chatd.domain.failure import Failure, FailureKind
 from chatd.llm.classify import classify
-from chatd.llm.errors import Garbled, Misconfigured, ProviderError, Unsendable
-from chatd.llm.retry_after import LONGEST_WAIT, retry_after
+from chatd.llm.errors import (
+    InvalidProviderResponse,
+    ProviderConfigError,
+    ProviderError,
+    UnsupportedContent,
+)
+from chatd.llm.retry_after import MAX_RETRY_AFTER_SECONDS, retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 REQUEST = httpx2.Request("POST", "https://example.org/v1")
@@ -109,9 +114,9 @@ K = FailureKind
         (TimeoutError(), K.TIMEOUT),
         (ProviderError("no", status_code=503), K.OVERLOADED),
         (ProviderError("gave up"), K.PROVIDER_ERROR),
-        (Garbled(), K.PROVIDER_ERROR),
-        (Unsendable(), K.INVALID_REQUEST),
-        (Misconfigured("models.x.settings", "no"), K.CONFIGURATION),
+        (InvalidProviderResponse(), K.PROVIDER_ERROR),
+        (UnsupportedContent(), K.INVALID_REQUEST),
+        (ProviderConfigError("models.x.settings", "no"), K.CONFIGURATION),
     ],
     ids=lambda value: (
         f"{type(value).__name__}-{value}"[:60] if isinstance(value, Exception) else None
@@ -210,7 +215,7 @@ def test_keys_and_organisations_are_not_repeated() -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
-        ({"retry-after": "1e999"}, LONGEST_WAIT),
+        ({"retry-after": "1e999"}, MAX_RETRY_AFTER_SECONDS),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0.5s"}, 360.5),
         ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "6m0s"}, None),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 0.02),
@@ -234,4 +239,4 @@ def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> Non
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()))
 def test_no_header_breaks_it(headers: dict[str, str]) -> None:
     wait = retry_after(headers, now=NOW)
-    assert wait is None or 0 <= wait <= LONGEST_WAIT
+    assert wait is None or 0 <= wait <= MAX_RETRY_AFTER_SECONDS

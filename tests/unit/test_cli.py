@@ -14,7 +14,7 @@ import chatd
 from chatd.cli.exits import Exit, exit_for
 from chatd.cli.root import COMMANDS, app, main
 from chatd.domain.errors import ChatdError, DatabaseUnavailable, SchemaMismatch
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 from chatd.settings import ConfigurationError
 from chatd.supervision.budget import RestartBudgetExceeded
 
@@ -295,7 +295,7 @@ def test_sql_needs_no_database_when_it_knows_where_to_begin(capsys: Captured) ->
 def test_each_ending_has_its_code() -> None:
     codes = {
         ConfigurationError([]): 78,
-        Misconfigured("models", "configure at least one model"): 78,
+        ProviderConfigError("models", "configure at least one model"): 78,
         SchemaMismatch(): 65,
         DatabaseUnavailable(): 69,
         RestartBudgetExceeded(child="reaper", restarts=5, window_seconds=60): 70,

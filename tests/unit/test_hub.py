@@ -11,10 +11,10 @@ import pytest
 from chatd.domain.chat import Status
 from chatd.domain.event import Cursor, Hint, JournalEntry, StreamEventType
 from chatd.domain.moves import Transition
-from chatd.live.hints import Hints
-from chatd.live.hub import Hub
+from chatd.live.hints import ChangeBus
+from chatd.live.hub import ChatHub
 from chatd.live.topic import Subscription
-from chatd.live.viewer import Viewer
+from chatd.live.viewer import ChatEventReader
 
 CHAT, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,35 +44,38 @@ class Watched:
     """A hub with one viewer of a chat, and whether it asked to be read."""
 
     def __init__(self, *, buffer: int = 100, cursor: Cursor = Cursor(1)) -> None:  # noqa: B008 - frozen
-        self.hub = Hub(subscriber_buffer=buffer)
+        self.hub = ChatHub(subscriber_buffer=buffer)
         self.asked = 0
-        self.hub.on_behind = self._ask
+        self.hub.on_stale = self._ask
         self.subscription, self.viewer = self.watch(cursor)
 
     def _ask(self) -> None:
         self.asked += 1
 
-    def watch(self, cursor: Cursor, *parts: str) -> tuple[Subscription, Viewer]:
+    def watch(self, cursor: Cursor, *parts: str) -> tuple[Subscription, ChatEventReader]:
         subscription = self.hub.subscribe(CHAT)
-        self.hub.begin(subscription, cursor, 0, [{"text": one} for one in parts])
-        return subscription, Viewer(subscription, cursor, parts_done=0)
+        self.hub.attach(subscription, cursor, 0, [{"text": one} for one in parts])
+        return subscription, ChatEventReader(subscription, cursor, settled_part=0)
 
     def catch_up(self, *entries: JournalEntry, read_from: int, **more: Any) -> None:
         known = {"version": entries[-1].version if entries else read_from, "epoch": 0}
-        self.hub.catch_up(
-            CHAT, entries, read_from=read_from, **{**known, "parts_done": 0, "batches": [], **more}
+        self.hub.apply_read(
+            CHAT,
+            entries,
+            after_version=read_from,
+            **{**known, "parts_done": 0, "batches": [], **more},
         )
 
     @property
     def places(self) -> list[tuple[UUID, Cursor]]:
-        return self.hub.doubted(everything=False)
+        return self.hub.stale_topics(all_topics=False)
 
 
-def versions(viewer: Viewer) -> list[int]:
+def versions(viewer: ChatEventReader) -> list[int]:
     return [cursor.version for cursor, *_ in viewer.pull()]
 
 
-def words(viewer: Viewer) -> list[str]:
+def words(viewer: ChatEventReader) -> list[str]:
     return [
         fields["text"]
         for _, kind, fields in viewer.pull()
@@ -85,15 +88,15 @@ def words(viewer: Viewer) -> list[str]:
 
 def test_what_follows_is_put_at_once_and_asks_for_nothing() -> None:
     one = Watched()
-    one.hub.feed(row(2))
-    one.hub.feed(row(3))
+    one.hub.publish(row(2))
+    one.hub.publish(row(3))
     assert versions(one.viewer) == [2, 3]
     assert one.asked == 0
 
 
 def test_what_does_not_follow_is_read() -> None:
     one = Watched()
-    one.hub.feed(row(3))
+    one.hub.publish(row(3))
     assert versions(one.viewer) == []
     assert one.asked == 1
     assert one.places == [(CHAT, Cursor(1))]
@@ -104,16 +107,16 @@ def test_what_does_not_follow_is_read() -> None:
 
 def test_what_came_meanwhile_is_not_put_twice() -> None:
     one = Watched()
-    one.hub.feed(row(3))
+    one.hub.publish(row(3))
     assert one.places
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     one.catch_up(row(2), row(3), read_from=1)
     assert [entry.version for entry in one.subscription.take()] == [2, 3]
 
 
 def test_a_short_read_asks_to_be_read_on() -> None:
     one = Watched()
-    one.hub.hint(CHAT, 4)
+    one.hub.handle_hint(CHAT, 4)
     assert one.places
     one.catch_up(row(2), read_from=1, version=4)
     assert versions(one.viewer) == [2]
@@ -122,29 +125,29 @@ def test_a_short_read_asks_to_be_read_on() -> None:
 
 def test_a_wrong_hint_is_read_once() -> None:
     one = Watched()
-    one.hub.hint(CHAT, 99)
+    one.hub.handle_hint(CHAT, 99)
     assert one.places == [(CHAT, Cursor(1))]
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     assert one.places == []
     assert one.asked == 1
 
 
 def test_an_old_hint_and_one_for_nobody_are_not_read() -> None:
     one = Watched()
-    one.hub.hint(CHAT, 1)
-    one.hub.hint(OTHER, 7)
+    one.hub.handle_hint(CHAT, 1)
+    one.hub.handle_hint(OTHER, 7)
     assert one.asked == 0
     one.hub.unsubscribe(one.subscription)
-    one.hub.hint(CHAT, 7)
-    one.hub.doubt()
+    one.hub.handle_hint(CHAT, 7)
+    one.hub.mark_all_stale()
     assert one.asked == 0
 
 
 def test_a_viewer_who_comes_late_shares_what_the_first_has() -> None:
     one = Watched()
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     _, second = one.watch(Cursor(2))
-    one.hub.feed(row(3))
+    one.hub.publish(row(3))
     assert versions(second) == [3]
     assert versions(one.viewer) == [2, 3]
 
@@ -152,7 +155,7 @@ def test_a_viewer_who_comes_late_shares_what_the_first_has() -> None:
 def test_a_snapshot_older_than_the_topic_is_caught_up() -> None:
     """It was read before a row that was put while the answer was under way."""
     one = Watched()
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     _, second = one.watch(Cursor(1))
     assert one.places == [(CHAT, Cursor(1))]
     one.catch_up(row(2), read_from=1)
@@ -167,38 +170,38 @@ def test_a_snapshot_newer_than_the_topic_has_the_others_catch_up() -> None:
 
 
 def test_a_hint_before_the_first_snapshot_counts() -> None:
-    hub = Hub()
+    hub = ChatHub()
     asked: list[bool] = []
-    hub.on_behind = lambda: asked.append(True)
+    hub.on_stale = lambda: asked.append(True)
     subscription = hub.subscribe(CHAT)
-    hub.feed(row(5))
+    hub.publish(row(5))
     assert asked == []
-    hub.begin(subscription, Cursor(4), 0, [])
+    hub.attach(subscription, Cursor(4), 0, [])
     assert asked == [True]
-    assert hub.doubted(everything=False) == [(CHAT, Cursor(4))]
+    assert hub.stale_topics(all_topics=False) == [(CHAT, Cursor(4))]
 
 
 def test_a_journal_that_was_cut_off_ends_the_streams_once() -> None:
     one = Watched()
-    one.hub.hint(CHAT, 9)
+    one.hub.handle_hint(CHAT, 9)
     assert one.places
     one.catch_up(row(9), read_from=1)
-    assert one.subscription.let_go
+    assert one.subscription.disconnected
     # Who comes back before the last of them has gone begins anew, and is not cut off with them.
     again, viewer = one.watch(Cursor(9))
     assert one.places == []
-    one.hub.feed(row(10))
-    assert not again.let_go
+    one.hub.publish(row(10))
+    assert not again.disconnected
     assert versions(viewer) == [10]
 
 
 def test_a_gap_after_the_topic_went_back_is_no_cut() -> None:
     one = Watched(cursor=Cursor(5))
-    one.hub.hint(CHAT, 7)
+    one.hub.handle_hint(CHAT, 7)
     assert one.places == [(CHAT, Cursor(5))]
     one.watch(Cursor(2))
     one.catch_up(row(6), row(7), read_from=5)
-    assert not one.subscription.let_go
+    assert not one.subscription.disconnected
     assert one.places == [(CHAT, Cursor(2))]
 
 
@@ -210,19 +213,19 @@ def test_a_slow_viewer_is_ended_and_the_others_go_on(together: bool) -> None:
         one.catch_up(*map(row, range(2, 6)), read_from=1)
     else:
         for version in range(2, 6):
-            one.hub.feed(row(version))
+            one.hub.publish(row(version))
             assert versions(quick) == [version]
-    assert one.subscription.let_go
+    assert one.subscription.disconnected
     assert versions(one.viewer) == []
 
 
 def test_a_deleted_chat_and_a_drain_wake_everybody() -> None:
     one = Watched()
     one.subscription.take()
-    one.hub.gone(CHAT)
-    assert one.subscription.topic.gone
+    one.hub.mark_deleted(CHAT)
+    assert one.subscription.topic.deleted
     assert one.subscription._woken.is_set()
-    assert one.hub.doubted(everything=True) == []
+    assert one.hub.stale_topics(all_topics=True) == []
     one.subscription.take()
     assert not one.subscription._woken.is_set()
     one.hub.drain()
@@ -233,11 +236,11 @@ def test_a_deleted_chat_and_a_drain_wake_everybody() -> None:
 async def test_whoever_waits_is_woken_by_rows_and_by_parts() -> None:
     one = Watched()
     one.viewer.pull()
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     await one.subscription.wait()
     one.viewer.pull()
     preview = one.hub.start_step(CHAT, epoch=0, base=0)
-    one.hub.stream(CHAT, preview, {"text": "a"})
+    one.hub.publish_part(CHAT, preview, {"text": "a"})
     await one.subscription.wait()
     assert words(one.viewer) == ["a"]
 
@@ -248,19 +251,19 @@ async def test_whoever_waits_is_woken_by_rows_and_by_parts() -> None:
 def test_parts_of_a_step_here_are_not_read() -> None:
     one = Watched()
     one.hub.start_step(CHAT, epoch=0, base=0)
-    one.hub.hint(CHAT, None)
+    one.hub.handle_hint(CHAT, None)
     assert one.asked == 0
-    ((_, cursor),) = one.hub.doubted(everything=True)
+    ((_, cursor),) = one.hub.stale_topics(all_topics=True)
     assert cursor.part > 10**18
 
 
 def test_parts_of_a_step_elsewhere_are_read_when_somebody_says_so() -> None:
     one = Watched()
-    one.hub.hint(CHAT, None)
+    one.hub.handle_hint(CHAT, None)
     assert one.places == [(CHAT, Cursor(1))]
     one.catch_up(read_from=1, batches=[(1, [{"text": "a"}, {"text": "b"}])])
     assert words(one.viewer) == ["a", "b"]
-    one.hub.hint(CHAT, None)
+    one.hub.handle_hint(CHAT, None)
     assert one.places == [(CHAT, Cursor(1, 0, 2))]
     one.catch_up(read_from=1, batches=[(2, [{"text": "b"}, {"text": "c"}])])
     assert words(one.viewer) == ["c"], "what overlaps is shown once"
@@ -271,8 +274,8 @@ def test_parts_of_a_step_elsewhere_are_read_when_somebody_says_so() -> None:
 def test_a_step_here_that_was_taken_away_does_not_hide_the_new_owners_parts() -> None:
     one = Watched()
     one.hub.start_step(CHAT, epoch=0, base=0)
-    one.hub.feed(row(2, epoch=1, move=Transition.CLAIM))
-    one.hub.hint(CHAT, None)
+    one.hub.publish(row(2, epoch=1, move=Transition.CLAIM))
+    one.hub.handle_hint(CHAT, None)
     assert one.asked == 1
     one.catch_up(read_from=2, version=2, epoch=1, batches=[(1, [{"text": "theirs"}])])
     assert words(one.viewer) == ["theirs"]
@@ -281,7 +284,7 @@ def test_a_step_here_that_was_taken_away_does_not_hide_the_new_owners_parts() ->
 def test_a_step_here_is_not_replaced_by_what_is_read_of_it() -> None:
     one = Watched()
     preview = one.hub.start_step(CHAT, epoch=0, base=0)
-    one.hub.stream(CHAT, preview, {"text": "a"})
+    one.hub.publish_part(CHAT, preview, {"text": "a"})
     one.catch_up(read_from=1, batches=[(1, [{"text": "a"}, {"text": "b"}])])
     assert words(one.viewer) == ["a"]
     _, second = one.watch(Cursor(1), "a")
@@ -292,9 +295,9 @@ def test_the_parts_of_the_next_try_wait_for_the_row_that_ends_this_one() -> None
     """Although nothing was streamed: so the row moves the parts on all the same."""
     one = Watched()
     preview = one.hub.start_step(CHAT, epoch=0, base=1)
-    one.hub.stream(CHAT, preview, {"text": "second try"})
+    one.hub.publish_part(CHAT, preview, {"text": "second try"})
     assert words(one.viewer) == []
-    one.hub.feed(retry(2, parts_done=1))
+    one.hub.publish(retry(2, parts_done=1))
     shown = one.viewer.pull()
     assert [kind for _, kind, _ in shown] == [
         StreamEventType.PREVIEW_RESET,
@@ -312,9 +315,9 @@ def test_topics_go_with_their_last_viewer_and_their_last_step() -> None:
     one.hub.end_steps(CHAT, epoch=0)
     assert one.hub._topics == {}
     one.hub.end_steps(CHAT, epoch=0)
-    one.hub.stream(CHAT, one.hub.start_step(CHAT, epoch=1, base=0), {"text": "unseen"})
+    one.hub.publish_part(CHAT, one.hub.start_step(CHAT, epoch=1, base=0), {"text": "unseen"})
     assert set(one.hub._topics) == {CHAT}
-    assert one.hub.viewers == 0
+    assert one.hub.subscriber_count == 0
 
 
 def test_who_comes_after_the_last_has_gone_begins_anew() -> None:
@@ -322,10 +325,10 @@ def test_who_comes_after_the_last_has_gone_begins_anew() -> None:
     one = Watched()
     one.hub.start_step(CHAT, epoch=0, base=0)
     one.hub.unsubscribe(one.subscription)
-    one.hub.feed(row(2))
+    one.hub.publish(row(2))
     _, viewer = one.watch(Cursor(2))
     assert one.places == []
-    one.hub.feed(row(3))
+    one.hub.publish(row(3))
     assert versions(viewer) == [3]
 
 
@@ -336,30 +339,30 @@ async def test_a_move_here_is_fed_heard_and_told() -> None:
     one = Watched()
     told: list[Hint] = []
     heard: list[Hint] = []
-    hints = Hints(one.hub, tell_others=told.append)
-    hints.listen(heard.append)
-    hints.moved(None)
+    hints = ChangeBus(one.hub, notify_replicas=told.append)
+    hints.subscribe(heard.append)
+    hints.publish(None)
     assert told == heard == []
-    hints.moved(row(2))
-    hints.moved(replace(row(3), status=Status.WAITING))
+    hints.publish(row(2))
+    hints.publish(replace(row(3), status=Status.WAITING))
     assert versions(one.viewer) == [2, 3]
     assert heard == [Hint(CHAT, 2, Status.RUNNING), Hint(CHAT, 3, Status.WAITING)]
     assert told == heard, "what could wait goes with what could not"
-    hints.flushed(CHAT)
+    hints.publish_parts(CHAT)
     assert told[2:] == [Hint(CHAT, 0)]
     assert len(heard) == 2, "parts are no news to those who act on moves"
 
 
 async def test_what_can_wait_is_told_all_the_same() -> None:
     told = asyncio.Queue[Hint]()
-    hints = Hints(Hub(), tell_others=told.put_nowait, lazy_seconds=0.0)
-    hints.claims_here = lambda: True
+    hints = ChangeBus(ChatHub(), notify_replicas=told.put_nowait, coalesce_seconds=0.0)
+    hints.claims_locally = lambda: True
     pending = replace(row(2), status=Status.PENDING)
-    hints.moved(pending)
+    hints.publish(pending)
     assert told.empty()
     assert await told.get() == Hint(CHAT, 2, Status.PENDING)
-    hints.claims_here = lambda: False
-    hints.moved(pending)
+    hints.claims_locally = lambda: False
+    hints.publish(pending)
     assert told.get_nowait() == Hint(CHAT, 2, Status.PENDING), "somebody else has to claim it"
 
 
@@ -367,13 +370,13 @@ def test_what_others_say_is_heard_and_not_told_again() -> None:
     one = Watched()
     told: list[Hint] = []
     heard: list[Hint] = []
-    hints = Hints(one.hub, tell_others=told.append)
-    hints.listen(heard.append)
-    hints.heard(Hint(CHAT, 3, Status.RUNNING))
+    hints = ChangeBus(one.hub, notify_replicas=told.append)
+    hints.subscribe(heard.append)
+    hints.receive(Hint(CHAT, 3, Status.RUNNING))
     assert one.places == [(CHAT, Cursor(1))]
-    hints.heard(Hint(CHAT, 0))
+    hints.receive(Hint(CHAT, 0))
     assert one.places == [(CHAT, Cursor(1))]
-    hints.deaf()
+    hints.resync()
     assert one.places == [(CHAT, Cursor(1))]
     assert [hint.version for hint in heard] == [3, 0, 0]
     assert told == []

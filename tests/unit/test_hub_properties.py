@@ -25,9 +25,9 @@ from chatd.domain.chat import Status
 from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Part, Role
 from chatd.domain.moves import Transition
-from chatd.live.hub import Hub
+from chatd.live.hub import ChatHub
 from chatd.live.topic import Preview, Subscription
-from chatd.live.viewer import Event, Viewer
+from chatd.live.viewer import ChatEventReader, CursorEvent
 
 CHAT, HERE, THERE = UUID(int=1), UUID(int=2), UUID(int=3)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,7 +160,7 @@ class Client:
     def __init__(self, world: World) -> None:
         self.world = world
         self.subscription: Subscription | None = None
-        self.viewer: Viewer | None = None
+        self.viewer: ChatEventReader | None = None
         self.opening: tuple[Read, list[JournalEntry]] | None = None
         self.cursor: Cursor | None = None
         """Of the last event that arrived; None before the first snapshot."""
@@ -176,7 +176,7 @@ class Client:
         self.preview = [one["text"] for one in parts]
         self.seen = self.world.running if parts else None
 
-    def arrive(self, event: Event) -> None:
+    def arrive(self, event: CursorEvent) -> None:
         cursor, kind, fields = event
         self.seen_kinds[kind] += 1
         if kind is StreamEventType.MESSAGE_PART:
@@ -247,8 +247,8 @@ class Replica:
         """The epochs of runners here that have lost their chat, or have given it back."""
         self.woken = False
         self.lossless = lossless
-        self.hub = Hub(subscriber_buffer=buffer)
-        self.hub.on_behind = self._wake
+        self.hub = ChatHub(subscriber_buffer=buffer)
+        self.hub.on_stale = self._wake
         self.world.move(Transition.CREATE, Status.PENDING, Role.USER, text="hello")
 
     def _wake(self) -> None:
@@ -261,9 +261,9 @@ class Replica:
         if owner != HERE:
             self.unheard.append(entry.version)
         elif heard:
-            self.hub.feed(entry)
+            self.hub.publish(entry)
         else:
-            self.hub.hint(CHAT, entry.version)
+            self.hub.handle_hint(CHAT, entry.version)
 
     def _start_step(self) -> None:
         running = self.world.begin_try()
@@ -289,7 +289,7 @@ class Replica:
         for word in "abcabcab"[a : a + 1 + b % 3]:
             running.words.append(word)
             if running.preview is not None:
-                self.hub.stream(CHAT, running.preview, part(word))
+                self.hub.publish_part(CHAT, running.preview, part(word))
 
     def flush(self, _a: int, _b: int) -> None:
         running = self.world.running
@@ -434,7 +434,7 @@ class Replica:
         was, preview = self.zombies[-1]
         (one,) = (t for t in self.world.tries if (t.epoch, t.base) == (was.epoch, was.base))
         one.words.append(word)
-        self.hub.stream(CHAT, preview, part(word))
+        self.hub.publish_part(CHAT, preview, part(word))
 
     # -- callers ------------------------------------------------------------------------------
 
@@ -486,7 +486,7 @@ class Replica:
     def feed(self, a: int, _: int) -> None:
         """A move of this process comes round, perhaps after a later one."""
         if self.unfed:
-            self.hub.feed(self.unfed.pop(a % len(self.unfed)))
+            self.hub.publish(self.unfed.pop(a % len(self.unfed)))
 
     def hear(self, a: int, b: int) -> None:
         """A hint arrives: late, out of order, twice, or (b is 0) not at all."""
@@ -496,13 +496,13 @@ class Replica:
         if b != 1:
             self.unheard.remove(hint)
         if b or self.lossless:
-            self.hub.hint(CHAT, hint)
+            self.hub.handle_hint(CHAT, hint)
 
     def wrong_hint(self, a: int, b: int) -> None:
-        self.hub.hint(CHAT, a * b)
+        self.hub.handle_hint(CHAT, a * b)
 
     def deaf(self, _a: int, _b: int) -> None:
-        self.hub.doubt()
+        self.hub.mark_all_stale()
 
     def read(self, a: int, _: int) -> None:
         if self.reading is None:
@@ -510,7 +510,7 @@ class Replica:
 
     def _read(self, *, everything: bool) -> None:
         self.woken = False
-        for _, cursor in self.hub.doubted(everything=everything):
+        for _, cursor in self.hub.stale_topics(all_topics=everything):
             self.reading = (cursor, self.world.read(cursor, most=MOST))
 
     def answer(self, _a: int, _b: int) -> None:
@@ -521,13 +521,13 @@ class Replica:
         same = read.version == cursor.version
         if same and not read.parts:
             return  # nothing new is left out
-        self.hub.catch_up(
+        self.hub.apply_read(
             CHAT,
             read.entries,
-            read_from=cursor.version,
+            after_version=cursor.version,
             version=read.version,
             epoch=read.epoch,
-            parts_done=read.parts_done,
+            settled_part=read.parts_done,
             batches=[(read.first, read.parts)] if read.parts else [],
         )
 
@@ -557,18 +557,22 @@ class Replica:
         assert client.subscription is not None
         if client.cursor is None:
             cursor = Cursor(read.version, read.epoch, read.parts_done)
-            self.hub.begin(client.subscription, cursor, read.parts_done, read.parts)
-            client.viewer = Viewer(client.subscription, cursor, parts_done=read.parts_done)
-            parts = client.viewer.catch_up_parts()
+            self.hub.attach(client.subscription, cursor, read.parts_done, read.parts)
+            client.viewer = ChatEventReader(
+                client.subscription, cursor, settled_part=read.parts_done
+            )
+            parts = client.viewer.snapshot_parts()
             client.start(client.viewer.cursor, parts)
             client.seen = self._try_at(client.viewer.cursor) if parts else None
             return
-        client.viewer = Viewer(client.subscription, client.cursor, parts_done=read.parts_done)
-        events = client.viewer.show(tuple(entries))
+        client.viewer = ChatEventReader(
+            client.subscription, client.cursor, settled_part=read.parts_done
+        )
+        events = client.viewer.events_for(tuple(entries))
         assert client.viewer.cursor.version == read.version
-        client.viewer.settle(read.parts_done)
+        client.viewer.set_settled_part(read.parts_done)
         begin = Cursor(read.version, read.epoch)
-        self.hub.begin(client.subscription, begin, read.parts_done, read.parts)
+        self.hub.attach(client.subscription, begin, read.parts_done, read.parts)
         for event in events:
             client.arrive(event)
 
@@ -587,7 +591,7 @@ class Replica:
     def _pull(self, client: Client, arriving: int = 10**6) -> None:
         if client.viewer is None or client.subscription is None:
             return
-        if client.subscription.let_go:
+        if client.subscription.disconnected:
             self._close(client)
             return
         for event in client.viewer.pull()[:arriving]:
@@ -611,13 +615,13 @@ class Replica:
         used = any(client.subscription for client in self.clients)
         worked = self.world.owner == HERE or self.ending
         assert bool(self.hub._topics) <= bool(used or worked)
-        assert self.hub.viewers == sum(c.subscription is not None for c in self.clients)
+        assert self.hub.subscriber_count == sum(c.subscription is not None for c in self.clients)
 
     def finish(self) -> None:
         self._deliver()
         self._settle()
         for client in self.clients:
-            if client.subscription is not None and client.subscription.let_go:
+            if client.subscription is not None and client.subscription.disconnected:
                 self._close(client)
         for who in range(len(self.clients)):
             self.open(who)
@@ -633,9 +637,9 @@ class Replica:
     def _deliver(self) -> None:
         """What is still under way arrives."""
         for entry in self.unfed:
-            self.hub.feed(entry)
+            self.hub.publish(entry)
         for hint in self.unheard if self.lossless else ():
-            self.hub.hint(CHAT, hint)
+            self.hub.handle_hint(CHAT, hint)
         if self.reading is not None:
             self.answer(0, 0)
         for who in range(len(self.clients)):
@@ -655,7 +659,7 @@ class Replica:
             self._pull(client)
 
     def _check_complete(self, client: Client) -> None:
-        if client.subscription is not None and client.subscription.let_go:
+        if client.subscription is not None and client.subscription.disconnected:
             return
         assert client.viewer is not None
         assert client.viewer.cursor.version == self.world.version

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
 from chatd.domain.listing import DELETED_VERSION, ChangeBatch, ChatChange, ListQuery
-from chatd.live.lists import ListHub, ListView
+from chatd.live.lists import ListHub, ListSubscription
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OVERLAP = 15.0
@@ -28,60 +28,62 @@ def touch(number: int, version: int, seconds: float) -> ChatChange:
 
 
 def hub_of(*, buffer: int = 100) -> ListHub:
-    return ListHub(overlap_seconds=OVERLAP, viewer_buffer=buffer)
+    return ListHub(overlap_seconds=OVERLAP, subscriber_buffer=buffer)
 
 
 def read(hub: ListHub, seconds: float, *touches: ChatChange, whole: bool = True) -> bool:
-    return hub.catch_up(hub.places(), {"ann": ChangeBatch(at(seconds), touches, whole)})
+    return hub.apply_read(hub.pending_reads(), {"ann": ChangeBatch(at(seconds), touches, whole)})
 
 
-def told(view: ListView) -> list[tuple[int, int]]:
+def told(view: ListSubscription) -> list[tuple[int, int]]:
     return [(one.chat_id.int, one.version) for one in view.take()]
 
 
 def test_nothing_is_read_for_nobody() -> None:
     hub = hub_of()
     woken: list[None] = []
-    hub.on_news = lambda: woken.append(None)
-    hub.hint(Hint(UUID(int=1), 2, Status.WAITING))
-    assert hub.places() == []
-    view = hub.watch("ann")
-    assert hub.places() == []  # it reads for itself first
-    hub.begin(view, at(0))
+    hub.on_stale = lambda: woken.append(None)
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING))
+    assert hub.pending_reads() == []
+    view = hub.subscribe("ann")
+    assert hub.pending_reads() == []  # it reads for itself first
+    hub.attach(view, at(0))
     assert len(woken) == 1
-    hub.hint(Hint(UUID(int=1), 2, Status.WAITING))
-    hub.hint(Hint(UUID(int=1), 0, None))  # streamed parts move no chat
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING))
+    hub.handle_hint(Hint(UUID(int=1), 0, None))  # streamed parts move no chat
     assert len(woken) == 2
-    assert [(place.owner_id, place.since) for place in hub.places()] == [("ann", at(-OVERLAP))]
-    hub.unwatch(view)
-    assert hub.places() == []
-    assert hub.viewers == 0
+    assert [(place.owner_id, place.since) for place in hub.pending_reads()] == [
+        ("ann", at(-OVERLAP))
+    ]
+    hub.unsubscribe(view)
+    assert hub.pending_reads() == []
+    assert hub.subscriber_count == 0
 
 
 def test_what_is_read_twice_is_told_once_and_not_asked_for_again() -> None:
     hub = hub_of()
-    view = hub.watch("ann")
-    hub.begin(view, at(0))
+    view = hub.subscribe("ann")
+    hub.attach(view, at(0))
     read(hub, 10, touch(1, 2, 1), touch(2, 7, 9))
-    (place,) = hub.places()
+    (place,) = hub.pending_reads()
     assert place == ListQuery("ann", at(10 - OVERLAP), {UUID(int=1): 2, UUID(int=2): 7})
     read(hub, 20, touch(1, 2, 1), touch(2, 8, 19))
     assert told(view) == [(1, 2), (2, 8)]  # one chat, as it is now
     assert view.read_at == at(20)
-    (place,) = hub.places()
+    (place,) = hub.pending_reads()
     assert place.known_versions == {UUID(int=2): 8}
 
 
 def test_who_comes_later_is_told_what_is_read_from_then_on() -> None:
     hub = hub_of()
-    first = hub.watch("ann")
-    hub.begin(first, at(0))
+    first = hub.subscribe("ann")
+    hub.attach(first, at(0))
     read(hub, 1, touch(1, 2, 0.5))
-    second = hub.watch("ann")
+    second = hub.subscribe("ann")
     read(hub, 2, touch(2, 1, 1.5))
-    hub.begin(second, at(1.9))
+    hub.attach(second, at(1.9))
     assert told(second) == [(2, 1)]
-    second.told([touch(3, 1, 2.2)])  # by its own read
+    second.mark_sent([touch(3, 1, 2.2)])  # by its own read
     read(hub, 3, touch(3, 1, 2.2), touch(4, 1, 2.5))
     assert told(second) == [(4, 1)]
     assert told(first) == [(1, 2), (2, 1), (3, 1), (4, 1)]
@@ -90,12 +92,12 @@ def test_who_comes_later_is_told_what_is_read_from_then_on() -> None:
 def test_what_waits_is_not_told_after_what_is_newer() -> None:
     """A viewer's own read may bring a later state than the read for all, which was there before."""
     hub = hub_of()
-    view = hub.watch("ann")
-    hub.begin(view, at(0))
+    view = hub.subscribe("ann")
+    hub.attach(view, at(0))
     read(hub, 1, touch(1, 2, 0.5), touch(2, 1, 0.6))
     read(hub, 2, touch(3, 9, 1.6))
     own = [touch(1, 3, 1.5), touch(2, 1, 0.6), touch(3, 8, 1.4)]
-    assert view.told(own) == own
+    assert view.mark_sent(own) == own
     assert told(view) == [(3, 9)]
     read(hub, 3, touch(1, 3, 1.5))
     assert told(view) == []
@@ -103,23 +105,23 @@ def test_what_waits_is_not_told_after_what_is_newer() -> None:
 
 def test_who_began_earlier_than_the_first_puts_the_list_back() -> None:
     hub = hub_of()
-    first, second = hub.watch("ann"), hub.watch("ann")
-    hub.begin(first, at(5))
-    asked = hub.places()
-    hub.begin(second, at(3))
-    hub.catch_up(asked, {"ann": ChangeBatch(at(6), [])})  # that one was sent before
-    assert [place.since for place in hub.places()] == [at(3 - OVERLAP)]
+    first, second = hub.subscribe("ann"), hub.subscribe("ann")
+    hub.attach(first, at(5))
+    asked = hub.pending_reads()
+    hub.attach(second, at(3))
+    hub.apply_read(asked, {"ann": ChangeBatch(at(6), [])})  # that one was sent before
+    assert [place.since for place in hub.pending_reads()] == [at(3 - OVERLAP)]
     read(hub, 7)
-    assert [place.since for place in hub.places()] == [at(7 - OVERLAP)]
+    assert [place.since for place in hub.pending_reads()] == [at(7 - OVERLAP)]
 
 
 def test_a_read_that_does_not_bring_everything_is_read_on() -> None:
     hub = hub_of()
-    view = hub.watch("ann")
-    hub.begin(view, at(0))
+    view = hub.subscribe("ann")
+    hub.attach(view, at(0))
     assert read(hub, 1, touch(1, 1, 0.1), touch(2, 1, 0.2), whole=False) is True
     assert view.read_at is None
-    (place,) = hub.places()
+    (place,) = hub.pending_reads()
     assert place == ListQuery("ann", at(-OVERLAP), {UUID(int=1): 1, UUID(int=2): 1})
     assert read(hub, 2, touch(3, 1, 0.3)) is False
     assert told(view) == [(1, 1), (2, 1), (3, 1)]
@@ -128,16 +130,16 @@ def test_a_read_that_does_not_bring_everything_is_read_on() -> None:
 
 def test_a_slow_viewer_is_let_go_and_the_others_are_not() -> None:
     hub = hub_of(buffer=3)
-    slow, quick = hub.watch("ann"), hub.watch("ann")
-    hub.begin(slow, at(0))
+    slow, quick = hub.subscribe("ann"), hub.subscribe("ann")
+    hub.attach(slow, at(0))
     for n in range(3):
         read(hub, n, touch(1, n + 1, n), touch(2, n + 1, n))  # the same two chats, again and again
-    assert not slow.over
+    assert not slow.closed
     assert told(quick) == [(1, 3), (2, 3)]
     read(hub, 4, touch(3, 1, 4), touch(4, 1, 4))
-    assert slow.over
+    assert slow.closed
     assert told(slow) == []
-    assert not quick.over
+    assert not quick.closed
     read(hub, 5, touch(5, 1, 5))
     assert told(slow) == []
     assert told(quick) == [(3, 1), (4, 1), (5, 1)]
@@ -145,26 +147,26 @@ def test_a_slow_viewer_is_let_go_and_the_others_are_not() -> None:
 
 def test_a_clock_that_was_put_back_ends_the_streams() -> None:
     hub = hub_of()
-    view = hub.watch("ann")
-    hub.begin(view, at(0))
+    view = hub.subscribe("ann")
+    hub.attach(view, at(0))
     read(hub, -OVERLAP + 1)
-    assert not view.over
+    assert not view.closed
     read(hub, -1000)
-    assert view.over
+    assert view.closed
 
 
 async def test_a_viewer_wakes_for_news_for_the_end_and_when_it_leaves() -> None:
     hub = hub_of()
     for wake in (
         lambda _: read(hub, 1, touch(random.randrange(10**9), 1, 0.5)),
-        lambda _: hub.wake(),
+        lambda _: hub.wake_all(),
         lambda view: view.leave(),
     ):
-        view = hub.watch("ann")
-        hub.begin(view, at(0))
+        view = hub.subscribe("ann")
+        hub.attach(view, at(0))
         wake(view)
         await view.wait()
-        hub.unwatch(view)
+        hub.unsubscribe(view)
 
 
 # -- a random life -----------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ class Client:
     def __init__(self) -> None:
         self.has: dict[int, int] = {}
         self.cursor: datetime | None = None
-        self.view: ListView | None = None
+        self.view: ListSubscription | None = None
         self.told_here: dict[int, int] = {}
 
     def hear(
@@ -255,23 +257,23 @@ class Life:
 
     def read(self) -> bool:
         """The batched read of this process."""
-        asked = self.hub.places()
+        asked = self.hub.pending_reads()
         found = {place.owner_id: self.world.read(self.now, place, self._most) for place in asked}
-        return self.hub.catch_up(asked, found)
+        return self.hub.apply_read(asked, found)
 
     def connect(self, client: Client) -> None:
         """As the API opens a stream: what was missed, a read at a time."""
-        client.view, client.told_here = self.hub.watch("ann"), {}
+        client.view, client.told_here = self.hub.subscribe("ann"), {}
         since = at(-(10**6)) if client.cursor is None else client.cursor - self.hub.overlap
         known: dict[UUID, int] = {}
         begun = at(self.now)
         whole = False
         while not whole:
             seen = self.world.read(self.now, ListQuery("ann", since, known), self._most)
-            self.hub.begin(client.view, begun)
+            self.hub.attach(client.view, begun)
             known |= {one.chat_id: one.version for one in seen.changes}
             cursor = begun if seen.is_complete else min(begun, seen.changes[-1].changed_at)
-            if not client.hear(client.view.told(seen.changes), cursor, self._cut()):
+            if not client.hear(client.view.mark_sent(seen.changes), cursor, self._cut()):
                 return self.drop(client)
             whole = seen.is_complete
         return None
@@ -283,7 +285,7 @@ class Life:
 
     def drop(self, client: Client) -> None:
         assert client.view is not None
-        self.hub.unwatch(client.view)
+        self.hub.unsubscribe(client.view)
         client.view = None
 
     def _cut(self) -> int | None:
@@ -320,9 +322,9 @@ def test_a_viewer_who_is_cut_at_random_ends_with_what_is_stored(
 @pytest.mark.parametrize("viewers", [1, 2])
 def test_a_list_is_forgotten_with_its_last_viewer(viewers: int) -> None:
     hub = hub_of()
-    views = [hub.watch("ann") for _ in range(viewers)]
-    assert hub.viewers == viewers
+    views = [hub.subscribe("ann") for _ in range(viewers)]
+    assert hub.subscriber_count == viewers
     for view in views:
-        hub.unwatch(view)
-        hub.unwatch(view)
-    assert hub._listings == {}
+        hub.unsubscribe(view)
+        hub.unsubscribe(view)
+    assert hub._topics == {}

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.message import NewMessage, Part, PendingToolCall, Role
-from chatd.work.next_step import AnswerTools, AskClient, CallModel, Finish, next_step, steps_taken
+from chatd.work.next_step import (
+    AwaitClientTools,
+    CallModel,
+    Finish,
+    RejectUnknownTools,
+    next_step,
+    steps_taken,
+)
 
 
 def text(words: str = "x") -> Part:
@@ -39,10 +46,10 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
     "answered": ([USER, ANSWER], Finish()),
     "answered with nothing": ([USER, said(Role.ASSISTANT)], Finish()),
     "asked again": ([USER, ANSWER, USER], CallModel()),
-    "tools were called": ([USER, CALLS], AnswerTools((call("a"), call("b")))),
+    "tools were called": ([USER, CALLS], RejectUnknownTools((call("a"), call("b")))),
     "one tool has answered": (
         [USER, CALLS, said(Role.TOOL, result("a"))],
-        AnswerTools((call("b"),)),
+        RejectUnknownTools((call("b"),)),
     ),
     "all tools have answered": (
         [USER, CALLS, said(Role.TOOL, result("b")), said(Role.TOOL, result("a"))],
@@ -54,7 +61,7 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
     ),
     "a tool was called again": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b")), CALLS],
-        AnswerTools((call("a"), call("b"))),
+        RejectUnknownTools((call("a"), call("b"))),
     ),
     "the model has seen the results": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b")), ANSWER],
@@ -79,11 +86,11 @@ def test_the_next_step(name: str) -> None:
 THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
     "the client is asked": (
         [USER, CALLS],
-        AskClient((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
+        AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the client has answered one": (
         [USER, CALLS, said(Role.TOOL, result("b"))],
-        AskClient((PendingToolCall(call("a"), None),)),
+        AwaitClientTools((PendingToolCall(call("a"), None),)),
     ),
     "the client has answered": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
@@ -91,11 +98,11 @@ THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
     ),
     "the client is asked for what was never stored as asked": (
         [USER, ANSWER, USER, CALLS],
-        AskClient((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
+        AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the same id once more is a call of its own": (
         [USER, CALLS, said(Role.TOOL, result("a"), result("b")), said(Role.ASSISTANT, call("a"))],
-        AskClient((PendingToolCall(call("a"), None),)),
+        AwaitClientTools((PendingToolCall(call("a"), None),)),
     ),
     "nothing is asked after the user has spoken": ([USER, CALLS, USER], CallModel()),
 }
@@ -110,10 +117,10 @@ def test_the_next_step_when_the_client_has_the_tool(name: str) -> None:
 def test_the_client_is_not_asked_for_what_nobody_has() -> None:
     other = {**call("b"), "tool_name": "no such"}
     history = [USER, said(Role.ASSISTANT, call("a"), other)]
-    assert next_step(history, client_tools={"f"}) == AskClient(
-        (PendingToolCall(call("a"), None),), unknown=(other,)
+    assert next_step(history, client_tools={"f"}) == AwaitClientTools(
+        (PendingToolCall(call("a"), None),), unknown_calls=(other,)
     )
-    assert next_step(history, client_tools={"g"}) == AnswerTools((call("a"), other))
+    assert next_step(history, client_tools={"g"}) == RejectUnknownTools((call("a"), other))
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
@@ -125,7 +132,7 @@ def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
                 wanted = calls[step] if step < len(calls) else 0
                 parts = [call(f"{len(history)}-{n}") for n in range(wanted)]
                 history = [*history, said(Role.ASSISTANT, text(), *parts)]
-            case AnswerTools(open_calls):
+            case RejectUnknownTools(open_calls):
                 (one, *_) = open_calls
                 history = [*history, said(Role.TOOL, result(one["tool_call_id"]))]
             case Finish():

@@ -29,7 +29,7 @@ def failure(
 def test_a_wait_is_between_half_the_backoff_and_all_of_it(
     policy: RetryPolicy, attempts: int, drawn: float
 ) -> None:
-    delay = policy.delay(failure(), attempts=attempts, dice=drawn)
+    delay = policy.delay(failure(), attempts=attempts, jitter=drawn)
     if attempts >= policy.max_attempts:
         assert delay is None
         return
@@ -43,7 +43,7 @@ def test_a_wait_is_between_half_the_backoff_and_all_of_it(
 @given(policies, dice)
 def test_waits_never_become_shorter(policy: RetryPolicy, drawn: float) -> None:
     waits = [
-        policy.delay(failure(), attempts=attempts, dice=drawn)
+        policy.delay(failure(), attempts=attempts, jitter=drawn)
         for attempts in range(1, policy.max_attempts)
     ]
     assert None not in waits
@@ -55,8 +55,8 @@ def test_the_dice_only_make_it_longer(
     policy: RetryPolicy, attempts: int, low: float, high: float
 ) -> None:
     low, high = sorted((low, high))
-    shorter = policy.delay(failure(), attempts=attempts, dice=low)
-    longer = policy.delay(failure(), attempts=attempts, dice=high)
+    shorter = policy.delay(failure(), attempts=attempts, jitter=low)
+    longer = policy.delay(failure(), attempts=attempts, jitter=high)
     assert (shorter is None) == (longer is None)
     if shorter is not None and longer is not None:
         assert shorter <= longer
@@ -66,8 +66,8 @@ def test_the_dice_only_make_it_longer(
 def test_what_the_provider_asks_for_is_the_least_that_is_waited(
     policy: RetryPolicy, attempts: int, drawn: float, after: float
 ) -> None:
-    plain = policy.delay(failure(), attempts=attempts, dice=drawn)
-    asked = policy.delay(failure(after=after), attempts=attempts, dice=drawn)
+    plain = policy.delay(failure(), attempts=attempts, jitter=drawn)
+    asked = policy.delay(failure(after=after), attempts=attempts, jitter=drawn)
     if plain is None or after > policy.backoff_max_seconds:
         assert asked is None, "waiting for so long would only hide the failure"
         return
@@ -76,24 +76,24 @@ def test_what_the_provider_asks_for_is_the_least_that_is_waited(
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_only_what_another_try_may_cure_is_tried_again(kind: FailureKind) -> None:
-    delay = RetryPolicy().delay(failure(kind), attempts=1, dice=0.5)
+    delay = RetryPolicy().delay(failure(kind), attempts=1, jitter=0.5)
     assert (delay is not None) == (kind in RETRYABLE)
-    asked = RetryPolicy().delay(failure(kind, after=1.0), attempts=1, dice=0.5)
+    asked = RetryPolicy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
     assert (asked is not None) == (kind in RETRYABLE)
 
 
 @given(policies, dice)
 def test_there_are_exactly_so_many_tries(policy: RetryPolicy, drawn: float) -> None:
     tries = 1
-    while policy.delay(failure(), attempts=tries, dice=drawn) is not None:
+    while policy.delay(failure(), attempts=tries, jitter=drawn) is not None:
         tries += 1
     assert tries == policy.max_attempts
 
 
 def test_the_waits_of_the_defaults() -> None:
     policy = RetryPolicy()
-    waits = [policy.delay(failure(), attempts=n, dice=1.0) for n in range(1, 6)]
+    waits = [policy.delay(failure(), attempts=n, jitter=1.0) for n in range(1, 6)]
     assert waits == [1.0, 2.0, 4.0, 8.0, None]
     patient = RetryPolicy(max_attempts=50)
-    assert patient.delay(failure(), attempts=49, dice=1.0) == 60.0
-    assert patient.delay(failure(), attempts=49, dice=0.0) == 30.0
+    assert patient.delay(failure(), attempts=49, jitter=1.0) == 60.0
+    assert patient.delay(failure(), attempts=49, jitter=0.0) == 30.0

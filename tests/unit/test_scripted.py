@@ -10,9 +10,9 @@ import pytest
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Message, Role, fold, text_of
 from chatd.llm.classify import classify
-from chatd.llm.errors import Misconfigured
-from chatd.llm.provider import Delta, Finished, Fragment, ModelRequest
-from chatd.llm.script import DEFAULT, Script, parse_script
+from chatd.llm.errors import ProviderConfigError
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta
+from chatd.llm.script import DEFAULT_SCRIPT, Script, parse_script
 from chatd.llm.scripted import ScriptedProvider
 
 CHAT = UUID(int=1)
@@ -50,7 +50,7 @@ async def hear(provider: ScriptedProvider, request: ModelRequest) -> list[Delta]
 
 async def say(provider: ScriptedProvider, *words: str) -> str:
     deltas = await hear(provider, asked(*words))
-    return text_of(fold(delta.part for delta in deltas if isinstance(delta, Fragment)))
+    return text_of(fold(delta.part for delta in deltas if isinstance(delta, PartDelta)))
 
 
 async def test_it_can_tell_which_message_it_answers() -> None:
@@ -96,14 +96,14 @@ async def test_a_turn_of_two_calls_and_a_second_turn() -> None:
     history = asked("go", "call").messages
     after = ModelRequest(model="m1", messages=(*history, message(3, Role.TOOL, "")))
     deltas = await hear(provider, after)
-    assert text_of(fold(d.part for d in deltas if isinstance(d, Fragment))) == "found"
+    assert text_of(fold(d.part for d in deltas if isinstance(d, PartDelta))) == "found"
     assert await say(provider, "go", "found", "and?") == "turn 2"
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 7, 100])
 async def test_text_comes_in_so_many_pieces(chunks: int) -> None:
     provider = ScriptedProvider(script=script({"text": "ab" * 7, "chunks": chunks}))
-    pieces = [d for d in await hear(provider, asked("x")) if isinstance(d, Fragment)]
+    pieces = [d for d in await hear(provider, asked("x")) if isinstance(d, PartDelta)]
     assert len(pieces) == min(chunks, 14)
     assert text_of(fold(piece.part for piece in pieces)) == "ab" * 7
 
@@ -111,7 +111,7 @@ async def test_text_comes_in_so_many_pieces(chunks: int) -> None:
 async def test_speech_that_pauses_stays_one_part() -> None:
     steps = ({"text": "a"}, {"wait_seconds": 0}, {"text": "b"}, {"reasoning": "c"}, {"text": "d"})
     deltas = await hear(ScriptedProvider(script=script(*steps)), asked("x"))
-    content = fold(d.part for d in deltas if isinstance(d, Fragment))
+    content = fold(d.part for d in deltas if isinstance(d, PartDelta))
     assert [(p["type"], p["text"]) for p in content] == [
         ("text", "ab"),
         ("reasoning", "c"),
@@ -137,7 +137,7 @@ async def test_a_test_can_watch_and_break_it() -> None:
     assert await say(provider, "x") == "a"
     with pytest.raises(KeyError):
         await say(provider, "x")
-    assert (provider.calls, provider.open) == (2, 0)
+    assert (provider.calls, provider.open_streams) == (2, 0)
 
 
 async def test_a_cancelled_stream_is_no_longer_open() -> None:
@@ -146,11 +146,11 @@ async def test_a_cancelled_stream_is_no_longer_open() -> None:
     provider.on_call = lambda _: called.set()
     call = asyncio.create_task(say(provider, "x"))
     await called.wait()
-    assert provider.open == 1
+    assert provider.open_streams == 1
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert provider.open == 0
+    assert provider.open_streams == 0
 
 
 async def test_a_long_answer_lets_others_run() -> None:
@@ -170,8 +170,8 @@ async def test_a_long_answer_lets_others_run() -> None:
 
 
 def test_the_default_needs_no_configuration() -> None:
-    assert len(DEFAULT) == 1
-    assert DEFAULT[0].chunks > 1
+    assert len(DEFAULT_SCRIPT) == 1
+    assert DEFAULT_SCRIPT[0].chunks > 1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_the_default_needs_no_configuration() -> None:
     ],
 )
 def test_a_wrong_script_is_refused_by_the_name_of_its_key(steps: Any, key: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ProviderConfigError) as caught:
         parse_script(steps, key="providers.fake.script")
     assert caught.value.key == key
     assert str(caught.value).startswith(f"{key}: ")

@@ -3,7 +3,7 @@
 import pytest
 
 from chatd.cli.standalone import own_model
-from chatd.llm.errors import Misconfigured
+from chatd.llm.errors import ProviderConfigError
 
 KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 
@@ -61,6 +61,6 @@ async def test_what_cannot_be_had_is_refused(
     monkeypatch.setattr("chatd.cli.standalone.local_model_available", lambda: local)
     for variable in keys:
         monkeypatch.setenv(variable, "key")
-    with pytest.raises(Misconfigured, match=why):
+    with pytest.raises(ProviderConfigError, match=why):
         async with own_model(wanted):
             pass

@@ -8,8 +8,8 @@ import pytest
 from chatd.domain.chat import Status
 from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.moves import Transition
-from chatd.live.hub import Hub
-from chatd.live.viewer import Event, Viewer
+from chatd.live.hub import ChatHub
+from chatd.live.viewer import ChatEventReader, CursorEvent
 
 CHAT = UUID(int=1)
 FAIL = JournalEntry(
@@ -25,11 +25,11 @@ FAIL = JournalEntry(
 """A row of three events."""
 
 
-def seen_from(cursor: Cursor) -> list[Event]:
-    hub = Hub()
+def seen_from(cursor: Cursor) -> list[CursorEvent]:
+    hub = ChatHub()
     subscription = hub.subscribe(CHAT)
-    viewer = Viewer(subscription, cursor, parts_done=5)
-    events = viewer.show((FAIL,))
+    viewer = ChatEventReader(subscription, cursor, settled_part=5)
+    events = viewer.events_for((FAIL,))
     assert viewer.cursor == Cursor(4, 2, cursor.part if cursor.epoch == 2 else 0)
     return events
 
@@ -61,17 +61,19 @@ def test_a_cursor_past_the_row_shows_nothing_of_it(sent: int) -> None:
 
 @pytest.mark.parametrize("version", [0, 2, 4, 9])
 def test_a_row_that_does_not_follow_is_not_shown(version: int) -> None:
-    viewer = Viewer(Hub().subscribe(CHAT), Cursor(version), parts_done=0)
-    assert viewer.show((FAIL,)) == []
+    viewer = ChatEventReader(ChatHub().subscribe(CHAT), Cursor(version), settled_part=0)
+    assert viewer.events_for((FAIL,)) == []
     assert viewer.cursor == Cursor(version)
 
 
 def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
-    hub = Hub()
+    hub = ChatHub()
     subscription = hub.subscribe(CHAT)
-    hub.begin(subscription, Cursor(3, 2), 0, [{"text": "a"}])
-    assert Viewer(subscription, Cursor(3, 9), parts_done=0).pull() == []
-    (event,) = Viewer(subscription, Cursor(3, 2), parts_done=0).pull()
+    hub.attach(subscription, Cursor(3, 2), 0, [{"text": "a"}])
+    assert ChatEventReader(subscription, Cursor(3, 9), settled_part=0).pull() == []
+    (event,) = ChatEventReader(subscription, Cursor(3, 2), settled_part=0).pull()
     assert event == (Cursor(3, 2, 1), StreamEventType.MESSAGE_PART, {"text": "a"})
-    assert Viewer(subscription, Cursor(3, 2, 1), parts_done=0).pull() == []
-    assert Viewer(subscription, Cursor(3, 2, 0), parts_done=5).pull() == [], "of another try"
+    assert ChatEventReader(subscription, Cursor(3, 2, 1), settled_part=0).pull() == []
+    assert ChatEventReader(subscription, Cursor(3, 2, 0), settled_part=5).pull() == [], (
+        "of another try"
+    )

@@ -10,7 +10,7 @@ from running import View, fact
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
-from chatd.llm.provider import Delta, Fragment, ModelRequest
+from chatd.llm.provider import Delta, ModelRequest, PartDelta
 from chatd.store.pool import Database
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -20,7 +20,7 @@ TOOLS = [WEATHER, CLOCK]
 OSLO = '{"city": "Oslo"}'
 
 
-def calling(*answers: Sequence[Fragment]) -> Acted:
+def calling(*answers: Sequence[PartDelta]) -> Acted:
     """Makes these calls, one answer after the other, and then says how many results it has seen."""
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -28,7 +28,7 @@ def calling(*answers: Sequence[Fragment]) -> Acted:
         if made < len(answers):
             yield said("Let me look. ")
             for call in answers[made]:
-                yield Fragment({**call.part, "index": call.part["index"] + 1})
+                yield PartDelta({**call.part, "index": call.part["index"] + 1})
             yield done("tool_call")
         else:
             yield said(f"{len(results_in(request))} results")
@@ -61,7 +61,7 @@ async def waits(chatd: Inside, provider: Acted, **more: Any) -> dict[str, Any]:
     assert chat["action_deadline"] is None
     chat = await chatd.api.until(chat["id"], "requires_action")
     assert len(provider.called) == 1
-    await fact(lambda: not chatd.daemon.roster.hands)
+    await fact(lambda: not chatd.daemon.roster.leases)
     return chat
 
 

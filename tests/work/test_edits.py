@@ -178,7 +178,7 @@ async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
             edited = await chatd.api.edit(chat["id"], said["id"], "be quick")
             assert edited["id"] > said["id"]
             await chatd.api.until(chat["id"], "waiting")
-            await fact(lambda: provider.open == 0)
+            await fact(lambda: provider.open_streams == 0)
             await fact(lambda: told(viewer) == ["history_reset", "message", "message"])
         await chatd.says("chat.lost", chat_id=chat["id"], why="edited")
         turns = chatd.said("chat.turn", chat_id=chat["id"])
@@ -200,7 +200,7 @@ async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
                 await fact(viewer.task.done)
                 assert viewer.heard[-1].event == "deleted"
                 assert viewer.heard[-1].data == {"id": chat["id"]}
-        await fact(lambda: provider.open == 0)
+        await fact(lambda: provider.open_streams == 0)
         await first.says("chat.lost", chat_id=chat["id"], why="deleted")
         for method in ("GET", "DELETE"):
             assert (await other.api.http.request(method, path)).status_code == 404

@@ -31,7 +31,7 @@ class Spoilt:
         self.dice = random.Random(SEED)
         self.kept: list[Hint] = []
         self.tell = chatd.daemon.rooms.notifier.enqueue
-        chatd.daemon.rooms.hints._tell_others = lambda hint: spoil(self, hint)
+        chatd.daemon.rooms.hints._notify_replicas = lambda hint: spoil(self, hint)
 
 
 def absent(_: Spoilt, __: Hint) -> None:

@@ -67,11 +67,11 @@ async def test_before_the_first_part_nothing_is_kept(dsn: str) -> None:
     provider = scripted(hang=[{"hang": True}])
     async with one(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         await chatd.api.interrupt(chat["id"])
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"])) == ["You said: and now"]
-        assert provider.open == 0  # the call of the model was ended
+        assert provider.open_streams == 0  # the call of the model was ended
 
 
 async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
@@ -102,7 +102,7 @@ async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
 
 
 def owner(chatd: Inside, chat_id: str) -> bool:
-    return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.roster.hands)
+    return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.roster.leases)
 
 
 async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
@@ -179,7 +179,7 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) 
     worker = {"heartbeat_seconds": 0.1}
     async with one(dsn, provider, worker=worker) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         await chatd.daemon.rooms.chats.interrupt(chat["id"], owner_id="local")
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
@@ -200,9 +200,9 @@ async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
     async with one(dsn, provider, worker=STEADY) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
-        [hand] = chatd.daemon.roster.hands
+        [hand] = chatd.daemon.roster.leases
         renewed = hand.renewed_at
-        chatd.daemon.rooms.hints.heard(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
+        chatd.daemon.rooms.hints.receive(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
         await fact(lambda: hand.renewed_at > renewed)  # it was looked at: by no beat of its own
         go.set()
         await chatd.api.until(chat["id"], "waiting")
@@ -271,7 +271,7 @@ async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with one(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open)
+        await fact(lambda: provider.open_streams)
         view = View()
 
         async def stop() -> None:
@@ -293,7 +293,7 @@ async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> Non
         chat = await first.api.create("[[hang]]")
         await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
         first.daemon.roster.stop_claiming()
-        [hand] = first.daemon.roster.hands
+        [hand] = first.daemon.roster.leases
         hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
         await first.api.interrupt(chat["id"])
         async with one(dsn, worker={**STEADY, "reap_seconds": 0.1}) as second:

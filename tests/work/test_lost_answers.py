@@ -29,4 +29,4 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
         await chatd.api.until(chat["id"], "waiting", 5)
         assert await chatd.api.texts(chat["id"]) == ["You said: one"]
         assert await chatd.moves(chat["id"], "reap_interrupt") == []
-        await fact(lambda: not chatd.daemon.roster.hands)
+        await fact(lambda: not chatd.daemon.roster.leases)

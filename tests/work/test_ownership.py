@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
-from chatd.live.hints import Hints
-from chatd.live.hub import Hub
+from chatd.live.hints import ChangeBus
+from chatd.live.hub import ChatHub
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.actions import ToolCalls
 from chatd.store.chats import Chats
@@ -24,7 +24,7 @@ from chatd.store.lists import ChatLists
 from chatd.store.pool import Database
 from chatd.store.streams import PartBatch, StreamStore
 from chatd.store.turns import Turns
-from chatd.work.farewell import Farewell
+from chatd.work.farewell import Deregistration
 from chatd.work.flusher import Flusher
 from chatd.work.janitor import Janitor
 from chatd.work.reaper import Reaper
@@ -49,9 +49,9 @@ class Held:
         yield done()
 
 
-def heard() -> tuple[Hints, list[Hint]]:
+def heard() -> tuple[ChangeBus, list[Hint]]:
     told: list[Hint] = []
-    return Hints(Hub(), tell_others=told.append), told
+    return ChangeBus(ChatHub(), notify_replicas=told.append), told
 
 
 # -- the acquirer ---------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ async def test_a_lost_hint_costs_no_more_than_a_poll(dsn: str) -> None:
         front, _ = daemons
         front.daemon.roster.stop_claiming()
         front.daemon.rooms.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
-        front.daemon.rooms.hints._tell_others = lambda _: None
+        front.daemon.rooms.hints._notify_replicas = lambda _: None
         chat = await front.api.create("hello")
         await front.api.until(chat["id"], "waiting")
 
@@ -185,7 +185,7 @@ async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Data
             statements = chatd.daemon.rooms.database.statement_count
             await fact(lambda: chatd.daemon.rooms.database.statement_count > statements)
             acquirer_ran = asyncio.Event()
-            chatd.daemon.rooms.hints.listen(lambda _: acquirer_ran.set())
+            chatd.daemon.rooms.hints.subscribe(lambda _: acquirer_ran.set())
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "x"})
             await acquirer_ran.wait()
             assert (await chatd.api.chat(chat["id"]))["status"] == "pending"
@@ -245,7 +245,7 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
         chat = await chatd.api.create("hello")
         await fact(lambda: held.now)
         chatd.daemon.roster.stop_claiming()
-        [hand] = chatd.daemon.roster.hands
+        [hand] = chatd.daemon.roster.leases
         hand.renewed_at -= 1201
         await chatd.says("chat.lost", chat_id=chat["id"])
         assert held.now == 0
@@ -259,12 +259,7 @@ def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
     hints, told = heard()
     leases = Leases(database, worker_id=uuid4())
     return Reaper(
-        leases,
-        Turns(database),
-        ToolCalls(database),
-        hints,
-        stale_after_seconds=20,
-        max_recoveries=3,
+        leases, Turns(database), ToolCalls(database), hints, lease_seconds=20, max_recoveries=3
     ), told
 
 
@@ -399,8 +394,8 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         keys,
         ChatLists(database),
         event_retention_days=7,
-        idempotency_hours=6,
-        stale_after_seconds=20,
+        idempotency_retention_hours=6,
+        lease_seconds=20,
     )
     assert await janitor.step() is False
     versions = await rows(
@@ -444,36 +439,36 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
 
 async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hints, told = heard()
-    hub = Hub()
+    hub = ChatHub()
     flusher = Flusher(StreamStore(database), hints)
     chats = [await chat_in(database, Status.RUNNING) for _ in range(5)]
     previews = []
     for chat in chats:
         preview = hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
-        flusher.watch(chat.id, preview)
+        flusher.track(chat.id, preview)
         previews.append(preview)
     before = database.statement_count
     await flusher.step()
     assert database.statement_count == before  # nothing to say, nothing asked
     for chat, preview in zip(chats, previews, strict=True):
         for n in range(3):
-            hub.stream(chat.id, preview, {"index": 0, "type": "text", "text": str(n)})
+            hub.publish_part(chat.id, preview, {"index": 0, "type": "text", "text": str(n)})
     await flusher.step()
     assert database.statement_count == before + 1
     assert len(told) == 5
     await flusher.step()
     assert database.statement_count == before + 1
-    hub.stream(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "3"})
+    hub.publish_part(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "3"})
     await flusher.step()
     stored = await rows(
         database, "SELECT first, last FROM chat_parts WHERE chat_id = $1 ORDER BY 1", chats[0].id
     )
     assert [(row["first"], row["last"]) for row in stored] == [(1, 3), (4, 4)]
     for chat in chats:
-        flusher.forget(chat.id, epoch=chat.epoch - 1)
+        flusher.untrack(chat.id, epoch=chat.epoch - 1)
         assert chat.id in flusher._steps
-        flusher.forget(chat.id, epoch=chat.epoch)
-    hub.stream(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "4"})
+        flusher.untrack(chat.id, epoch=chat.epoch)
+    hub.publish_part(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "4"})
     before = database.statement_count
     await flusher.step()
     assert database.statement_count == before
@@ -521,7 +516,7 @@ async def test_the_last_word_gives_back_what_is_still_owned(database: Database) 
     running = await chat_in(database, Status.RUNNING, worker_id=worker_id)
     stopping = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
     others = await chat_in(database, Status.RUNNING, worker_id=uuid4())
-    assert await Farewell(leases, Turns(database), hints).step() == 2
+    assert await Deregistration(leases, Turns(database), hints).step() == 2
     status = {r["id"]: r["status"] for r in await rows(database, "SELECT id, status FROM chats")}
     assert status == {running.id: "pending", stopping.id: "waiting", others.id: "running"}
     assert {hint.chat_id for hint in told} == {running.id, stopping.id}
@@ -535,7 +530,7 @@ async def test_the_last_word_stores_what_a_stopped_turn_had_said(database: Datab
     chat = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
     await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
-    assert await Farewell(leases, Turns(database), hints).step() == 1
+    assert await Deregistration(leases, Turns(database), hints).step() == 1
     stored = await rows(
         database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"
     )

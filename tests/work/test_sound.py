@@ -60,8 +60,8 @@ async def test_who_renews_is_sound(dsn: str) -> None:
     async with one(dsn, **BRISK) as chatd:
         workers = chatd.daemon._workers
         assert workers is not None
-        first = workers._heartbeat._sign_at
-        await fact(lambda: workers._heartbeat._sign_at > first + 0.3)
+        first = workers._heartbeat._progress_at
+        await fact(lambda: workers._heartbeat._progress_at > first + 0.3)
         await fact(lambda: workers.sound)
 
 
