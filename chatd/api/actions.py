@@ -5,9 +5,9 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk
-from chatd.api.keys import Keyed
-from chatd.api.problems import documented
+from chatd.api.desk import Context
+from chatd.api.keys import IdempotencyKeyHeader
+from chatd.api.problems import problem_responses
 from chatd.api.schemas import ChatOut
 from chatd.api.tools import SubmitToolResults
 
@@ -16,18 +16,22 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 @router.post(
     "/chats/{chat_id}/tool-results",
-    responses=documented(
+    responses=problem_responses(
         "chat_not_found", "no_action_required", "tool_call_unknown", "tool_results_missing"
     ),
 )
 async def submit_tool_results(
-    chat_id: UUID, body: SubmitToolResults, caller: Caller, desk: AtDesk, key: Keyed
+    chat_id: UUID,
+    body: SubmitToolResults,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
 ) -> ChatOut:
     """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
-    moved = await desk.actions.submit(
+    moved = await context.tool_calls.submit(
         chat_id,
-        owner_id=caller.sees,
-        results=[result.of_store() for result in body.results],
+        owner_id=caller.owner_filter,
+        results=[result.to_domain() for result in body.results],
         key=key,
     )
-    return await desk.moved(moved)
+    return await context.publish(moved)

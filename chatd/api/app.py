@@ -26,14 +26,14 @@ from chatd.api import (
     stream,
 )
 from chatd.api import operations as operators
-from chatd.api.auth import OPEN, Anyone, Gatekeeper
-from chatd.api.counted import Counted
-from chatd.api.desk import Desk
-from chatd.api.door import Door
-from chatd.api.operations import METRICS, Operations
-from chatd.api.rates import Rates
-from chatd.api.requests import Requests
-from chatd.api.scope import only
+from chatd.api.auth import PUBLIC_PATHS, AnonymousAuthenticator, Authenticator
+from chatd.api.counted import MetricsMiddleware
+from chatd.api.desk import ApiContext
+from chatd.api.door import AuthMiddleware
+from chatd.api.operations import METRICS_PATH, Operations
+from chatd.api.rates import TokenBuckets
+from chatd.api.requests import RequestIdMiddleware
+from chatd.api.scope import single_header
 from chatd.telemetry.metrics import HttpMetrics
 
 _DESCRIPTION = """Chats with language models that outlive browsers, deploys and crashed hosts.
@@ -42,9 +42,9 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 
 
 def create_app(
-    desk: Desk | None,
+    context: ApiContext | None,
     *,
-    keeper: Gatekeeper | None = None,
+    authenticator: Authenticator | None = None,
     operations: Operations | None = None,
     metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
@@ -53,9 +53,9 @@ def create_app(
     requests_per_second: int = 500,
     slow_request_seconds: float = 1.0,
 ) -> FastAPI:
-    """The application. Without a ``desk`` it can only describe itself.
+    """The application. Without a ``context`` it can only describe itself.
 
-    ``keeper`` lets callers in (not given: everybody), ``not_ready`` says why the process is not ready,
+    ``authenticator`` lets callers in (not given: everybody), ``not_ready`` says why the process is not ready,
     or None. The limits are unlimited when they are 0. Pages of ``cors_origins`` may call too.
     """
     app = _App(
@@ -68,12 +68,12 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    app.state.desk = desk
+    app.state.desk = context
     app.state.operations = operations
     app.state.not_ready = not_ready
     app.state.slow_request_seconds = slow_request_seconds
     app.state.max_body_bytes = max_body_bytes
-    app.state.rates = Rates(per_second=requests_per_second)
+    app.state.rates = TokenBuckets(per_second=requests_per_second)
     problems.install(app)
     docs.install(app)
     # They are tried in turn, so those that are asked most come first; but list_stream before chats: its
@@ -85,36 +85,38 @@ def create_app(
         app.include_router(room.router)
     app.state.routes = [route for room in rooms for route in room.router.routes]
     # The layers, from the innermost.
-    app.add_middleware(LimitBody, max_body_bytes=lambda: app.state.max_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_body_bytes=lambda: app.state.max_body_bytes)
     app.add_middleware(
-        Door,
-        keeper=keeper or Anyone(),
+        AuthMiddleware,
+        keeper=authenticator or AnonymousAuthenticator(),
         rates=app.state.rates,
-        open_to_all=OPEN | {METRICS} if operations and operations.open_metrics else OPEN,
+        open_to_all=PUBLIC_PATHS | {METRICS_PATH}
+        if operations and operations.public_metrics
+        else PUBLIC_PATHS,
     )
     if cors_origins:  # outside of the door: a browser asks first, and says nothing of who it is
-        _let_pages_call(app, cors_origins)
-    app.add_middleware(Counted, metrics=metrics or HttpMetrics())
+        _add_cors(app, cors_origins)
+    app.add_middleware(MetricsMiddleware, metrics=metrics or HttpMetrics())
     return app
 
 
-def _let_pages_call(app: FastAPI, origins: Sequence[str]) -> None:
+def _add_cors(app: FastAPI, origins: Sequence[str]) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=_FROM_PAGES,
+        allow_headers=_CORS_REQUEST_HEADERS,
         expose_headers=["Retry-After", "X-Request-Id"],
     )
 
 
-_FROM_PAGES = [
+_CORS_REQUEST_HEADERS = [
     "Authorization",
     "Cache-Control",
     "Content-Type",
     "Traceparent",
     "X-Request-Id",
-    *(header.name for header in (headers.KEY, headers.LAST_EVENT, headers.OWNER)),
+    *(header.name for header in (headers.IDEMPOTENCY_KEY, headers.LAST_EVENT_ID, headers.OWNER)),
 ]
 """Headers that a page of another origin may send."""
 
@@ -123,7 +125,7 @@ class _App(FastAPI):
     @override
     def build_middleware_stack(self) -> ASGIApp:
         # Outside of everything, also of what answers 500: no answer goes without its request's id.
-        return Requests(
+        return RequestIdMiddleware(
             super().build_middleware_stack(),
             slow_seconds=lambda: float(self.state.slow_request_seconds),
         )
@@ -131,11 +133,11 @@ class _App(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = document.complete(super().openapi())
+            self.openapi_schema = document.finalize(super().openapi())
         return self.openapi_schema
 
 
-class LimitBody:
+class BodyLimitMiddleware:
     """Answer 413 to a body of more than ``max_body_bytes``, announced or not; 0: unlimited."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: Callable[[], int]) -> None:
@@ -147,10 +149,12 @@ class LimitBody:
         if scope["type"] != "http" or not most:
             await self._app(scope, receive, send)
             return
-        announced = only(scope, b"content-length") or b"0"
+        announced = single_header(scope, b"content-length") or b"0"
         if announced.isdigit() and int(announced) > most:
             # The connection stays: closed under a body that still comes, the answer would be lost.
-            refusal = problems.answer(_TOO_LARGE, "body_too_large", _too_large(most))
+            refusal = problems.problem_response(
+                _TOO_LARGE, "body_too_large", _too_large_detail(most)
+            )
             await refusal(scope, receive, send)
             return
         taken, answering = 0, False
@@ -160,7 +164,7 @@ class LimitBody:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most and not answering:  # after that, one only waits for the end
-                raise problems.BadRequest("body_too_large", _too_large(most), _TOO_LARGE)
+                raise problems.HttpProblem("body_too_large", _too_large_detail(most), _TOO_LARGE)
             return message
 
         async def noted(message: Message) -> None:
@@ -171,8 +175,8 @@ class LimitBody:
         await self._app(scope, counted, noted)
 
 
-def _too_large(most: int) -> str:
-    return f"The body is larger than {most} bytes (http.max_body_bytes)."
+def _too_large_detail(limit: int) -> str:
+    return f"The body is larger than {limit} bytes (http.max_body_bytes)."
 
 
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -11,11 +11,13 @@ from starlette.types import Scope
 
 from chatd.api import headers
 from chatd.api.docs import ASSETS
-from chatd.api.problems import BadRequest
-from chatd.api.scope import LET_IN
+from chatd.api.problems import HttpProblem
+from chatd.api.scope import GRANT
 from chatd.domain.owner import LOCAL_OWNER, MAX_OWNER_LENGTH, is_valid_owner
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)})
+PUBLIC_PATHS = frozenset(
+    {"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{one}" for one in ASSETS)}
+)
 """What is answered to everybody. Every other path, also one that is not there, asks who is calling."""
 
 
@@ -27,59 +29,59 @@ class Identity:
     admin: bool = False
 
     @property
-    def sees(self) -> str | None:
+    def owner_filter(self) -> str | None:
         """Whose chats can be named by their ids; None: anybody's."""
         return None if self.admin else self.owner_id
 
 
-class Stay:
+class StreamSession:
     """How long one stream may stay."""
 
-    def __init__(self, close: Callable[["Stay"], None]) -> None:
+    def __init__(self, on_close: Callable[["StreamSession"], None]) -> None:
         self.ended = False
         """Whether its caller may not be here any more."""
-        self._leave: Callable[[], None] | None = None
-        self._close = close
+        self._end_callback: Callable[[], None] | None = None
+        self._on_close = on_close
 
-    def on_end(self, leave: Callable[[], None]) -> None:
-        """Have ``leave`` called once the stream must end; at once, if that is now."""
-        self._leave = leave
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called once the stream must end; at once, if that is now."""
+        self._end_callback = callback
         if self.ended:
-            leave()
+            callback()
 
     def end(self) -> None:
         self.ended = True
-        if self._leave is not None:
-            self._leave()
+        if self._end_callback is not None:
+            self._end_callback()
 
     def close(self) -> None:
         """The stream is over, and does not count any more."""
-        self._close(self)
+        self._on_close(self)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Pass:
+class Grant:
     """What a caller was let in with; the streams that were opened with it end with it.
 
-    It is good ``until`` a moment on the loop's clock, unless it is ended sooner.
+    It is good ``expires_at`` a moment on the loop's clock, unless it is ended sooner.
     """
 
     identity: Identity
-    until: float = math.inf
+    expires_at: float = math.inf
     ended: bool = False
-    stays: set[Stay] = field(default_factory=set)
+    stream_sessions: set[StreamSession] = field(default_factory=set)
 
     def end(self) -> None:
         """It is not good any more."""
         self.ended = True
-        for stay in tuple(self.stays):
+        for stay in tuple(self.stream_sessions):
             stay.end()
 
 
-class Gatekeeper(Protocol):
+class Authenticator(Protocol):
     """Who lets callers in."""
 
-    async def admit(self, credential: str | None) -> Pass:
+    async def authenticate(self, credential: str | None) -> Grant:
         """The pass of who shows this bearer credential, or none.
 
         Raises:
@@ -87,19 +89,19 @@ class Gatekeeper(Protocol):
         """
 
 
-class Anyone:
+class AnonymousAuthenticator:
     """Lets everybody in, as ``local``."""
 
     def __init__(self) -> None:
-        self._everybody = Pass(identity=Identity(LOCAL_OWNER))
+        self._grant = Grant(identity=Identity(LOCAL_OWNER))
 
-    async def admit(self, credential: str | None) -> Pass:  # noqa: ARG002 - nobody is asked
-        return self._everybody
+    async def authenticate(self, credential: str | None) -> Grant:  # noqa: ARG002 - nobody is asked
+        return self._grant
 
 
-def unauthorized(detail: str) -> BadRequest:
+def unauthorized(detail: str) -> HttpProblem:
     """A 401 for a caller who is not known."""
-    return BadRequest(
+    return HttpProblem(
         "unauthorized",
         detail,
         HTTPStatus.UNAUTHORIZED,
@@ -107,18 +109,18 @@ def unauthorized(detail: str) -> BadRequest:
     )
 
 
-NO_CREDENTIAL = "Send a token, in the header Authorization: Bearer TOKEN."
+MISSING_TOKEN_DETAIL = "Send a token, in the header Authorization: Bearer TOKEN."
 
 
-def acting(scope: Scope) -> Identity:
-    """Who a request acts for. Raises ``BadRequest`` (403, 422)."""
-    passed: Pass = scope[LET_IN]
-    identity, named = passed.identity, headers.given(scope, headers.OWNER)
+def acting_identity(scope: Scope) -> Identity:
+    """Who a request acts for. Raises ``HttpProblem`` (403, 422)."""
+    passed: Grant = scope[GRANT]
+    identity, named = passed.identity, headers.header_value(scope, headers.OWNER)
     if named is None:
         return identity
-    owner_id = _owner(named)
+    owner_id = _decode_owner(named)
     if not identity.admin and owner_id != identity.owner_id:
-        raise BadRequest(
+        raise HttpProblem(
             "not_an_admin",
             "X-Chatd-Owner: only an admin may act for another owner.",
             HTTPStatus.FORBIDDEN,
@@ -126,23 +128,25 @@ def acting(scope: Scope) -> Identity:
     return Identity(owner_id, identity.admin)
 
 
-def _owner(named: str) -> str:
+def _decode_owner(value: str) -> str:
     """An owner's name, as UTF-8 in a header."""
     try:
-        owner_id = named.encode("latin-1").decode()
+        owner_id = value.encode("latin-1").decode()
     except UnicodeError:
         owner_id = ""
     if not is_valid_owner(owner_id):
-        raise headers.unfit(
+        raise headers.invalid_header(
             headers.OWNER,
             f"it is not an owner's name in UTF-8, of 1 to {MAX_OWNER_LENGTH} characters",
         )
     return owner_id
 
 
-async def caller(request: Request) -> Identity:  # async: a plain function would be run in a thread
+async def resolve_caller(
+    request: Request,
+) -> Identity:  # async: a plain function would be run in a thread
     """Who this request acts for."""
-    return acting(request.scope)
+    return acting_identity(request.scope)
 
 
-Caller = Annotated[Identity, Depends(caller)]
+Caller = Annotated[Identity, Depends(resolve_caller)]

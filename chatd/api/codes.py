@@ -10,149 +10,153 @@ from enum import Enum, auto
 from http import HTTPStatus
 
 
-class Reach(Enum):
+class AppliesTo(Enum):
     """Which operations may answer with a code."""
 
-    NAMED = auto()
+    DECLARED = auto()
     """Those whose route names it."""
     EVERY = auto()
-    GUARDED = auto()
+    AUTHENTICATED = auto()
     """All that ask who is calling."""
     BODY = auto()
     """Those that take a body."""
     INPUT = auto()
     """Those that take a body or parameters."""
-    REPEATABLE = auto()
+    REPLAYABLE = auto()
     """POST and PATCH."""
-    NOWHERE = auto()
+    UNROUTED = auto()
     """None: there is no such operation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a code stands for. ``when`` is a sentence for people."""
+class ProblemType:
+    """What a code stands for. ``description`` is a sentence for people."""
 
     status: HTTPStatus
-    when: str
-    reach: Reach = Reach.NAMED
+    description: str
+    applies_to: AppliesTo = AppliesTo.DECLARED
 
 
-REFUSALS: Mapping[str, Refusal] = {
-    "bad_request": Refusal(
+PROBLEMS: Mapping[str, ProblemType] = {
+    "bad_request": ProblemType(
         HTTPStatus.BAD_REQUEST,
         "This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.",
-        Reach.EVERY,
+        AppliesTo.EVERY,
     ),
-    "body_too_large": Refusal(
+    "body_too_large": ProblemType(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "The body is larger than `http.max_body_bytes`.",
-        Reach.BODY,
+        AppliesTo.BODY,
     ),
-    "chat_archived": Refusal(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
-    "chat_busy": Refusal(HTTPStatus.CONFLICT, "The chat is busy; this needs it to be at rest."),
-    "chat_not_found": Refusal(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
-    "conflicting_parameters": Refusal(
+    "chat_archived": ProblemType(HTTPStatus.CONFLICT, "The chat is archived; unarchive it first."),
+    "chat_busy": ProblemType(HTTPStatus.CONFLICT, "The chat is busy; this needs it to be at rest."),
+    "chat_not_found": ProblemType(HTTPStatus.NOT_FOUND, "You have no chat with this id."),
+    "conflicting_parameters": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "Two of the parameters exclude each other."
     ),
-    "database_away": Refusal(
+    "database_unavailable": ProblemType(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The database cannot be reached just now; try again after `Retry-After` seconds.",
-        Reach.GUARDED,
+        AppliesTo.AUTHENTICATED,
     ),
-    "family_busy": Refusal(
+    "chat_tree_busy": ProblemType(
         HTTPStatus.CONFLICT, "A chat of this family is busy, so none of it was archived."
     ),
-    "idempotency_key_reused": Refusal(
+    "idempotency_key_reused": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "This `Idempotency-Key` was used for another request.",
-        Reach.REPEATABLE,
+        AppliesTo.REPLAYABLE,
     ),
-    "internal": Refusal(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; it was logged.", Reach.EVERY
+    "internal": ProblemType(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Something went wrong here; it was logged.",
+        AppliesTo.EVERY,
     ),
-    "invalid_cursor": Refusal(
+    "invalid_cursor": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The `cursor` is not one that this API has given."
     ),
-    "invalid_request": Refusal(
+    "invalid_request": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Something in the request is not valid; `errors` says what, and where.",
-        Reach.INPUT,
+        AppliesTo.INPUT,
     ),
-    "key_set_away": Refusal(
+    "jwks_unavailable": ProblemType(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The identity provider's key set cannot be read just now; try again.",
-        Reach.GUARDED,
+        AppliesTo.AUTHENTICATED,
     ),
-    "message_not_found": Refusal(
+    "message_not_found": ProblemType(
         HTTPStatus.NOT_FOUND, "The chat's history has no message with this id."
     ),
-    "method_not_allowed": Refusal(
-        HTTPStatus.METHOD_NOT_ALLOWED, "This path does not take this method.", Reach.NOWHERE
+    "method_not_allowed": ProblemType(
+        HTTPStatus.METHOD_NOT_ALLOWED, "This path does not take this method.", AppliesTo.UNROUTED
     ),
-    "model_not_found": Refusal(
+    "model_not_found": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "No model of this name is configured."
     ),
-    "no_action_required": Refusal(
+    "no_action_required": ProblemType(
         HTTPStatus.CONFLICT, "The chat is not waiting for tool results (any more)."
     ),
-    "not_a_user_message": Refusal(
+    "not_a_user_message": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "Only a user's message can be edited."
     ),
-    "not_an_admin": Refusal(
+    "not_an_admin": ProblemType(
         HTTPStatus.FORBIDDEN,
         "Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.",
-        Reach.GUARDED,
+        AppliesTo.AUTHENTICATED,
     ),
-    "not_found": Refusal(HTTPStatus.NOT_FOUND, "There is nothing at this path.", Reach.NOWHERE),
-    "not_ready": Refusal(
+    "not_found": ProblemType(
+        HTTPStatus.NOT_FOUND, "There is nothing at this path.", AppliesTo.UNROUTED
+    ),
+    "not_ready": ProblemType(
         HTTPStatus.SERVICE_UNAVAILABLE, "This process is starting or stopping; others may be ready."
     ),
-    "nothing_to_retry": Refusal(
+    "nothing_to_retry": ProblemType(
         HTTPStatus.CONFLICT, "The chat's last turn did not fail, so there is nothing to retry."
     ),
-    "queue_full": Refusal(
+    "queue_full": ProblemType(
         HTTPStatus.TOO_MANY_REQUESTS,
         "The queue is full (`worker.max_queued_messages`).",
     ),
-    "queued_message_not_found": Refusal(
+    "queued_message_not_found": ProblemType(
         HTTPStatus.NOT_FOUND,
         "The chat's queue has no message with this id; it may have moved to the history already.",
     ),
-    "too_many_chats": Refusal(
+    "too_many_active_chats": ProblemType(
         HTTPStatus.TOO_MANY_REQUESTS,
         "Too many of your chats are in flight (`limits.max_chats_in_flight`).",
     ),
-    "too_many_labels": Refusal(
+    "too_many_labels": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "A chat may have at most `limits.max_labels` labels."
     ),
-    "too_many_parts": Refusal(
+    "too_many_parts": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A message may have at most `limits.max_content_parts` parts.",
     ),
-    "too_many_requests": Refusal(
+    "too_many_requests": ProblemType(
         HTTPStatus.TOO_MANY_REQUESTS,
         "Too many requests (`limits.requests_per_second`).",
-        Reach.GUARDED,
+        AppliesTo.AUTHENTICATED,
     ),
-    "too_many_streams": Refusal(
+    "too_many_streams": ProblemType(
         HTTPStatus.TOO_MANY_REQUESTS,
         "You have too many streams open (`limits.max_streams`).",
     ),
-    "too_many_tools": Refusal(
+    "too_many_tools": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "A chat may have at most `turn.max_tools` tools."
     ),
-    "tool_call_unknown": Refusal(
+    "tool_call_unknown": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "There is a result for a call that is not open, or there are two for one call.",
     ),
-    "tool_results_missing": Refusal(
+    "tool_results_missing": ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Some open calls have no result; all must be answered at once.",
     ),
-    "unauthorized": Refusal(
+    "unauthorized": ProblemType(
         HTTPStatus.UNAUTHORIZED,
         "There is no token, or it is not valid (any more).",
-        Reach.GUARDED,
+        AppliesTo.AUTHENTICATED,
     ),
 }
 """code → what it stands for."""

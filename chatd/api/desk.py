@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from chatd.api.dressing import Dressing
-from chatd.api.limits import Limits
+from chatd.api.dressing import Presenter
+from chatd.api.limits import RequestLimits
 from chatd.api.schemas import ChatOut
-from chatd.api.stays import Stays
+from chatd.api.stays import StreamSessions
 from chatd.live.hints import ChangeBus
 from chatd.live.hub import ChatHub
 from chatd.live.lists import ListHub
@@ -28,50 +28,52 @@ from chatd.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class ApiContext:
     """The rooms downstairs, as far as a request may go into them."""
 
     chats: Chats
-    actions: ToolCalls
+    tool_calls: ToolCalls
     messages: Messages
     queue: Queue
     reads: ChatReader
-    lists: ChatLists
-    streams: StreamStore
+    chat_lists: ChatLists
+    stream_reads: StreamStore
     hub: ChatHub
     list_hub: ListHub
-    hints: ChangeBus
+    change_bus: ChangeBus
     catalog: Catalog
     models: Models
-    keys: IdempotencyStore
-    dress: Dressing
+    idempotency: IdempotencyStore
+    present: Presenter
     metrics: Metrics = field(default_factory=Metrics)
-    limits: Limits = field(default_factory=Limits)
-    stays: Stays = field(default_factory=Stays)
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    stream_sessions: StreamSessions = field(default_factory=StreamSessions)
     keepalive_seconds: float = 15.0
     event_retention_days: float = 7.0
-    stale_after_seconds: float = 20.0
+    lease_seconds: float = 20.0
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
 
-    async def moved(self, moved: TransitionResult) -> ChatOut:
+    async def publish(self, result: TransitionResult) -> ChatOut:
         """Spread the word of a move, and show the chat as it is now."""
-        self.metrics.http.replays.add(amount=moved.replayed)
-        self.hints.publish(moved.entry)
-        await self.know(moved.chat.last_model_config_id)
-        return self.dress.chat(moved.chat)
+        self.metrics.http.replays.add(amount=result.replayed)
+        self.change_bus.publish(result.entry)
+        await self.ensure_model_names(result.chat.last_model_config_id)
+        return self.present.chat(result.chat)
 
-    async def know(self, *model_ids: UUID | None) -> None:
+    async def ensure_model_names(self, *model_ids: UUID | None) -> None:
         """Learn names of models that another replica is configured with."""
-        if not all(map(self.dress.knows, model_ids)):
-            self.dress.learn(await self.models.names())
+        if not all(map(self.present.has_model_name, model_ids)):
+            self.present.add_model_names(await self.models.names())
 
 
-async def desk(request: Request) -> Desk:  # async: a plain function would be run in a thread
-    found: Desk = request.app.state.desk
+async def api_context(
+    request: Request,
+) -> ApiContext:  # async: a plain function would be run in a thread
+    found: ApiContext = request.app.state.desk
     return found
 
 
-AtDesk = Annotated[Desk, Depends(desk)]
+Context = Annotated[ApiContext, Depends(api_context)]

@@ -11,10 +11,10 @@ from starlette.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
 
-_FOLDER = "docs/assets"
-SCRIPT = f"{_FOLDER}/swagger-ui-bundle.js"
-STYLE = f"{_FOLDER}/swagger-ui.css"
-ICON = f"{_FOLDER}/favicon.png"
+_ASSETS_PATH = "docs/assets"
+SCRIPT = f"{_ASSETS_PATH}/swagger-ui-bundle.js"
+STYLE = f"{_ASSETS_PATH}/swagger-ui.css"
+ICON = f"{_ASSETS_PATH}/favicon.png"
 ASSETS = (SCRIPT, STYLE, ICON)
 """What the page is made of."""
 
@@ -34,4 +34,4 @@ async def docs() -> HTMLResponse:
 def install(app: FastAPI) -> None:
     """Serve the page and what it is made of."""
     app.include_router(router)
-    app.mount(f"/{_FOLDER}", StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.mount(f"/{_ASSETS_PATH}", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -13,55 +13,58 @@ from typing import Any
 from fastapi.encoders import jsonable_encoder
 
 from chatd.api import headers
-from chatd.api.auth import OPEN
-from chatd.api.codes import REFUSALS, Reach, Refusal
+from chatd.api.auth import PUBLIC_PATHS
+from chatd.api.codes import PROBLEMS, AppliesTo, ProblemType
 from chatd.api.examples import EXAMPLES
-from chatd.api.problems import CODES, MEDIA_TYPE, Problem
+from chatd.api.problems import CODES_EXTENSION, MEDIA_TYPE, Problem
 
 _SCHEMAS = "#/components/schemas/"
-_FOREIGN = ("HTTPValidationError", "ValidationError")
-_STREAM = "text/event-stream"
-_REPEATABLE = {"post", "patch"}
-_FOR_CALLERS = "/api/"
+_FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
+_SSE_MEDIA_TYPE = "text/event-stream"
+_REPLAYABLE_METHODS = {"post", "patch"}
+_API_PREFIX = "/api/"
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "description": "A token of `chatd token create`, or a JWT, as `auth.mode` says. Where that is "
     '`"none"`, nobody is asked.',
 }
-_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRYABLE_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds after which to try again, where that would help.",
         "schema": {"type": "integer", "minimum": 0},
     }
 }
-_PAGE = re.compile(r"Page_(\w+?)(?:Out)?_")
+_PAGE_SCHEMA_NAME = re.compile(r"Page_(\w+?)(?:Out)?_")
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
+def finalize(document: dict[str, Any]) -> dict[str, Any]:
     """The ``document`` that FastAPI made, with everything that a caller needs to know."""
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _tell_headers(operation, method, path)
-            _tell_refusals(operation, method, path)
-            if path not in OPEN:
+            _add_headers(operation, method, path)
+            _add_problems(operation, method, path)
+            if path not in PUBLIC_PATHS:
                 operation["security"] = [{"bearer": []}]
     document["components"]["securitySchemes"] = {"bearer": _BEARER}
-    for foreign in _FOREIGN:
+    for foreign in _FASTAPI_SCHEMAS:
         document["components"]["schemas"].pop(foreign, None)
-    document = _renamed(document)
-    document["components"]["examples"] = {code: _example(code) for code in REFUSALS}
-    _show_examples(document["components"]["schemas"])
+    document = _rename_schemas(document)
+    document["components"]["examples"] = {code: _problem_example(code) for code in PROBLEMS}
+    _add_examples(document["components"]["schemas"])
     return document
 
 
-def _tell_headers(operation: dict[str, Any], method: str, path: str) -> None:
+def _add_headers(operation: dict[str, Any], method: str, path: str) -> None:
     """Name the headers that are read without FastAPI's knowing."""
     taken = [
-        (headers.KEY, method in _REPEATABLE),
-        (headers.LAST_EVENT, _STREAM in operation["responses"].get("200", {}).get("content", {})),
-        (headers.OWNER, path.startswith(_FOR_CALLERS)),
+        (headers.IDEMPOTENCY_KEY, method in _REPLAYABLE_METHODS),
+        (
+            headers.LAST_EVENT_ID,
+            _SSE_MEDIA_TYPE in operation["responses"].get("200", {}).get("content", {}),
+        ),
+        (headers.OWNER, path.startswith(_API_PREFIX)),
     ]
     for header, is_taken in taken:
         if is_taken:
@@ -76,42 +79,44 @@ def _tell_headers(operation: dict[str, Any], method: str, path: str) -> None:
             )
 
 
-def _tell_refusals(operation: dict[str, Any], method: str, path: str) -> None:
+def _add_problems(operation: dict[str, Any], method: str, path: str) -> None:
     """Have every refusal say its codes: those that the route names, and those within its reach."""
     answers = operation["responses"]
-    codes = {code for one in answers.values() for code in one.pop(CODES, ())}
+    codes = {code for one in answers.values() for code in one.pop(CODES_EXTENSION, ())}
     codes |= {
-        code for code, refusal in REFUSALS.items() if _reaches(refusal, operation, method, path)
+        code for code, refusal in PROBLEMS.items() if _applies(refusal, operation, method, path)
     }
     for status in list(answers):
         if int(status) >= HTTPStatus.BAD_REQUEST:
             del answers[status]  # what FastAPI says of refusals is not how they look here
-        elif _STREAM in answers[status].get("content", {}):
-            answers[status]["content"][_STREAM]["schema"].pop("type", None)  # nor are streams text
-    for code in sorted(codes, key=lambda code: (REFUSALS[code].status, code)):
-        status = str(int(REFUSALS[code].status))
-        answers.setdefault(status, _refusal(REFUSALS[code]))
-        _tell_code(answers[status], code)
+        elif _SSE_MEDIA_TYPE in answers[status].get("content", {}):
+            answers[status]["content"][_SSE_MEDIA_TYPE]["schema"].pop(
+                "type", None
+            )  # nor are streams text
+    for code in sorted(codes, key=lambda code: (PROBLEMS[code].status, code)):
+        status = str(int(PROBLEMS[code].status))
+        answers.setdefault(status, _problem_response(PROBLEMS[code]))
+        _add_code(answers[status], code)
 
 
-def _reaches(refusal: Refusal, operation: dict[str, Any], method: str, path: str) -> bool:
-    match refusal.reach:
-        case Reach.EVERY:
+def _applies(problem_type: ProblemType, operation: dict[str, Any], method: str, path: str) -> bool:
+    match problem_type.applies_to:
+        case AppliesTo.EVERY:
             return True
-        case Reach.GUARDED:
-            return path not in OPEN
-        case Reach.BODY:
+        case AppliesTo.AUTHENTICATED:
+            return path not in PUBLIC_PATHS
+        case AppliesTo.BODY:
             return "requestBody" in operation
-        case Reach.INPUT:
+        case AppliesTo.INPUT:
             return "requestBody" in operation or bool(operation.get("parameters"))
-        case Reach.REPEATABLE:
-            return method in _REPEATABLE
-        case Reach.NAMED | Reach.NOWHERE:
+        case AppliesTo.REPLAYABLE:
+            return method in _REPLAYABLE_METHODS
+        case AppliesTo.DECLARED | AppliesTo.UNROUTED:
             return False
 
 
-def _refusal(refusal: Refusal) -> dict[str, Any]:
-    named = {"code": {"enum": []}, "status": {"const": int(refusal.status)}}
+def _problem_response(problem_type: ProblemType) -> dict[str, Any]:
+    named = {"code": {"enum": []}, "status": {"const": int(problem_type.status)}}
     schema = {
         "allOf": [
             {"$ref": f"{_SCHEMAS}Problem"},
@@ -119,30 +124,30 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
         ]
     }
     told = {
-        "description": f"{refusal.status.phrase}.",
+        "description": f"{problem_type.status.phrase}.",
         "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}},
     }
-    return told | ({"headers": _RETRY_AFTER} if refusal.status in _PASSING else {})
+    return told | ({"headers": _RETRY_AFTER} if problem_type.status in _RETRYABLE_STATUSES else {})
 
 
-def _tell_code(answer: dict[str, Any], code: str) -> None:
-    refusal, content = REFUSALS[code], answer["content"][MEDIA_TYPE]
-    answer["description"] += f"\n\n* `{code}`: {refusal.when}"
+def _add_code(response: dict[str, Any], code: str) -> None:
+    refusal, content = PROBLEMS[code], response["content"][MEDIA_TYPE]
+    response["description"] += f"\n\n* `{code}`: {refusal.description}"
     content["schema"]["allOf"][1]["properties"]["code"]["enum"].append(code)
     content["examples"][code] = {"$ref": f"#/components/examples/{code}"}
 
 
-def _example(code: str) -> dict[str, Any]:
-    refusal = REFUSALS[code]
+def _problem_example(code: str) -> dict[str, Any]:
+    refusal = PROBLEMS[code]
     problem = Problem(
-        title=refusal.status.phrase, status=refusal.status, code=code, detail=refusal.when
+        title=refusal.status.phrase, status=refusal.status, code=code, detail=refusal.description
     )
     return {"value": problem.model_dump(mode="json")}
 
 
-def _renamed(document: dict[str, Any]) -> dict[str, Any]:
+def _rename_schemas(document: dict[str, Any]) -> dict[str, Any]:
     """Schemas by the names that people use: ``Chat`` and ``ChatPage``, not the classes in here."""
-    names = {name: _name(name) for name in document["components"]["schemas"]}
+    names = {name: _public_name(name) for name in document["components"]["schemas"]}
     text = json.dumps(document)
     for name, better in names.items():
         text = text.replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{better}"')
@@ -152,17 +157,17 @@ def _renamed(document: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _name(name: str) -> str:
-    return _PAGE.sub(r"\1Page", name).removesuffix("Out")
+def _public_name(name: str) -> str:
+    return _PAGE_SCHEMA_NAME.sub(r"\1Page", name).removesuffix("Out")
 
 
-def _show_examples(schemas: dict[str, Any]) -> None:
+def _add_examples(schemas: dict[str, Any]) -> None:
     for name, schema in schemas.items():
-        for example in _examples_of(name):
+        for example in _examples_for(name):
             schema["examples"] = [jsonable_encoder(example)]
 
 
-def _examples_of(name: str) -> Iterator[object]:
+def _examples_for(name: str) -> Iterator[object]:
     if name in EXAMPLES:
         yield EXAMPLES[name]
     elif name.endswith("Page") and name.removesuffix("Page") in EXAMPLES:

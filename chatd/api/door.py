@@ -8,41 +8,46 @@ import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatd.api import problems
-from chatd.api.auth import OPEN, Gatekeeper, Pass
-from chatd.api.problems import BadRequest
-from chatd.api.rates import Rates
-from chatd.api.scope import LET_IN, only
+from chatd.api.auth import PUBLIC_PATHS, Authenticator, Grant
+from chatd.api.problems import HttpProblem
+from chatd.api.rates import TokenBuckets
+from chatd.api.scope import GRANT, single_header
 from chatd.domain.errors import DatabaseUnavailable
 
 
-class Door:
-    """Puts a ``Pass`` into the scope of every request, or answers for the application: 401, 429, 503."""
+class AuthMiddleware:
+    """Puts a ``Grant`` into the scope of every request, or answers for the application: 401, 429, 503."""
 
     def __init__(
-        self, app: ASGIApp, *, keeper: Gatekeeper, rates: Rates, open_to_all: Collection[str] = OPEN
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        token_buckets: TokenBuckets,
+        public_paths: Collection[str] = PUBLIC_PATHS,
     ) -> None:
         self._app = app
-        self._open = open_to_all
-        self._keeper = keeper
-        self._rates = rates
+        self._public_paths = public_paths
+        self._authenticator = authenticator
+        self._token_buckets = token_buckets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open:
+        if scope["type"] != "http" or scope["path"] in self._public_paths:
             await self._app(scope, receive, send)
             return
         try:
-            scope[LET_IN] = await self._let_in(scope)
-        except (BadRequest, DatabaseUnavailable) as error:
-            refusal = problems.refusal(error)
+            scope[GRANT] = await self._authenticate(scope)
+        except (HttpProblem, DatabaseUnavailable) as error:
+            refusal = problems.to_response(error)
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _let_in(self, scope: Scope) -> Pass:
-        passed = await self._keeper.admit(_credential(scope))
-        wait = self._rates.take(passed.identity.owner_id, anyio.current_time())
+    async def _authenticate(self, scope: Scope) -> Grant:
+        passed = await self._authenticator.authenticate(_bearer_token(scope))
+        wait = self._token_buckets.take(passed.identity.owner_id, anyio.current_time())
         if wait:
-            raise BadRequest(
+            raise HttpProblem(
                 "too_many_requests",
                 "Too many requests (limits.requests_per_second).",
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -51,9 +56,9 @@ class Door:
         return passed
 
 
-def _credential(scope: Scope) -> str | None:
+def _bearer_token(scope: Scope) -> str | None:
     """What stands behind ``Bearer`` in the header, if there is one such header."""
-    given = only(scope, b"authorization")
+    given = single_header(scope, b"authorization")
     if given is None:
         return None
     scheme, _, credential = given.decode("latin-1").partition(" ")

@@ -11,146 +11,152 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
+from chatd.api.auth import MISSING_TOKEN_DETAIL, Grant, Identity, unauthorized
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import TOKEN_PREFIX, Tokens, ValidToken, hash_token
 from chatd.supervision.actor import ChildHandle
 from chatd.supervision.periodic import Periodic
 
-_TRUST_SECONDS = 0.9
+_CACHE_TTL_SECONDS = 0.9
 """How old an answer may be: with the length of a request, a second at most."""
 
-_REMEMBER_SECONDS = 60.0
+_IDLE_TTL_SECONDS = 60.0
 """How long a token is asked for after it was used last."""
 
-_RECORD_SECONDS = 10.0
+_LAST_USED_INTERVAL_SECONDS = 10.0
 """How often the use of a token is recorded."""
 
-_MOST_REFUSED = 10_000
+_MAX_REJECTED = 10_000
 """How many refused tokens are remembered. None ever becomes valid again."""
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedToken:
     """A token that is in use: what it lets in, and when it was asked for, used, recorded as used."""
 
-    passed: Pass
+    grant: Grant
     checked_at: float
     used_at: float
     recorded_at: float
 
     def is_fresh(self, now: float) -> bool:
-        return now - self.checked_at < _TRUST_SECONDS and now < self.passed.until
+        return now - self.checked_at < _CACHE_TTL_SECONDS and now < self.grant.expires_at
 
 
 @dataclass(slots=True)
-class _Round:
+class _LookupBatch:
     """Tokens that are asked for in one statement, and what became of it."""
 
-    digests: set[bytes] = field(default_factory=set)
-    over: bool = False
-    away: DatabaseUnavailable | None = None
+    token_hashes: set[bytes] = field(default_factory=set)
+    done: bool = False
+    error: DatabaseUnavailable | None = None
 
 
-class Doorkeeper:
+class TokenAuthenticator:
     """Knows callers by the tokens of ``chatd token create``."""
 
-    def __init__(self, tokens: Tokens, *, check_seconds: float = 0.5) -> None:
+    def __init__(self, tokens: Tokens, *, check_interval_seconds: float = 0.5) -> None:
         self._tokens = tokens
-        self._known: dict[bytes, _Known] = {}
-        self._refused: set[bytes] = set()
-        self._next = _Round()
-        self._asking = anyio.Lock()
+        self._cached: dict[bytes, _CachedToken] = {}
+        self._rejected: set[bytes] = set()
+        self._next_batch = _LookupBatch()
+        self._lookup_lock = anyio.Lock()
         self._loop = Periodic(
-            self.step, interval_seconds=check_seconds, expected_errors=(DatabaseUnavailable,)
+            self.step,
+            interval_seconds=check_interval_seconds,
+            expected_errors=(DatabaseUnavailable,),
         )
 
-    async def admit(self, credential: str | None) -> Pass:
-        """The pass of a token. Raises ``BadRequest`` (401), ``DatabaseUnavailable``."""
+    async def authenticate(self, credential: str | None) -> Grant:
+        """The pass of a token. Raises ``HttpProblem`` (401), ``DatabaseUnavailable``."""
         if credential is None:
-            raise unauthorized(NO_CREDENTIAL)
+            raise unauthorized(MISSING_TOKEN_DETAIL)
         asked = hash_token(credential)
-        known = self._known.get(asked)
+        known = self._cached.get(asked)
         if known is None or not known.is_fresh(anyio.current_time()):
-            if credential.startswith(TOKEN_PREFIX) and asked not in self._refused:
-                await self._ask(asked)
-            known = self._known.get(asked)
+            if credential.startswith(TOKEN_PREFIX) and asked not in self._rejected:
+                await self._look_up(asked)
+            known = self._cached.get(asked)
         if known is None:
             raise unauthorized("This token is unknown, expired or revoked.")
         known.used_at = anyio.current_time()
-        return known.passed
+        return known.grant
 
     async def step(self) -> None:
         """Ask for the tokens that are in use."""
         now = anyio.current_time()
-        for asked, known in tuple(self._known.items()):
-            if now >= known.passed.until:
-                self._refuse(asked)
-            elif not known.passed.stays and now - known.used_at > _REMEMBER_SECONDS:
-                self._forget(asked)
-        if self._known:
-            await self._check(tuple(self._known))
+        for asked, known in tuple(self._cached.items()):
+            if now >= known.grant.expires_at:
+                self._reject(asked)
+            elif not known.grant.stream_sessions and now - known.used_at > _IDLE_TTL_SECONDS:
+                self._evict(asked)
+        if self._cached:
+            await self._validate(tuple(self._cached))
 
     async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)
 
-    async def _ask(self, asked: bytes) -> None:
+    async def _look_up(self, token_hash: bytes) -> None:
         """Ask for a token, together with all others that are waiting to be asked for."""
-        mine = self._next
-        mine.digests.add(asked)
-        async with self._asking:
-            if not mine.over:
-                if mine is self._next:
-                    self._next = _Round()
+        mine = self._next_batch
+        mine.token_hashes.add(token_hash)
+        async with self._lookup_lock:
+            if not mine.done:
+                if mine is self._next_batch:
+                    self._next_batch = _LookupBatch()
                 try:
-                    await self._check(mine.digests)
+                    await self._validate(mine.token_hashes)
                 except DatabaseUnavailable as error:
-                    mine.away = error
-                mine.over = True
-        if mine.away is not None:
-            raise DatabaseUnavailable(str(mine.away)) from mine.away
+                    mine.error = error
+                mine.done = True
+        if mine.error is not None:
+            raise DatabaseUnavailable(str(mine.error)) from mine.error
 
-    async def _check(self, digests: Collection[bytes]) -> None:
+    async def _validate(self, token_hashes: Collection[bytes]) -> None:
         now = anyio.current_time()
-        used = [asked for asked in digests if self._is_due(asked, now)]
+        used = [asked for asked in token_hashes if self._should_record_use(asked, now)]
         found = {
             valid.token_hash: valid
-            for valid in await self._tokens.validate(digests, used_hashes=used)
+            for valid in await self._tokens.validate(token_hashes, used_hashes=used)
         }
-        for asked in digests:
-            if asked in found and asked not in self._refused:
-                self._keep(found[asked], now)
+        for asked in token_hashes:
+            if asked in found and asked not in self._rejected:
+                self._store(found[asked], now)
             else:
-                self._refuse(asked)
+                self._reject(asked)
         for asked in used:
-            if asked in self._known:
-                self._known[asked].recorded_at = now
+            if asked in self._cached:
+                self._cached[asked].recorded_at = now
 
-    def _is_due(self, asked: bytes, now: float) -> bool:
+    def _should_record_use(self, token_hash: bytes, now: float) -> bool:
         """Whether the use of a token is to be recorded: one that is new here was used just now."""
-        known = self._known.get(asked)
+        known = self._cached.get(token_hash)
         if known is None:
             return True
-        used = bool(known.passed.stays) or known.used_at > known.recorded_at
-        return used and now - known.recorded_at >= _RECORD_SECONDS
+        used = bool(known.grant.stream_sessions) or known.used_at > known.recorded_at
+        return used and now - known.recorded_at >= _LAST_USED_INTERVAL_SECONDS
 
-    def _keep(self, valid: ValidToken, now: float) -> None:
-        identity = Identity(valid.owner_id, valid.admin)
-        known = self._known.get(valid.token_hash)
-        if known is None or known.passed.identity != identity:
-            self._forget(valid.token_hash)
-            known = self._known[valid.token_hash] = _Known(Pass(identity=identity), now, now, now)
+    def _store(self, valid_token: ValidToken, now: float) -> None:
+        identity = Identity(valid_token.owner_id, valid_token.admin)
+        known = self._cached.get(valid_token.token_hash)
+        if known is None or known.grant.identity != identity:
+            self._evict(valid_token.token_hash)
+            known = self._cached[valid_token.token_hash] = _CachedToken(
+                Grant(identity=identity), now, now, now
+            )
         known.checked_at = max(known.checked_at, now)
-        if valid.expires_in_seconds is not None:  # as of the answer: who comes back then is refused
-            known.passed.until = anyio.current_time() + valid.expires_in_seconds
+        if (
+            valid_token.expires_in_seconds is not None
+        ):  # as of the answer: who comes back then is refused
+            known.grant.expires_at = anyio.current_time() + valid_token.expires_in_seconds
 
-    def _refuse(self, asked: bytes) -> None:
-        if len(self._refused) >= _MOST_REFUSED:
-            self._refused.clear()
-        self._refused.add(asked)
-        self._forget(asked)
+    def _reject(self, token_hash: bytes) -> None:
+        if len(self._rejected) >= _MAX_REJECTED:
+            self._rejected.clear()
+        self._rejected.add(token_hash)
+        self._evict(token_hash)
 
-    def _forget(self, asked: bytes) -> None:
-        known = self._known.pop(asked, None)
+    def _evict(self, token_hash: bytes) -> None:
+        known = self._cached.pop(token_hash, None)
         if known is not None:
-            known.passed.end()
+            known.grant.end()

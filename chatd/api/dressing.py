@@ -3,27 +3,27 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from chatd.api.parts import shown
-from chatd.api.schemas import ChatOut, EntryOut, MessageOut, QueuedMessageOut, Usage
+from chatd.api.parts import public_part
+from chatd.api.schemas import ChatOut, JournalEntryOut, MessageOut, QueuedMessageOut, Usage
 from chatd.domain.chat import Chat
 from chatd.domain.event import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
 
 
-class Dressing:
+class Presenter:
     """Makes the API's shapes of the domain's values; it knows the models' names that it was told."""
 
     def __init__(self) -> None:
-        self._names: dict[UUID, str] = {}
+        self._model_names: dict[UUID, str] = {}
 
-    def learn(self, names: Mapping[UUID, str]) -> None:
-        self._names.update(names)
+    def add_model_names(self, names: Mapping[UUID, str]) -> None:
+        self._model_names.update(names)
 
-    def _model(self, model_id: UUID | None) -> str | None:
-        return None if model_id is None else self._names.get(model_id)
+    def _model_name(self, model_id: UUID | None) -> str | None:
+        return None if model_id is None else self._model_names.get(model_id)
 
-    def knows(self, model_id: UUID | None) -> bool:
-        return model_id is None or model_id in self._names
+    def has_model_name(self, model_id: UUID | None) -> bool:
+        return model_id is None or model_id in self._model_names
 
     def chat(self, chat: Chat) -> ChatOut:
         return ChatOut(
@@ -38,11 +38,11 @@ class Dressing:
             action_deadline=chat.action_deadline,
             archived=chat.archived,
             labels=dict(chat.labels),
-            model=self._model(chat.last_model_config_id),
+            model=self._model_name(chat.last_model_config_id),
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
             queue_length=chat.queue_length,
-            usage=Usage.of(chat.usage),
+            usage=Usage.from_domain(chat.usage),
             created_at=chat.created_at,
             updated_at=chat.updated_at,
         )
@@ -52,9 +52,9 @@ class Dressing:
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[shown(part) for part in message.content],
-            model=self._model(message.model_config_id),
-            usage=Usage.of(message.usage) if message.usage else None,
+            content=[public_part(part) for part in message.content],
+            model=self._model_name(message.model_config_id),
+            usage=Usage.from_domain(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
             created_at=message.created_at,
         )
@@ -63,16 +63,16 @@ class Dressing:
         return QueuedMessageOut(
             id=message.id,
             chat_id=message.chat_id,
-            content=[shown(part) for part in message.content],
-            model=self._model(message.model_config_id),
+            content=[public_part(part) for part in message.content],
+            model=self._model_name(message.model_config_id),
             created_at=message.created_at,
         )
 
-    def entry(self, entry: JournalEntry) -> EntryOut:
-        return EntryOut(
+    def journal_entry(self, entry: JournalEntry) -> JournalEntryOut:
+        return JournalEntryOut(
             version=entry.version,
             at=entry.created_at,
-            move=entry.transition,
+            transition=entry.transition,
             status=entry.status,
             epoch=entry.epoch,
             worker_id=entry.worker_id,

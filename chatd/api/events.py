@@ -13,16 +13,16 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel
 from starlette.responses import Response
 
-from chatd.api.parts import AnyFragment, Fragments
+from chatd.api.parts import AnyDelta, Deltas
 from chatd.api.schemas import ChatOut, FailureDetail, Labels, MessageOut, QueuedMessageOut, Title
 from chatd.domain.chat import Status
 
 
-class Nothing(BaseModel):
+class Empty(BaseModel):
     """Nothing more to say."""
 
 
-class OpenCall(BaseModel):
+class PendingToolCall(BaseModel):
     """A call of a tool that you run."""
 
     tool_call_id: str
@@ -30,31 +30,31 @@ class OpenCall(BaseModel):
     args: str = Field(description="JSON, as the model wrote it.")
 
 
-class ActionRequired(BaseModel):
+class ActionRequiredData(BaseModel):
     """The model waits for these results, until the deadline."""
 
-    calls: list[OpenCall]
+    calls: list[PendingToolCall]
     deadline: datetime
 
 
-class ChatSnapshot(BaseModel):
+class SnapshotData(BaseModel):
     """The whole chat, as of one moment."""
 
     chat: ChatOut
     messages: list[MessageOut]
     queue: list[QueuedMessageOut]
-    parts: Fragments = Field(description="What the answer under way has said so far.")
-    action_required: ActionRequired | None = Field(
+    parts: Deltas = Field(description="What the answer under way has said so far.")
+    action_required: ActionRequiredData | None = Field(
         description="What you are to do, if the status is `requires_action`."
     )
 
 
-class StatusChange(BaseModel):
+class StatusChangedData(BaseModel):
     status: Status
     epoch: int = Field(description="Rises with each claim by a worker, and with each edit.")
 
 
-class QueueChange(BaseModel):
+class QueueChangedData(BaseModel):
     """What changed in the queue."""
 
     queue_length: int
@@ -65,7 +65,7 @@ class QueueChange(BaseModel):
     head: int | None = Field(description="The id of one that was brought to the front.")
 
 
-class RetrySoon(BaseModel):
+class RetryScheduledData(BaseModel):
     """The model is tried again, later."""
 
     attempt: int
@@ -74,156 +74,156 @@ class RetrySoon(BaseModel):
     failure: FailureDetail
 
 
-class TurnError(BaseModel):
+class TurnFailedData(BaseModel):
     """The turn failed."""
 
     last_error: str
     last_error_detail: FailureDetail
 
 
-class Described(BaseModel):
+class ChatUpdatedData(BaseModel):
     title: Title
     labels: Labels
     archived: bool
 
 
-class HistoryReset(BaseModel):
+class HistoryResetData(BaseModel):
     """Drop the messages from this id on, and the preview; the events that follow bring what is new."""
 
     from_message_id: int
 
 
-class Gone(BaseModel):
+class ChatDeletedData(BaseModel):
     """This chat is gone."""
 
     id: UUID
 
 
-class Reason(BaseModel):
+class StreamResetData(BaseModel):
     reason: str
 
 
-class ChatList(BaseModel):
+class ChatListSnapshotData(BaseModel):
     """Your most recent chats."""
 
     items: list[ChatOut]
     next_cursor: str | None = Field(description="For `GET /chats`, to go on where these end.")
 
 
-class _Placed(BaseModel):
+class _WithCursor(BaseModel):
     id: str = Field(description="Resume with this, and you get exactly what follows.")
 
 
-class _Unplaced(BaseModel):
+class _WithoutCursor(BaseModel):
     id: str | None = Field(default=None, description="Resume with the last id that you have.")
 
 
-class SnapshotEvent(_Placed):
+class Snapshot(_WithCursor):
     """The chat as it is: show it, and drop what you have shown of it."""
 
     event: Literal["snapshot"]
-    data: ChatSnapshot
+    data: SnapshotData
 
 
-class StatusEvent(_Placed):
+class StatusChanged(_WithCursor):
     """What the chat is doing now."""
 
     event: Literal["status"]
-    data: StatusChange
+    data: StatusChangedData
 
 
-class MessageEvent(_Placed):
+class MessageStored(_WithCursor):
     """A message was stored. If it is the assistant's, it replaces the preview."""
 
     event: Literal["message"]
     data: MessageOut
 
 
-class MessagePartEvent(_Placed):
+class MessagePart(_WithCursor):
     """A piece of the answer under way, to be added to the preview."""
 
     event: Literal["message_part"]
-    data: AnyFragment
+    data: AnyDelta
 
 
-class PreviewResetEvent(_Placed):
+class PreviewReset(_WithCursor):
     """Clear the preview: the answer is streamed again, or not at all."""
 
     event: Literal["preview_reset"]
-    data: Nothing
+    data: Empty
 
 
-class HistoryResetEvent(_Placed):
+class HistoryReset(_WithCursor):
     """A message was edited, or the history cleared."""
 
     event: Literal["history_reset"]
-    data: HistoryReset
+    data: HistoryResetData
 
 
-class QueueUpdateEvent(_Placed):
+class QueueChanged(_WithCursor):
     """A message was queued, or is no longer."""
 
     event: Literal["queue_update"]
-    data: QueueChange
+    data: QueueChangedData
 
 
-class ActionRequiredEvent(_Placed):
+class ActionRequired(_WithCursor):
     """The model calls tools that you run: post their results."""
 
     event: Literal["action_required"]
-    data: ActionRequired
+    data: ActionRequiredData
 
 
-class RetryEvent(_Placed):
+class RetryScheduled(_WithCursor):
     """The model failed in a way that may pass."""
 
     event: Literal["retry"]
-    data: RetrySoon
+    data: RetryScheduledData
 
 
-class ErrorEvent(_Placed):
+class TurnFailed(_WithCursor):
     """The turn failed, and why."""
 
     event: Literal["error"]
-    data: TurnError
+    data: TurnFailedData
 
 
-class DescribedEvent(_Placed):
+class ChatUpdated(_WithCursor):
     """Title, labels or archived: all three as they are now."""
 
     event: Literal["chat"]
-    data: Described
+    data: ChatUpdatedData
 
 
-class DeletedEvent(_Unplaced):
+class ChatDeleted(_WithoutCursor):
     """A chat was deleted; its own stream ends with this."""
 
     event: Literal["deleted"]
-    data: Gone
+    data: ChatDeletedData
 
 
-class ResetEvent(_Unplaced):
+class StreamReset(_WithoutCursor):
     """The cursor that you named cannot be resumed; a `snapshot` follows."""
 
     event: Literal["reset"]
-    data: Reason
+    data: StreamResetData
 
 
-class DrainingEvent(_Unplaced):
+class Draining(_WithoutCursor):
     """This process stops: connect again, and another one goes on."""
 
     event: Literal["draining"]
-    data: Nothing
+    data: Empty
 
 
-class ListSnapshotEvent(_Unplaced):
+class ChatListSnapshot(_WithoutCursor):
     """Your chats as they are."""
 
     event: Literal["snapshot"]
-    data: ChatList
+    data: ChatListSnapshotData
 
 
-class ChatMovedEvent(_Unplaced):
+class ChatChanged(_WithoutCursor):
     """A chat moved: this is all of it. Drop it if your `version` of it is as high."""
 
     event: Literal["chat"]
@@ -233,20 +233,20 @@ class ChatMovedEvent(_Unplaced):
 class ChatEvent(
     RootModel[
         Annotated[
-            SnapshotEvent
-            | StatusEvent
-            | MessageEvent
-            | MessagePartEvent
-            | PreviewResetEvent
-            | HistoryResetEvent
-            | QueueUpdateEvent
-            | ActionRequiredEvent
-            | RetryEvent
-            | ErrorEvent
-            | DescribedEvent
-            | DeletedEvent
-            | ResetEvent
-            | DrainingEvent,
+            Snapshot
+            | StatusChanged
+            | MessageStored
+            | MessagePart
+            | PreviewReset
+            | HistoryReset
+            | QueueChanged
+            | ActionRequired
+            | RetryScheduled
+            | TurnFailed
+            | ChatUpdated
+            | ChatDeleted
+            | StreamReset
+            | Draining,
             Field(discriminator="event"),
         ]
     ]
@@ -257,7 +257,7 @@ class ChatEvent(
 class ListEvent(
     RootModel[
         Annotated[
-            ListSnapshotEvent | ChatMovedEvent | DeletedEvent | ResetEvent | DrainingEvent,
+            ChatListSnapshot | ChatChanged | ChatDeleted | StreamReset | Draining,
             Field(discriminator="event"),
         ]
     ]
@@ -265,7 +265,7 @@ class ListEvent(
     """An event of the stream of all your chats."""
 
 
-class Sse(Response):
+class SseMediaType(Response):
     """Names the media type of a stream to the document."""
 
     media_type = "text/event-stream"
@@ -276,6 +276,6 @@ this schema is that of each event: `event` and `id` are the fields of these name
 field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing."""
 
 
-def streamed(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that streams these events; its class is ``Sse``."""
-    return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": model}}
+def sse_response(event_model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that streams these events; its class is ``SseMediaType``."""
+    return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": event_model}}

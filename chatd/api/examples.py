@@ -10,8 +10,8 @@ from typing import Any, Final
 _CHAT_ID: Final = "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
 _MODEL_ID: Final = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
 _WORKER_ID: Final = "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
-_BEGAN: Final = "2026-03-01T09:30:00.120000Z"
-_ENDED: Final = "2026-03-01T09:30:02.480000Z"
+_STARTED_AT: Final = "2026-03-01T09:30:00.120000Z"
+_ENDED_AT: Final = "2026-03-01T09:30:02.480000Z"
 
 USAGE: Final = {
     "input_tokens": 12,
@@ -28,7 +28,7 @@ FAILURE: Final = {
     "status_code": 529,
     "retryable": True,
     "attempts": 1,
-    "at": _ENDED,
+    "at": _ENDED_AT,
 }
 CHAT: Final = {
     "id": _CHAT_ID,
@@ -47,8 +47,8 @@ CHAT: Final = {
     "version": 3,
     "queue_length": 0,
     "usage": USAGE,
-    "created_at": _BEGAN,
-    "updated_at": _ENDED,
+    "created_at": _STARTED_AT,
+    "updated_at": _ENDED_AT,
 }
 QUESTION: Final = {
     "id": 1,
@@ -58,7 +58,7 @@ QUESTION: Final = {
     "model": "fast",
     "usage": None,
     "finish_reason": None,
-    "created_at": _BEGAN,
+    "created_at": _STARTED_AT,
 }
 ANSWER: Final = {
     "id": 2,
@@ -68,20 +68,24 @@ ANSWER: Final = {
     "model": "fast",
     "usage": USAGE,
     "finish_reason": "stop",
-    "created_at": _ENDED,
+    "created_at": _ENDED_AT,
 }
 QUEUED: Final = {
     "id": 7,
     "chat_id": _CHAT_ID,
     "content": [{"type": "text", "text": "And why is it red at night?"}],
     "model": "fast",
-    "created_at": _ENDED,
+    "created_at": _ENDED_AT,
 }
-_CALL: Final = {"tool_call_id": "call_1", "tool_name": "weather", "args": '{"city": "Bern"}'}
+_PENDING_TOOL_CALL: Final = {
+    "tool_call_id": "call_1",
+    "tool_name": "weather",
+    "args": '{"city": "Bern"}',
+}
 
 
-def _event(kind: str, data: object, cursor: str | None) -> dict[str, Any]:
-    return {"event": kind, "data": data} | ({} if cursor is None else {"id": cursor})
+def _event(event_type: str, data: object, cursor: str | None) -> dict[str, Any]:
+    return {"event": event_type, "data": data} | ({} if cursor is None else {"id": cursor})
 
 
 _DELTA: Final = {"index": 0, "type": "text", "text": "Air scat"}
@@ -104,11 +108,13 @@ EVENTS: Final[Mapping[str, Any]] = {
         "queue_update", {"queue_length": 1, "added": 7, "removed": [], "head": None}, "3.1.4"
     ),
     "ActionRequiredEvent": _event(
-        "action_required", {"calls": [_CALL], "deadline": "2026-03-01T09:35:02Z"}, "3.1.4+2"
+        "action_required",
+        {"calls": [_PENDING_TOOL_CALL], "deadline": "2026-03-01T09:35:02Z"},
+        "3.1.4+2",
     ),
     "RetryEvent": _event(
         "retry",
-        {"attempt": 1, "delay_seconds": 1.3, "next_attempt_at": _ENDED, "failure": FAILURE},
+        {"attempt": 1, "delay_seconds": 1.3, "next_attempt_at": _ENDED_AT, "failure": FAILURE},
         "3.1.4",
     ),
     "ErrorEvent": _event(
@@ -145,7 +151,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "Sent": {"queued": False, "message": QUESTION, "queued_message": None, "chat": CHAT},
     "Entry": {
         "version": 3,
-        "at": _ENDED,
+        "at": _ENDED_AT,
         "move": "finish_turn",
         "status": "waiting",
         "epoch": 1,
@@ -158,7 +164,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "host": "web-1",
         "pid": 4711,
         "phase": "serving",
-        "started_at": _BEGAN,
+        "started_at": _STARTED_AT,
         "uptime_seconds": 3.2,
         "versions": {"chatd": "0.1.0", "python": "3.13.1", "postgresql": "18.1"},
         "actors": [
@@ -178,12 +184,12 @@ EXAMPLES: Final[Mapping[str, Any]] = {
                 "status": "running",
                 "epoch": 1,
                 "step": 0,
-                "held_seconds": 1.4,
+                "leased_seconds": 1.4,
                 "zone": "model stream",
-                "zone_seconds": 1.3,
+                "stage_seconds": 1.3,
                 "deadline_seconds": 59.8,
                 "mark": "streaming",
-                "still_seconds": 0.2,
+                "seconds_since_progress": 0.2,
                 "lease_left_seconds": 13.6,
             }
         ],
@@ -215,7 +221,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "Explanation": {
         "chat_id": _CHAT_ID,
-        "at": _ENDED,
+        "at": _ENDED_AT,
         "status": "waiting",
         "version": 3,
         "epoch": 1,
@@ -235,7 +241,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "pending_since": None,
         "ahead": None,
         "action_deadline": None,
-        "workers": {"alive": 2, "with_room": 2, "room": 199, "last_beat_at": _ENDED},
+        "workers": {"alive": 2, "with_room": 2, "room": 199, "last_beat_at": _ENDED_AT},
     },
     "Model": {
         "id": _MODEL_ID,

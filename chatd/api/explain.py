@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk
-from chatd.api.parts import ShownAs
-from chatd.api.problems import documented
+from chatd.api.desk import Context
+from chatd.api.parts import DocumentedAs
+from chatd.api.problems import problem_responses
 from chatd.api.schemas import FailureDetail
 from chatd.domain.chat import Status
 from chatd.domain.explain import Activity, ChatDiagnostics, ReasonCode, reasons
@@ -18,7 +18,7 @@ from chatd.domain.explain import Activity, ChatDiagnostics, ReasonCode, reasons
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
-class OwnerOut(BaseModel):
+class WorkerInfoOut(BaseModel):
     """The worker that has the chat. All but its id is null when it is no longer listed."""
 
     model_config = ConfigDict(title="Owner")
@@ -28,19 +28,19 @@ class OwnerOut(BaseModel):
     pid: int | None
     version: str | None
     started_at: datetime | None
-    last_beat_at: datetime | None
-    last_beat_seconds_ago: float | None
+    last_heartbeat_at: datetime | None
+    last_heartbeat_seconds_ago: float | None
 
 
-class DoingOut(BaseModel):
+class ActivityOut(BaseModel):
     """What the worker said at the chat's last beat; `until` is when it is cut without progress."""
 
     model_config = ConfigDict(title="Doing")
 
-    zone: str | None = Field(examples=["model stream"])
-    since: datetime | None
-    until: datetime | None
-    said_seconds_ago: float | None
+    stage: str | None = Field(examples=["model stream"])
+    started_at: datetime | None
+    deadline_at: datetime | None
+    reported_seconds_ago: float | None
 
 
 class RetryOut(BaseModel):
@@ -53,18 +53,18 @@ class RetryOut(BaseModel):
     next_attempt_in_seconds: float | None
 
 
-class WorkersOut(BaseModel):
+class WorkerCapacityOut(BaseModel):
     """The processes that work on chats, of all replicas."""
 
     model_config = ConfigDict(title="Workers")
 
     alive: int
-    with_room: int
-    room: int = Field(description="How many more chats they would take.")
-    last_beat_at: datetime | None
+    with_free_slots: int
+    free_slots: int = Field(description="How many more chats they would take.")
+    last_heartbeat_at: datetime | None
 
 
-class BecauseOut(BaseModel):
+class ReasonOut(BaseModel):
     """A reason: a stable code for programs, a sentence for people."""
 
     model_config = ConfigDict(title="Because")
@@ -81,27 +81,27 @@ class Explanation(BaseModel):
     status: Status
     version: int
     epoch: int
-    because: list[BecauseOut]
-    owner: OwnerOut | None
+    reasons: list[ReasonOut]
+    worker: WorkerInfoOut | None
     lease_left_seconds: float | None
-    doing: DoingOut | None
+    activity: ActivityOut | None
     retry: RetryOut | None
-    last_failure: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
+    last_failure: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
     recoveries: int
     queue_length: int
     pending_since: datetime | None
-    ahead: int | None = Field(
+    chats_ahead: int | None = Field(
         description="Chats before it in the line; at most 10,000 are counted."
     )
     action_deadline: datetime | None
-    workers: WorkersOut
+    workers: WorkerCapacityOut
 
 
-@router.get("/chats/{chat_id}/explain", responses=documented("chat_not_found"))
-async def explain_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> Explanation:
+@router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
+async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
     """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
-    facts = await desk.reads.explain(
-        chat_id, owner_id=caller.sees, lease_seconds=desk.stale_after_seconds
+    facts = await context.reads.explain(
+        chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )
     return Explanation(
         chat_id=facts.chat_id,
@@ -109,62 +109,62 @@ async def explain_chat(chat_id: UUID, caller: Caller, desk: AtDesk) -> Explanati
         status=facts.status,
         version=facts.version,
         epoch=facts.epoch,
-        because=[BecauseOut(code=one.code, text=one.text) for one in reasons(facts)],
-        owner=_owner(facts),
+        reasons=[ReasonOut(code=one.code, text=one.text) for one in reasons(facts)],
+        worker=_worker_info(facts),
         lease_left_seconds=facts.lease_left_seconds,
-        doing=_doing(facts, facts.activity),
+        activity=_activity(facts, facts.activity),
         retry=_retry(facts),
         last_failure=dict(facts.last_failure) if facts.last_failure else None,
         recoveries=facts.recoveries,
         queue_length=facts.queue_length,
         pending_since=facts.pending_since,
-        ahead=facts.chats_ahead if facts.status is Status.PENDING else None,
+        chats_ahead=facts.chats_ahead if facts.status is Status.PENDING else None,
         action_deadline=facts.action_deadline,
-        workers=WorkersOut(
+        workers=WorkerCapacityOut(
             alive=facts.workers.alive,
-            with_room=facts.workers.with_free_slots,
-            room=facts.workers.free_slots,
-            last_beat_at=facts.workers.last_heartbeat_at,
+            with_free_slots=facts.workers.with_free_slots,
+            free_slots=facts.workers.free_slots,
+            last_heartbeat_at=facts.workers.last_heartbeat_at,
         ),
     )
 
 
-def _owner(facts: ChatDiagnostics) -> OwnerOut | None:
-    owner = facts.worker
+def _worker_info(diagnostics: ChatDiagnostics) -> WorkerInfoOut | None:
+    owner = diagnostics.worker
     if owner is None:
         return None
-    return OwnerOut(
+    return WorkerInfoOut(
         worker_id=owner.worker_id,
         host=owner.host,
         pid=owner.pid,
         version=owner.version,
         started_at=owner.started_at,
-        last_beat_at=owner.heartbeat_at,
-        last_beat_seconds_ago=_ago(facts, owner.heartbeat_at),
+        last_heartbeat_at=owner.heartbeat_at,
+        last_heartbeat_seconds_ago=_seconds_ago(diagnostics, owner.heartbeat_at),
     )
 
 
-def _doing(facts: ChatDiagnostics, doing: Activity | None) -> DoingOut | None:
-    if doing is None:
+def _activity(diagnostics: ChatDiagnostics, activity: Activity | None) -> ActivityOut | None:
+    if activity is None:
         return None
-    return DoingOut(
-        zone=doing.stage,
-        since=doing.started_at,
-        until=doing.deadline_at,
-        said_seconds_ago=_ago(facts, facts.heartbeat_at),
+    return ActivityOut(
+        stage=activity.stage,
+        started_at=activity.started_at,
+        deadline_at=activity.deadline_at,
+        reported_seconds_ago=_seconds_ago(diagnostics, diagnostics.heartbeat_at),
     )
 
 
-def _retry(facts: ChatDiagnostics) -> RetryOut | None:
-    if not facts.attempts:
+def _retry(diagnostics: ChatDiagnostics) -> RetryOut | None:
+    if not diagnostics.attempts:
         return None
-    next_in = _ago(facts, facts.next_attempt_at)
+    next_in = _seconds_ago(diagnostics, diagnostics.next_attempt_at)
     return RetryOut(
-        attempts=facts.attempts,
-        next_attempt_at=facts.next_attempt_at,
+        attempts=diagnostics.attempts,
+        next_attempt_at=diagnostics.next_attempt_at,
         next_attempt_in_seconds=None if next_in is None else -next_in,
     )
 
 
-def _ago(facts: ChatDiagnostics, moment: datetime | None) -> float | None:
-    return None if moment is None else facts.seconds_since(moment)
+def _seconds_ago(diagnostics: ChatDiagnostics, moment: datetime | None) -> float | None:
+    return None if moment is None else diagnostics.seconds_since(moment)

@@ -6,23 +6,23 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from chatd.domain.failure import replace_unstorable
 
-DEEPEST = 64
+MAX_JSON_DEPTH = 64
 """How deep JSON of a caller's own may be nested: it is walked here, and by the database."""
 
 
-def _fit(given: object) -> object:
-    return replace_unstorable(given) if isinstance(given, str) else given
+def _sanitize(value: object) -> object:
+    return replace_unstorable(value) if isinstance(value, str) else value
 
 
-Fit = BeforeValidator(_fit)
+Sanitized = BeforeValidator(_sanitize)
 """JSON can spell strings that are no Unicode; a string's constraints would refuse them."""
 
-Words = Annotated[str, StringConstraints(min_length=1), Fit]
+NonEmptyStr = Annotated[str, StringConstraints(min_length=1), Sanitized]
 
 
-def _has_an_end(given: object) -> object:
-    level = [given]
-    for _ in range(DEEPEST):
+def _check_depth(value: object) -> object:
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
         level = [
             inner
             for outer in level
@@ -30,9 +30,9 @@ def _has_an_end(given: object) -> object:
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not level:
-            return given
-    raise ValueError(f"must not be nested more than {DEEPEST} deep")
+            return value
+    raise ValueError(f"must not be nested more than {MAX_JSON_DEPTH} deep")
 
 
-Json = Annotated[Any, AfterValidator(_has_an_end)]
+JsonValue = Annotated[Any, AfterValidator(_check_depth)]
 """Any JSON value."""

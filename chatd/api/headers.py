@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from chatd.api.problems import BadRequest, FieldProblem, invalid
-from chatd.api.scope import values
+from chatd.api.problems import FieldProblem, HttpProblem, invalid_request
+from chatd.api.scope import header_values
 from chatd.domain.owner import MAX_OWNER_LENGTH, OWNER_PATTERN
 
 
@@ -29,27 +29,27 @@ OWNER = Header(
     "The owner whom an admin acts for; others may only name themselves.",
     {"type": "string", "minLength": 1, "maxLength": MAX_OWNER_LENGTH, "pattern": OWNER_PATTERN},
 )
-KEY = Header(
+IDEMPOTENCY_KEY = Header(
     "idempotency-key",
     "A name of your own for this request, such as a UUID. A repetition with the same key and body "
     "changes nothing and gets the same answer.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 )
-LAST_EVENT = Header(
+LAST_EVENT_ID = Header(
     "last-event-id",
     "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
     {"type": "string"},
 )
 
 
-def given(scope: Scope, header: Header) -> str | None:
-    """What the header says, as it came (ISO 8859-1). Raises ``BadRequest`` when it is there twice."""
-    found = values(scope, header.name.encode())
+def header_value(scope: Scope, header: Header) -> str | None:
+    """What the header says, as it came (ISO 8859-1). Raises ``HttpProblem`` when it is there twice."""
+    found = header_values(scope, header.name.encode())
     if len(found) > 1:
-        raise unfit(header, "it is there more than once")
+        raise invalid_header(header, "it is there more than once")
     return found[0].decode("latin-1") if found else None
 
 
-def unfit(header: Header, why: str) -> BadRequest:
+def invalid_header(header: Header, reason: str) -> HttpProblem:
     """The refusal of a header."""
-    return invalid(FieldProblem(where=f"header.{header.name}", message=why))
+    return invalid_request(FieldProblem(where=f"header.{header.name}", message=reason))

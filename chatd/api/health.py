@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from chatd.api.desk import AtDesk
-from chatd.api.problems import answer, documented
+from chatd.api.desk import Context
+from chatd.api.problems import problem_response, problem_responses
 
 router = APIRouter(tags=["operations"])
 
@@ -24,12 +24,14 @@ async def livez() -> Health:
     return Health(status="alive")
 
 
-@router.get("/readyz", response_model=Health, responses=documented("not_ready"))
-async def readyz(request: Request, desk: AtDesk) -> Health | JSONResponse:
+@router.get("/readyz", response_model=Health, responses=problem_responses("not_ready"))
+async def readyz(request: Request, context: Context) -> Health | JSONResponse:
     """All actors are up, the database answers, and nothing is being stopped."""
     why: Callable[[], str | None] = request.app.state.not_ready
-    reason = "stopping" if desk.hub.draining else why()
+    reason = "stopping" if context.hub.draining else why()
     if reason is not None:
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}.")
-    await desk.reads.ping()
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}."
+        )
+    await context.reads.ping()
     return Health(status="ready")

@@ -8,57 +8,68 @@ makes of them is its own affair.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
-_ONE = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
-_SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_TYPE_NAMES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_SCHEMA_KEYWORDS = (
+    "items",
+    "additionalProperties",
+    "contains",
+    "propertyNames",
+    "not",
+    "if",
+    "then",
+    "else",
+)
+_SCHEMA_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMA_MAP_KEYWORDS = ("properties", "patternProperties", "$defs", "definitions")
 
 
-def checked_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+def validate_tool_parameters(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a tool's parameters. Raises ValueError that names the place of the mistake."""
     if schema.get("type") != "object":
-        raise _mistake("type", 'must be "object"')
-    _check(schema, "")
+        raise _schema_error("type", 'must be "object"')
+    _check_schema(schema, "")
     return schema
 
 
-def _check(schema: object, where: str) -> None:
+def _check_schema(schema: object, path: str) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, Mapping):
-        raise _mistake(where or "schema", "must be a schema, which is an object or a boolean")
+        raise _schema_error(path or "schema", "must be a schema, which is an object or a boolean")
     kinds = schema.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if not isinstance(kind, str) or kind not in _TYPES:
-            raise _mistake(_at(where, "type"), f"must be of {', '.join(sorted(_TYPES))}")
+        if not isinstance(kind, str) or kind not in _TYPE_NAMES:
+            raise _schema_error(
+                _join_path(path, "type"), f"must be of {', '.join(sorted(_TYPE_NAMES))}"
+            )
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        raise _mistake(_at(where, "required"), "must be a list of names")
+        raise _schema_error(_join_path(path, "required"), "must be a list of names")
     if not isinstance(schema.get("enum", []), list):
-        raise _mistake(_at(where, "enum"), "must be a list of values")
-    for place, inner in _inner(schema, where):
-        _check(inner, place)
+        raise _schema_error(_join_path(path, "enum"), "must be a list of values")
+    for place, inner in _subschemas(schema, path):
+        _check_schema(inner, place)
 
 
-def _inner(schema: Mapping[str, Any], where: str) -> Iterator[tuple[str, object]]:
-    for key in _ONE:
+def _subschemas(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, object]]:
+    for key in _SCHEMA_KEYWORDS:
         if key in schema:
-            yield _at(where, key), schema[key]
-    for key in _SEVERAL:
+            yield _join_path(path, key), schema[key]
+    for key in _SCHEMA_LIST_KEYWORDS:
         if not isinstance(schema.get(key, []), list):
-            raise _mistake(_at(where, key), "must be a list of schemas")
+            raise _schema_error(_join_path(path, key), "must be a list of schemas")
         for n, one in enumerate(schema.get(key, [])):
-            yield _at(where, key, str(n)), one
-    for key in _NAMED:
+            yield _join_path(path, key, str(n)), one
+    for key in _SCHEMA_MAP_KEYWORDS:
         if not isinstance(schema.get(key, {}), Mapping):
-            raise _mistake(_at(where, key), "must be an object of schemas")
+            raise _schema_error(_join_path(path, key), "must be an object of schemas")
         for name, one in schema.get(key, {}).items():
-            yield _at(where, key, name), one
+            yield _join_path(path, key, name), one
 
 
-def _at(*steps: str) -> str:
-    return ".".join(step for step in steps if step)
+def _join_path(*segments: str) -> str:
+    return ".".join(step for step in segments if step)
 
 
-def _mistake(where: str, what: str) -> ValueError:
-    return ValueError(f"{where}: {what}")
+def _schema_error(path: str, problem: str) -> ValueError:
+    return ValueError(f"{path}: {problem}")

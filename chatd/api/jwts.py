@@ -9,24 +9,24 @@ import anyio
 import jwt
 import structlog
 
-from chatd.api.auth import NO_CREDENTIAL, Identity, Pass, unauthorized
-from chatd.api.key_set import ALGORITHMS, Key, KeySet, KeySetAway
-from chatd.api.problems import BadRequest
+from chatd.api.auth import MISSING_TOKEN_DETAIL, Grant, Identity, unauthorized
+from chatd.api.key_set import ALGORITHMS, JwksClient, JwksUnavailable, VerificationKey
+from chatd.api.problems import HttpProblem
 from chatd.domain.owner import is_valid_owner
 from chatd.supervision.actor import ChildHandle
 
 _log = structlog.get_logger()
 
-_SKEW_SECONDS = 3.0
+_CLOCK_SKEW_SECONDS = 3.0
 """How far the provider's clock may be ahead: no token is refused for having been made in the future."""
 
-_FAR = 10 * 365 * 86_400.0
+_MAX_LIFETIME_SECONDS = 10 * 365 * 86_400.0
 """A moment that is further away than this is as good as none."""
 
-_ALLOWED = frozenset(name for names in ALGORITHMS.values() for name in names)
-_PROVE = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+_ALLOWED_ALGORITHMS = frozenset(name for names in ALGORITHMS.values() for name in names)
+_DECODER = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
-_WHY: Mapping[type[Exception], str] = {
+_REASONS: Mapping[type[Exception], str] = {
     jwt.ExpiredSignatureError: "it has expired",
     jwt.ImmatureSignatureError: "it is not valid yet",
     jwt.InvalidAudienceError: "it is for another audience",
@@ -37,7 +37,7 @@ _WHY: Mapping[type[Exception], str] = {
 }
 
 
-class Jwts:
+class JwtAuthenticator:
     """Knows callers by what a trusted ``issuer`` says of them to this ``audience``.
 
     ``owner_claim`` names the owner. Who has ``admin_claim`` as true is an admin (None: nobody is).
@@ -45,74 +45,74 @@ class Jwts:
 
     def __init__(
         self,
-        keys: KeySet,
+        jwks: JwksClient,
         *,
         issuer: str,
         audience: str,
         owner_claim: str = "sub",
         admin_claim: str | None = None,
     ) -> None:
-        self._keys = keys
+        self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._owner_claim = owner_claim
         self._admin_claim = admin_claim
 
-    async def admit(self, credential: str | None) -> Pass:
-        """The pass of a JWT, good until it expires. Raises ``BadRequest`` (401, 503)."""
+    async def authenticate(self, credential: str | None) -> Grant:
+        """The pass of a JWT, good until it expires. Raises ``HttpProblem`` (401, 503)."""
         if credential is None:
-            raise unauthorized(NO_CREDENTIAL)
-        claims = self._proved(credential, await self._key_of(credential))
+            raise unauthorized(MISSING_TOKEN_DETAIL)
+        claims = self._verified_claims(credential, await self._signing_key(credential))
         owner_id = claims.get(self._owner_claim)
         if not is_valid_owner(owner_id):
-            raise _invalid(f"its claim {self._owner_claim} names no owner")
-        left = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _FAR)
+            raise _invalid_jwt(f"its claim {self._owner_claim} names no owner")
+        left = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _MAX_LIFETIME_SECONDS)
         if left <= 0:
-            raise _invalid(_WHY[jwt.ExpiredSignatureError])
+            raise _invalid_jwt(_REASONS[jwt.ExpiredSignatureError])
         admin = self._admin_claim is not None and claims.get(self._admin_claim) is True
-        return Pass(identity=Identity(owner_id, admin), until=anyio.current_time() + left)
+        return Grant(identity=Identity(owner_id, admin), expires_at=anyio.current_time() + left)
 
     async def run(self, child: ChildHandle) -> None:
-        await self._keys.run(child)
+        await self._jwks.run(child)
 
-    async def _key_of(self, credential: str) -> Key:
+    async def _signing_key(self, credential: str) -> VerificationKey:
         """The key that the token says it was signed with; nothing it says is believed yet."""
         try:
             header = jwt.get_unverified_header(credential)
         except (jwt.PyJWTError, ValueError, RecursionError):
-            raise _invalid("it cannot be read") from None
+            raise _invalid_jwt("it cannot be read") from None
         algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in _ALLOWED:
-            raise _invalid("its algorithm is not allowed")
+        if not isinstance(algorithm, str) or algorithm not in _ALLOWED_ALGORITHMS:
+            raise _invalid_jwt("its algorithm is not allowed")
         try:
-            key = await self._keys.key(header.get("kid"))
-        except KeySetAway as error:
+            key = await self._jwks.key(header.get("kid"))
+        except JwksUnavailable as error:
             _log.warning("auth.key_set_away", error=str(error))
-            raise BadRequest(
-                "key_set_away",
+            raise HttpProblem(
+                "jwks_unavailable",
                 "The key set of the identity provider cannot be read just now; try again.",
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 headers={"retry-after": "1"},
             ) from error
         if key is None:
-            raise _invalid("its key is unknown")
+            raise _invalid_jwt("its key is unknown")
         return key
 
-    def _proved(self, credential: str, key: Key) -> Mapping[str, Any]:
+    def _verified_claims(self, credential: str, key: VerificationKey) -> Mapping[str, Any]:
         try:
-            claims: Mapping[str, Any] = _PROVE.decode(
+            claims: Mapping[str, Any] = _DECODER.decode(
                 credential,
                 key.material,
                 algorithms=list(key.algorithms),
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_SKEW_SECONDS,
+                leeway=_CLOCK_SKEW_SECONDS,
                 options={"require": ["exp", "iss", "aud"]},
             )
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
-            raise _invalid(_WHY.get(type(error), "it cannot be read")) from None
+            raise _invalid_jwt(_REASONS.get(type(error), "it cannot be read")) from None
         return claims
 
 
-def _invalid(why: str) -> BadRequest:
-    return unauthorized(f"This JWT is not valid: {why}.")
+def _invalid_jwt(reason: str) -> HttpProblem:
+    return unauthorized(f"This JWT is not valid: {reason}.")

@@ -28,136 +28,142 @@ ALGORITHMS: Mapping[str, Sequence[str]] = {
 }
 """What a key of each kind may verify: signatures of a private key that we do not have, nothing else."""
 
-_PUBLIC = ("kty", "n", "e", "crv", "x", "y")
-_LARGEST = 1024 * 1024
-_FETCH_SECONDS = 5.0
+_PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
+_MAX_BYTES = 1024 * 1024
+_FETCH_TIMEOUT_SECONDS = 5.0
 
 
-class KeySetAway(ChatdError):
+class JwksUnavailable(ChatdError):
     """The key set cannot be read just now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class VerificationKey:
     """A public key, and the algorithms it may be used with."""
 
     material: AllowedPublicKeys
     algorithms: Sequence[str]
 
 
-class KeySet:
+class JwksClient:
     """The keys of ``source``, a path or a URL.
 
-    It is read every ``refresh_seconds``, and when a key is asked for that it does not have, but not
-    more often than every ``pause_seconds``. While it cannot be read, the keys it had stay.
+    It is read every ``refresh_interval_seconds``, and when a key is asked for that it does not have, but not
+    more often than every ``min_refresh_interval_seconds``. While it cannot be read, the keys it had stay.
     """
 
     def __init__(
-        self, source: str, *, refresh_seconds: float = 300.0, pause_seconds: float = 10.0
+        self,
+        source: str,
+        *,
+        refresh_interval_seconds: float = 300.0,
+        min_refresh_interval_seconds: float = 10.0,
     ) -> None:
         self._source = source
-        self._pause_seconds = pause_seconds
-        self._keys: Mapping[str | None, Key] | None = None
-        self._read_at = float("-inf")
-        self._reading = anyio.Lock()
+        self._min_refresh_interval_seconds = min_refresh_interval_seconds
+        self._keys: Mapping[str | None, VerificationKey] | None = None
+        self._refreshed_at = float("-inf")
+        self._refresh_lock = anyio.Lock()
         self._loop = Periodic(
-            self.read, interval_seconds=refresh_seconds, expected_errors=(KeySetAway,)
+            self.refresh,
+            interval_seconds=refresh_interval_seconds,
+            expected_errors=(JwksUnavailable,),
         )
 
-    async def key(self, kid: str | None) -> Key | None:
-        """The key of this name; without a name, the only one there is. Raises ``KeySetAway``."""
+    async def key(self, kid: str | None) -> VerificationKey | None:
+        """The key of this name; without a name, the only one there is. Raises ``JwksUnavailable``."""
         if self._find(kid) is None:
-            async with self._reading:
-                if self._find(kid) is None and self._may_read():
-                    await self._read()
+            async with self._refresh_lock:
+                if self._find(kid) is None and self._may_refresh():
+                    await self._refresh()
         if self._keys is None:
-            raise KeySetAway(f"auth.jwks: {KeySetAway.__doc__}")
+            raise JwksUnavailable(f"auth.jwks: {JwksUnavailable.__doc__}")
         return self._find(kid)
 
-    async def read(self) -> None:
-        """Read the set anew. Raises ``KeySetAway``."""
-        async with self._reading:
-            await self._read()
+    async def refresh(self) -> None:
+        """Read the set anew. Raises ``JwksUnavailable``."""
+        async with self._refresh_lock:
+            await self._refresh()
 
-    async def check(self) -> None:
+    async def check_readable(self) -> None:
         """See that a file can be read: at the start that is a mistake, no outage. Raises ``FatalError``."""
         if not _is_url(self._source):
-            with self._starting():
-                await self._found()
+            with self._fatal_if_file():
+                await self._load()
 
     async def run(self, child: ChildHandle) -> None:
         """Keep the keys fresh."""
-        with self._starting():
-            await self.read()
+        with self._fatal_if_file():
+            await self.refresh()
         await self._loop.run(child)
 
     @contextmanager
-    def _starting(self) -> Iterator[None]:
+    def _fatal_if_file(self) -> Iterator[None]:
         """At the start a file that cannot be read is a mistake; a URL may be had later."""
         try:
             yield
-        except KeySetAway as error:
+        except JwksUnavailable as error:
             if not _is_url(self._source):
                 raise FatalError(str(error)) from error
 
-    def _find(self, kid: str | None) -> Key | None:
+    def _find(self, kid: str | None) -> VerificationKey | None:
         keys = self._keys or {}
         if kid is None:
             return next(iter(keys.values())) if len(keys) == 1 else None
         return keys.get(kid)
 
-    def _may_read(self) -> bool:
-        return anyio.current_time() - self._read_at >= self._pause_seconds
+    def _may_refresh(self) -> bool:
+        return anyio.current_time() - self._refreshed_at >= self._min_refresh_interval_seconds
 
-    async def _read(self) -> None:
-        self._read_at = anyio.current_time()
-        keys = await self._found()
+    async def _refresh(self) -> None:
+        self._refreshed_at = anyio.current_time()
+        keys = await self._load()
         if self._keys is None or self._keys.keys() != keys.keys():
             _log.info("auth.key_set", keys=len(keys))
         self._keys = keys
 
-    async def _found(self) -> Mapping[str | None, Key]:
+    async def _load(self) -> Mapping[str | None, VerificationKey]:
         try:
-            with anyio.fail_after(_FETCH_SECONDS):
-                text = await (_fetched if _is_url(self._source) else _file)(self._source)
-            return _usable(from_json(text))
+            with anyio.fail_after(_FETCH_TIMEOUT_SECONDS):
+                text = await (_fetch if _is_url(self._source) else _read_file)(self._source)
+            return _parse(from_json(text))
         except (httpx2.HTTPError, OSError, ValueError, TimeoutError) as error:
             why = str(error) or type(error).__name__
-            raise KeySetAway(f"auth.jwks: cannot read {self._source}: {why}") from error
+            raise JwksUnavailable(f"auth.jwks: cannot read {self._source}: {why}") from error
 
 
 def _is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-async def _file(source: str) -> bytes:
+async def _read_file(source: str) -> bytes:
     async with await anyio.open_file(Path(source), "rb") as file:
-        return await file.read(_LARGEST)
+        return await file.read(_MAX_BYTES)
 
 
-async def _fetched(source: str) -> bytes:
+async def _fetch(source: str) -> bytes:
     text = b""
     async with (
-        httpx2.AsyncClient(timeout=_FETCH_SECONDS) as http,
+        httpx2.AsyncClient(timeout=_FETCH_TIMEOUT_SECONDS) as http,
         http.stream("GET", source) as answer,
     ):
         answer.raise_for_status()
         async for chunk in answer.aiter_bytes():
             text += chunk
-            if len(text) > _LARGEST:
-                raise ValueError(f"it is larger than {_LARGEST} bytes")
+            if len(text) > _MAX_BYTES:
+                raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
     return text
 
 
-def _usable(document: Any) -> Mapping[str | None, Key]:
+def _parse(document: Any) -> Mapping[str | None, VerificationKey]:
     """The keys of a set by their names. Raises ``ValueError`` when there is none that can be used."""
     given = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(given, list):
         raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - for whoever wrote the file
-    keys: dict[str | None, Key] = {}
+    keys: dict[str | None, VerificationKey] = {}
     for one in given:
         kid = one.get("kid") if isinstance(one, dict) else None
-        key = _key(one) if isinstance(one, dict) and isinstance(kid, str | None) else None
+        key = _parse_key(one) if isinstance(one, dict) and isinstance(kid, str | None) else None
         if key is not None:
             keys[kid] = key
     if not keys:
@@ -165,16 +171,16 @@ def _usable(document: Any) -> Mapping[str | None, Key]:
     return keys
 
 
-def _key(given: Mapping[str, Any]) -> Key | None:
+def _parse_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
     """None for a key of another kind or purpose; a secret one (``oct``) has no place in a key set."""
-    kind = "RSA" if given.get("kty") == "RSA" else given.get("crv")
+    kind = "RSA" if jwk.get("kty") == "RSA" else jwk.get("crv")
     fitting = ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
-    named = given.get("alg")
+    named = jwk.get("alg")
     algorithms = tuple(name for name in fitting if named is None or named == name)
-    if not algorithms or given.get("use", "sig") != "sig":
+    if not algorithms or jwk.get("use", "sig") != "sig":
         return None
-    public = {name: given[name] for name in _PUBLIC if name in given}
+    public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
     try:
-        return Key(PyJWK(public, algorithms[0]).key, algorithms)
+        return VerificationKey(PyJWK(public, algorithms[0]).key, algorithms)
     except PyJWTError:
         return None

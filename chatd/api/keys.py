@@ -7,23 +7,25 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from chatd.api import headers
-from chatd.api.auth import acting
+from chatd.api.auth import acting_identity
 from chatd.store.keys import IdempotencyKey
 
-LONGEST_KEY: int = headers.KEY.schema["maxLength"]
-_FIT = re.compile(headers.KEY.schema["pattern"])
+MAX_KEY_LENGTH: int = headers.IDEMPOTENCY_KEY.schema["maxLength"]
+_KEY_PATTERN = re.compile(headers.IDEMPOTENCY_KEY.schema["pattern"])
 
 
-async def keyed(request: Request) -> IdempotencyKey | None:
+async def idempotency_key(request: Request) -> IdempotencyKey | None:
     """The key of a request; everything that was asked goes into its fingerprint, byte by byte."""
-    key = headers.given(request.scope, headers.KEY)
+    key = headers.header_value(request.scope, headers.IDEMPOTENCY_KEY)
     if key is None:
         return None
-    if len(key) > LONGEST_KEY or not _FIT.fullmatch(key):
-        raise headers.unfit(headers.KEY, f"it must be 1 to {LONGEST_KEY} visible ASCII characters")
+    if len(key) > MAX_KEY_LENGTH or not _KEY_PATTERN.fullmatch(key):
+        raise headers.invalid_header(
+            headers.IDEMPOTENCY_KEY, f"it must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+        )
     asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     asked.update(await request.body())
-    return IdempotencyKey(acting(request.scope).owner_id, key, asked.digest())
+    return IdempotencyKey(acting_identity(request.scope).owner_id, key, asked.digest())
 
 
-Keyed = Annotated[IdempotencyKey | None, Depends(keyed)]
+IdempotencyKeyHeader = Annotated[IdempotencyKey | None, Depends(idempotency_key)]

@@ -7,35 +7,39 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, StringConstraints
 
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk
-from chatd.api.given import Fit
-from chatd.api.pages import Limit, page_of, place_of
-from chatd.api.problems import documented
-from chatd.api.query import OnlyKnown
-from chatd.api.schemas import LONGEST_TITLE, ChatOut, Page
+from chatd.api.desk import Context
+from chatd.api.given import Sanitized
+from chatd.api.pages import Limit, chat_page, decode_cursor
+from chatd.api.problems import problem_responses
+from chatd.api.query import RejectUnknownParameters
+from chatd.api.schemas import MAX_TITLE_LENGTH, ChatOut, Page
 from chatd.domain.chat import Status
 from chatd.store.lists import ChatFilter
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
-def _is_named(given: str) -> str:
-    if given.startswith(":"):
+def _check_label_filter(value: str) -> str:
+    if value.startswith(":"):
         raise ValueError("must be name:value, or a name")
-    return given
+    return value
 
 
-Asked = Annotated[str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_is_named)]
+LabelFilter = Annotated[
+    str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_check_label_filter)
+]
 
 _REPEATABLE = "Repeatable: "
-_MOST_LABELS = 64
+_MAX_LABEL_FILTERS = 64
 """That one query may ask for; a chat may have others than these."""
 
 
-@router.get("/chats", dependencies=[OnlyKnown], responses=documented("invalid_cursor"))
+@router.get(
+    "/chats", dependencies=[RejectUnknownParameters], responses=problem_responses("invalid_cursor")
+)
 async def list_chats(
     caller: Caller,
-    desk: AtDesk,
+    context: Context,
     archived: Annotated[
         bool | None, Query(description="Only archived ones, or only the others.")
     ] = None,
@@ -43,11 +47,11 @@ async def list_chats(
         list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
     ] = None,
     label: Annotated[
-        list[Annotated[Asked, Fit]] | None,
+        list[Annotated[LabelFilter, Sanitized]] | None,
         Query(
             description=f"{_REPEATABLE}`name:value`, or a name alone; all must hold. The name ends at "
             "the first colon.",
-            max_length=_MOST_LABELS,
+            max_length=_MAX_LABEL_FILTERS,
         ),
     ] = None,
     parent: Annotated[
@@ -58,7 +62,7 @@ async def list_chats(
         ),
     ] = None,
     q: Annotated[
-        Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit] | None,
+        Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized] | None,
         Query(description="A piece of the title, as one string, in upper or lower case."),
     ] = None,
     limit: Limit = 50,
@@ -71,7 +75,7 @@ async def list_chats(
     every chat that they pass by, so a rare one takes longer in a long list.
     """
     pairs = [one.partition(":") for one in label or ()]
-    found = await desk.lists.page(
+    found = await context.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=ChatFilter(
             archived=archived,
@@ -81,8 +85,8 @@ async def list_chats(
             parent=parent,
             title_contains=q,
         ),
-        before=None if cursor is None else place_of(cursor),
+        before=None if cursor is None else decode_cursor(cursor),
         limit=limit + 1,
     )
-    await desk.know(*(chat.last_model_config_id for chat in found))
-    return page_of(found, limit, desk.dress.chat)
+    await context.ensure_model_names(*(chat.last_model_config_id for chat in found))
+    return chat_page(found, limit, context.present.chat)

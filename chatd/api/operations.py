@@ -14,14 +14,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from chatd.api.auth import Pass
-from chatd.api.problems import BadRequest, documented
-from chatd.api.scope import LET_IN
+from chatd.api.auth import Grant
+from chatd.api.problems import HttpProblem, problem_responses
+from chatd.api.scope import GRANT
 from chatd.api.status import ProcessStatusOut
 
 router = APIRouter(tags=["operations"])
 
-METRICS = "/metrics"
+METRICS_PATH = "/metrics"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -29,59 +29,59 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Operations:
     """Where the routes get what they show.
 
-    Without authentication it is shown to ``anybody``; ``open_metrics`` is the setting.
+    Without authentication it is shown to ``public``; ``public_metrics`` is the setting.
     """
 
     metrics: Callable[[], bytes]
     status: Callable[[], ProcessStatusOut]
-    anybody: bool = True
-    open_metrics: bool = False
+    public: bool = True
+    public_metrics: bool = False
 
 
-async def operations(request: Request) -> Operations:
+async def get_operations(request: Request) -> Operations:
     found: Operations = request.app.state.operations
     return found
 
 
-AtOperations = Annotated[Operations, Depends(operations)]
+OperationsDependency = Annotated[Operations, Depends(get_operations)]
 
 
-async def operator(request: Request, found: AtOperations) -> Operations:
-    """The operations, if the caller may see them. Raises ``BadRequest`` (403)."""
-    passed: Pass | None = request.scope.get(LET_IN)
-    if not (found.anybody or (passed is not None and passed.identity.admin)):
-        raise BadRequest(
+async def require_operator(request: Request, operations: OperationsDependency) -> Operations:
+    """The operations, if the caller may see them. Raises ``HttpProblem`` (403)."""
+    passed: Grant | None = request.scope.get(GRANT)
+    if not (operations.public or (passed is not None and passed.identity.admin)):
+        raise HttpProblem(
             "not_an_admin", "Only an admin may see how the process is doing.", HTTPStatus.FORBIDDEN
         )
-    return found
+    return operations
 
 
-async def scraper(request: Request, found: AtOperations) -> Operations:
-    """The operations, if the caller may see the metrics. Raises ``BadRequest`` (403)."""
-    return found if found.open_metrics else await operator(request, found)
+async def require_metrics_access(request: Request, operations: OperationsDependency) -> Operations:
+    """The operations, if the caller may see the metrics. Raises ``HttpProblem`` (403)."""
+    return operations if operations.public_metrics else await require_operator(request, operations)
 
 
-ForOperator = Annotated[Operations, Depends(operator)]
-ForScraper = Annotated[Operations, Depends(scraper)]
+OperatorAccess = Annotated[Operations, Depends(require_operator)]
+MetricsAccess = Annotated[Operations, Depends(require_metrics_access)]
 
 
 @router.get(
-    METRICS,
+    METRICS_PATH,
     response_class=Response,
     responses={
         int(HTTPStatus.OK): {
             "description": "Metrics of this process, in the text format of Prometheus.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **documented(),
+        **problem_responses(),
     },
 )
-async def metrics(shown: ForScraper) -> Response:
+async def metrics(operations: MetricsAccess) -> Response:
     """What this process has counted, and what the database had a few seconds ago."""
-    return Response(shown.metrics(), media_type=MEDIA_TYPE)
+    return Response(operations.metrics(), media_type=MEDIA_TYPE)
 
 
-@router.get("/statusz", responses=documented())
-async def statusz(shown: ForOperator) -> ProcessStatusOut:
+@router.get("/statusz", responses=problem_responses())
+async def statusz(operations: OperatorAccess) -> ProcessStatusOut:
     """How this process is: its actors, the chats in hand, streams and connections."""
-    return shown.status()
+    return operations.status()

@@ -13,16 +13,16 @@ from pydantic_core import CoreSchema
 from chatd.domain.message import Part
 
 
-class ShownAs:
-    """Describe a field in the document as a ``model`` that it is not checked against."""
+class DocumentedAs:
+    """Describe a field in the document as a ``model_type`` that it is not checked against."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model_type: Any) -> None:
+        self._model_type = model_type
 
     def __get_pydantic_json_schema__(
         self, _schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(TypeAdapter(self._model).core_schema)
+        return handler(TypeAdapter(self._model_type).core_schema)
 
 
 class TextPart(BaseModel):
@@ -83,28 +83,28 @@ AnyPart = Annotated[
     TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart,
     Field(discriminator="type"),
 ]
-Parts = Annotated[list[dict[str, Any]], ShownAs(list[AnyPart])]
+Parts = Annotated[list[dict[str, Any]], DocumentedAs(list[AnyPart])]
 
 
-class _Fragment(BaseModel):
+class _Delta(BaseModel):
     index: int = Field(description="Which content part of the answer this adds to.", ge=0)
 
 
-class TextFragment(_Fragment):
+class TextDelta(_Delta):
     """Words to add at the end."""
 
     type: Literal["text"]
     text: str
 
 
-class ReasoningFragment(_Fragment):
+class ReasoningDelta(_Delta):
     """Thoughts to add at the end."""
 
     type: Literal["reasoning"]
     text: str
 
 
-class ToolCallFragment(_Fragment):
+class ToolCallDelta(_Delta):
     """A call that is being written: `args` is to be added at the end, what else is here is new."""
 
     type: Literal["tool-call"]
@@ -113,31 +113,35 @@ class ToolCallFragment(_Fragment):
     args: str = ""
 
 
-class SourceFragment(_Fragment, SourcePart):
+class SourceDelta(_Delta, SourcePart):
     """A source, whole."""
 
 
-class FileFragment(_Fragment, FilePart):
+class FileDelta(_Delta, FilePart):
     """A file, whole."""
 
 
-AnyFragment = Annotated[
-    TextFragment | ReasoningFragment | ToolCallFragment | SourceFragment | FileFragment,
+AnyDelta = Annotated[
+    TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta,
     Field(discriminator="type"),
 ]
-Fragments = Annotated[list[dict[str, Any]], ShownAs(list[AnyFragment])]
+Deltas = Annotated[list[dict[str, Any]], DocumentedAs(list[AnyDelta])]
 
-_OURS = "provider"
+_PROVIDER_DATA = "provider"
 """Where a vendor's own marks are kept with a part; they go back to it, and to nobody else."""
 
 
-def shown(part: Part) -> dict[str, Any]:
+def public_part(part: Part) -> dict[str, Any]:
     """A part without what is not the caller's business."""
-    return dict(part) if _OURS not in part else {k: part[k] for k in part if k != _OURS}
+    return (
+        dict(part)
+        if _PROVIDER_DATA not in part
+        else {k: part[k] for k in part if k != _PROVIDER_DATA}
+    )
 
 
-def streamed_part(fragment: Part) -> Part | None:
+def public_delta(delta: Part) -> Part | None:
     """A fragment without what is not the caller's business; None when that is all there is to it."""
-    if _OURS not in fragment:
-        return fragment
-    return None if fragment.keys() == {"index", "type", _OURS} else shown(fragment)
+    if _PROVIDER_DATA not in delta:
+        return delta
+    return None if delta.keys() == {"index", "type", _PROVIDER_DATA} else public_part(delta)

@@ -13,17 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.codes import REFUSALS
-from chatd.api.scope import PROBLEM, REQUEST_ID, route_of
+from chatd.api.codes import PROBLEMS
+from chatd.api.scope import PROBLEM_CODE, REQUEST_ID, route_template
 from chatd.domain.errors import DatabaseUnavailable, Refused
 
 _log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
-CODES = "x-codes"
+CODES_EXTENSION = "x-codes"
 """Where a route says its codes, until the document is finished."""
 
-_SAY_JSON = "send JSON, with the header content-type: application/json"
+_JSON_EXPECTED = "send JSON, with the header content-type: application/json"
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -43,13 +43,13 @@ class Problem(BaseModel):
     code: str = Field(
         examples=["chat_busy"],
         description="Stable; meant for programs.",
-        json_schema_extra={"enum": [*sorted(REFUSALS)]},
+        json_schema_extra={"enum": [*sorted(PROBLEMS)]},
     )
     detail: str = Field(examples=["The chat is busy."], description="Meant for people.")
     errors: list[FieldProblem] = []
 
 
-class BadRequest(HTTPException):
+class HttpProblem(HTTPException):
     """A request that no model of pydantic could refuse."""
 
     def __init__(
@@ -66,13 +66,13 @@ class BadRequest(HTTPException):
         self.errors = list(errors)
 
 
-def invalid(*errors: FieldProblem) -> BadRequest:
+def invalid_request(*errors: FieldProblem) -> HttpProblem:
     """A 422 for what does not fit in a request, each with its place."""
     named = "; ".join(f"{one.where}: {one.message}" for one in errors)
-    return BadRequest("invalid_request", named, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+    return HttpProblem("invalid_request", named, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
 
 
-def answer(
+def problem_response(
     status: HTTPStatus,
     code: str,
     detail: str,
@@ -83,10 +83,10 @@ def answer(
     problem = Problem(
         title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
     )
-    return _Answer(problem, headers)
+    return _ProblemResponse(problem, headers)
 
 
-class _Answer(JSONResponse):
+class _ProblemResponse(JSONResponse):
     """A problem, which also says in the scope of its request which one it is: it is counted there."""
 
     media_type = MEDIA_TYPE
@@ -98,81 +98,85 @@ class _Answer(JSONResponse):
         self._code = problem.code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PROBLEM] = self._code
+        scope[PROBLEM_CODE] = self._code
         await super().__call__(scope, receive, send)
 
 
-def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these codes."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for code in ("database_away", *codes):
-        status = REFUSALS[code].status
-        told = {"description": status.phrase, "model": Problem, CODES: []}
-        responses.setdefault(int(status), told)[CODES].append(code)
+    for code in ("database_unavailable", *codes):
+        status = PROBLEMS[code].status
+        told = {"description": status.phrase, "model": Problem, CODES_EXTENSION: []}
+        responses.setdefault(int(status), told)[CODES_EXTENSION].append(code)
     return responses
 
 
 def install(app: FastAPI) -> None:
     """Have every error of ``app`` answered as a problem."""
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(DatabaseUnavailable, _away)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Refused, _on_refused)
+    app.add_exception_handler(DatabaseUnavailable, _on_database_unavailable)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected_error)
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _on_refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    return answer(REFUSALS[error.code].status, error.code, str(error))
+    return problem_response(PROBLEMS[error.code].status, error.code, str(error))
 
 
-def refusal(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
+def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
     """The answer that such an error becomes, for those who stand before the application."""
     if isinstance(error, DatabaseUnavailable):
-        return _database_away(error)
+        return _database_unavailable_response(error)
     status = HTTPStatus(error.status_code)
-    if not isinstance(error, BadRequest):
-        return answer(status, status.name.lower(), str(error.detail), headers=error.headers)
-    return answer(status, error.code, str(error.detail), errors=error.errors, headers=error.headers)
+    if not isinstance(error, HttpProblem):
+        return problem_response(
+            status, status.name.lower(), str(error.detail), headers=error.headers
+        )
+    return problem_response(
+        status, error.code, str(error.detail), errors=error.errors, headers=error.headers
+    )
 
 
-def _database_away(error: DatabaseUnavailable) -> JSONResponse:
+def _database_unavailable_response(error: DatabaseUnavailable) -> JSONResponse:
     _log.warning("http.database_away", error=str(error))
-    return answer(
+    return problem_response(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "database_away",
+        "database_unavailable",
         "The database cannot be reached just now; try again.",
         headers={"retry-after": "1"},
     )
 
 
-async def _away(_: Request, error: Exception) -> JSONResponse:
+async def _on_database_unavailable(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DatabaseUnavailable)  # noqa: S101 - registered for it
-    return refusal(error)
+    return to_response(error)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     unread = isinstance(error.body, bytes)  # not said to be JSON, so not read as JSON
     errors = [
         FieldProblem(
             where=".".join(map(str, one["loc"])),
-            message=_SAY_JSON if unread and one["loc"] == ("body",) else one["msg"],
+            message=_JSON_EXPECTED if unread and one["loc"] == ("body",) else one["msg"],
         )
         for one in error.errors()
     ]
-    return refusal(invalid(*errors))
+    return to_response(invalid_request(*errors))
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    answered = refusal(error)
+    answered = to_response(error)
     if answered.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        answered.headers.update(_allowed(request))
+        answered.headers.update(_allow_header(request))
     return answered
 
 
-def _allowed(request: Request) -> Mapping[str, str]:
+def _allow_header(request: Request) -> Mapping[str, str]:
     """All methods of this path; the router's own answer knows those of one route only."""
     routes: list[Route] = request.app.state.routes
     here = [r for r in routes if r.include_in_schema and r.matches(request.scope)[0] != Match.NONE]
@@ -181,11 +185,14 @@ def _allowed(request: Request) -> Mapping[str, str]:
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
     _log.error(
-        "http.unexpected", method=request.method, route=route_of(request.scope), exc_info=error
+        "http.unexpected",
+        method=request.method,
+        route=route_template(request.scope),
+        exc_info=error,
     )
     logged = (
         f"Something went wrong here; it was logged with the request id {request.scope[REQUEST_ID]}."
     )
-    return answer(_INTERNAL, "internal", logged)
+    return problem_response(_INTERNAL, "internal", logged)

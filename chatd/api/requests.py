@@ -14,16 +14,16 @@ from uuid import UUID, uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatd.api.scope import REQUEST_ID, only, route_of
+from chatd.api.scope import REQUEST_ID, route_template, single_header
 from chatd.telemetry import tracing
 
 _log = structlog.get_logger()
 
-HEADER = b"x-request-id"
-_FIT = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}")
+REQUEST_ID_HEADER = b"x-request-id"
+_VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}")
 
 
-class Requests:
+class RequestIdMiddleware:
     """Names each request, and logs it: at debug, or louder when it was slow or failed.
 
     ``slow_seconds`` says what an answer may take to begin.
@@ -37,7 +37,7 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _given(scope) or uuid4().hex
+        request_id = _client_request_id(scope) or uuid4().hex
         scope[REQUEST_ID] = request_id
         began, answered = perf_counter(), False
         method = scope["method"]
@@ -45,10 +45,10 @@ class Requests:
         async def named(message: Message) -> None:
             nonlocal answered
             if message["type"] == "http.response.start":
-                header = (HEADER, request_id.encode())
+                header = (REQUEST_ID_HEADER, request_id.encode())
                 message["headers"] = [*message.get("headers", ()), header]
-                self._tell(scope, message["status"], perf_counter() - began)
-                tracing.end_request(span, method, route_of(scope), message["status"])
+                self._log_request(scope, message["status"], perf_counter() - began)
+                tracing.end_request(span, method, route_template(scope), message["status"])
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered = True
             await send(message)
@@ -63,7 +63,7 @@ class Requests:
                     raise
                 # It is logged (``http.unexpected``) and answered; raised on, it would be logged again.
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log_request(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             level = logging.WARNING
@@ -73,7 +73,7 @@ class Requests:
             level,
             "http.request",
             method=scope["method"],
-            route=route_of(scope),
+            route=route_template(scope),
             status=status,
             seconds=round(seconds, 4),
             chat_id=_chat_id(scope),
@@ -89,11 +89,11 @@ def _chat_id(scope: Scope) -> str | None:
         return None
 
 
-def _given(scope: Scope) -> str | None:
-    given = only(scope, HEADER)
-    return given.decode() if given is not None and _FIT.fullmatch(given) else None
+def _client_request_id(scope: Scope) -> str | None:
+    given = single_header(scope, REQUEST_ID_HEADER)
+    return given.decode() if given is not None and _VALID_REQUEST_ID.fullmatch(given) else None
 
 
 def _traceparent(scope: Scope) -> str | None:
-    given = only(scope, b"traceparent")
+    given = single_header(scope, b"traceparent")
     return None if given is None else given.decode("latin-1")

@@ -16,44 +16,44 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from chatd.api.given import Fit, Words
-from chatd.api.parts import Parts, ShownAs
+from chatd.api.given import NonEmptyStr, Sanitized
+from chatd.api.parts import DocumentedAs, Parts
 from chatd.api.tools import Tools
 from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
 
-LONGEST_TITLE = 500
+MAX_TITLE_LENGTH = 500
 
-LARGEST = 2**63 - 1
+MAX_BIGINT = 2**63 - 1
 """What the database can count to."""
 
-MessageId = Annotated[int, Field(ge=0, le=LARGEST)]
+MessageId = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
 """The id of a message, or of one that waits."""
 
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200), Fit]
-LabelText = Annotated[str, StringConstraints(max_length=1000), Fit]
-Labels = dict[Label, LabelText]
-Title = Annotated[str, StringConstraints(max_length=LONGEST_TITLE), Fit]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
+LabelValue = Annotated[str, StringConstraints(max_length=1000), Sanitized]
+Labels = dict[LabelName, LabelValue]
+Title = Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized]
 
 
-def _is_base64(given: str) -> str:
+def _check_base64(value: str) -> str:
     try:
-        base64.b64decode(given, validate=True)
+        base64.b64decode(value, validate=True)
     except ValueError:
         raise ValueError("must be base64, as in RFC 4648") from None
-    return given
+    return value
 
 
-_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 """For the document; a large file is read faster than it is matched."""
 
 Base64 = Annotated[
-    Words,
-    AfterValidator(_is_base64),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64}),
+    NonEmptyStr,
+    AfterValidator(_check_base64),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
 ]
 """Contents, never an address: nobody makes this host fetch something for them."""
 
@@ -62,39 +62,40 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class GivenText(_Request):
+class TextInput(_Request):
     """Words."""
 
     type: Literal["text"]
-    text: Words
+    text: NonEmptyStr
 
 
-class GivenFile(_Request):
+class FileInput(_Request):
     """A file, inline."""
 
     type: Literal["file"]
-    media_type: Words = Field(examples=["image/png"])
+    media_type: NonEmptyStr = Field(examples=["image/png"])
     data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
-def _form(given: object) -> str | None:
-    return "words" if isinstance(given, str) else "parts" if isinstance(given, list) else None
+def _content_kind(value: object) -> str | None:
+    return "words" if isinstance(value, str) else "parts" if isinstance(value, list) else None
 
 
-GivenPart = Annotated[GivenText | GivenFile, Field(discriminator="type")]
-GivenContent = Annotated[
-    Annotated[Words, Tag("words")] | Annotated[list[GivenPart], Field(min_length=1), Tag("parts")],
+PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
+ContentInput = Annotated[
+    Annotated[NonEmptyStr, Tag("words")]
+    | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
     Discriminator(
-        _form,
+        _content_kind,
         custom_error_type="content_type",
         custom_error_message="Input should be a string or a list of parts",
     ),
-    Field(description="Words, or a list of parts.", examples=["Why is the sky blue?"]),
+    Field(description="NonEmptyStr, or a list of parts.", examples=["Why is the sky blue?"]),
 ]
 
 
 class CreateChat(_Request):
-    content: GivenContent | None = Field(
+    content: ContentInput | None = Field(
         default=None, description="The first message; without one the chat waits for it."
     )
     title: Title = ""
@@ -108,7 +109,7 @@ class CreateChat(_Request):
     tools: Tools = Field(default_factory=list)
 
 
-class ChangeChat(_Request):
+class UpdateChat(_Request):
     title: Title | None = None
     labels: Labels | None = Field(
         default=None, description="All labels; they replace those before."
@@ -119,7 +120,7 @@ class ChangeChat(_Request):
 
 
 class SendMessage(_Request):
-    content: GivenContent
+    content: ContentInput
     model: str | None = Field(
         default=None,
         description="A name of `GET /models`, for this message and later ones; else the chat's model.",
@@ -130,7 +131,7 @@ class SendMessage(_Request):
 
 
 class EditMessage(_Request):
-    content: GivenContent
+    content: ContentInput
 
 
 class Usage(BaseModel):
@@ -143,7 +144,7 @@ class Usage(BaseModel):
     reasoning_tokens: int
 
     @classmethod
-    def of(cls, usage: StoredUsage) -> "Usage":
+    def from_domain(cls, usage: StoredUsage) -> "Usage":
         return cls(
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -179,7 +180,7 @@ class ChatOut(BaseModel):
     title: str
     status: Status
     last_error: str | None
-    last_error_detail: Annotated[dict[str, Any], ShownAs(FailureDetail)] | None
+    last_error_detail: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
     action_deadline: datetime | None
     archived: bool
     labels: dict[str, str]
@@ -218,7 +219,7 @@ class QueuedMessageOut(BaseModel):
     created_at: datetime
 
 
-class Sent(BaseModel):
+class SendMessageResult(BaseModel):
     """What became of a message: it is in the history, or it waits in the queue."""
 
     queued: bool
@@ -227,14 +228,14 @@ class Sent(BaseModel):
     chat: ChatOut
 
 
-class EntryOut(BaseModel):
+class JournalEntryOut(BaseModel):
     """A row of the chat's journal."""
 
     model_config = ConfigDict(title="JournalEntry")
 
     version: int
     at: datetime
-    move: str
+    transition: str
     status: Status
     epoch: int
     worker_id: UUID | None

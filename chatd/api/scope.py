@@ -7,25 +7,25 @@ from starlette.types import Scope
 REQUEST_ID: Final = "chatd.request_id"
 """A request's id."""
 
-LET_IN: Final = "chatd.pass"
+GRANT: Final = "chatd.pass"
 """The ``Pass`` of its caller."""
 
-PROBLEM: Final = "chatd.problem"
+PROBLEM_CODE: Final = "chatd.problem"
 """The code of the problem that it was answered with, if it was one."""
 
 
-def route_of(scope: Scope) -> str | None:
+def route_template(scope: Scope) -> str | None:
     """The template of the path that was asked for: the path itself may hold anything."""
     path: str | None = getattr(scope.get("route"), "path", None)
     return path
 
 
-def values(scope: Scope, name: bytes) -> list[bytes]:
+def header_values(scope: Scope, name: bytes) -> list[bytes]:
     """Every header of this name."""
     return [value for header, value in scope["headers"] if header == name]
 
 
-def only(scope: Scope, name: bytes) -> bytes | None:
+def single_header(scope: Scope, name: bytes) -> bytes | None:
     """The header of this name; None unless it is there exactly once."""
-    found = values(scope, name)
+    found = header_values(scope, name)
     return found[0] if len(found) == 1 else None

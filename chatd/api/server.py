@@ -18,12 +18,12 @@ from chatd.supervision.actor import ChildHandle, FatalError
 
 _log = structlog.get_logger()
 
-_FIRST_WORD_SECONDS = 0.5
+_FIRST_REQUEST_TIMEOUT_SECONDS = 0.5
 """What a connection that was let in may take to ask something, when the server stops."""
-_LOOK_SECONDS = 0.01
+_POLL_INTERVAL_SECONDS = 0.01
 
 
-_UNREADABLE = problems.answer(
+_BAD_REQUEST_RESPONSE = problems.problem_response(
     HTTPStatus.BAD_REQUEST,
     "bad_request",
     "This cannot be read: it is not HTTP, or its URL is longer than 65,535 bytes.",
@@ -36,8 +36,10 @@ class _Protocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        head = b"".join(b"%s: %s\r\n" % header for header in _UNREADABLE.raw_headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, _UNREADABLE.body))
+        head = b"".join(b"%s: %s\r\n" % header for header in _BAD_REQUEST_RESPONSE.raw_headers)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, _BAD_REQUEST_RESPONSE.body)
+        )
         self.transport.close()
 
 
@@ -64,9 +66,11 @@ class _Uvicorn(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        with anyio.move_on_after(_FIRST_WORD_SECONDS):
+        with anyio.move_on_after(_FIRST_REQUEST_TIMEOUT_SECONDS):
             while True:
-                await anyio.sleep(_LOOK_SECONDS)  # first, or who was just let in is not known yet
+                await anyio.sleep(
+                    _POLL_INTERVAL_SECONDS
+                )  # first, or who was just let in is not known yet
                 if not any(
                     getattr(one, "cycle", None) is None for one in self.server_state.connections
                 ):
@@ -76,9 +80,9 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """Listens on ``host`` and ``port`` (0: a free one, and the same again after a restart).
 
-    ``handed`` gives a socket that listens already, if there is one. Asked to stop, it takes requests
-    for ``drain_seconds`` more (or until ``hurry``), each answer closing its connection; then streams
-    end, and requests under way have ``stop_seconds``. New connections of a socket that was handed over
+    ``inherited_socket`` gives a socket that listens already, if there is one. Asked to stop, it takes requests
+    for ``drain_seconds`` more (or until ``end_drain``), each answer closing its connection; then streams
+    end, and requests under way have ``stop_timeout_seconds``. New connections of a socket that was handed over
     are left to whoever else has it, at once.
     """
 
@@ -89,30 +93,30 @@ class Server:
         *,
         host: str,
         port: int,
-        handed: Callable[[], socket.socket | None] = lambda: None,
-        idle_seconds: float = 75.0,
+        inherited_socket: Callable[[], socket.socket | None] = lambda: None,
+        keepalive_timeout_seconds: float = 75.0,
         drain_seconds: float = 0.0,
-        stop_seconds: float = 5.0,
+        stop_timeout_seconds: float = 5.0,
     ) -> None:
         self._app = app
         self._hub = hub
         self._host = host
         self.port = port
-        self._handed = handed
-        self._idle_seconds = idle_seconds
+        self._inherited_socket = inherited_socket
+        self._keepalive_timeout_seconds = keepalive_timeout_seconds
         self._drain_seconds = drain_seconds
-        self._stop_seconds = stop_seconds
-        self._hurry = anyio.Event()
+        self._stop_timeout_seconds = stop_timeout_seconds
+        self._drain_ended = anyio.Event()
 
-    def hurry(self) -> None:
+    def end_drain(self) -> None:
         """Take no more requests than those that are here."""
-        self._hurry.set()
+        self._drain_ended.set()
 
     async def run(self, child: ChildHandle) -> None:
-        handed = self._handed()
+        handed = self._inherited_socket()
         listener = handed or self._bind()
         self._host, self.port = listener.getsockname()[:2]
-        leaving = _Leaving(self._app)
+        leaving = _ConnectionDrain(self._app)
         config = uvicorn.Config(
             leaving,
             http=_Protocol,
@@ -120,8 +124,8 @@ class Server:
             log_config=None,
             access_log=False,
             ws="none",
-            timeout_keep_alive=max(1, round(self._idle_seconds)),
-            timeout_graceful_shutdown=max(1, round(self._stop_seconds)),
+            timeout_keep_alive=max(1, round(self._keepalive_timeout_seconds)),
+            timeout_graceful_shutdown=max(1, round(self._stop_timeout_seconds)),
         )
         listening = anyio.Event()
         server = _Uvicorn(config, listening)
@@ -133,11 +137,11 @@ class Server:
             )
             child.ready()
             await child.stopping.wait()
-            leaving.begun = True
+            leaving.draining = True
             if handed is not None:
                 await server.stop_accepting()
             with anyio.move_on_after(self._drain_seconds):
-                await self._hurry.wait()
+                await self._drain_ended.wait()
             await server.stop_accepting()
             self._hub.drain()
             server.should_exit = True
@@ -167,15 +171,15 @@ class Server:
         return listener
 
 
-class _Leaving:
-    """The application; once ``begun``, callers are told with each answer to connect anew.
+class _ConnectionDrain:
+    """The application; once ``draining``, callers are told with each answer to connect anew.
 
     A connection that is kept would be closed under the request that a caller just sends on it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self.begun = False
+        self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def parting(message: Message) -> None:
@@ -183,4 +187,4 @@ class _Leaving:
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
-        await self._app(scope, receive, parting if self.begun else send)
+        await self._app(scope, receive, parting if self.draining else send)

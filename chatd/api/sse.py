@@ -9,15 +9,15 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.auth import Stay
-from chatd.api.desk import Desk
+from chatd.api.auth import StreamSession
+from chatd.api.desk import ApiContext
 from chatd.domain.endings import StreamEndReason
 from chatd.domain.event import StreamEventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
-class Follower(Protocol):
+class Subscriber(Protocol):
     """A viewer's place, wherever it sits."""
 
     overflowed: bool
@@ -38,24 +38,24 @@ class Follower(Protocol):
         """The viewer is gone: its stream ends."""
 
 
-class EventStream(EventSourceResponse):
+class EventStreamResponse(EventSourceResponse):
     """A response that gives its follower's place back by ``close``, however it ends."""
 
     def __init__(
         self,
         content: AsyncIterator[bytes],
-        follower: Follower,
-        desk: Desk,
-        stay: Stay,
+        subscriber: Subscriber,
+        context: ApiContext,
+        session: StreamSession,
         *,
         close: Callable[[], None],
     ) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        self._follower = follower
-        self._desk = desk
-        self._stay = stay
+        self._subscriber = subscriber
+        self._context = context
+        self._session = session
         self._close = close
-        self._left = False
+        self._disconnected = False
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send, until there is no more to send or nobody to send it to.
@@ -63,62 +63,64 @@ class EventStream(EventSourceResponse):
         The watch for the reader's leaving is a task that ends with this block. Starlette's own way,
         or a task group, would do the same at ten times the cost, once for every stream.
         """
-        metrics = self._desk.metrics.streams
+        metrics = self._context.metrics.streams
         metrics.opened.add()
-        leaving = asyncio.create_task(self._heed_leaving(receive))
+        leaving = asyncio.create_task(self._watch_disconnect(receive))
         try:
             await self.stream_response(send)
         finally:
-            metrics.ended.add(self._why())
+            metrics.ended.add(self._end_reason())
             self._close()
             leaving.cancel()
             await asyncio.wait([leaving])
 
-    async def _heed_leaving(self, receive: Receive) -> None:
+    async def _watch_disconnect(self, receive: Receive) -> None:
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            self._left = True
+            self._disconnected = True
         finally:
-            self._follower.disconnect()
+            self._subscriber.disconnect()
 
-    def _why(self) -> StreamEndReason:
-        if self._left:
+    def _end_reason(self) -> StreamEndReason:
+        if self._disconnected:
             return StreamEndReason.CLIENT_DISCONNECTED
-        if self._stay.ended:
+        if self._session.ended:
             return StreamEndReason.REVOKED
-        if self._follower.deleted:
+        if self._subscriber.deleted:
             return StreamEndReason.CHAT_DELETED
-        if self._follower.overflowed:
+        if self._subscriber.overflowed:
             return StreamEndReason.SLOW_CONSUMER
-        return StreamEndReason.DRAINING if self._desk.hub.draining else StreamEndReason.ABORTED
+        return StreamEndReason.DRAINING if self._context.hub.draining else StreamEndReason.ABORTED
 
 
-async def follow(
-    follower: Follower,
+async def iterate(
+    subscriber: Subscriber,
     pull: Callable[[], Awaitable[list[bytes]]],
     *,
     draining: Callable[[], bool],
     keepalive_seconds: float,
 ) -> AsyncIterator[bytes]:
     """What ``pull`` gives, whenever the follower is woken, until it is over or the process stops."""
-    while not follower.closed:
+    while not subscriber.closed:
         lines = await pull()
         if draining():
-            lines.append(encode(StreamEventType.DRAINING, {}))
+            lines.append(encode_event(StreamEventType.DRAINING, {}))
             yield b"".join(lines)
             return
         if lines:
             yield b"".join(lines)
             continue
         with anyio.move_on_after(keepalive_seconds) as silence:
-            await follower.wait()
+            await subscriber.wait()
         if silence.cancelled_caught:
             yield KEEP_ALIVE
 
 
-def encode(kind: StreamEventType, fields: object, cursor: object = None) -> bytes:
+def encode_event(event_type: StreamEventType, data: object, cursor: object = None) -> bytes:
     """An event, with the cursor that follows it."""
     return format_sse_event(
-        event=kind, data_str=to_json(fields).decode(), id=None if cursor is None else str(cursor)
+        event=event_type,
+        data_str=to_json(data).decode(),
+        id=None if cursor is None else str(cursor),
     )

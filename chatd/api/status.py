@@ -22,7 +22,7 @@ class ActorOut(BaseModel):
     note: str
 
 
-class ChatInHandOut(BaseModel):
+class LeasedChatOut(BaseModel):
     """A chat in hand, and where its turn is."""
 
     model_config = ConfigDict(title="ChatInHand")
@@ -31,14 +31,14 @@ class ChatInHandOut(BaseModel):
     status: Status
     epoch: int
     step: int
-    held_seconds: float
-    zone: str | None
-    zone_seconds: float
+    leased_seconds: float
+    stage: str | None
+    stage_seconds: float
     deadline_seconds: float | None
-    mark: str | None = Field(
+    last_progress: str | None = Field(
         description="The last step that the turn noted, such as `streaming` or `backing off`."
     )
-    still_seconds: float
+    seconds_since_progress: float
     lease_left_seconds: float
 
 
@@ -52,7 +52,7 @@ class PoolOut(BaseModel):
     waiting: int
 
 
-class CensusOut(BaseModel):
+class DatabaseStatsOut(BaseModel):
     """What the database had, of all processes, `seconds_ago`."""
 
     model_config = ConfigDict(title="Census")
@@ -84,9 +84,9 @@ class ProcessStatusOut(BaseModel):
     uptime_seconds: float
     versions: Versions
     actors: list[ActorOut]
-    chats: list[ChatInHandOut]
-    room: int
+    chats: list[LeasedChatOut]
+    free_slots: int
     streams: int
     pool: PoolOut
     loop_lag_seconds: float
-    census: CensusOut | None
+    database_stats: DatabaseStatsOut | None

@@ -5,41 +5,41 @@ import math
 from collections import Counter
 from http import HTTPStatus
 
-from chatd.api.auth import Pass, Stay
-from chatd.api.problems import BadRequest
+from chatd.api.auth import Grant, StreamSession
+from chatd.api.problems import HttpProblem
 
 
-class Stays:
-    """The stays of this process. ``most`` is how many one owner may have (0: unlimited)."""
+class StreamSessions:
+    """The stays of this process. ``max_per_owner`` is how many one owner may have (0: unlimited)."""
 
-    def __init__(self, *, most: int = 1000) -> None:
-        self.most = most
-        self._open: Counter[str] = Counter()
+    def __init__(self, *, max_per_owner: int = 1000) -> None:
+        self.max_per_owner = max_per_owner
+        self._open_counts: Counter[str] = Counter()
 
-    def begin(self, passed: Pass) -> Stay:
-        """A stay, which counts until it is closed. Raises ``BadRequest`` (429)."""
-        owner_id = passed.identity.owner_id
-        if self.most and self._open[owner_id] >= self.most:
-            raise BadRequest(
+    def start(self, grant: Grant) -> StreamSession:
+        """A stay, which counts until it is closed. Raises ``HttpProblem`` (429)."""
+        owner_id = grant.identity.owner_id
+        if self.max_per_owner and self._open_counts[owner_id] >= self.max_per_owner:
+            raise HttpProblem(
                 "too_many_streams",
-                f"You have {self.most} streams open, and may not open more (limits.max_streams).",
+                f"You have {self.max_per_owner} streams open, and may not open more (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
         timer: asyncio.TimerHandle | None = None
 
-        def close(stay: Stay) -> None:
+        def close(stay: StreamSession) -> None:
             if timer is not None:
                 timer.cancel()
-            passed.stays.discard(stay)
-            self._open[owner_id] -= 1
-            if not self._open[owner_id]:
-                del self._open[owner_id]
+            grant.stream_sessions.discard(stay)
+            self._open_counts[owner_id] -= 1
+            if not self._open_counts[owner_id]:
+                del self._open_counts[owner_id]
 
-        stay = Stay(close)
-        self._open[owner_id] += 1
-        passed.stays.add(stay)
-        if passed.ended:
+        stay = StreamSession(close)
+        self._open_counts[owner_id] += 1
+        grant.stream_sessions.add(stay)
+        if grant.ended:
             stay.end()
-        elif passed.until < math.inf:
-            timer = asyncio.get_running_loop().call_at(passed.until, stay.end)
+        elif grant.expires_at < math.inf:
+            timer = asyncio.get_running_loop().call_at(grant.expires_at, stay.end)
         return stay

@@ -14,13 +14,13 @@ from fastapi import APIRouter, Query, Request
 
 from chatd.api import headers
 from chatd.api.auth import Caller
-from chatd.api.desk import AtDesk, Desk
-from chatd.api.events import ChatEvent, Sse, streamed
-from chatd.api.parts import streamed_part
-from chatd.api.problems import documented
-from chatd.api.query import OnlyKnown
-from chatd.api.scope import LET_IN
-from chatd.api.sse import EventStream, encode, follow
+from chatd.api.desk import ApiContext, Context
+from chatd.api.events import ChatEvent, SseMediaType, sse_response
+from chatd.api.parts import public_delta
+from chatd.api.problems import problem_responses
+from chatd.api.query import RejectUnknownParameters
+from chatd.api.scope import GRANT
+from chatd.api.sse import EventStreamResponse, encode_event, iterate
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.event import Cursor, StreamEventType
 from chatd.domain.message import Message, client_tool_calls, pending_tool_calls
@@ -33,49 +33,49 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 
 @router.get(
     "/chats/{chat_id}/stream",
-    dependencies=[OnlyKnown],
+    dependencies=[RejectUnknownParameters],
     response_model=None,
-    response_class=Sse,
-    responses=streamed(ChatEvent) | documented("chat_not_found", "too_many_streams"),
+    response_class=SseMediaType,
+    responses=sse_response(ChatEvent) | problem_responses("chat_not_found", "too_many_streams"),
 )
 async def stream_chat(
     chat_id: UUID,
     request: Request,
     caller: Caller,
-    desk: AtDesk,
+    context: Context,
     after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
-) -> EventStream:
+) -> EventStreamResponse:
     """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
 
     The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
     and `preview_reset` says that it will not be stored.
     """
-    named = headers.given(request.scope, headers.LAST_EVENT)
-    stay = desk.stays.begin(request.scope[LET_IN])
-    subscription = desk.hub.subscribe(chat_id)
+    named = headers.header_value(request.scope, headers.LAST_EVENT_ID)
+    stay = context.stream_sessions.start(request.scope[GRANT])
+    subscription = context.hub.subscribe(chat_id)
     stay.on_end(subscription.disconnect)
 
     def close() -> None:
-        desk.hub.unsubscribe(subscription)
+        context.hub.unsubscribe(subscription)
         stay.close()
 
     try:
-        opening = _Opening(desk, chat_id, caller.sees, subscription)
+        opening = _ChatStream(context, chat_id, caller.owner_filter, subscription)
         viewer, first = await opening.open(named or after)
     except BaseException:
         close()
         raise
-    content = _follow(desk, subscription, viewer, first)
-    return EventStream(content, subscription, desk, stay, close=close)
+    content = _stream_events(context, subscription, viewer, first)
+    return EventStreamResponse(content, subscription, context, stay, close=close)
 
 
-class _Opening:
+class _ChatStream:
     """Where a stream starts."""
 
     def __init__(
-        self, desk: Desk, chat_id: UUID, owner_id: str | None, subscription: Subscription
+        self, context: ApiContext, chat_id: UUID, owner_id: str | None, subscription: Subscription
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._chat_id = chat_id
         self._owner_id = owner_id
         self._subscription = subscription
@@ -93,28 +93,30 @@ class _Opening:
             return resumed
         viewer, first = await self._snapshot()
         why = "this cursor cannot be resumed; what follows is a snapshot"
-        return viewer, [encode(StreamEventType.RESET, {"reason": why}), first]
+        return viewer, [encode_event(StreamEventType.RESET, {"reason": why}), first]
 
     async def _snapshot(self) -> tuple[ChatEventReader, bytes]:
-        found = await self._desk.streams.snapshot(self._chat_id, owner_id=self._owner_id)
+        found = await self._context.stream_reads.snapshot(self._chat_id, owner_id=self._owner_id)
         if found is None:
             raise ChatNotFound(self._chat_id)
         chat = found.chat
         cursor = Cursor(chat.version, chat.epoch, chat.settled_part)
-        self._desk.hub.attach(self._subscription, cursor, chat.settled_part, found.parts)
+        self._context.hub.attach(self._subscription, cursor, chat.settled_part, found.parts)
         viewer = ChatEventReader(self._subscription, cursor, settled_part=chat.settled_part)
         parts = viewer.snapshot_parts()
-        await self._desk.know(
+        await self._context.ensure_model_names(
             chat.last_model_config_id,
             *(message.model_config_id for message in found.messages),
             *(message.model_config_id for message in found.queue),
         )
-        shown = _shown(self._desk, found, parts)
-        return viewer, encode(StreamEventType.SNAPSHOT, shown, viewer.cursor)
+        shown = _snapshot_data(self._context, found, parts)
+        return viewer, encode_event(StreamEventType.SNAPSHOT, shown, viewer.cursor)
 
     async def _resume(self, cursor: Cursor) -> tuple[ChatEventReader, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
-        span = await self._desk.streams.resumable_range(self._chat_id, owner_id=self._owner_id)
+        span = await self._context.stream_reads.resumable_range(
+            self._chat_id, owner_id=self._owner_id
+        )
         if span is None:
             raise ChatNotFound(self._chat_id)
         if not span.contains(cursor):
@@ -128,7 +130,7 @@ class _Opening:
             # Parts are asked for from the start of the step: others will watch it from here too.
             shown = viewer.cursor.version
             place = replace(viewer.cursor, epoch=0, part=0)
-            news = await self._desk.streams.updates_since([(self._chat_id, place)])
+            news = await self._context.stream_reads.updates_since([(self._chat_id, place)])
             if not news or news[0].version is None:
                 break
             parts_done, epoch = news[0].settled_part, news[0].epoch
@@ -140,63 +142,65 @@ class _Opening:
                 return None  # what follows on the cursor is gone
         viewer.set_settled_part(parts_done)
         begin = Cursor(viewer.cursor.version, epoch)
-        self._desk.hub.attach(self._subscription, begin, parts_done, parts)
-        return viewer, await _dress(self._desk, events)
+        self._context.hub.attach(self._subscription, begin, parts_done, parts)
+        return viewer, await _render(self._context, events)
 
 
-async def _follow(
-    desk: Desk, subscription: Subscription, viewer: ChatEventReader, first: list[bytes]
+async def _stream_events(
+    context: ApiContext, subscription: Subscription, reader: ChatEventReader, initial: list[bytes]
 ) -> AsyncIterator[bytes]:
     """Everything that happens from here on."""
 
     async def pull() -> list[bytes]:
-        return await _dress(desk, viewer.pull())
+        return await _render(context, reader.pull())
 
-    if first:
-        yield b"".join(first)
-    events = follow(
+    if initial:
+        yield b"".join(initial)
+    events = iterate(
         subscription,
         pull,
-        draining=lambda: desk.hub.draining,
-        keepalive_seconds=desk.keepalive_seconds,
+        draining=lambda: context.hub.draining,
+        keepalive_seconds=context.keepalive_seconds,
     )
     async for piece in events:
         yield piece
     if subscription.topic.deleted:
-        yield encode(StreamEventType.DELETED, {"id": subscription.topic.chat_id})
+        yield encode_event(StreamEventType.DELETED, {"id": subscription.topic.chat_id})
 
 
-async def _dress(desk: Desk, events: list[CursorEvent]) -> list[bytes]:
+async def _render(context: ApiContext, events: list[CursorEvent]) -> list[bytes]:
     messages = [fields for _, _, fields in events if isinstance(fields, Message)]
-    await desk.know(*(message.model_config_id for message in messages))
+    await context.ensure_model_names(*(message.model_config_id for message in messages))
     return [
-        encode(kind, dressed, cursor)
+        encode_event(kind, dressed, cursor)
         for cursor, kind, fields in events
-        if (dressed := _fields(desk, kind, fields)) is not None
+        if (dressed := _render_data(context, kind, fields)) is not None
     ]
 
 
-def _fields(desk: Desk, kind: StreamEventType, fields: Mapping[str, Any] | Message) -> object:
+def _render_data(
+    context: ApiContext, event_type: StreamEventType, data: Mapping[str, Any] | Message
+) -> object:
     """What an event says; None: nothing that would be the caller's business."""
-    if isinstance(fields, Message):
-        return desk.dress.message(fields)
-    return streamed_part(fields) if kind is StreamEventType.MESSAGE_PART else fields
+    if isinstance(data, Message):
+        return context.present.message(data)
+    return public_delta(data) if event_type is StreamEventType.MESSAGE_PART else data
 
 
-def _shown(desk: Desk, found: Snapshot, parts: list[Any]) -> dict[str, object]:
+def _snapshot_data(context: ApiContext, snapshot: Snapshot, parts: list[Any]) -> dict[str, object]:
     return {
-        "chat": desk.dress.chat(found.chat),
-        "messages": [desk.dress.message(message) for message in found.messages],
-        "queue": [desk.dress.queued_message(message) for message in found.queue],
-        "parts": [said for part in parts if (said := streamed_part(part)) is not None],
-        "action_required": _asked(found),
+        "chat": context.present.chat(snapshot.chat),
+        "messages": [context.present.message(message) for message in snapshot.messages],
+        "queue": [context.present.queued_message(message) for message in snapshot.queue],
+        "parts": [said for part in parts if (said := public_delta(part)) is not None],
+        "action_required": _pending_action(snapshot),
     }
 
 
-def _asked(found: Snapshot) -> dict[str, object] | None:
+def _pending_action(snapshot: Snapshot) -> dict[str, object] | None:
     """What the client is to do, as ``action_required`` told it; who comes back must see it too."""
-    deadline = found.chat.action_deadline
+    deadline = snapshot.chat.action_deadline
     if deadline is None:
         return None
-    calls = client_tool_calls(call.part for call in pending_tool_calls(found.messages))
+    calls = client_tool_calls(call.part for call in pending_tool_calls(snapshot.messages))
     return {"calls": calls, "deadline": deadline}

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from chatd.api.given import Fit, Json, Words
-from chatd.api.json_schema import checked_parameters
+from chatd.api.given import JsonValue, NonEmptyStr, Sanitized
+from chatd.api.json_schema import validate_tool_parameters
 from chatd.store.actions import ToolResult
 
-Parameters = Annotated[
-    dict[Annotated[str, Fit], Json],
-    AfterValidator(checked_parameters),
+ToolParameters = Annotated[
+    dict[Annotated[str, Sanitized], JsonValue],
+    AfterValidator(validate_tool_parameters),
     Field(
         description="A JSON schema of type `object`.",
         examples=[{"type": "object", "properties": {"city": {"type": "string"}}}],
@@ -24,16 +24,16 @@ class Tool(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$"), Fit] = Field(
+    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$"), Sanitized] = Field(
         examples=["weather"]
     )
-    description: Annotated[str, Fit] = Field(
+    description: Annotated[str, Sanitized] = Field(
         default="", description="What it is for, for the model."
     )
-    parameters: Parameters
+    parameters: ToolParameters
 
 
-def _with_names_of_their_own(tools: list[Tool]) -> list[Tool]:
+def _unique_names(tools: list[Tool]) -> list[Tool]:
     seen: set[str] = set()
     for tool in tools:
         if tool.name in seen:
@@ -44,21 +44,21 @@ def _with_names_of_their_own(tools: list[Tool]) -> list[Tool]:
 
 Tools = Annotated[
     list[Tool],
-    AfterValidator(_with_names_of_their_own),
+    AfterValidator(_unique_names),
     Field(description="Tools that you run: the chat waits for their results."),
 ]
 
 
-class GivenResult(BaseModel):
+class ToolResultInput(BaseModel):
     """What came of one call; `result` is any JSON."""
 
     model_config = ConfigDict(extra="forbid", title="ToolResult")
 
-    tool_call_id: Words
-    result: Json
+    tool_call_id: NonEmptyStr
+    result: JsonValue
     is_error: bool = Field(default=False, description="Whether the tool failed; the model is told.")
 
-    def of_store(self) -> ToolResult:
+    def to_domain(self) -> ToolResult:
         return ToolResult(
             tool_call_id=self.tool_call_id, result=self.result, is_error=self.is_error
         )
@@ -69,4 +69,4 @@ class SubmitToolResults(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    results: list[GivenResult] = Field(min_length=1)
+    results: list[ToolResultInput] = Field(min_length=1)

@@ -124,14 +124,14 @@ def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
             one["status"],
             str(one["epoch"]),
             str(one["step"]),
-            span(one["held_seconds"]),
+            span(one["leased_seconds"]),
             one["zone"] or one["mark"] or "",
-            span(one["zone_seconds"]),
+            span(one["stage_seconds"]),
             span(one["deadline_seconds"]),
-            span(one["still_seconds"]),
+            span(one["seconds_since_progress"]),
             span(one["lease_left_seconds"]),
         )
-        for one in sorted(status["chats"], key=lambda one: -one["still_seconds"])
+        for one in sorted(status["chats"], key=lambda one: -one["seconds_since_progress"])
     ]
 
 

@@ -65,7 +65,7 @@ class Chats:
         tools: Sequence[Tool] | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
-        """Create a chat. With ``content`` it is answered at once; without, it waits for a message."""
+        """Create a chat. With ``check_content`` it is answered at once; without, it waits for a message."""
         body = given(
             content=content,
             title=title,
@@ -97,7 +97,7 @@ class Chats:
     ) -> AsyncIterator[Chat]:
         """Your chats, most recently touched first; at most so many.
 
-        ``labels`` are ``name`` or ``name:value`` and must all be there; ``q`` is looked for in titles.
+        ``check_labels`` are ``name`` or ``name:value`` and must all be there; ``q`` is looked for in titles.
         """
         limit = page_size or min(most or _USUAL_PAGE, _LARGEST_PAGE)
         params = given(archived=archived, status=status, parent=parent, q=q, limit=limit)

@@ -224,7 +224,7 @@ class Owner(TypedDict):
     version: str | None
     started_at: str | None
     last_beat_at: str | None
-    last_beat_seconds_ago: float | None
+    last_heartbeat_seconds_ago: float | None
 
 
 class Doing(TypedDict):
@@ -233,7 +233,7 @@ class Doing(TypedDict):
     zone: str | None
     since: str | None
     until: str | None
-    said_seconds_ago: float | None
+    reported_seconds_ago: float | None
 
 
 class Retry(TypedDict):
@@ -302,12 +302,12 @@ class ChatInHand(TypedDict):
     status: Status
     epoch: int
     step: int
-    held_seconds: float
+    leased_seconds: float
     zone: str | None
-    zone_seconds: float
+    stage_seconds: float
     deadline_seconds: float | None
     mark: str | None
-    still_seconds: float
+    seconds_since_progress: float
     lease_left_seconds: float
 
 
@@ -337,7 +337,7 @@ class Versions(TypedDict):
 
 
 class ProcessStatus(TypedDict):
-    """How one process is. ``database`` is None until its database has answered."""
+    """How one process is. ``census`` is None until its database has answered."""
 
     worker_id: str
     host: str

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatd.api.auth import Anyone, Gatekeeper
-from chatd.api.doorkeeper import Doorkeeper
+from chatd.api.auth import AnonymousAuthenticator, Authenticator
+from chatd.api.doorkeeper import TokenAuthenticator
 from chatd.settings import Settings
 from chatd.store.pool import Database
 from chatd.store.tokens import Tokens
@@ -15,7 +15,7 @@ from chatd.supervision.actor import ChildSpec
 class Callers:
     """Who lets callers in; ``specs`` are its children, which start before the first caller comes."""
 
-    keeper: Gatekeeper
+    keeper: Authenticator
     specs: Sequence[ChildSpec] = ()
 
 
@@ -23,17 +23,17 @@ def make_callers(settings: Settings, database: Database) -> Callers:
     """As ``auth.mode`` says."""
     match settings.auth.mode:
         case "none":
-            return Callers(Anyone())
+            return Callers(AnonymousAuthenticator())
         case "token":
-            doorkeeper = Doorkeeper(Tokens(database))
+            doorkeeper = TokenAuthenticator(Tokens(database))
             return Callers(doorkeeper, [ChildSpec(name="doorkeeper", start=doorkeeper.run)])
         case "jwt":
-            from chatd.api.jwts import Jwts  # noqa: PLC0415 (only this mode pays for cryptography)
-            from chatd.api.key_set import KeySet  # noqa: PLC0415
+            from chatd.api.jwts import JwtAuthenticator  # noqa: PLC0415 (only this mode pays for cryptography)
+            from chatd.api.key_set import JwksClient  # noqa: PLC0415
 
             given = settings.auth
-            jwts = Jwts(
-                KeySet(given.jwks or ""),
+            jwts = JwtAuthenticator(
+                JwksClient(given.jwks or ""),
                 issuer=given.issuer or "",
                 audience=given.audience or "",
                 owner_claim=given.owner_claim,

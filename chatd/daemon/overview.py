@@ -20,7 +20,7 @@ from chatd.work.roster import ChatTaskPool
 
 
 class Overview:
-    """``operations`` is what the routes show, ``specs`` are the children."""
+    """``get_operations`` is what the routes show, ``specs`` are the children."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Overview:
         self.operations = Operations(
             metrics=PrometheusCollector(metrics).render,
             status=panel.status,
-            anybody=settings.auth.mode == "none",
-            open_metrics=given.open,
+            public=settings.auth.mode == "none",
+            public_metrics=given.open,
         )
 
     def specs(self) -> Sequence[ChildSpec]:

@@ -12,8 +12,8 @@ import anyio
 from chatd import __version__
 from chatd.api.status import (
     ActorOut,
-    CensusOut,
-    ChatInHandOut,
+    DatabaseStatsOut,
+    LeasedChatOut,
     PoolOut,
     ProcessStatusOut,
     Versions,
@@ -69,7 +69,7 @@ class Panel:
             versions=self._versions(),
             actors=[_actor(one) for one in self._actors()],
             chats=[_hand(hand, now) for hand in hands],
-            room=room,
+            free_slots=room,
             streams=self._rooms.hub.subscriber_count + self._rooms.list_hub.subscriber_count,
             pool=PoolOut(
                 size=database.pool_size,
@@ -77,7 +77,7 @@ class Panel:
                 waiting=database.waiting_statements,
             ),
             loop_lag_seconds=self._loop_watch.lag_seconds,
-            census=self._counted(),
+            database_stats=self._counted(),
         )
 
     def _versions(self) -> Versions:
@@ -88,11 +88,11 @@ class Panel:
             postgresql=taken.count.server_version if taken else None,
         )
 
-    def _counted(self) -> CensusOut | None:
+    def _counted(self) -> DatabaseStatsOut | None:
         taken = self._census.latest
         if taken is None:
             return None
-        return CensusOut(
+        return DatabaseStatsOut(
             seconds_ago=anyio.current_time() - taken.at,
             chats=dict(taken.count.chats),
             oldest_pending_seconds=self._census.oldest_pending_seconds(),
@@ -112,18 +112,18 @@ def _actor(one: ChildSnapshot) -> ActorOut:
     )
 
 
-def _hand(hand: Lease, now: datetime) -> ChatInHandOut:
+def _hand(hand: Lease, now: datetime) -> LeasedChatOut:
     chat, seen = hand.chat, hand.progress.snapshot()
-    return ChatInHandOut(
+    return LeasedChatOut(
         chat_id=hand.fence.chat_id,
         status=chat.status,
         epoch=hand.fence.epoch,
         step=chat.committed_steps,
-        held_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
-        zone=seen.stage,
-        zone_seconds=seen.stage_age_seconds,
+        leased_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
+        stage=seen.stage,
+        stage_seconds=seen.stage_age_seconds,
         deadline_seconds=seen.deadline_in_seconds,
-        mark=seen.last_progress,
-        still_seconds=seconds_since_progress(hand),
+        last_progress=seen.last_progress,
+        seconds_since_progress=seconds_since_progress(hand),
         lease_left_seconds=hand.remaining_seconds,
     )

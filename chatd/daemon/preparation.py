@@ -46,7 +46,7 @@ async def keep_models(rooms: Rooms, catalog: Catalog) -> None:
             for model in catalog.models
         ]
     )
-    rooms.dress.learn(await rooms.models.names())
+    rooms.dress.add_model_names(await rooms.models.names())
 
 
 async def _fit_schema(settings: Settings, rooms: Rooms) -> None:

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from chatd import __version__, logs
 from chatd.api.app import create_app
 from chatd.api.server import Server
-from chatd.api.stays import Stays
-from chatd.api.watch import Watch
-from chatd.api.watch_lists import ListWatch
+from chatd.api.stays import StreamSessions
+from chatd.api.watch import ChatStreamPoller
+from chatd.api.watch_lists import ChatListPoller
 from chatd.daemon.attendant import Attendant
 from chatd.daemon.callers import make_callers
 from chatd.daemon.desk import make_desk
@@ -72,7 +72,7 @@ class Daemon:
             else None
         )
         self._callers = make_callers(settings, self.rooms.database)
-        self._stays = Stays(most=settings.limits.max_streams)
+        self._stays = StreamSessions(max_per_owner=settings.limits.max_streams)
         self._loop_watch = LoopWatch(
             blocked_seconds=settings.log.loop_blocked_seconds,
             metrics=self.rooms.metrics.process,
@@ -92,8 +92,10 @@ class Daemon:
             self.rooms.hub,
             host=settings.http.host,
             port=settings.http.port,
-            handed=lambda: self._manager.listener(loopback_only=settings.auth.mode == "none"),
-            idle_seconds=settings.http.idle_seconds,
+            inherited_socket=lambda: self._manager.listener(
+                loopback_only=settings.auth.mode == "none"
+            ),
+            keepalive_timeout_seconds=settings.http.idle_seconds,
             drain_seconds=settings.http.drain_seconds,
         )
         self._signals = signals
@@ -164,7 +166,7 @@ class Daemon:
         self._stop.set()
         self._attendant.stopping()
         if again:
-            self.server.hurry()
+            self.server.end_drain()
         if self.roster is not None:
             self.roster.stop_claiming()
             if again:
@@ -211,13 +213,15 @@ class Daemon:
             on_reconnect=rooms.hints.resync,
             metrics=rooms.metrics.notifications,
         )
-        watch = Watch(
+        watch = ChatStreamPoller(
             rooms.hub,
             rooms.streams,
             poll_seconds=given.worker.poll_seconds,
             metrics=rooms.metrics.notifications,
         )
-        list_watch = ListWatch(rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds)
+        list_watch = ChatListPoller(
+            rooms.list_hub, rooms.lists, poll_seconds=given.worker.poll_seconds
+        )
         rooms.hints.subscribe(rooms.list_hub.handle_hint)
         return [
             ChildSpec(name="listener", start=listener.run),
@@ -239,7 +243,7 @@ class Daemon:
         given = self.settings
         return create_app(
             make_desk(given, self.rooms, self.catalog, stays=self._stays),
-            keeper=self._callers.keeper,
+            authenticator=self._callers.keeper,
             operations=self._overview.operations,
             metrics=self.rooms.metrics.http,
             not_ready=self._not_ready,
@@ -280,7 +284,7 @@ class Daemon:
         self._app.state.rates.per_second = settings.limits.requests_per_second
         self._loop_watch.blocked_seconds = settings.log.loop_blocked_seconds
         self.rooms = with_limits(self.rooms, settings)
-        self._stays.most = settings.limits.max_streams
+        self._stays.max_per_owner = settings.limits.max_streams
         self._app.state.desk = make_desk(settings, self.rooms, catalog, stays=self._stays)
         if self._workers is not None:
             self._workers.reload(settings, catalog)

@@ -16,10 +16,10 @@ def rehearse(settings: Settings) -> list[str]:
     except ProviderConfigError as error:
         refused.append(str(error))
     if settings.auth.mode == "jwt" and settings.auth.jwks:
-        from chatd.api.key_set import KeySet  # noqa: PLC0415 (only this mode pays for cryptography)
+        from chatd.api.key_set import JwksClient  # noqa: PLC0415 (only this mode pays for cryptography)
 
         try:
-            anyio.run(KeySet(settings.auth.jwks).check)
+            anyio.run(JwksClient(settings.auth.jwks).check_readable)
         except FatalError as error:
             refused.append(str(error))
     return refused

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from chatd.api.dressing import Dressing
+from chatd.api.dressing import Presenter
 from chatd.live.hints import ChangeBus
 from chatd.live.hub import ChatHub
 from chatd.live.lists import ListHub
@@ -47,7 +47,7 @@ class Rooms:
     queue: Queue
     keys: IdempotencyStore
     models: Models
-    dress: Dressing
+    dress: Presenter
 
 
 def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
@@ -89,7 +89,7 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         keys=IdempotencyStore(database),
         models=Models(database),
-        dress=Dressing(),
+        dress=Presenter(),
     )
 
 

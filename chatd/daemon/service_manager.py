@@ -23,7 +23,7 @@ LISTENER_NAME = "http"
 class ServiceManager:
     """``address`` is where it listens (None: there is none), ``watchdog_seconds`` its patience.
 
-    ``handed`` are the listening sockets that it opened for this process, by name.
+    ``inherited_socket`` are the listening sockets that it opened for this process, by name.
     """
 
     address: str | None = None

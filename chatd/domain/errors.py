@@ -78,7 +78,7 @@ class IdempotencyKeyReused(Refused):
 class ChatTreeBusy(Refused):
     """A chat of this family is busy, so none of it was archived."""
 
-    code = "family_busy"
+    code = "chat_tree_busy"
 
 
 class NoActionRequired(Refused):
@@ -108,7 +108,7 @@ class ModelNotFound(Refused):
 class TooManyActiveChats(Refused):
     """Too many of this owner's chats are in flight (limits.max_chats_in_flight)."""
 
-    code = "too_many_chats"
+    code = "too_many_active_chats"
 
 
 class TokenNotFound(ChatdError):

@@ -73,7 +73,7 @@ class Postgres:
     * ``port``: also listen on this port of loopback, with a password; 0: only the Unix socket.
     * ``settings``: server settings that go before the small defaults, such as ``{"max_connections":
       "500"}``.
-    * ``start_timeout_seconds``, ``stop_seconds``: allowances; a slow stop becomes an immediate one, then a
+    * ``start_timeout_seconds``, ``stop_timeout_seconds``: allowances; a slow stop becomes an immediate one, then a
       kill.
     """
 

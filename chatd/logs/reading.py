@@ -24,7 +24,7 @@ _PRIORITY = re.compile(rb"<([0-7])>")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. ``fields`` is None when it is no event of chatd; ``raw`` is then all there is."""
+    """One line. ``data`` is None when it is no event of chatd; ``raw`` is then all there is."""
 
     raw: bytes
     fields: Mapping[str, Any] | None = None

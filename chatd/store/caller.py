@@ -33,7 +33,7 @@ _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
     "archived": ChatArchived,
     "busy": ChatBusy,
     "call_unknown": ToolCallUnknown,
-    "family_busy": ChatTreeBusy,
+    "chat_tree_busy": ChatTreeBusy,
     "full": QueueFull,
     "in_flight": TooManyActiveChats,
     "no_action": NoActionRequired,

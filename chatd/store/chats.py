@@ -50,7 +50,7 @@ class Chats:
         tools: Sequence[Mapping[str, Any]] = (),
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """A new chat: pending when ``content`` asks for an answer, else waiting.
+        """A new chat: pending when ``check_content`` asks for an answer, else waiting.
 
         Raises:
             TooManyChats

@@ -52,7 +52,7 @@ class _LabelledMetric:
         return product(*known) if len(known) == len(self.labels) else ()
 
     def _bounded(self, values: LabelValues, existing: Collection[LabelValues]) -> LabelValues:
-        """``values`` as they may be kept."""
+        """``header_values`` as they may be kept."""
         fit = tuple(
             value if vocabulary is None or value in vocabulary else OTHER
             for value, vocabulary in zip(values, self._allowed_values, strict=True)

@@ -191,7 +191,7 @@ async def test_a_busy_chat_cannot_be_archived_and_keeps_its_title(dsn: str) -> N
         answer = await chatd.api.http.patch(
             f"/api/v1/chats/{chat_id}", json={"archived": True, "title": "new"}
         )
-        refused(answer, 409, "family_busy")
+        refused(answer, 409, "chat_tree_busy")
         assert await chatd.api.chat(chat_id) == busy
         described = await change(chatd, chat_id, title="new")  # alone, it may
         assert (described["title"], described["status"]) == ("new", "running")

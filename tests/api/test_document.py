@@ -13,7 +13,7 @@ from described import REF, STREAM, TEXT, document, is_described, mismatches, ope
 from inside import one
 
 import chatd
-from chatd.api.codes import REFUSALS
+from chatd.api.codes import PROBLEMS
 from chatd.api.examples import EXAMPLES
 from chatd.domain.errors import Refused
 
@@ -38,7 +38,7 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
     found = set(references(document()))
     schemas = document()["components"]["schemas"]
     assert len(found) > 10
-    examples = {f"#/components/examples/{code}" for code in REFUSALS}
+    examples = {f"#/components/examples/{code}" for code in PROBLEMS}
     assert found - examples == {REF + name for name in schemas}
     for name in schemas:
         assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
@@ -71,8 +71,8 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
             for code, reference in content["examples"].items():
                 assert reference == {"$ref": f"#/components/examples/{code}"}
                 example = document()["components"]["examples"][code]["value"]
-                assert f"`{code}`: {REFUSALS[code].when}" in answer["description"]
-                assert REFUSALS[code].status == int(status)
+                assert f"`{code}`: {PROBLEMS[code].description}" in answer["description"]
+                assert PROBLEMS[code].status == int(status)
                 assert not mismatches(example, content["schema"])
                 assert mismatches({**example, "code": "other"}, content["schema"])
 
@@ -117,13 +117,13 @@ def test_every_code_is_one_of_the_list() -> None:
     files = [*(CODE / "api").glob("**/*.py"), CODE / "domain" / "errors.py"]
     found = {code for file in files for code in spelt(ast.parse(file.read_text()))}
     assert {"invalid_cursor", "not_ready", "body_too_large", "chat_not_found"} <= found
-    assert found - {Refused.code} <= REFUSALS.keys(), (
+    assert found - {Refused.code} <= PROBLEMS.keys(), (
         "say in chatd/api/codes.py what they stand for"
     )
     refusals = set(below(Refused))
-    assert {refusal.code for refusal in refusals} <= REFUSALS.keys()
+    assert {refusal.code for refusal in refusals} <= PROBLEMS.keys()
     told = document()["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
-    assert told == sorted(REFUSALS)
+    assert told == sorted(PROBLEMS)
 
 
 def below(error: type[Refused]) -> Iterator[type[Refused]]:

@@ -54,9 +54,9 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
             assert told["owner"]["version"] == __version__
             assert told["owner"]["host"]
             assert told["owner"]["pid"] > 0
-            assert 0 <= told["owner"]["last_beat_seconds_ago"] < 30
+            assert 0 <= told["owner"]["last_heartbeat_seconds_ago"] < 30
             assert told["doing"]["zone"] == "model stream"
-            assert 0 <= told["doing"]["said_seconds_ago"] < 30
+            assert 0 <= told["doing"]["reported_seconds_ago"] < 30
             since, until_ = (datetime.fromisoformat(told["doing"][k]) for k in ("since", "until"))
             at = datetime.fromisoformat(told["at"])
             assert since < at < until_

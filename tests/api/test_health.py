@@ -68,7 +68,7 @@ async def test_a_database_that_goes_away_and_comes_back(away: Postgres) -> None:
             answer = await ask(chatd, method, path, chat_id)
             assert time.monotonic() - began < BOUND_SECONDS, path
             assert answer.headers["content-type"] == PROBLEM
-            refused(answer, 503, "database_away")
+            refused(answer, 503, "database_unavailable")
             assert int(answer.headers["retry-after"]) >= 1
             for secret in (str(away.socket_dir), "asyncpg", "Error"):
                 assert secret not in answer.text

@@ -8,7 +8,7 @@ import pytest
 from asking import PROBLEM, opened, refused
 from inside import Inside, one
 
-from chatd.api.headers import KEY, LAST_EVENT, OWNER
+from chatd.api.headers import IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER
 
 JSON = {"content-type": "application/json"}
 
@@ -135,12 +135,14 @@ async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
                 assert first in expected, (cursor, first)
 
 
-@pytest.mark.parametrize("name", [header.name for header in (KEY, LAST_EVENT, OWNER)])
+@pytest.mark.parametrize(
+    "name", [header.name for header in (IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER)]
+)
 async def test_a_header_that_is_there_twice_is_refused(dsn: str, name: str) -> None:
     """Whoever stands between might have believed another one of them."""
     async with one(dsn) as chatd:
         chat = await chatd.api.create()
-        method, path = ("GET", "stream") if name == LAST_EVENT.name else ("POST", "interrupt")
+        method, path = ("GET", "stream") if name == LAST_EVENT_ID.name else ("POST", "interrupt")
         path = f"/api/v1/chats/{chat['id']}/{path}"
         headers = [(name, "local"), (name, "local")]
         answer = await chatd.api.http.request(method, path, headers=headers)

@@ -237,11 +237,11 @@ async def test_a_provider_that_is_away_at_the_start_is_waited_for(dsn: str) -> N
         idp.document = None
         async with one(dsn, auth=trusting(idp.url)) as chatd:
             answer = await got(chatd, CHATS, bearer(signed()))
-            refused(answer, 503, "key_set_away")
+            refused(answer, 503, "jwks_unavailable")
             assert (await chatd.api.http.get("/readyz")).status_code == 200
             for nonsense in ([], {"keys": []}, {"keys": [{"kty": "oct", "k": "AA"}]}):
                 idp.document = nonsense
-                refused(await got(chatd, CHATS, bearer(signed())), 503, "key_set_away")
+                refused(await got(chatd, CHATS, bearer(signed())), 503, "jwks_unavailable")
             idp.document = key_set()
 
             async def back() -> bool:

@@ -11,7 +11,7 @@ from callers import created, got, office
 from inside import Inside, one, scripted
 from running import fact
 
-from chatd.api.rates import Rates
+from chatd.api.rates import TokenBuckets
 
 CHATS = "/api/v1/chats"
 HANG = {"hang": [{"hang": True}]}
@@ -103,7 +103,7 @@ async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
         assert len(done) == 3
         for answer in answers:
             if answer not in done:
-                refused(answer, 429, "too_many_chats", "limits.max_chats_in_flight")
+                refused(answer, 429, "too_many_active_chats", "limits.max_chats_in_flight")
         assert (await created(at.chatd, ann))["status"] == "waiting", "it asks for nothing"
         assert (await created(at.chatd, bob, content="hello"))["status"] == "pending"
         (first, *_) = done
@@ -124,7 +124,7 @@ async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str)
         keyed = {"idempotency-key": "once"}
         body = {"content": "[[hang]]"}
         first = await chatd.api.http.post(CHATS, json=body, headers=keyed)
-        refused(await chatd.api.http.post(CHATS, json=body), 429, "too_many_chats")
+        refused(await chatd.api.http.post(CHATS, json=body), 429, "too_many_active_chats")
         again = await chatd.api.http.post(CHATS, json=body, headers=keyed)
         assert (again.status_code, again.json()) == (201, first.json())
 
@@ -177,8 +177,8 @@ async def test_requests_per_second(dsn: str, monkeypatch: pytest.MonkeyPatch) ->
     async with office(dsn, scripted(), limits={"requests_per_second": 5}) as at:
         ann, bob = await at.caller("ann"), await at.caller("bob")
         with monkeypatch.context() as patched:
-            take, noon = Rates.take, anyio.current_time()
-            patched.setattr(Rates, "take", lambda rates, owner, _: take(rates, owner, noon))
+            take, noon = TokenBuckets.take, anyio.current_time()
+            patched.setattr(TokenBuckets, "take", lambda rates, owner, _: take(rates, owner, noon))
             answers = await asyncio.gather(*(got(at.chatd, CHATS, ann) for _ in range(30)))
         refusals = [answer for answer in answers if answer.status_code != 200]
         assert len(refusals) == 25, "a bucket of five, and the clock stood still"

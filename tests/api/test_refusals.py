@@ -15,7 +15,7 @@ from factory import chat_in, image, text
 from inside import one
 from running import fact
 
-from chatd.api.codes import REFUSALS, Reach
+from chatd.api.codes import PROBLEMS, AppliesTo
 from chatd.domain.chat import Chat, Status
 from chatd.domain.owner import LOCAL_OWNER
 from chatd.store.pool import Database
@@ -316,26 +316,26 @@ CASES = [
     Case("edit_message", "message_not_found", about="elsewhere"),
     Case("edit_message", "not_a_user_message", about="answered"),
     Case("edit_message", "chat_archived", archived=True),
-    Case("edit_message", "too_many_chats", crowded=True),
-    Case("edit_message", "too_many_chats", Status.ERROR, crowded=True),
+    Case("edit_message", "too_many_active_chats", crowded=True),
+    Case("edit_message", "too_many_active_chats", Status.ERROR, crowded=True),
     Case("clear_chat", "chat_archived", archived=True),
     Case("clear_chat", "chat_busy", Status.PENDING),
     Case("clear_chat", "chat_busy", Status.REQUIRES_ACTION),
     Case("retry_chat", "chat_archived", Status.ERROR, archived=True),
     Case("retry_chat", "nothing_to_retry"),
     Case("retry_chat", "nothing_to_retry", Status.PENDING),
-    Case("retry_chat", "too_many_chats", Status.ERROR, crowded=True),
-    Case("promote_queued", "queued_message_not_found", Status.PENDING, about="elsewhere"),
-    Case("promote_queued", "chat_archived", Status.ERROR, archived=True),
-    Case("promote_queued", "too_many_chats", Status.ERROR, crowded=True),
-    Case("remove_queued", "queued_message_not_found", Status.PENDING, about="elsewhere"),
+    Case("retry_chat", "too_many_active_chats", Status.ERROR, crowded=True),
+    Case("promote_queued_message", "queued_message_not_found", Status.PENDING, about="elsewhere"),
+    Case("promote_queued_message", "chat_archived", Status.ERROR, archived=True),
+    Case("promote_queued_message", "too_many_active_chats", Status.ERROR, crowded=True),
+    Case("delete_queued_message", "queued_message_not_found", Status.PENDING, about="elsewhere"),
     Case("send_message", "chat_archived", archived=True),
     Case("send_message", "chat_archived", Status.ERROR, archived=True),
-    Case("send_message", "too_many_chats", crowded=True),
-    Case("send_message", "too_many_chats", Status.ERROR, crowded=True),
+    Case("send_message", "too_many_active_chats", crowded=True),
+    Case("send_message", "too_many_active_chats", Status.ERROR, crowded=True),
 ]
 
-NAMES = {"too_many_chats": "limits.max_chats_in_flight"}
+NAMES = {"too_many_active_chats": "limits.max_chats_in_flight"}
 """Settings that a refusal names."""
 
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
@@ -343,13 +343,13 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "stream_chats": {"too_many_streams": "api/test_limits.py"},
     "create_chat": {
         "model_not_found": "api/test_messages.py",
-        "too_many_chats": "api/test_limits.py",
+        "too_many_active_chats": "api/test_limits.py",
         "too_many_labels": "api/test_limits.py",
         "too_many_parts": "api/test_limits.py",
         "too_many_tools": "api/test_tools.py",
     },
-    "change_chat": {
-        "family_busy": "api/test_chats.py",
+    "update_chat": {
+        "chat_tree_busy": "api/test_chats.py",
         "too_many_labels": "api/test_limits.py",
     },
     "stream_chat": {"too_many_streams": "api/test_limits.py"},
@@ -379,7 +379,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
         for _, _, one in operations()
         for answer in one["responses"].values()
         for code in answer.get("content", {}).get(PROBLEM, {}).get("examples", ())
-        if REFUSALS[code].reach is Reach.NAMED
+        if PROBLEMS[code].applies_to is AppliesTo.DECLARED
     }
     asked = {(case.operation, case.code) for case in CASES}
     elsewhere = {(operation, code) for operation, codes in ELSEWHERE.items() for code in codes}
@@ -391,7 +391,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
     assert not asked & elsewhere
     assert named == asked | elsewhere | of_no_chat
     assert {code for _, code in named} == {
-        code for code, refusal in REFUSALS.items() if refusal.reach is Reach.NAMED
+        code for code, refusal in PROBLEMS.items() if refusal.applies_to is AppliesTo.DECLARED
     }
     for codes in ELSEWHERE.values():
         for code, file in codes.items():
@@ -409,7 +409,7 @@ async def test_what_is_refused_by_the_state_of_a_chat(dsn: str, database: Databa
             answer = await chatd.api.http.request(
                 method, template.format(**ids), json=BODIES.get((method, template))
             )
-            refused(answer, REFUSALS[case.code].status, case.code, NAMES.get(case.code, ""))
+            refused(answer, PROBLEMS[case.code].status, case.code, NAMES.get(case.code, ""))
             assert await image(database, chat) == before, case
 
 

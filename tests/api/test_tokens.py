@@ -13,7 +13,7 @@ from callers import Bearer, Office, bearer, created, got, last_let_in, office
 from inside import scripted
 from running import FACT_SECONDS, fact, machine
 
-from chatd.api.auth import OPEN
+from chatd.api.auth import PUBLIC_PATHS
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import hash_token
 
@@ -55,7 +55,7 @@ async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> No
         http = at.chatd.api.http
         for method, path, operation in operations():
             answer = await http.request(method, filled(path))
-            if path not in OPEN:
+            if path not in PUBLIC_PATHS:
                 refused(answer, 401, "unauthorized")
                 assert operation["security"] == [{"bearer": []}]
             else:
@@ -220,7 +220,7 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
         await fact(lambda: tried >= 2)
         answers = await asyncio.gather(*(got(at.chatd, CHATS, who) for who in [bob] * 20))
         for answer in answers:
-            refused(answer, 503, "database_away")
+            refused(answer, 503, "database_unavailable")
             assert answer.headers["retry-after"] == "1"
 
         async def stale() -> bool:

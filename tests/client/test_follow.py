@@ -146,7 +146,7 @@ async def test_one_that_only_drains_is_not_hammered() -> None:
 
 
 async def test_busy_servers_are_asked_again_and_refusals_end_it() -> None:
-    busy = [problem(503, "database_away"), answer("", status=502, head=""), answer("")]
+    busy = [problem(503, "database_unavailable"), answer("", status=502, head=""), answer("")]
     async with client_of(*busy, answer(SNAPSHOT), problem(401, "unauthorized")) as (client, _):
         events = client.follow("c")
         assert isinstance(await anext(events), Snapshot)
@@ -236,7 +236,7 @@ async def test_limits_are_waited_for_when_they_say_how_long() -> None:
 
 
 async def test_a_wait_beyond_patience_is_an_error_at_once() -> None:
-    away = problem(503, "database_away", "retry-after: 3600\r\n")
+    away = problem(503, "database_unavailable", "retry-after: 3600\r\n")
     async with client_of(away, patience_seconds=5.0) as (client, _):
         with pytest.raises(Unavailable) as caught:
             await client.chats.get("c")

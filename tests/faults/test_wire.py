@@ -257,7 +257,7 @@ async def test_refused_for_a_while(wire: Wire) -> None:
 
         async def refused() -> bool:
             answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}")
-            return answer.status_code == 503 and answer.json()["code"] == "database_away"
+            return answer.status_code == 503 and answer.json()["code"] == "database_unavailable"
 
         await fact(refused)
         assert (await chatd.api.http.get("/livez")).status_code == 200
@@ -308,7 +308,7 @@ async def test_a_stall_is_answered_in_time_and_leaves_nothing_hanging(
         assert took < BOUNDED_SECONDS + busy.late
         assert {answer.status_code for answer in answers} == {503}
         assert {answer.json()["code"] for answer in answers if answer.url.path != "/readyz"} == {
-            "database_away"
+            "database_unavailable"
         }
         assert (await chatd.api.http.get("/livez")).status_code == 200
         await fact(lambda: children(chatd, "outage.began"))
@@ -465,7 +465,7 @@ async def test_a_create_whose_answer_is_lost_is_told_as_unknown(
         await fact(lambda: taken)
         taken[0].cut()
         answer = await asking
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_away")
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         await fact(lambda: all_at_rest(books))
         assert await moves(books) == {"create": 1, "acquire": 1, "finish_turn": 1}
 
@@ -523,5 +523,5 @@ async def all_refused(chatd: Inside, chat_id: str) -> None:
         ("GET", f"/api/v1/chats/{chat_id}/stream"),
     ):
         answer = await chatd.api.http.request(method, path, json={})
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_away")
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert (await chatd.api.http.get("/readyz")).status_code == 503

@@ -93,7 +93,7 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
         assert (hand["zone"], hand["step"]) == ("model stream", 0)
         assert 0 < hand["deadline_seconds"] <= 60
         assert 0 < hand["lease_left_seconds"] <= 15
-        assert 0 <= hand["zone_seconds"] <= hand["held_seconds"] + 1
+        assert 0 <= hand["stage_seconds"] <= hand["leased_seconds"] + 1
         assert UUID(str(seen["worker_id"])) == chatd.daemon.worker_id
         assert (seen["phase"], seen["room"], seen["streams"]) == ("serving", 6, 0)
         actors = {actor["name"]: actor for actor in seen["actors"]}  # type: ignore[attr-defined]

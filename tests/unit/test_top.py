@@ -32,7 +32,7 @@ def test_rows_fit_their_columns_and_who_is_stuck_comes_first() -> None:
     status: Any = dict(EXAMPLES["ProcessStatus"])
     assert all(len(row) == len(_ACTORS) for row in actor_rows(status))
     [moving] = status["chats"]
-    status["chats"] = [moving, moving | {"chat_id": "stuck", "still_seconds": 90.0}]
+    status["chats"] = [moving, moving | {"chat_id": "stuck", "seconds_since_progress": 90.0}]
     rows = chat_rows(status)
     assert all(len(row) == len(_CHATS) for row in rows)
     assert [row[0] for row in rows] == ["stuck", moving["chat_id"]]

@@ -86,7 +86,7 @@ export interface paths {
          *
          *     A chat's family are the chats that it has started, and so on; no chat starts others yet.
          */
-        patch: operations["change_chat"];
+        patch: operations["update_chat"];
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/clear": {
@@ -250,7 +250,7 @@ export interface paths {
          * Remove Queued
          * @description Take back a message that waits.
          */
-        delete: operations["remove_queued"];
+        delete: operations["delete_queued_message"];
         options?: never;
         head?: never;
         patch?: never;
@@ -269,7 +269,7 @@ export interface paths {
          * Promote Queued
          * @description Have a message that waits answered next. A running turn stops for it, and keeps what was said.
          */
-        post: operations["promote_queued"];
+        post: operations["promote_queued_message"];
         delete?: never;
         options?: never;
         head?: never;
@@ -696,7 +696,7 @@ export interface components {
             /** Epoch */
             epoch: number;
             /** Held Seconds */
-            held_seconds: number;
+            leased_seconds: number;
             /** Lease Left Seconds */
             lease_left_seconds: number;
             /**
@@ -708,11 +708,11 @@ export interface components {
             /** Step */
             step: number;
             /** Still Seconds */
-            still_seconds: number;
+            seconds_since_progress: number;
             /** Zone */
             zone: string | null;
             /** Zone Seconds */
-            zone_seconds: number;
+            stage_seconds: number;
         };
         /**
          * ChatList
@@ -953,7 +953,7 @@ export interface components {
          */
         Doing: {
             /** Said Seconds Ago */
-            said_seconds_ago: number | null;
+            reported_seconds_ago: number | null;
             /** Since */
             since: string | null;
             /** Until */
@@ -1727,7 +1727,7 @@ export interface components {
             /** Last Beat At */
             last_beat_at: string | null;
             /** Last Beat Seconds Ago */
-            last_beat_seconds_ago: number | null;
+            last_heartbeat_seconds_ago: number | null;
             /** Pid */
             pid: number | null;
             /** Started At */
@@ -1798,7 +1798,7 @@ export interface components {
              * @example chat_busy
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_away" | "family_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "key_set_away" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_unavailable" | "chat_tree_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
             /**
              * Detail
              * @description Meant for people.
@@ -1859,14 +1859,14 @@ export interface components {
          *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "deadline_seconds": 59.8,
          *           "epoch": 1,
-         *           "held_seconds": 1.4,
+         *           "leased_seconds": 1.4,
          *           "lease_left_seconds": 13.6,
          *           "mark": "streaming",
          *           "status": "running",
          *           "step": 0,
-         *           "still_seconds": 0.2,
+         *           "seconds_since_progress": 0.2,
          *           "zone": "model stream",
-         *           "zone_seconds": 1.3
+         *           "stage_seconds": 1.3
          *         }
          *       ],
          *       "host": "web-1",
@@ -2809,9 +2809,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -2822,7 +2822,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -2960,7 +2960,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -2973,7 +2973,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "too_many_chats" | "too_many_requests";
+                        code: "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -3000,9 +3000,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3013,7 +3013,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3166,9 +3166,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3179,7 +3179,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3341,9 +3341,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3354,7 +3354,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3514,9 +3514,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3527,7 +3527,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3535,7 +3535,7 @@ export interface operations {
             };
         };
     };
-    change_chat: {
+    update_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -3639,7 +3639,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `family_busy`: A chat of this family is busy, so none of it was archived.
+             *     * `chat_tree_busy`: A chat of this family is busy, so none of it was archived.
              */
             409: {
                 headers: {
@@ -3648,7 +3648,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "family_busy";
+                        code: "chat_tree_busy";
                         /** @constant */
                         status: 409;
                     };
@@ -3735,9 +3735,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3748,7 +3748,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3934,9 +3934,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -3947,7 +3947,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -4114,9 +4114,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4127,7 +4127,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -4289,9 +4289,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4302,7 +4302,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -4468,9 +4468,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4481,7 +4481,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -4652,9 +4652,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4665,7 +4665,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -4841,7 +4841,7 @@ export interface operations {
              *
              *     * `queue_full`: The queue is full (`worker.max_queued_messages`).
              *
-             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -4854,7 +4854,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "queue_full" | "too_many_chats" | "too_many_requests";
+                        code: "queue_full" | "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -4881,9 +4881,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -4894,7 +4894,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -5069,7 +5069,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5082,7 +5082,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "too_many_chats" | "too_many_requests";
+                        code: "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -5109,9 +5109,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -5122,7 +5122,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -5284,9 +5284,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -5297,7 +5297,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -5305,7 +5305,7 @@ export interface operations {
             };
         };
     };
-    remove_queued: {
+    delete_queued_message: {
         parameters: {
             query?: never;
             header?: {
@@ -5460,9 +5460,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -5473,7 +5473,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -5481,7 +5481,7 @@ export interface operations {
             };
         };
     };
-    promote_queued: {
+    promote_queued_message: {
         parameters: {
             query?: never;
             header?: {
@@ -5622,7 +5622,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5635,7 +5635,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "too_many_chats" | "too_many_requests";
+                        code: "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -5662,9 +5662,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -5675,7 +5675,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -5823,7 +5823,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5836,7 +5836,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "too_many_chats" | "too_many_requests";
+                        code: "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
@@ -5863,9 +5863,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -5876,7 +5876,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -6049,9 +6049,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -6062,7 +6062,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -6272,9 +6272,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -6285,7 +6285,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -6427,9 +6427,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -6440,7 +6440,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -6617,9 +6617,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -6630,7 +6630,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -6695,7 +6695,7 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
@@ -6708,7 +6708,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "not_ready";
+                        code: "database_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -6829,9 +6829,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_away`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
              *
-             *     * `key_set_away`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
              */
             503: {
                 headers: {
@@ -6842,7 +6842,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_away" | "key_set_away";
+                        code: "database_unavailable" | "jwks_unavailable";
                         /** @constant */
                         status: 503;
                     };

@@ -19,7 +19,7 @@ test("a request whose answer was lost is said again, under the same key", async 
   await serving(
     (answer, _, count) => {
       if (count === 0) answer.destroy();
-      else if (count === 1) problem(answer, 503, "database_away");
+      else if (count === 1) problem(answer, 503, "database_unavailable");
       else if (count === 2) problem(answer, 429, "too_many_requests", { "retry-after": "0" });
       else json(answer, 201, { id: "c" });
     },
@@ -118,7 +118,7 @@ test("a stream goes on from its last whole event, and tells nothing twice", asyn
         answer.write('event: message_part\ndata: {"cut": tr');
         setTimeout(() => answer.destroy(), 20);
       } else if (count === 1) {
-        problem(answer, 503, "database_away", { "retry-after": "0" });
+        problem(answer, 503, "database_unavailable", { "retry-after": "0" });
       } else if (count === 2) {
         assert.equal(headers["last-event-id"], "1.1.1");
         say(answer, ["message_part", PART, "1.1.1"], ["message_part", PART, "1.1.2"]);
