@@ -198,7 +198,7 @@ def a_reload_takes_over_what_is_good_and_refuses_what_is_not() -> None:
     CONFIG.write_text(SETTINGS.replace("{version}", "3") + "[turn]\nmax_step = 3\n")
     systemctl("reload", "chatd")
     assert "the reload was refused: turn.max_step" in shown("StatusText")
-    assert said("config.refused")[-1]["keys"] == ["turn.max_step"]
+    assert said("config.rejected")[-1]["keys"] == ["turn.max_step"]
     assert answer(create("hello")) == "You hear version 2."
     CONFIG.write_text(SETTINGS.replace("{version}", "2"))
     systemctl("reload", "chatd")
@@ -221,7 +221,7 @@ def a_short_block_is_logged_and_a_long_one_costs_the_process() -> None:
     before = main_pid()
     assert answer(create("[[short]]")) == "Here I am again."
     assert "_act" in said("loop.blocked")[-1]["frames"][0]
-    assert 1.5 < fact(lambda: said("loop.free_again"))[-1]["seconds"] < 3.5
+    assert 1.5 < fact(lambda: said("loop.unblocked"))[-1]["seconds"] < 3.5
     assert (shown("NRestarts"), main_pid()) == ("1", before)
     chat_id = create("[[long]]")
     fact(lambda: shown("NRestarts") == "2")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog._base import BoundLoggerBase
 
-from chatd.logs.events import table
+from chatd.logs.events import log_events
 
 HERE = Path(__file__).parent
 
@@ -83,7 +83,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _empty:
         _say(session, f"these files have no tests: {', '.join(sorted(_empty))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if unseen := table().keys() - _seen - UNDRIVEN.keys():
+    if unseen := log_events().keys() - _seen - UNDRIVEN.keys():
         _say(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if driven := UNDRIVEN.keys() & _seen:

@@ -38,7 +38,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
 }
 """Little patience, but leases of the usual length: a busy machine must not cost a test its chats."""
 
-STEADY: Mapping[str, Any] = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+STEADY: Mapping[str, Any] = {"heartbeat_seconds": 600, "lease_seconds": 1800}
 """For ``worker``: no beat tells it anything meanwhile, or renews a lease that a test has aged."""
 
 
@@ -204,14 +204,19 @@ _logs: ContextVar[Logs | None] = ContextVar("logs", default=None)
 """Of the outermost daemon of this test."""
 
 _NEVER = frozenset(
-    {"supervisor.child_failed", "supervisor.escalated", "supervisor.child_stuck", "chat.broken"}
+    {
+        "supervisor.child_failed",
+        "supervisor.escalated",
+        "supervisor.child_stuck",
+        "chat.store_failed",
+    }
 )
 """What no test here is about, and none may cause."""
 
 
 @asynccontextmanager
 async def _started(given: Settings, models: Catalog, logs: Logs) -> AsyncIterator[Inside]:
-    daemon = Daemon(given, catalog=models, signals=False)
+    daemon = Daemon(given, catalog=models, handle_signals=False)
     task = asyncio.create_task(daemon.run(), name="daemon")
     try:
         ready = asyncio.create_task(daemon.supervisor.ready.wait())

@@ -79,4 +79,4 @@ async def scraped(chatd: Inside, **more: Any) -> Numbers:
 
 def left_behind(chatd: Inside) -> Numbers:
     """What a daemon has counted that answers no more."""
-    return numbers(PrometheusCollector(chatd.daemon.rooms.metrics).render().decode())
+    return numbers(PrometheusCollector(chatd.daemon.services.metrics).render().decode())

@@ -87,7 +87,7 @@ class JwtAuthenticator:
         try:
             key = await self._jwks.key(header.get("kid"))
         except JwksUnavailable as error:
-            _log.warning("auth.key_set_away", error=str(error))
+            _log.warning("auth.jwks_unavailable", error=str(error))
             raise HttpProblem(
                 "jwks_unavailable",
                 "The key set of the identity provider cannot be read just now; try again.",

@@ -119,7 +119,7 @@ class JwksClient:
         self._refreshed_at = anyio.current_time()
         keys = await self._load()
         if self._keys is None or self._keys.keys() != keys.keys():
-            _log.info("auth.key_set", keys=len(keys))
+            _log.info("auth.jwks_changed", keys=len(keys))
         self._keys = keys
 
     async def _load(self) -> Mapping[str | None, VerificationKey]:

@@ -1,7 +1,7 @@
 """What operators look at: ``/metrics`` and ``/statusz``.
 
 Both speak of everybody's chats together, so with authentication they are for admins. A scraper sends a
-token of one, as Prometheus can. ``metrics.open`` lets everybody read ``/metrics``, for networks where
+token of one, as Prometheus can. ``metrics.public`` lets everybody read ``/metrics``, for networks where
 only a scraper gets that far: no label says whose chats these are. ``/statusz`` names chats, and stays
 closed.
 """

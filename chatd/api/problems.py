@@ -141,7 +141,7 @@ def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
 
 
 def _database_unavailable_response(error: DatabaseUnavailable) -> JSONResponse:
-    _log.warning("http.database_away", error=str(error))
+    _log.warning("http.database_unavailable", error=str(error))
     return problem_response(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "database_unavailable",

@@ -23,7 +23,7 @@ async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, st
     )
     model = ModelConfig(name="bench", provider=provider.name, model="bench")
     catalog = Catalog(models=[model], providers={provider.name: provider})
-    daemon = Daemon(settings, catalog=catalog, signals=False)
+    daemon = Daemon(settings, catalog=catalog, handle_signals=False)
     async with anyio.create_task_group() as group:
         group.start_soon(daemon.run)
         await daemon.supervisor.ready.wait()

@@ -11,11 +11,11 @@ Json = Annotated[
 ]
 
 
-def show_json(document: Any, *, lines: bool = False) -> None:
+def print_json(document: Any, *, compact: bool = False) -> None:
     """One document over several lines, or one of many, each on its own."""
-    print(in_json(document, indent=None if lines else 2), flush=True)
+    print(to_json(document, indent=None if compact else 2), flush=True)
 
 
-def in_json(document: Any, *, indent: int | None = None) -> str:
+def to_json(document: Any, *, indent: int | None = None) -> str:
     """Text that people can read, too; what JSON does not know is put as text."""
     return json.dumps(document, indent=indent, ensure_ascii=False, default=str)

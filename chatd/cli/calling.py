@@ -9,25 +9,25 @@ from cyclopts import Parameter
 from typing_extensions import override
 
 from chatd.cli.exits import Exit
-from chatd.cli.root import complain
+from chatd.cli.root import print_error
 from chatd.domain.errors import ChatdError
 
 if TYPE_CHECKING:
     from chatd.client import Client, ClientError
 
-_PATIENCE_SECONDS = 1.0
+_RETRY_TIMEOUT_SECONDS = 1.0
 """Somebody sits and waits: a server that is away is said to be away."""
 
-_GIVE_IT = "give it in $CHATD_TOKEN or with --token-file."
+_TOKEN_HINT = "give it in $CHATD_TOKEN or with --token-file."
 
-_LEAST_PREFIX = 4
-_WHOLE_ID = 36
-_SEARCHED = 200
+_MIN_PREFIX_LENGTH = 4
+_ID_LENGTH = 36
+_MAX_SEARCHED_CHATS = 200
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class ServerOptions:
     """The server to ask."""
 
     url: Annotated[str, Parameter(env_var="CHATD_URL", help="The address of chatd.")] = (
@@ -48,9 +48,9 @@ class Server:
 
     def client(self) -> "Client":
         """Not connected yet."""
-        return self._client()
+        return self._create_client()
 
-    def _client(self, *, owner: str | None = None) -> "Client":
+    def _create_client(self, *, owner: str | None = None) -> "Client":
         from chatd.client import Client  # noqa: PLC0415  (help does not pay for it)
 
         token = self.token
@@ -59,47 +59,49 @@ class Server:
                 token = self.token_file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
-        return Client(self.url, token=token, owner=owner, patience_seconds=_PATIENCE_SECONDS)
+        return Client(self.url, token=token, owner=owner, patience_seconds=_RETRY_TIMEOUT_SECONDS)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Caller(Server):
+class CallerOptions(ServerOptions):
     """The server to ask, and whose chats to ask it for."""
 
     owner: Annotated[str | None, Parameter(help="Act as this owner (admins only).")] = None
 
     @override
     def client(self) -> "Client":
-        return self._client(owner=self.owner)
+        return self._create_client(owner=self.owner)
 
 
 ChatId = Annotated[str, Parameter(help="A chat's id, or at least four characters it begins with.")]
 
 
-def call(server: Server | None, job: Callable[["Client"], Awaitable[int | None]]) -> int:
+def run_with_client(
+    server: ServerOptions | None, job: Callable[["Client"], Awaitable[int | None]]
+) -> int:
     """Do ``job`` with a client; what goes wrong is a line for a person, and an exit code."""
     import anyio  # noqa: PLC0415  (help does not pay for it)
 
     from chatd.client import ClientError  # noqa: PLC0415
 
     async def run() -> int:
-        async with (server or Server()).client() as client:
+        async with (server or ServerOptions()).client() as client:
             return await job(client) or Exit.DONE
 
     try:
         return anyio.run(run)
     except KeyboardInterrupt:
-        return Exit.STOPPED
+        return Exit.INTERRUPTED
     except Exception as error:
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         if isinstance(error, ClientError | NoSuchChat):
-            return explain(error)
+            return report_error(error)
         raise error from None
 
 
-def explain(error: "ClientError | NoSuchChat") -> Exit:
+def report_error(error: "ClientError | NoSuchChat") -> Exit:
     """Say what went wrong and what may help."""
     from chatd.client import (  # noqa: PLC0415
         Forbidden,
@@ -110,19 +112,21 @@ def explain(error: "ClientError | NoSuchChat") -> Exit:
         Unreachable,
     )
 
-    complain(str(error))
+    print_error(str(error))
     match error:
         case Unreachable() | NotChatd():
-            complain("Start one with 'chatd dev' (or 'chatd run'), or name another with --url.")
-            return Exit.SERVER_AWAY
+            print_error("Start one with 'chatd dev' (or 'chatd run'), or name another with --url.")
+            return Exit.SERVER_UNAVAILABLE
         case Unavailable():
-            return Exit.SERVER_AWAY
+            return Exit.SERVER_UNAVAILABLE
         case Unauthorized():
-            complain(f"Make a token with 'chatd token create --owner NAME'; {_GIVE_IT}")
-            return Exit.NOT_ALLOWED
+            print_error(f"Make a token with 'chatd token create --owner NAME'; {_TOKEN_HINT}")
+            return Exit.UNAUTHORIZED
         case Forbidden():
-            complain(f"Make an admin's with 'chatd token create --owner NAME --admin'; {_GIVE_IT}")
-            return Exit.NOT_ALLOWED
+            print_error(
+                f"Make an admin's with 'chatd token create --owner NAME --admin'; {_TOKEN_HINT}"
+            )
+            return Exit.UNAUTHORIZED
         case NotFound() | NoSuchChat():
             return Exit.NOT_FOUND
         case _:
@@ -133,28 +137,28 @@ class NoSuchChat(ChatdError):
     """What was given names no chat."""
 
 
-async def whole_id(client: "Client", given: str) -> str:
-    """The chat that ``given`` means: an id, or the beginning of one among the most recent chats.
+async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
+    """The chat that ``id_or_prefix`` means: an id, or the beginning of one among the most recent chats.
 
     Raises ``NoSuchChat``.
     """
-    if len(given) >= _WHOLE_ID:
-        return given
+    if len(id_or_prefix) >= _ID_LENGTH:
+        return id_or_prefix
     found = []
-    if len(given) >= _LEAST_PREFIX:
-        recent = client.chats.list(most=_SEARCHED)
-        found = [chat["id"] async for chat in recent if chat["id"].startswith(given.lower())]
+    if len(id_or_prefix) >= _MIN_PREFIX_LENGTH:
+        recent = client.chats.list(most=_MAX_SEARCHED_CHATS)
+        found = [chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())]
     match found:
         case [only]:
             return only
         case []:
-            why = f"None of your {_SEARCHED} most recent chats begins with {given!r}."
+            why = f"None of your {_MAX_SEARCHED_CHATS} most recent chats begins with {id_or_prefix!r}."
         case _:
-            why = f"More than one chat begins with {given!r}: {', '.join(found[:5])}."
+            why = f"More than one chat begins with {id_or_prefix!r}: {', '.join(found[:5])}."
     raise NoSuchChat(why)
 
 
-def note_gap(why: "ClientError | None", delay: float) -> None:
+def report_reconnect(error: "ClientError | None", delay: float) -> None:
     """Say that a stream goes on elsewhere, or that it waits for its server."""
-    if why is not None:
-        complain(f"{why}; trying again in {delay:.1f} s")
+    if error is not None:
+        print_error(f"{error}; trying again in {delay:.1f} s")

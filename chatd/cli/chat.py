@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from chatd.cli.as_json import Json
-from chatd.cli.calling import Caller, call, whole_id
+from chatd.cli.calling import CallerOptions, resolve_chat_id, run_with_client
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -40,23 +40,25 @@ def chat(
         str | None, Parameter(help="A name from GET /models. Default: the server's.")
     ] = None,
     json: Json = False,
-    caller: Caller | None = None,
+    caller: CallerOptions | None = None,
 ) -> int:
     """Talk in the terminal."""
 
     async def job(client: "Client") -> int:
         chat_id = (
-            None if chat is None else (await client.chats.get(await whole_id(client, chat)))["id"]
+            None
+            if chat is None
+            else (await client.chats.get(await resolve_chat_id(client, chat)))["id"]
         )
         if not json and sys.stdin.isatty() and sys.stdout.isatty():
-            from chatd.cli.talk import Talk  # noqa: PLC0415  (a pipe does not pay for it)
+            from chatd.cli.talk import InteractiveChat  # noqa: PLC0415  (a pipe does not pay for it)
 
-            chat_id = await Talk(client, chat_id, model=model).run()
+            chat_id = await InteractiveChat(client, chat_id, model=model).run()
             if chat_id is not None:
                 print(f"chatd chat {chat_id}", file=sys.stderr)
             return 0
-        from chatd.cli.piped import Piped  # noqa: PLC0415
+        from chatd.cli.piped import PipedChat  # noqa: PLC0415
 
-        return await Piped(client, chat_id, model=model, json=json).run()
+        return await PipedChat(client, chat_id, model=model, json=json).run()
 
-    return call(caller, job)
+    return run_with_client(caller, job)

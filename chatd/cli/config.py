@@ -5,12 +5,19 @@ from dataclasses import asdict
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, in_json, show_json
+from chatd.cli.as_json import Json, print_json, to_json
 from chatd.cli.exits import Exit
-from chatd.cli.root import complain
+from chatd.cli.root import print_error
 from chatd.cli.start import Config
-from chatd.cli.table import table
-from chatd.settings import ConfigurationError, Loaded, Problem, file_of, read, shown
+from chatd.cli.table import format_table
+from chatd.settings import (
+    ConfigurationError,
+    LoadedSettings,
+    Problem,
+    config_path,
+    load_with_origins,
+    shown_settings,
+)
 
 app = App(
     name="config",
@@ -32,32 +39,32 @@ def check(*, config: Config = None, json: Json = False) -> int:
     'run' would refuse apart from these is found here.
     """
     try:
-        loaded = read(config)
+        loaded = load_with_origins(config)
     except ConfigurationError as error:
         if not json:
             raise
-        return _tell(config, error.problems)
-    from chatd.daemon.rehearsal import rehearse  # noqa: PLC0415  ('show' does not pay for it)
+        return _print_problems(config, error.problems)
+    from chatd.daemon.rehearsal import preflight_checks  # noqa: PLC0415  ('show' does not pay for it)
 
-    refused = rehearse(loaded.settings)
+    refused = preflight_checks(loaded.settings)
     if json:
-        return _tell(config, [_problem(text, loaded) for text in refused])
+        return _print_problems(config, [_to_problem(text, loaded) for text in refused])
     if refused:
-        complain("\n".join(refused))
+        print_error("\n".join(refused))
         return Exit.CONFIGURATION
     print(f"The configuration is fine ({loaded.file or 'no file'}).")
     return Exit.DONE
 
 
-def _tell(config: Config, problems: Sequence[Problem]) -> int:
+def _print_problems(config: Config, problems: Sequence[Problem]) -> int:
     """What is wrong, for programs."""
-    show_json({"file": file_of(config), "problems": [asdict(one) for one in problems]})
+    print_json({"file": config_path(config), "problems": [asdict(one) for one in problems]})
     return Exit.CONFIGURATION if problems else Exit.DONE
 
 
-def _problem(refused: str, loaded: Loaded) -> Problem:
+def _to_problem(message: str, loaded: LoadedSettings) -> Problem:
     """What a start would refuse; it comes from where the key, or the table around it, was given."""
-    key, _, reason = refused.partition(": ")
+    key, _, reason = message.partition(": ")
     given = {".".join(path): origin.text for path, origin in loaded.origins.items()}
     around = [name for name in given if f"{key}.".startswith(f"{name}.")]
     return Problem(key, reason, given[max(around, key=len)] if around else "not set")
@@ -70,9 +77,9 @@ def show(
     json: Json = False,
 ) -> None:
     """Print every key with its value and where it came from. Secrets are not shown."""
-    entries = shown(read(config))
+    entries = shown_settings(load_with_origins(config))
     if json:
-        show_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
         return
-    rows = [(entry.key, in_json(entry.value), entry.origin.text) for entry in entries]
-    print(table(("KEY", "VALUE", "FROM"), rows))
+    rows = [(entry.key, to_json(entry.value), entry.origin.text) for entry in entries]
+    print(format_table(("KEY", "VALUE", "FROM"), rows))

@@ -15,7 +15,7 @@ TEXT             say it; while an answer is under way it waits in line
 //TEXT           say something that begins with a slash"""
 
 
-class Leave(Exception):
+class Quit(Exception):
     """Whoever talks has had enough."""
 
 
@@ -27,7 +27,7 @@ class Conversation:
         self._model = model
         self.chat_id = chat_id
         self.transcript = Transcript()
-        self.asked = False
+        self.awaiting_answer = False
         """The last line asked for an answer."""
 
     @property
@@ -36,18 +36,18 @@ class Conversation:
         return self.transcript.chat is not None and not self.transcript.at_rest
 
     @property
-    def stoppable(self) -> bool:
+    def can_stop(self) -> bool:
         """There is an answer to stop, and nobody did."""
         return self.busy and self.transcript.status != "interrupting"
 
-    async def take(self, line: str) -> str | None:
-        """Do what ``line`` says; what to show in return, if anything. Raises ``Leave``."""
+    async def handle_line(self, line: str) -> str | None:
+        """Do what ``line`` says; what to show in return, if anything. Raises ``Quit``."""
         line = line.strip()
-        self.asked = False
+        self.awaiting_answer = False
         if not line:
             return None
         if not line.startswith("/") or line.startswith("//"):
-            await self._say(line.removeprefix("/") if line.startswith("//") else line)
+            await self._send(line.removeprefix("/") if line.startswith("//") else line)
             return None
         command, _, words = line[1:].partition(" ")
         commands: dict[str, Callable[[str], Awaitable[str | None]]] = {
@@ -67,50 +67,50 @@ class Conversation:
         if self.chat_id is not None:
             await self._client.chats.interrupt(self.chat_id)
 
-    async def _say(self, words: str) -> None:
+    async def _send(self, text: str) -> None:
         if self.chat_id is None:
-            self.chat_id = (await self._client.chats.create(words, model=self._model))["id"]
+            self.chat_id = (await self._client.chats.create(text, model=self._model))["id"]
         else:
-            await self._client.messages.send(self.chat_id, words, model=self._model)
-        self.asked = True
+            await self._client.messages.send(self.chat_id, text, model=self._model)
+        self.awaiting_answer = True
 
-    async def _queue(self, words: str) -> str | None:
-        if not words:
+    async def _queue(self, text: str) -> str | None:
+        if not text:
             return "Say what: /queue TEXT"
-        await self._say(words)
+        await self._send(text)
         return None
 
-    async def _interrupt(self, words: str) -> str | None:
+    async def _interrupt(self, text: str) -> str | None:
         if self.chat_id is None:
             return "There is nothing to stop yet."
-        if words:
+        if text:
             await self._client.messages.send(
-                self.chat_id, words, model=self._model, busy="interrupt"
+                self.chat_id, text, model=self._model, busy="interrupt"
             )
-            self.asked = True
+            self.awaiting_answer = True
         else:
             await self.stop()
         return None
 
-    async def _edit(self, words: str) -> str | None:
-        if not words:
+    async def _edit(self, text: str) -> str | None:
+        if not text:
             return "Say what instead: /edit TEXT"
         mine: list[Message] = [m for m in self.transcript.messages if m["role"] == "user"]
         if self.chat_id is None or not mine:
             return "You have said nothing yet."
-        await self._client.messages.edit(self.chat_id, mine[-1]["id"], words)
-        self.asked = True
+        await self._client.messages.edit(self.chat_id, mine[-1]["id"], text)
+        self.awaiting_answer = True
         return None
 
     async def _retry(self, _: str) -> str | None:
         if self.chat_id is None:
             return "There is nothing to retry yet."
         await self._client.chats.retry(self.chat_id)
-        self.asked = True
+        self.awaiting_answer = True
         return None
 
     async def _help(self, _: str) -> str | None:
         return _HELP
 
     async def _quit(self, _: str) -> str | None:
-        raise Leave
+        raise Quit

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
+from chatd.cli.as_json import Json, print_json
 from chatd.cli.start import Flag
 
 if TYPE_CHECKING:
@@ -49,45 +49,45 @@ def demo(
     from chatd import logs  # noqa: PLC0415
 
     logs.configure(level="info" if verbose else "warning")
-    return anyio.run(_show, prompt, model, json, backend_options={"use_uvloop": True})
+    return anyio.run(_run_demo, prompt, model, json, backend_options={"use_uvloop": True})
 
 
-async def _show(prompt: str, wanted: str | None, as_json: bool) -> int:
+async def _run_demo(prompt: str, model_name: str | None, as_json: bool) -> int:
     import anyio  # noqa: PLC0415
 
-    from chatd.cli.standalone import own_model, standalone  # noqa: PLC0415
+    from chatd.cli.standalone import choose_dev_model, embedded_daemon  # noqa: PLC0415
     from chatd.client import Client  # noqa: PLC0415
 
-    _say("starting a model and a database, for this time only ...")
+    _print_progress("starting a model and a database, for this time only ...")
     async with (
-        own_model(wanted) as model,
-        standalone(model, data=None, port=0, signals=True) as daemon,
+        choose_dev_model(model_name) as model,
+        embedded_daemon(model, data=None, port=0, handle_signals=True) as daemon,
         anyio.create_task_group() as group,
     ):
-        _say(f"model: {model.what}")
+        _print_progress(f"model: {model.description}")
         group.start_soon(daemon.run)
         await daemon.supervisor.ready.wait()
         async with Client(f"http://127.0.0.1:{daemon.port}") as client:
-            chat_id = await _ask(client, prompt, silent=as_json)
-            done = await _show_stored(client, chat_id, as_json=as_json)
+            chat_id = await _stream_answer(client, prompt, silent=as_json)
+            done = await _print_stored(client, chat_id, as_json=as_json)
         daemon.stop()
     return 0 if done else 1
 
 
-async def _ask(client: "Client", prompt: str, *, silent: bool) -> str:
+async def _stream_answer(client: "Client", prompt: str, *, silent: bool) -> str:
     """Create a chat and print its answer as it comes, unless it is to be silent."""
     from chatd.client import MessagePart, PreviewReset, Transcript, text_of  # noqa: PLC0415
 
     chat = await client.chats.create(prompt, title="Demo")
-    _say(f"POST /api/v1/chats -> 201, chat {chat['id']}")
-    _say(f"GET /api/v1/chats/{chat['id']}/stream")
-    _say(f"\n> {prompt}\n")
+    _print_progress(f"POST /api/v1/chats -> 201, chat {chat['id']}")
+    _print_progress(f"GET /api/v1/chats/{chat['id']}/stream")
+    _print_progress(f"\n> {prompt}\n")
     transcript, shown = Transcript(), ""
     async with client.follow(chat["id"]) as events:
         async for event in events:
             transcript.apply(event)
             if isinstance(event, PreviewReset):
-                _say("\n[starting over]\n")
+                _print_progress("\n[starting over]\n")
                 shown = ""
             elif isinstance(event, MessagePart) or transcript.at_rest:
                 answers = [m for m in transcript.messages if m["role"] == "assistant"]
@@ -102,25 +102,29 @@ async def _ask(client: "Client", prompt: str, *, silent: bool) -> str:
     return chat["id"]
 
 
-async def _show_stored(client: "Client", chat_id: str, *, as_json: bool) -> bool:
+async def _print_stored(client: "Client", chat_id: str, *, as_json: bool) -> bool:
     """Say what is stored, and print it if it is asked for; whether it ended well."""
     from chatd.client import text_of  # noqa: PLC0415
 
     chat = await client.chats.get(chat_id)
-    _say(f"\nstored: chat {chat_id}")
+    _print_progress(f"\nstored: chat {chat_id}")
     for name in ("title", "model", "status", "last_error", "version"):
-        _say(f"  {name:<11} {json.dumps(chat.get(name))}")
+        _print_progress(f"  {name:<11} {json.dumps(chat.get(name))}")
     usage = chat["usage"]
-    _say(f"  {'usage':<11} {usage['input_tokens']} tokens in, {usage['output_tokens']} out")
+    _print_progress(
+        f"  {'usage':<11} {usage['input_tokens']} tokens in, {usage['output_tokens']} out"
+    )
     messages = [message async for message in client.messages.list(chat_id)]
     for message in messages:
-        _say(f"  message {message['id']}   {message['role']}: {text_of(message['content'])!r}")
+        _print_progress(
+            f"  message {message['id']}   {message['role']}: {text_of(message['content'])!r}"
+        )
     moves = [f"{e['move']} ({e['status']})" async for e in client.chats.events(chat_id)]
-    _say(f"  {'journal':<11} {' -> '.join(moves)}")
+    _print_progress(f"  {'journal':<11} {' -> '.join(moves)}")
     if as_json:
-        show_json({"chat": chat, "messages": messages})
+        print_json({"chat": chat, "messages": messages})
     return chat["status"] == "waiting"
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -49,22 +49,24 @@ def dev(
     from chatd import logs  # noqa: PLC0415
 
     logs.configure()
-    anyio.run(_serve, data or _usual_folder(), port, model, backend_options={"use_uvloop": True})
+    anyio.run(
+        _serve, data or _default_data_directory(), port, model, backend_options={"use_uvloop": True}
+    )
     return 0
 
 
-async def _serve(data: Path, port: int, wanted: str | None) -> None:
-    from chatd.cli.standalone import own_model, standalone  # noqa: PLC0415
+async def _serve(data: Path, port: int, model_name: str | None) -> None:
+    from chatd.cli.standalone import choose_dev_model, embedded_daemon  # noqa: PLC0415
 
     async with (
-        own_model(wanted) as model,
-        standalone(model, data=data, port=port, signals=True) as daemon,
+        choose_dev_model(model_name) as model,
+        embedded_daemon(model, data=data, port=port, handle_signals=True) as daemon,
     ):
-        print(f"data:  {data}\nmodel: {model.what}", file=sys.stderr)
+        print(f"data:  {data}\nmodel: {model.description}", file=sys.stderr)
         await daemon.run()
 
 
-def _usual_folder() -> Path:
+def _default_data_directory() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/chatd/dev")
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

@@ -27,21 +27,21 @@ class Exit(IntEnum):
     """The database's schema does not fit this chatd."""
     NOT_FOUND = 66
     """There is no such chat, or it is somebody else's."""
-    SERVER_AWAY = 68
+    SERVER_UNAVAILABLE = 68
     """No chatd answers at the address."""
-    DATABASE_AWAY = 69
+    DATABASE_UNAVAILABLE = 69
     """The database could not be reached."""
     RESTART_BUDGET = 70
     """A part of the daemon failed more often than it may."""
-    NOT_ALLOWED = 77
+    UNAUTHORIZED = 77
     """No token, or none that counts."""
     CONFIGURATION = 78
     """The settings are not usable."""
-    STOPPED = 130
+    INTERRUPTED = 130
     """By Ctrl-C."""
 
 
-def exit_for(error: Exception) -> Exit | None:
+def exit_code_for(error: Exception) -> Exit | None:
     """The code of an error that chatd knows how to name; ``None`` means a bug."""
     from chatd.llm.errors import ProviderConfigError  # noqa: PLC0415  (errors alone pay for these)
     from chatd.settings.problems import ConfigurationError  # noqa: PLC0415
@@ -54,7 +54,7 @@ def exit_for(error: Exception) -> Exit | None:
         case SchemaMismatch():
             return Exit.SCHEMA
         case DatabaseUnavailable():
-            return Exit.DATABASE_AWAY
+            return Exit.DATABASE_UNAVAILABLE
         case RestartBudgetExceeded():
             return Exit.RESTART_BUDGET
         case ChatdError():

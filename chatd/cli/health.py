@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
+from chatd.cli.as_json import Json, print_json
 from chatd.cli.exits import Exit
 from chatd.cli.start import Config
 
@@ -24,11 +24,11 @@ Examples:
   HEALTHCHECK CMD ["chatd", "health"]            (in a Containerfile)""",
 )
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
+_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
 """Who listens everywhere is asked on the loopback address."""
 
 
-def _http(_: type, url: str | None) -> None:
+def _validate_url(_: type, url: str | None) -> None:
     """Raises ``ValueError``, also for a port that is none."""
     if url is not None:
         parts = urlsplit(url)
@@ -41,17 +41,19 @@ def health(
     *,
     url: Annotated[
         str | None,
-        Parameter(validator=_http, help="Where chatd is; with it, no configuration is read."),
+        Parameter(
+            validator=_validate_url, help="Where chatd is; with it, no configuration is read."
+        ),
     ] = None,
     seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
     json: Json = False,
     config: Config = None,
 ) -> int:
     """Ask the running chatd whether it is ready."""
-    host, port = _place(url) if url is not None else _configured(config)
-    why = _asked(host, port, seconds)
+    host, port = _host_and_port(url) if url is not None else _configured_host_and_port(config)
+    why = _not_ready_reason(host, port, seconds)
     if json:
-        show_json({"ready": why is None, "reason": why}, lines=True)
+        print_json({"ready": why is None, "reason": why}, compact=True)
     elif why is None:
         print("ready")
     else:
@@ -59,7 +61,7 @@ def health(
     return Exit.DONE if why is None else Exit.FAILED
 
 
-def _asked(host: str, port: int, seconds: float) -> str | None:
+def _not_ready_reason(host: str, port: int, seconds: float) -> str | None:
     """Why it is not ready; None: it is."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
@@ -72,23 +74,23 @@ def _asked(host: str, port: int, seconds: float) -> str | None:
         connection.close()
     if answer.status == http.HTTPStatus.OK:
         return None
-    return _detail(text) or f"{host} port {port} answered {answer.status}"
+    return _problem_detail(text) or f"{host} port {port} answered {answer.status}"
 
 
-def _place(url: str) -> tuple[str, int]:
+def _host_and_port(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or 80
 
 
-def _configured(config: Config) -> tuple[str, int]:
+def _configured_host_and_port(config: Config) -> tuple[str, int]:
     from chatd.settings import load  # noqa: PLC0415 - with --url, nobody pays for it
 
     given = load(config).http
     host = given.host.strip("[]")
-    return _ANYWHERE.get(host, host), given.port
+    return _WILDCARD_HOSTS.get(host, host), given.port
 
 
-def _detail(text: str) -> str | None:
+def _problem_detail(text: str) -> str | None:
     try:
         return str(json_format.loads(text)["detail"])
     except (ValueError, KeyError, TypeError):

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from chatd.cli.as_json import show_json
+from chatd.cli.as_json import print_json
 from chatd.cli.exits import Exit
 from chatd.cli.start import Flag
-from chatd.cli.words import DURATIONS
+from chatd.cli.words import DURATION_EXAMPLES
 from chatd.domain.errors import ChatdError
 
 if TYPE_CHECKING:
-    from chatd.logs.reading import Entry
-    from chatd.logs.wanted import Wanted
+    from chatd.logs.reading import LogLine
+    from chatd.logs.wanted import LogFilter
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -58,7 +58,8 @@ def logs(
         str | None, Parameter(help="Only this event; a pattern may have * in it.")
     ] = None,
     since: Annotated[
-        str | None, Parameter(help=f"{DURATIONS} (ago); 09:00, 2026-01-02, 2026-01-02T09:00.")
+        str | None,
+        Parameter(help=f"{DURATION_EXAMPLES} (ago); 09:00, 2026-01-02, 2026-01-02T09:00."),
     ] = None,
     until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
     json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
@@ -67,22 +68,24 @@ def logs(
 ) -> int:
     """Read the log: follow it, filter it, make it readable."""
     if events:
-        return _explain(json=json)
-    from chatd.logs.wanted import Wanted  # noqa: PLC0415  (help does not pay for these)
+        return _print_event_table(json=json)
+    from chatd.logs.wanted import LogFilter  # noqa: PLC0415  (help does not pay for these)
 
     now = datetime.now(UTC)
-    wanted = Wanted(
+    wanted = LogFilter(
         chat=chat,
         event=event,
         level=level,
-        since=_moment("--since", since, now),
-        until=_moment("--until", until, now),
+        since=_parse_time_option("--since", since, now),
+        until=_parse_time_option("--until", until, now),
     )
     try:
-        for source in _sources(files, follow=follow):
-            _copy(source, wanted, _as_written if json else _readable(no_color=no_color))
+        for source in _chunk_sources(files, follow=follow):
+            _print_matching(
+                source, wanted, _raw_line if json else _text_renderer(no_color=no_color)
+            )
     except KeyboardInterrupt:
-        return Exit.STOPPED
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -91,67 +94,75 @@ def logs(
     return Exit.DONE
 
 
-def _sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterator[bytes | None]]":
+def _chunk_sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterator[bytes | None]]":
     """The chunks of each file."""
-    from chatd.logs.following import Followed, chunks, of_file  # noqa: PLC0415
+    from chatd.logs.following import TailedFile, read_chunks, read_file_chunks  # noqa: PLC0415
 
     if not files:
-        yield chunks(sys.stdin.buffer)
+        yield read_chunks(sys.stdin.buffer)
     for number, file in enumerate(files, 1):
-        yield Followed(file).chunks() if follow and number == len(files) else of_file(file)
+        yield (
+            TailedFile(file).chunks() if follow and number == len(files) else read_file_chunks(file)
+        )
 
 
-def _copy(
-    source: "Iterator[bytes | None]", wanted: "Wanted", printed: "Callable[[Entry], bytes | None]"
+def _print_matching(
+    source: "Iterator[bytes | None]",
+    log_filter: "LogFilter",
+    render: "Callable[[LogLine], bytes | None]",
 ) -> None:
     """Print what is wanted of a source, as soon as it is there."""
-    from chatd.logs.reading import Lines, entry_of  # noqa: PLC0415
+    from chatd.logs.reading import LineSplitter, parse_line  # noqa: PLC0415
 
-    lines = Lines()
+    lines = LineSplitter()
     for chunk in chain(source, [None]):
-        block = lines.end() if chunk is None else lines.take(chunk)
-        entries = map(entry_of, wanted.among(block))
-        found = [printed(entry) for entry in entries if wanted.wants(entry)]
+        block = lines.flush() if chunk is None else lines.feed(chunk)
+        entries = map(parse_line, log_filter.prefilter(block))
+        found = [render(entry) for entry in entries if log_filter.matches(entry)]
         if any(found):
             sys.stdout.buffer.write(b"".join(one + b"\n" for one in found if one is not None))
             sys.stdout.buffer.flush()
 
 
-def _as_written(entry: "Entry") -> bytes | None:
+def _raw_line(log_line: "LogLine") -> bytes | None:
     """The event, byte by byte; nothing of what is none."""
-    return None if entry.fields is None else entry.raw
+    return None if log_line.fields is None else log_line.raw
 
 
-def _readable(*, no_color: bool) -> "Callable[[Entry], bytes]":
-    from chatd.logs.shown import Page  # noqa: PLC0415
+def _text_renderer(*, no_color: bool) -> "Callable[[LogLine], bytes]":
+    from chatd.logs.shown import LogRenderer  # noqa: PLC0415
 
-    page = Page(colours=sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR")))
-    return lambda entry: page.line(entry).encode("utf-8", "replace")
+    page = LogRenderer(colors=sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR")))
+    return lambda entry: page.render(entry).encode("utf-8", "replace")
 
 
-def _moment(option: str, given: str | None, now: datetime) -> str | None:
-    from chatd.logs.times import moment  # noqa: PLC0415
+def _parse_time_option(option: str, text: str | None, now: datetime) -> str | None:
+    from chatd.logs.times import parse_time  # noqa: PLC0415
 
     try:
-        return moment(given, now) if given is not None else None
+        return parse_time(text, now) if text is not None else None
     except (ValueError, OverflowError):
         raise CycloptsError(
-            msg=f'{option}: "{given}" is neither a duration ({DURATIONS}) nor a time (09:00, 2026-01-02).'
+            msg=f'{option}: "{text}" is neither a duration ({DURATION_EXAMPLES}) nor a time (09:00, 2026-01-02).'
         ) from None
 
 
-def _explain(*, json: bool) -> int:
+def _print_event_table(*, json: bool) -> int:
     """The table of events."""
-    from chatd.logs.events import BOUND, table  # noqa: PLC0415
+    from chatd.logs.events import CONTEXT_FIELDS, log_events  # noqa: PLC0415
 
     if json:
-        show_json([asdict(event) for event in table().values()])
+        print_json([asdict(event) for event in log_events().values()])
         return Exit.DONE
-    for event in table().values():
-        bound = BOUND[event.context] if event.context else ()
+    for event in log_events().values():
+        bound = CONTEXT_FIELDS[event.context] if event.context else ()
         fields = [*bound, *event.fields, *(["exception"] if event.exception else [])]
         print(f"{event.name}  ({', '.join(event.levels)})")
-        for words in (event.means, f"Do: {event.do}", f"Fields: {', '.join(fields) or 'none'}."):
+        for words in (
+            event.description,
+            f"Do: {event.action}",
+            f"Fields: {', '.join(fields) or 'none'}.",
+        ):
             print(fill(words, 78, initial_indent="    ", subsequent_indent="    "))
         print()
     return Exit.DONE

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
-from chatd.cli.start import Config, Flag, configured
-from chatd.cli.table import table
+from chatd.cli.as_json import Json, print_json
+from chatd.cli.start import Config, Flag, load_settings
+from chatd.cli.table import format_table
 from chatd.store import migrate
 from chatd.store.migrate import MigrationError
 from chatd.store.migration_files import Migration
@@ -30,7 +30,7 @@ wait for it. database.direct_url is used where it is set, because a connection
 pooler would lose the lock.""",
 )
 
-Wait = Annotated[
+WaitSeconds = Annotated[
     float,
     Parameter(name="--wait-seconds", help="How long to wait for another process that migrates."),
 ]
@@ -42,13 +42,13 @@ def up(
     to: Annotated[
         int | None, Parameter(help="The last version to apply. Default: the newest.")
     ] = None,
-    wait_seconds: Wait = 60,
+    wait_seconds: WaitSeconds = 60,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """Apply the migrations that the database does not have yet."""
     done = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
-    _print("applied", done, "Nothing to apply.", json=json)
+    _print_migrations("applied", done, "Nothing to apply.", json=json)
 
 
 @app.command
@@ -56,7 +56,7 @@ def down(
     *,
     to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
     yes: Annotated[Flag, Parameter(help="Do not ask; needed without a terminal.")] = False,
-    wait_seconds: Wait = 60,
+    wait_seconds: WaitSeconds = 60,
     json: Json = False,
     config: Config = None,
 ) -> None:
@@ -67,7 +67,7 @@ def down(
     if doomed and not yes:
         _confirm([f"{each.version:04}_{each.name}" for each in reversed(doomed)])
     done = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
-    _print("reverted", done, "Nothing to revert.", json=json)
+    _print_migrations("reverted", done, "Nothing to revert.", json=json)
 
 
 @app.command
@@ -79,7 +79,7 @@ def status(
     """Show every migration: applied, pending, changed since, or unknown to this chatd."""
     states = asyncio.run(migrate.status(_dsn(config)))
     if json:
-        show_json([asdict(each) for each in states])
+        print_json([asdict(each) for each in states])
         return
     rows = [
         (
@@ -91,7 +91,7 @@ def status(
         )
         for each in states
     ]
-    print(table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
+    print(format_table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
 
 
 @app.command
@@ -112,17 +112,19 @@ def sql(
     print(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
 
 
-def _print(what: str, done: Sequence[Migration], nothing: str, *, json: bool) -> None:
+def _print_migrations(
+    verb: str, migrations: Sequence[Migration], empty_message: str, *, json: bool
+) -> None:
     """What was done, in the order in which it was."""
     if json:
-        listed = [{"version": each.version, "name": each.name} for each in done]
-        show_json({what: listed})
+        listed = [{"version": each.version, "name": each.name} for each in migrations]
+        print_json({verb: listed})
         return
-    print("\n".join(f"{what} {each.label}" for each in done) or nothing)
+    print("\n".join(f"{verb} {each.label}" for each in migrations) or empty_message)
 
 
 def _dsn(config: Path | None) -> str:
-    database = configured(config).database
+    database = load_settings(config).database
     return (database.direct_url or database.url).get_secret_value()
 
 

@@ -12,7 +12,7 @@ from rich.markdown import Markdown
 from rich.rule import Rule
 from rich.text import Text
 
-from chatd.cli.words import words_of
+from chatd.cli.words import plain_text
 from chatd.client import (
     ActionRequired,
     Deleted,
@@ -29,47 +29,47 @@ from chatd.client import (
     TurnFailed,
 )
 
-_REMEMBERED = 20
+_MAX_HISTORY_MESSAGES = 20
 """Messages of an old chat that are shown at the start."""
 
 
-class Paper:
+class TranscriptRenderer:
     """What to print for each event of a chat, and what to draw below it for now."""
 
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
-        self._printed: set[int] = set()
-        self._settled = ""
+        self._printed_message_ids: set[int] = set()
+        self._printed_text = ""
         """What of the answer under way was printed."""
-        self._stopping = False
+        self._interrupting = False
 
-    def take(self, event: Event) -> Iterable[RenderableType]:
+    def render_event(self, event: Event) -> Iterable[RenderableType]:
         """What ``event``, which the transcript has taken already, adds for good."""
         match event:
             case Snapshot():
-                yield from self._history(event.data["messages"])
+                yield from self._render_history(event.data["messages"])
             case MessagePart():
-                yield from self._settle()
+                yield from self._render_stable_blocks()
             case MessageStored():
-                yield from self._message(event.data)
+                yield from self._render_message(event.data)
             case HistoryReset():
-                self._settled = ""
+                self._printed_text = ""
                 yield Rule("from here on said differently", style="dim")
-            case PreviewReset() if self._settled:
-                self._settled = ""
-                yield _aside("it starts over")
+            case PreviewReset() if self._printed_text:
+                self._printed_text = ""
+                yield _dim_note("it starts over")
             case TurnFailed():
-                yield _failure(event.data["last_error"])
+                yield _error_text(event.data["last_error"])
             case _:
-                yield from map(_aside, self._noted(event))
+                yield from map(_dim_note, self._notices(event))
 
-    def _noted(self, event: Event) -> Iterable[str]:
+    def _notices(self, event: Event) -> Iterable[str]:
         """What happened beside what was said."""
         match event:
             case StatusChanged():
-                if self._stopping:
+                if self._interrupting:
                     yield "stopped"
-                self._stopping = event.data["status"] == "interrupting"
+                self._interrupting = event.data["status"] == "interrupting"
             case QueueChanged() if event.data["added"] is not None:
                 yield f"waits in line ({event.data['queue_length']})"
             case ActionRequired():
@@ -78,52 +78,54 @@ class Paper:
             case Deleted():
                 yield "the chat was deleted"
 
-    def draft(self) -> RenderableType | None:
+    def render_preview(self) -> RenderableType | None:
         """The block that is being said."""
         text = self._transcript.preview_text
-        text = text.removeprefix(self._settled)
+        text = text.removeprefix(self._printed_text)
         if text.strip():
             return Markdown(text)
         return Text("...", style="dim") if self._transcript.preview and not text else None
 
-    def _history(self, messages: list[Message]) -> Iterable[RenderableType]:
-        new = [message for message in messages if message["id"] not in self._printed]
-        if len(new) > _REMEMBERED:
-            yield _aside(f"{len(new) - _REMEMBERED} earlier messages; 'chatd show' has them all")
-        self._printed.update(message["id"] for message in new)
-        for message in new[-_REMEMBERED:]:
-            yield from self._message(message)
+    def _render_history(self, messages: list[Message]) -> Iterable[RenderableType]:
+        new = [message for message in messages if message["id"] not in self._printed_message_ids]
+        if len(new) > _MAX_HISTORY_MESSAGES:
+            yield _dim_note(
+                f"{len(new) - _MAX_HISTORY_MESSAGES} earlier messages; 'chatd show' has them all"
+            )
+        self._printed_message_ids.update(message["id"] for message in new)
+        for message in new[-_MAX_HISTORY_MESSAGES:]:
+            yield from self._render_message(message)
         chat = self._transcript.chat
         if chat is not None and chat["last_error"]:
-            yield _failure(chat["last_error"])
-        yield from self._settle()
+            yield _error_text(chat["last_error"])
+        yield from self._render_stable_blocks()
 
-    def _message(self, message: Message) -> Iterable[RenderableType]:
-        self._printed.add(message["id"])
-        words = words_of(message["content"])
+    def _render_message(self, message: Message) -> Iterable[RenderableType]:
+        self._printed_message_ids.add(message["id"])
+        words = plain_text(message["content"])
         if message["role"] == "user":
             yield Text(f"> {words}", style="bold cyan")
             return
         if message["role"] != "assistant":
-            yield _aside(words)
+            yield _dim_note(words)
             return
-        said, self._settled = self._settled, ""
+        said, self._printed_text = self._printed_text, ""
         if not words.startswith(said):
-            yield _aside("said differently in the end")
+            yield _dim_note("said differently in the end")
             said = ""
         if words[len(said) :].strip():
             yield Markdown(words[len(said) :])
 
-    def _settle(self) -> Iterable[RenderableType]:
+    def _render_stable_blocks(self) -> Iterable[RenderableType]:
         """The blocks of the answer under way that can no longer change."""
-        rest = self._transcript.preview_text[len(self._settled) :]
-        done = rest[: settled(rest)]
+        rest = self._transcript.preview_text[len(self._printed_text) :]
+        done = rest[: stable_prefix_length(rest)]
         if done.strip():
-            self._settled += done
+            self._printed_text += done
             yield Markdown(done)
 
 
-def settled(markdown: str) -> int:
+def stable_prefix_length(markdown: str) -> int:
     """How many characters belong to blocks that what follows cannot change: all but the last one."""
     starts = [token.map[0] for token in Markdown(markdown).parsed if not token.level and token.map]
     if not starts[1:]:
@@ -132,10 +134,10 @@ def settled(markdown: str) -> int:
     return sum(len(line) for line in lines[: starts[-1]])
 
 
-def drawn(what: Iterable[RenderableType], width: int, most_lines: int | None = None) -> str:
+def to_ansi(renderables: Iterable[RenderableType], width: int, max_lines: int | None = None) -> str:
     """Text for a terminal of so many columns, an empty line after each; at most the last lines of it."""
     blocks = []
-    for one in what:
+    for one in renderables:
         out = io.StringIO()
         Console(file=out, width=width, force_terminal=True, color_system="standard").print(one)
         lines = out.getvalue().split("\n")
@@ -143,13 +145,13 @@ def drawn(what: Iterable[RenderableType], width: int, most_lines: int | None = N
             del lines[0]
         while lines and not lines[-1].strip():
             del lines[-1]
-        blocks.append("\n".join(lines[-(most_lines or 0) :]))
+        blocks.append("\n".join(lines[-(max_lines or 0) :]))
     return "".join(f"{block}\n\n" for block in blocks)
 
 
-def _aside(text: str) -> RenderableType:
+def _dim_note(text: str) -> RenderableType:
     return Text(f"[{text}]", style="dim")
 
 
-def _failure(last_error: str) -> RenderableType:
+def _error_text(last_error: str) -> RenderableType:
     return Text(f"{last_error}  (/retry tries again)", style="red")

@@ -8,11 +8,11 @@ from contextlib import suppress
 
 import anyio
 
-from chatd.cli.as_json import show_json
-from chatd.cli.conversation import Conversation, Leave
+from chatd.cli.as_json import print_json
+from chatd.cli.conversation import Conversation, Quit
 from chatd.cli.exits import Exit
-from chatd.cli.root import complain
-from chatd.cli.words import words_of
+from chatd.cli.root import print_error
+from chatd.cli.words import plain_text
 from chatd.client import (
     Client,
     Event,
@@ -24,7 +24,7 @@ from chatd.client import (
 )
 
 
-class Piped:
+class PipedChat:
     """Lines in, answers out: plain text, or with ``json`` one event a line."""
 
     def __init__(
@@ -34,36 +34,36 @@ class Piped:
         self._json = json
         self._conversation = Conversation(client, chat_id, model=model)
         self._cursor: str | None = None
-        self._shown = ""
+        self._printed_text = ""
         """What of the answer under way was printed."""
 
     async def run(self) -> int:
         """Say all lines; whether the last one was answered."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._heed_ctrl_c, group.cancel_scope)
-            with suppress(Leave):
-                await self._until_rest(quietly=True)
-                async for line in _lines():
-                    shown = await self._conversation.take(line)
+            group.start_soon(self._handle_ctrl_c, group.cancel_scope)
+            with suppress(Quit):
+                await self._follow_until_idle(silent=True)
+                async for line in _stdin_lines():
+                    shown = await self._conversation.handle_line(line)
                     if shown is not None:
-                        complain(shown)
-                    if self._conversation.asked:
-                        await self._until_rest()
+                        print_error(shown)
+                    if self._conversation.awaiting_answer:
+                        await self._follow_until_idle()
             group.cancel_scope.cancel()
             failed = self._conversation.transcript.status == "error"
             return Exit.FAILED if failed else Exit.DONE
-        return Exit.STOPPED
+        return Exit.INTERRUPTED
 
-    async def _heed_ctrl_c(self, scope: anyio.CancelScope) -> None:
+    async def _handle_ctrl_c(self, scope: anyio.CancelScope) -> None:
         """The first stops the answer, the next one all."""
         with anyio.open_signal_receiver(signal.SIGINT) as signals:
             async for _ in signals:
-                if self._conversation.stoppable:
+                if self._conversation.can_stop:
                     await self._conversation.stop()
                 else:
                     scope.cancel()
 
-    async def _until_rest(self, *, quietly: bool = False) -> None:
+    async def _follow_until_idle(self, *, silent: bool = False) -> None:
         """What happens from where it was left, until the chat rests.
 
         After a cursor comes what was asked for: the chat sets out before it rests.
@@ -76,42 +76,42 @@ class Piped:
             async for event in events:
                 transcript.apply(event)
                 self._cursor = events.cursor
-                if not quietly:
-                    self._print(event)
+                if not silent:
+                    self._print_event(event)
                 set_out = set_out or not transcript.at_rest
                 if set_out and transcript.at_rest:
                     return
 
-    def _print(self, event: Event) -> None:
+    def _print_event(self, event: Event) -> None:
         if self._json:
             line = {"event": event.event, "id": event.id, "data": event.data}
-            show_json(line, lines=True)
+            print_json(line, compact=True)
             return
         match event:
             case Snapshot():  # of a chat that was created just now
                 for message in event.data["messages"]:
-                    self._print(MessageStored(message))
-                self._more(self._conversation.transcript.preview_text)
+                    self._print_event(MessageStored(message))
+                self._print_new_text(self._conversation.transcript.preview_text)
             case MessagePart():
-                self._more(self._conversation.transcript.preview_text)
+                self._print_new_text(self._conversation.transcript.preview_text)
             case MessageStored() if event.data["role"] == "assistant":
-                self._more(words_of(event.data["content"]))
+                self._print_new_text(plain_text(event.data["content"]))
                 print(flush=True)
-                self._shown = ""
-            case PreviewReset() if self._shown:
+                self._printed_text = ""
+            case PreviewReset() if self._printed_text:
                 print(flush=True)
-                complain("the answer starts over")
-                self._shown = ""
+                print_error("the answer starts over")
+                self._printed_text = ""
             case TurnFailed():
-                complain(event.data["last_error"])
+                print_error(event.data["last_error"])
 
-    def _more(self, text: str) -> None:
+    def _print_new_text(self, text: str) -> None:
         """Print what of ``text`` was not printed yet."""
-        print(text.removeprefix(self._shown), end="", flush=True)
-        self._shown = text
+        print(text.removeprefix(self._printed_text), end="", flush=True)
+        self._printed_text = text
 
 
-async def _lines() -> AsyncIterator[str]:
+async def _stdin_lines() -> AsyncIterator[str]:
     """The lines of standard input, read without a thread that nobody could stop."""
     rest = b""
     descriptor = sys.stdin.fileno()

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
-from chatd.cli.calling import Caller, call, note_gap
+from chatd.cli.as_json import Json, print_json
+from chatd.cli.calling import CallerOptions, report_reconnect, run_with_client
 from chatd.cli.start import Flag
-from chatd.cli.table import OF_CHATS, drawn_table, table
-from chatd.cli.words import CHAT_COLUMNS, chat_row, right_now
+from chatd.cli.table import CHAT_STATUS_STYLES, format_table, rich_table
+from chatd.cli.words import CHAT_COLUMNS, chat_row, utc_now
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,7 @@ def ps(
     q: Annotated[str | None, Parameter(help="Only chats with this in their title.")] = None,
     limit: Annotated[int, Parameter(help="Show at most this many.")] = 30,
     json: Json = False,
-    caller: Caller | None = None,
+    caller: CallerOptions | None = None,
 ) -> int:
     """List your chats and what they are doing, live."""
     import sys  # noqa: PLC0415
@@ -56,31 +56,31 @@ def ps(
 
     async def job(client: "Client") -> None:
         if json and not once:
-            await _stream(client)
+            await _print_events(client)
         elif json:
-            show_json(await _chats(client, wanted))
+            print_json(await _list_chats(client, wanted))
         elif once or not sys.stdout.isatty():
-            now = right_now()
-            rows = [chat_row(chat, now) for chat in await _chats(client, wanted)]
-            print(table(CHAT_COLUMNS, rows))
+            now = utc_now()
+            rows = [chat_row(chat, now) for chat in await _list_chats(client, wanted)]
+            print(format_table(CHAT_COLUMNS, rows))
         else:
             await _watch(client, wanted)
 
-    return call(caller, job)
+    return run_with_client(caller, job)
 
 
-async def _chats(client: "Client", wanted: dict[str, Any]) -> "list[Chat]":
-    return [chat async for chat in client.chats.list(**wanted)]
+async def _list_chats(client: "Client", filters: dict[str, Any]) -> "list[Chat]":
+    return [chat async for chat in client.chats.list(**filters)]
 
 
-async def _stream(client: "Client") -> None:
+async def _print_events(client: "Client") -> None:
     """Each event of the caller's chats, one a line."""
-    async with client.follow_all(on_gap=note_gap) as events:
+    async with client.follow_all(on_gap=report_reconnect) as events:
         async for event in events:
-            show_json({"event": event.event, "data": event.data}, lines=True)
+            print_json({"event": event.event, "data": event.data}, compact=True)
 
 
-async def _watch(client: "Client", wanted: dict[str, Any]) -> None:
+async def _watch(client: "Client", filters: dict[str, Any]) -> None:
     """A table that is read anew whenever something moved: the server knows which chats it is about."""
     import anyio  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
@@ -88,26 +88,28 @@ async def _watch(client: "Client", wanted: dict[str, Any]) -> None:
     moved = anyio.Event()
 
     async def follow() -> None:
-        async with client.follow_all(on_gap=note_gap) as events:
+        async with client.follow_all(on_gap=report_reconnect) as events:
             async for _ in events:
                 moved.set()
 
-    with Live(_table(await _chats(client, wanted)), auto_refresh=False, screen=False) as live:
+    with Live(
+        _chats_table(await _list_chats(client, filters)), auto_refresh=False, screen=False
+    ) as live:
         async with anyio.create_task_group() as group:
             group.start_soon(follow)
             while True:
-                with anyio.move_on_after(_SECOND):  # ages go on when nothing moves
+                with anyio.move_on_after(_REFRESH_SECONDS):  # ages go on when nothing moves
                     await moved.wait()
                 moved = anyio.Event()
-                live.update(_table(await _chats(client, wanted)), refresh=True)
-                await anyio.sleep(_BREATH)
+                live.update(_chats_table(await _list_chats(client, filters)), refresh=True)
+                await anyio.sleep(_MIN_REFRESH_SECONDS)
 
 
-_SECOND = 1.0
-_BREATH = 0.2
+_REFRESH_SECONDS = 1.0
+_MIN_REFRESH_SECONDS = 0.2
 """Seconds between two looks, at least."""
 
 
-def _table(chats: "list[Chat]") -> "Table":
-    now = right_now()
-    return drawn_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats], OF_CHATS)
+def _chats_table(chats: "list[Chat]") -> "Table":
+    now = utc_now()
+    return rich_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats], CHAT_STATUS_STYLES)

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, show_json
-from chatd.cli.calling import Caller, ChatId, call, whole_id
+from chatd.cli.as_json import Json, print_json
+from chatd.cli.calling import CallerOptions, ChatId, resolve_chat_id, run_with_client
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -24,11 +24,11 @@ Examples:
 
 
 @app.default
-def retry(chat: ChatId, /, *, json: Json = False, caller: Caller | None = None) -> int:
+def retry(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = None) -> int:
     """Try the failed turn of a chat again."""
 
     async def job(client: "Client") -> None:
-        tried = await client.chats.retry(await whole_id(client, chat))
-        show_json(tried) if json else print(f"{tried['id']} is {tried['status']}")
+        tried = await client.chats.retry(await resolve_chat_id(client, chat))
+        print_json(tried) if json else print(f"{tried['id']} is {tried['status']}")
 
-    return call(caller, job)
+    return run_with_client(caller, job)

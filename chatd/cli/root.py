@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from chatd import __version__
-from chatd.cli.exits import Exit, exit_for
+from chatd.cli.exits import Exit, exit_code_for
 
 COMMANDS = {
     "demo": "Answer one prompt with everything embedded: the main job in one command.",
@@ -56,21 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        complain(f"{error}\nTry 'chatd --help'.")
+        print_error(f"{error}\nTry 'chatd --help'.")
         return Exit.USAGE
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception as error:
-        code = exit_for(error)
+        code = exit_code_for(error)
         if code is None:
             raise
-        complain(str(error))
+        print_error(str(error))
         return code
     return result if isinstance(result, int) else Exit.DONE
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say on standard error what is wrong, each line under the program's name."""
     for line in text.splitlines():
         print(f"chatd: {line}", file=sys.stderr)

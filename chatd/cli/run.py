@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from chatd.cli.start import Config, configured
+from chatd.cli.start import Config, load_settings
 
 app = App(
     name="run",
@@ -28,11 +28,11 @@ a part of the daemon failed too often.""",
 def run(*, config: Config = None) -> int:
     """Run the daemon."""
     try:
-        settings = configured(config)
+        settings = load_settings(config)
         from chatd.daemon import run as serve  # noqa: PLC0415  (who has a good configuration pays)
         from chatd.settings import load  # noqa: PLC0415
 
-        return serve(settings, reread=lambda: load(config))
+        return serve(settings, reload_settings=lambda: load(config))
     except Exception as error:
         _log_failure(error)
         raise
@@ -43,9 +43,9 @@ def _log_failure(error: Exception) -> None:
     import structlog  # noqa: PLC0415  (help does not pay for these)
 
     from chatd import logs  # noqa: PLC0415
-    from chatd.logs.exceptions import message_of  # noqa: PLC0415
+    from chatd.logs.exceptions import loggable_message  # noqa: PLC0415
 
     if not structlog.is_configured():  # the configuration would have said how
         logs.configure()
     _log = structlog.get_logger()
-    _log.error("daemon.failed", error=type(error).__name__, reason=message_of(error))
+    _log.error("daemon.failed", error=type(error).__name__, reason=loggable_message(error))

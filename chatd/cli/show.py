@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, in_json, show_json
-from chatd.cli.calling import Caller, ChatId, call, whole_id
-from chatd.cli.words import words_of
+from chatd.cli.as_json import Json, print_json, to_json
+from chatd.cli.calling import CallerOptions, ChatId, resolve_chat_id, run_with_client
+from chatd.cli.words import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,28 +26,28 @@ Examples:
 
 
 @app.default
-def show(chat: ChatId, /, *, json: Json = False, caller: Caller | None = None) -> int:
+def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = None) -> int:
     """Show a chat: its messages, its queue, and what it is doing."""
 
     async def job(client: "Client") -> None:
-        chat_id = await whole_id(client, chat)
+        chat_id = await resolve_chat_id(client, chat)
         found = await client.chats.get(chat_id)
         messages = [message async for message in client.messages.list(chat_id)]
         queue = await client.queue.list(chat_id)
         why = await client.chats.explain(chat_id)
         if json:
-            show_json({"chat": found, "messages": messages, "queue": queue, "explain": why})
+            print_json({"chat": found, "messages": messages, "queue": queue, "explain": why})
             return
         _print_chat(found)
         for message in messages:
             print(f"\n--- {message['role']} #{message['id']}  {message['created_at'][:19]}")
-            print(words_of(message["content"]))
+            print(plain_text(message["content"]))
         for waiting in queue:
             print(f"\n--- waiting #{waiting['id']}  {waiting['created_at'][:19]}")
-            print(words_of(waiting["content"]))
+            print(plain_text(waiting["content"]))
         _print_explanation(why)
 
-    return call(caller, job)
+    return run_with_client(caller, job)
 
 
 def _print_chat(chat: "Chat") -> None:
@@ -70,22 +70,22 @@ def _print_chat(chat: "Chat") -> None:
             print(f"{name:<11} {value}")
 
 
-def _print_explanation(why: "Explanation") -> None:
+def _print_explanation(explanation: "Explanation") -> None:
     """The reasons in words, then the facts that are not told above."""
     print()
-    for reason in why["because"]:
+    for reason in explanation["because"]:
         print(f"why         {reason['text']}")
-    for name, value in _flat(why):
-        if name not in _TOLD and value not in (None, "", [], {}):
-            shown = value if isinstance(value, str) else in_json(value)
+    for name, value in _flatten(explanation):
+        if name not in _SHOWN_ABOVE and value not in (None, "", [], {}):
+            shown = value if isinstance(value, str) else to_json(value)
             print(f"  {name.replace('_', ' '):<28} {shown}")
 
 
-_TOLD = frozenset({"because", "chat_id", "at", "status", "version", "queue_length"})
+_SHOWN_ABOVE = frozenset({"because", "chat_id", "at", "status", "version", "queue_length"})
 
 
-def _flat(facts: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":
-    for name, value in facts.items():
+def _flatten(nested: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":
+    for name, value in nested.items():
         if isinstance(value, dict):
             yield from ((f"{name} {inner}", fact) for inner, fact in value.items())
         else:

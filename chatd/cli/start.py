@@ -19,13 +19,13 @@ Config = Annotated[
 Flag = Annotated[bool, Parameter(show_default=False)]
 
 
-def configured(config: Path | None) -> "Settings":
+def load_settings(config: Path | None) -> "Settings":
     """Load the settings and set the log up. Raises ``ConfigurationError``."""
     from chatd import logs  # noqa: PLC0415 - a command that may need none does not pay for them
     from chatd.settings import load  # noqa: PLC0415
-    from chatd.settings.secrets import secrets_of  # noqa: PLC0415
+    from chatd.settings.secrets import secret_values  # noqa: PLC0415
 
     settings = load(config)
-    logs.hide(secrets_of(settings))
+    logs.register_secrets(secret_values(settings))
     logs.configure(level=settings.log.level, format=settings.log.format)
     return settings

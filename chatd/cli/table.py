@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-OF_CHATS = {
+CHAT_STATUS_STYLES = {
     "waiting": "green",
     "pending": "yellow",
     "running": "cyan",
@@ -18,7 +18,7 @@ OF_CHATS = {
     "error": "red",
 }
 """Colours of the statuses of chats."""
-OF_ACTORS = {
+ACTOR_STATE_STYLES = {
     "running": "green",
     "waiting": "yellow",
     "starting": "yellow",
@@ -29,24 +29,24 @@ OF_ACTORS = {
 """Colours of the states of actors."""
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The rows under their heads, columns aligned."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines = [headers, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
-def drawn_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
+def rich_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
 ) -> "Table":
     """The same for a terminal that is watched; ``styles`` are the colours of cells, by what they say."""
     from rich.table import Table  # noqa: PLC0415  (help does not pay for it)
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(*head, box=None, pad_edge=False, header_style="bold", expand=False)
+    drawn = Table(*headers, box=None, pad_edge=False, header_style="bold", expand=False)
     for column in drawn.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
     for cells in rows:

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
-from chatd.cli.start import Config, Flag, configured
-from chatd.cli.table import table
-from chatd.cli.words import DURATIONS
+from chatd.cli.as_json import Json, print_json
+from chatd.cli.start import Config, Flag, load_settings
+from chatd.cli.table import format_table
+from chatd.cli.words import DURATION_EXAMPLES
 from chatd.settings import Settings
 from chatd.store import migrate
 from chatd.store.pool import Database
@@ -34,22 +34,22 @@ They are asked for when auth.mode is "token", and sent as the header
 running chatd; a revoked token stops working everywhere within a second.""",
 )
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
-def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
+def _parse_expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
     """A duration, or a date or time, in UTC unless it says otherwise."""
-    from chatd.logs.times import duration, time  # noqa: PLC0415  (help does not pay for it)
+    from chatd.logs.times import parse_absolute_time, parse_duration  # noqa: PLC0415  (help does not pay for it)
 
     text, now = str(tokens[0].value), datetime.now(UTC)
     try:
-        lasts = duration(text)
-        ends = time(text) if lasts is None else now + lasts
+        lasts = parse_duration(text)
+        ends = parse_absolute_time(text) if lasts is None else now + lasts
     except OverflowError:
         raise ValueError(f"{text} is too long") from None
     except ValueError:
         raise ValueError(
-            f'"{text}" is neither a duration ({DURATIONS}) nor a date (2027-01-31)'
+            f'"{text}" is neither a duration ({DURATION_EXAMPLES}) nor a date (2027-01-31)'
         ) from None
     if lasts is not None and not lasts:
         raise ValueError("a token without a duration would never work")
@@ -58,7 +58,7 @@ def _expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
     return ends if lasts is None else lasts
 
 
-def _owner(_: type, value: str) -> None:
+def _validate_owner(_: type, value: str) -> None:
     from chatd.domain.owner import MAX_OWNER_LENGTH, is_valid_owner  # noqa: PLC0415
 
     if not is_valid_owner(value):
@@ -71,7 +71,9 @@ def _owner(_: type, value: str) -> None:
 @app.command
 def create(
     *,
-    owner: Annotated[str, Parameter(validator=_owner, help="Whose chats its bearer sees.")],
+    owner: Annotated[
+        str, Parameter(validator=_validate_owner, help="Whose chats its bearer sees.")
+    ],
     admin: Annotated[Flag, Parameter(help="Its bearer sees, and acts for, everybody.")] = False,
     name: Annotated[
         str, Parameter(show_default=False, help="What it is for, for people who list tokens.")
@@ -79,9 +81,9 @@ def create(
     expires: Annotated[
         timedelta | datetime | None,
         Parameter(
-            converter=_expiry,
+            converter=_parse_expiry,
             n_tokens=1,
-            help=f"A duration ({DURATIONS}) or a date; else it lasts until it is revoked.",
+            help=f"A duration ({DURATION_EXAMPLES}) or a date; else it lasts until it is revoked.",
         ),
     ] = None,
     json: Json = False,
@@ -91,16 +93,16 @@ def create(
 
     Only the token goes to standard output; details go to standard error.
     """
-    settings = configured(config)
-    token, secret = _run(
+    settings = load_settings(config)
+    token, secret = _with_tokens(
         settings,
         lambda tokens: tokens.create(owner_id=owner, admin=admin, name=name, expires=expires),
     )
     if json:
-        show_json({**asdict(token), "token": secret})
+        print_json({**asdict(token), "token": secret})
         return
     print(secret)
-    until = f"until {_moment(token.expires_at)}" if token.expires_at else "until it is revoked"
+    until = f"until {_format_time(token.expires_at)}" if token.expires_at else "until it is revoked"
     kind = "an admin's token" if admin else "a token"
     print(
         f"Token {token.id} is {kind} of {owner}, {until}. Save it now; it is not shown again.",
@@ -123,11 +125,11 @@ def list_(
 
     The last use is recorded every ten seconds.
     """
-    found = _run(configured(config), lambda tokens: tokens.list(owner_id=owner))
+    found = _with_tokens(load_settings(config), lambda tokens: tokens.list(owner_id=owner))
     if json:
-        show_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return
-    print(table(_HEAD, [_row(each) for each in found]))
+    print(format_table(_COLUMNS, [_row(each) for each in found]))
 
 
 @app.command
@@ -139,16 +141,16 @@ def revoke(
     config: Config = None,
 ) -> None:
     """Revoke a token for good, on every process and open stream. Safe to repeat."""
-    token = _run(configured(config), lambda tokens: tokens.revoke(token_id))
+    token = _with_tokens(load_settings(config), lambda tokens: tokens.revoke(token_id))
     if json:
-        show_json(asdict(token))
+        print_json(asdict(token))
         return
     print(
-        f"Token {token.id} of {token.owner_id} has been revoked since {_moment(token.revoked_at)}."
+        f"Token {token.id} of {token.owner_id} has been revoked since {_format_time(token.revoked_at)}."
     )
 
 
-_HEAD = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")
+_COLUMNS = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")
 
 
 def _row(token: Token) -> Sequence[str]:
@@ -158,20 +160,20 @@ def _row(token: Token) -> Sequence[str]:
         token.name,
         "admin" if token.admin else "",
         token.state,
-        _moment(token.created_at),
-        _moment(token.expires_at),
-        _moment(token.last_used_at),
+        _format_time(token.created_at),
+        _format_time(token.expires_at),
+        _format_time(token.last_used_at),
     )
 
 
-def _moment(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).isoformat(" ", "seconds") if moment else ""
+def _format_time(at: datetime | None) -> str:
+    return at.astimezone(UTC).isoformat(" ", "seconds") if at else ""
 
 
-def _run(settings: Settings, act: Callable[[Tokens], Awaitable[Done]]) -> Done:
+def _with_tokens(settings: Settings, operation: Callable[[Tokens], Awaitable[Result]]) -> Result:
     """Do something with the tokens of the configured database, if its schema fits."""
 
-    async def run() -> Done:
+    async def run() -> Result:
         given = settings.database
         database = Database(
             given.url.get_secret_value(),
@@ -183,7 +185,7 @@ def _run(settings: Settings, act: Callable[[Tokens], Awaitable[Done]]) -> Done:
             await migrate.check(connection)
         await database.open()
         try:
-            return await act(Tokens(database))
+            return await operation(Tokens(database))
         finally:
             await database.close()
 

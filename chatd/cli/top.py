@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, show_json
-from chatd.cli.calling import Server, call
+from chatd.cli.as_json import Json, print_json
+from chatd.cli.calling import ServerOptions, run_with_client
 from chatd.cli.start import Flag
-from chatd.cli.table import OF_ACTORS, OF_CHATS, drawn_table, table
+from chatd.cli.table import ACTOR_STATE_STYLES, CHAT_STATUS_STYLES, format_table, rich_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,8 +30,19 @@ Examples:
       jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
 )
 
-_ACTORS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
-_CHATS = ("CHAT", "STATUS", "EPOCH", "STEP", "HELD", "IN", "FOR", "DEADLINE", "STILL", "LEASE")
+_ACTOR_COLUMNS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
+_CHAT_COLUMNS = (
+    "CHAT",
+    "STATUS",
+    "EPOCH",
+    "STEP",
+    "HELD",
+    "IN",
+    "FOR",
+    "DEADLINE",
+    "STILL",
+    "LEASE",
+)
 
 
 @app.default
@@ -40,65 +51,65 @@ def top(
     once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
     interval: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
     json: Json = False,
-    server: Server | None = None,
+    server: ServerOptions | None = None,
 ) -> int:
     """Show what one process is doing: its actors and the chats in hand, live."""
     import sys  # noqa: PLC0415
 
     async def job(client: "Client") -> None:
         if json:
-            show_json(await client.status())
+            print_json(await client.status())
         elif once or not sys.stdout.isatty():
-            print("\n".join(_plain(await client.status())))
+            print("\n".join(_plain_lines(await client.status())))
         else:
-            await _watch(client, max(interval, _LEAST_SECONDS))
+            await _watch(client, max(interval, _MIN_INTERVAL_SECONDS))
 
-    return call(server, job)
+    return run_with_client(server, job)
 
 
-_LEAST_SECONDS = 0.1
+_MIN_INTERVAL_SECONDS = 0.1
 
 
 async def _watch(client: "Client", seconds: float) -> None:
     import anyio  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
-    with Live(_shown(await client.status()), auto_refresh=False, screen=True) as live:
+    with Live(_screen(await client.status()), auto_refresh=False, screen=True) as live:
         while True:
             await anyio.sleep(seconds)
-            live.update(_shown(await client.status()), refresh=True)
+            live.update(_screen(await client.status()), refresh=True)
 
 
-def head(status: "ProcessStatus") -> list[str]:
+def summary_lines(status: "ProcessStatus") -> list[str]:
     """What is said of the whole process."""
     pool, versions, census = status["pool"], status["versions"], status["census"]
     where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
     return [
-        f"{where}: {status['phase']}, up {span(status['uptime_seconds'])}",
-        _line(
+        f"{where}: {status['phase']}, up {format_duration(status['uptime_seconds'])}",
+        _join_facts(
             f"chatd {versions['chatd']}",
             f"Python {versions['python']}",
             f"PostgreSQL {versions['postgresql'] or 'unknown'}",
         ),
-        _line(
+        _join_facts(
             f"{len(status['chats'])} chats in hand, room for {status['room']}",
             f"{status['streams']} streams",
             f"pool {pool['in_use']}/{pool['size']}, {pool['waiting']} waiting",
             f"loop lag {1000 * status['loop_lag_seconds']:.0f} ms",
         ),
-        "The database has not answered." if census is None else _counted(census),
+        "The database has not answered." if census is None else _stats_line(census),
     ]
 
 
-def _counted(census: "Census") -> str:
-    return _line(
-        f"{census['workers']} workers",
-        *(f"{number} {name}" for name, number in census["chats"].items() if number),
-        f"first in line {span(census['oldest_pending_seconds'])}",
+def _stats_line(stats: "Census") -> str:
+    return _join_facts(
+        f"{stats['workers']} workers",
+        *(f"{number} {name}" for name, number in stats["chats"].items() if number),
+        f"first in line {format_duration(stats['oldest_pending_seconds'])}",
     )
 
 
-def _line(*facts: str) -> str:
+def _join_facts(*facts: str) -> str:
     return " · ".join(facts)
 
 
@@ -107,7 +118,7 @@ def actor_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
         (
             one["name"],
             one["state"],
-            span(one["seconds"]),
+            format_duration(one["seconds"]),
             str(one["restarts"]),
             str(one["budget_left"]),
             one["note"] or one["last_error"] or "",
@@ -124,12 +135,12 @@ def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
             one["status"],
             str(one["epoch"]),
             str(one["step"]),
-            span(one["leased_seconds"]),
+            format_duration(one["leased_seconds"]),
             one["zone"] or one["mark"] or "",
-            span(one["stage_seconds"]),
-            span(one["deadline_seconds"]),
-            span(one["seconds_since_progress"]),
-            span(one["lease_left_seconds"]),
+            format_duration(one["stage_seconds"]),
+            format_duration(one["deadline_seconds"]),
+            format_duration(one["seconds_since_progress"]),
+            format_duration(one["lease_left_seconds"]),
         )
         for one in sorted(status["chats"], key=lambda one: -one["seconds_since_progress"])
     ]
@@ -138,7 +149,7 @@ def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A length of time in the space that a column has."""
     if seconds is None:
         return "-"
@@ -152,24 +163,24 @@ def span(seconds: float | None) -> str:
     return f"{sign}{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
-def _plain(status: "ProcessStatus") -> Iterator[str]:
-    yield from head(status)
+def _plain_lines(status: "ProcessStatus") -> Iterator[str]:
+    yield from summary_lines(status)
     yield ""
-    yield table(_ACTORS, actor_rows(status))
+    yield format_table(_ACTOR_COLUMNS, actor_rows(status))
     if status["chats"]:
         yield ""
-        yield table(_CHATS, chat_rows(status))
+        yield format_table(_CHAT_COLUMNS, chat_rows(status))
 
 
-def _shown(status: "ProcessStatus") -> "Group":
+def _screen(status: "ProcessStatus") -> "Group":
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
     return Group(
-        *map(Text, head(status)),
+        *map(Text, summary_lines(status)),
         now,
-        drawn_table(_ACTORS, actor_rows(status), OF_ACTORS),
+        rich_table(_ACTOR_COLUMNS, actor_rows(status), ACTOR_STATE_STYLES),
         Text(""),
-        drawn_table(_CHATS, chat_rows(status), OF_CHATS),
+        rich_table(_CHAT_COLUMNS, chat_rows(status), CHAT_STATUS_STYLES),
     )

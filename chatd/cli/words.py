@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chatd.client import Chat, Part
 
-DURATIONS = "15m, 1h30m, 90d"
+DURATION_EXAMPLES = "15m, 1h30m, 90d"
 """How people give a length of time, wherever they may."""
 
 SHORT_ID = 8
@@ -22,32 +22,32 @@ def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
     return (
         chat["id"][:SHORT_ID],
         chat["status"],
-        ago(chat["updated_at"], now),
+        format_age(chat["updated_at"], now),
         str(chat["queue_length"] or "-"),
         chat["model"] or "-",
         " ".join(title.split()) or "-",
     )
 
 
-def ago(moment: str, now: datetime) -> str:
+def format_age(timestamp: str, now: datetime) -> str:
     """How long ago, in the largest unit."""
-    seconds = max(0, int((now - datetime.fromisoformat(moment)).total_seconds()))
+    seconds = max(0, int((now - datetime.fromisoformat(timestamp)).total_seconds()))
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
 
 
-def right_now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def words_of(content: "Sequence[Part]") -> str:
+def plain_text(content: "Sequence[Part]") -> str:
     """What was said, with what is no text in brackets."""
-    return "\n".join(filter(None, map(_words, content)))
+    return "\n".join(filter(None, map(_part_text, content)))
 
 
-def _words(part: "Part") -> str:
+def _part_text(part: "Part") -> str:
     match part["type"]:
         case "text":
             return part.get("text", "")

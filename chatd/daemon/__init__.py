@@ -23,7 +23,7 @@ grace while everything they need is still there, and the last hint goes out befo
 ``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
 callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of
 the tree, and the life of the process around it. Beside the tree, from the first moment to the last:
-``attendant`` (tells the ``service_manager``), ``loop_watch`` (tells what blocks the loop), and
+``systemd_notifier`` (tells the ``service_manager``), ``loop_monitor`` (tells what blocks the loop), and
 ``reload`` (SIGHUP). Before it: ``preparation`` (schema and models), and ``rehearsal`` (what a start would
 refuse, for ``config check``).
 """
@@ -38,24 +38,26 @@ import anyio
 from chatd import logs
 from chatd.api.app import create_app
 from chatd.daemon.process import Daemon
-from chatd.daemon.service_manager import ServiceManager
+from chatd.daemon.service_manager import SystemdSocket
 from chatd.settings import Settings
 from chatd.telemetry import export
 
 __all__ = ["Daemon", "openapi", "run"]
 
 
-def run(settings: Settings, *, reread: Callable[[], Settings]) -> int:
+def run(settings: Settings, *, reload_settings: Callable[[], Settings]) -> int:
     """Run the daemon until it is told to stop. Raises what no restart could cure.
 
-    ``reread`` reads the settings anew, for SIGHUP.
+    ``reload_settings`` reads the settings anew, for SIGHUP.
     """
     logs.log_uncaught()
     gc.collect()
     gc.freeze()  # what is here now stays; the collector need not walk it again and again
     gc.set_threshold(10_000, 10, 10)
-    daemon = Daemon(settings, reread=reread, manager=ServiceManager.of(os.environ))
-    logs.sign(worker_id=str(daemon.worker_id))
+    daemon = Daemon(
+        settings, reload_settings=reload_settings, systemd=SystemdSocket.from_env(os.environ)
+    )
+    logs.bind_process(worker_id=str(daemon.worker_id))
     send_the_last_spans = export.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
     try:
         anyio.run(daemon.run, backend_options={"use_uvloop": True})

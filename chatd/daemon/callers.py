@@ -12,21 +12,21 @@ from chatd.supervision.actor import ChildSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Callers:
-    """Who lets callers in; ``specs`` are its children, which start before the first caller comes."""
+class AuthComponents:
+    """Who lets callers in; ``child_specs`` are its children, which start before the first caller comes."""
 
-    keeper: Authenticator
-    specs: Sequence[ChildSpec] = ()
+    authenticator: Authenticator
+    child_specs: Sequence[ChildSpec] = ()
 
 
-def make_callers(settings: Settings, database: Database) -> Callers:
+def build_auth(settings: Settings, database: Database) -> AuthComponents:
     """As ``auth.mode`` says."""
     match settings.auth.mode:
         case "none":
-            return Callers(AnonymousAuthenticator())
+            return AuthComponents(AnonymousAuthenticator())
         case "token":
             doorkeeper = TokenAuthenticator(Tokens(database))
-            return Callers(doorkeeper, [ChildSpec(name="doorkeeper", start=doorkeeper.run)])
+            return AuthComponents(doorkeeper, [ChildSpec(name="doorkeeper", start=doorkeeper.run)])
         case "jwt":
             from chatd.api.jwts import JwtAuthenticator  # noqa: PLC0415 (only this mode pays for cryptography)
             from chatd.api.key_set import JwksClient  # noqa: PLC0415
@@ -39,4 +39,4 @@ def make_callers(settings: Settings, database: Database) -> Callers:
                 owner_claim=given.owner_claim,
                 admin_claim=given.admin_claim,
             )
-            return Callers(jwts, [ChildSpec(name="doorkeeper", start=jwts.run)])
+            return AuthComponents(jwts, [ChildSpec(name="doorkeeper", start=jwts.run)])

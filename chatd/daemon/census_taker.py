@@ -15,46 +15,56 @@ from chatd.supervision.periodic import Periodic
 from chatd.telemetry.instruments import LabelValues
 from chatd.telemetry.metrics import DatabaseMetrics
 
-_ROUNDS = 3
+_MAX_AGE_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TimedStats:
     """A count, and when that was on the loop's clock."""
 
-    count: StatsSnapshot
-    at: float
+    stats: StatsSnapshot
+    taken_at: float
 
 
-class CensusTaker:
-    """Asks every ``census_seconds``; ``latest`` is the last answer, while it says something."""
+class StatsCollector:
+    """Asks every ``refresh_interval_seconds``; ``latest`` is the last answer, while it says something."""
 
     def __init__(
-        self, census: DatabaseStats, metrics: DatabaseMetrics, *, census_seconds: float = 5.0
+        self,
+        database_stats: DatabaseStats,
+        metrics: DatabaseMetrics,
+        *,
+        refresh_interval_seconds: float = 5.0,
     ) -> None:
-        self._census = census
-        self._census_seconds = census_seconds
-        self._taken: Taken | None = None
+        self._database_stats = database_stats
+        self._refresh_interval_seconds = refresh_interval_seconds
+        self._latest: TimedStats | None = None
         self._loop = Periodic(
-            self.step, interval_seconds=census_seconds, expected_errors=(DatabaseUnavailable,)
+            self.step,
+            interval_seconds=refresh_interval_seconds,
+            expected_errors=(DatabaseUnavailable,),
         )
         metrics.reachable.callback = lambda: float(self.latest is not None)
-        metrics.chats.callback = self._chats
+        metrics.chats.callback = self._chats_by_status
         metrics.oldest_pending.callback = self.oldest_pending_seconds
-        metrics.workers.callback = lambda: self.latest.count.workers if self.latest else None
+        metrics.workers.callback = lambda: self.latest.stats.workers if self.latest else None
 
     @property
-    def latest(self) -> Taken | None:
-        taken = self._taken
-        if taken is None or anyio.current_time() - taken.at > _ROUNDS * self._census_seconds:
+    def latest(self) -> TimedStats | None:
+        taken = self._latest
+        if (
+            taken is None
+            or anyio.current_time() - taken.taken_at
+            > _MAX_AGE_ROUNDS * self._refresh_interval_seconds
+        ):
             return None
         return taken
 
     async def step(self) -> None:
         try:
-            self._taken = Taken(await self._census.collect(), anyio.current_time())
+            self._latest = TimedStats(await self._database_stats.collect(), anyio.current_time())
         except DatabaseUnavailable:
-            self._taken = None
+            self._latest = None
             raise
 
     async def run(self, child: ChildHandle) -> None:
@@ -65,9 +75,9 @@ class CensusTaker:
         taken = self.latest
         if taken is None:
             return None
-        then = taken.count.oldest_pending_seconds
-        return 0.0 if then is None else then + anyio.current_time() - taken.at
+        then = taken.stats.oldest_pending_seconds
+        return 0.0 if then is None else then + anyio.current_time() - taken.taken_at
 
-    def _chats(self) -> dict[LabelValues, float] | None:
+    def _chats_by_status(self) -> dict[LabelValues, float] | None:
         taken = self.latest
-        return None if taken is None else {(s,): taken.count.chats[s] for s in Status}
+        return None if taken is None else {(s,): taken.stats.chats[s] for s in Status}

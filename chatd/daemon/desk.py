@@ -3,38 +3,38 @@
 from chatd.api.desk import ApiContext
 from chatd.api.limits import RequestLimits
 from chatd.api.stays import StreamSessions
-from chatd.daemon.rooms import Rooms
+from chatd.daemon.rooms import Services
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 
 
-def make_desk(
-    settings: Settings, rooms: Rooms, catalog: Catalog, *, stays: StreamSessions
+def build_api_context(
+    settings: Settings, services: Services, catalog: Catalog, *, stream_sessions: StreamSessions
 ) -> ApiContext:
     """A desk with these limits and models; ``stream_sessions`` goes with the process, since streams go on."""
     return ApiContext(
-        chats=rooms.chats,
-        tool_calls=rooms.actions,
-        messages=rooms.messages,
-        queue=rooms.queue,
-        reads=rooms.reads,
-        chat_lists=rooms.lists,
-        stream_reads=rooms.streams,
-        hub=rooms.hub,
-        list_hub=rooms.list_hub,
-        metrics=rooms.metrics,
-        change_bus=rooms.hints,
+        chats=services.chats,
+        tool_calls=services.tool_calls,
+        messages=services.messages,
+        queue=services.queue,
+        reads=services.chat_reader,
+        chat_lists=services.chat_lists,
+        stream_reads=services.stream_reads,
+        hub=services.hub,
+        list_hub=services.list_hub,
+        metrics=services.metrics,
+        change_bus=services.change_bus,
         catalog=catalog,
-        models=rooms.models,
-        idempotency=rooms.keys,
-        present=rooms.dress,
+        models=services.models,
+        idempotency=services.idempotency,
+        present=services.presenter,
         limits=RequestLimits(
             max_content_parts=settings.limits.max_content_parts,
             max_labels=settings.limits.max_labels,
             max_tools=settings.turn.max_tools,
         ),
-        stream_sessions=stays,
+        stream_sessions=stream_sessions,
         keepalive_seconds=settings.http.sse_keepalive_seconds,
         event_retention_days=settings.stream.event_retention_days,
-        lease_seconds=settings.worker.stale_after_seconds,
+        lease_seconds=settings.worker.lease_seconds,
     )

@@ -21,13 +21,13 @@ from chatd.telemetry.metrics import ProcessMetrics
 
 _log = structlog.get_logger()
 
-_LOOKS = 8
+_CHECKS_PER_THRESHOLD = 8
 """How often per ``blocked_seconds`` the thread looks, and the loop shows itself."""
-_DEEPEST = 30
+_MAX_FRAMES = 30
 """Frames that are logged, from the innermost outwards."""
 
 
-class LoopWatch:
+class LoopMonitor:
     """Watches the loop that ``run`` is awaited on. ``blocked_seconds`` may be changed meanwhile."""
 
     def __init__(
@@ -37,55 +37,55 @@ class LoopWatch:
         self.lag_seconds = 0.0
         """How late the loop came round the last time."""
         self._metrics = metrics or ProcessMetrics()
-        self._seen = time.monotonic()
-        self._ended = threading.Event()
+        self._last_seen = time.monotonic()
+        self._stopped = threading.Event()
         self._loop_thread = 0
 
     async def run(self) -> None:
         """Show, until cancelled, that the loop comes round."""
-        self._loop_thread, self._seen = threading.get_ident(), time.monotonic()
+        self._loop_thread, self._last_seen = threading.get_ident(), time.monotonic()
         thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
         thread.start()
         try:
             while True:
-                self._seen = time.monotonic()
-                due = self._seen + self._pause
-                await anyio.sleep(self._pause)
+                self._last_seen = time.monotonic()
+                due = self._last_seen + self._check_interval_seconds
+                await anyio.sleep(self._check_interval_seconds)
                 self.lag_seconds = max(time.monotonic() - due, 0.0)
                 self._metrics.loop_lag.observe(self.lag_seconds)
         finally:
-            self._ended.set()
+            self._stopped.set()
             thread.join()
 
     @property
-    def _pause(self) -> float:
-        return self.blocked_seconds / _LOOKS
+    def _check_interval_seconds(self) -> float:
+        return self.blocked_seconds / _CHECKS_PER_THRESHOLD
 
     def _watch(self) -> None:
         looked, blocked_at, tell_at = time.monotonic(), 0.0, 0.0
-        while not self._ended.wait(self._pause):
-            now, seen, before = time.monotonic(), self._seen, looked
+        while not self._stopped.wait(self._check_interval_seconds):
+            now, seen, before = time.monotonic(), self._last_seen, looked
             looked = now
             if now - before > self.blocked_seconds:
                 _log.warning("process.paused", seconds=round(now - before, 3))
-                self._seen, blocked_at = now, now if blocked_at else 0.0
+                self._last_seen, blocked_at = now, now if blocked_at else 0.0
             elif blocked_at and seen != blocked_at:
-                _log.warning("loop.free_again", seconds=round(seen - blocked_at, 3))
+                _log.warning("loop.unblocked", seconds=round(seen - blocked_at, 3))
                 blocked_at = 0.0
             elif now - seen > (tell_at if blocked_at else self.blocked_seconds):
                 blocked_at, tell_at = seen, 2 * (now - seen)
-                self._tell(now - seen)
+                self._log_blocked(now - seen)
 
-    def _tell(self, seconds: float) -> None:
+    def _log_blocked(self, seconds: float) -> None:
         """Again each time the wait has doubled: what holds the loop may be another call by then."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way
-        _log.error("loop.blocked", seconds=round(seconds, 3), frames=frames_of(frame))
+        _log.error("loop.blocked", seconds=round(seconds, 3), frames=format_frames(frame))
 
 
-def frames_of(frame: FrameType | None) -> list[str]:
+def format_frames(frame: FrameType | None) -> list[str]:
     """Where the code is, innermost first: file, line and function, and nobody's values."""
     found: list[str] = []
-    while frame is not None and len(found) < _DEEPEST:
+    while frame is not None and len(found) < _MAX_FRAMES:
         code = frame.f_code
         found.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
         frame = frame.f_back

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from chatd.api.operations import Operations
-from chatd.daemon.census_taker import CensusTaker
-from chatd.daemon.loop_watch import LoopWatch
-from chatd.daemon.panel import Actors, Panel
-from chatd.daemon.rooms import Rooms
+from chatd.daemon.census_taker import StatsCollector
+from chatd.daemon.loop_watch import LoopMonitor
+from chatd.daemon.panel import ActorSnapshots, ProcessStatusReporter
+from chatd.daemon.rooms import Services
 from chatd.settings import Settings
 from chatd.store.census import DatabaseStats
 from chatd.store.pool import Database
@@ -19,56 +19,60 @@ from chatd.work.outlook import count_stalled, oldest_renewal_age, seconds_since_
 from chatd.work.roster import ChatTaskPool
 
 
-class Overview:
-    """``get_operations`` is what the routes show, ``specs`` are the children."""
+class OperationsComponents:
+    """``get_operations`` is what the routes show, ``child_specs`` are the children."""
 
     def __init__(
         self,
         settings: Settings,
-        rooms: Rooms,
+        services: Services,
         *,
         worker_id: UUID,
-        roster: ChatTaskPool | None,
-        loop_watch: LoopWatch,
-        actors: Actors,
+        chat_tasks: ChatTaskPool | None,
+        loop_monitor: LoopMonitor,
+        actors: ActorSnapshots,
         phase: Callable[[], str],
     ) -> None:
-        given, metrics = settings.metrics, rooms.metrics
-        self._census = CensusTaker(
-            DatabaseStats(rooms.database, lease_seconds=settings.worker.stale_after_seconds),
+        given, metrics = settings.metrics, services.metrics
+        self._stats_collector = StatsCollector(
+            DatabaseStats(services.database, lease_seconds=settings.worker.lease_seconds),
             metrics.database,
-            census_seconds=given.census_seconds,
+            refresh_interval_seconds=given.refresh_interval_seconds,
         )
-        _read_process(metrics.process, rooms.database, actors)
+        _bind_process_metrics(metrics.process, services.database, actors)
         metrics.streams.open_streams.callback = lambda: {
-            ("chat",): rooms.hub.subscriber_count,
-            ("list",): rooms.list_hub.subscriber_count,
+            ("chat",): services.hub.subscriber_count,
+            ("list",): services.list_hub.subscriber_count,
         }
-        if roster is not None:
-            _read_roster(metrics.leases, roster, stalled_seconds=given.stalled_seconds)
-        panel = Panel(
-            rooms,
+        if chat_tasks is not None:
+            _bind_lease_metrics(
+                metrics.leases, chat_tasks, stalled_after_seconds=given.stalled_after_seconds
+            )
+        panel = ProcessStatusReporter(
+            services,
             worker_id=worker_id,
-            roster=roster,
+            chat_tasks=chat_tasks,
             actors=actors,
-            census=self._census,
-            loop_watch=loop_watch,
+            stats_collector=self._stats_collector,
+            loop_monitor=loop_monitor,
             phase=phase,
         )
         self.operations = Operations(
             metrics=PrometheusCollector(metrics).render,
             status=panel.status,
             public=settings.auth.mode == "none",
-            public_metrics=given.open,
+            public_metrics=given.public,
         )
 
-    def specs(self) -> Sequence[ChildSpec]:
+    def child_specs(self) -> Sequence[ChildSpec]:
         return [
-            ChildSpec(name="census", start=self._census.run),
+            ChildSpec(name="census", start=self._stats_collector.run),
         ]
 
 
-def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -> None:
+def _bind_process_metrics(
+    metrics: ProcessMetrics, database: Database, actors: ActorSnapshots
+) -> None:
     """Have the metrics of the process read where its numbers are."""
     metrics.actor_up.callback = lambda: {
         (one.name,): one.state is ChildState.RUNNING
@@ -86,12 +90,16 @@ def _read_process(metrics: ProcessMetrics, database: Database, actors: Actors) -
     metrics.statements.callback = lambda: database.statement_count
 
 
-def _read_roster(metrics: LeaseMetrics, roster: ChatTaskPool, *, stalled_seconds: float) -> None:
+def _bind_lease_metrics(
+    metrics: LeaseMetrics, chat_tasks: ChatTaskPool, *, stalled_after_seconds: float
+) -> None:
     """Have the metrics of what is owned read off the roster."""
-    metrics.leased_chats.callback = lambda: len(roster.leases)
-    metrics.free_slots.callback = lambda: max(roster.free_slots, 0)
-    metrics.lease_age.callback = lambda: oldest_renewal_age(roster.leases)
-    metrics.without_progress.callback = lambda: count_stalled(roster.leases, stalled_seconds)
+    metrics.leased_chats.callback = lambda: len(chat_tasks.leases)
+    metrics.free_slots.callback = lambda: max(chat_tasks.free_slots, 0)
+    metrics.lease_age.callback = lambda: oldest_renewal_age(chat_tasks.leases)
+    metrics.without_progress.callback = lambda: count_stalled(
+        chat_tasks.leases, stalled_after_seconds
+    )
     metrics.progress_age.callback = lambda: max(
-        map(seconds_since_progress, roster.leases), default=0.0
+        map(seconds_since_progress, chat_tasks.leases), default=0.0
     )

@@ -18,47 +18,47 @@ from chatd.api.status import (
     ProcessStatusOut,
     Versions,
 )
-from chatd.daemon.census_taker import CensusTaker
-from chatd.daemon.loop_watch import LoopWatch
-from chatd.daemon.rooms import Rooms
+from chatd.daemon.census_taker import StatsCollector
+from chatd.daemon.loop_watch import LoopMonitor
+from chatd.daemon.rooms import Services
 from chatd.supervision.keeper import ChildSnapshot
 from chatd.work.hand import Lease
 from chatd.work.outlook import seconds_since_progress
 from chatd.work.roster import ChatTaskPool
 
-Actors = Callable[[], Sequence[ChildSnapshot]]
+ActorSnapshots = Callable[[], Sequence[ChildSnapshot]]
 
 
-class Panel:
+class ProcessStatusReporter:
     """The status of this process."""
 
     def __init__(
         self,
-        rooms: Rooms,
+        services: Services,
         *,
         worker_id: UUID,
-        roster: ChatTaskPool | None,
-        actors: Actors,
-        census: CensusTaker,
-        loop_watch: LoopWatch,
+        chat_tasks: ChatTaskPool | None,
+        actors: ActorSnapshots,
+        stats_collector: StatsCollector,
+        loop_monitor: LoopMonitor,
         phase: Callable[[], str],
     ) -> None:
-        self._rooms = rooms
+        self._services = services
         self._worker_id = worker_id
-        self._roster = roster
+        self._chat_tasks = chat_tasks
         self._actors = actors
-        self._census = census
-        self._loop_watch = loop_watch
+        self._stats_collector = stats_collector
+        self._loop_monitor = loop_monitor
         self._phase = phase
         self._started_at = datetime.now(UTC)
 
     def status(self) -> ProcessStatusOut:
         """As it is now."""
-        now, database = datetime.now(UTC), self._rooms.database
+        now, database = datetime.now(UTC), self._services.database
         hands: tuple[Lease, ...] = ()
         room = 0
-        if self._roster is not None:
-            hands, room = self._roster.leases, max(self._roster.free_slots, 0)
+        if self._chat_tasks is not None:
+            hands, room = self._chat_tasks.leases, max(self._chat_tasks.free_slots, 0)
         return ProcessStatusOut(
             worker_id=self._worker_id,
             host=socket.gethostname(),
@@ -67,63 +67,63 @@ class Panel:
             started_at=self._started_at,
             uptime_seconds=(now - self._started_at).total_seconds(),
             versions=self._versions(),
-            actors=[_actor(one) for one in self._actors()],
-            chats=[_hand(hand, now) for hand in hands],
+            actors=[_actor_out(one) for one in self._actors()],
+            chats=[_leased_chat_out(hand, now) for hand in hands],
             free_slots=room,
-            streams=self._rooms.hub.subscriber_count + self._rooms.list_hub.subscriber_count,
+            streams=self._services.hub.subscriber_count + self._services.list_hub.subscriber_count,
             pool=PoolOut(
                 size=database.pool_size,
                 in_use=database.connections_in_use,
                 waiting=database.waiting_statements,
             ),
-            loop_lag_seconds=self._loop_watch.lag_seconds,
-            database_stats=self._counted(),
+            loop_lag_seconds=self._loop_monitor.lag_seconds,
+            database_stats=self._database_stats(),
         )
 
     def _versions(self) -> Versions:
-        taken = self._census.latest
+        taken = self._stats_collector.latest
         return Versions(
             chatd=__version__,
             python=platform.python_version(),
-            postgresql=taken.count.server_version if taken else None,
+            postgresql=taken.stats.server_version if taken else None,
         )
 
-    def _counted(self) -> DatabaseStatsOut | None:
-        taken = self._census.latest
+    def _database_stats(self) -> DatabaseStatsOut | None:
+        taken = self._stats_collector.latest
         if taken is None:
             return None
         return DatabaseStatsOut(
-            seconds_ago=anyio.current_time() - taken.at,
-            chats=dict(taken.count.chats),
-            oldest_pending_seconds=self._census.oldest_pending_seconds(),
-            workers=taken.count.workers,
+            seconds_ago=anyio.current_time() - taken.taken_at,
+            chats=dict(taken.stats.chats),
+            oldest_pending_seconds=self._stats_collector.oldest_pending_seconds(),
+            workers=taken.stats.workers,
         )
 
 
-def _actor(one: ChildSnapshot) -> ActorOut:
+def _actor_out(snapshot: ChildSnapshot) -> ActorOut:
     return ActorOut(
-        name=one.name,
-        state=one.state,
-        seconds=anyio.current_time() - one.since,
-        restarts=one.restarts,
-        budget_left=one.budget_left,
-        last_error=one.last_error,
-        note=one.status_note,
+        name=snapshot.name,
+        state=snapshot.state,
+        seconds=anyio.current_time() - snapshot.since,
+        restarts=snapshot.restarts,
+        budget_left=snapshot.budget_left,
+        last_error=snapshot.last_error,
+        note=snapshot.status_note,
     )
 
 
-def _hand(hand: Lease, now: datetime) -> LeasedChatOut:
-    chat, seen = hand.chat, hand.progress.snapshot()
+def _leased_chat_out(lease: Lease, now: datetime) -> LeasedChatOut:
+    chat, seen = lease.chat, lease.progress.snapshot()
     return LeasedChatOut(
-        chat_id=hand.fence.chat_id,
+        chat_id=lease.fence.chat_id,
         status=chat.status,
-        epoch=hand.fence.epoch,
+        epoch=lease.fence.epoch,
         step=chat.committed_steps,
         leased_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
         stage=seen.stage,
         stage_seconds=seen.stage_age_seconds,
         deadline_seconds=seen.deadline_in_seconds,
         last_progress=seen.last_progress,
-        seconds_since_progress=seconds_since_progress(hand),
-        lease_left_seconds=hand.remaining_seconds,
+        seconds_since_progress=seconds_since_progress(lease),
+        lease_left_seconds=lease.remaining_seconds,
     )

@@ -1,6 +1,6 @@
 """What must be so in the database before anything works with it: the schema, and the models as rows."""
 
-from chatd.daemon.rooms import Rooms
+from chatd.daemon.rooms import Services
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
@@ -10,7 +10,9 @@ from chatd.supervision.actor import ChildHandle, StopRequest
 from chatd.supervision.outage import Outage
 
 
-async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: StopRequest) -> bool:
+async def prepare_database(
+    settings: Settings, services: Services, catalog: Catalog, *, stop: StopRequest
+) -> bool:
     """Wait for the database, unless it is asked to ``stop``, and see that all of it is so.
 
     Returns whether it was there at once.
@@ -24,16 +26,16 @@ async def prepare(settings: Settings, rooms: Rooms, catalog: Catalog, *, stop: S
     at_once, ready = True, False
     while not ready and not stop.is_set():
         async with outage:
-            await _fit_schema(settings, rooms)
-            await keep_models(rooms, catalog)
+            await _ensure_schema(settings, services)
+            await upsert_models(services, catalog)
             ready = True
         at_once = at_once and ready
     return at_once
 
 
-async def keep_models(rooms: Rooms, catalog: Catalog) -> None:
+async def upsert_models(services: Services, catalog: Catalog) -> None:
     """Store the models of a catalog, and learn the names of all that there are."""
-    await rooms.models.upsert(
+    await services.models.upsert(
         [
             ModelRow(
                 id=model.id,
@@ -46,13 +48,13 @@ async def keep_models(rooms: Rooms, catalog: Catalog) -> None:
             for model in catalog.models
         ]
     )
-    rooms.dress.add_model_names(await rooms.models.names())
+    services.presenter.add_model_names(await services.models.names())
 
 
-async def _fit_schema(settings: Settings, rooms: Rooms) -> None:
+async def _ensure_schema(settings: Settings, services: Services) -> None:
     given = settings.database
     if given.migrate_on_start:
         await migrate.up((given.direct_url or given.url).get_secret_value())
         return
-    async with rooms.database.dedicated_connection() as connection:
+    async with services.database.dedicated_connection() as connection:
         await migrate.check(connection)

@@ -2,17 +2,17 @@
 
 import anyio
 
-from chatd.daemon.rooms import catalog_of
+from chatd.daemon.rooms import catalog_from_settings
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import Settings
 from chatd.supervision.actor import FatalError
 
 
-def rehearse(settings: Settings) -> list[str]:
+def preflight_checks(settings: Settings) -> list[str]:
     """Why ``run`` would not start with these settings, as far as it is known here: ``key: reason``."""
     refused = []
     try:
-        catalog_of(settings)
+        catalog_from_settings(settings)
     except ProviderConfigError as error:
         refused.append(str(error))
     if settings.auth.mode == "jwt" and settings.auth.jwks:

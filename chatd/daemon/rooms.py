@@ -23,12 +23,12 @@ from chatd.store.streams import StreamStore
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import Metrics
 
-_COMMIT_SECONDS = 5.0
+_COMMIT_VISIBILITY_SECONDS = 5.0
 """What may lie between the end of a statement, at its timeout, and its changes being seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class Services:
     """What the actors share."""
 
     metrics: Metrics
@@ -36,21 +36,21 @@ class Rooms:
     hub: ChatHub
     list_hub: ListHub
     notifier: Notifier
-    hints: ChangeBus
-    streams: StreamStore
-    reads: ChatReader
-    lists: ChatLists
+    change_bus: ChangeBus
+    stream_reads: StreamStore
+    chat_reader: ChatReader
+    chat_lists: ChatLists
     turns: Turns
     chats: Chats
-    actions: ToolCalls
+    tool_calls: ToolCalls
     messages: Messages
     queue: Queue
-    keys: IdempotencyStore
+    idempotency: IdempotencyStore
     models: Models
-    dress: Presenter
+    presenter: Presenter
 
 
-def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
+def build_services(settings: Settings, *, worker_id: UUID) -> Services:
     """Nothing here connects to anything yet."""
     given = settings.database
     database = Database(
@@ -63,78 +63,78 @@ def make_rooms(settings: Settings, *, worker_id: UUID) -> Rooms:
     metrics = Metrics()
     hub = ChatHub(subscriber_buffer=settings.stream.subscriber_buffer)
     list_hub = ListHub(
-        overlap_seconds=given.statement_timeout_seconds + _COMMIT_SECONDS,
+        overlap_seconds=given.statement_timeout_seconds + _COMMIT_VISIBILITY_SECONDS,
         subscriber_buffer=settings.stream.subscriber_buffer,
     )
     hub.on_drain = list_hub.wake_all
     notifier = Notifier(database, sender=str(worker_id), metrics=metrics.notifications)
-    return Rooms(
+    return Services(
         metrics=metrics,
         database=database,
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
-        hints=ChangeBus(hub, notify_replicas=notifier.enqueue),
-        streams=StreamStore(database),
-        reads=ChatReader(database),
-        lists=ChatLists(database),
+        change_bus=ChangeBus(hub, notify_replicas=notifier.enqueue),
+        stream_reads=StreamStore(database),
+        chat_reader=ChatReader(database),
+        chat_lists=ChatLists(database),
         turns=Turns(database, metrics=metrics.leases),
         chats=Chats(
             database,
             max_queued_messages=settings.worker.max_queued_messages,
             max_chats_in_flight=settings.limits.max_chats_in_flight,
         ),
-        actions=ToolCalls(database),
+        tool_calls=ToolCalls(database),
         messages=Messages(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
         queue=Queue(database, max_chats_in_flight=settings.limits.max_chats_in_flight),
-        keys=IdempotencyStore(database),
+        idempotency=IdempotencyStore(database),
         models=Models(database),
-        dress=Presenter(),
+        presenter=Presenter(),
     )
 
 
-def with_limits(rooms: Rooms, settings: Settings) -> Rooms:
+def with_reloaded_limits(services: Services, settings: Settings) -> Services:
     """The same rooms, with the limits of settings that were reloaded."""
     in_flight = settings.limits.max_chats_in_flight
     return replace(
-        rooms,
+        services,
         chats=Chats(
-            rooms.database,
+            services.database,
             max_queued_messages=settings.worker.max_queued_messages,
             max_chats_in_flight=in_flight,
         ),
-        messages=Messages(rooms.database, max_chats_in_flight=in_flight),
-        queue=Queue(rooms.database, max_chats_in_flight=in_flight),
+        messages=Messages(services.database, max_chats_in_flight=in_flight),
+        queue=Queue(services.database, max_chats_in_flight=in_flight),
     )
 
 
-def catalog_of(settings: Settings) -> Catalog:
+def catalog_from_settings(settings: Settings) -> Catalog:
     """The models and providers that are configured."""
     return build_catalog(
-        providers=[_provider(name, given) for name, given in settings.providers.items()],
-        models=[_model(name, given) for name, given in settings.models.items()],
+        providers=[_provider_config(name, given) for name, given in settings.providers.items()],
+        models=[_model_config(name, given) for name, given in settings.models.items()],
     )
 
 
-def _provider(name: str, given: ProviderSettings) -> ProviderConfig:
+def _provider_config(name: str, provider: ProviderSettings) -> ProviderConfig:
     return ProviderConfig(
         name=name,
-        kind=given.kind,
-        base_url=given.base_url,
-        api_key=given.api_key.get_secret_value() if given.api_key else None,
-        headers={key: value.get_secret_value() for key, value in given.headers.items()},
-        script=given.script,
-        scripts=given.scripts,
+        kind=provider.kind,
+        base_url=provider.base_url,
+        api_key=provider.api_key.get_secret_value() if provider.api_key else None,
+        headers={key: value.get_secret_value() for key, value in provider.headers.items()},
+        script=provider.script,
+        scripts=provider.scripts,
     )
 
 
-def _model(name: str, given: ModelSettings) -> ModelConfig:
+def _model_config(name: str, model: ModelSettings) -> ModelConfig:
     return ModelConfig(
         name=name,
-        provider=given.provider,
-        model=given.model,
-        context_limit=given.context_limit,
-        max_output_tokens=given.max_output_tokens,
-        settings=given.settings,
-        default=given.default,
+        provider=model.provider,
+        model=model.model,
+        context_limit=model.context_limit,
+        max_output_tokens=model.max_output_tokens,
+        settings=model.settings,
+        default=model.default,
     )

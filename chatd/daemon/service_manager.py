@@ -20,46 +20,46 @@ LISTENER_NAME = "http"
 
 
 @dataclass(slots=True)
-class ServiceManager:
+class SystemdSocket:
     """``address`` is where it listens (None: there is none), ``watchdog_seconds`` its patience.
 
-    ``inherited_socket`` are the listening sockets that it opened for this process, by name.
+    ``inherited_sockets`` are the listening sockets that it opened for this process, by name.
     """
 
     address: str | None = None
     watchdog_seconds: float | None = None
-    handed: tuple[tuple[str, int], ...] = ()
+    inherited_sockets: tuple[tuple[str, int], ...] = ()
     _last_status: str = field(default="", init=False)
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> "ServiceManager":
+    def from_env(cls, environ: Mapping[str, str]) -> "SystemdSocket":
         """What the environment says, as far as it is meant for this process and not its parent."""
         return cls(
             address=environ.get("NOTIFY_SOCKET") or None,
-            watchdog_seconds=_watchdog(environ),
-            handed=_handed(environ),
+            watchdog_seconds=_watchdog_seconds(environ),
+            inherited_sockets=_inherited_sockets(environ),
         )
 
     def ready(self, status: str) -> None:
         """It serves; also what ends a reload."""
-        self._send("READY=1", self._changed(status))
+        self._send("READY=1", self._status_if_changed(status))
 
     def reloading(self) -> None:
         """A reload begins. The time is how systemd tells it from one that was asked before."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
-        self._send("STOPPING=1", self._changed(status))
+        self._send("STOPPING=1", self._status_if_changed(status))
 
-    def alive(self) -> None:
+    def ping_watchdog(self) -> None:
         """Puts the watchdog off for another ``watchdog_seconds``."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; said again only when it changed."""
-        self._send(self._changed(text))
+        self._send(self._status_if_changed(text))
 
-    def needs(self, seconds: float) -> None:
+    def extend_timeout(self, seconds: float) -> None:
         """Asks for so much more time to start or to stop, from now on."""
         self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
@@ -68,20 +68,20 @@ class ServiceManager:
 
         Raises ``FatalError`` if it cannot be served on, or lets in whom it must not.
         """
-        match [fd for name, fd in self.handed if name == LISTENER_NAME] or [
-            fd for _, fd in self.handed
+        match [fd for name, fd in self.inherited_sockets if name == LISTENER_NAME] or [
+            fd for _, fd in self.inherited_sockets
         ]:
             case []:
                 return None
             case [fd]:
-                return _adopted(fd, loopback_only=loopback_only)
+                return _duplicate_listener(fd, loopback_only=loopback_only)
             case several:
                 raise FatalError(
                     f"{len(several)} sockets were handed over: "
                     f"call the one to serve on FileDescriptorName={LISTENER_NAME}"
                 )
 
-    def _changed(self, status: str) -> str:
+    def _status_if_changed(self, status: str) -> str:
         if status == self._last_status:
             return ""
         self._last_status = status
@@ -103,14 +103,14 @@ class ServiceManager:
             return
 
 
-def _watchdog(environ: Mapping[str, str]) -> float | None:
+def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID")
     if not usec.isdecimal() or int(usec) == 0 or pid not in {None, str(os.getpid())}:
         return None
     return int(usec) / 1_000_000
 
 
-def _handed(environ: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+def _inherited_sockets(environ: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     count = environ.get("LISTEN_FDS", "")
     if not count.isdecimal() or environ.get("LISTEN_PID") != str(os.getpid()):
         return ()
@@ -119,20 +119,20 @@ def _handed(environ: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     return tuple((names[at], _FIRST_FD + at) for at in range(int(count)))
 
 
-def _adopted(fd: int, *, loopback_only: bool) -> socket.socket:
+def _duplicate_listener(fd: int, *, loopback_only: bool) -> socket.socket:
     """A copy: the server closes its own at each stop, and must find it again when it is restarted."""
     try:
         listener = socket.socket(fileno=os.dup(fd))
     except OSError as error:
         raise FatalError(f"the socket handed over as file descriptor {fd}: {error}") from error
-    if problem := _problem(listener, loopback_only=loopback_only):
+    if problem := _listener_problem(listener, loopback_only=loopback_only):
         listener.close()
         raise FatalError(f"the socket handed over as file descriptor {fd} {problem}")
     listener.setblocking(False)
     return listener
 
 
-def _problem(listener: socket.socket, *, loopback_only: bool) -> str | None:
+def _listener_problem(listener: socket.socket, *, loopback_only: bool) -> str | None:
     tcp = listener.family in {socket.AF_INET, socket.AF_INET6}
     if not tcp or listener.type != socket.SOCK_STREAM:
         return "is not one for TCP"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from chatd.daemon.rooms import Rooms
+from chatd.daemon.rooms import Services
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings, TurnSettings
 from chatd.store.leases import Leases
@@ -22,50 +22,50 @@ from chatd.work.retry import RetryPolicy
 from chatd.work.roster import ChatTaskPool
 from chatd.work.turn import TurnServices
 
-_WATCHDOG_SECONDS = 0.5
+_WATCHDOG_INTERVAL_SECONDS = 0.5
 _RELEASE_SECONDS = 10.0
 """What releasing chats may take after their grace is over."""
 
 
-class Workers:
-    """``chat_tasks`` has the chats in hand; ``specs`` are the children, in the order of their start."""
+class WorkerActors:
+    """``chat_tasks`` has the chats in hand; ``child_specs`` are the children, in the order of their start."""
 
     def __init__(
-        self, settings: Settings, rooms: Rooms, catalog: Catalog, *, worker_id: UUID
+        self, settings: Settings, services: Services, catalog: Catalog, *, worker_id: UUID
     ) -> None:
-        worker, stream, metrics = settings.worker, settings.stream, rooms.metrics
+        worker, stream, metrics = settings.worker, settings.stream, services.metrics
         self._grace_seconds = worker.shutdown_grace_seconds
-        self._patience_seconds = (
-            worker.stale_after_seconds
+        self._max_heartbeat_silence_seconds = (
+            worker.lease_seconds
             + settings.database.connect_timeout_seconds
             + settings.database.statement_timeout_seconds
             + MAX_RETRY_DELAY_SECONDS
         )
-        leases = Leases(rooms.database, worker_id=worker_id)
+        leases = Leases(services.database, worker_id=worker_id)
         self._flusher = Flusher(
-            rooms.streams,
-            rooms.hints,
-            flush_interval_seconds=stream.flush_seconds,
+            services.stream_reads,
+            services.change_bus,
+            flush_interval_seconds=stream.flush_interval_seconds,
             flush_bytes=stream.flush_bytes,
             metrics=metrics.streams,
         )
-        self.roster = ChatTaskPool(
-            _shop(settings.turn, rooms, catalog, self._flusher),
+        self.chat_tasks = ChatTaskPool(
+            _turn_services(settings.turn, services, catalog, self._flusher),
             max_chats=worker.max_chats,
-            local_lease_seconds=worker.stale_after_seconds - worker.heartbeat_seconds,
+            local_lease_seconds=worker.lease_seconds - worker.heartbeat_seconds,
             grace_seconds=worker.shutdown_grace_seconds,
         )
         self._heartbeat = Heartbeat(
-            rooms.database,
+            services.database,
             leases,
-            self.roster,
+            self.chat_tasks,
             heartbeat_seconds=worker.heartbeat_seconds,
             max_chats=worker.max_chats,
             metrics=metrics.leases,
         )
-        self._acquirer = Claimer(
+        self._claimer = Claimer(
             leases,
-            self.roster,
+            self.chat_tasks,
             may_claim=lambda: self._heartbeat.holds_lock,
             poll_seconds=worker.poll_seconds,
             metrics=metrics.turns,
@@ -73,109 +73,111 @@ class Workers:
         )
         self._reaper = Reaper(
             leases,
-            rooms.turns,
-            rooms.actions,
-            rooms.hints,
-            reap_interval_seconds=worker.reap_seconds,
-            lease_seconds=worker.stale_after_seconds,
+            services.turns,
+            services.tool_calls,
+            services.change_bus,
+            reap_interval_seconds=worker.reap_interval_seconds,
+            lease_seconds=worker.lease_seconds,
             max_recoveries=worker.max_recoveries,
             locks_reliable=lambda: self._heartbeat.locks_reliable,
             metrics=metrics.leases,
         )
         self._janitor = Janitor(
-            rooms.streams,
+            services.stream_reads,
             leases,
-            rooms.keys,
-            rooms.lists,
+            services.idempotency,
+            services.chat_lists,
             event_retention_days=stream.event_retention_days,
-            idempotency_retention_hours=settings.http.idempotency_hours,
-            lease_seconds=worker.stale_after_seconds,
+            idempotency_retention_hours=settings.http.idempotency_retention_hours,
+            lease_seconds=worker.lease_seconds,
         )
         self._watchdog = Periodic(
-            self.roster.drop_expired,
-            interval_seconds=min(_WATCHDOG_SECONDS, worker.heartbeat_seconds / 4),
+            self.chat_tasks.drop_expired,
+            interval_seconds=min(_WATCHDOG_INTERVAL_SECONDS, worker.heartbeat_seconds / 4),
         )
-        self._farewell = Deregistration(leases, rooms.turns, rooms.hints)
-        self._wire(rooms)
+        self._deregistration = Deregistration(leases, services.turns, services.change_bus)
+        self._connect_wakeups(services)
 
     @property
-    def sound(self) -> bool:
+    def healthy(self) -> bool:
         """Whether the heartbeat gets somewhere, be it that it waits for a database that is away.
 
         Its patience is a lease, and the longest that one try to reach the database may take, with
         the pause before it.
         """
-        return self._heartbeat.seconds_since_progress < self._patience_seconds
+        return self._heartbeat.seconds_since_progress < self._max_heartbeat_silence_seconds
 
-    def doubt_locks(self) -> None:
+    def distrust_locks(self) -> None:
         """The database was away a moment ago: other workers may not have their locks again yet."""
         self._heartbeat.distrust_locks()
 
     def reload(self, settings: Settings, catalog: Catalog) -> None:
         """From now on: other models and limits for turns that begin, another size of the roster."""
-        self.roster.services = replace(
-            self.roster.services,
+        self.chat_tasks.services = replace(
+            self.chat_tasks.services,
             catalog=catalog,
-            limits=_limits(settings.turn),
-            retry=_retry(settings.turn),
+            limits=_turn_limits(settings.turn),
+            retry=_retry_policy(settings.turn),
         )
-        self.roster.max_chats = self._heartbeat.max_chats = settings.worker.max_chats
+        self.chat_tasks.max_chats = self._heartbeat.max_chats = settings.worker.max_chats
         self._heartbeat.wake()
-        self._acquirer.wake()
+        self._claimer.wake()
 
-    def _wire(self, rooms: Rooms) -> None:
+    def _connect_wakeups(self, services: Services) -> None:
         """Who wakes whom."""
-        rooms.hints.subscribe(self._acquirer.handle_hint)
-        rooms.hints.subscribe(self.roster.handle_hint)
-        rooms.hints.claims_locally = lambda: (
-            self._heartbeat.holds_lock and self.roster.free_slots > 0
+        services.change_bus.subscribe(self._claimer.handle_hint)
+        services.change_bus.subscribe(self.chat_tasks.handle_hint)
+        services.change_bus.claims_locally = lambda: (
+            self._heartbeat.holds_lock and self.chat_tasks.free_slots > 0
         )
-        self.roster.on_slot_free = self._acquirer.wake
-        self.roster.on_suspect = self._heartbeat.wake
+        self.chat_tasks.on_slot_free = self._claimer.wake
+        self.chat_tasks.on_suspect = self._heartbeat.wake
 
-    def specs(self) -> Sequence[ChildSpec]:
+    def child_specs(self) -> Sequence[ChildSpec]:
         return [
             # Before the heartbeat, so that it ends after it: who was listed takes its row away.
-            ChildSpec(name="farewell", start=self._farewell.run),
+            ChildSpec(name="farewell", start=self._deregistration.run),
             ChildSpec(name="heartbeat", start=self._heartbeat.run),
             ChildSpec(name="watchdog", start=self._watchdog.run),
             ChildSpec(name="flusher", start=self._flusher.run),
             ChildSpec(
                 name="chats",
-                start=self.roster.run,
+                start=self.chat_tasks.run,
                 depends_on=("heartbeat",),
                 shutdown_seconds=self._grace_seconds + _RELEASE_SECONDS,
             ),
-            ChildSpec(name="acquirer", start=self._acquirer.run, depends_on=("chats",)),
+            ChildSpec(name="acquirer", start=self._claimer.run, depends_on=("chats",)),
             ChildSpec(name="reaper", start=self._reaper.run),
             ChildSpec(name="janitor", start=self._janitor.run),
         ]
 
 
-def _shop(turn: TurnSettings, rooms: Rooms, catalog: Catalog, flusher: Flusher) -> TurnServices:
+def _turn_services(
+    turn: TurnSettings, services: Services, catalog: Catalog, flusher: Flusher
+) -> TurnServices:
     return TurnServices(
-        turns=rooms.turns,
-        change_bus=rooms.hints,
-        hub=rooms.hub,
+        turns=services.turns,
+        change_bus=services.change_bus,
+        hub=services.hub,
         flusher=flusher,
         catalog=catalog,
-        limits=_limits(turn),
-        retry=_retry(turn),
-        metrics=rooms.metrics,
+        limits=_turn_limits(turn),
+        retry=_retry_policy(turn),
+        metrics=services.metrics,
     )
 
 
-def _limits(turn: TurnSettings) -> TurnLimits:
+def _turn_limits(turn: TurnSettings) -> TurnLimits:
     return TurnLimits(
-        stream_idle_timeout_seconds=turn.silence_seconds,
-        model_call_timeout_seconds=turn.attempt_seconds,
-        timeout_seconds=turn.turn_seconds,
+        stream_idle_timeout_seconds=turn.stream_idle_timeout_seconds,
+        model_call_timeout_seconds=turn.model_call_timeout_seconds,
+        timeout_seconds=turn.timeout_seconds,
         max_steps=turn.max_steps,
-        client_tool_timeout_seconds=turn.action_seconds,
+        client_tool_timeout_seconds=turn.client_tool_timeout_seconds,
     )
 
 
-def _retry(turn: TurnSettings) -> RetryPolicy:
+def _retry_policy(turn: TurnSettings) -> RetryPolicy:
     return RetryPolicy(
         max_attempts=turn.max_attempts,
         backoff_seconds=turn.backoff_seconds,

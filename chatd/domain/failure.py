@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     * `overloaded`: the provider has no capacity just now.
     * `server`: the provider failed, or its answer cannot be read.
     * `network`: the connection to the provider failed.
-    * `silence`: the model streamed nothing for `turn.silence_seconds`.
+    * `silence`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
     * `timeout`: the provider, the call or the turn took too long.
     * `cut`: the answer ended before its end.
     * `configuration`: the chat's model is not configured here any more, or its provider is so badly.

@@ -83,7 +83,7 @@ def _tool_call_deltas(
 
 
 def _split(text: str, chunks: int) -> list[str]:
-    """At most ``chunks`` pieces of about the same length, at least one."""
+    """At most ``read_chunks`` pieces of about the same length, at least one."""
     size = max(1, -(-len(text) // chunks))
     return [text[at : at + size] for at in range(0, len(text), size)] or [""]
 

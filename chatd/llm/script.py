@@ -124,7 +124,7 @@ _SCRIPT_ADAPTER: TypeAdapter[Script] = TypeAdapter(Script)
 
 
 def parse_script(steps: Sequence[Mapping[str, Any]], *, key: str) -> Script:
-    """Check a script; raise ``ProviderConfigError`` that names the key (``….flaky.0.chunks``)."""
+    """Check a script; raise ``ProviderConfigError`` that names the key (``….flaky.0.read_chunks``)."""
     try:
         return _SCRIPT_ADAPTER.validate_python(steps)
     except ValidationError as error:

@@ -26,14 +26,14 @@ Logging never raises, never prints a secret and never a word of what was said in
   own failure stands in its ``last_error``, for those who may see the chat.
 * What cannot be serialised is shown as text, and a stream that is gone swallows the line.
 
-``writing`` puts a line together, ``fit`` makes values fit for it, ``journal`` knows journald, ``uncaught``
+``writing`` puts a line together, ``fit`` makes values fit for it, ``is_journal`` knows journald, ``uncaught``
 logs what Python would have printed. The other half reads: ``reading`` (bytes to lines, whatever is in
-them), ``latest_known`` (which ones), ``following`` (files that grow and rotate), ``shown`` (for eyes); ``times``
+them), ``wanted`` (which ones), ``following`` (files that grow and rotate), ``shown`` (for eyes); ``times``
 serves both.
 """
 
-from chatd.logs.secrets import hide
+from chatd.logs.secrets import register_secrets
 from chatd.logs.uncaught import log_uncaught
-from chatd.logs.writing import configure, sign
+from chatd.logs.writing import bind_process, configure
 
-__all__ = ["configure", "hide", "log_uncaught", "sign"]
+__all__ = ["configure", "register_secrets", "log_uncaught", "bind_process"]

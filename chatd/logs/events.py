@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Literal
 
 Context = Literal["chat", "request"]
-BOUND: Mapping[Context, tuple[str, ...]] = {
+CONTEXT_FIELDS: Mapping[Context, tuple[str, ...]] = {
     "chat": ("chat_id", "epoch"),
     "request": ("request_id",),
 }
@@ -16,7 +16,7 @@ BOUND: Mapping[Context, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LogEvent:
     """One event: what its lines hold, what it means, and what a person does about it."""
 
     name: str
@@ -24,23 +24,23 @@ class Event:
     fields: tuple[str, ...]
     context: Context | None
     exception: bool
-    means: str
-    do: str
+    description: str
+    action: str
 
 
 @cache
-def table() -> Mapping[str, Event]:
+def log_events() -> Mapping[str, LogEvent]:
     """All events, by name, in the order of the file."""
     text = (resources.files(__package__) / "events.toml").read_text("utf-8")
     return {
-        name: Event(
+        name: LogEvent(
             name=name,
             levels=(one["level"],) if isinstance(one["level"], str) else tuple(one["level"]),
             fields=tuple(one.get("fields", ())),
             context=one.get("context"),
             exception=one.get("exception", False),
-            means=one["means"],
-            do=one["do"],
+            description=one["means"],
+            action=one["do"],
         )
         for name, one in tomllib.loads(text).items()
     }

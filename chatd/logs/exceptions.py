@@ -11,60 +11,60 @@ from typing import Any
 
 from chatd.domain.errors import ChatdError, Refused
 from chatd.llm.errors import ProviderError
-from chatd.logs.fit import safely
+from chatd.logs.fit import call_or_placeholder
 from chatd.supervision.actor import FatalError
 from chatd.supervision.budget import RestartBudgetExceeded
 from chatd.supervision.life import ChildError
 
-WITHHELD = "(not logged: it may quote what was said)"
+WITHHELD_MESSAGE = "(not logged: it may quote what was said)"
 
-_SPEAKS_OF_THE_PROGRAM = frozenset(
+_SAFE_BUILTIN_ERRORS = frozenset(
     {
         AttributeError, ImportError, IndexError, MemoryError, ModuleNotFoundError, NameError,
         NotImplementedError, RecursionError, TypeError, UnboundLocalError, ZeroDivisionError,
     }
 )  # fmt: skip
-_OURS = (ChatdError, ChildError, FatalError, OSError, RestartBudgetExceeded)
-_QUOTING = (ProviderError, Refused)
+_SAFE_ERRORS = (ChatdError, ChildError, FatalError, OSError, RestartBudgetExceeded)
+_ERRORS_QUOTING_CONTENT = (ProviderError, Refused)
 """Ours, with the words of others in them."""
 
-_DEEPEST, _WIDEST = 8, 8
+_MAX_CHAIN_DEPTH, _MAX_GROUP_MEMBERS = 8, 8
 """Links of a chain, and members of a group, that are written."""
 
 
-def told(error: BaseException) -> dict[str, Any]:
+def exception_fields(error: BaseException) -> dict[str, Any]:
     """Type, message and traceback of an exception."""
     return {
         "type": type(error).__qualname__,
-        "message": message_of(error),
-        "traceback": "".join(_lines(error, 0)),
+        "message": loggable_message(error),
+        "traceback": "".join(_traceback_lines(error, 0)),
     }
 
 
-def message_of(error: BaseException) -> str:
+def loggable_message(error: BaseException) -> str:
     """What the exception says, if that is safe to write down."""
     if isinstance(error, BaseExceptionGroup):
         return f"group of {len(error.exceptions)}"
-    safe = isinstance(error, _OURS) and not isinstance(error, _QUOTING)
-    if safe or type(error) in _SPEAKS_OF_THE_PROGRAM:
-        return str(safely(str, error))
-    return WITHHELD if safely(str, error) else ""
+    safe = isinstance(error, _SAFE_ERRORS) and not isinstance(error, _ERRORS_QUOTING_CONTENT)
+    if safe or type(error) in _SAFE_BUILTIN_ERRORS:
+        return str(call_or_placeholder(str, error))
+    return WITHHELD_MESSAGE if call_or_placeholder(str, error) else ""
 
 
-def _lines(error: BaseException, depth: int) -> Iterator[str]:
+def _traceback_lines(error: BaseException, depth: int) -> Iterator[str]:
     """As Python shows it: what led to it first."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None and depth < _DEEPEST:
-        yield from _lines(cause, depth + 1)
+    if cause is not None and depth < _MAX_CHAIN_DEPTH:
+        yield from _traceback_lines(cause, depth + 1)
         how = "direct cause of" if error.__cause__ else "context of"
         yield f"\nThe above exception was the {how} the following exception:\n\n"
     if error.__traceback__ is not None:
         yield "Traceback (most recent call last):\n"
         yield from traceback.format_tb(error.__traceback__)
-    message = message_of(error)
+    message = loggable_message(error)
     yield type(error).__qualname__ + (f": {message}" if message else "") + "\n"
-    if isinstance(error, BaseExceptionGroup) and depth < _DEEPEST:
-        for number, inner in enumerate(error.exceptions[:_WIDEST], 1):
+    if isinstance(error, BaseExceptionGroup) and depth < _MAX_CHAIN_DEPTH:
+        for number, inner in enumerate(error.exceptions[:_MAX_GROUP_MEMBERS], 1):
             yield f"  +-- {number} of {len(error.exceptions)}\n"
-            for line in "".join(_lines(inner, depth + 1)).splitlines(keepends=True):
+            for line in "".join(_traceback_lines(inner, depth + 1)).splitlines(keepends=True):
                 yield f"  | {line}"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-CHUNK = 256 * 1024
-_PAUSE_SECONDS = 0.2
+CHUNK_BYTES = 256 * 1024
+_POLL_SECONDS = 0.2
 
 
 class Readable(Protocol):
@@ -18,66 +18,66 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def chunks(source: Readable) -> Iterator[bytes]:
+def read_chunks(source: Readable) -> Iterator[bytes]:
     """What there is, as soon as it is there, until the end."""
     read = getattr(source, "read1", source.read)
-    while chunk := read(CHUNK):
+    while chunk := read(CHUNK_BYTES):
         yield chunk
 
 
-def of_file(path: Path) -> Iterator[bytes]:
+def read_file_chunks(path: Path) -> Iterator[bytes]:
     """A whole file; one that was compressed when it was rotated, too. Raises ``OSError``."""
     if path.suffix == ".gz":
         with gzip.open(path) as compressed:
             try:
-                yield from chunks(compressed)
+                yield from read_chunks(compressed)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise OSError(f"{path}: it is damaged: {error}") from error
     else:
         with path.open("rb") as plain:
-            yield from chunks(plain)
+            yield from read_chunks(plain)
 
 
-class Followed:
+class TailedFile:
     """A file that is written to, and everything that will be: it may be renamed, cut off, or not yet there.
 
-    ``chunks`` never ends; an empty chunk says that there is nothing more for now, and None that what
+    ``read_chunks`` never ends; an empty chunk says that there is nothing more for now, and None that what
     follows is of a new file.
     """
 
-    def __init__(self, path: Path, *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+    def __init__(self, path: Path, *, poll_seconds: float = _POLL_SECONDS) -> None:
         self._path = path
-        self._pause_seconds = pause_seconds
+        self._poll_seconds = poll_seconds
 
     def chunks(self) -> Iterator[bytes | None]:
         while True:
             try:
                 source = self._path.open("rb", buffering=0)
             except FileNotFoundError:
-                time.sleep(self._pause_seconds)
+                time.sleep(self._poll_seconds)
                 continue
             with source:
-                yield from self._to_its_end(source.fileno())
+                yield from self._read_until_replaced(source.fileno())
             yield None
 
-    def _to_its_end(self, number: int) -> Iterator[bytes]:
+    def _read_until_replaced(self, descriptor: int) -> Iterator[bytes]:
         """All of one file, until another has its name; what was written to it before that, too."""
         replaced = False
         while True:
-            while chunk := os.read(number, CHUNK):
+            while chunk := os.read(descriptor, CHUNK_BYTES):
                 yield chunk
             if replaced:
                 return
             yield b""
-            replaced = self._is_replaced(number)
+            replaced = self._is_replaced(descriptor)
             if not replaced:
-                time.sleep(self._pause_seconds)
+                time.sleep(self._poll_seconds)
 
-    def _is_replaced(self, number: int) -> bool:
+    def _is_replaced(self, descriptor: int) -> bool:
         """Whether the name stands for another file; a file that was cut off is begun again."""
-        ours = os.fstat(number)
-        if ours.st_size < os.lseek(number, 0, os.SEEK_CUR):
-            os.lseek(number, 0, os.SEEK_SET)
+        ours = os.fstat(descriptor)
+        if ours.st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
+            os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             now = self._path.stat()
         except FileNotFoundError:

@@ -11,7 +11,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """syslog's number for each level."""
 
 
-def reads(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def is_journal_stream(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether ``publish_part`` is the one that the service manager connected to the journal."""
     try:
         found = os.fstat(stream.fileno())
@@ -20,7 +20,7 @@ def reads(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def prioritised(text: str, level: str) -> str:
+def with_priority(text: str, level: str) -> str:
     """Each line with its priority, which journald takes off again."""
     prefix = f"<{PRIORITIES.get(level, PRIORITIES['info'])}>"
     return prefix + text.replace("\n", f"\n{prefix}")

@@ -15,12 +15,12 @@ _log = structlog.get_logger()
 
 def log_uncaught() -> None:
     """Log, from now on, what Python would print. Ctrl-C stays Python's."""
-    sys.excepthook = _in_the_program
-    threading.excepthook = _in_a_thread
-    sys.unraisablehook = _where_nobody_could
+    sys.excepthook = _excepthook
+    threading.excepthook = _threading_excepthook
+    sys.unraisablehook = _unraisablehook
 
 
-def _in_the_program(
+def _excepthook(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     if issubclass(kind, Exception):
@@ -29,11 +29,11 @@ def _in_the_program(
         sys.__excepthook__(kind, error, traceback)
 
 
-def _in_a_thread(raised: threading.ExceptHookArgs) -> None:
+def _threading_excepthook(raised: threading.ExceptHookArgs) -> None:
     name = raised.thread.name if raised.thread else "thread"
     _log.error("process.uncaught", where=name, exc_info=raised.exc_value)
 
 
-def _where_nobody_could(raised: Any) -> None:
+def _unraisablehook(raised: Any) -> None:
     where = getattr(raised.object, "__qualname__", type(raised.object).__qualname__)
     _log.error("process.uncaught", where=where, exc_info=raised.exc_value)

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from fnmatch import translate
 from typing import Any
 
-from chatd.logs.reading import Entry
-from chatd.logs.times import STAMP_LENGTH, moment
+from chatd.logs.reading import LogLine
+from chatd.logs.times import TIMESTAMP_LENGTH, parse_time
 
-_OF_JOURNAL = b'"__REALTIME_TIMESTAMP"'
-_FRONT = b'{"timestamp": "'
+_JOURNAL_MARKER = b'"__REALTIME_TIMESTAMP"'
+_TIMESTAMP_PREFIX = b'{"timestamp": "'
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @dataclass(slots=True)
-class Wanted:
-    """A filter: what is not given is not asked about. ``since`` and ``until`` are from ``moment``.
+class LogFilter:
+    """A filter: what is not given is not asked about. ``since`` and ``until`` are from ``parse_time``.
 
     A line that is no event has no chat, no event and no level, so it is wanted only if none is asked
     for; in time it stands with the event before it.
@@ -31,19 +31,19 @@ class Wanted:
     """The least serious one."""
     since: str | None = None
     until: str | None = None
-    _needles: tuple[re.Pattern[bytes], ...] = field(init=False)
+    _line_patterns: tuple[re.Pattern[bytes], ...] = field(init=False)
     _levels: frozenset[str] = field(init=False)
-    _pattern: re.Pattern[str] | None = field(init=False)
-    _in_time: bool = field(init=False)
+    _event_pattern: re.Pattern[str] | None = field(init=False)
+    _previous_in_range: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.chat = self.chat.lower() if self.chat else None
-        self._pattern = re.compile(translate(self.event)) if self.event else None
+        self._event_pattern = re.compile(translate(self.event)) if self.event else None
         self._levels = frozenset(LEVELS[LEVELS.index(self.level) :])
-        self._needles = tuple(self._told())
-        self._in_time = self.since is None
+        self._line_patterns = tuple(self._build_line_patterns())
+        self._previous_in_range = self.since is None
 
-    def _told(self) -> Iterator[re.Pattern[bytes]]:
+    def _build_line_patterns(self) -> Iterator[re.Pattern[bytes]]:
         """What must be in a line that is wanted, the rarest first."""
         literal = re.split(r"[*?\[]", self.event)[0] if self.event else ""
         for text in filter(None, (self.chat, literal)):
@@ -52,57 +52,62 @@ class Wanted:
             named = "|".join(sorted(self._levels)).encode()
             yield re.compile(rb"level\W{1,6}(?:" + named + rb")")
 
-    def among(self, block: bytes) -> Iterator[bytes]:
+    def prefilter(self, block: bytes) -> Iterator[bytes]:
         """Those lines of a block that may be wanted, found without reading each as JSON.
 
         What is asked for stands in a line as it is, since it needs no escape in JSON; but the journal
         may show bytes as numbers, and knows the level by a number.
         """
-        if not self._needles or _OF_JOURNAL in block:
-            yield from filter(self._may_be_in_time, block.split(b"\n")[:-1])
+        if not self._line_patterns or _JOURNAL_MARKER in block:
+            yield from filter(self._may_be_in_range, block.split(b"\n")[:-1])
             return
-        first, *others = self._needles
+        first, *others = self._line_patterns
         place = 0
         while found := first.search(block, place):
             start, place = block.rfind(b"\n", 0, found.start()) + 1, block.find(b"\n", found.end())
             line = block[start:place]
-            if all(needle.search(line) for needle in others) and self._may_be_in_time(line):
+            if all(needle.search(line) for needle in others) and self._may_be_in_range(line):
                 yield line
 
-    def _may_be_in_time(self, line: bytes) -> bool:
+    def _may_be_in_range(self, line: bytes) -> bool:
         """False when the time at the very front of a line says so."""
-        if (self.since is None and self.until is None) or not line.startswith(_FRONT):
+        if (self.since is None and self.until is None) or not line.startswith(_TIMESTAMP_PREFIX):
             return True
-        timestamp = line[len(_FRONT) : len(_FRONT) + STAMP_LENGTH].decode("ascii", "replace")
-        self._in_time = self._is_in_time(timestamp)
-        return self._in_time
+        timestamp = line[len(_TIMESTAMP_PREFIX) : len(_TIMESTAMP_PREFIX) + TIMESTAMP_LENGTH].decode(
+            "ascii", "replace"
+        )
+        self._previous_in_range = self._is_in_range(timestamp)
+        return self._previous_in_range
 
-    def wants(self, entry: Entry) -> bool:
-        fields = entry.fields
+    def matches(self, log_line: LogLine) -> bool:
+        fields = log_line.fields
         if fields is None:
-            asked = self.chat or self._pattern or self.level != LEVELS[0]
-            return self._in_time and not asked
-        self._in_time = self._is_in_time(fields.get("timestamp"))
+            asked = self.chat or self._event_pattern or self.level != LEVELS[0]
+            return self._previous_in_range and not asked
+        self._previous_in_range = self._is_in_range(fields.get("timestamp"))
         return (
-            self._in_time
+            self._previous_in_range
             and fields.get("level") in self._levels
-            and (self._pattern is None or self._pattern.match(fields["event"]) is not None)
-            and (self.chat is None or self._is_of_chat(fields.get("chat_id")))
+            and (
+                self._event_pattern is None
+                or self._event_pattern.match(fields["event"]) is not None
+            )
+            and (self.chat is None or self._matches_chat(fields.get("chat_id")))
         )
 
-    def _is_of_chat(self, chat_id: Any) -> bool:
+    def _matches_chat(self, chat_id: Any) -> bool:
         return isinstance(chat_id, str) and chat_id.startswith(self.chat or "")
 
-    def _is_in_time(self, timestamp: Any) -> bool:
+    def _is_in_range(self, timestamp: Any) -> bool:
         if self.since is None and self.until is None:
             return True
         if not isinstance(timestamp, str):
-            return self._in_time
-        if len(timestamp) != STAMP_LENGTH or not timestamp.endswith("Z"):
+            return self._previous_in_range
+        if len(timestamp) != TIMESTAMP_LENGTH or not timestamp.endswith("Z"):
             try:
-                timestamp = moment(timestamp, datetime.now(UTC))
+                timestamp = parse_time(timestamp, datetime.now(UTC))
             except (ValueError, OverflowError):
-                return self._in_time
+                return self._previous_in_range
         return (self.since is None or self.since <= timestamp) and (
             self.until is None or timestamp <= self.until
         )

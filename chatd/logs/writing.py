@@ -14,9 +14,9 @@ from structlog.typing import FilteringBoundLogger, Processor
 from typing_extensions import override
 
 from chatd.logs import journal
-from chatd.logs.exceptions import told
-from chatd.logs.fit import fit
-from chatd.logs.times import stamp
+from chatd.logs.exceptions import exception_fields
+from chatd.logs.fit import serialize
+from chatd.logs.times import format_timestamp
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -24,9 +24,9 @@ Fields = MutableMapping[str, Any]
 
 LIBRARY_EVENT = "library.message"
 
-_NAME = re.compile(r"[a-z0-9_.]{1,60}")
+_EVENT_NAME = re.compile(r"[a-z0-9_.]{1,60}")
 """A well-formed event name; anything else may hold anything, and is cleaned."""
-_QUOTED = re.compile(r"input_value=.*?(?=, input_type|\]|$)", re.DOTALL)
+_QUOTED_INPUT = re.compile(r"input_value=.*?(?=, input_type|\]|$)", re.DOTALL)
 """Where pydantic's warnings quote what they are about."""
 
 
@@ -42,33 +42,37 @@ def configure(
     the stream is a terminal and ``json`` otherwise. ``publish_part`` is standard error unless given.
     """
     _sink.stream = stream or sys.stderr
-    _sink.journal = journal.reads(_sink.stream, os.environ)
+    _sink.is_journal = journal.is_journal_stream(_sink.stream, os.environ)
     number = logging.getLevelNamesMapping()[level.upper()]
     _set_level(number)
     console = _is_terminal(_sink.stream) if format == "auto" else format == "console"
-    _chain[:] = _console(colors=_is_terminal(_sink.stream)) if console else [*_COMMON, _as_json]
+    _processors[:] = (
+        _console_processors(colors=_is_terminal(_sink.stream))
+        if console
+        else [*_COMMON_PROCESSORS, _render_json]
+    )
     structlog.configure(
-        processors=_chain,
+        processors=_processors,
         wrapper_class=_Logger,
         logger_factory=_Sink.named,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers[:] = [_Libraries()]
+    root.handlers[:] = [_LibraryHandler()]
     root.setLevel(logging.INFO if number <= logging.DEBUG else max(number, logging.WARNING))
     logging.captureWarnings(capture=True)
 
 
-def sign(**fields: str) -> None:
+def bind_process(**fields: str) -> None:
     """Have these on every line of this process, such as ``worker_id``, from now on."""
-    _signature.update(fields)
+    _process_fields.update(fields)
 
 
 class _Sink:
     """Where lines end. Named ones share the stream of the first, so that it can be changed."""
 
     stream: TextIO = sys.stderr
-    journal = False
+    is_journal = False
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
@@ -80,8 +84,8 @@ class _Sink:
     def write(self, line: str, level: str = "info") -> None:
         """One write per line, so that lines of several threads do not mix."""
         stream = _sink.stream
-        if _sink.journal:
-            line = journal.prioritised(line, level)
+        if _sink.is_journal:
+            line = journal.with_priority(line, level)
         try:
             try:
                 stream.write(line + "\n")
@@ -112,8 +116,8 @@ class _Sink:
 
 
 _sink = _Sink()
-_signature: dict[str, str] = {}
-_chain: list[Processor] = []
+_process_fields: dict[str, str] = {}
+_processors: list[Processor] = []
 """The processors in force. Cached loggers hold this very list, so it is changed in place."""
 
 _Logger: type[FilteringBoundLogger] = type(
@@ -128,7 +132,7 @@ def _set_level(number: int) -> None:
             setattr(_Logger, name, method)
 
 
-class _Libraries(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """Lines of libraries that log through ``logging``, in the form of our own."""
 
     @override
@@ -137,64 +141,70 @@ class _Libraries(logging.Handler):
             message = record.getMessage()
         except Exception:  # noqa: BLE001  (a library's arguments may do anything)
             message = str(record.msg)
-        fields: Fields = {"event": LIBRARY_EVENT, "message": _prose(record.name, message)}
+        fields: Fields = {"event": LIBRARY_EVENT, "message": _library_message(record.name, message)}
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         _emit(_Sink(record.name), record.levelname.lower(), fields)
 
 
-def _prose(logger: str, message: str) -> str:
+def _library_message(logger: str, message: str) -> str:
     """A library's words, without the values that some are known to quote."""
     if logger == "asyncio":  # after its first words come tasks, results and arguments as they are
         return re.split(r"[(<\n]", message, maxsplit=1)[0].strip()
-    return _QUOTED.sub("input_value=…", message)
+    return _QUOTED_INPUT.sub("input_value=…", message)
 
 
 def _emit(sink: _Sink, level: str, fields: Fields) -> None:
     """Run an event through the chain by hand, for lines that no bound logger wrote."""
     value: Any = fields
-    for processor in _chain:
+    for processor in _processors:
         value = processor(sink, level, value)
     sink.write(value, level)
 
 
-def _line(logger: Any, method: str, fields: Fields) -> Fields:
+def _add_standard_fields(logger: Any, method: str, fields: Fields) -> Fields:
     """What every line has comes first, so that a person finds it; the fields are made fit."""
     event = fields.pop("event", None)
     return {
-        "timestamp": stamp(datetime.now(UTC)),
+        "timestamp": format_timestamp(datetime.now(UTC)),
         "level": {"exception": "error", "warn": "warning"}.get(method, method),
-        "event": event if isinstance(event, str) and _NAME.fullmatch(event) else fit(event),
+        "event": event
+        if isinstance(event, str) and _EVENT_NAME.fullmatch(event)
+        else serialize(event),
         **({"logger": name} if (name := getattr(logger, "name", None)) else {}),
-        **_signature,
-        **{key: fit(value, key) for key, value in fields.items()},
+        **_process_fields,
+        **{key: serialize(value, key) for key, value in fields.items()},
     }
 
 
-def _failure(_logger: Any, _method: str, fields: Fields) -> Fields:
+def _add_exception(_logger: Any, _method: str, fields: Fields) -> Fields:
     """Replace ``exc_info`` by what it means: type, message and traceback."""
     info = fields.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        fields["exception"] = told(error)
+        fields["exception"] = exception_fields(error)
     return fields
 
 
-_COMMON: list[Processor] = [structlog.contextvars.merge_contextvars, _failure, _line]
+_COMMON_PROCESSORS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    _add_exception,
+    _add_standard_fields,
+]
 
 
-def _as_json(_logger: Any, _method: str, fields: Fields) -> str:
+def _render_json(_logger: Any, _method: str, fields: Fields) -> str:
     return json.dumps(fields)
 
 
-def _console(*, colors: bool) -> list[Processor]:
+def _console_processors(*, colors: bool) -> list[Processor]:
     renderer = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback
     )
-    return [*_COMMON, _flat, renderer]
+    return [*_COMMON_PROCESSORS, _flatten_exception, renderer]
 
 
-def _flat(_logger: Any, _method: str, fields: Fields) -> Fields:
+def _flatten_exception(_logger: Any, _method: str, fields: Fields) -> Fields:
     """On the console a traceback is its own lines, below the event."""
     exception = fields.get("exception")
     if isinstance(exception, Mapping):

@@ -28,7 +28,7 @@ variable was misspelt.
 
 from chatd.settings.catalog import ModelSettings, ProviderKind, ProviderSettings
 from chatd.settings.layer import Origin
-from chatd.settings.load import Loaded, file_of, load, read
+from chatd.settings.load import LoadedSettings, config_path, load, load_with_origins
 from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.sections import (
     AuthSettings,
@@ -41,7 +41,7 @@ from chatd.settings.sections import (
     TurnSettings,
     WorkerSettings,
 )
-from chatd.settings.show import Shown, shown
+from chatd.settings.show import ShownSetting, shown_settings
 from chatd.settings.tree import Settings
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
     "DatabaseSettings",
     "HttpSettings",
     "LimitSettings",
-    "Loaded",
+    "LoadedSettings",
     "LogSettings",
     "MetricsSettings",
     "ModelSettings",
@@ -59,12 +59,12 @@ __all__ = [
     "ProviderKind",
     "ProviderSettings",
     "Settings",
-    "Shown",
+    "ShownSetting",
     "StreamSettings",
     "TurnSettings",
     "WorkerSettings",
-    "file_of",
+    "config_path",
     "load",
-    "read",
-    "shown",
+    "load_with_origins",
+    "shown_settings",
 ]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from chatd.settings.sections import STRICT
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
 
 
 class ProviderKind(StrEnum):
@@ -53,8 +53,8 @@ class ModelSettings(BaseModel):
 
     model_config = STRICT
 
-    provider: Text = Field(description="Which of the providers serves it.")
-    model: Text = Field(description="What the provider calls it.")
+    provider: NonEmptyText = Field(description="Which of the providers serves it.")
+    model: NonEmptyText = Field(description="What the provider calls it.")
     context_limit: int | None = Field(
         default=None,
         gt=0,

@@ -16,7 +16,7 @@ from chatd.settings.tree import KeyPath, Settings
 
 ENV_PREFIX = "CHATD_"
 FILE_SUFFIX = "_file"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What a provider or model may be called: fit for a TOML key, a variable and a file name."""
 
 
@@ -57,7 +57,7 @@ def sections() -> dict[str, tuple[type[BaseModel], bool]]:
 
 
 def _key(section: str, field: str, info: FieldInfo, *, named: bool) -> Key:
-    kinds = set(_flat(info.annotation))
+    kinds = set(_flatten_annotation(info.annotation))
     default = info.get_default(call_default_factory=True, validated_data={})
     return Key(
         section=section,
@@ -70,16 +70,16 @@ def _key(section: str, field: str, info: FieldInfo, *, named: bool) -> Key:
     )
 
 
-def required(key: Key) -> bool:
+def is_required(key: Key) -> bool:
     return key.default is PydanticUndefined
 
 
-def _flat(annotation: Any) -> Iterable[Any]:
+def _flatten_annotation(annotation: Any) -> Iterable[Any]:
     """The types an annotation is made of: ``dict[str, SecretStr]`` is dict, str and SecretStr."""
     origin = get_origin(annotation)
     yield origin if origin not in {None, types.UnionType} else annotation
     for argument in get_args(annotation):
-        yield from _flat(argument)
+        yield from _flatten_annotation(argument)
 
 
 def env_name(path: KeyPath) -> str:
@@ -88,20 +88,20 @@ def env_name(path: KeyPath) -> str:
     return ENV_PREFIX + "__".join(words)
 
 
-def nearest_section(section: str) -> str | None:
+def suggest_section(section: str) -> str | None:
     """The section that is, or probably was, meant."""
     close = difflib.get_close_matches(section, sections(), n=1, cutoff=0.75)
     return close[0] if close else None
 
 
-def nearest(path: KeyPath) -> KeyPath | None:
+def suggest(path: KeyPath) -> KeyPath | None:
     """The known key that was probably meant."""
-    spelt = {".".join(known): known for known in _candidates(path)}
+    spelt = {".".join(known): known for known in _suggestion_candidates(path)}
     close = difflib.get_close_matches(".".join(path), spelt, n=1, cutoff=0.6)
     return spelt[close[0]] if close else None
 
 
-def _candidates(path: KeyPath) -> Iterator[KeyPath]:
+def _suggestion_candidates(path: KeyPath) -> Iterator[KeyPath]:
     """What a path of this shape may have meant; one word may be a section or a glued key."""
     match path:
         case (_,):

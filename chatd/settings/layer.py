@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from chatd.settings.keys import FILE_SUFFIX, NAME, Key, env_name, known_keys, nearest, sections
+from chatd.settings.keys import (
+    FILE_SUFFIX,
+    NAME_PATTERN,
+    Key,
+    env_name,
+    known_keys,
+    sections,
+    suggest,
+)
 from chatd.settings.problems import Problem
 from chatd.settings.tree import KeyPath
 
@@ -23,7 +31,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourcedValue:
     """One value of one key."""
 
     value: Any
@@ -31,15 +39,15 @@ class Found:
 
 
 @dataclass(slots=True)
-class Layer:
+class SourceValues:
     """The findings of one source, collected key by key."""
 
-    values: dict[KeyPath, Found] = field(default_factory=dict)
+    values: dict[KeyPath, SourcedValue] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    names: list[tuple[str, str]] = field(default_factory=list)
+    table_names: list[tuple[str, str]] = field(default_factory=list)
     """The (section, name) of every named table, in the order of the file; also an empty one."""
 
-    def refuse(self, path: KeyPath, reason: str, origin: Origin) -> None:
+    def add_problem(self, path: KeyPath, reason: str, origin: Origin) -> None:
         if origin.kind == "env":
             self.problems.append(Problem(origin.where, reason, "environment"))
         else:
@@ -47,37 +55,37 @@ class Layer:
 
     def add(self, path: KeyPath, value: Any, origin: Origin, *, folder: Path = Path()) -> None:
         """Note what a source says for a key, following ``<key>_file`` to the secret itself."""
-        key = _find(path)
+        key = _find_key(path)
         if key is None:
-            self.refuse(path, _unknown(path, origin), origin)
+            self.add_problem(path, _unknown_key_reason(path, origin), origin)
             return
-        if key.named and not NAME.fullmatch(path[1]):
+        if key.named and not NAME_PATTERN.fullmatch(path[1]):
             reason = "a name is made of letters, digits, dots, dashes and underscores"
-            self.refuse(path, reason, origin)
+            self.add_problem(path, reason, origin)
             return
         target = key.path(path[1] if key.named else None)
         if target in self.values:
-            self.refuse(path, f"{'.'.join(target)} is given twice", origin)
+            self.add_problem(path, f"{'.'.join(target)} is given twice", origin)
             return
         try:
             if path[-1] != key.field:
-                value = secret_text(folder / str(value))
+                value = read_secret_file(folder / str(value))
             if key.structured and isinstance(value, str):
-                value = _json(value)
+                value = _parse_json(value)
         except OSError as error:
-            self.refuse(path, f"cannot read {error.filename}: {error.strerror}", origin)
+            self.add_problem(path, f"cannot read {error.filename}: {error.strerror}", origin)
         except ValueError as error:
-            self.refuse(path, str(error), origin)
+            self.add_problem(path, str(error), origin)
         else:
-            self.values[target] = Found(value, origin)
+            self.values[target] = SourcedValue(value, origin)
 
 
-def spelt(path: KeyPath, origin: Origin) -> str:
+def display_key(path: KeyPath, origin: Origin) -> str:
     """A key as its source spells it."""
     return env_name(path) if origin.kind == "env" else ".".join(path)
 
 
-def secret_text(path: Path) -> str:
+def read_secret_file(path: Path) -> str:
     """What a secret's file holds, without the newline that editors add."""
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -88,7 +96,7 @@ def secret_text(path: Path) -> str:
     return text
 
 
-def _json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     """A mapping or a list, where the source has only text for it."""
     try:
         return json.loads(text)
@@ -96,7 +104,7 @@ def _json(text: str) -> Any:
         raise ValueError("must be a list or a table (as JSON, where there is only text)") from None
 
 
-def _find(path: KeyPath) -> Key | None:
+def _find_key(path: KeyPath) -> Key | None:
     section, key_name = path[0], path[-1]
     table, named = sections().get(section, (None, False))
     if table is None or len(path) != (3 if named else 2):
@@ -108,6 +116,6 @@ def _find(path: KeyPath) -> Key | None:
     return behind if behind and behind.secret else None
 
 
-def _unknown(path: KeyPath, origin: Origin) -> str:
-    close = nearest(path)
-    return "unknown key" + (f"; did you mean {spelt(close, origin)}?" if close else "")
+def _unknown_key_reason(path: KeyPath, origin: Origin) -> str:
+    close = suggest(path)
+    return "unknown key" + (f"; did you mean {display_key(close, origin)}?" if close else "")

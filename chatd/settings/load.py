@@ -12,20 +12,20 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import PydanticBaseSettingsSource
 
 from chatd.domain.failure import sanitize_error_text
-from chatd.settings.keys import known_keys, required, sections
-from chatd.settings.layer import Found, Layer, Origin
+from chatd.settings.keys import is_required, known_keys, sections
+from chatd.settings.layer import Origin, SourcedValue, SourceValues
 from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
 from chatd.settings.tree import KeyPath, Settings
 
 _DEFAULT_FILE = Path("/etc/chatd/config.toml")
 _DEFAULT = Origin("default")
-_LONGEST_VALUE = 80
+_MAX_VALUE_LENGTH = 80
 """Characters of an offending value that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSettings:
     """The settings, the file they were read from, and the origin of each key that was given."""
 
     settings: Settings
@@ -42,33 +42,37 @@ def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -
     ``config`` is the file named on the command line; ``environ`` is the process's environment
     unless given. Raises ``ConfigurationError`` with everything that is wrong.
     """
-    return read(config, environ).settings
+    return load_with_origins(config, environ).settings
 
 
-def read(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+def load_with_origins(
+    config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> LoadedSettings:
     """``load``, and where each value came from."""
     environ = os.environ if environ is None else environ
-    path = file_of(config, environ)
-    file = read_file(path) if path else Layer()
+    path = config_path(config, environ)
+    file = read_file(path) if path else SourceValues()
     credentials = read_credentials(environ)
-    environment = read_environment(environ, file.names)
+    environment = read_environment(environ, file.table_names)
     layers = (file, credentials, environment)
     found = {key: value for layer in layers for key, value in layer.values.items()}
     problems = [problem for layer in layers for problem in layer.problems]
     try:
-        sources = (Source(environment), Source(credentials), Source(file))
+        sources = (PydanticSource(environment), PydanticSource(credentials), PydanticSource(file))
         settings = Settings(_build_sources=(sources, {}))
     except ValidationError as error:
         details = error.errors(include_url=False)
-        known = [one for detail in details for one in _translated(detail, found)]
+        known = [one for detail in details for one in _translate_error(detail, found)]
         raise ConfigurationError([*problems, *known]) from None
     if problems:
         raise ConfigurationError(problems)
-    return Loaded(settings, path, {key: value.origin for key, value in found.items()})
+    return LoadedSettings(settings, path, {key: value.origin for key, value in found.items()})
 
 
-def file_of(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The file that ``read`` reads, whether it can or not."""
+def config_path(
+    config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Path | None:
+    """The file that ``load_with_origins`` reads, whether it can or not."""
     environ = os.environ if environ is None else environ
     if config is not None:
         return config
@@ -85,12 +89,12 @@ def _exists(path: Path) -> bool:
         return True
 
 
-class Source(PydanticBaseSettingsSource):
+class PydanticSource(PydanticBaseSettingsSource):
     """A layer, as pydantic-settings wants a source: what it says, as nested tables."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, source_values: SourceValues) -> None:
         super().__init__(Settings)
-        self._layer = layer
+        self._source_values = source_values
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """One section; ``__call__`` hands over all of them at once."""
@@ -98,9 +102,9 @@ class Source(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
-        for section, name in self._layer.names:
+        for section, name in self._source_values.table_names:
             tree.setdefault(section, {}).setdefault(name, {})
-        for path, value in self._layer.values.items():
+        for path, value in self._source_values.values.items():
             table = tree
             for word in path[:-1]:
                 table = table.setdefault(word, {})
@@ -108,11 +112,13 @@ class Source(PydanticBaseSettingsSource):
         return tree
 
 
-def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator[Problem]:
+def _translate_error(
+    error: ErrorDetails, values: Mapping[KeyPath, SourcedValue]
+) -> Iterator[Problem]:
     """pydantic's finding in our words: the key, the place, and the value unless it is a secret."""
     if error["type"] == "rules":
         for path, reason in error["ctx"]["broken"]:
-            yield _problem(path, reason, found)
+            yield _problem_at(path, reason, values)
         return
     location = tuple(str(word) for word in error["loc"])
     named = sections()[location[0]][1]
@@ -126,19 +132,19 @@ def _translated(error: ErrorDetails, found: Mapping[KeyPath, Found]) -> Iterator
     if inside:
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))
-    if key is not None and not key.secret and path in found:
-        reason += f", got {sanitize_error_text(repr(found[path].value))[:_LONGEST_VALUE]}"
-    yield _problem(path, reason, found)
+    if key is not None and not key.secret and path in values:
+        reason += f", got {sanitize_error_text(repr(values[path].value))[:_MAX_VALUE_LENGTH]}"
+    yield _problem_at(path, reason, values)
 
 
-def _problem(path: KeyPath, reason: str, found: Mapping[KeyPath, Found]) -> Problem:
-    layer = Layer()
-    if path in found:
-        layer.refuse(path, reason, found[path].origin)
+def _problem_at(path: KeyPath, reason: str, values: Mapping[KeyPath, SourcedValue]) -> Problem:
+    layer = SourceValues()
+    if path in values:
+        layer.add_problem(path, reason, values[path].origin)
         return layer.problems[0]
-    return Problem(".".join(path), reason, _unset(path))
+    return Problem(".".join(path), reason, _unset_source(path))
 
 
-def _unset(path: KeyPath) -> str:
+def _unset_source(path: KeyPath) -> str:
     key = known_keys().get((path[0], path[-1]))
-    return "default" if key and not required(key) and key.default is not None else "not set"
+    return "default" if key and not is_required(key) and key.default is not None else "not set"

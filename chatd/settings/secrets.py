@@ -8,32 +8,32 @@ from pydantic import BaseModel, SecretStr
 from chatd.settings.tree import Settings
 
 
-def secrets_of(settings: Settings) -> Iterator[str]:
+def secret_values(settings: Settings) -> Iterator[str]:
     """Every secret value; of a URL also what is secret in it alone."""
-    for secret in _secrets(settings):
+    for secret in _walk_secrets(settings):
         yield secret
         if "://" in secret:
-            yield from _of_url(secret)
+            yield from _url_secrets(secret)
 
 
-def _secrets(value: object) -> Iterator[str]:
+def _walk_secrets(value: object) -> Iterator[str]:
     match value:
         case SecretStr():
             yield value.get_secret_value()
         case BaseModel():
             for field in type(value).model_fields:
-                yield from _secrets(getattr(value, field))
+                yield from _walk_secrets(getattr(value, field))
         case Mapping():
             for inner in value.values():
-                yield from _secrets(inner)
+                yield from _walk_secrets(inner)
         case list() | tuple():
             for inner in value:
-                yield from _secrets(inner)
+                yield from _walk_secrets(inner)
         case _:
             return
 
 
-def _of_url(url: str) -> Iterator[str]:
+def _url_secrets(url: str) -> Iterator[str]:
     """The password of a URL, and the values of its query that are named like one."""
     try:
         parts = urlsplit(url)

@@ -47,7 +47,7 @@ class DatabaseSettings(BaseModel):
         default=10,
         gt=0,
         description="How long one statement may take, and how long a free connection may be waited "
-        "for, before the database counts as away. Keep it below worker.stale_after_seconds - "
+        "for, before the database counts as away. Keep it below worker.lease_seconds - "
         "worker.heartbeat_seconds (15), or one stalled statement loses the chat.",
     )
 
@@ -76,7 +76,7 @@ class HttpSettings(BaseModel):
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
     )
-    idle_seconds: float = Field(
+    keepalive_timeout_seconds: float = Field(
         default=75,
         gt=0,
         description="How long a connection without a request is kept. Keep it longer than clients "
@@ -93,7 +93,7 @@ class HttpSettings(BaseModel):
         description="Web sites whose pages may call from a browser, such as "
         '"https://app.example.com". Pages that come from the address of chatd itself may always.',
     )
-    idempotency_hours: float = Field(
+    idempotency_retention_hours: float = Field(
         default=24,
         gt=0,
         description="How long the answer to a request with an Idempotency-Key is kept, so that the "
@@ -183,13 +183,13 @@ class WorkerSettings(BaseModel):
         gt=0,
         description="How often a worker renews the leases of all its chats in hand.",
     )
-    stale_after_seconds: float = Field(
+    lease_seconds: float = Field(
         default=20,
         gt=0,
         description="How long a lease is: how old the last renewal may be before others take the "
         "chat. At least three times heartbeat_seconds; the same on every replica.",
     )
-    reap_seconds: float = Field(
+    reap_interval_seconds: float = Field(
         default=1, gt=0, description="How often to look for chats whose worker has gone."
     )
     max_recoveries: int = Field(
@@ -228,16 +228,16 @@ class TurnSettings(BaseModel):
         gt=0,
         description="The longest pause; a provider that asks for a longer one ends the turn.",
     )
-    silence_seconds: float = Field(
+    stream_idle_timeout_seconds: float = Field(
         default=60, gt=0, description="How long a model may stream nothing before the call is cut."
     )
-    attempt_seconds: float = Field(
+    model_call_timeout_seconds: float = Field(
         default=600, gt=0, description="How long one model call may take in all."
     )
-    turn_seconds: float = Field(
+    timeout_seconds: float = Field(
         default=3600, gt=0, description="How long one turn may take in all."
     )
-    action_seconds: float = Field(
+    client_tool_timeout_seconds: float = Field(
         default=300, gt=0, description="How long a client may take to hand in its tool results."
     )
     max_tools: int = Field(
@@ -252,7 +252,7 @@ class StreamSettings(BaseModel):
 
     model_config = STRICT
 
-    flush_seconds: float = Field(
+    flush_interval_seconds: float = Field(
         default=0.1, gt=0, description="How often streamed parts are shared with other replicas."
     )
     flush_bytes: int = Field(
@@ -275,18 +275,18 @@ class MetricsSettings(BaseModel):
 
     model_config = STRICT
 
-    open: bool = Field(
+    public: bool = Field(
         default=False,
         description="Whether /metrics is shown to everybody. Otherwise, with authentication, it takes "
         "an admin's token, as it speaks of all owners together.",
     )
-    census_seconds: float = Field(
+    refresh_interval_seconds: float = Field(
         default=5,
         gt=0,
         description="How often the database is asked what it has, such as chats by status; /metrics "
         "shows the last answer.",
     )
-    stalled_seconds: float = Field(
+    stalled_after_seconds: float = Field(
         default=120,
         gt=0,
         description="How long a chat in hand may make no progress before it is counted as one that "

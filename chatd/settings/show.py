@@ -10,12 +10,12 @@ from pydantic import BaseModel, SecretStr
 from chatd.domain.failure import REDACTED, sanitize_error_text
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.layer import Origin
-from chatd.settings.load import Loaded
+from chatd.settings.load import LoadedSettings
 from chatd.settings.tree import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownSetting:
     """One key, its value fit for JSON, and where the value came from."""
 
     key: str
@@ -23,15 +23,15 @@ class Shown:
     origin: Origin
 
 
-def shown(loaded: Loaded) -> list[Shown]:
+def shown_settings(loaded: LoadedSettings) -> list[ShownSetting]:
     """All keys in the order of the tree; a section of named tables has them once for each name."""
     return [
-        Shown(".".join(path), _fit(path, value), loaded.origin(path))
-        for path, value in _values(loaded)
+        ShownSetting(".".join(path), _json_value(path, value), loaded.origin(path))
+        for path, value in _setting_values(loaded)
     ]
 
 
-def _values(loaded: Loaded) -> Iterator[tuple[KeyPath, Any]]:
+def _setting_values(loaded: LoadedSettings) -> Iterator[tuple[KeyPath, Any]]:
     for section, (_, named) in sections().items():
         table = getattr(loaded.settings, section)
         tables: Mapping[str | None, BaseModel] = table if named else {None: table}
@@ -41,27 +41,28 @@ def _values(loaded: Loaded) -> Iterator[tuple[KeyPath, Any]]:
                     yield key.path(name), getattr(inner, key.field)
 
 
-def _fit(path: KeyPath, value: Any) -> Any:
+def _json_value(path: KeyPath, value: Any) -> Any:
     match value:
         case SecretStr() if path[0] == "database":
-            return redacted_url(value.get_secret_value())
+            return redact_url(value.get_secret_value())
         case SecretStr():
             return REDACTED
         case str():
             return sanitize_error_text(value)
         case Mapping():
             return {
-                sanitize_error_text(str(key)): _fit(path, inner) for key, inner in value.items()
+                sanitize_error_text(str(key)): _json_value(path, inner)
+                for key, inner in value.items()
             }
         case list():
-            return [_fit(path, inner) for inner in value]
+            return [_json_value(path, inner) for inner in value]
         case None | bool() | int() | float():
             return value
         case _:
             return sanitize_error_text(str(value))
 
 
-def redacted_url(url: str) -> str:
+def redact_url(url: str) -> str:
     """A database URL without its password, or nothing of it when it is not plainly a URL.
 
     A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login,

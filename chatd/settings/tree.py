@@ -28,13 +28,13 @@ from chatd.settings.sections import (
     WorkerSettings,
 )
 
-_MIN_BEATS = 3
+_MIN_RENEWALS_PER_LEASE = 3
 """How many renewals must fit into a lease: one may be lost, and one late, without losing chats."""
 
 KeyPath = tuple[str, ...]
 """``(section, key)``, or ``(section, name, key)`` in a section of named tables."""
 
-Broken = Iterator[tuple[KeyPath, str]]
+RuleViolations = Iterator[tuple[KeyPath, str]]
 """The rules that do not hold: the key to change, and why."""
 
 
@@ -73,14 +73,14 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @model_validator(mode="after")
-    def _rules(self) -> Self:
+    def _check_rules(self) -> Self:
         broken = [
-            *_database(self.database),
-            *_authentication(self.auth, self.http),
-            *_origins(self.http),
-            *_durations(self.worker, self.turn),
-            *_providers(self.providers),
-            *_models(self.models, self.providers),
+            *_database_violations(self.database),
+            *_auth_violations(self.auth, self.http),
+            *_cors_origin_violations(self.http),
+            *_duration_violations(self.worker, self.turn),
+            *_provider_violations(self.providers),
+            *_model_violations(self.models, self.providers),
         ]
         if broken:
             text = "; ".join(f"{'.'.join(path)}: {reason}" for path, reason in broken)
@@ -88,15 +88,15 @@ class Settings(BaseSettings):
         return self
 
 
-def _database(database: DatabaseSettings) -> Broken:
+def _database_violations(database: DatabaseSettings) -> RuleViolations:
     for name in ("url", "direct_url"):
         url: SecretStr | None = getattr(database, name)
-        reason = url and _not_a_database(url.get_secret_value())
+        reason = url and _database_url_problem(url.get_secret_value())
         if reason:
             yield ("database", name), f"{reason} (its value is not shown)"
 
 
-def _not_a_database(url: str) -> str | None:
+def _database_url_problem(url: str) -> str | None:
     """Why nothing can be reached by this URL."""
     if not url.startswith(("postgresql://", "postgres://")):
         return "must begin with postgresql://"
@@ -104,16 +104,16 @@ def _not_a_database(url: str) -> str | None:
         hosts = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
         return "is not a URL"
-    ports = (_IPV6.sub("", host).partition(":")[2] for host in hosts.split(","))
-    wrong = any(port and not (port.isdecimal() and int(port) < _PORTS) for port in ports)
-    return f"a port must be a number below {_PORTS}" if wrong else None
+    ports = (_IPV6_LITERAL.sub("", host).partition(":")[2] for host in hosts.split(","))
+    wrong = any(port and not (port.isdecimal() and int(port) < _PORT_LIMIT) for port in ports)
+    return f"a port must be a number below {_PORT_LIMIT}" if wrong else None
 
 
-_IPV6 = re.compile(r"^\[[^]]*\]")
-_PORTS = 65536
+_IPV6_LITERAL = re.compile(r"^\[[^]]*\]")
+_PORT_LIMIT = 65536
 
 
-def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
+def _auth_violations(auth: AuthSettings, http: HttpSettings) -> RuleViolations:
     if auth.mode == "none" and not is_loopback(http.host):
         yield (
             ("http", "host"),
@@ -128,7 +128,7 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
         for name in ("jwks", "issuer", "audience"):
             if getattr(auth, name) is None:
                 yield ("auth", name), 'is required when auth.mode is "jwt"'
-    if auth.jwks is not None and not _trusted(auth.jwks):
+    if auth.jwks is not None and not _is_trusted_source(auth.jwks):
         yield (
             ("auth", "jwks"),
             (
@@ -138,19 +138,19 @@ def _authentication(auth: AuthSettings, http: HttpSettings) -> Broken:
         )
 
 
-_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+_ORIGIN_PATTERN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 
 
-def _origins(http: HttpSettings) -> Broken:
+def _cors_origin_violations(http: HttpSettings) -> RuleViolations:
     for origin in http.cors_origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not _ORIGIN_PATTERN.fullmatch(origin):
             yield (
                 ("http", "cors_origins"),
                 f"{origin!r} is not an origin: it must look like https://app.example.com, without a path",
             )
 
 
-def _trusted(source: str) -> bool:
+def _is_trusted_source(source: str) -> bool:
     """Whether a key set that is read from there is the provider's own."""
     url = urlsplit(source)
     if url.scheme in {"http", "https"}:
@@ -169,14 +169,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _durations(worker: WorkerSettings, turn: TurnSettings) -> Broken:
-    least = _MIN_BEATS * worker.heartbeat_seconds
-    if worker.stale_after_seconds < least:
+def _duration_violations(worker: WorkerSettings, turn: TurnSettings) -> RuleViolations:
+    least = _MIN_RENEWALS_PER_LEASE * worker.heartbeat_seconds
+    if worker.lease_seconds < least:
         yield (
-            ("worker", "stale_after_seconds"),
+            ("worker", "lease_seconds"),
             (
-                f"must be at least {_MIN_BEATS} times worker.heartbeat_seconds ({least:g}), "
-                f"got {worker.stale_after_seconds:g}: one late renewal would lose chats"
+                f"must be at least {_MIN_RENEWALS_PER_LEASE} times worker.heartbeat_seconds ({least:g}), "
+                f"got {worker.lease_seconds:g}: one late renewal would lose chats"
             ),
         )
     if turn.backoff_max_seconds < turn.backoff_seconds:
@@ -189,7 +189,7 @@ def _durations(worker: WorkerSettings, turn: TurnSettings) -> Broken:
         )
 
 
-def _providers(providers: dict[str, ProviderSettings]) -> Broken:
+def _provider_violations(providers: dict[str, ProviderSettings]) -> RuleViolations:
     for name, provider in providers.items():
         path = ("providers", name)
         kind = provider.kind
@@ -204,7 +204,9 @@ def _providers(providers: dict[str, ProviderSettings]) -> Broken:
                     yield (*path, key), f'is for kind "scripted" only, not "{kind}"'
 
 
-def _models(models: dict[str, ModelSettings], providers: dict[str, ProviderSettings]) -> Broken:
+def _model_violations(
+    models: dict[str, ModelSettings], providers: dict[str, ProviderSettings]
+) -> RuleViolations:
     for name, model in models.items():
         if model.provider not in providers:
             known = ", ".join(sorted(providers)) or "none"

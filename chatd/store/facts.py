@@ -1,4 +1,4 @@
-"""The row of ``explain`` as a value of the domain."""
+"""The row of ``report_error`` as a value of the domain."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

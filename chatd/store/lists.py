@@ -49,7 +49,7 @@ class ChatLists:
         before: tuple[datetime, UUID] | None = None,
         limit: int = 50,
     ) -> list[Chat]:
-        """A page of chats, most recently touched first; ``previous`` is the last one of the page before."""
+        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
         place = (owner_id, *(before or (None, None)), limit)
         plain = (chat_filter.archived, [status.value for status in chat_filter.statuses] or None)
         matching = (

@@ -20,7 +20,7 @@ MAX_CHATS_AHEAD = 10_000
 class ChatReader:
     """What callers see.
 
-    ``chat`` and ``explain`` ask whose a chat is (``owner_id`` None: anybody's): another owner's is
+    ``chat`` and ``report_error`` ask whose a chat is (``owner_id`` None: anybody's): another owner's is
     ``ChatNotFound``. The pages do not: ask for the chat first.
     """
 

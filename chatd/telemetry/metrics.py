@@ -116,7 +116,7 @@ class LeaseMetrics:
         )
         self.without_progress = ObservableMetric(
             "chatd_chats_without_progress",
-            "Chats in hand that made no progress for metrics.stalled_seconds.",
+            "Chats in hand that made no progress for metrics.stalled_after_seconds.",
         )
         self.progress_age = ObservableMetric(
             "chatd_progress_age_seconds",
@@ -228,7 +228,7 @@ class ProcessMetrics:
 
 
 class DatabaseMetrics:
-    """What the database has, of all processes; it is asked every ``metrics.census_seconds``."""
+    """What the database has, of all processes; it is asked every ``metrics.refresh_interval_seconds``."""
 
     def __init__(self) -> None:
         self.reachable = ObservableMetric(

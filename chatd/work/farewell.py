@@ -65,6 +65,6 @@ class Deregistration:
             try:
                 swept = await self.step()
             except DatabaseUnavailable:
-                _log.warning("worker.left_without_a_word")
+                _log.warning("worker.deregister_failed")
             else:
-                _log.info("worker.left", swept=swept)
+                _log.info("worker.deregistered", swept=swept)

@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 class _LivenessRule(TypedDict):
     """By what an owner counts as gone."""
 
-    stale_after_seconds: float
+    lease_seconds: float
     locks_tell: bool
 
 
@@ -65,9 +65,7 @@ class Reaper:
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
-        gone = _LivenessRule(
-            stale_after_seconds=self._lease_seconds, locks_tell=self._locks_reliable()
-        )
+        gone = _LivenessRule(lease_seconds=self._lease_seconds, locks_tell=self._locks_reliable())
         waiting = await self._leases.find_reapable(**gone)
         reaped = await self._reap(gone) if waiting.orphaned_running else False
         finished = await self._finish_interrupts(gone) if waiting.orphaned_interrupting else False
@@ -89,7 +87,7 @@ class Reaper:
                 if gave_up:
                     assert moved.chat.last_error_detail is not None  # noqa: S101 - it has one
                     deaths = moved.chat.last_error_detail["attempts"]
-                    _log.error("chat.given_up", deaths=deaths, reason=reason.value)
+                    _log.error("chat.crash_loop", deaths=deaths, reason=reason.value)
                 else:
                     _log.warning(
                         "chat.reaped", recoveries=moved.chat.recoveries, reason=reason.value

@@ -80,7 +80,7 @@ class ChatTaskPool:
             runner = Runner(lambda: self.services, lease, draining=lambda: self._draining)
             await runner.run(wait_seconds=wait_seconds)
         except Exception as error:  # noqa: BLE001 - beyond this chat's own means: its lease runs out
-            _log.error("chat.broken", exc_info=error)
+            _log.error("chat.store_failed", exc_info=error)
         finally:
             was_full = self.free_slots == 0
             if self._leases.get(lease.chat.id) is lease:

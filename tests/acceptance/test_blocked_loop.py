@@ -9,7 +9,7 @@ from running import View, books, clients, fact, started
 BRISK = """
 [worker]
 heartbeat_seconds = 0.5
-stale_after_seconds = 3
+lease_seconds = 3
 """
 WHOLE = "Before. After."
 
@@ -58,7 +58,7 @@ async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: 
             blocked = await a.says("loop.blocked")
             assert blocked["level"] == "error"
             await fact(lambda: any(map(accuses, a.said("loop.blocked"))), what=lambda: str(blocked))
-            await fact(lambda: [one for one in a.said("loop.free_again") if one["seconds"] > 4])
+            await fact(lambda: [one for one in a.said("loop.unblocked") if one["seconds"] > 4])
             await a.says("chat.lost", chat_id=chat_id)
             assert [turn["outcome"] for turn in a.said("chat.turn", chat_id=chat_id)] == ["lost"]
             assert await apis["a"].texts(chat_id) == [WHOLE]

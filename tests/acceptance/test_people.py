@@ -49,10 +49,10 @@ async def test_tail_follows_until_the_chat_rests(tmp_path: Path, dsn: str) -> No
                 await api.send(chat["id"], "hello")
                 await screen.shows("assistant #2: You said: hello")
                 screen.type("\x03")
-                assert await screen.ended() == Exit.STOPPED
+                assert await screen.ended() == Exit.INTERRUPTED
             await api.send(chat["id"], "[[slow]]")
             told = await run(
-                chatd.url, "tail", chat["id"], "--until-rest", "--json", "--after=1.0.0"
+                chatd.url, "tail", chat["id"], "--until-idle", "--json", "--after=1.0.0"
             )
         events = [json.loads(line) for line in told.out.splitlines()]
         said = [e["data"]["role"] for e in events if e["event"] == "message"]
@@ -90,7 +90,7 @@ async def see_it_live(chatd: Chatd, api: Client) -> None:
         await screen.shows("brand new")
         assert "quiet" not in screen.text
         screen.type("\x03")
-        assert await screen.ended() == Exit.STOPPED
+        assert await screen.ended() == Exit.INTERRUPTED
 
 
 async def test_everything_about_a_chat(tmp_path: Path, dsn: str) -> None:
@@ -111,7 +111,7 @@ async def test_everything_about_a_chat(tmp_path: Path, dsn: str) -> None:
 
 async def test_what_cannot_be_had_is_said(tmp_path: Path, dsn: str) -> None:
     away = await run(NOBODY, "show", UNKNOWN)
-    assert (away.code, away.out) == (Exit.SERVER_AWAY, "")
+    assert (away.code, away.out) == (Exit.SERVER_UNAVAILABLE, "")
     assert NOBODY in away.err
     assert "chatd dev" in away.err
     with started(tmp_path, dsn) as chatd:
@@ -124,7 +124,7 @@ async def test_what_cannot_be_had_is_said(tmp_path: Path, dsn: str) -> None:
         assert nowhere.code == Exit.FAILED
         assert "/nowhere: No such file" in nowhere.err
         other = await run(f"{chatd.url}/docs", "ps", "--once")
-        assert other.code in {Exit.SERVER_AWAY, Exit.NOT_FOUND}
+        assert other.code in {Exit.SERVER_UNAVAILABLE, Exit.NOT_FOUND}
         for one in (away, unknown, nowhere, other):
             assert all(line.startswith("chatd: ") for line in one.err.splitlines())
 
@@ -138,7 +138,7 @@ async def test_who_calls_is_asked_for_and_a_stream_ends_with_its_token(
         made = await run(chatd.url, "token", "create", "--owner", "ann", **here)
         token = made.out.strip()
         nobody = await run(chatd.url, "ps", "--once")
-        assert (nobody.code, nobody.out) == (Exit.NOT_ALLOWED, "")
+        assert (nobody.code, nobody.out) == (Exit.UNAUTHORIZED, "")
         assert "chatd token create" in nobody.err
         file = tmp_path / "token"
         file.write_text(f"{token}\n")
@@ -177,13 +177,13 @@ async def test_an_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None
         assert "owner       zoë" in (await admin("show", start, "--owner", "zoë")).out
         tried = await admin("retry", start, "--owner", "zoë")
         assert (tried.code, tried.out) == (0, f"{chat['id']} is pending\n")
-        told = await admin("tail", start, "--owner", "zoë", "--until-rest")
+        told = await admin("tail", start, "--owner", "zoë", "--until-idle")
         assert told.code == 0
         assert (await admin("interrupt", start, "--owner", "zoë")).code == 0
         said = await admin("chat", start, "--owner", "zoë", given="hello")
         assert (said.code, said.out) == (0, "You said: hello\n")
         for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
             refused = await bob(*command, "--owner", "zoë")
-            assert (refused.code, refused.out) == (Exit.NOT_ALLOWED, "")
+            assert (refused.code, refused.out) == (Exit.UNAUTHORIZED, "")
             assert "only an admin may act for another owner" in refused.err
             assert "chatd token create --owner NAME --admin" in refused.err

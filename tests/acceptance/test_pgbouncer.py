@@ -38,7 +38,7 @@ OLDEST = (1, 21)
 SETTINGS = """
 [worker]
 heartbeat_seconds = 0.5
-stale_after_seconds = 2
+lease_seconds = 2
 poll_seconds = 60
 [database]
 direct_url = "{direct}"

@@ -95,7 +95,7 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
             assert await api.texts(chat_id) == [said]
             heard.add(version)
         assert {1, 7} <= heard
-        assert not chatd.said("config.refused")
+        assert not chatd.said("config.rejected")
         assert not chatd.said("chat.lost")
         # Nobody uses the six that were replaced any more.
         await fact(lambda: len(chatd.said("config.old_providers_closed")) == 6)
@@ -132,7 +132,7 @@ async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
             await chatd.says("daemon.ready")
             async with client(chatd) as api:
                 bad = configuration(2, "[turn]", "max_step = 3", "[worker]", 'max_chats = "many"')
-                said = await reload(chatd, bad, "config.refused")
+                said = await reload(chatd, bad, "config.rejected")
                 assert said["keys"] == ["turn.max_step", "worker.max_chats"]
                 assert "did you mean turn.max_steps?" in str(said["problems"])
                 assert said["level"] == "error"
@@ -141,10 +141,10 @@ async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
                 assert "refused: turn.max_step, worker.max_chats" in str(manager.reports)
                 # What only the making of the providers finds is refused as well.
                 bad = configuration(2).replace("chunks = 20", "chunks = 0")
-                said = await reload(chatd, bad, "config.refused")
+                said = await reload(chatd, bad, "config.rejected")
                 assert said["keys"] == ["providers.fake-2.scripts.slow.0.chunks"]
                 chatd.config.write_text("this is no TOML")
-                said = await reload(chatd, "this is no TOML", "config.refused")
+                said = await reload(chatd, "this is no TOML", "config.rejected")
                 assert said["keys"] == [str(chatd.config)]
                 assert await answered(api, "hello") == "You hear version 1: hello"
                 await reload(chatd, configuration(3))

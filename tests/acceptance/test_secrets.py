@@ -247,7 +247,7 @@ def everything_was_tried(lines: list[dict[str, Any]]) -> bool:
     """The log is not silent for want of events: it has all of these, and each says what it is about."""
     said = {line["event"] for line in lines}
     expected = {
-        "chat.turn", "chat.failed", "chat.broken", "chat.panicked", "chat.retry", "http.request",
+        "chat.turn", "chat.failed", "chat.store_failed", "chat.panicked", "chat.retry", "http.request",
         "http.unexpected", "library.message", "loop.blocked", "config.reloaded",
     }  # fmt: skip
     assert said >= expected, expected - said

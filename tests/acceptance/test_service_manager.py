@@ -139,7 +139,7 @@ async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
             return [line["frames"][0] for line in chatd.said("loop.blocked")]
 
         await fact(lambda: any("scripted.py" in f and "_act" in f for f in accused()))
-        await fact(lambda: [one for one in chatd.said("loop.free_again") if one["seconds"] > 3.5])
+        await fact(lambda: [one for one in chatd.said("loop.unblocked") if one["seconds"] > 3.5])
         assert not chatd.said("process.paused") or busy.late > 1
 
 
@@ -150,7 +150,7 @@ async def test_an_outage_of_the_database_is_no_reason_to_restart(
     settings = """
         [worker]
         heartbeat_seconds = 0.3
-        stale_after_seconds = 1
+        lease_seconds = 1
         [database]
         connect_timeout_seconds = 0.5
         statement_timeout_seconds = 0.5

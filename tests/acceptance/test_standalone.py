@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from running import fact
 
-from chatd.cli.standalone import LOCAL_TOKENS
+from chatd.cli.standalone import LOCAL_MAX_OUTPUT_TOKENS
 from chatd.embedded import local_model_available
 
 
@@ -63,7 +63,7 @@ def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
     assert stored["chat"]["status"] == "waiting"
     assert [message["role"] for message in stored["messages"]] == ["user", "assistant"]
     assert f"stored: chat {stored['chat']['id']}" in done.stderr
-    assert 0 < stored["chat"]["usage"]["output_tokens"] <= LOCAL_TOKENS
+    assert 0 < stored["chat"]["usage"]["output_tokens"] <= LOCAL_MAX_OUTPUT_TOKENS
 
 
 class Dev:

@@ -56,7 +56,7 @@ model = "fake-1"
 STEADY = """
 [worker]
 heartbeat_seconds = 600
-stale_after_seconds = 1800
+lease_seconds = 1800
 """
 """No beat tells an owner anything, and no lease runs out: what it hears of, it was told."""
 SLOW = "One two three four five six seven eight nine ten eleven twelve."

@@ -54,7 +54,7 @@ HELD = SCRIPTS.replace(
 BRISK = """
 [worker]
 heartbeat_seconds = 0.5
-stale_after_seconds = 4
+lease_seconds = 4
 [database]
 connect_timeout_seconds = 1
 statement_timeout_seconds = 2
@@ -207,7 +207,7 @@ async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: st
         chat = await api.until(chat_id, "error")
         assert chat["last_error_detail"]["kind"] == "crash_loop"
         assert "died 2 times without progress" in chat["last_error"]
-        assert last.said("chat.given_up", chat_id=chat_id)
+        assert last.said("chat.crash_loop", chat_id=chat_id)
         await api.send(chat_id, "again?")
         chat = await api.until(chat_id, "waiting")
         assert chat["last_error"] is None

@@ -38,17 +38,17 @@ async def test_it_goes_on_until_one_has_seen_enough(tmp_path: Path, dsn: str) ->
                 chat = await api.create("[[hang]]")
                 await screen.shows(chat["id"][:20])
                 screen.type("\x03")
-                assert await screen.ended() == Exit.STOPPED
+                assert await screen.ended() == Exit.INTERRUPTED
 
 
 async def test_it_is_for_admins(tmp_path: Path, dsn: str) -> None:
     with started(tmp_path, dsn, settings='[auth]\nmode = "token"') as chatd:
         await chatd.ready()
         refused = await run(chatd.url, "top", "--once")
-        assert (refused.code, refused.out) == (Exit.NOT_ALLOWED, "")
+        assert (refused.code, refused.out) == (Exit.UNAUTHORIZED, "")
         assert "'chatd token create --owner NAME'" in refused.err
         here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
-        for more, code in (((), Exit.NOT_ALLOWED), (("--admin",), 0)):
+        for more, code in (((), Exit.UNAUTHORIZED), (("--admin",), 0)):
             made = await run(chatd.url, "token", "create", "--owner", "ann", *more, **here)
             shown = await run(chatd.url, "top", "--once", CHATD_TOKEN=made.out.strip())
             assert shown.code == code

@@ -125,7 +125,7 @@ async def test_paging_gives_each_chat_once(dsn: str) -> None:
 async def test_chats_that_were_touched_at_the_same_moment_are_all_paged(dsn: str) -> None:
     async with one(dsn) as chatd:
         made = {(await chatd.api.create())["id"] for _ in range(5)}
-        await chatd.daemon.rooms.database.fetch("UPDATE chats SET updated_at = '2026-01-01'")
+        await chatd.daemon.services.database.fetch("UPDATE chats SET updated_at = '2026-01-01'")
         chats = await paged(chatd, "/api/v1/chats", limit=2)
         assert len(chats) == len(made)
         assert {chat["id"] for chat in chats} == made
@@ -287,7 +287,7 @@ async def test_a_chat_stopped_by_another_process_than_its_owner(dsn: str) -> Non
 async def test_a_chat_of_somebody_else_is_not_there(dsn: str) -> None:
     async with one(dsn) as chatd:
         chat = await chatd.api.create()
-        await chatd.daemon.rooms.database.fetch("UPDATE chats SET owner_id = 'somebody else'")
+        await chatd.daemon.services.database.fetch("UPDATE chats SET owner_id = 'somebody else'")
         answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}")
         problem = refused(answer, 404, "chat_not_found", chat["id"])
         assert await listed(chatd) == []

@@ -29,7 +29,7 @@ async def preflight(chatd: Inside, origin: str, method: str, headers: str) -> ht
 
 async def test_a_page_that_is_named_may_call(dsn: str) -> None:
     async with one(dsn, http=HTTP, auth={"mode": "token"}) as chatd:
-        _, secret = await Tokens(chatd.daemon.rooms.database).create(owner_id="ann")
+        _, secret = await Tokens(chatd.daemon.services.database).create(owner_id="ann")
         wanted = (
             "authorization,cache-control,content-type,idempotency-key,last-event-id,x-chatd-owner"
         )

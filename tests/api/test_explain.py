@@ -16,7 +16,7 @@ from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.pool import Database
 
 HANG = [{"text": "A secret is "}, {"hang": True}]
-OFTEN = {"heartbeat_seconds": 0.1, "stale_after_seconds": 60}
+OFTEN = {"heartbeat_seconds": 0.1, "lease_seconds": 60}
 
 
 async def explained(chatd: Inside, chat_id: str) -> dict[str, Any]:
@@ -60,8 +60,8 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
             since, until_ = (datetime.fromisoformat(told["doing"][k]) for k in ("since", "until"))
             at = datetime.fromisoformat(told["at"])
             assert since < at < until_
-            assert 30 < (until_ - since).total_seconds() < 90  # turn.silence_seconds
-            stale = chatd.daemon.settings.worker.stale_after_seconds
+            assert 30 < (until_ - since).total_seconds() < 90  # turn.stream_idle_timeout_seconds
+            stale = chatd.daemon.settings.worker.lease_seconds
             assert stale - 30 < told["lease_left_seconds"] <= stale
             assert told["workers"]["alive"] == 1
             assert told["workers"]["room"] == 99
@@ -152,7 +152,7 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
             await gate.wait()
         yield done()
 
-    worker = {"reap_seconds": 3600, "heartbeat_seconds": 1000, "stale_after_seconds": 3600}
+    worker = {"reap_interval_seconds": 3600, "heartbeat_seconds": 1000, "lease_seconds": 3600}
     async with one(dsn, Acted(act), worker=worker) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.until(chat_id, "running")

@@ -41,7 +41,7 @@ async def test_alive_and_ready(dsn: str) -> None:
 
 async def test_not_ready_while_it_stops(dsn: str) -> None:
     async with one(dsn) as chatd:
-        chatd.daemon.rooms.hub.drain()
+        chatd.daemon.services.hub.drain()
         refused(await ready(chatd), 503, "not_ready", "stopping")
         assert (await chatd.api.http.get("/livez")).status_code == 200
 

@@ -153,7 +153,7 @@ async def test_streams_of_an_owner(dsn: str) -> None:
                     return bool(stream.status_code == 200)
 
             await fact(free)
-        await fact(lambda: not at.chatd.daemon.rooms.hub.subscriber_count)
+        await fact(lambda: not at.chatd.daemon.services.hub.subscriber_count)
 
 
 async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None:
@@ -170,7 +170,7 @@ async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None
                     group.start_soon(open_one)
             statuses = sorted(answer.status_code for answer in answers)
             assert statuses == [200] * 5 + [429] * 15
-            assert chatd.daemon.rooms.hub.subscriber_count == 5
+            assert chatd.daemon.services.hub.subscriber_count == 5
 
 
 async def test_requests_per_second(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

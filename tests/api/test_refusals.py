@@ -83,7 +83,7 @@ async def test_a_chat_that_does_not_exist_or_could_not(dsn: str) -> None:
             answer = await ask(chatd, method, path, "no-uuid")
             problem = refused(answer, 422, "invalid_request", "path.chat_id")
             assert [error["where"] for error in problem["errors"]] == ["path.chat_id"]
-        assert chatd.daemon.rooms.hub.subscriber_count == 0
+        assert chatd.daemon.services.hub.subscriber_count == 0
 
 
 async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
@@ -214,8 +214,8 @@ async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
         async with opened(chatd, f"{path}/stream", content=pieces()) as stream:
             assert stream.status_code == 200
             assert "snapshot" in await anext(stream.aiter_lines())
-            assert chatd.daemon.rooms.hub.subscriber_count == 1
-        await fact(lambda: chatd.daemon.rooms.hub.subscriber_count == 0)
+            assert chatd.daemon.services.hub.subscriber_count == 1
+        await fact(lambda: chatd.daemon.services.hub.subscriber_count == 0)
     assert not chatd.said("http.unexpected")
 
 
@@ -251,9 +251,9 @@ async def test_a_bug_is_answered_without_its_details(
 
     async with one(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
-        rooms = chatd.daemon.rooms
-        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.actions)
-        for room in (rooms.reads, rooms.lists, rooms.streams, *asked_of):
+        rooms = chatd.daemon.services
+        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.tool_calls)
+        for room in (rooms.chat_reader, rooms.chat_lists, rooms.stream_reads, *asked_of):
             for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
                     monkeypatch.setattr(room, name, broken)
@@ -269,7 +269,7 @@ async def test_a_bug_is_answered_without_its_details(
         assert all(isinstance(line["exc_info"], RuntimeError) for line in lines)
         monkeypatch.undo()
         assert (await chatd.api.chat(chat_id))["id"] == chat_id  # and it lives on
-        assert chatd.daemon.rooms.hub.subscriber_count == 0
+        assert chatd.daemon.services.hub.subscriber_count == 0
 
 
 QUERIES = [

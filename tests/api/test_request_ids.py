@@ -47,7 +47,7 @@ async def test_a_failed_request_is_found_by_its_id(
 
     async with one(dsn) as chatd:
         chat = await chatd.api.create()
-        monkeypatch.setattr(chatd.daemon.rooms.reads, "chat", broken)
+        monkeypatch.setattr(chatd.daemon.services.chat_reader, "chat", broken)
         path = f"/api/v1/chats/{chat['id']}"
         answer = await chatd.api.http.get(path, headers={"x-request-id": "lost-1"})
         refused(answer, 500, "internal", "lost-1")

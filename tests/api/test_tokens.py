@@ -75,7 +75,7 @@ async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> No
 async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asyncio.Task[None]"]:
     """Every stream that there is, of one daemon; a task that ends with each."""
     chat = await created(at.daemons[n], headers)
-    before = sum(one.daemon.rooms.hub.subscriber_count for one in at.daemons)
+    before = sum(one.daemon.services.hub.subscriber_count for one in at.daemons)
     answers = [
         await stack.enter_async_context(
             opened(at.daemons[n], filled(path, chat["id"]), headers=headers)
@@ -88,7 +88,7 @@ async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asy
         lines = answer.aiter_lines()
         assert (await anext(lines)).startswith("event: ")
         tasks.append(asyncio.create_task(drained(lines)))
-    assert sum(one.daemon.rooms.hub.subscriber_count for one in at.daemons) > before
+    assert sum(one.daemon.services.hub.subscriber_count for one in at.daemons) > before
     return tasks
 
 
@@ -148,7 +148,7 @@ async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
     monkeypatch.setattr("chatd.api.doorkeeper._RECORD_SECONDS", 600.0)
     async with office(dsn, scripted(), worker={"enabled": False, "poll_seconds": 600}) as at:
         ann = await at.caller("ann")
-        counted = at.chatd.daemon.rooms.database
+        counted = at.chatd.daemon.services.database
         assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
         (used,) = await at.tokens.list()
         assert used.last_used_at is not None
@@ -165,7 +165,7 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
 ) -> None:
     async with office(dsn, scripted()) as at:
         ann = await at.caller("ann")
-        doorkeeper: Any = at.chatd.daemon._callers.keeper
+        doorkeeper: Any = at.chatd.daemon._auth.authenticator
         check, at_once, calls = doorkeeper._tokens.check, [], 0
         asking = 0
 
@@ -208,7 +208,7 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
     async with office(dsn, scripted()) as at, AsyncExitStack() as stack:
         ann, bob = await at.caller("ann"), await at.caller("bob")
         stays = await open_all(at, 0, ann, stack)
-        doorkeeper: Any = at.chatd.daemon._callers.keeper
+        doorkeeper: Any = at.chatd.daemon._auth.authenticator
         tried = 0
 
         async def away(*_args: Any, **_more: Any) -> Any:

@@ -14,7 +14,7 @@ from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.pool import Database
 
 HTTP = {"sse_keepalive_seconds": 0.15}
-FAST = {"flush_seconds": 0.01}
+FAST = {"flush_interval_seconds": 0.01}
 
 
 class Play:
@@ -247,8 +247,8 @@ async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
         for headers in ({}, {"last-event-id": "1.0.0"}, {"last-event-id": "x"}):
             answer = await chatd.api.http.get(path, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (404, "chat_not_found")
-        assert chatd.daemon.rooms.hub.subscriber_count == 0
-        assert not chatd.daemon.rooms.hub._topics
+        assert chatd.daemon.services.hub.subscriber_count == 0
+        assert not chatd.daemon.services.hub._topics
 
 
 async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> None:
@@ -257,7 +257,7 @@ async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> 
         async with following(chatd, chat["id"]) as viewer:
             await database.fetch("DELETE FROM chats")
             await asyncio.wait_for(viewer.task, 30)
-        assert chatd.daemon.rooms.hub.subscriber_count == 0
+        assert chatd.daemon.services.hub.subscriber_count == 0
 
 
 async def test_silence_is_kept_alive(dsn: str) -> None:

@@ -77,10 +77,10 @@ async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[
                 if event is not None:
                     view.apply(event)
 
-    before = chatd.daemon.rooms.list_hub.subscriber_count
+    before = chatd.daemon.services.list_hub.subscriber_count
     task = asyncio.create_task(follow())
     try:
-        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count > before or task.done())
+        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count > before or task.done())
         yield task
     finally:
         task.cancel()
@@ -128,7 +128,7 @@ async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
             stored = await whole(chatd)
             assert view.chats == stored
         assert set(view.kinds) == {"snapshot", "chat", "deleted"}
-        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count == 0)
+        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)
 
 
 async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
@@ -256,7 +256,7 @@ async def test_a_drained_list_goes_on_elsewhere(dsn: str) -> None:
 async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
     stream = {"subscriber_buffer": 20}
     async with one(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
-        hub = chatd.daemon.rooms.list_hub
+        hub = chatd.daemon.services.list_hub
         async with deaf(chatd, PATH) as wire:
             [view] = await fact(
                 lambda: [v for one in hub._topics.values() for v in one.subscriptions]
@@ -283,7 +283,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
 
 async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
     async with one(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
-        lists = chatd.daemon.rooms.lists
+        lists = chatd.daemon.services.chat_lists
         reads: list[int] = []
         touched = lists.changed_since
         go = asyncio.Event()
@@ -382,7 +382,7 @@ async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -
             assert task.result().chats == stored, SEED
         for replica in replicas:
             await fact(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
-            assert replica.daemon.rooms.list_hub._topics == {}
+            assert replica.daemon.services.list_hub._topics == {}
 
 
 async def at_rest(chatd: Inside) -> bool:
@@ -395,4 +395,4 @@ async def test_a_stream_of_a_list_is_refused_like_any_other(dsn: str) -> None:
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.headers["cache-control"] == "no-store"
-        await fact(lambda: chatd.daemon.rooms.list_hub.subscriber_count == 0)
+        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)

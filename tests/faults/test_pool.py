@@ -32,9 +32,9 @@ async def test_parallel_creates_through_two_connections(dsn: str, chats: int, vi
             chat_id = task.result()["id"]
             await api.until(chat_id, "waiting", 60)
             assert await api.texts(chat_id) == [f"You said: number {number}"]
-        pool = chatd.daemon.rooms.database._pool
+        pool = chatd.daemon.services.database._pool
         assert pool is not None
         assert pool.get_size() <= 2
-        assert not chatd.said("http.database_away")
+        assert not chatd.said("http.database_unavailable")
         assert not chatd.said("outage.began")
         assert not chatd.said("chat.lost")

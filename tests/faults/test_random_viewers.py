@@ -124,7 +124,7 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
                     group.create_task(crowd.watch(chat_id))
         assert crowd.connections >= 500
         for replica in replicas:
-            hub = replica.daemon.rooms.hub
+            hub = replica.daemon.services.hub
             await fact(lambda hub=hub: hub.viewers == 0)
             await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
 
@@ -132,7 +132,7 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
 async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
     """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
     dice = random.Random(SEED)
-    worker = {**STEADY, "reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**STEADY, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
 
     async def view_of(replica: Inside, chat_id: str) -> View:
         view = View()
@@ -150,16 +150,16 @@ async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
             async with one(dsn, talker(go_on), worker=worker) as first:
                 for chat_id in chats:
                     await front.api.send(chat_id, "plain 60 0.01")
-                await fact(lambda: len(first.daemon.roster.leases) == 6)
+                await fact(lambda: len(first.daemon.chat_tasks.leases) == 6)
                 await fact(lambda: all_streaming(database, 6))
                 async with one(dsn, talker(), worker=worker) as second:
-                    first.daemon.roster.stop_claiming()
+                    first.daemon.chat_tasks.stop_claiming()
                     await database.fetch(
                         "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
                         " WHERE id = ANY($1::uuid[])",
                         chats[:3],
                     )
-                    await fact(lambda: len(second.daemon.roster.leases) == 3)
+                    await fact(lambda: len(second.daemon.chat_tasks.leases) == 3)
                     go_on.set()
                     await first.stop()
                     for chat_id in chats:

@@ -35,7 +35,7 @@ def events_of(answer: bytes) -> list[Event]:
 
 
 def viewers(chatd: Inside, chat_id: str) -> set[Subscription]:
-    topics = chatd.daemon.rooms.hub._topics.values()
+    topics = chatd.daemon.services.hub._topics.values()
     return next((t.subscriptions for t in topics if str(t.chat_id) == chat_id), set())
 
 
@@ -138,4 +138,4 @@ async def test_fifty_callers_share_a_pool_of_two(dsn: str) -> None:
         async with asyncio.TaskGroup() as group:
             for number, chat in enumerate(chats):
                 group.create_task(answered(number, chat["id"]))
-        assert not chatd.said("http.database_away")
+        assert not chatd.said("http.database_unavailable")

@@ -102,7 +102,7 @@ def subscriptions(hub: ChatHub) -> list[Subscription]:
 
 async def no_topics(*daemons: Inside) -> None:
     for chatd in daemons:
-        hub = chatd.daemon.rooms.hub
+        hub = chatd.daemon.services.hub
         await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
 
 
@@ -122,7 +122,7 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> N
     """Its stream ends well, what waits for it is bounded, and its cursor gives exactly the rest."""
     stream = {"subscriber_buffer": 8}
     async with one(dsn, Acted(brief), stream=stream, http=HTTP) as chatd:
-        hub = chatd.daemon.rooms.hub
+        hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create())["id"]
         async with connected(chatd, chat_id) as slow:
             [place] = await fact(lambda: subscriptions(hub))
@@ -153,7 +153,7 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
     async with one(dsn, Acted(brief)) as chatd:
         chat_id = (await chatd.api.create())["id"]
         async with connected(chatd, chat_id) as stuck:
-            [place] = await fact(lambda: subscriptions(chatd.daemon.rooms.hub))
+            [place] = await fact(lambda: subscriptions(chatd.daemon.services.hub))
             count = 0
             while len(place._entries) < 8:  # it is not taken any more: the way is full
                 assert count < 60
@@ -162,7 +162,7 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
                 count += 1
             other = (await chatd.api.create())["id"]
             async with connected(chatd, other) as reading, connected(chatd, other) as too:
-                await fact(lambda: chatd.daemon.rooms.hub.subscriber_count == 3)
+                await fact(lambda: chatd.daemon.services.hub.subscriber_count == 3)
                 stopping = asyncio.create_task(chatd.stop())
                 for viewer in (reading, too):
                     body, ended = unchunked(await viewer.rest())
@@ -170,7 +170,7 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
                     assert [e.event for e in events(body)] == ["snapshot", "draining"]
                 await stopping
             stuck.reset()
-        assert not chatd.daemon.rooms.hub._topics
+        assert not chatd.daemon.services.hub._topics
 
 
 async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
@@ -190,7 +190,7 @@ async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
                     api.follow(chat_id, view, lambda view: len(view.messages) == 2 and rests(view))
                 )
             await fact(lambda: all(view.status for view in views))
-            assert [chatd.daemon.rooms.hub.subscriber_count for chatd in replicas] == [150, 150]
+            assert [chatd.daemon.services.hub.subscriber_count for chatd in replicas] == [150, 150]
             await replicas[0].api.send(chat_id, "hello")
         first = plain(views[0].events)
         assert [kind for kind, _, _ in first] == [
@@ -206,7 +206,7 @@ async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
 async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None:
     """Reset before the answer, in the middle of it, and while nothing is said."""
     async with one(dsn, Acted(hanging)) as chatd:
-        hub = chatd.daemon.rooms.hub
+        hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create("hello" if working else None))["id"]
         if working:
             await fact(lambda: chat_id in map(str, hub._topics))

@@ -136,7 +136,7 @@ async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
         assert hangups > VIEWERS, hangups
         assert borrowed > VIEWERS / 4, borrowed
         for replica in replicas:
-            hub = replica.daemon.rooms.hub
+            hub = replica.daemon.services.hub
             await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
 
 
@@ -191,7 +191,7 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
         dsn,
         [moody.provider] * 2,
         http={"sse_keepalive_seconds": 0.2},
-        stream={"flush_seconds": 0.01},
+        stream={"flush_interval_seconds": 0.01},
     )
     async with replicas as (here, there):
         chat_id = (await here.api.create())["id"]

@@ -316,7 +316,7 @@ async def test_a_stall_is_answered_in_time_and_leaves_nothing_hanging(
         await fact(lambda: sends(chatd, chat["id"]))
         await fact(lambda: all_at_rest(books))
         await fact(lambda: children(chatd, "outage.ended") == children(chatd, "outage.began"))
-        await pool_is_whole(chatd.daemon.rooms.database, books, 2)
+        await pool_is_whole(chatd.daemon.services.database, books, 2)
         assert not chatd.said("supervisor.child_restarted")
         wire.cut()  # also what the path forgot
 
@@ -411,7 +411,7 @@ async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
             line.mute = True
 
     # Parts are not flushed: the answer passes the wire only when the turn is stored.
-    stream = {"flush_seconds": 600.0, "flush_bytes": 10**6}
+    stream = {"flush_interval_seconds": 600.0, "flush_bytes": 10**6}
     async with one(wire.dsn, provider, stream=stream) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         view = View()

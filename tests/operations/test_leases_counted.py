@@ -46,7 +46,7 @@ async def test_beats_and_what_they_renew(dsn: str) -> None:
         assert await fact(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
         assert await meter.grew("chatd_heartbeat_lag_seconds_count") > beats
         assert await meter.grew("chatd_heartbeat_seconds_sum") > 0
-        [hand] = chatd.daemon.roster.leases
+        [hand] = chatd.daemon.chat_tasks.leases
         ages = (await meter.now()).of("chatd_lease_age_seconds")
         assert 0 < ages < hand.remaining_seconds + 20
         held.go.set()
@@ -59,12 +59,12 @@ async def _more(meter: Meter, name: str, than: float) -> bool:
 
 async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
     held = Held()
-    worker = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+    worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with one(dsn, held.provider, worker=worker) as chatd:
         meter = await Meter.on(chatd)
         await chatd.api.create("hello")
         await fact(lambda: held.called)
-        [hand] = chatd.daemon.roster.leases
+        [hand] = chatd.daemon.chat_tasks.leases
         hand.renewed_at -= 500
         assert 500 < (await meter.now()).of("chatd_lease_age_seconds") < 600
         held.go.set()
@@ -74,19 +74,19 @@ async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
 async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
     async with one(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
         meter = await Meter.on(chatd)
-        heartbeat = chatd.daemon._workers._heartbeat
+        heartbeat = chatd.daemon._worker_actors._heartbeat
         heartbeat._renewed_at -= 7
         assert await fact(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
 
 async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider, metrics={"stalled_seconds": 300}) as chatd:
+    async with one(dsn, held.provider, metrics={"stalled_after_seconds": 300}) as chatd:
         meter = await Meter.on(chatd)
         await chatd.api.create("hello")
         await fact(lambda: held.called)
         assert (await meter.now()).of("chatd_chats_without_progress") == 0
-        [hand] = chatd.daemon.roster.leases
+        [hand] = chatd.daemon.chat_tasks.leases
         hand.progress._progress_at -= 500
         hand.progress._stages[-1].started_at -= 500
         seen = await meter.now()
@@ -118,7 +118,7 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
 async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> None:
     """Somebody else has the chat now, and this owner did not hear of it."""
     held = Held()
-    worker = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+    worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with one(dsn, held.provider, worker=worker) as chatd:
         meter = await Meter.on(chatd)
         await chatd.api.create("hello")
@@ -133,7 +133,7 @@ async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> N
 async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database: Database) -> None:
     """Nobody holds the lock of their owner; the lease of one is of before the server started."""
     long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
-    async with one(dsn, worker={"reap_seconds": 600}) as chatd:
+    async with one(dsn, worker={"reap_interval_seconds": 600}) as chatd:
         meter = await Meter.on(chatd)
         model = {"last_model_config_id": chatd.daemon.catalog.default.id}
         await chat_in(database, Status.RUNNING, **model)
@@ -141,7 +141,7 @@ async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database
         await rows(database, long_ago, old.id)
         await chat_in(database, Status.INTERRUPTING, **model)
         await chat_in(database, Status.RUNNING, recoveries=3, **model)
-        await chatd.daemon._workers._reaper.step()
+        await chatd.daemon._worker_actors._reaper.step()
         await meter.grows("chatd_takeovers_total", 2)
         assert await meter.grew("chatd_reaps_total", reason="owner_gone") == 2
         assert await meter.grew("chatd_reaps_total", reason="lease_expired") == 1

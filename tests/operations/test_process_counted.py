@@ -17,7 +17,7 @@ from chatd.embedded import Postgres
 from chatd.store.census import DatabaseStats
 from chatd.store.pool import Database
 
-QUICK = {"census_seconds": 0.05}
+QUICK = {"refresh_interval_seconds": 0.05}
 IDLE = {"enabled": False}
 
 MANY = """
@@ -31,7 +31,7 @@ FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $1::int) n) made
 
 async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = [{"text": "one after the other", "chunks": 10, "delay_seconds": 0.05}]
-    async with one(dsn, scripted(slow), stream={"flush_seconds": 0.02}) as chatd:
+    async with one(dsn, scripted(slow), stream={"flush_interval_seconds": 0.02}) as chatd:
         meter = await Meter.on(chatd)
         await meter.becomes("chatd_actor_up", 1, actor="flusher")
         left = (await meter.now()).of("chatd_restart_budget_left", actor="flusher")
@@ -42,7 +42,7 @@ async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.undo()
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(chatd.daemon.rooms.streams, "flush_parts", broken)
+        monkeypatch.setattr(chatd.daemon.services.stream_reads, "flush_parts", broken)
         await chatd.api.create("hello")
         await broke.wait()
         await meter.grows("chatd_actor_restarts_total", actor="flusher")
@@ -69,7 +69,7 @@ async def test_a_loop_that_is_held_up(dsn: str) -> None:
 
 async def test_the_pool(dsn: str) -> None:
     async with one(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
-        meter, database = await Meter.on(chatd), chatd.daemon.rooms.database
+        meter, database = await Meter.on(chatd), chatd.daemon.services.database
         assert (await meter.now()).of("chatd_pool_size") == 5
         wait = "SELECT pg_advisory_xact_lock_shared(1)"
         async with database.dedicated_connection() as other:
@@ -146,13 +146,13 @@ async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database)
 
 
 async def test_reading_the_metrics_asks_the_database_nothing(dsn: str, database: Database) -> None:
-    async with one(dsn, worker=IDLE, metrics={"census_seconds": 3600}) as chatd:
+    async with one(dsn, worker=IDLE, metrics={"refresh_interval_seconds": 3600}) as chatd:
         await database.fetch(MANY, 1000)
         await scraped(chatd)
-        before = chatd.daemon.rooms.database.statement_count
+        before = chatd.daemon.services.database.statement_count
         for _ in range(20):
             await scraped(chatd)
-        assert chatd.daemon.rooms.database.statement_count - before <= 1  # a census, if any
+        assert chatd.daemon.services.database.statement_count - before <= 1  # a census, if any
 
 
 async def test_which_version_it_is(dsn: str) -> None:

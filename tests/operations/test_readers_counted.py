@@ -13,7 +13,7 @@ ENDED = "chatd_streams_ended_total"
 
 
 def viewers(chatd: Inside) -> list[Subscription]:
-    return [s for t in chatd.daemon.rooms.hub._topics.values() for s in t.subscriptions]
+    return [s for t in chatd.daemon.services.hub._topics.values() for s in t.subscriptions]
 
 
 async def test_streams_that_are_open_and_that_their_readers_left(dsn: str) -> None:
@@ -79,7 +79,7 @@ async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
 
 async def test_parts_that_are_stored_for_viewers_elsewhere(dsn: str) -> None:
     slow = [{"text": "all that is gold does not glitter", "chunks": 20, "delay_seconds": 0.02}]
-    async with one(dsn, scripted(slow), stream={"flush_seconds": 0.1}) as chatd:
+    async with one(dsn, scripted(slow), stream={"flush_interval_seconds": 0.1}) as chatd:
         meter = await Meter.on(chatd)
         chat = await chatd.api.create("hello")
         await chatd.api.until(chat["id"], "waiting")
@@ -96,7 +96,7 @@ async def test_hints_that_come(dsn: str) -> None:
         front,
         back,
     ):
-        front.daemon.roster.stop_claiming()
+        front.daemon.chat_tasks.stop_claiming()
         sent, received = await Meter.on(front), await Meter.on(back)
         chat = await front.api.create("hello")
         await front.api.until(chat["id"], "waiting")
@@ -112,8 +112,8 @@ async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None
         front,
         back,
     ):
-        front.daemon.roster.stop_claiming()
-        front.daemon.rooms.hints._notify_replicas = lambda _: None
+        front.daemon.chat_tasks.stop_claiming()
+        front.daemon.services.change_bus._notify_replicas = lambda _: None
         meter = await Meter.on(back)
 
         async def missed() -> bool:

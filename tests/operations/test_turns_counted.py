@@ -156,7 +156,7 @@ async def test_a_client_that_takes_too_long(dsn: str) -> None:
             yield part
         yield done()
 
-    quick = {"turn": {"action_seconds": 0.05}, "worker": {"reap_seconds": 0.05}}
+    quick = {"turn": {"action_seconds": 0.05}, "worker": {"reap_interval_seconds": 0.05}}
     async with one(dsn, Acted(act), **quick) as chatd:
         meter = await Meter.on(chatd)
         await chatd.api.create("go", tools=[TOOL])
@@ -191,7 +191,7 @@ async def test_a_model_that_is_not_configured_is_other(dsn: str, database: Datab
 
 async def test_daemons_in_one_process_do_not_share_counts(dsn: str) -> None:
     async with several(dsn, [scripted(), scripted()]) as (front, back):
-        front.daemon.roster.stop_claiming()
+        front.daemon.chat_tasks.stop_claiming()
         meters = [await Meter.on(front), await Meter.on(back)]
         chats = [await front.api.create("hello") for _ in range(3)]
         await asyncio.gather(*(front.api.until(chat["id"], "waiting") for chat in chats))

@@ -75,7 +75,7 @@ async def _has(status, words: str) -> bool:  # type: ignore[no-untyped-def]
 async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with one(
-        dsn, provider, worker={"max_chats": 7}, metrics={"census_seconds": 0.05}
+        dsn, provider, worker={"max_chats": 7}, metrics={"refresh_interval_seconds": 0.05}
     ) as chatd:
 
         async def status() -> dict[str, object]:

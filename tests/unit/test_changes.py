@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.settings import Settings
-from chatd.settings.changes import LIVE_KEYS, LIVE_SECTIONS, changed, is_live, with_live
+from chatd.settings.changes import (
+    RELOADABLE_KEYS,
+    RELOADABLE_SECTIONS,
+    changed_keys,
+    is_reloadable,
+    merge_reloadable,
+)
 from chatd.settings.keys import known_keys
 
 VALUES: dict[tuple[str, str], st.SearchStrategy[Any]] = {
@@ -37,18 +43,18 @@ def trees(draw: st.DrawFn) -> Settings:
 
 @given(trees(), trees())
 def test_a_reload_leaves_exactly_what_needs_a_restart(old: Settings, new: Settings) -> None:
-    in_force = with_live(old, new)
-    keys = changed(old, new)
-    assert [key for key in keys if is_live(key)] == list(changed(old, in_force))
-    assert [key for key in keys if not is_live(key)] == list(changed(in_force, new))
-    assert changed(in_force, with_live(in_force, new)) == ()
+    in_force = merge_reloadable(old, new)
+    keys = changed_keys(old, new)
+    assert [key for key in keys if is_reloadable(key)] == list(changed_keys(old, in_force))
+    assert [key for key in keys if not is_reloadable(key)] == list(changed_keys(in_force, new))
+    assert changed_keys(in_force, merge_reloadable(in_force, new)) == ()
 
 
 @given(trees())
 def test_nothing_changed_is_nothing(tree: Settings) -> None:
-    assert changed(tree, tree) == ()
+    assert changed_keys(tree, tree) == ()
 
 
 def test_what_is_live_is_there() -> None:
-    assert set(Settings.model_fields) >= LIVE_SECTIONS
-    assert set(known_keys()) >= LIVE_KEYS
+    assert set(Settings.model_fields) >= RELOADABLE_SECTIONS
+    assert set(known_keys()) >= RELOADABLE_KEYS

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import chatd
-from chatd.cli.exits import Exit, exit_for
+from chatd.cli.exits import Exit, exit_code_for
 from chatd.cli.root import COMMANDS, app, main
 from chatd.domain.errors import ChatdError, DatabaseUnavailable, SchemaMismatch
 from chatd.llm.errors import ProviderConfigError
@@ -278,7 +278,7 @@ def test_an_absent_database_is_one_line_and_69(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATD_DATABASE__URL", "postgresql://u:geheim@127.0.0.1:1/none")
-    assert main(["migrate", "status"]) == Exit.DATABASE_AWAY
+    assert main(["migrate", "status"]) == Exit.DATABASE_UNAVAILABLE
     err = capsys.readouterr().err
     assert err.startswith("chatd: The database cannot be reached")
     assert len(err.splitlines()) == 1
@@ -301,6 +301,6 @@ def test_each_ending_has_its_code() -> None:
         RestartBudgetExceeded(child="reaper", restarts=5, window_seconds=60): 70,
         ChatdError(): 1,
     }
-    assert {error: exit_for(error) for error in codes} == codes
-    assert exit_for(ValueError()) is None
+    assert {error: exit_code_for(error) for error in codes} == codes
+    assert exit_code_for(ValueError()) is None
     assert len(set(Exit)) == len(Exit.__members__)

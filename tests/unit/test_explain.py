@@ -57,7 +57,7 @@ def facts(status: Status, **more: Any) -> ChatDiagnostics:
         "heartbeat_at": ago(4) if owned else None,
         "told": None,
         "workers": workers(),
-        "stale_after_seconds": 20.0,
+        "lease_seconds": 20.0,
     }
     return ChatDiagnostics(**known | more)
 
@@ -258,7 +258,7 @@ anything = st.builds(
     workers=st.builds(
         WorkerCapacity, alive=counts, with_room=counts, room=counts, last_beat_at=maybe
     ),
-    stale_after_seconds=st.floats(0.1, 1e6),
+    lease_seconds=st.floats(0.1, 1e6),
 )
 
 

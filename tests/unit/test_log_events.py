@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import chatd
-from chatd.logs.events import BOUND, table
+from chatd.logs.events import CONTEXT_FIELDS, log_events
 from chatd.logs.writing import LIBRARY_EVENT
 
 ROOT = Path(chatd.__file__).parent
@@ -58,8 +58,8 @@ def logged() -> dict[str, Logged]:
 def test_the_table_is_what_the_code_logs() -> None:
     code = logged()
     code[LIBRARY_EVENT] = Logged({"info", "warning", "error", "critical"}, {"message"}, True)
-    assert code.keys() == table().keys()
-    for name, event in table().items():
+    assert code.keys() == log_events().keys()
+    for name, event in log_events().items():
         found = code[name]
         assert set(event.fields) == found.fields, name
         assert event.exception == found.exception, name
@@ -81,9 +81,9 @@ def test_every_logger_is_seen_by_the_test_above() -> None:
 
 
 def test_every_event_says_what_it_means_and_what_to_do() -> None:
-    for event in table().values():
-        assert event.means.endswith("."), event.name
-        assert event.do.endswith("."), event.name
-        assert event.context is None or event.context in BOUND
+    for event in log_events().values():
+        assert event.description.endswith("."), event.name
+        assert event.action.endswith("."), event.name
+        assert event.context is None or event.context in CONTEXT_FIELDS
         assert not set(event.fields) & {"timestamp", "level", "event", "logger", "exception"}
-        assert not set(event.fields) & set(BOUND[event.context] if event.context else ())
+        assert not set(event.fields) & set(CONTEXT_FIELDS[event.context] if event.context else ())

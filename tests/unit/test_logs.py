@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from chatd import logs
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.logs import journal
-from chatd.logs.exceptions import WITHHELD
+from chatd.logs.exceptions import WITHHELD_MESSAGE
 
 
 class Unshowable:
@@ -135,7 +135,7 @@ def test_exceptions_are_one_line_of_json_and_readable_on_the_console() -> None:
     for line in lines(out):
         assert line["exception"]["type"] == "ExceptionGroup"
         assert line["exception"]["message"] == "group of 1"
-        assert f"  | ValueError: {WITHHELD}" in line["exception"]["traceback"]
+        assert f"  | ValueError: {WITHHELD_MESSAGE}" in line["exception"]["traceback"]
         assert "in fail\n    raise ExceptionGroup" in line["exception"]["traceback"]
     assert [line["level"] for line in lines(out)] == ["error", "warning", "error"]
     assert "\n  | ValueError: (not logged" in console.getvalue()
@@ -152,14 +152,14 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
-        (ValueError("my own words"), WITHHELD),
-        (KeyError("my own words"), WITHHELD),
-        (RuntimeError("my own words"), WITHHELD),
+        (ValueError("my own words"), WITHHELD_MESSAGE),
+        (KeyError("my own words"), WITHHELD_MESSAGE),
+        (RuntimeError("my own words"), WITHHELD_MESSAGE),
         (ValueError(), ""),
         (TypeError("unsupported operand"), "unsupported operand"),
         (ConnectionResetError(104, "reset"), "[Errno 104] reset"),
         (DatabaseUnavailable(), "The database cannot be reached just now."),
-        (Unshowable, WITHHELD),
+        (Unshowable, WITHHELD_MESSAGE),
     ],
     ids=str,
 )
@@ -195,7 +195,7 @@ def test_chains_and_groups_without_end_have_one() -> None:
 
 def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
     out = io.StringIO()
-    logs.hide(["plain geheim word", "short", "p@ss/word!"])
+    logs.register_secrets(["plain geheim word", "short", "p@ss/word!"])
     started(out).info(
         "a.b", text="it was: plain geheim word.", url="postgresql://h/d?x=p%40ss%2Fword%21",
         nested=[{"p@ss/word!": "a short word"}],
@@ -210,7 +210,7 @@ def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr("chatd.logs.writing._signature", {})
     log = started(out)
-    logs.sign(worker_id="me")
+    logs.bind_process(worker_id="me")
     log.info("a.b")
     with structlog.contextvars.bound_contextvars(worker_id="other", chat_id="c"):
         log.info("b.c")
@@ -236,7 +236,7 @@ def test_the_journal_is_told_how_serious_a_line_is(
         text = stream.read().splitlines()
     assert [line[:3] for line in text] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>", "<3>", "<4>"]
     assert all(json.loads(line[3:])["event"] for line in text[:7])
-    assert journal.prioritised("one\ntwo", "error") == "<3>one\n<3>two"
+    assert journal.with_priority("one\ntwo", "error") == "<3>one\n<3>two"
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")  # somebody else's: ours was redirected
     out = io.StringIO()
     logs.configure(stream=out)

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from chatd.cli.exits import Exit
 from chatd.cli.root import main
-from chatd.logs.events import table
-from chatd.logs.following import Followed
-from chatd.logs.reading import Lines, entry_of
-from chatd.logs.shown import Page
-from chatd.logs.times import moment
-from chatd.logs.wanted import LEVELS, Wanted
+from chatd.logs.events import log_events
+from chatd.logs.following import TailedFile
+from chatd.logs.reading import LineSplitter, parse_line
+from chatd.logs.shown import LogRenderer
+from chatd.logs.times import parse_time
+from chatd.logs.wanted import LEVELS, LogFilter
 
 A, B = "5bd0a6e5-0000-4000-8000-000000000001", "77777777-0000-4000-8000-000000000002"
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -84,8 +84,8 @@ def test_what_is_asked_for_is_found(
 ) -> None:
     expected = [n for n in numbers if LOG[n].startswith('{"')]
     assert printed([log, "--json", *arguments], capsys) == [LOG[n] for n in expected]
-    page = Page(colours=False)
-    shown = [one for n in numbers for one in page.line(entry_of(LOG[n].encode())).split("\n")]
+    page = LogRenderer(colors=False)
+    shown = [one for n in numbers for one in page.render(parse_line(LOG[n].encode())).split("\n")]
     assert printed([log, *arguments], capsys) == shown
 
 
@@ -105,27 +105,27 @@ def test_fields_of_the_wrong_type_are_shown_too() -> None:
         {"event": "a", "level": "info", "timestamp": [1], "chat_id": 5, "worker_id": {}, "exception": "x",
          "frames": [1, "a\nb"]}
     )  # fmt: skip
-    entry = entry_of(odd.encode())
-    Wanted(chat="5", since="2026").wants(entry)
-    assert Page(colours=True).line(entry).endswith("    1\n    a\n    b\n    x")
+    entry = parse_line(odd.encode())
+    LogFilter(chat="5", since="2026").matches(entry)
+    assert LogRenderer(colors=True).render(entry).endswith("    1\n    a\n    b\n    x")
 
 
 @pytest.mark.parametrize("level", [7, [1], {}, None, "INFO", "trace"])
 def test_an_event_of_somebody_else_is_a_line_like_any_other(level: object) -> None:
     theirs = json.dumps({"event": "x", "level": level, "timestamp": "2026-01-02"})
-    entry = entry_of(theirs.encode())
-    assert Wanted().wants(entry)
-    assert Page(colours=False).line(entry) == theirs
-    assert not Wanted(level="info").wants(entry)
+    entry = parse_line(theirs.encode())
+    assert LogFilter().matches(entry)
+    assert LogRenderer(colors=False).render(entry) == theirs
+    assert not LogFilter(level="info").matches(entry)
 
 
 @pytest.mark.parametrize("odd", ["9999999999d", "0001-01-01T00:00:00+10:00", "soon", 7])
 def test_an_event_whose_time_is_none_stands_with_the_one_before_it(odd: object) -> None:
     for since, wanted in (("2026-01-02T09:00:00.000Z", True), ("2026-01-02T11:00:00.000Z", False)):
-        asked = Wanted(since=since)
-        asked.wants(entry_of(line("a").encode()))
+        asked = LogFilter(since=since)
+        asked.matches(parse_line(line("a").encode()))
         late = json.dumps({"timestamp": odd, "level": "info", "event": "b"})
-        assert asked.wants(entry_of(late.encode())) is wanted
+        assert asked.matches(parse_line(late.encode())) is wanted
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(
@@ -159,17 +159,19 @@ def journal(message: Any, **more: Any) -> str:
     ],
 )
 def test_events_are_found_in_what_collectors_make_of_them(given: str) -> None:
-    entry = entry_of(given.encode())
+    entry = parse_line(given.encode())
     assert entry.fields is not None
     assert entry.fields["event"] == "chat.turn"
     assert entry.raw == LOG[1].encode()
-    wanted = Wanted(chat=A[:8], event="chat.*", level="info", since="2026-01-02T10:00:00.000Z")
-    assert [wanted.wants(entry_of(one)) for one in wanted.among(given.encode() + b"\n")] == [True]
+    wanted = LogFilter(chat=A[:8], event="chat.*", level="info", since="2026-01-02T10:00:00.000Z")
+    assert [
+        wanted.matches(parse_line(one)) for one in wanted.prefilter(given.encode() + b"\n")
+    ] == [True]
 
 
 def test_prose_in_the_journal_keeps_its_time_and_level() -> None:
-    entry = entry_of(journal("it broke", PRIORITY="3", SYSLOG_IDENTIFIER="systemd").encode())
-    assert Page(colours=False).line(entry) == (
+    entry = parse_line(journal("it broke", PRIORITY="3", SYSLOG_IDENTIFIER="systemd").encode())
+    assert LogRenderer(colors=False).render(entry) == (
         '2026-01-02 10:00:00.000Z error    systemd message="it broke"'
     )
 
@@ -177,18 +179,22 @@ def test_prose_in_the_journal_keeps_its_time_and_level() -> None:
 @given(st.lists(st.one_of(st.binary(), st.sampled_from(LOG).map(str.encode)), max_size=8),
        st.lists(st.integers(1, 40), min_size=1, max_size=30))  # fmt: skip
 def test_no_bytes_are_too_odd(pieces: list[bytes], cuts: list[int]) -> None:
-    data, lines, got, place = b"\n".join(pieces), Lines(), b"", 0
+    data, lines, got, place = b"\n".join(pieces), LineSplitter(), b"", 0
     for cut in cuts:
-        got += lines.take(data[place : place + cut])
+        got += lines.feed(data[place : place + cut])
         place += cut
-    got += lines.take(data[place:]) + lines.end()
+    got += lines.feed(data[place:]) + lines.flush()
     assert got.removesuffix(b"\n") == data.removesuffix(b"\n")
-    page = Page(colours=True)
-    for wanted in (Wanted(), Wanted(chat="5", event="c*", level="warning"), Wanted(since="2")):
-        for one in wanted.among(got):
-            entry = entry_of(one)
-            wanted.wants(entry)
-            assert "\x00" not in page.line(entry)
+    page = LogRenderer(colors=True)
+    for wanted in (
+        LogFilter(),
+        LogFilter(chat="5", event="c*", level="warning"),
+        LogFilter(since="2"),
+    ):
+        for one in wanted.prefilter(got):
+            entry = parse_line(one)
+            wanted.matches(entry)
+            assert "\x00" not in page.render(entry)
 
 
 @given(st.lists(st.sampled_from(LOG), max_size=30),
@@ -198,9 +204,9 @@ def test_the_quick_look_misses_nothing(
     lines: list[str], chat: str | None, event: str | None, level: str
 ) -> None:
     block = "".join(f"{one}\n" for one in lines).encode()
-    slow, quick = (Wanted(chat=chat, event=event, level=level) for _ in range(2))
-    every = list(filter(slow.wants, map(entry_of, block.split(b"\n")[:-1])))
-    assert list(filter(quick.wants, map(entry_of, quick.among(block)))) == every
+    slow, quick = (LogFilter(chat=chat, event=event, level=level) for _ in range(2))
+    every = list(filter(slow.matches, map(parse_line, block.split(b"\n")[:-1])))
+    assert list(filter(quick.matches, map(parse_line, quick.prefilter(block)))) == every
 
 
 @pytest.mark.parametrize(
@@ -217,7 +223,7 @@ def test_the_quick_look_misses_nothing(
     ],
 )
 def test_moments(given: str, at: str) -> None:
-    assert moment(given, NOW) == at
+    assert parse_time(given, NOW) == at
 
 
 @pytest.mark.parametrize("given", ["", "soon", "5", "5 m", "25:00", "2026-13-01", "9" * 400 + "d"])
@@ -252,9 +258,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: Captured) -> 
 
 def follow(path: Path) -> Iterator[str]:
     """What a reader of a followed file is shown, line by line; "" when there is nothing for now."""
-    lines = Lines()
-    for chunk in Followed(path, pause_seconds=0.001).chunks():
-        block = lines.end() if chunk is None else lines.take(chunk)
+    lines = LineSplitter()
+    for chunk in TailedFile(path, poll_seconds=0.001).chunks():
+        block = lines.flush() if chunk is None else lines.feed(chunk)
         yield from block.decode().splitlines()
         if chunk == b"":
             yield ""
@@ -317,7 +323,7 @@ def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
         assert process.stdout is not None
         assert b"chat.panicked" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == Exit.STOPPED
+        assert process.wait(30) == Exit.INTERRUPTED
         assert process.stderr is not None
         assert process.stderr.read() == b""
 
@@ -325,7 +331,7 @@ def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
 def test_every_event_is_explained(capsys: Captured) -> None:
     out = "\n".join(printed(["--events"], capsys))
     told = json.loads("\n".join(printed(["--events", "--json"], capsys)))
-    assert [event["name"] for event in told] == list(table())
-    for name, event in table().items():
+    assert [event["name"] for event in told] == list(log_events())
+    for name, event in log_events().items():
         assert f"{name}  ({', '.join(event.levels)})" in out
     assert max(map(len, out.splitlines())) <= 80

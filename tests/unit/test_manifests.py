@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from chatd.daemon import openapi
-from chatd.settings import Settings, read
+from chatd.settings import Settings, load_with_origins
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -26,7 +26,7 @@ def settings(folder: Path, text: str, environment: dict[str, Any]) -> Settings:
     secret = folder / "secret"
     secret.write_text("postgresql://chatd@postgres/chatd")
     given = {k: str(secret) if k.endswith("_FILE") else v for k, v in environment.items()}
-    return read(config, given | {"CHATD_CONFIG": ""}).settings
+    return load_with_origins(config, given | {"CHATD_CONFIG": ""}).settings
 
 
 def seconds(text: str) -> int:
@@ -62,7 +62,7 @@ def test_the_proxy_notices_before_a_port_closes_and_lets_go_of_connections_first
     )
     notices = seconds(caddy["health_interval"]) + seconds(caddy["health_timeout"])
     assert notices < given.http.drain_seconds
-    assert seconds(caddy["keepalive"]) < given.http.idle_seconds
+    assert seconds(caddy["keepalive"]) < given.http.keepalive_timeout_seconds
     assert caddy["flush_interval"] == "-1"
     assert caddy["health_uri"] == "/readyz"
     assert caddy["reverse_proxy"].split() == ["chatd-a:8080", "chatd-b:8080"]

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.cli.paper import Paper, drawn, settled
+from chatd.cli.paper import TranscriptRenderer, stable_prefix_length, to_ansi
 from chatd.client import (
     HistoryReset,
     MessagePart,
@@ -42,7 +42,7 @@ The end."""
 
 
 def shown(what: Any) -> str:
-    return COLOURS.sub("", drawn(what, 80))
+    return COLOURS.sub("", to_ansi(what, 80))
 
 
 class Desk:
@@ -50,14 +50,14 @@ class Desk:
 
     def __init__(self, *messages: Any) -> None:
         self.transcript = Transcript()
-        self.paper = Paper(self.transcript)
+        self.paper = TranscriptRenderer(self.transcript)
         chat: Any = {"id": "c", "status": "running", "last_error": None, "queue_length": 0}
         self.out = ""
         self.take(Snapshot({"chat": chat, "messages": [*messages], "queue": [], "parts": []}))
 
     def take(self, event: Any) -> None:
         self.transcript.apply(event)
-        self.out += shown(self.paper.take(event))
+        self.out += shown(self.paper.render_event(event))
 
     def say(self, text: str) -> None:
         self.take(MessagePart({"index": 0, "type": "text", "text": text}))
@@ -83,25 +83,25 @@ def test_however_it_is_cut_each_block_is_printed_once(places: list[int]) -> None
     desk.end(ANSWER)
     whole = Desk(message(9, "assistant", ANSWER))
     assert lines(desk.out) == lines(whole.out)
-    assert desk.paper.draft() is None
+    assert desk.paper.render_preview() is None
 
 
 def test_only_the_last_block_may_change() -> None:
-    assert settled("One para") == 0
-    assert settled("One\n\nTwo") == len("One\n\n")
-    assert settled("```\nx\n\ny") == 0
-    assert settled("") == 0
+    assert stable_prefix_length("One para") == 0
+    assert stable_prefix_length("One\n\nTwo") == len("One\n\n")
+    assert stable_prefix_length("```\nx\n\ny") == 0
+    assert stable_prefix_length("") == 0
 
 
 def test_what_is_being_said_is_drawn_below() -> None:
     desk = Desk()
     desk.say("One.\n\nTw")
     assert lines(desk.out) == ["One."]
-    draft = desk.paper.draft()
+    draft = desk.paper.render_preview()
     assert draft is not None
     assert lines(shown([draft])) == ["Tw"]
     desk.take(PreviewReset({}))
-    assert desk.paper.draft() is None
+    assert desk.paper.render_preview() is None
     assert lines(desk.out)[-1] == "[it starts over]"
 
 
@@ -129,7 +129,7 @@ def test_a_long_draft_shows_its_end() -> None:
     text = "\n".join(f"line {number}  " for number in range(50))
     desk = Desk()
     desk.say(text)
-    draft = desk.paper.draft()
+    draft = desk.paper.render_preview()
     assert draft is not None
-    assert lines(COLOURS.sub("", drawn([draft], 80, 5)))[-1] == "line 49"
-    assert len(lines(drawn([draft], 80, 5))) == 5
+    assert lines(COLOURS.sub("", to_ansi([draft], 80, 5)))[-1] == "line 49"
+    assert len(lines(to_ansi([draft], 80, 5))) == 5

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from chatd.daemon.rooms import catalog_of
+from chatd.daemon.rooms import catalog_from_settings
 from chatd.settings import (
     ConfigurationError,
     HttpSettings,
@@ -16,10 +16,10 @@ from chatd.settings import (
     Settings,
     WorkerSettings,
     load,
-    read,
-    shown,
+    load_with_origins,
+    shown_settings,
 )
-from chatd.settings.show import redacted_url
+from chatd.settings.show import redact_url
 
 SECRET = "geheim-4711"
 Write = Callable[[str], Path]
@@ -44,7 +44,7 @@ def problems(config: Path | None = None, environ: dict[str, str] | None = None) 
 
 def test_without_any_source_the_defaults_are_in_force() -> None:
     assert load(environ={}) == Settings()
-    assert read(environ={}).origins == {}
+    assert load_with_origins(environ={}).origins == {}
 
 
 def test_each_source_and_which_wins(write: Write, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_each_source_and_which_wins(write: Write, tmp_path: Path) -> None:
     assert url(credentials) == "postgresql://credential/db"
     assert url(credentials | variable) == "postgresql://env/db"
     assert url({"CHATD_DATABASE__URL": ""}) == "postgresql://file/db"
-    loaded = read(config, credentials | {"CHATD_HTTP__PORT": "7"})
+    loaded = load_with_origins(config, credentials | {"CHATD_HTTP__PORT": "7"})
     assert loaded.settings.http.port == 7
     kinds = {".".join(path): origin.kind for path, origin in loaded.origins.items()}
     assert kinds == {"database.url": "credential", "database.pool_size": "file", "http.port": "env"}
@@ -84,7 +84,7 @@ def test_text_of_the_environment_becomes_what_the_key_needs() -> None:
     settings = load(
         environ={
             "CHATD_WORKER__ENABLED": "false",
-            "CHATD_STREAM__FLUSH_SECONDS": "0.25",
+            "CHATD_STREAM__FLUSH_INTERVAL_SECONDS": "0.25",
             "CHATD_PROVIDERS__OPENAI__KIND": "openai",
             "CHATD_PROVIDERS__OPENAI__API_KEY": SECRET,
             "CHATD_PROVIDERS__OPENAI__HEADERS": '{"X-Team": "a"}',
@@ -96,7 +96,7 @@ def test_text_of_the_environment_becomes_what_the_key_needs() -> None:
         }
     )
     assert settings.worker.enabled is False
-    assert settings.stream.flush_seconds == 0.25
+    assert settings.stream.flush_interval_seconds == 0.25
     assert settings.providers["openai"].api_key == SecretStr(SECRET)
     assert settings.providers["openai"].headers == {"X-Team": SecretStr("a")}
     assert settings.models["fast"].settings == {"temperature": 0.2}
@@ -143,7 +143,7 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[providers.'a b']\nkind = 'scripted'", "a name is made of letters, digits"),
         ("[http]\nport = 'x'", "http.port: must be a valid integer"),
         ("[http]\nport = -1", "got -1"),
-        ("[turn]\nturn_seconds = inf", "turn.turn_seconds: must be a finite number"),
+        ("[turn]\nturn_seconds = inf", "turn.timeout_seconds: must be a finite number"),
         ("[providers.x]\n", "providers.x.kind: is required (not set)"),
         ("[providers.x]\nkind = 'gpt'", "got 'gpt'"),
         ("[auth]\nmode = 'jwt'", 'auth.jwks: is required when auth.mode is "jwt"'),
@@ -160,7 +160,7 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[http]\ncors_origins = ['https://A.b']", "http.cors_origins: 'https://A.b' is not"),
         ("[http]\ncors_origins = 'https://a.b'", "http.cors_origins: must be a list or a table"),
         ("[limits]\nmax_streams = -1", "limits.max_streams: "),
-        ("[worker]\nheartbeat_seconds = 7", "stale_after_seconds: must be at least 3 times"),
+        ("[worker]\nheartbeat_seconds = 7", "lease_seconds: must be at least 3 times"),
         ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
         ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
         ("[database]\nurl = 'postgresql://[::1/x'", "database.url: is not a URL"),
@@ -270,7 +270,7 @@ def test_what_settings_accept_a_catalog_can_be_built_of(
     except ValidationError:
         accepted = None
     if accepted is not None:
-        assert catalog_of(accepted).default.name == "m"
+        assert catalog_from_settings(accepted).default.name == "m"
     needs = {ProviderKind.OPENAI_COMPATIBLE: base_url, ProviderKind.SCRIPTED: True}
     plays = script is not None and kind is not ProviderKind.SCRIPTED
     assert (accepted is not None) is (bool(needs.get(kind, api_key)) and not plays)
@@ -278,7 +278,7 @@ def test_what_settings_accept_a_catalog_can_be_built_of(
 
 def test_the_rules_hold_for_settings_made_in_code() -> None:
     with pytest.raises(ValidationError, match="at least 3 times"):
-        Settings(worker=WorkerSettings(stale_after_seconds=1))
+        Settings(worker=WorkerSettings(lease_seconds=1))
 
 
 def test_secrets_are_never_shown(write: Write, tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_secrets_are_never_shown(write: Write, tmp_path: Path) -> None:
         f'[database]\nurl = "postgresql://u:{SECRET}@h/db"\n'
         f'[providers.x]\nkind = "openai"\napi_key_file = "key"\nheaders = {{ X = "{SECRET}" }}\n'
     )
-    loaded = read(config, {})
-    entries = {entry.key: entry for entry in shown(loaded)}
+    loaded = load_with_origins(config, {})
+    entries = {entry.key: entry for entry in shown_settings(loaded)}
     assert entries["database.url"].value == "postgresql://u:[redacted]@h/db"
     assert entries["providers.x.headers"].value == {"X": "[redacted]"}
     assert entries["providers.x.api_key"].origin.kind == "file"
@@ -327,12 +327,14 @@ def test_an_error_about_a_secret_does_not_tell_it(write: Write, text: str) -> No
     ],
 )
 def test_a_database_url_is_shown_without_its_password(url: str, expected: str) -> None:
-    assert redacted_url(url) == expected
+    assert redact_url(url) == expected
 
 
 def test_values_that_are_shown_fit_into_json(write: Write) -> None:
     config = write("[providers.s]\nkind = 'scripted'\nscript = [{ at = 2026-01-01, n = [1, 'a'] }]")
-    values: dict[str, Any] = {entry.key: entry.value for entry in shown(read(config, {}))}
+    values: dict[str, Any] = {
+        entry.key: entry.value for entry in shown_settings(load_with_origins(config, {}))
+    }
     assert values["providers.s.script"] == [{"at": "2026-01-01", "n": [1, "a"]}]
     assert values["providers.s.kind"] == "scripted"
     assert json.loads(json.dumps(values)) == values

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from chatd.settings import read
+from chatd.settings import load_with_origins
 from chatd.settings.keys import Key, known_keys, sections
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -39,6 +39,6 @@ def test_without_its_comment_signs_every_example_works(tmp_path: Path) -> None:
     (tmp_path / "openai.key").write_text("a key")
     config = tmp_path / "config.toml"
     config.write_text(bare)
-    given = {(path[0], path[-1]) for path in read(config, {}).origins}
+    given = {(path[0], path[-1]) for path in load_with_origins(config, {}).origins}
     assert given == set(known_keys())
     assert {section for section, _ in given} == set(sections())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatd.cli.standalone import own_model
+from chatd.cli.standalone import choose_dev_model
 from chatd.llm.errors import ProviderConfigError
 
 KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
@@ -34,7 +34,7 @@ async def test_what_is_taken(
 ) -> None:
     for variable in keys:
         monkeypatch.setenv(variable, f"key of {KEYS[variable]}")
-    async with own_model(wanted) as own:
+    async with choose_dev_model(wanted) as own:
         assert own.providers["own"]["kind"] == kind
         assert own.providers["own"].get("api_key") in {None, f"key of {kind}"}
         assert own.models == {model: {"provider": "own", "model": model}}
@@ -62,5 +62,5 @@ async def test_what_cannot_be_had_is_refused(
     for variable in keys:
         monkeypatch.setenv(variable, "key")
     with pytest.raises(ProviderConfigError, match=why):
-        async with own_model(wanted):
+        async with choose_dev_model(wanted):
             pass

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from chatd.api.examples import EXAMPLES
-from chatd.cli.top import _ACTORS, _CHATS, actor_rows, chat_rows, head, span
+from chatd.cli.top import (
+    _ACTOR_COLUMNS,
+    _CHAT_COLUMNS,
+    actor_rows,
+    chat_rows,
+    format_duration,
+    summary_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,17 +32,17 @@ from chatd.cli.top import _ACTORS, _CHATS, actor_rows, chat_rows, head, span
     ],
 )
 def test_lengths_of_time(seconds: float | None, words: str) -> None:
-    assert span(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_rows_fit_their_columns_and_who_is_stuck_comes_first() -> None:
     status: Any = dict(EXAMPLES["ProcessStatus"])
-    assert all(len(row) == len(_ACTORS) for row in actor_rows(status))
+    assert all(len(row) == len(_ACTOR_COLUMNS) for row in actor_rows(status))
     [moving] = status["chats"]
     status["chats"] = [moving, moving | {"chat_id": "stuck", "seconds_since_progress": 90.0}]
     rows = chat_rows(status)
-    assert all(len(row) == len(_CHATS) for row in rows)
+    assert all(len(row) == len(_CHAT_COLUMNS) for row in rows)
     assert [row[0] for row in rows] == ["stuck", moving["chat_id"]]
-    assert "2 chats in hand, room for 99" in "\n".join(head(status))
+    assert "2 chats in hand, room for 99" in "\n".join(summary_lines(status))
     status["census"] = None
-    assert head(status)[-1] == "The database has not answered."
+    assert summary_lines(status)[-1] == "The database has not answered."

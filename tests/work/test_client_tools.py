@@ -61,7 +61,7 @@ async def waits(chatd: Inside, provider: Acted, **more: Any) -> dict[str, Any]:
     assert chat["action_deadline"] is None
     chat = await chatd.api.until(chat["id"], "requires_action")
     assert len(provider.called) == 1
-    await fact(lambda: not chatd.daemon.roster.leases)
+    await fact(lambda: not chatd.daemon.chat_tasks.leases)
     return chat
 
 
@@ -175,7 +175,7 @@ async def test_calls_that_share_an_id_or_have_none_fit_are_told_apart(dsn: str) 
 
 async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
     provider = calling([tool_call("weather", "c1"), tool_call("clock", "c2", index=1)])
-    brisk = {"reap_seconds": 0.05}
+    brisk = {"reap_interval_seconds": 0.05}
     async with one(dsn, provider, worker=brisk, turn={"action_seconds": 0.05}) as chatd:
         chat = await chatd.api.create("go", tools=TOOLS)
         await chatd.api.until(chat["id"], "waiting")
@@ -224,7 +224,7 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
     """The answer is kept, and with it a result of each call."""
     provider = calling([tool_call(name, "c1"), tool_call("no such", "c2", index=1)])
     async with one(dsn, provider) as chatd:
-        turns, chats = chatd.daemon.rooms.turns, chatd.daemon.rooms.chats
+        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         asked, committed = turns.require_action, turns.commit_step
 
         def late(move: Any) -> Any:
@@ -247,7 +247,7 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
 async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None:
     provider = calling([tool_call("weather", "c1")])
     async with one(dsn, provider) as chatd:
-        turns = chatd.daemon.rooms.turns
+        turns = chatd.daemon.services.turns
         asked = turns.require_action
 
         async def unheard(*args: Any, **more: Any) -> None:
@@ -289,7 +289,7 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
     dsn: str, database: Database
 ) -> None:
     async with one(dsn, calling([])) as chatd:
-        turns, chats = chatd.daemon.rooms.turns, chatd.daemon.rooms.chats
+        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         asked = turns.require_action
 
         async def stopped(fence: Any, **more: Any) -> Any:
@@ -297,7 +297,7 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
             return await asked(fence, **more)
 
         turns.require_action = stopped  # type: ignore[method-assign]
-        chatd.daemon.roster.stop_claiming()
+        chatd.daemon.chat_tasks.stop_claiming()
         chat = await chatd.api.create("go", tools=TOOLS)
         await database.fetch(
             "INSERT INTO chat_messages (chat_id, version, role, content)"
@@ -305,6 +305,6 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
             chat["id"],
             [tool_call("weather", "c1").part],
         )
-        chatd.daemon.roster._draining = False
+        chatd.daemon.chat_tasks._draining = False
         await chatd.api.until(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"]

@@ -68,7 +68,7 @@ async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: s
 
 async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: str) -> None:
     provider = scripted(trickle=[{"text": "x" * 10_000, "chunks": 10_000, "delay_seconds": 0.01}])
-    limits = {"attempt_seconds": 0.2, "silence_seconds": 5, "max_attempts": 2}
+    limits = {"model_call_timeout_seconds": 0.2, "silence_seconds": 5, "max_attempts": 2}
     async with one(dsn, provider, turn=limits) as chatd:
         chat = await chatd.api.create("[[trickle]]")
         detail = (await chatd.api.until(chat["id"], "error"))["last_error_detail"]
@@ -254,7 +254,7 @@ async def test_attempts_are_not_lost_between_replicas(
 
     provider.on_call = fail
     patient = {"backoff_seconds": 0.6, "backoff_max_seconds": 0.6, "max_attempts": 3}
-    worker = {**STEADY, "reap_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**STEADY, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
     async with several(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
         chat = await daemons[0].api.create("hello")
         [retry, *_] = await fact(lambda: daemons[0].moves(chat["id"], "record_retry"))

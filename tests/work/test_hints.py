@@ -30,8 +30,8 @@ class Spoilt:
     def __init__(self, chatd: Inside, spoil: Callable[["Spoilt", Hint], None]) -> None:
         self.dice = random.Random(SEED)
         self.kept: list[Hint] = []
-        self.tell = chatd.daemon.rooms.notifier.enqueue
-        chatd.daemon.rooms.hints._notify_replicas = lambda hint: spoil(self, hint)
+        self.tell = chatd.daemon.services.notifier.enqueue
+        chatd.daemon.services.change_bus._notify_replicas = lambda hint: spoil(self, hint)
 
 
 def absent(_: Spoilt, __: Hint) -> None:
@@ -142,7 +142,7 @@ async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Databa
     worker = {"poll_seconds": 600}
     async with several(dsn, [scripted(), scripted()], worker=worker) as daemons:
         front, back = daemons
-        front.daemon.roster.stop_claiming()
+        front.daemon.chat_tasks.stop_claiming()
         listeners = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
         listeners += " AND datname = current_database()"
         before = {row["pid"] for row in await database.fetch(listeners)}

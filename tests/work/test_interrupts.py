@@ -102,7 +102,7 @@ async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
 
 
 def owner(chatd: Inside, chat_id: str) -> bool:
-    return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.roster.leases)
+    return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.chat_tasks.leases)
 
 
 async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
@@ -168,7 +168,7 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
     async with one(dsn, Acted(act), worker=STEADY) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
-        await chatd.daemon.rooms.chats.interrupt(chat["id"], owner_id="local")
+        await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
         go.set()
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "All of it"
@@ -180,7 +180,7 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) 
     async with one(dsn, provider, worker=worker) as chatd:
         chat = await chatd.api.create("[[hang]]")
         await fact(lambda: provider.open_streams)
-        await chatd.daemon.rooms.chats.interrupt(chat["id"], owner_id="local")
+        await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
 
@@ -200,9 +200,9 @@ async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
     async with one(dsn, provider, worker=STEADY) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
-        [hand] = chatd.daemon.roster.leases
+        [hand] = chatd.daemon.chat_tasks.leases
         renewed = hand.renewed_at
-        chatd.daemon.rooms.hints.receive(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
+        chatd.daemon.services.change_bus.receive(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
         await fact(lambda: hand.renewed_at > renewed)  # it was looked at: by no beat of its own
         go.set()
         await chatd.api.until(chat["id"], "waiting")
@@ -289,14 +289,14 @@ async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
 async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> None:
     """The owner dies while it was to stop: the reaper stores what had been flushed."""
     provider = scripted(hang=[{"text": "flushed ", "chunks": 2}, {"hang": True}])
-    async with one(dsn, provider, stream={"flush_seconds": 0.01}, worker=STEADY) as first:
+    async with one(dsn, provider, stream={"flush_interval_seconds": 0.01}, worker=STEADY) as first:
         chat = await first.api.create("[[hang]]")
         await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
-        first.daemon.roster.stop_claiming()
-        [hand] = first.daemon.roster.leases
+        first.daemon.chat_tasks.stop_claiming()
+        [hand] = first.daemon.chat_tasks.leases
         hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
         await first.api.interrupt(chat["id"])
-        async with one(dsn, worker={**STEADY, "reap_seconds": 0.1}) as second:
+        async with one(dsn, worker={**STEADY, "reap_interval_seconds": 0.1}) as second:
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
             )

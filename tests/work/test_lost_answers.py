@@ -10,7 +10,7 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
     """The first turn is stored and the second has begun, for all but its owner; then comes a stop."""
     provider = scripted([{"text": "You said: {message}"}], hang=[{"hang": True}])
     async with one(dsn, provider) as chatd:
-        turns, chats = chatd.daemon.rooms.turns, chatd.daemon.rooms.chats
+        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         finish_turn = turns.finish_turn
 
         async def unheard(*args: object, **more: object) -> None:
@@ -22,11 +22,11 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
 
         chat = await chatd.api.create()
         turns.finish_turn = unheard  # type: ignore[assignment,method-assign]
-        chatd.daemon.roster.stop_claiming()
+        chatd.daemon.chat_tasks.stop_claiming()
         await chatd.api.send(chat["id"], "one")
         await chatd.api.send(chat["id"], "two", busy_behavior="queue")
-        chatd.daemon.roster._draining = False
+        chatd.daemon.chat_tasks._draining = False
         await chatd.api.until(chat["id"], "waiting", 5)
         assert await chatd.api.texts(chat["id"]) == ["You said: one"]
         assert await chatd.moves(chat["id"], "reap_interrupt") == []
-        await fact(lambda: not chatd.daemon.roster.leases)
+        await fact(lambda: not chatd.daemon.chat_tasks.leases)

@@ -92,7 +92,7 @@ async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
     slow = {"poll_seconds": 600}
     async with several(dsn, [scripted(), scripted()], worker=slow) as daemons:
         front, back = daemons
-        front.daemon.roster.stop_claiming()
+        front.daemon.chat_tasks.stop_claiming()
         for _ in range(3):
             chat = await front.api.create("hello")
             await front.api.until(chat["id"], "waiting")
@@ -103,9 +103,9 @@ async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
 async def test_a_lost_hint_costs_no_more_than_a_poll(dsn: str) -> None:
     async with several(dsn, [scripted()] * 2, worker={"poll_seconds": 0.1}) as daemons:
         front, _ = daemons
-        front.daemon.roster.stop_claiming()
-        front.daemon.rooms.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
-        front.daemon.rooms.hints._notify_replicas = lambda _: None
+        front.daemon.chat_tasks.stop_claiming()
+        front.daemon.services.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
+        front.daemon.services.change_bus._notify_replicas = lambda _: None
         chat = await front.api.create("hello")
         await front.api.until(chat["id"], "waiting")
 
@@ -131,7 +131,7 @@ async def cut_heartbeat(database: Database, worker: set[int]) -> None:
 async def test_a_lost_connection_costs_the_lock_but_no_chat(dsn: str, database: Database) -> None:
     held = Held()
     async with one(
-        dsn, held.provider, worker={"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+        dsn, held.provider, worker={"heartbeat_seconds": 600, "lease_seconds": 1800}
     ) as chatd:
         chat = await chatd.api.create("hello")
         await fact(lambda: held.now)
@@ -182,10 +182,10 @@ async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Data
             await taking
             await chatd.says("outage.began", child="heartbeat")
             chat = await chatd.api.create("hello")
-            statements = chatd.daemon.rooms.database.statement_count
-            await fact(lambda: chatd.daemon.rooms.database.statement_count > statements)
+            statements = chatd.daemon.services.database.statement_count
+            await fact(lambda: chatd.daemon.services.database.statement_count > statements)
             acquirer_ran = asyncio.Event()
-            chatd.daemon.rooms.hints.subscribe(lambda _: acquirer_ran.set())
+            chatd.daemon.services.change_bus.subscribe(lambda _: acquirer_ran.set())
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "x"})
             await acquirer_ran.wait()
             assert (await chatd.api.chat(chat["id"]))["status"] == "pending"
@@ -206,11 +206,11 @@ async def test_a_chat_that_was_taken_away_is_dropped_at_the_next_beat(
 ) -> None:
     held = Held()
     async with one(
-        dsn, held.provider, worker={"heartbeat_seconds": 0.1, "reap_seconds": 600}
+        dsn, held.provider, worker={"heartbeat_seconds": 0.1, "reap_interval_seconds": 600}
     ) as chatd:
         chat = await chatd.api.create("hello")
         await fact(lambda: held.now)
-        chatd.daemon.roster.stop_claiming()
+        chatd.daemon.chat_tasks.stop_claiming()
         await database.fetch(
             "UPDATE chats SET worker_id = $1, epoch = epoch + 1, version = version + 1", uuid4()
         )
@@ -223,7 +223,7 @@ async def test_a_chat_that_was_taken_away_is_dropped_at_the_next_beat(
 
 async def test_a_beat_renews_only_what_is_in_hand(dsn: str, database: Database) -> None:
     """A chat claimed by a statement whose answer never came runs out, and is worked again."""
-    worker = {"heartbeat_seconds": 0.1, "stale_after_seconds": 2, "reap_seconds": 0.1}
+    worker = {"heartbeat_seconds": 0.1, "lease_seconds": 2, "reap_interval_seconds": 0.1}
     async with one(dsn, worker=worker) as chatd:
         orphan = await insert(
             database,
@@ -240,12 +240,12 @@ async def test_a_beat_renews_only_what_is_in_hand(dsn: str, database: Database) 
 async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Database) -> None:
     """The heartbeat cannot renew; the private deadline passes; the chat is let go, unheard of."""
     held = Held()
-    worker = {"heartbeat_seconds": 600, "stale_after_seconds": 1800}
+    worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with one(dsn, held.provider, worker=worker) as chatd:
         chat = await chatd.api.create("hello")
         await fact(lambda: held.now)
-        chatd.daemon.roster.stop_claiming()
-        [hand] = chatd.daemon.roster.leases
+        chatd.daemon.chat_tasks.stop_claiming()
+        [hand] = chatd.daemon.chat_tasks.leases
         hand.renewed_at -= 1201
         await chatd.says("chat.lost", chat_id=chat["id"])
         assert held.now == 0
@@ -304,7 +304,7 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert row["last_error"]
     [line] = logged
     [event] = await rows(database, "SELECT data FROM chat_events")
-    assert (line["event"], line["deaths"]) == ("chat.given_up", 4)
+    assert (line["event"], line["deaths"]) == ("chat.crash_loop", 4)
     assert line["reason"] == event["data"]["reason"]
 
 
@@ -488,7 +488,7 @@ async def test_a_flush_of_a_chat_that_moved_on_stores_nothing(database: Database
 
 
 async def test_short_turns_are_never_flushed(dsn: str, database: Database) -> None:
-    async with one(dsn, stream={"flush_seconds": 30}) as chatd:
+    async with one(dsn, stream={"flush_interval_seconds": 30}) as chatd:
         for _ in range(20):
             chat = await chatd.api.create("hello")
             await chatd.api.until(chat["id"], "waiting")
@@ -500,7 +500,9 @@ async def test_short_turns_are_never_flushed(dsn: str, database: Database) -> No
 
 async def test_much_text_does_not_wait_for_the_tick(dsn: str, database: Database) -> None:
     provider = scripted(big=[{"text": "x" * 5000, "chunks": 5}, {"hang": True}])
-    async with one(dsn, provider, stream={"flush_seconds": 600, "flush_bytes": 4096}) as chatd:
+    async with one(
+        dsn, provider, stream={"flush_interval_seconds": 600, "flush_bytes": 4096}
+    ) as chatd:
         await chatd.api.create("[[big]]")
         await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
 

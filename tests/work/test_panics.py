@@ -105,7 +105,7 @@ async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> N
         for chat_id in broken.values():
             assert (await api.until(chat_id, "waiting"))["last_error"] is None
             assert await api.texts(chat_id) == ["answer to now"]
-        assert not chatd.daemon.roster.leases
+        assert not chatd.daemon.chat_tasks.leases
         assert chatd.daemon.supervisor.ready.is_set()
 
 

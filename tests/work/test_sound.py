@@ -12,14 +12,14 @@ from managing import Manager, managed
 from running import fact
 
 from chatd.daemon import Daemon
-from chatd.daemon.attendant import Attendant
-from chatd.daemon.service_manager import ServiceManager
+from chatd.daemon.attendant import SystemdNotifier
+from chatd.daemon.service_manager import SystemdSocket
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store import migrate
 from chatd.store.leases import Leases, ReapableWork, Renewal
 
 BRISK = {
-    "worker": {"heartbeat_seconds": 0.1, "stale_after_seconds": 0.5},
+    "worker": {"heartbeat_seconds": 0.1, "lease_seconds": 0.5},
     "database": {"connect_timeout_seconds": 0.5, "statement_timeout_seconds": 0.5},
 }
 
@@ -34,8 +34,8 @@ async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatd.daemon.workers.LONGEST_PAUSE_SECONDS", 0.5)
-    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
-    workers = daemon._workers
+    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
+    workers = daemon._worker_actors
     assert workers is not None
     thief = await asyncpg.connect(dsn)
     async with anyio.create_task_group() as group:
@@ -45,38 +45,38 @@ async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
                 "SELECT pg_advisory_lock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
             group.start_soon(daemon.run)
-            await fact(lambda: not workers.sound)
+            await fact(lambda: not workers.healthy)
             assert not daemon.supervisor.ready.is_set()
             await thief.execute(
                 "SELECT pg_advisory_unlock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
         await daemon.supervisor.ready.wait()
-        await fact(lambda: workers.sound)
+        await fact(lambda: workers.healthy)
         daemon.stop()
     await thief.close()
 
 
 async def test_who_renews_is_sound(dsn: str) -> None:
     async with one(dsn, **BRISK) as chatd:
-        workers = chatd.daemon._workers
+        workers = chatd.daemon._worker_actors
         assert workers is not None
         first = workers._heartbeat._progress_at
         await fact(lambda: workers._heartbeat._progress_at > first + 0.3)
-        await fact(lambda: workers.sound)
+        await fact(lambda: workers.healthy)
 
 
 async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(manager: Manager) -> None:
     sound = True
-    attendant = Attendant(
-        ServiceManager(manager.address), status=lambda: "so far so good", sound=lambda: sound
+    attendant = SystemdNotifier(
+        SystemdSocket(manager.address), status=lambda: "so far so good", healthy=lambda: sound
     )
-    attendant.serving()
+    attendant.ready()
     attendant.step()
     await fact(lambda: len(manager.said("WATCHDOG")) == 1)
     sound = False
     for _ in range(3):
         attendant.step()
-    attendant.note = "something is wrong"
+    attendant.status_note = "something is wrong"
     attendant.step()
     await fact(lambda: manager.said("STATUS", "Serving: so far so good (something is wrong)"))
     assert len(manager.said("WATCHDOG")) == 1
@@ -86,13 +86,13 @@ async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(manager:
 
 
 async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Manager) -> None:
-    attendant = Attendant(
-        ServiceManager(manager.address),
+    attendant = SystemdNotifier(
+        SystemdSocket(manager.address),
         status=lambda: "so far so good",
-        sound=lambda: False,
-        longest_stop_seconds=0.2,
+        healthy=lambda: False,
+        max_stop_seconds=0.2,
     )
-    attendant.serving()
+    attendant.ready()
     attendant.stopping()
     await fact(lambda: manager.said("WATCHDOG"))
     assert manager.order("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG") == [
@@ -102,18 +102,18 @@ async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Mana
     await fact(lambda: anyio.current_time() > began + 0.2)
     before = len(manager.reports)
     attendant.step()
-    attendant.note = "now"
+    attendant.status_note = "now"
     attendant.step()
     await fact(lambda: len(manager.reports) > before)
     assert manager.reports[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
-    attendant.serving()  # too late: a reload that ends now says nothing
+    attendant.ready()  # too late: a reload that ends now says nothing
     assert not manager.said("READY")[1:]
 
 
 async def test_who_is_stopped_while_it_starts_leaves_no_row(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), signals=False)
+    daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
     renew = Leases.renew
 
     async def renewed(*given: Any, **more: Any) -> list[Renewal]:
@@ -150,7 +150,7 @@ async def test_who_found_the_database_away_believes_no_free_lock(
 
     monkeypatch.setattr(migrate, "check", checked)
     monkeypatch.setattr(Leases, "find_reapable", looks)
-    async with one(dsn, worker={"reap_seconds": 0.1}):
+    async with one(dsn, worker={"reap_interval_seconds": 0.1}):
         await fact(lambda: len(looked) > 2)
     assert tries == 1 + away
     assert set(looked) == {not away}

@@ -120,11 +120,11 @@ async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
 
         return Acted(act)
 
-    worker = {**STEADY, "poll_seconds": 0.1, "reap_seconds": 0.1}
+    worker = {**STEADY, "poll_seconds": 0.1, "reap_interval_seconds": 0.1}
     async with one(dsn, provider("first"), worker=worker | {"max_chats": 1}) as first:
         chat = await first.api.create("go")
         await stuck.wait()
-        first.daemon.roster.stop_claiming()
+        first.daemon.chat_tasks.stop_claiming()
         async with one(dsn, provider("second"), worker=worker) as second:
             # A crash, as the others see it: no beat for an hour.
             await database.fetch(

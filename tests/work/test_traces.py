@@ -150,7 +150,7 @@ async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, se
     async with several(dsn, [Acted(act), Acted(act)], worker=STEADY) as (one_, _):
         chat = await one_.api.create(MARK)
         await first.wait()
-        await one_.daemon.rooms.database.fetch(
+        await one_.daemon.services.database.fetch(
             "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = $1",
             UUID(chat["id"]),
         )
@@ -241,7 +241,7 @@ async def test_without_a_provider_nothing_is_made_and_nothing_stored(dsn: str) -
     async with one(dsn) as chatd:
         chat = await chatd.api.create("hello")
         await chatd.api.until(chat["id"], "waiting")
-        rows = await chatd.daemon.rooms.database.fetch("SELECT asked_in, claimed_in FROM chats")
+        rows = await chatd.daemon.services.database.fetch("SELECT asked_in, claimed_in FROM chats")
         assert [tuple(row) for row in rows] == [(None, None)]
     with tracing.store_span("x") as span, tracing.request_span("GET", REMOTE) as other:
         assert span is other

@@ -128,10 +128,10 @@ class Driver:
     """Makes turns of a daemon without HTTP: the move and the hint that a POST makes, and the end."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self._rooms = daemon.rooms
+        self._rooms = daemon.services
         self._model_id = daemon.catalog.default.id
         self._ends: dict[UUID, asyncio.Future[Status]] = {}
-        self._rooms.hints.subscribe(self._heard)
+        self._rooms.change_bus.subscribe(self._heard)
 
     def _heard(self, hint: Hint) -> None:
         if hint.status in {Status.WAITING, Status.ERROR} and hint.chat_id in self._ends:
@@ -145,7 +145,7 @@ class Driver:
             content=({"type": "text", "text": "Which way to the station?"},),
         )
         end = self._ends[moved.chat.id] = asyncio.get_running_loop().create_future()
-        rooms.hints.publish(moved.entry)
+        rooms.change_bus.publish(moved.entry)
         assert await end is Status.WAITING  # noqa: S101 - else there is nothing to measure
 
 
