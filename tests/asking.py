@@ -7,25 +7,25 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-from described import described, document, operations
-from inside import Inside
+from described import document, find_operation, operations
+from inside import InProcessDaemon
 
 __all__ = [
-    "BODIES",
-    "PROBLEM",
-    "ask",
-    "described",
+    "VALID_BODIES",
+    "PROBLEM_JSON",
+    "request_operation",
+    "find_operation",
     "document",
-    "of_chats",
-    "opened",
+    "chat_operations",
+    "open_stream",
     "operations",
-    "paged",
-    "refused",
+    "fetch_all_pages",
+    "assert_problem",
 ]
 
-PROBLEM = "application/problem+json"
+PROBLEM_JSON = "application/problem+json"
 
-BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
+VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
@@ -37,41 +37,43 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
 """A body that is right, for every operation that takes one."""
 
 
-def of_chats() -> list[tuple[str, str]]:
+def chat_operations() -> list[tuple[str, str]]:
     """Method and path template of everything that is asked of one chat."""
     return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
 
 
-def refused(answer: httpx2.Response, status: int, code: str, *named: str) -> dict[str, Any]:
+def assert_problem(
+    answer: httpx2.Response, status: int, code: str, *expected_words: str
+) -> dict[str, Any]:
     """See that ``answer`` is this problem, that its detail has these words, and that it is documented."""
     assert answer.status_code == status, (answer.request.url, answer.status_code, answer.text)
-    assert answer.headers["content-type"] == PROBLEM
+    assert answer.headers["content-type"] == PROBLEM_JSON
     problem: dict[str, Any] = answer.json()
     assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"}
     assert (problem["status"], problem["code"]) == (status, code), problem
     assert problem["title"]
     assert problem["detail"]
-    for words in named:
+    for words in expected_words:
         assert words in problem["detail"], problem
-    operation = described(answer.request)
+    operation = find_operation(answer.request)
     if operation is not None:
         told = operation["responses"].get(str(status))
         assert told, f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
-        assert list(told["content"]) == [PROBLEM]
-        assert code in told["content"][PROBLEM]["examples"], f"{code} is not documented here"
+        assert list(told["content"]) == [PROBLEM_JSON]
+        assert code in told["content"][PROBLEM_JSON]["examples"], f"{code} is not documented here"
     return problem
 
 
-async def ask(
-    chatd: Inside, method: str, template: str, chat_id: str | None = None, **more: Any
+async def request_operation(
+    chatd: InProcessDaemon, method: str, template: str, chat_id: str | None = None, **more: Any
 ) -> httpx2.Response:
     """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
-    if (method, template) in BODIES:
-        more.setdefault("json", BODIES[method, template])
-    return await chatd.api.http.request(method.upper(), filled(template, chat_id), **more)
+    if (method, template) in VALID_BODIES:
+        more.setdefault("json", VALID_BODIES[method, template])
+    return await chatd.api.http.request(method.upper(), fill_path(template, chat_id), **more)
 
 
-def filled(template: str, chat_id: str | None = None) -> str:
+def fill_path(template: str, chat_id: str | None = None) -> str:
     """A path of this template: of that chat, else of one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
     return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
@@ -82,8 +84,8 @@ def is_stream(operation: Mapping[str, Any]) -> bool:
     return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
-async def paged(
-    chatd: Inside, path: str, key: str = "cursor", **params: Any
+async def fetch_all_pages(
+    chatd: InProcessDaemon, path: str, cursor_param: str = "cursor", **params: Any
 ) -> list[dict[str, Any]]:
     """Everything that a list has, page by page."""
     items: list[dict[str, Any]] = []
@@ -97,11 +99,13 @@ async def paged(
         if page["next_cursor"] is None:
             return items
         assert len(page["items"]) == params["limit"], "a page that is not full, and not the last"
-        params[key] = page["next_cursor"]
+        params[cursor_param] = page["next_cursor"]
 
 
 @asynccontextmanager
-async def opened(chatd: Inside, path: str, **more: Any) -> AsyncIterator[httpx2.Response]:
+async def open_stream(
+    chatd: InProcessDaemon, path: str, **more: Any
+) -> AsyncIterator[httpx2.Response]:
     """A stream, answered and not yet read."""
     async with chatd.api.http.stream("GET", path, **more) as answer:
         yield answer

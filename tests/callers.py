@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import httpx2
-from inside import Inside, several
-from running import FACT_SECONDS
+from inside import InProcessDaemon, running_daemons
+from running import TIMEOUT_SECONDS
 
 from chatd.llm.provider import Provider
 from chatd.store.pool import Database
@@ -23,57 +23,61 @@ def bearer(token: str) -> Bearer:
 
 
 @dataclass
-class Office:
+class AuthenticatedDaemons:
     """Daemons that ask for tokens, and the table of tokens, past any daemon."""
 
-    daemons: list[Inside]
+    daemons: list[InProcessDaemon]
     tokens: Tokens
     database: Database
 
     @property
-    def chatd(self) -> Inside:
+    def chatd(self) -> InProcessDaemon:
         return self.daemons[0]
 
-    async def token(self, owner: str, **more: Any) -> tuple[Token, Bearer]:
+    async def create_token(self, owner: str, **more: Any) -> tuple[Token, Bearer]:
         """A new token of an owner, and the header to show it with."""
         token, secret = await self.tokens.create(owner_id=owner, **more)
         return token, bearer(secret)
 
-    async def caller(self, owner: str, **more: Any) -> Bearer:
+    async def new_caller_headers(self, owner: str, **more: Any) -> Bearer:
         """The header of a new caller."""
-        return (await self.token(owner, **more))[1]
+        return (await self.create_token(owner, **more))[1]
 
 
 @asynccontextmanager
-async def office(dsn: str, *providers: Provider, **sections: Any) -> AsyncIterator[Office]:
-    """Daemons in the mode ``token``, as many as there are providers."""
+async def authenticated_daemons(
+    dsn: str, *providers: Provider, **sections: Any
+) -> AsyncIterator[AuthenticatedDaemons]:
+    """Daemons in the mode ``create_token``, as many as there are providers."""
     database = Database(dsn, pool_size=3)
     await database.open()
     try:
-        async with several(dsn, providers, auth={"mode": "token"}, **sections) as daemons:
-            yield Office(daemons, Tokens(database), database)
+        async with running_daemons(dsn, providers, auth={"mode": "token"}, **sections) as daemons:
+            yield AuthenticatedDaemons(daemons, Tokens(database), database)
     finally:
         await database.close()
 
 
-async def created(chatd: Inside, headers: Bearer, **body: Any) -> dict[str, Any]:
+async def create_chat_as(chatd: InProcessDaemon, headers: Bearer, **body: Any) -> dict[str, Any]:
     """A chat of this caller."""
     answer = await chatd.api.http.post("/api/v1/chats", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
-async def got(chatd: Inside, path: str, headers: Bearer, **more: Any) -> httpx2.Response:
+async def get_as(
+    chatd: InProcessDaemon, path: str, headers: Bearer, **more: Any
+) -> httpx2.Response:
     return await chatd.api.http.get(path, headers=headers, **more)
 
 
-async def last_let_in(http: httpx2.AsyncClient, path: str, headers: Bearer) -> float:
+async def last_accepted_at(http: httpx2.AsyncClient, path: str, headers: Bearer) -> float:
     """Ask until one is refused; when the last request that was let in began.
 
     A busy machine makes requests slow, but it lets in none that begins any later.
     """
     began = float("-inf")
-    with anyio.fail_after(FACT_SECONDS):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         while True:
             now = anyio.current_time()
             answer = await http.get(path, headers=headers)

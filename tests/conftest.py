@@ -41,7 +41,7 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def far_server() -> Iterator[str]:
+def tcp_server() -> Iterator[str]:
     """The address of a server that is reached over TCP, so that a wire can go dead."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -58,7 +58,7 @@ def template(server: str) -> Iterator[str]:
         admin = await asyncpg.connect(server)
         await admin.execute(f"CREATE DATABASE {TEMPLATE}")
         await admin.close()
-        await migrate.up(named(server, TEMPLATE))
+        await migrate.up(dsn_for(server, TEMPLATE))
 
     async def drop() -> None:
         admin = await asyncpg.connect(server)
@@ -70,26 +70,26 @@ def template(server: str) -> Iterator[str]:
     asyncio.run(drop())
 
 
-def named(server: str, database: str) -> str:
+def dsn_for(server: str, database: str) -> str:
     """The DSN of another database on the same server."""
     return urlsplit(server)._replace(path=f"/{database}").geturl()
 
 
-async def _database(server: str, template: str | None) -> AsyncGenerator[str]:
+async def _temporary_database(server: str, template: str | None) -> AsyncGenerator[str]:
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)
     await admin.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
     try:
-        yield named(server, name)
+        yield dsn_for(server, name)
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
 
 
 @contextmanager
-def database_of_a_module(server: str, template: str) -> Iterator[str]:
+def module_database(server: str, template: str) -> Iterator[str]:
     """A database with the schema, for tests that share a daemon and are not async."""
-    databases = _database(server, template)
+    databases = _temporary_database(server, template)
     with asyncio.Runner() as runner:
         try:
             yield runner.run(anext(databases))
@@ -100,14 +100,14 @@ def database_of_a_module(server: str, template: str) -> Iterator[str]:
 @pytest.fixture
 async def empty_dsn(server: str) -> AsyncIterator[str]:
     """A database with nothing in it."""
-    async for dsn in _database(server, None):
+    async for dsn in _temporary_database(server, None):
         yield dsn
 
 
 @pytest.fixture
 async def dsn(server: str, template: str) -> AsyncIterator[str]:
     """A database with the schema, of this test's own."""
-    async for one in _database(server, template):
+    async for one in _temporary_database(server, template):
         yield one
 
 

@@ -14,9 +14,9 @@ import jsonschema_rs
 
 from chatd.daemon import openapi
 
-REF = "#/components/schemas/"
-STREAM = "text/event-stream"
-TEXT = "text/plain"
+SCHEMA_REF_PREFIX = "#/components/schemas/"
+EVENT_STREAM = "text/event-stream"
+PLAIN_TEXT = "text/plain"
 
 
 @cache
@@ -43,7 +43,7 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
-def described(request: httpx2.Request) -> dict[str, Any] | None:
+def find_operation(request: httpx2.Request) -> dict[str, Any] | None:
     """The operation that a request asked for; None when there is no such thing."""
     for pattern, path in _patterns():
         if pattern.fullmatch(request.url.path):
@@ -64,29 +64,31 @@ def _validator(schema: str) -> Any:
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
-def is_described_event(request: httpx2.Request, event: str, data: Any, cursor: str | None) -> None:
+def assert_event_documented(
+    request: httpx2.Request, event: str, data: Any, cursor: str | None
+) -> None:
     """See that what a stream sent is what its operation describes."""
-    operation = described(request)
+    operation = find_operation(request)
     assert operation is not None, request.url
-    schema = operation["responses"]["200"]["content"][STREAM]["schema"]
+    schema = operation["responses"]["200"]["content"][EVENT_STREAM]["schema"]
     sent = {"event": event, "data": data} | ({} if cursor is None else {"id": cursor})
     wrong = mismatches(sent, schema)
     assert not wrong, (request.url.path, wrong, sent)
 
 
-async def is_described(answer: httpx2.Response) -> None:
+async def assert_documented(response: httpx2.Response) -> None:
     """See that an answer is one that its operation describes: status, media type, and shape."""
-    operation = described(answer.request)
+    operation = find_operation(response.request)
     if operation is None:
         return
-    asked = f"{answer.request.method} {answer.request.url.path}: {answer.status_code}"
-    told = operation["responses"].get(str(answer.status_code))
+    asked = f"{response.request.method} {response.request.url.path}: {response.status_code}"
+    told = operation["responses"].get(str(response.status_code))
     assert told is not None, f"{asked} is not documented"
-    media_type = answer.headers.get("content-type", "").partition(";")[0]
+    media_type = response.headers.get("content-type", "").partition(";")[0]
     contents = told.get("content", {})
     assert media_type in contents or not contents, f"{asked} is not documented as {media_type}"
-    if media_type in {STREAM, TEXT} or not contents:
+    if media_type in {EVENT_STREAM, PLAIN_TEXT} or not contents:
         return
-    await answer.aread()
-    wrong = mismatches(answer.json(), contents[media_type]["schema"])
-    assert not wrong, (asked, wrong, answer.text)
+    await response.aread()
+    wrong = mismatches(response.json(), contents[media_type]["schema"])
+    assert not wrong, (asked, wrong, response.text)

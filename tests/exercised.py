@@ -1,6 +1,6 @@
 """Every event of the log is driven by some test: looked at when the whole suite has run, and only then.
 
-All that is logged in this process passes ``notice``, and so do the lines of each process that a test
+All that is logged in this process passes ``record_event``, and so do the lines of each process that a test
 starts. At the end of a run of everything, an event of the table that nobody has seen fails the run, and
 so does a file that has no tests in it; a run of some files, or with ``-k``, is not asked.
 """
@@ -16,11 +16,11 @@ from chatd.logs.events import log_events
 
 HERE = Path(__file__).parent
 
-UNDRIVEN: Mapping[str, str] = {}
+UNTESTED_EVENTS: Mapping[str, str] = {}
 """Events that no test can drive, and why."""
 
 _seen: set[str] = set()
-_shares: list[bool] = []
+_worker_ran_all: list[bool] = []
 """Whether each process of a run of several knew of every test."""
 _deselected: list[pytest.Item] = []
 _collected: set[Path] = set()
@@ -30,19 +30,21 @@ _empty: set[str] = set()
 _process_event = BoundLoggerBase._process_event
 
 
-def notice(event: object) -> None:
+def record_event(event: object) -> None:
     """This was logged, here or by a process of a test."""
     if isinstance(event, str):
         _seen.add(event)
 
 
-def _noticing(self: BoundLoggerBase, method: str, event: str | None, fields: dict[str, Any]) -> Any:
-    notice(event)
+def _recording_process_event(
+    self: BoundLoggerBase, method: str, event: str | None, fields: dict[str, Any]
+) -> Any:
+    record_event(event)
     return _process_event(self, method, event, fields)
 
 
 def pytest_configure() -> None:
-    BoundLoggerBase._process_event = _noticing  # type: ignore[method-assign]
+    BoundLoggerBase._process_event = _recording_process_event  # type: ignore[method-assign]
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -65,7 +67,7 @@ def pytest_testnodedown(node: Any) -> None:
     told = getattr(node, "workeroutput", {})
     _seen.update(told.get("events", ()))
     _empty.update(told.get("empty", ()))
-    _shares.append(told.get("whole", False))
+    _worker_ran_all.append(told.get("whole", False))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -74,24 +76,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         told |= {
             "events": sorted(_seen),
             "empty": sorted(_empty),
-            "whole": _is_whole(session.config),
+            "whole": _is_full_run(session.config),
         }
         return
-    whole = all(_shares) if _shares else _is_whole(session.config)
+    whole = all(_worker_ran_all) if _worker_ran_all else _is_full_run(session.config)
     if exitstatus != pytest.ExitCode.OK or not whole:
         return
     if _empty:
-        _say(session, f"these files have no tests: {', '.join(sorted(_empty))}")
+        _write_line(session, f"these files have no tests: {', '.join(sorted(_empty))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if unseen := log_events().keys() - _seen - UNDRIVEN.keys():
-        _say(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")
+    if unseen := log_events().keys() - _seen - UNTESTED_EVENTS.keys():
+        _write_line(session, f"no test drives these events of the log: {', '.join(sorted(unseen))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if driven := UNDRIVEN.keys() & _seen:
-        _say(session, f"these events are driven after all: {', '.join(sorted(driven))}")
+    if driven := UNTESTED_EVENTS.keys() & _seen:
+        _write_line(session, f"these events are driven after all: {', '.join(sorted(driven))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _is_whole(config: pytest.Config) -> bool:
+def _is_full_run(config: pytest.Config) -> bool:
     """Whether every test of every file was run."""
     some = config.getoption("lf", False) or config.getoption("collectonly")
     if some or _deselected or any("::" in argument for argument in config.args):
@@ -99,7 +101,7 @@ def _is_whole(config: pytest.Config) -> bool:
     return set(HERE.rglob("test_*.py")) <= _collected
 
 
-def _say(session: pytest.Session, text: str) -> None:
+def _write_line(session: pytest.Session, text: str) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(f"\n{text}", red=True)

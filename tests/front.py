@@ -5,23 +5,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 
-class Front:
+class LoadBalancer:
     """Carries each connection to the next of ``ports`` that accepts it.
 
-    ``lets_through`` says, for each connection, after how many bytes of answers it is reset (None:
-    never). ``connections`` counts them.
+    ``response_byte_limit`` says, for each connection, after how many bytes of answers it is reset (None:
+    never). ``connection_count`` counts them.
     """
 
-    def __init__(self, ports: list[int], lets_through: Callable[[], int | None]) -> None:
+    def __init__(self, ports: list[int], response_byte_limit: Callable[[], int | None]) -> None:
         self.ports = ports
-        self.lets_through = lets_through
+        self.response_byte_limit = response_byte_limit
         self.connections = 0
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far = await self._connect()
         if far is not None:
-            await self._carry((reader, writer), far)
+            await self._relay((reader, writer), far)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in self.ports:
@@ -31,44 +31,44 @@ class Front:
                 return await asyncio.open_connection("127.0.0.1", port)
         return None
 
-    async def _carry(
+    async def _relay(
         self,
-        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        client_side: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server_side: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         pumps = [
-            asyncio.create_task(_pump(near[0], far[1], None)),
-            asyncio.create_task(_pump(far[0], near[1], self.lets_through())),
+            asyncio.create_task(_pump(client_side[0], server_side[1], None)),
+            asyncio.create_task(_pump(server_side[0], client_side[1], self.response_byte_limit())),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            far[1].transport.abort()  # first: what follows may be cut short
+            server_side[1].transport.abort()  # first: what follows may be cut short
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_bytes: int | None
 ) -> None:
     """Until the end of what is read, or a byte would come that is not let through."""
     with suppress(ConnectionError):
         while data := await reader.read(65536):
-            if most is not None:
-                data, most = data[:most], most - len(data)
+            if max_bytes is not None:
+                data, max_bytes = data[:max_bytes], max_bytes - len(data)
             writer.write(data)
             await writer.drain()
-            if most is not None and most < 0:
+            if max_bytes is not None and max_bytes < 0:
                 return
 
 
 @asynccontextmanager
-async def front(
-    *ports: int, lets_through: Callable[[], int | None] = lambda: None
-) -> AsyncIterator[Front]:
+async def load_balancer(
+    *ports: int, response_byte_limit: Callable[[], int | None] = lambda: None
+) -> AsyncIterator[LoadBalancer]:
     """An address in front of these ports of this machine."""
-    one = Front([*ports], lets_through)
+    one = LoadBalancer([*ports], response_byte_limit)
     serving: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,31 +8,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-Report = dict[str, str]
+Notification = dict[str, str]
 
 
 @dataclass
-class Manager:
-    """``reports`` holds what was said, with the second it came."""
+class SystemdStub:
+    """``notifications`` holds what was said, with the second it came."""
 
     address: str
-    reports: list[tuple[float, Report]] = field(default_factory=list)
+    notifications: list[tuple[float, Notification]] = field(default_factory=list)
 
-    def said(self, key: str, value: str | None = None) -> list[tuple[float, Report]]:
+    def matching(self, key: str, value: str | None = None) -> list[tuple[float, Notification]]:
         """The reports that have this key, or this key with this value."""
         return [
             (at, report)
-            for at, report in list(self.reports)
+            for at, report in list(self.notifications)
             if key in report and value in {None, report[key]}
         ]
 
-    def order(self, *keys: str) -> list[str]:
+    def key_order(self, *keys: str) -> list[str]:
         """Which of these keys were said, in their order."""
-        return [key for _, report in list(self.reports) for key in report if key in keys]
+        return [key for _, report in list(self.notifications) for key in report if key in keys]
 
-    def longest_silence(self, since: float) -> float:
+    def longest_watchdog_gap(self, since: float) -> float:
         """The longest time without a ping, from ``since`` until now; what a watchdog measures."""
-        pings = [at for at, _ in self.said("WATCHDOG", "1") if at >= since]
+        pings = [at for at, _ in self.matching("WATCHDOG", "1") if at >= since]
         return max(b - a for a, b in pairwise([since, *pings, time.monotonic()]))
 
     def environment(self, *, watchdog_seconds: float | None = None) -> dict[str, str]:
@@ -43,9 +43,9 @@ class Manager:
 
 
 @contextmanager
-def managed(address: str) -> Iterator[Manager]:
+def systemd_stub(address: str) -> Iterator[SystemdStub]:
     """Listen at a path, or at an abstract address when it begins with @."""
-    manager = Manager(address)
+    manager = SystemdStub(address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
         wire.bind("\0" + address[1:] if address.startswith("@") else address)
         thread = threading.Thread(target=_listen, args=(wire, manager), daemon=True)
@@ -58,10 +58,10 @@ def managed(address: str) -> Iterator[Manager]:
             thread.join()
 
 
-def _listen(wire: socket.socket, manager: Manager) -> None:
+def _listen(wire: socket.socket, manager: SystemdStub) -> None:
     while True:
         lines = wire.recv(65536).decode().splitlines()
         report = dict(line.split("=", 1) for line in lines)
         if report == {"END": "1"}:
             return
-        manager.reports.append((time.monotonic(), report))
+        manager.notifications.append((time.monotonic(), report))

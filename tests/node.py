@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "clients" / "typescript"
+CLIENT_DIR = Path(__file__).parents[1] / "clients" / "typescript"
 
 
-def run(*command: str, folder: Path = SOURCE, seconds: float = 120) -> str:
+def run(*command: str, folder: Path = CLIENT_DIR, timeout_seconds: float = 120) -> str:
     """The output of a command that must succeed."""
     ran = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
     assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
 
 @asynccontextmanager
-async def running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def node_process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A script under Node, which is killed if it is not done at the end."""
     process = await asyncio.create_subprocess_exec(
         "node", *command, stdout=asyncio.subprocess.PIPE, limit=2**20

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 ISSUER = "https://login.example.com/"
 AUDIENCE = "chatd"
 
-PRIVATE: Mapping[str, Any] = {
+PRIVATE_KEYS: Mapping[str, Any] = {
     "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "p256": ec.generate_private_key(ec.SECP256R1()),
     "p384": ec.generate_private_key(ec.SECP384R1()),
@@ -25,28 +25,33 @@ PRIVATE: Mapping[str, Any] = {
 }
 """Keys by their names."""
 
-USUAL = {"rsa": "RS256", "p256": "ES256", "p384": "ES384", "ed": "EdDSA"}
+DEFAULT_ALGORITHMS = {"rsa": "RS256", "p256": "ES256", "p384": "ES384", "ed": "EdDSA"}
 """The algorithm that each is used with."""
 
-OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 """Somebody else's."""
 
-_MAKERS = {"rsa": RSAAlgorithm, "p256": ECAlgorithm, "p384": ECAlgorithm, "ed": OKPAlgorithm}
+_JWK_ALGORITHMS = {
+    "rsa": RSAAlgorithm,
+    "p256": ECAlgorithm,
+    "p384": ECAlgorithm,
+    "ed": OKPAlgorithm,
+}
 
 
-def public(name: str, **more: Any) -> dict[str, Any]:
+def public_jwk(name: str, **more: Any) -> dict[str, Any]:
     """A key as it stands in a key set."""
-    jwk = json.loads(_MAKERS[name].to_jwk(PRIVATE[name].public_key()))
+    jwk = json.loads(_JWK_ALGORITHMS[name].to_jwk(PRIVATE_KEYS[name].public_key()))
     return {**jwk, "kid": name, "use": "sig", **more}
 
 
-def pem(name: str) -> bytes:
+def public_pem(name: str) -> bytes:
     encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    return bytes(PRIVATE[name].public_key().public_bytes(encoding, form))
+    return bytes(PRIVATE_KEYS[name].public_key().public_bytes(encoding, form))
 
 
-def key_set(*names: str) -> dict[str, Any]:
-    return {"keys": [public(name) for name in names or PRIVATE]}
+def jwk_set(*names: str) -> dict[str, Any]:
+    return {"keys": [public_jwk(name) for name in names or PRIVATE_KEYS]}
 
 
 def claims(**more: Any) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def claims(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def signed(
+def sign_token(
     name: str = "rsa",
     *,
     algorithm: str | None = None,
@@ -67,32 +72,35 @@ def signed(
     """A token, right in all that is not given otherwise."""
     headers = {} if kid is None else {"kid": kid or name}
     return jwt.encode(
-        claims(**more), key or PRIVATE[name], algorithm or USUAL[name], headers=headers
+        claims(**more),
+        key or PRIVATE_KEYS[name],
+        algorithm or DEFAULT_ALGORITHMS[name],
+        headers=headers,
     )
 
 
-def forged(header: Mapping[str, Any], secret: bytes | None = None, **more: Any) -> str:
+def forge_token(header: Mapping[str, Any], secret: bytes | None = None, **more: Any) -> str:
     """A token of any header, with an HMAC of ``secret`` as its signature, or none."""
-    text = ".".join(_spelt(json.dumps(one).encode()) for one in (header, claims(**more)))
+    text = ".".join(_base64url(json.dumps(one).encode()) for one in (header, claims(**more)))
     mac = b"" if secret is None else hmac.digest(secret, text.encode(), "sha256")
-    return f"{text}.{_spelt(mac)}"
+    return f"{text}.{_base64url(mac)}"
 
 
-def _spelt(data: bytes) -> str:
+def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-class Provider:
+class IdentityProvider:
     """Serves ``document``, and counts how often; None: it answers 500."""
 
     def __init__(self) -> None:
-        self.document: Any = key_set()
-        self.asked = 0
+        self.document: Any = jwk_set()
+        self.request_count = 0
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
+        self.request_count += 1
         status = "200 OK" if self.document is not None else "500 Out of order"
         body = json.dumps(self.document).encode()
         head = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -103,9 +111,9 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider() -> AsyncIterator[Provider]:
+async def identity_provider() -> AsyncIterator[IdentityProvider]:
     """A provider on this machine."""
-    one = Provider()
+    one = IdentityProvider()
     server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
     one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
     async with server:

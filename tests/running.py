@@ -20,13 +20,13 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 import httpx2
-from described import is_described, is_described_event
-from exercised import notice
+from described import assert_documented, assert_event_documented
+from exercised import record_event
 
 from chatd.store import migrate
 from chatd.store.pool import Connection
 
-FACT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """How long a test waits for a fact before it says that it will not come."""
 
 SCRIPTS = """
@@ -57,14 +57,14 @@ panic = "wires crossed"
 provider = "fake"
 model = "fake-1"
 """
-HELD = SCRIPTS.replace(
+HANGING_SCRIPTS = SCRIPTS.replace(
     "repeat = 3\nchunks = 40\ndelay_seconds = 0.1\n",
     "chunks = 10\n[[providers.fake.scripts.slow]]\nhang = true\n",
 )
 """Who has these comes no further than the middle of the slow answer: it is for others to finish."""
 
 
-class Chatd:
+class ChatdProcess:
     """One process of ``chatd run``. Its log lines are read as they come."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Chatd:
         self.config.write_text(f"{settings}\n{scripts}")
         self.name = name
         self.lines: list[dict[str, Any]] = []
-        self.raw: list[str] = []
-        self._news = threading.Condition()
+        self.raw_lines: list[str] = []
+        self._lines_changed = threading.Condition()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
         given = {
             "CHATD_DATABASE__URL": dsn,
@@ -105,16 +105,16 @@ class Chatd:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            with self._news:
-                self.raw.append(line)
+            with self._lines_changed:
+                self.raw_lines.append(line)
                 try:
                     self.lines.append(json.loads(line))
-                    notice(self.lines[-1].get("event"))
+                    record_event(self.lines[-1].get("event"))
                 except ValueError:
                     self.lines.append({"event": "?", "text": line})
-                self._news.notify_all()
+                self._lines_changed.notify_all()
 
-    def said(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The log lines of this event with these fields, so far."""
         return [
             line
@@ -122,26 +122,30 @@ class Chatd:
             if line.get("event") == event and fields.items() <= line.items()
         ]
 
-    async def says(
-        self, event: str, seconds: float = FACT_SECONDS, **fields: Any
+    async def wait_for_log(
+        self, event: str, timeout_seconds: float = TIMEOUT_SECONDS, **fields: Any
     ) -> dict[str, Any]:
         """Wait for a log line."""
 
         def found() -> Any:
-            lines = self.said(event, **fields)
+            lines = self.logged(event, **fields)
             if not lines and self.process.poll() is not None and not self._reader.is_alive():
-                raise AssertionError(f"{self.name} ended without {event}:\n{''.join(self.raw)}")
+                raise AssertionError(
+                    f"{self.name} ended without {event}:\n{''.join(self.raw_lines)}"
+                )
             return lines[0] if lines else None
 
-        return await fact(found, seconds, what=lambda: f"{event} in:\n{''.join(self.raw[-50:])}")
+        return await eventually(
+            found, timeout_seconds, describe=lambda: f"{event} in:\n{''.join(self.raw_lines[-50:])}"
+        )
 
     @property
     def worker_id(self) -> UUID:
         """What the database calls this process."""
-        return UUID(self.said("daemon.starting")[0]["worker_id"])
+        return UUID(self.logged("daemon.starting")[0]["worker_id"])
 
-    async def ready(self) -> None:
-        listening = await self.says("http.listening")
+    async def wait_until_ready(self) -> None:
+        listening = await self.wait_for_log("http.listening")
         self.port = int(listening["port"])
         self.url = f"http://{listening['host']}:{self.port}"
         async with httpx2.AsyncClient(base_url=self.url) as client:
@@ -149,14 +153,14 @@ class Chatd:
             async def answers() -> bool:
                 return (await client.get("/readyz")).status_code == 200
 
-            await fact(answers, every=0.05)
+            await eventually(answers, interval_seconds=0.05)
 
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+    def send_signal(self, signal_number: signal.Signals) -> None:
+        self.process.send_signal(signal_number)
 
-    async def ended(self, seconds: float = FACT_SECONDS) -> int:
+    async def wait_for_exit(self, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
         """Wait for the process to end; its exit code."""
-        await fact(lambda: self.process.poll() is not None, seconds)
+        await eventually(lambda: self.process.poll() is not None, timeout_seconds)
         self._reader.join(5)
         return self.process.returncode
 
@@ -171,7 +175,7 @@ class Chatd:
 
 
 @contextmanager
-def started(
+def chatd_process(
     folder: Path,
     dsn: str,
     *,
@@ -180,75 +184,77 @@ def started(
     scripts: str = SCRIPTS,
     port: int = 0,
     **how: Any,
-) -> Iterator[Chatd]:
-    """A process that is killed at the end, if it still runs; await ``ready()`` first.
+) -> Iterator[ChatdProcess]:
+    """A process that is killed at the end, if it still runs; await ``wait_until_ready()`` first.
 
     ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
     """
-    chatd = Chatd(folder, dsn, name, settings, scripts, port, **how)
+    chatd = ChatdProcess(folder, dsn, name, settings, scripts, port, **how)
     try:
         yield chatd
     finally:
         chatd.kill()
 
 
-async def fact(
-    look: Callable[[], Any],
-    seconds: float = FACT_SECONDS,
+async def eventually(
+    probe: Callable[[], Any],
+    timeout_seconds: float = TIMEOUT_SECONDS,
     *,
-    what: Callable[[], str] | None = None,
-    every: float = 0.01,
+    describe: Callable[[], str] | None = None,
+    interval_seconds: float = 0.01,
 ) -> Any:
     """Look until there is something true to see, and return it."""
     try:
-        with anyio.fail_after(seconds):
+        with anyio.fail_after(timeout_seconds):
             while True:
-                seen = look()
+                seen = probe()
                 if hasattr(seen, "__await__"):
                     seen = await seen
                 if seen:
                     return seen
-                await anyio.sleep(every)
+                await anyio.sleep(interval_seconds)
     except TimeoutError:
-        raise AssertionError(f"not so within {seconds} s: {what() if what else look}") from None
+        raise AssertionError(
+            f"not so within {timeout_seconds} s: {describe() if describe else probe}"
+        ) from None
 
 
-_NAP_SECONDS = 0.05
+_SAMPLE_INTERVAL_SECONDS = 0.05
 
 
 @dataclass
-class Machine:
+class SchedulingDelay:
     """By how much the machine was behind, so far: its being busy is not the product's being slow.
 
     Who waits for a timer, a lock or a lease does not make it late.
     """
 
-    overslept: float = 0.0
+    timer_seconds: float = 0.0
     """Seconds by which somebody who only slept was woken too late, all times together."""
-    queued: float = 0.0
+    run_queue_seconds: float = 0.0
     """Seconds for which the loops of the processes that are watched had work, and no processor."""
 
     @property
-    def late(self) -> float:
+    def total(self) -> float:
         """What a bound of seconds may grow by."""
-        return self.overslept + self.queued
+        return self.timer_seconds + self.run_queue_seconds
 
 
 @asynccontextmanager
-async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
+async def measure_scheduling_delay(*processes: ChatdProcess) -> AsyncIterator[SchedulingDelay]:
     """Meanwhile, measure how late the machine is, and how long it has these processes wait for it."""
-    measured = Machine()
-    before = [queued_seconds(one.process.pid) for one in watched]
+    measured = SchedulingDelay()
+    before = [thread_run_queue_seconds(one.process.pid) for one in processes]
 
     async def measure() -> None:
         while True:
-            due = anyio.current_time() + _NAP_SECONDS
-            await anyio.sleep(_NAP_SECONDS)
-            measured.overslept += anyio.current_time() - due
+            due = anyio.current_time() + _SAMPLE_INTERVAL_SECONDS
+            await anyio.sleep(_SAMPLE_INTERVAL_SECONDS)
+            measured.timer_seconds += anyio.current_time() - due
             now = sum(
-                queued_seconds(one.process.pid) for one in watched
+                thread_run_queue_seconds(one.process.pid) for one in processes
             )  # less, once one has ended
-            measured.queued = max(measured.queued, now - sum(before))
+            measured.run_queue_seconds = max(measured.run_queue_seconds, now - sum(before))
 
     task = asyncio.create_task(measure())
     try:
@@ -258,20 +264,20 @@ async def machine(*watched: Chatd) -> AsyncIterator[Machine]:
         await asyncio.wait([task])
 
 
-def queued_seconds(thread: int) -> float:
+def thread_run_queue_seconds(thread_id: int) -> float:
     """For how long a thread (a process's event loop has its id) was ready to run and did not.
 
     As far as Linux tells.
     """
     try:
-        _, nanoseconds, _ = Path(f"/proc/{thread}/schedstat").read_text().split()
+        _, nanoseconds, _ = Path(f"/proc/{thread_id}/schedstat").read_text().split()
     except (OSError, ValueError):  # it ended meanwhile, or this kernel does not count
         return 0.0
     return int(nanoseconds) / 1e9
 
 
 @dataclass
-class Event:
+class SseEvent:
     """A server-sent event."""
 
     event: str
@@ -280,16 +286,16 @@ class Event:
 
 
 @dataclass
-class View:
+class ChatView:
     """What a person would see of a chat who follows its stream with the simplest of clients."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[SseEvent] = field(default_factory=list)
     status: str | None = None
     cursor: str | None = None
     preview: str = ""
     messages: dict[int, str] = field(default_factory=dict)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: SseEvent) -> None:
         self.events.append(event)
         self.cursor = event.id or self.cursor
         match event.event:
@@ -320,7 +326,7 @@ def text_of(parts: list[dict[str, Any]]) -> str:
     return "".join(part.get("text", "") for part in parts if part["type"] == "text")
 
 
-class Client:
+class ApiClient:
     """The API, as a caller uses it."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -339,7 +345,7 @@ class Client:
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
-    async def submit(self, chat_id: str, results: dict[str, Any]) -> dict[str, Any]:
+    async def submit_tool_results(self, chat_id: str, results: dict[str, Any]) -> dict[str, Any]:
         """Hand in what tools returned, by the ids of their calls."""
         answer = await self.http.post(
             f"/api/v1/chats/{chat_id}/tool-results",
@@ -373,8 +379,8 @@ class Client:
     async def texts(self, chat_id: str, role: str = "assistant") -> list[str]:
         return [text_of(m["content"]) for m in await self.messages(chat_id) if m["role"] == role]
 
-    async def until(
-        self, chat_id: str, status: str, seconds: float = FACT_SECONDS
+    async def wait_for_status(
+        self, chat_id: str, status: str, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> dict[str, Any]:
         """Wait for a status; the chat then."""
 
@@ -382,9 +388,9 @@ class Client:
             chat = await self.chat(chat_id)
             return chat if chat["status"] == status else None
 
-        return dict(await fact(reached, seconds, every=0.05))
+        return dict(await eventually(reached, timeout_seconds, interval_seconds=0.05))
 
-    async def stream(self, chat_id: str, after: str | None = None) -> AsyncIterator[Event]:
+    async def stream(self, chat_id: str, after: str | None = None) -> AsyncIterator[SseEvent]:
         """Events of one connection, until it ends."""
         headers = {"last-event-id": after} if after else {}
         path = f"/api/v1/chats/{chat_id}/stream"
@@ -396,8 +402,8 @@ class Client:
                 if name:
                     event[name] = value
                 elif "event" in event:
-                    heard = Event(event["event"], json.loads(event["data"]), event.get("id"))
-                    is_described_event(answer.request, heard.event, heard.data, heard.id)
+                    heard = SseEvent(event["event"], json.loads(event["data"]), event.get("id"))
+                    assert_event_documented(answer.request, heard.event, heard.data, heard.id)
                     yield heard
                     event = {}
                 else:
@@ -406,15 +412,15 @@ class Client:
     async def follow(
         self,
         chat_id: str,
-        view: View,
-        until: Callable[[View], bool],
+        view: ChatView,
+        until: Callable[[ChatView], bool],
         *,
-        seconds: float = FACT_SECONDS,
-    ) -> View:
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> ChatView:
         """Apply events to ``view``, from its cursor on, until it looks right or the stream ends."""
         events = self.stream(chat_id, view.cursor)
         try:
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(timeout_seconds):
                 async for event in events:
                     view.apply(event)
                     if until(view):
@@ -425,72 +431,78 @@ class Client:
 
 
 @asynccontextmanager
-async def client(chatd: Chatd) -> AsyncIterator[Client]:
+async def client(chatd: ChatdProcess) -> AsyncIterator[ApiClient]:
     """A client of one process."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx2.AsyncClient(
         base_url=chatd.url,
-        timeout=FACT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         limits=limits,
-        event_hooks={"response": [is_described]},
+        event_hooks={"response": [assert_documented]},
     ) as http:
-        yield Client(http)
+        yield ApiClient(http)
 
 
-class Books:
+class DatabaseInspector:
     """What is stored, read past the API: the journal, and whose a chat is."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def all(self, query: str, *args: Any) -> list[asyncpg.Record]:
+    async def fetch_all(self, query: str, *args: Any) -> list[asyncpg.Record]:
         return list(await self._connection.fetch(query, *args))
 
-    async def one(self, query: str, *args: Any) -> Any:
+    async def fetch_value(self, query: str, *args: Any) -> Any:
         return await self._connection.fetchval(query, *args)
 
     async def now(self) -> datetime:
-        moment: datetime = await self.one("SELECT clock_timestamp()")
+        moment: datetime = await self.fetch_value("SELECT clock_timestamp()")
         return moment
 
     async def journal(self, chat_id: str) -> list[asyncpg.Record]:
         """All moves of a chat, in order."""
-        return await self.all(
+        return await self.fetch_all(
             "SELECT version, at, move, status, epoch, worker_id, data::jsonb->>'reason' AS reason,"
             " data FROM chat_events WHERE chat_id = $1 ORDER BY version",
             UUID(chat_id),
         )
 
-    async def moves(self, chat_id: str) -> list[str]:
+    async def transitions(self, chat_id: str) -> list[str]:
         return [row["move"] for row in await self.journal(chat_id)]
 
-    async def moved(self, chat_id: str, move: str, *, times: int = 1) -> asyncpg.Record:
+    async def wait_for_transition(
+        self, chat_id: str, transition: str, *, times: int = 1
+    ) -> asyncpg.Record:
         """Wait for a move to have been made so often; its journal row."""
 
         async def made() -> asyncpg.Record | None:
-            rows = [row for row in await self.journal(chat_id) if row["move"] == move]
+            rows = [row for row in await self.journal(chat_id) if row["move"] == transition]
             return rows[times - 1] if len(rows) >= times else None
 
-        row: asyncpg.Record = await fact(made, what=lambda: f"{move} of {chat_id}", every=0.03)
+        row: asyncpg.Record = await eventually(
+            made, describe=lambda: f"{transition} of {chat_id}", interval_seconds=0.03
+        )
         return row
 
-    async def owner(self, chat_id: str, *processes: Chatd) -> tuple[Chatd, list[Chatd]]:
+    async def wait_for_worker(
+        self, chat_id: str, *processes: ChatdProcess
+    ) -> tuple[ChatdProcess, list[ChatdProcess]]:
         """Wait for somebody to have claimed the chat: the last who did, and the others."""
 
         async def claims() -> list[UUID]:
             rows = await self.journal(chat_id)
             return [row["worker_id"] for row in rows if row["move"] == "acquire"]
 
-        *_, worker_id = await fact(claims, what=lambda: f"an owner of {chat_id}")
+        *_, worker_id = await eventually(claims, describe=lambda: f"an owner of {chat_id}")
         (owner,) = (one for one in processes if one.worker_id == worker_id)
         return owner, [one for one in processes if one is not owner]
 
 
 @asynccontextmanager
-async def books(dsn: str) -> AsyncIterator[Books]:
+async def inspect_database(dsn: str) -> AsyncIterator[DatabaseInspector]:
     connection = await asyncpg.connect(dsn)
     try:
-        yield Books(connection)
+        yield DatabaseInspector(connection)
     finally:
         await connection.close()
 
@@ -503,12 +515,12 @@ async def replicas(
     settings: str = "",
     scripts: str = SCRIPTS,
     **how: Any,
-) -> AsyncIterator[list[Chatd]]:
+) -> AsyncIterator[list[ChatdProcess]]:
     """Several processes, all ready. ``dsn`` may say how each comes to the database."""
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
-                started(
+                chatd_process(
                     folder,
                     dsn if isinstance(dsn, str) else dsn[name],
                     name=name,
@@ -520,12 +532,12 @@ async def replicas(
             for name in names
         ]
         for process in processes:
-            await process.ready()
+            await process.wait_until_ready()
         yield processes
 
 
 @asynccontextmanager
-async def clients(processes: Sequence[Chatd]) -> AsyncIterator[dict[str, Client]]:
+async def clients(processes: Sequence[ChatdProcess]) -> AsyncIterator[dict[str, ApiClient]]:
     """A client of each process, by the name of the process."""
     async with AsyncExitStack() as stack:
         yield {
@@ -534,7 +546,7 @@ async def clients(processes: Sequence[Chatd]) -> AsyncIterator[dict[str, Client]
 
 
 @asynccontextmanager
-async def database_on(server: str, *, schema: bool = True) -> AsyncIterator[str]:
+async def database_on_server(server: str, *, schema: bool = True) -> AsyncIterator[str]:
     """A database with the schema, or with nothing in it, on a server that is a test's own."""
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)

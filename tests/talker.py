@@ -9,7 +9,7 @@ from typing import Any
 
 Delta = dict[str, Any]
 
-TOOL_CALL: list[Delta] = [
+TOOL_CALL_DELTAS: list[Delta] = [
     {
         "tool_calls": [
             {
@@ -24,17 +24,17 @@ TOOL_CALL: list[Delta] = [
 """The rest of an answer that makes chatd call the model once more."""
 
 
-class Talker:
+class OpenAIStub:
     """Counts its callers by the header ``x-replica``. Holds the first answer back in the middle."""
 
-    def __init__(self, rest: list[Delta] | None) -> None:
-        self._rest = rest
+    def __init__(self, continuation: list[Delta] | None) -> None:
+        self._continuation = continuation
         self.calls: Counter[str] = Counter()
-        self.go = asyncio.Event()
-        self.gone = asyncio.Event()
+        self.proceed = asyncio.Event()
+        self.first_response_sent = asyncio.Event()
         self.url = ""
 
-    def provider(self, replica: str) -> str:
+    def provider_config(self, replica: str) -> str:
         """The configuration of one replica."""
         return f"""
             [providers.talker]
@@ -62,24 +62,24 @@ class Talker:
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        _say(writer, {"role": "assistant", "content": "Let me "})
+        _write_delta(writer, {"role": "assistant", "content": "Let me "})
         await writer.drain()
         if first:
-            await self.go.wait()
-        if first and self._rest is None:
+            await self.proceed.wait()
+        if first and self._continuation is None:
             raise ConnectionResetError  # the answer is cut off
-        rest = self._rest if first and self._rest else [{"content": "see."}]
+        rest = self._continuation if first and self._continuation else [{"content": "see."}]
         for delta in rest:
-            _say(writer, delta)
-        _say(writer, {}, finish="tool_calls" if rest is TOOL_CALL else "stop")
-        _chunk(writer, b"data: [DONE]\n\n")
-        _chunk(writer, b"")
+            _write_delta(writer, delta)
+        _write_delta(writer, {}, finish="tool_calls" if rest is TOOL_CALL_DELTAS else "stop")
+        _write_chunk(writer, b"data: [DONE]\n\n")
+        _write_chunk(writer, b"")
         await writer.drain()
         if first:
-            self.gone.set()
+            self.first_response_sent.set()
 
 
-def _say(writer: asyncio.StreamWriter, delta: Delta, *, finish: str | None = None) -> None:
+def _write_delta(writer: asyncio.StreamWriter, delta: Delta, *, finish: str | None = None) -> None:
     chunk = {
         "id": "answer",
         "object": "chat.completion.chunk",
@@ -87,17 +87,17 @@ def _say(writer: asyncio.StreamWriter, delta: Delta, *, finish: str | None = Non
         "model": "talk-1",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
     }
-    _chunk(writer, b"data: %s\n\n" % json.dumps(chunk).encode())
+    _write_chunk(writer, b"data: %s\n\n" % json.dumps(chunk).encode())
 
 
-def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+def _write_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
 
 @asynccontextmanager
-async def talking(rest: list[Delta] | None) -> AsyncIterator[Talker]:
-    """``rest`` is how the first answer goes on; None: it is cut off."""
-    talker = Talker(rest)
+async def openai_stub(continuation: list[Delta] | None) -> AsyncIterator[OpenAIStub]:
+    """``continuation`` is how the first answer goes on; None: it is cut off."""
+    talker = OpenAIStub(continuation)
     serving: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from running import FACT_SECONDS, fact
+from running import TIMEOUT_SECONDS, eventually
 
 import chatd
 
-_SKIPS = re.compile(r"\x1b\[(\d*)C")
+_CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
 
@@ -29,15 +29,17 @@ def environment(url: str) -> dict[str, str]:
 
 
 @dataclass
-class Ran:
+class CommandResult:
     """What a command gave."""
 
-    code: int
-    out: str
-    err: str
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
-async def run(url: str, *arguments: str, given: str = "", **variables: str) -> Ran:
+async def run_command(
+    url: str, *arguments: str, stdin: str = "", **variables: str
+) -> CommandResult:
     """One command between pipes, to its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -50,17 +52,17 @@ async def run(url: str, *arguments: str, given: str = "", **variables: str) -> R
         stderr=subprocess.PIPE,
         cwd=Path(chatd.__file__).parents[1],
     )
-    async with asyncio.timeout(FACT_SECONDS):
-        out, err = await process.communicate(given.encode())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())
 
 
 class Terminal:
     """A command in a terminal; ``text`` is what it showed so far, without colours."""
 
     def __init__(self, url: str, *arguments: str) -> None:
-        self._far, near = pty.openpty()
+        self._controller_fd, near = pty.openpty()
         fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "chatd", *arguments],  # Ctrl-C is a signal
@@ -76,7 +78,7 @@ class Terminal:
 
     def _read(self) -> None:
         try:
-            while data := os.read(self._far, 65536):
+            while data := os.read(self._controller_fd, 65536):
                 self._bytes += data
         except OSError:  # the other end is gone
             return
@@ -84,33 +86,35 @@ class Terminal:
     @property
     def text(self) -> str:
         raw = self._bytes.decode(errors="replace").replace("\r", "")
-        spaced = _SKIPS.sub(lambda skip: " " * int(skip[1] or 1), raw)
+        spaced = _CURSOR_FORWARD.sub(lambda skip: " " * int(skip[1] or 1), raw)
         return _ESCAPES.sub("", spaced)
 
-    def type(self, keys: str) -> None:
-        os.write(self._far, keys.encode())
+    def type_keys(self, keys: str) -> None:
+        os.write(self._controller_fd, keys.encode())
 
-    async def shows(self, words: str, *, times: int = 1) -> None:
+    async def wait_for_text(self, text: str, *, times: int = 1) -> None:
         """Wait until the words were shown so often."""
-        await fact(
-            lambda: self.text.count(words) >= times or self._over(words),
-            what=lambda: f"{words!r} in {self.text[-3000:]}",
+        await eventually(
+            lambda: self.text.count(text) >= times or self._assert_shown_if_ended(text),
+            describe=lambda: f"{text!r} in {self.text[-3000:]}",
         )
 
-    def _over(self, words: str) -> bool:
+    def _assert_shown_if_ended(self, text: str) -> bool:
         if self.process.poll() is not None and not self._reader.is_alive():
-            assert words in self.text, self.text[-3000:]
+            assert text in self.text, self.text[-3000:]
         return False
 
-    async def ended(self) -> int:
-        await fact(lambda: self.process.poll() is not None, what=lambda: self.text[-3000:])
+    async def wait_for_exit(self) -> int:
+        await eventually(
+            lambda: self.process.poll() is not None, describe=lambda: self.text[-3000:]
+        )
         return self.process.returncode
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
         self._reader.join(5)
-        os.close(self._far)
+        os.close(self._controller_fd)
 
 
 @contextmanager

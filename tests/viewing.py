@@ -9,37 +9,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from described import is_described_event
-from inside import Inside
-from running import FACT_SECONDS, Event, View, fact
+from described import assert_event_documented
+from inside import InProcessDaemon
+from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
 
-Told = tuple[str, Any, str | None]
+PlainEvent = tuple[str, Any, str | None]
 
 
-LARGE = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
+LARGE_LABELS = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
 """About 240 kB as an event: a few fill what the network holds for a reader."""
 
 
-def path_of(chat_id: str) -> str:
+def stream_path(chat_id: str) -> str:
     return f"/api/v1/chats/{chat_id}/stream"
 
 
-async def listen(
-    chatd: Inside, chat_id: str, after: str | None = None, *, by_query: bool = False
-) -> AsyncGenerator[Event | None]:
+async def chat_stream_events(
+    chatd: InProcessDaemon, chat_id: str, after: str | None = None, *, after_in_query: bool = False
+) -> AsyncGenerator[SseEvent | None]:
     """Events of one connection; None for a comment, which is sent when there is nothing to say."""
-    async for event in listen_to(
-        chatd, f"/api/v1/chats/{chat_id}/stream", after, by_query=by_query
+    async for event in stream_events(
+        chatd, f"/api/v1/chats/{chat_id}/stream", after, after_in_query=after_in_query
     ):
         yield event
 
 
-async def listen_to(
-    chatd: Inside, path: str, after: str | None = None, *, by_query: bool = False
-) -> AsyncGenerator[Event | None]:
+async def stream_events(
+    chatd: InProcessDaemon, path: str, after: str | None = None, *, after_in_query: bool = False
+) -> AsyncGenerator[SseEvent | None]:
     """The same of any stream."""
-    headers = {"last-event-id": after} if after is not None and not by_query else {}
-    params = {"after": after} if after is not None and by_query else {}
+    headers = {"last-event-id": after} if after is not None and not after_in_query else {}
+    params = {"after": after} if after is not None and after_in_query else {}
     async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -52,34 +52,36 @@ async def listen_to(
                 assert name in {"event", "id", "data"}, line
                 fields[name] = value
             elif "event" in fields:
-                event = Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
-                is_described_event(answer.request, event.event, event.data, event.id)
+                event = SseEvent(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                assert_event_documented(answer.request, event.event, event.data, event.id)
                 yield event
                 fields = {}
 
 
 @dataclass
-class Following:
+class BackgroundSubscriber:
     """A connection that is listened to in the background; ``task`` ends when the stream does."""
 
-    heard: list[Event]
+    events: list[SseEvent]
     task: "asyncio.Task[None]"
 
 
 @asynccontextmanager
-async def following(chatd: Inside, chat_id: str) -> AsyncIterator[Following]:
+async def background_subscriber(
+    chatd: InProcessDaemon, chat_id: str
+) -> AsyncIterator[BackgroundSubscriber]:
     """Listen from now on, and hang up at the end; the snapshot has been heard by then."""
-    heard: list[Event] = []
+    heard: list[SseEvent] = []
 
     async def collect() -> None:
-        async with aclosing(listen(chatd, chat_id)) as events:
+        async with aclosing(chat_stream_events(chatd, chat_id)) as events:
             async for event in events:
                 heard.extend([event] if event else [])
 
     task = asyncio.create_task(collect())
     try:
-        await fact(lambda: heard or task.done())
-        yield Following(heard, task)
+        await eventually(lambda: heard or task.done())
+        yield BackgroundSubscriber(heard, task)
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -87,11 +89,13 @@ async def following(chatd: Inside, chat_id: str) -> AsyncIterator[Following]:
         task.result()
 
 
-async def everything(chatd: Inside, chat_id: str, after: str | None = None) -> list[Event]:
+async def available_events(
+    chatd: InProcessDaemon, chat_id: str, after: str | None = None
+) -> list[SseEvent]:
     """All there is to hear now: up to the first keep-alive, or to the end of the stream."""
-    heard: list[Event] = []
-    with anyio.fail_after(FACT_SECONDS):
-        async with aclosing(listen(chatd, chat_id, after)) as events:
+    heard: list[SseEvent] = []
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with aclosing(chat_stream_events(chatd, chat_id, after)) as events:
             async for event in events:
                 if event is None:
                     break
@@ -99,12 +103,12 @@ async def everything(chatd: Inside, chat_id: str, after: str | None = None) -> l
     return heard
 
 
-async def some(chatd: Inside, chat_id: str, view: View, most: int) -> int:
+async def apply_some(chatd: InProcessDaemon, chat_id: str, view: ChatView, max_events: int) -> int:
     """Apply at most so many events of one connection, then hang up; how many there were."""
     count = 0
-    with anyio.fail_after(FACT_SECONDS):
-        async with aclosing(listen(chatd, chat_id, view.cursor)) as events:
-            while count < most:
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with aclosing(chat_stream_events(chatd, chat_id, view.cursor)) as events:
+            while count < max_events:
                 event = await anext(events, None)
                 if event is None:
                     break
@@ -113,15 +117,15 @@ async def some(chatd: Inside, chat_id: str, view: View, most: int) -> int:
     return count
 
 
-def plain(events: list[Event]) -> list[Told]:
+def journal_events(events: list[SseEvent]) -> list[PlainEvent]:
     """What the journal makes every viewer hear, each with its place in the journal.
 
     Which parts a viewer was shown before is its own affair, and stands in its cursors.
     """
-    return [(e.event, e.data, place(e)) for e in events if e.event != "message_part"]
+    return [(e.event, e.data, journal_position(e)) for e in events if e.event != "message_part"]
 
 
-def place(event: Event) -> str | None:
+def journal_position(event: SseEvent) -> str | None:
     if event.id is None:
         return None
     version, epoch, part = event.id.split(".")
@@ -129,7 +133,7 @@ def place(event: Event) -> str | None:
 
 
 @asynccontextmanager
-async def deaf(chatd: Inside, path: str) -> AsyncIterator[socket.socket]:
+async def non_reading_client(chatd: InProcessDaemon, path: str) -> AsyncIterator[socket.socket]:
     """A connection to a stream that is not read from, with as small a window as can be had."""
     assert chatd.daemon.server is not None
     with socket.socket() as wire:
@@ -142,11 +146,11 @@ async def deaf(chatd: Inside, path: str) -> AsyncIterator[socket.socket]:
         yield wire
 
 
-async def read_to_the_end(wire: socket.socket) -> bytes:
+async def read_to_end(wire: socket.socket) -> bytes:
     """All that was sent before the stream ended."""
     read = bytearray()
     loop = asyncio.get_running_loop()
-    with anyio.fail_after(FACT_SECONDS):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         while not read.endswith(b"\r\n0\r\n\r\n"):
             piece = await loop.sock_recv(wire, 1 << 20)
             assert piece, "cut off rather than ended"

@@ -6,32 +6,32 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 
-class Wire:
+class TcpProxy:
     """Carries bytes both ways. Dead, it carries none, and says nothing: no FIN, no RST, no answer."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._works = asyncio.Event()
-        self._works.set()
+        self._forwarding = asyncio.Event()
+        self._forwarding.set()
         self._pumps: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
 
-    def die(self) -> None:
+    def blackhole(self) -> None:
         """From now on nothing arrives; what is sent piles up on the way."""
-        self._works.clear()
+        self._forwarding.clear()
 
-    def heal(self) -> None:
+    def restore(self) -> None:
         """Everything that piled up arrives, late; what is new passes."""
-        self._works.set()
+        self._forwarding.set()
 
-    def heal_for_new(self) -> None:
+    def restore_new_connections(self) -> None:
         """What is new passes; the connections of before stay dead, as when a firewall forgot them."""
-        self._works = asyncio.Event()
-        self._works.set()
+        self._forwarding = asyncio.Event()
+        self._forwarding.set()
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        works = self._works
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        works = self._forwarding
         with suppress(asyncio.CancelledError):
             await works.wait()
             try:
@@ -44,16 +44,16 @@ class Wire:
             )
 
     async def _pump(
-        self, works: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, forwarding: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
             while data := await reader.read(65536):
-                await works.wait()
+                await forwarding.wait()
                 writer.write(data)
                 await writer.drain()
-            await works.wait()
+            await forwarding.wait()
         except ConnectionError:
-            await works.wait()
+            await forwarding.wait()
         finally:
             writer.close()
 
@@ -62,12 +62,12 @@ class Wire:
         assert task is not None
         self._pumps[task] = writer
         try:
-            await self.carry(reader, writer)
+            await self.relay(reader, writer)
         finally:
             del self._pumps[task]
             writer.transport.abort()
 
-    async def cut(self) -> None:
+    async def close_all(self) -> None:
         """Drop all connections, and wait until nobody carries anything."""
         for task in list(self._pumps):
             task.cancel()
@@ -76,10 +76,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def wired(dsn: str) -> AsyncIterator[tuple[Wire, str]]:
+async def tcp_proxy(dsn: str) -> AsyncIterator[tuple[TcpProxy, str]]:
     """A wire to the server of ``dsn`` (over TCP), and the address of its near end."""
     place = urlsplit(dsn)
-    wire = Wire(place.hostname or "", place.port or 5432)
+    wire = TcpProxy(place.hostname or "", place.port or 5432)
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     wire.port = server.sockets[0].getsockname()[1]
     near = place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{wire.port}")
@@ -87,4 +87,4 @@ async def wired(dsn: str) -> AsyncIterator[tuple[Wire, str]]:
         try:
             yield wire, near.geturl()
         finally:
-            await wire.cut()
+            await wire.close_all()

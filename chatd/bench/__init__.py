@@ -28,6 +28,6 @@ def run(
     *, only: Sequence[str] = (), quick: bool = False, json: bool = False, database: str | None
 ) -> int:
     """Measure, print, and return the exit code. ``only`` names measures; none means all."""
-    from chatd.bench.session import run_session  # noqa: PLC0415  (the load process needs none of it)
+    from chatd.bench.session import run_measures  # noqa: PLC0415  (the load process needs none of it)
 
-    return run_session(only=only, quick=quick, json=json, database=database)
+    return run_measures(only=only, quick=quick, json=json, database=database)

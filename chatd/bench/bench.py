@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatd.bench.crowd import Crowd
-from chatd.bench.ground import Ground
-from chatd.bench.plan import Plan
+from chatd.bench.crowd import LoadClient
+from chatd.bench.ground import BenchDatabases
+from chatd.bench.plan import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class BenchContext:
     """A ground to stand on, clients, a folder for what is written, and someone to tell."""
 
-    ground: Ground
-    crowd: Crowd
+    databases: BenchDatabases
+    clients: LoadClient
     folder: Path
-    plan: Plan
-    say: Callable[[str], None]
+    profile: Profile
+    report_progress: Callable[[str], None]
     """Shown while the measure runs."""

@@ -14,23 +14,25 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from chatd.domain.errors import ChatdError
 
-_LONGEST_ANSWER = 64 * 1024 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
-class Crowd:
-    """Clients: ``await crowd.do("turns", url=…, chats=16, seconds=1.0)``."""
+class LoadClient:
+    """Clients: ``await load_client.run_task("turns", url=…, chats=16, seconds=1.0)``."""
 
     def __init__(self, process: anyio.abc.Process) -> None:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         self._tasks = process.stdin
-        self._answers = BufferedByteReceiveStream(process.stdout)
+        self._responses = BufferedByteReceiveStream(process.stdout)
 
-    async def do(self, task: str, *, seconds_at_most: float = 60.0, **more: Any) -> dict[str, Any]:
+    async def run_task(
+        self, task: str, *, timeout_seconds: float = 60.0, **more: Any
+    ) -> dict[str, Any]:
         """Have a task of ``load`` done. Raises ``ChatdError`` with what went wrong there."""
         await self._tasks.send((json.dumps({"do": task} | more) + "\n").encode())
-        with anyio.fail_after(seconds_at_most):
-            line = await self._answers.receive_until(b"\n", _LONGEST_ANSWER)
+        with anyio.fail_after(timeout_seconds):
+            line = await self._responses.receive_until(b"\n", _MAX_RESPONSE_BYTES)
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             raise ChatdError(f"The clients failed: {answer['failed']}")
@@ -38,17 +40,17 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd() -> AsyncIterator[Crowd]:
+async def load_client() -> AsyncIterator[LoadClient]:
     """The load process; it ends with the block."""
     command = [sys.executable, "-m", "chatd.bench.load"]
     async with await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None) as process:
         try:
-            yield Crowd(process)
+            yield LoadClient(process)
         finally:
             if process.returncode is None:
                 process.kill()
 
 
-def without_settings() -> dict[str, str]:
+def environment_without_settings() -> dict[str, str]:
     """The environment for a process of the bench: no setting of this machine's chatd."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CHATD_")}

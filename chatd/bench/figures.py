@@ -6,62 +6,64 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Required:
+class Target:
     """A bound on the value, or on its ratio to the floor."""
 
-    sense: Literal["≤", "<", "≥"]
+    comparison: Literal["≤", "<", "≥"]
     bound: float
-    of: Literal["value", "ratio"] = "value"
+    applies_to: Literal["value", "ratio"] = "value"
 
-    def holds(self, number: float) -> bool:
-        match self.sense:
+    def is_met(self, value: float) -> bool:
+        match self.comparison:
             case "≤":
-                return number <= self.bound
+                return value <= self.bound
             case "<":
-                return number < self.bound
+                return value < self.bound
             case "≥":
-                return number >= self.bound
+                return value >= self.bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One thing that was measured. ``says`` explains it in one line."""
+    """One thing that was measured. ``description`` explains it in one line."""
 
     name: str
     title: str
     value: float
     unit: str
-    says: str
-    floor: float | None = None
-    required: Required | None = None
+    description: str
+    baseline: float | None = None
+    target: Target | None = None
     detail: Mapping[str, float] = field(default_factory=dict)
     """What the value is made of, or how it spread."""
 
     @property
     def ratio(self) -> float | None:
         """The value as a multiple of the floor's."""
-        return self.value / self.floor if self.floor else None
+        return self.value / self.baseline if self.baseline else None
 
     @property
-    def ok(self) -> bool | None:
+    def target_met(self) -> bool | None:
         """Whether the requirement holds; None when there is none."""
-        if self.required is None:
+        if self.target is None:
             return None
-        number = self.value if self.required.of == "value" else self.ratio
-        return number is not None and self.required.holds(number)
+        number = self.value if self.target.applies_to == "value" else self.ratio
+        return number is not None and self.target.is_met(number)
 
-    def as_json(self) -> dict[str, Any]:
-        required = self.required
+    def to_json(self) -> dict[str, Any]:
+        required = self.target
         return {
             "name": self.name,
             "value": self.value,
             "unit": self.unit,
-            "floor": self.floor,
+            "floor": self.baseline,
             "ratio": self.ratio,
-            "required": f"{required.of} {required.sense} {required.bound:g}" if required else None,
-            "ok": self.ok,
+            "required": f"{required.applies_to} {required.comparison} {required.bound:g}"
+            if required
+            else None,
+            "ok": self.target_met,
             "detail": dict(self.detail),
-            "says": self.says,
+            "says": self.description,
         }
 
 
@@ -73,7 +75,7 @@ class Section:
     title: str
     seconds: float
     figures: Sequence[Figure] = ()
-    broken: str | None = None
+    error: str | None = None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -21,20 +21,20 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from chatd.bench.floor_sql import FloorStore
+from chatd.bench.floor_sql import BaselineStore
 from chatd.bench.replica import ANSWER, PARTS
 
 
-class Question(BaseModel):
+class CreateChatBody(BaseModel):
     content: str
 
 
-class Created(BaseModel):
+class CreatedChat(BaseModel):
     id: UUID
     status: str
 
 
-def app_over(store: FloorStore) -> FastAPI:
+def build_app(store: BaselineStore) -> FastAPI:
     app = FastAPI()
 
     @app.get("/readyz")
@@ -42,35 +42,35 @@ def app_over(store: FloorStore) -> FastAPI:
         return {"status": "ready"}
 
     @app.post("/api/v1/chats", status_code=201)
-    async def create(body: Question) -> Created:
-        return Created(id=await store.create(body.content), status="pending")
+    async def create(body: CreateChatBody) -> CreatedChat:
+        return CreatedChat(id=await store.create(body.content), status="pending")
 
     @app.get("/api/v1/chats/{chat_id}/stream")
     async def stream(chat_id: UUID) -> StreamingResponse:
-        return StreamingResponse(_work(store, chat_id), media_type="text/event-stream")
+        return StreamingResponse(_run_turn(store, chat_id), media_type="text/event-stream")
 
     return app
 
 
-async def _work(store: FloorStore, chat_id: UUID) -> AsyncIterator[bytes]:
-    chat = await store.acquire()
+async def _run_turn(store: BaselineStore, chat_id: UUID) -> AsyncIterator[bytes]:
+    chat = await store.claim()
     await store.history(chat)
     size = -(-len(ANSWER) // PARTS)
     pieces = [ANSWER[at : at + size] for at in range(0, len(ANSWER), size)]
     parts = [{"index": 0, "type": "text", "text": piece} for piece in pieces]
-    yield b"".join(_event("message_part", part) for part in parts)
+    yield b"".join(_encode_event("message_part", part) for part in parts)
     await store.finish(chat)
     content = [{"type": "text", "text": ANSWER}]
     message = {"chat_id": chat_id, "role": "assistant", "content": content}
-    yield _event("message", message) + _event("status", {"status": "waiting"})
+    yield _encode_event("message", message) + _encode_event("status", {"status": "waiting"})
 
 
-def _event(kind: str, fields: dict[str, Any]) -> bytes:
+def _encode_event(kind: str, fields: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), to_json(fields))
 
 
 async def main(dsn: str) -> None:
-    app = app_over(await FloorStore.open(dsn))
+    app = build_app(await BaselineStore.open(dsn))
     config = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools"
     )

@@ -19,12 +19,12 @@ _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns
 POOL_SIZE = 10
 """As chatd's own."""
 
-_UNLIMITED_UNKEYED_AND_UNTRACED = (None,) * 5
+_UNUSED_CREATE_PARAMETERS = (None,) * 5
 _MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 
 
 @dataclass(slots=True)
-class FloorStore:
+class BaselineStore:
     """A pool and a model; the methods are one statement each."""
 
     pool: "asyncpg.Pool[asyncpg.Record]"
@@ -32,9 +32,13 @@ class FloorStore:
     worker_id: UUID
 
     @classmethod
-    async def open(cls, dsn: str) -> "FloorStore":
+    async def open(cls, dsn: str) -> "BaselineStore":
         pool = await asyncpg.create_pool(
-            dsn, min_size=POOL_SIZE, max_size=POOL_SIZE, reset=_keep, server_settings={"jit": "off"}
+            dsn,
+            min_size=POOL_SIZE,
+            max_size=POOL_SIZE,
+            reset=_skip_reset,
+            server_settings={"jit": "off"},
         )
         store = cls(pool, uuid4(), uuid4())
         await pool.execute(_MODEL, store.model_id)
@@ -51,12 +55,12 @@ class FloorStore:
             json.dumps(given),
             True,
             "[]",
-            *_UNLIMITED_UNKEYED_AND_UNTRACED,
+            *_UNUSED_CREATE_PARAMETERS,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id
 
-    async def acquire(self) -> asyncpg.Record:
+    async def claim(self) -> asyncpg.Record:
         """Any pending chat: there are as many as there are callers."""
         while not (rows := await self.pool.fetch(_LEASES["acquire"], self.worker_id, 1, None)):
             pass
@@ -72,9 +76,9 @@ class FloorStore:
         ends = (Transition.FINISH_TURN.value, "running", True)
         await self.pool.fetch(_TURNS["finish"], *fence, json.dumps(said), 8, *ends)
 
-    async def turn(self) -> None:
+    async def run_turn(self) -> None:
         await self.create("Which way to the station?")
-        chat = await self.acquire()
+        chat = await self.claim()
         await self.history(chat)
         await self.finish(chat)
 
@@ -90,5 +94,5 @@ def _message(role: str, text: str, model_id: UUID) -> dict[str, Any]:
     }
 
 
-async def _keep(_connection: object) -> None:
+async def _skip_reset(_connection: object) -> None:
     """No reset of the session, as in chatd: it would be one more round trip."""

@@ -12,55 +12,55 @@ from chatd.embedded import Postgres
 from chatd.store import migrate
 from chatd.store.pool import translate_errors
 
-_SERVER = "SELECT current_setting('server_version'), current_setting('fsync')"
+_SERVER_INFO = "SELECT current_setting('server_version'), current_setting('fsync')"
 _CREATE = "SELECT format('CREATE DATABASE %I', $1::text)"
 _COPY = "SELECT format('CREATE DATABASE %I TEMPLATE %I', $1::text, $2::text)"
 _DROP = "SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text)"
 
 
-class Ground:
+class BenchDatabases:
     """Makes databases with the schema, each a copy of one that was migrated once."""
 
     def __init__(self, admin: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> None:
         self._admin = admin
         self._dsn = dsn
         self._prefix = f"chatd_bench_{uuid4().hex[:8]}"
-        self._made: list[str] = []
+        self._created: list[str] = []
         self.server = ""
         """Which PostgreSQL this is, for the head of the report."""
 
     async def prepare(self, *, embedded: bool) -> None:
-        version, fsync = await self._admin.fetchrow(_SERVER) or ("?", "?")
+        version, fsync = await self._admin.fetchrow(_SERVER_INFO) or ("?", "?")
         where = "embedded" if embedded else "given"
         self.server = f"PostgreSQL {version.split()[0]}, {where}, fsync {fsync}"
-        await self._do(_CREATE, self._name("template"))
-        await migrate.up(self._dsn_of(f"{self._prefix}_template"))
+        await self._execute_formatted(_CREATE, self._new_name("template"))
+        await migrate.up(self._dsn_for(f"{self._prefix}_template"))
 
-    async def database(self, purpose: str) -> str:
+    async def create(self, purpose: str) -> str:
         """The DSN of a new database that nobody else works in."""
-        name = self._name(f"{len(self._made)}_{purpose}")
-        await self._do(_COPY, name, f"{self._prefix}_template")
-        return self._dsn_of(name)
+        name = self._new_name(f"{len(self._created)}_{purpose}")
+        await self._execute_formatted(_COPY, name, f"{self._prefix}_template")
+        return self._dsn_for(name)
 
-    async def clear(self) -> None:
+    async def drop_all(self) -> None:
         """Drop everything that was made here."""
-        while self._made:
-            await self._do(_DROP, self._made.pop())
+        while self._created:
+            await self._execute_formatted(_DROP, self._created.pop())
 
-    def _name(self, purpose: str) -> str:
-        self._made.append(name := f"{self._prefix}_{purpose}")
+    def _new_name(self, purpose: str) -> str:
+        self._created.append(name := f"{self._prefix}_{purpose}")
         return name
 
-    def _dsn_of(self, name: str) -> str:
+    def _dsn_for(self, name: str) -> str:
         return urlsplit(self._dsn)._replace(path=f"/{name}").geturl()
 
-    async def _do(self, form: str, *names: str) -> None:
+    async def _execute_formatted(self, template: str, *names: str) -> None:
         """Run what the server itself makes of a form: identifiers cannot be parameters."""
-        await self._admin.execute(await self._admin.fetchval(form, *names))
+        await self._admin.execute(await self._admin.fetchval(template, *names))
 
 
 @asynccontextmanager
-async def ground(database: str | None) -> AsyncIterator[Ground]:
+async def bench_databases(database: str | None) -> AsyncIterator[BenchDatabases]:
     """Beside the given database, or on an embedded server that is thrown away."""
     async with AsyncExitStack() as stack:
         dsn = database
@@ -73,8 +73,8 @@ async def ground(database: str | None) -> AsyncIterator[Ground]:
         except (ValueError, asyncpg.PostgresError) as error:
             raise DatabaseUnavailable(f"The database cannot be reached: {error}") from error
         stack.push_async_callback(admin.close)
-        made = Ground(admin, dsn)
-        stack.push_async_callback(made.clear)
+        made = BenchDatabases(admin, dsn)
+        stack.push_async_callback(made.drop_all)
         try:
             await made.prepare(embedded=database is None)
         except asyncpg.InsufficientPrivilegeError as error:

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+_CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     body: bytes
 
 
-class Line(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection: requests, one after another, or one stream."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.buffer = bytearray()
         """What came and was not taken; of a stream, everything that came."""
         self.closed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -28,7 +28,7 @@ class Line(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own do not inherit
 
     def data_received(self, data: bytes) -> None:
-        self.data += data
+        self.buffer += data
         self._wake()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -39,52 +39,54 @@ class Line(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def more(self) -> None:
+    async def wait_for_data(self) -> None:
         """Wait until more has come. Raises ``ConnectionResetError`` when nothing will."""
         if self.closed:
             raise ConnectionResetError(
-                f"the connection was closed after {bytes(self.data[-300:])!r}"
+                f"the connection was closed after {bytes(self.buffer[-300:])!r}"
             )
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
-    async def until(self, pattern: re.Pattern[bytes], start: int = 0) -> re.Match[bytes]:
+    async def wait_for(self, pattern: re.Pattern[bytes], start: int = 0) -> re.Match[bytes]:
         """Wait until ``pattern`` is found in what came since ``start``."""
-        while (found := pattern.search(self.data, start)) is None:
-            await self.more()
+        while (found := pattern.search(self.buffer, start)) is None:
+            await self.wait_for_data()
         return found
 
-    async def post(self, path: str, body: bytes) -> Answer:
+    async def post(self, path: str, body: bytes) -> Response:
         """Post JSON, and read the answer to its end."""
         head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        return await self._answer()
+        return await self._read_response()
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> Response:
         self._transport.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
-        return await self._answer()
+        return await self._read_response()
 
-    async def _answer(self) -> Answer:
-        end = (await self.until(re.compile(rb"\r\n\r\n"))).end()
-        head = bytes(self.data[:end])
-        length = _LENGTH.search(head)
+    async def _read_response(self) -> Response:
+        end = (await self.wait_for(re.compile(rb"\r\n\r\n"))).end()
+        head = bytes(self.buffer[:end])
+        length = _CONTENT_LENGTH.search(head)
         whole = end + (int(length[1]) if length else 0)
-        while len(self.data) < whole:
-            await self.more()
-        body = bytes(self.data[end:whole])
-        del self.data[:whole]
-        return Answer(int(head[9:12]), body)
+        while len(self.buffer) < whole:
+            await self.wait_for_data()
+        body = bytes(self.buffer[end:whole])
+        del self.buffer[:whole]
+        return Response(int(head[9:12]), body)
 
-    def ask_for_stream(self, path: str) -> None:
+    def request_stream(self, path: str) -> None:
         self._transport.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
 
     def close(self) -> None:
         self._transport.close()
 
 
-async def dial(url: str) -> Line:
+async def connect(url: str) -> HttpConnection:
     """Connect to ``http://host:port``."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    _, line = await loop.create_connection(Line, parts.hostname or "localhost", parts.port or 80)
+    _, line = await loop.create_connection(
+        HttpConnection, parts.hostname or "localhost", parts.port or 80
+    )
     return line

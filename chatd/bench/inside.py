@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import anyio
 import anyio.lowlevel
 
-from chatd.bench.replica import UNLIMITED
+from chatd.bench.replica import NO_LIMITS
 from chatd.daemon import Daemon
 from chatd.domain.chat import Usage
 from chatd.llm.catalog import Catalog, ModelConfig
@@ -16,10 +16,10 @@ from chatd.settings import Settings
 
 
 @asynccontextmanager
-async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, str]]:
+async def in_process_daemon(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, str]]:
     """A daemon with the shipped settings and one model, and its URL; stopped with the block."""
     settings = Settings.model_validate(
-        {"database": {"url": dsn}, "http": {"port": 0}, "limits": UNLIMITED}
+        {"database": {"url": dsn}, "http": {"port": 0}, "limits": NO_LIMITS}
     )
     model = ModelConfig(name="bench", provider=provider.name, model="bench")
     catalog = Catalog(models=[model], providers={provider.name: provider})
@@ -33,18 +33,18 @@ async def inside(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, st
             daemon.stop()
 
 
-class Clockwork:
-    """A model that says ``parts`` parts, one every ``gap_seconds``; each says when it was made.
+class PacedProvider:
+    """A model that says ``parts`` parts, one every ``interval_seconds``; each says when it was made.
 
-    ``record_call`` holds the moment of each call, on the machine's monotonic clock.
+    ``called_at`` holds the moment of each call, on the machine's monotonic clock.
     """
 
     name = "clockwork"
 
-    def __init__(self, *, parts: int, gap_seconds: float) -> None:
+    def __init__(self, *, parts: int, interval_seconds: float) -> None:
         self._parts = parts
-        self._gap_seconds = gap_seconds
-        self.called: list[float] = []
+        self._interval_seconds = interval_seconds
+        self.called_at: list[float] = []
 
     async def warm(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -53,13 +53,13 @@ class Clockwork:
         await anyio.lowlevel.checkpoint()
 
     def stream(self, _request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        self.called.append(time.monotonic())
-        return aclosing(self._play())
+        self.called_at.append(time.monotonic())
+        return aclosing(self._stream_parts())
 
-    async def _play(self) -> AsyncGenerator[Delta]:
+    async def _stream_parts(self) -> AsyncGenerator[Delta]:
         for _ in range(self._parts):
-            if self._gap_seconds:
-                await anyio.sleep(self._gap_seconds)
+            if self._interval_seconds:
+                await anyio.sleep(self._interval_seconds)
             part = {"index": 0, "type": "text", "text": f"{time.monotonic_ns()} "}
             yield PartDelta(part)
         yield Finished("stop", Usage())

@@ -11,22 +11,22 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from chatd.bench.http1 import Line, dial
+from chatd.bench.http1 import HttpConnection, connect
 
 Task = dict[str, Any]
 
 QUESTION = b'{"content": "Which way to the station?"}'
-_NOTHING = b"{}"
+_EMPTY_BODY = b"{}"
 _ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
-_FIRST_WORD = re.compile(rb'event: message_part|"parts":\[\{|"role":"assistant"')
+_FIRST_PART = re.compile(rb'event: message_part|"parts":\[\{|"role":"assistant"')
 """A part, or a snapshot that holds one already."""
-_END = re.compile(rb'"status": ?"(waiting|error)"')
+_TURN_END = re.compile(rb'"status": ?"(waiting|error)"')
 _PART = re.compile(rb'event: message_part\r?\ndata: [^\n]*"text":"(\d+) "')
-_WARM_SECONDS = 0.25
+_WARMUP_SECONDS = 0.25
 
 
-_held: list[Line] = []
-_talk: tuple[Line, Line, str]
+_held_streams: list[HttpConnection] = []
+_current_chat: tuple[HttpConnection, HttpConnection, str]
 
 
 class TurnFailedError(Exception):
@@ -40,14 +40,14 @@ async def turns(task: Task) -> Task:
     that they all start together, and what a short window sees of that is not how it goes on.
     """
     chats, seconds = task["chats"], task["seconds"]
-    warm, begun = time.monotonic() + _WARM_SECONDS, float("inf")
+    warm, begun = time.monotonic() + _WARMUP_SECONDS, float("inf")
     moments: list[tuple[float, float, float]] = []
 
     async def keep_one() -> None:
         nonlocal begun
-        line = await dial(task["url"])
+        line = await connect(task["url"])
         while (now := time.monotonic()) < begun + seconds:
-            moments.append(await _turn(task["url"], line))
+            moments.append(await _run_turn(task["url"], line))
             if begun == float("inf") and len(moments) >= chats and now >= warm:
                 begun = time.monotonic()
         line.close()
@@ -62,19 +62,19 @@ async def turns(task: Task) -> Task:
     }
 
 
-async def _turn(url: str, line: Line) -> tuple[float, float, float]:
+async def _run_turn(url: str, line: HttpConnection) -> tuple[float, float, float]:
     sent = time.monotonic()
-    chat_id = await _create(line, QUESTION)
-    stream = await dial(url)
-    stream.ask_for_stream(f"/api/v1/chats/{chat_id}/stream")
-    await stream.until(_FIRST_WORD)
+    chat_id = await _create_chat(line, QUESTION)
+    stream = await connect(url)
+    stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+    await stream.wait_for(_FIRST_PART)
     first = time.monotonic()
-    await _end(stream, 0)
+    await _wait_for_turn_end(stream, 0)
     stream.close()
     return sent, first, time.monotonic()
 
 
-async def _create(line: Line, body: bytes) -> str:
+async def _create_chat(line: HttpConnection, body: bytes) -> str:
     answer = await line.post("/api/v1/chats", body)
     found = _ID.search(answer.body)
     if found is None:
@@ -82,54 +82,54 @@ async def _create(line: Line, body: bytes) -> str:
     return found[1].decode()
 
 
-async def _end(stream: Line, start: int) -> int:
+async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
     """Wait until the turn has ended well; where in the stream that was said."""
-    found = await stream.until(_END, start)
+    found = await stream.wait_for(_TURN_END, start)
     if found[1] == b"error":
-        raise TurnFailedError(bytes(stream.data[-600:]).decode(errors="replace"))
+        raise TurnFailedError(bytes(stream.buffer[-600:]).decode(errors="replace"))
     return found.end()
 
 
-async def meet(task: Task) -> Task:
-    """Open a chat to ``talk`` in, and its stream, until ``drop``."""
+async def open_chat(task: Task) -> Task:
+    """Open a chat to ``send_loop`` in, and its stream, until ``close_held``."""
     global _talk  # noqa: PLW0603 - one at a time, for the life of the process
-    line, stream = await dial(task["url"]), await dial(task["url"])
-    chat_id = await _create(line, _NOTHING)
-    stream.ask_for_stream(f"/api/v1/chats/{chat_id}/stream")
-    _talk = (line, stream, f"/api/v1/chats/{chat_id}/messages")
-    _held.extend((line, stream))
-    await _end(stream, 0)
+    line, stream = await connect(task["url"]), await connect(task["url"])
+    chat_id = await _create_chat(line, _EMPTY_BODY)
+    stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+    _current_chat = (line, stream, f"/api/v1/chats/{chat_id}/messages")
+    _held_streams.extend((line, stream))
+    await _wait_for_turn_end(stream, 0)
     return {}
 
 
-async def talk(task: Task) -> Task:
+async def send_loop(task: Task) -> Task:
     """Send a message, wait on the open stream for the end of the turn, pause, again."""
-    line, stream, path = _talk
+    line, stream, path = _current_chat
     sent = []
     for _ in range(task["turns"]):
-        place = len(stream.data)
+        place = len(stream.buffer)
         sent.append(time.monotonic())
         await line.post(path, QUESTION)
-        await _end(stream, place)
+        await _wait_for_turn_end(stream, place)
         await asyncio.sleep(task["pause"])
     return {"sent": sent}
 
 
-async def listen(task: Task) -> Task:
+async def follow_two(task: Task) -> Task:
     """Follow chats on two replicas at once; how old each part was when it came, in seconds."""
     owner: list[float] = []
     other: list[float] = []
 
     async def one() -> None:
-        line = await dial(task["owner"])
-        chat_id = await _create(line, _NOTHING)
-        streams = [await dial(task[name]) for name in ("owner", "other")]
+        line = await connect(task["owner"])
+        chat_id = await _create_chat(line, _EMPTY_BODY)
+        streams = [await connect(task[name]) for name in ("owner", "other")]
         for stream in streams:
-            stream.ask_for_stream(f"/api/v1/chats/{chat_id}/stream")
-        places = [await _end(stream, 0) for stream in streams]
+            stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+        places = [await _wait_for_turn_end(stream, 0) for stream in streams]
         await line.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
         ages = zip(streams, places, (owner, other), strict=True)
-        await asyncio.gather(*(_ages(*each) for each in ages))
+        await asyncio.gather(*(_collect_ages(*each) for each in ages))
         for each in (line, *streams):
             each.close()
 
@@ -137,35 +137,35 @@ async def listen(task: Task) -> Task:
     return {"owner": owner, "other": other}
 
 
-async def _ages(stream: Line, place: int, ages: list[float]) -> None:
+async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -> None:
     """Note the age of every part up to the end of the turn; a part says when it was made."""
-    while _END.search(stream.data, place) is None:
+    while _TURN_END.search(stream.buffer, place) is None:
         now = time.monotonic()
-        for part in _PART.finditer(stream.data, place):
+        for part in _PART.finditer(stream.buffer, place):
             ages.append(now - int(part[1]) / 1e9)
             place = part.end()
-        await stream.more()
+        await stream.wait_for_data()
 
 
-async def hold(task: Task) -> Task:
+async def hold_streams(task: Task) -> Task:
     """Open chats, each with a stream that stays open; with a ``question`` they are in hand too."""
-    line = await dial(task["url"])
-    body = json.dumps({"content": task["question"]}).encode() if task["question"] else _NOTHING
-    shown = _FIRST_WORD if task["question"] else _END
+    line = await connect(task["url"])
+    body = json.dumps({"content": task["question"]}).encode() if task["question"] else _EMPTY_BODY
+    shown = _FIRST_PART if task["question"] else _TURN_END
     for _ in range(task["chats"]):
-        chat_id = await _create(line, body)
-        stream = await dial(task["url"])
-        stream.ask_for_stream(f"/api/v1/chats/{chat_id}/stream")
-        await stream.until(shown)
-        _held.append(stream)
+        chat_id = await _create_chat(line, body)
+        stream = await connect(task["url"])
+        stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+        await stream.wait_for(shown)
+        _held_streams.append(stream)
     line.close()
     return {}
 
 
-async def drop(_task: Task) -> Task:
+async def close_held(_task: Task) -> Task:
     """Close what is held."""
-    while _held:
-        _held.pop().close()
+    while _held_streams:
+        _held_streams.pop().close()
     return {}
 
 
@@ -176,7 +176,8 @@ async def wait(task: Task) -> Task:
 
 
 TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
-    each.__name__: each for each in (turns, meet, talk, listen, hold, drop, wait)
+    each.__name__: each
+    for each in (turns, open_chat, send_loop, follow_two, hold_streams, close_held, wait)
 }
 
 

@@ -4,44 +4,44 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Profile:
     """Sizes and durations, in seconds where nothing else is said."""
 
-    levels: tuple[int, ...] = (1, 8, 16, 32, 128)
+    concurrency_levels: tuple[int, ...] = (1, 8, 16, 32, 128)
     """Chats in flight at once."""
     rounds: int = 3
     """How often chatd and its floor take turns at each level."""
     round_seconds: float = 0.6
     counted_turns: int = 40
     idle_seconds: float = 6.0
-    wakes: int = 150
+    wake_samples: int = 150
     streaming_chats: int = 10
     streamed_parts: int = 100
     held_chats: int = 1000
     hold_seconds: float = 5.0
     pending_rows: int = 10_000
-    owned_rows: int = 1000
-    beats: int = 100
+    leased_rows: int = 1000
+    heartbeats: int = 100
     settling_seconds: float = 1.5
     """Before a kill: replicas are past whatever they do when they start."""
     takeovers: int = 5
     starts: int = 3
 
 
-FULL = Plan()
-QUICK = Plan(
-    levels=(1, 16),
+FULL = Profile()
+QUICK = Profile(
+    concurrency_levels=(1, 16),
     rounds=2,
     round_seconds=0.3,
     counted_turns=15,
     idle_seconds=2.5,
-    wakes=40,
+    wake_samples=40,
     streaming_chats=5,
     streamed_parts=40,
     held_chats=100,
     hold_seconds=1.5,
     pending_rows=2000,
-    beats=30,
+    heartbeats=30,
     settling_seconds=0.5,
     takeovers=1,
     starts=1,

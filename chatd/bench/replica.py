@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import anyio
 
-from chatd.bench.crowd import without_settings
-from chatd.bench.http1 import dial
+from chatd.bench.crowd import environment_without_settings
+from chatd.bench.http1 import connect
 from chatd.domain.errors import ChatdError
 
 ANSWER = "Straight ahead, past the bakery, then left at the fountain and along the river."
 PARTS = 8
-SCRIPTED = f"""
+SCRIPTED_MODELS = f"""
 [providers.bench]
 kind = "scripted"
 [[providers.bench.script]]
@@ -36,11 +36,11 @@ model = "bench"
 """
 """A model that says ``PARTS`` parts at once; asked ``[[hang]]``, one part and then nothing more."""
 
-UNLIMITED = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
+NO_LIMITS = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
 """The section ``limits``: everything is asked for as one owner here."""
 
-_START_SECONDS = 30.0
-_LOOK_SECONDS = 0.002
+_START_TIMEOUT_SECONDS = 30.0
+_POLL_INTERVAL_SECONDS = 0.002
 
 
 class Process:
@@ -55,9 +55,9 @@ class Process:
         self.pid = self._process.pid
         self.url = ""
 
-    async def says(self, event: str) -> dict[str, Any]:
+    async def wait_for_event(self, event: str) -> dict[str, Any]:
         """Wait for a log line."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             for line in self._log.read_text("utf-8", "replace").splitlines():
                 if f'"{event}"' in line:
@@ -65,23 +65,23 @@ class Process:
                     return found
             if self._process.poll() is not None:
                 break
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(_POLL_INTERVAL_SECONDS)
         end = self._log.read_text("utf-8", "replace")[-1000:]
         raise ChatdError(f"A process under test did not say {event}:\n{end}")
 
-    async def ready(self, path: str = "/readyz") -> None:
+    async def wait_until_ready(self, path: str = "/readyz") -> None:
         """Wait until it listens and answers 200."""
-        listening = await self.says("http.listening")
+        listening = await self.wait_for_event("http.listening")
         self.url = f"http://{listening['host']}:{listening['port']}"
-        line = await dial(self.url)
+        line = await connect(self.url)
         while (await line.get(path)).status != HTTPStatus.OK:  # noqa: ASYNC110 - it is another process
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(_POLL_INTERVAL_SECONDS)
         line.close()
 
     @property
     def rss_megabytes(self) -> float:
         """Resident memory, as the kernel counts it."""
-        return _memory(self.pid, "VmRSS:")
+        return _memory_megabytes(self.pid, "VmRSS:")
 
     @property
     def cpu_seconds(self) -> float:
@@ -94,41 +94,43 @@ class Process:
         self._process.wait()
 
 
-def _memory(pid: int, name: str) -> float:
+def _memory_megabytes(pid: int, name: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split(name)[1].split()[0]) / 1024
 
 
 @asynccontextmanager
 async def replica(
-    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED
+    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
 ) -> AsyncIterator[Process]:
-    """A started ``chatd run`` with the shipped settings, but for ``UNLIMITED`` and ``settings``."""
-    process = start(folder, dsn, settings=settings, models=models)
+    """A started ``chatd run`` with the shipped settings, but for ``NO_LIMITS`` and ``settings``."""
+    process = start_replica(folder, dsn, settings=settings, models=models)
     try:
-        await process.ready()
+        await process.wait_until_ready()
         yield process
     finally:
         process.kill()
 
 
-def start(folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED) -> Process:
+def start_replica(
+    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
+) -> Process:
     """Start ``chatd run`` and do not wait; the log goes to a file, as a service's would."""
     name = uuid4().hex[:8]
     config = folder / f"{name}.toml"
-    limits = "\n".join(f"{name} = {value}" for name, value in UNLIMITED.items())
+    limits = "\n".join(f"{name} = {value}" for name, value in NO_LIMITS.items())
     config.write_text(f"{settings}\n[limits]\n{limits}\n{models}")
-    env = without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
+    env = environment_without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
     return Process(["chatd", "run", "--config", config], folder / f"{name}.log", env)
 
 
 @asynccontextmanager
-async def floor(folder: Path, dsn: str) -> AsyncIterator[Process]:
+async def baseline_process(folder: Path, dsn: str) -> AsyncIterator[Process]:
     """A started ``floor_app``."""
     command = ["chatd.bench.floor_app", dsn]
-    process = Process(command, folder / f"{uuid4().hex[:8]}.log", without_settings())
+    process = Process(command, folder / f"{uuid4().hex[:8]}.log", environment_without_settings())
     try:
-        await process.ready()
+        await process.wait_until_ready()
         yield process
     finally:
         process.kill()

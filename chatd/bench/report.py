@@ -11,38 +11,38 @@ from rich.text import Text
 
 from chatd.bench.figures import Figure, Section
 
-_NARROWEST = 150
+_PIPE_WIDTH = 150
 """Columns of a table that goes to a file or a pipe."""
-_MOST_DETAILS = 8
+_MAX_DETAILS = 8
 
 
-def as_json(head: dict[str, Any], sections: Sequence[Section]) -> str:
+def to_json(head: dict[str, Any], sections: Sequence[Section]) -> str:
     """Everything, for a machine."""
     measures = [
         {
             "name": section.name,
             "seconds": round(section.seconds, 2),
-            "broken": section.broken,
-            "figures": [figure.as_json() for figure in section.figures],
+            "broken": section.error,
+            "figures": [figure.to_json() for figure in section.figures],
         }
         for section in sections
     ]
     return json.dumps(head | {"measures": measures}, indent=2)
 
 
-def show(head: dict[str, Any], sections: Sequence[Section]) -> None:
+def print_report(head: dict[str, Any], sections: Sequence[Section]) -> None:
     """A table for each measure; below figures that mean the same stands what that is."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_NARROWEST)
+        console = Console(highlight=False, width=_PIPE_WIDTH)
     for section in sections:
         console.print(f"\n[bold]{section.title}[/bold]  [dim]--only {section.name}[/dim]")
-        if section.broken:
-            console.print(Text(f"  could not be measured: {section.broken}", style="red"))
-        for says, figures in groupby(section.figures, key=lambda figure: figure.says):
+        if section.error:
+            console.print(Text(f"  could not be measured: {section.error}", style="red"))
+        for says, figures in groupby(section.figures, key=lambda figure: figure.description):
             console.print(_table(list(figures)))
             console.print(Text(f"  {says}", style="dim"))
-    console.print(f"\n[dim]{_foot(head)}[/dim]")
+    console.print(f"\n[dim]{_footer(head)}[/dim]")
 
 
 def _table(figures: Sequence[Figure]) -> Table:
@@ -54,27 +54,27 @@ def _table(figures: Sequence[Figure]) -> Table:
     table.add_column(width=15)
     table.add_column(style="dim", ratio=1)
     for figure in figures:
-        details = list(figure.detail.items())[:_MOST_DETAILS]
+        details = list(figure.detail.items())[:_MAX_DETAILS]
         table.add_row(
             f"  {figure.title}",
-            f"{number(figure.value)} {figure.unit}",
-            "" if figure.floor is None else f"floor {number(figure.floor)}",
+            f"{format_number(figure.value)} {figure.unit}",
+            "" if figure.baseline is None else f"floor {format_number(figure.baseline)}",
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
-            _asked(figure),
-            " · ".join(f"{name} {number(value)}" for name, value in details),
+            _target_cell(figure),
+            " · ".join(f"{name} {format_number(value)}" for name, value in details),
         )
     return table
 
 
-def _asked(figure: Figure) -> Text:
-    if figure.required is None:
+def _target_cell(figure: Figure) -> Text:
+    if figure.target is None:
         return Text("")
     mark, style = ("✓", "green") if figure.ok else ("✗", "bold red")
-    sign = " floors" if figure.required.of == "ratio" else ""
-    return Text(f"{figure.required.sense} {figure.required.bound:g}{sign} {mark}", style=style)
+    sign = " floors" if figure.target.applies_to == "ratio" else ""
+    return Text(f"{figure.target.comparison} {figure.target.bound:g}{sign} {mark}", style=style)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three digits that mean something."""
     if value == 0:
         return "0"
@@ -83,7 +83,7 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _foot(head: dict[str, Any]) -> str:
+def _footer(head: dict[str, Any]) -> str:
     return (
         f"chatd {head['chatd']} · Python {head['python']} · {head['server']} · {head['cores']} cores, "
         f"load {head['load_before']:.1f} before and {head['load_after']:.1f} after · "

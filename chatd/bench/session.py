@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.status import Status
 
 from chatd import __version__, logs
-from chatd.bench.bench import Bench
-from chatd.bench.crowd import crowd
+from chatd.bench.bench import BenchContext
+from chatd.bench.crowd import load_client
 from chatd.bench.figures import Figure, Section
-from chatd.bench.ground import ground
+from chatd.bench.ground import bench_databases
 from chatd.bench.measures import MEASURES
 from chatd.bench.plan import FULL, QUICK
-from chatd.bench.report import as_json, show
+from chatd.bench.report import print_report, to_json
 from chatd.domain.errors import ChatdError
 from chatd.supervision.life import flatten_group
 
 
-def run_session(*, only: Sequence[str], quick: bool, json: bool, database: str | None) -> int:
+def run_measures(*, only: Sequence[str], quick: bool, json: bool, database: str | None) -> int:
     """Measure and print; 1 when something could not be measured. Raises ``ChatdError``."""
     unknown = [name for name in only if name not in MEASURES]
     if unknown:
@@ -45,10 +45,10 @@ def run_session(*, only: Sequence[str], quick: bool, json: bool, database: str |
         "seconds": round(time.monotonic() - begun, 1),
     }
     if json:
-        print(as_json(head, sections))
+        print(to_json(head, sections))
     else:
-        show(head, sections)
-    return int(any(section.broken for section in sections))
+        print_report(head, sections)
+    return int(any(section.error for section in sections))
 
 
 async def _measure_all(
@@ -59,15 +59,15 @@ async def _measure_all(
         log = (Path(folder) / "bench.log").open("w", encoding="utf-8")
         logs.configure(level="info", format="json", stream=log)
         with log, console.status("a place to measure in") as status:
-            async with ground(database) as place, crowd() as clients:
+            async with bench_databases(database) as place, load_client() as clients:
                 sections = []
                 for name in (each for each in MEASURES if each in only):
-                    bench = Bench(
-                        ground=place,
-                        crowd=clients,
+                    bench = BenchContext(
+                        databases=place,
+                        clients=clients,
                         folder=Path(folder),
-                        plan=QUICK if quick else FULL,
-                        say=partial(_say, status, name),
+                        profile=QUICK if quick else FULL,
+                        report_progress=partial(_show_progress, status, name),
                     )
                     sections.append(section := await _measure(name, bench))
                     mark = "[red]✗[/red]" if section.broken else "[green]✓[/green]"
@@ -75,18 +75,18 @@ async def _measure_all(
                 return place.server, sections
 
 
-def _say(status: Status, name: str, text: str) -> None:
+def _show_progress(status: Status, name: str, text: str) -> None:
     status.update(f"{name}: {text}")
 
 
-async def _measure(name: str, bench: Bench) -> Section:
+async def _measure(name: str, context: BenchContext) -> Section:
     title, measure = MEASURES[name]
     begun = time.monotonic()
     figures: Sequence[Figure] = ()
     broken = None
     try:
-        figures = await measure(bench)
+        figures = await measure(context)
     except Exception as error:  # noqa: BLE001 - the other measures go on, and the report says so
         broken = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in flatten_group(error))
     seconds = time.monotonic() - begun
-    return Section(name=name, title=title, seconds=seconds, figures=figures, broken=broken)
+    return Section(name=name, title=title, seconds=seconds, figures=figures, error=broken)

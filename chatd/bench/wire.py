@@ -16,127 +16,129 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from chatd.domain.errors import ChatdError
 
-_NAME = re.compile(rb"-- (\w+\.\w+)\n")
-_CHUNK = 65536
-_HEAD = 5
+_QUERY_NAME = re.compile(rb"-- (\w+\.\w+)\n")
+_CHUNK_BYTES = 65536
+_HEADER_BYTES = 5
 """Bytes before a message's body: its type, and its length without the type."""
 
 
-class Tally:
+class StatementCounter:
     """How often each statement was said, and when first and last."""
 
     def __init__(self) -> None:
-        self._moments: dict[str, list[float]] = {}
+        self._timestamps: dict[str, list[float]] = {}
 
     def add(self, name: str) -> None:
-        self._moments.setdefault(name, []).append(time.monotonic())
+        self._timestamps.setdefault(name, []).append(time.monotonic())
 
     def counts(self) -> Counter[str]:
-        return Counter({name: len(moments) for name, moments in self._moments.items()})
+        return Counter({name: len(moments) for name, moments in self._timestamps.items()})
 
     def rates(self, seconds: float) -> dict[str, float]:
         """Per second, the most frequent first. What is said again and again is judged by its interval:
         a window of a few seconds cuts a poll of every second off anywhere."""
         found = {}
-        for name, moments in self._moments.items():
+        for name, moments in self._timestamps.items():
             span = moments[-1] - moments[0]
             steady = len(moments) > 2 and span > seconds / 2  # noqa: PLR2004 - two intervals
             found[name] = (len(moments) - 1) / span if steady else len(moments) / seconds
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
-    def clear(self) -> None:
-        self._moments.clear()
+    def reset(self) -> None:
+        self._timestamps.clear()
 
 
-class Conversation:
+class ProtocolParser:
     """What one connection said, as far as it counts."""
 
-    def __init__(self, statements: Tally, round_trips: Tally) -> None:
+    def __init__(self, statements: StatementCounter, round_trips: StatementCounter) -> None:
         self._statements = statements
         self._round_trips = round_trips
-        self._begun = False
-        self._asked, self._answered = bytearray(), bytearray()
-        self._names: dict[bytes, str] = {}
+        self._startup_seen = False
+        self._client_buffer, self._server_buffer = bytearray(), bytearray()
+        self._prepared: dict[bytes, str] = {}
         self._portals: dict[bytes, str] = {}
-        self._now = ""
-        self._open: deque[str] = deque()
+        self._current = ""
+        self._awaiting_ready: deque[str] = deque()
 
-    def client_said(self, data: bytes) -> None:
-        self._asked += data
-        if not self._begun:  # the first message has no type
-            length = int.from_bytes(self._asked[:4], "big")
-            if len(self._asked) < max(length, 4):
+    def feed_client(self, data: bytes) -> None:
+        self._client_buffer += data
+        if not self._startup_seen:  # the first message has no type
+            length = int.from_bytes(self._client_buffer[:4], "big")
+            if len(self._client_buffer) < max(length, 4):
                 return
-            del self._asked[:length]
-            self._begun = True
-        for kind, body in _messages(self._asked):
-            self._heed(kind, body)
+            del self._client_buffer[:length]
+            self._startup_seen = True
+        for kind, body in _take_messages(self._client_buffer):
+            self._handle_client_message(kind, body)
 
-    def server_said(self, data: bytes) -> None:
-        self._answered += data
-        for kind, _ in _messages(self._answered):
+    def feed_server(self, data: bytes) -> None:
+        self._server_buffer += data
+        for kind, _ in _take_messages(self._server_buffer):
             if kind == b"Z":
-                self._round_trips.add(self._open.popleft() if self._open else "(connect)")
+                self._round_trips.add(
+                    self._awaiting_ready.popleft() if self._awaiting_ready else "(connect)"
+                )
 
-    def _heed(self, kind: bytes, body: bytes) -> None:
+    def _handle_client_message(self, kind: bytes, body: bytes) -> None:
         match kind:
             case b"P":
                 name, query, _ = body.split(b"\0", 2)
-                self._names[name] = _named(query)
-                self._now = f"{self._names[name]} (prepare)"
+                self._prepared[name] = _query_name(query)
+                self._current = f"{self._prepared[name]} (prepare)"
             case b"B":
                 portal, name, _ = body.split(b"\0", 2)
-                self._portals[portal] = self._names.get(name, "(unknown)")
+                self._portals[portal] = self._prepared.get(name, "(unknown)")
             case b"E":
-                self._now = self._portals.get(body.split(b"\0", 1)[0], "(unknown)")
-                self._statements.add(self._now)
+                self._current = self._portals.get(body.split(b"\0", 1)[0], "(unknown)")
+                self._statements.add(self._current)
             case b"Q":
-                self._statements.add(_named(body))
-                self._open.append(_named(body))
+                self._statements.add(_query_name(body))
+                self._awaiting_ready.append(_query_name(body))
             case b"H":  # a flush: answers are waited for without a ReadyForQuery
-                self._round_trips.add(self._now or "(flush)")
+                self._round_trips.add(self._current or "(flush)")
             case b"S":
-                self._open.append(self._now or "(sync)")
-                self._now = ""
+                self._awaiting_ready.append(self._current or "(sync)")
+                self._current = ""
 
 
-def _messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
+def _take_messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
     """Take the whole messages off a buffer."""
     found, at = [], 0
-    while len(buffer) - at >= _HEAD:
-        end = at + 1 + int.from_bytes(buffer[at + 1 : at + _HEAD], "big")
+    while len(buffer) - at >= _HEADER_BYTES:
+        end = at + 1 + int.from_bytes(buffer[at + 1 : at + _HEADER_BYTES], "big")
         if len(buffer) < end:
             break
-        found.append((bytes(buffer[at : at + 1]), bytes(buffer[at + _HEAD : end])))
+        found.append((bytes(buffer[at : at + 1]), bytes(buffer[at + _HEADER_BYTES : end])))
         at = end
     del buffer[:at]
     return found
 
 
-def _named(query: bytes) -> str:
-    name = _NAME.match(query)
+def _query_name(query: bytes) -> str:
+    name = _QUERY_NAME.match(query)
     return (name[1] if name else b" ".join(query.split(b"\0")[0].split())[:40]).decode()
 
 
-class Wire:
+class CountingProxy:
     """Listens on a Unix socket in ``folder``; ``dsn`` leads through it to the given database."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
-        self._server: tuple[str, int] = _address(dsn)
+        self._server: tuple[str, int] = _parse_address(dsn)
         self._socket = folder / ".s.PGSQL.5432"
         user, _, _ = urlsplit(dsn).netloc.rpartition("@")
         place = f"{quote(str(folder), safe='')}:5432"
         netloc = f"{user}@{place}" if user else place
         self.dsn = urlsplit(dsn)._replace(netloc=netloc, query="").geturl()
-        self.statements = Tally()
-        self.round_trips = Tally()
+        self.statements = StatementCounter()
+        self.round_trips = StatementCounter()
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Count from zero."""
-        self.statements.clear()
-        self.round_trips.clear()
+        self.statements.reset()
+        self.round_trips.reset()
 
-    async def __aenter__(self) -> "Wire":
+    async def __aenter__(self) -> "CountingProxy":
         self._listener = await asyncio.start_unix_server(self._serve, self._socket)
         return self
 
@@ -146,24 +148,24 @@ class Wire:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self._server
-        talk = Conversation(self.statements, self.round_trips)
+        talk = ProtocolParser(self.statements, self.round_trips)
         if host.startswith("/"):
             upstream = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         else:
             upstream = await asyncio.open_connection(host, port)
         await asyncio.gather(
-            _pump(reader, upstream[1], talk.client_said),
-            _pump(upstream[0], writer, talk.server_said),
+            _pump(reader, upstream[1], talk.feed_client),
+            _pump(upstream[0], writer, talk.feed_server),
         )
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: Callable[[bytes], None]
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_data: Callable[[bytes], None]
 ) -> None:
     """Pass everything on, as it comes; what cannot be passed on any more ends both ways."""
     try:
-        while data := await reader.read(_CHUNK):
-            tell(data)
+        while data := await reader.read(_CHUNK_BYTES):
+            on_data(data)
             writer.write(data)
             await writer.drain()
     except OSError:
@@ -172,7 +174,7 @@ async def _pump(
         writer.close()
 
 
-def _address(dsn: str) -> tuple[str, int]:
+def _parse_address(dsn: str) -> tuple[str, int]:
     parts = urlsplit(dsn)
     asked = parse_qs(parts.query)
     if asked.get("sslmode", ["prefer"])[0] not in {"disable", "allow", "prefer"}:

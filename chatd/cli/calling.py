@@ -59,7 +59,9 @@ class ServerOptions:
                 token = self.token_file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
-        return Client(self.url, token=token, owner=owner, patience_seconds=_RETRY_TIMEOUT_SECONDS)
+        return Client(
+            self.url, token=token, owner=owner, retry_timeout_seconds=_RETRY_TIMEOUT_SECONDS
+        )
 
 
 @Parameter(name="*")
@@ -103,21 +105,21 @@ def run_with_client(
 
 def report_error(error: "ClientError | NoSuchChat") -> Exit:
     """Say what went wrong and what may help."""
-    from chatd.client import (  # noqa: PLC0415
+    from chatd.client import (
+        ConnectFailed,
         Forbidden,
-        NotChatd,
         NotFound,
+        ServerError,
         Unauthorized,
-        Unavailable,
-        Unreachable,
+        UnexpectedResponse,
     )
 
     print_error(str(error))
     match error:
-        case Unreachable() | NotChatd():
+        case ConnectFailed() | UnexpectedResponse():
             print_error("Start one with 'chatd dev' (or 'chatd run'), or name another with --url.")
             return Exit.SERVER_UNAVAILABLE
-        case Unavailable():
+        case ServerError():
             return Exit.SERVER_UNAVAILABLE
         case Unauthorized():
             print_error(f"Make a token with 'chatd token create --owner NAME'; {_TOKEN_HINT}")
@@ -146,7 +148,7 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
         return id_or_prefix
     found = []
     if len(id_or_prefix) >= _MIN_PREFIX_LENGTH:
-        recent = client.chats.list(most=_MAX_SEARCHED_CHATS)
+        recent = client.chats.list(max_items=_MAX_SEARCHED_CHATS)
         found = [chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())]
     match found:
         case [only]:

@@ -33,7 +33,7 @@ class Conversation:
     @property
     def busy(self) -> bool:
         """An answer is under way, or about to be."""
-        return self.transcript.chat is not None and not self.transcript.at_rest
+        return self.transcript.chat is not None and not self.transcript.idle
 
     @property
     def can_stop(self) -> bool:
@@ -85,7 +85,7 @@ class Conversation:
             return "There is nothing to stop yet."
         if text:
             await self._client.messages.send(
-                self.chat_id, text, model=self._model, busy="interrupt"
+                self.chat_id, text, model=self._model, busy_behavior="interrupt"
             )
             self.awaiting_answer = True
         else:

@@ -89,13 +89,13 @@ async def _stream_answer(client: "Client", prompt: str, *, silent: bool) -> str:
             if isinstance(event, PreviewReset):
                 _print_progress("\n[starting over]\n")
                 shown = ""
-            elif isinstance(event, MessagePart) or transcript.at_rest:
+            elif isinstance(event, MessagePart) or transcript.idle:
                 answers = [m for m in transcript.messages if m["role"] == "assistant"]
                 text = transcript.preview_text or "".join(text_of(m["content"]) for m in answers)
                 if not silent:
                     print(text.removeprefix(shown), end="", flush=True)
                 shown = text
-            if transcript.at_rest:
+            if transcript.idle:
                 break
     if not silent:
         print(flush=True)

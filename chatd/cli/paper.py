@@ -15,7 +15,7 @@ from rich.text import Text
 from chatd.cli.words import plain_text
 from chatd.client import (
     ActionRequired,
-    Deleted,
+    ChatDeleted,
     Event,
     HistoryReset,
     Message,
@@ -75,7 +75,7 @@ class TranscriptRenderer:
             case ActionRequired():
                 names = ", ".join(call["tool_name"] for call in event.data["calls"])
                 yield f"waits for another client to run {names}"
-            case Deleted():
+            case ChatDeleted():
                 yield "the chat was deleted"
 
     def render_preview(self) -> RenderableType | None:

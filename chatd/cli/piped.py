@@ -78,8 +78,8 @@ class PipedChat:
                 self._cursor = events.cursor
                 if not silent:
                     self._print_event(event)
-                set_out = set_out or not transcript.at_rest
-                if set_out and transcript.at_rest:
+                set_out = set_out or not transcript.idle
+                if set_out and transcript.idle:
                     return
 
     def _print_event(self, event: Event) -> None:

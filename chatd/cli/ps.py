@@ -75,7 +75,7 @@ async def _list_chats(client: "Client", filters: dict[str, Any]) -> "list[Chat]"
 
 async def _print_events(client: "Client") -> None:
     """Each event of the caller's chats, one a line."""
-    async with client.follow_all(on_gap=report_reconnect) as events:
+    async with client.follow_all(on_reconnect=report_reconnect) as events:
         async for event in events:
             print_json({"event": event.event, "data": event.data}, compact=True)
 
@@ -88,7 +88,7 @@ async def _watch(client: "Client", filters: dict[str, Any]) -> None:
     moved = anyio.Event()
 
     async def follow() -> None:
-        async with client.follow_all(on_gap=report_reconnect) as events:
+        async with client.follow_all(on_reconnect=report_reconnect) as events:
             async for _ in events:
                 moved.set()
 

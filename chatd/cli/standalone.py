@@ -35,7 +35,7 @@ _HOSTED_PROVIDERS = {
 
 @dataclass(frozen=True, slots=True)
 class DevModel:
-    """The sections ``providers`` and ``models`` of the settings, and what to say about them."""
+    """The sections ``providers`` and ``insert_models`` of the settings, and what to say about them."""
 
     description: str
     providers: dict[str, Any]

@@ -47,10 +47,10 @@ def tail(
     """Follow what happens in a chat."""
 
     async def job(client: "Client") -> None:
-        from chatd.client import AT_REST, Snapshot, StatusChanged  # noqa: PLC0415
+        from chatd.client import IDLE_STATUSES, Snapshot, StatusChanged  # noqa: PLC0415
 
         chat_id = await resolve_chat_id(client, chat)
-        async with client.follow(chat_id, after, on_gap=report_reconnect) as events:
+        async with client.follow(chat_id, after, on_reconnect=report_reconnect) as events:
             async for event in events:
                 if json:
                     line = {"event": event.event, "id": event.id, "data": event.data}
@@ -62,7 +62,7 @@ def tail(
                     status = event.data["chat"]["status"]
                 elif isinstance(event, StatusChanged):
                     status = event.data["status"]
-                if until_idle and status in AT_REST:
+                if until_idle and status in IDLE_STATUSES:
                     return
 
     return run_with_client(caller, job)

@@ -13,7 +13,7 @@ from rich.text import Text
 from chatd.cli.conversation import Conversation, Quit
 from chatd.cli.paper import TranscriptRenderer, to_ansi
 from chatd.cli.words import SHORT_ID
-from chatd.client import Client, ClientError, Unreachable
+from chatd.client import Client, ClientError, ConnectFailed
 
 _REDRAW_SECONDS = 0.05
 _RESERVED_LINES = 6
@@ -50,7 +50,7 @@ class InteractiveChat:
         draft = ""
         if self._conversation.chat_id is not None:
             self._chat_started.set()
-        while not self._conversation.transcript.gone:
+        while not self._conversation.transcript.deleted:
             try:
                 line = await self._session.prompt_async(default=draft, handle_sigint=False)
             except EOFError:
@@ -71,7 +71,7 @@ class InteractiveChat:
         await self._chat_started.wait()
         chat_id = self._conversation.chat_id
         assert chat_id is not None  # noqa: S101 - it has started
-        async with self._client.follow(chat_id, on_gap=self._on_reconnect) as events:
+        async with self._client.follow(chat_id, on_reconnect=self._on_reconnect) as events:
             async for event in events:
                 self._connection_problem = ""
                 self._conversation.transcript.apply(event)
@@ -124,7 +124,7 @@ class InteractiveChat:
 
     def _on_reconnect(self, error: ClientError | None, delay: float) -> None:
         if error is not None:
-            what = "no connection" if isinstance(error, Unreachable) else str(error)
+            what = "no connection" if isinstance(error, ConnectFailed) else str(error)
             self._connection_problem = f"{what}; trying again in {delay:.1f} s"
             self._session.app.invalidate()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from chatd.client import Client
-    from chatd.client.shapes import Census, ProcessStatus
+    from chatd.client.shapes import DatabaseStats, ProcessStatus
 
 app = App(
     name="top",
@@ -101,7 +101,7 @@ def summary_lines(status: "ProcessStatus") -> list[str]:
     ]
 
 
-def _stats_line(stats: "Census") -> str:
+def _stats_line(stats: "DatabaseStats") -> str:
     return _join_facts(
         f"{stats['workers']} workers",
         *(f"{number} {name}" for name, number in stats["chats"].items() if number),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from chatd.client.chats import Chats, Messages, Queue, pages
-from chatd.client.follow import FollowingChat, FollowingChats, Gap
+from chatd.client.chats import Chats, Messages, Queue, paginate
+from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http
 from chatd.client.shapes import Chat, Model, ProcessStatus, ToolResult
 
@@ -13,8 +13,8 @@ from chatd.client.shapes import Chat, Model, ProcessStatus, ToolResult
 class Client:
     """The API of the chatd at ``base_url``, as an async context manager.
 
-    ``timeout_seconds`` is how long one answer may take; ``patience_seconds`` how long a request is
-    repeated while no answer can be had (None: for ever); ``stream_idle_timeout_seconds`` how long a stream may
+    ``timeout_seconds`` is how long one answer may take; ``retry_timeout_seconds`` how long a request is
+    repeated while no answer can be had (None: for ever); ``read_timeout_seconds`` how long a stream may
     say nothing before its wire is taken for dead: more than the server's ``http.sse_keepalive_seconds``.
     ``owner`` is for admins who act for somebody else.
     """
@@ -26,10 +26,10 @@ class Client:
         token: str | None = None,
         owner: str | None = None,
         timeout_seconds: float = 30.0,
-        patience_seconds: float | None = 30.0,
-        silence_seconds: float = 45.0,
+        retry_timeout_seconds: float | None = 30.0,
+        read_timeout_seconds: float = 45.0,
     ) -> None:
-        self._root = base_url.rstrip("/")
+        self._base_url = base_url.rstrip("/")
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         if owner is not None:
             headers["x-chatd-owner"] = owner
@@ -37,8 +37,8 @@ class Client:
             base_url,
             headers=headers,
             timeout_seconds=timeout_seconds,
-            silence_seconds=silence_seconds,
-            patience_seconds=patience_seconds,
+            read_timeout_seconds=read_timeout_seconds,
+            retry_timeout_seconds=retry_timeout_seconds,
         )
         self.chats = Chats(self._http)
         self.messages = Messages(self._http)
@@ -57,18 +57,18 @@ class Client:
 
     async def status(self) -> ProcessStatus:
         """How the process that answers is: its actors, the chats in hand, its connections."""
-        status: ProcessStatus = await self._http.ask("GET", f"{self._root}/statusz")
+        status: ProcessStatus = await self._http.request("GET", f"{self._base_url}/statusz")
         return status
 
     async def models(self) -> Sequence[Model]:
         """The models that a chat may ask for."""
-        return [model async for model in pages(self._http, "/models", {})]
+        return [model async for model in paginate(self._http, "/models", {})]
 
     async def submit_tool_results(
         self, chat_id: str, results: Sequence[ToolResult], *, idempotency_key: str | None = None
     ) -> Chat:
         """Answer all the calls that the chat waits for; it goes on with them."""
-        chat: Chat = await self._http.ask(
+        chat: Chat = await self._http.request(
             "POST",
             f"/chats/{chat_id}/tool-results",
             json={"results": [*results]},
@@ -81,37 +81,37 @@ class Client:
         chat_id: str,
         after: str | None = None,
         *,
-        patience_seconds: float | None = None,
-        on_gap: Gap | None = None,
-    ) -> FollowingChat:
+        retry_timeout_seconds: float | None = None,
+        on_reconnect: ReconnectCallback | None = None,
+    ) -> ChatEventStream:
         """What happens in a chat, each event once, over cut wires and restarts of the server.
 
         Begins with a ``Snapshot``, or after the event with the id ``after``. Ends when the chat is
-        deleted. ``patience_seconds`` is how long it goes on without an answer; None: for ever.
+        deleted. ``retry_timeout_seconds`` is how long it goes on without an answer; None: for ever.
         """
-        return FollowingChat(
+        return ChatEventStream(
             self._http,
             f"/chats/{chat_id}/stream",
             after=after,
-            patience_seconds=patience_seconds,
-            on_gap=on_gap,
+            retry_timeout_seconds=retry_timeout_seconds,
+            on_reconnect=on_reconnect,
         )
 
     def follow_all(
         self,
         after: str | None = None,
         *,
-        patience_seconds: float | None = None,
-        on_gap: Gap | None = None,
-    ) -> FollowingChats:
+        retry_timeout_seconds: float | None = None,
+        on_reconnect: ReconnectCallback | None = None,
+    ) -> ChatListEventStream:
         """What happens among all your chats: each as it is, whenever one of them moved.
 
-        Begins with a ``ChatsSnapshot`` of the most recent ones, or with what moved since ``after``.
+        Begins with a ``ChatListSnapshot`` of the most recent ones, or with what moved since ``after``.
         """
-        return FollowingChats(
+        return ChatListEventStream(
             self._http,
             "/chats/stream",
             after=after,
-            patience_seconds=patience_seconds,
-            on_gap=on_gap,
+            retry_timeout_seconds=retry_timeout_seconds,
+            on_reconnect=on_reconnect,
         )

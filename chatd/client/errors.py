@@ -9,22 +9,22 @@ from typing_extensions import override
 class ClientError(Exception):
     """Everything that this client raises on purpose."""
 
-    passing: bool = False
+    retryable: bool = False
     """Whether the same request may well succeed later."""
     retry_after: float | None = None
     """Seconds after which the server asks to be asked again."""
 
 
-class Unreachable(ClientError):
+class ConnectFailed(ClientError):
     """No answer could be had, however often it was asked; ``__cause__`` says what happened last."""
 
-    def __init__(self, url: str, why: str, *, passing: bool = True) -> None:
-        super().__init__(f"No answer from {url}: {why}")
+    def __init__(self, url: str, reason: str, *, retryable: bool = True) -> None:
+        super().__init__(f"No answer from {url}: {reason}")
         self.url = url
-        self.passing = passing
+        self.retryable = retryable
 
 
-class NotChatd(ClientError):
+class UnexpectedResponse(ClientError):
     """Something answers at this address, but not as a chatd would."""
 
     def __init__(self, url: str) -> None:
@@ -54,7 +54,9 @@ class ChatdHTTPError(ClientError):
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after = retry_after
-        self.passing = status in _PASSING or (status == _TOO_MANY and retry_after is not None)
+        self.retryable = status in _RETRYABLE_STATUSES or (
+            status == _TOO_MANY_REQUESTS and retry_after is not None
+        )
 
     @override
     def __str__(self) -> str:
@@ -77,37 +79,39 @@ class Conflict(ChatdHTTPError):
     """409: not in the state that the chat is in."""
 
 
-class Invalid(ChatdHTTPError):
+class InvalidRequest(ChatdHTTPError):
     """400, 413, 422: the request makes no sense; ``provider_errors`` says where."""
 
 
-class TooMany(ChatdHTTPError):
+class TooManyRequests(ChatdHTTPError):
     """429: a limit is reached; ``detail`` names it."""
 
 
-class Unavailable(ChatdHTTPError):
+class ServerError(ChatdHTTPError):
     """5xx: the server, or what it stands on, is not well."""
 
 
-_KINDS: Mapping[int, type[ChatdHTTPError]] = {
-    400: Invalid,
+_ERROR_BY_STATUS: Mapping[int, type[ChatdHTTPError]] = {
+    400: InvalidRequest,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
-    413: Invalid,
-    422: Invalid,
-    429: TooMany,
+    413: InvalidRequest,
+    422: InvalidRequest,
+    429: TooManyRequests,
 }
-_SERVERS_FAULT = 500
-_PASSING = frozenset({502, 503, 504})
-_TOO_MANY = 429
+_MIN_SERVER_ERROR_STATUS = 500
+_RETRYABLE_STATUSES = frozenset({502, 503, 504})
+_TOO_MANY_REQUESTS = 429
 """Passes only when the server says after how long: a full queue does not empty by asking again."""
 
 
-def refusal(status: int, problem: Any, *, retry_after: float | None) -> ChatdHTTPError:
+def http_error(status: int, problem: Any, *, retry_after: float | None) -> ChatdHTTPError:
     """The error of an answer with this status; ``problem`` is its body, if it was JSON."""
-    kind = _KINDS.get(status, Unavailable if status >= _SERVERS_FAULT else ChatdHTTPError)
+    kind = _ERROR_BY_STATUS.get(
+        status, ServerError if status >= _MIN_SERVER_ERROR_STATUS else ChatdHTTPError
+    )
     told = problem if isinstance(problem, dict) else {}
     return kind(
         status,

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, get_ar
 from chatd.client.shapes import (
     Chat,
     FailureDetail,
-    Fragment,
     Message,
+    PartDelta,
     QueuedMessage,
     Status,
     ToolCall,
@@ -31,12 +31,12 @@ class _Event(Generic[Data]):
     id: str | None = None
 
 
-class StatusData(TypedDict):
+class StatusChangedData(TypedDict):
     status: Status
     epoch: int
 
 
-class QueueData(TypedDict):
+class QueueChangedData(TypedDict):
     """Ids of queued messages: what came, what went (said or not), what was brought to the front."""
 
     queue_length: int
@@ -45,25 +45,25 @@ class QueueData(TypedDict):
     head: int | None
 
 
-class RetryData(TypedDict):
+class RetryScheduledData(TypedDict):
     attempt: int
     delay_seconds: float
     next_attempt_at: str
     failure: FailureDetail
 
 
-class FailureData(TypedDict):
+class TurnFailedData(TypedDict):
     last_error: str
     last_error_detail: FailureDetail
 
 
-class DescriptionData(TypedDict):
+class ChatUpdatedData(TypedDict):
     title: str
     labels: dict[str, str]
     archived: bool
 
 
-class ActionData(TypedDict):
+class ActionRequiredData(TypedDict):
     calls: list[ToolCall]
     deadline: str
 
@@ -74,23 +74,23 @@ class SnapshotData(TypedDict):
     chat: Chat
     messages: list[Message]
     queue: list[QueuedMessage]
-    parts: list[Fragment]
-    action_required: ActionData | None
+    parts: list[PartDelta]
+    action_required: ActionRequiredData | None
 
 
 class HistoryResetData(TypedDict):
     from_message_id: int
 
 
-class IdData(TypedDict):
+class ChatDeletedData(TypedDict):
     id: str
 
 
-class ReasonData(TypedDict):
+class StreamResetData(TypedDict):
     reason: str
 
 
-class ChatsData(TypedDict):
+class ChatListSnapshotData(TypedDict):
     items: list[Chat]
     next_cursor: str | None
 
@@ -101,7 +101,7 @@ class Snapshot(_Event[SnapshotData]):
     event = "snapshot"
 
 
-class StatusChanged(_Event[StatusData]):
+class StatusChanged(_Event[StatusChangedData]):
     """``status``: what the chat is doing."""
 
     event = "status"
@@ -113,7 +113,7 @@ class MessageStored(_Event[Message]):
     event = "message"
 
 
-class MessagePart(_Event[Fragment]):
+class MessagePart(_Event[PartDelta]):
     """``message_part``: a piece more of the answer under way."""
 
     event = "message_part"
@@ -125,25 +125,25 @@ class PreviewReset(_Event[dict[str, Any]]):
     event = "preview_reset"
 
 
-class QueueChanged(_Event[QueueData]):
+class QueueChanged(_Event[QueueChangedData]):
     """``queue_update``: who waits."""
 
     event = "queue_update"
 
 
-class Retrying(_Event[RetryData]):
+class RetryScheduled(_Event[RetryScheduledData]):
     """``retry``: the model failed and is tried again."""
 
     event = "retry"
 
 
-class TurnFailed(_Event[FailureData]):
+class TurnFailed(_Event[TurnFailedData]):
     """``error``: the turn failed, and why."""
 
     event = "error"
 
 
-class ActionRequired(_Event[ActionData]):
+class ActionRequired(_Event[ActionRequiredData]):
     """``action_required``: the client is to run tools and submit their results."""
 
     event = "action_required"
@@ -155,38 +155,38 @@ class HistoryReset(_Event[HistoryResetData]):
     event = "history_reset"
 
 
-class ChatDescribed(_Event[DescriptionData]):
+class ChatUpdated(_Event[ChatUpdatedData]):
     """``chat`` in a chat's own stream: title, labels, archived."""
 
     event = "chat"
 
 
-class Deleted(_Event[IdData]):
+class ChatDeleted(_Event[ChatDeletedData]):
     """``publish_deleted``: the chat is gone."""
 
     event = "deleted"
 
 
-class Reset(_Event[ReasonData]):
+class StreamReset(_Event[StreamResetData]):
     """``reset``: the cursor could not be resumed; a snapshot follows."""
 
     event = "reset"
 
 
-class ChatsSnapshot(_Event[ChatsData]):
+class ChatListSnapshot(_Event[ChatListSnapshotData]):
     """``snapshot`` in the stream of all chats: the most recent ones."""
 
     event = "snapshot"
 
 
-class ChatMoved(_Event[Chat]):
+class ChatChanged(_Event[Chat]):
     """``chat`` in the stream of all chats: one of them, as it is now."""
 
     event = "chat"
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownEvent:
     """What only a newer server says. Pass it by."""
 
     event: str
@@ -201,29 +201,31 @@ Event: TypeAlias = (
     | MessagePart
     | PreviewReset
     | QueueChanged
-    | Retrying
+    | RetryScheduled
     | TurnFailed
     | ActionRequired
     | HistoryReset
-    | ChatDescribed
-    | Deleted
-    | Reset
-    | Unknown
+    | ChatUpdated
+    | ChatDeleted
+    | StreamReset
+    | UnknownEvent
 )
 """What happens in one chat."""
 
-ListEvent: TypeAlias = ChatsSnapshot | ChatMoved | Deleted | Reset | Unknown
+ChatListEvent: TypeAlias = ChatListSnapshot | ChatChanged | ChatDeleted | StreamReset | UnknownEvent
 """What happens among all chats of a caller."""
 
-Kinds: TypeAlias = Mapping[str, Callable[[Any, str | None], Any]]
+EventTypes: TypeAlias = Mapping[str, Callable[[Any, str | None], Any]]
 """Name on the wire → class."""
 
-OF_A_CHAT: Kinds = {kind.event: kind for kind in get_args(Event) if kind is not Unknown}
-OF_ALL_CHATS: Kinds = {kind.event: kind for kind in get_args(ListEvent) if kind is not Unknown}
+CHAT_EVENTS: EventTypes = {kind.event: kind for kind in get_args(Event) if kind is not UnknownEvent}
+CHAT_LIST_EVENTS: EventTypes = {
+    kind.event: kind for kind in get_args(ChatListEvent) if kind is not UnknownEvent
+}
 
 
-def typed(told: ServerSentEvent, kinds: Kinds) -> Any:
-    """The event in its own class, one of ``kinds``."""
-    data = json.loads(told.data)
-    kind = kinds.get(told.event)
-    return Unknown(told.event, data, told.id) if kind is None else kind(data, told.id)
+def parse_event(raw: ServerSentEvent, event_types: EventTypes) -> Any:
+    """The event in its own class, one of ``event_types``."""
+    data = json.loads(raw.data)
+    kind = event_types.get(raw.event)
+    return UnknownEvent(raw.event, data, raw.id) if kind is None else kind(data, raw.id)

@@ -14,41 +14,41 @@ import anyio
 from typing_extensions import override
 
 from chatd.client.backoff import Backoff
-from chatd.client.errors import ClientError, Unreachable
+from chatd.client.errors import ClientError, ConnectFailed
 from chatd.client.events import (
-    OF_A_CHAT,
-    OF_ALL_CHATS,
-    ChatMoved,
-    ChatsSnapshot,
-    Deleted,
+    CHAT_EVENTS,
+    CHAT_LIST_EVENTS,
+    ChatChanged,
+    ChatDeleted,
+    ChatListEvent,
+    ChatListSnapshot,
     Event,
-    Kinds,
-    ListEvent,
-    typed,
+    EventTypes,
+    parse_event,
 )
 from chatd.client.http import Http
-from chatd.client.sse import Parser, ServerSentEvent
+from chatd.client.sse import EventStreamParser, ServerSentEvent
 
 E = TypeVar("E")
 
-Gap = Callable[[ClientError | None, float], None]
+ReconnectCallback = Callable[[ClientError | None, float], None]
 """Told of each break: why (None: the server ended the stream in order), and the wait in seconds."""
 
 
-_REMEMBERED = 256
+_MAX_SEEN_IDS = 256
 """Ids of the latest events, to know one that something on the way tells twice."""
 
-_BEGINNINGS = frozenset({"reset", "snapshot"})
+_RESTARTING_EVENTS = frozenset({"reset", "snapshot"})
 
 
-class Following(Generic[E]):
+class EventStream(Generic[E]):
     """The events of a stream: iterate over it, within ``async with`` if you may leave early.
 
     ``cursor`` is where to go on another time. Iterating raises ``Unauthorized``, ``NotFound`` and
-    the like when the server will not have us (any more), and ``Unreachable`` when patience is out.
+    the like when the server will not have us (any more), and ``ConnectFailed`` when patience is out.
     """
 
-    kinds: ClassVar[Kinds]
+    event_types: ClassVar[EventTypes]
 
     def __init__(
         self,
@@ -56,15 +56,15 @@ class Following(Generic[E]):
         path: str,
         *,
         after: str | None = None,
-        patience_seconds: float | None = None,
-        on_gap: Gap | None = None,
+        retry_timeout_seconds: float | None = None,
+        on_reconnect: ReconnectCallback | None = None,
     ) -> None:
         self.cursor = after
         self._http = http
         self._path = path
-        self._backoff = Backoff(patience_seconds)
-        self._on_gap = on_gap
-        self._events = self._run()
+        self._backoff = Backoff(retry_timeout_seconds)
+        self._on_reconnect = on_reconnect
+        self._events = self._receive()
 
     def __aiter__(self) -> Self:
         return self
@@ -87,102 +87,102 @@ class Following(Generic[E]):
     ) -> None:
         await self.aclose()
 
-    async def _run(self) -> AsyncGenerator[E]:
+    async def _receive(self) -> AsyncGenerator[E]:
         while True:
             why, heard = None, False
             try:
                 async with self._http.stream(self._path, self.cursor) as answer:
-                    self._backoff.answered()
-                    parser = Parser()
+                    self._backoff.on_response()
+                    parser = EventStreamParser()
                     async for chunk in answer.aiter_bytes():
                         for told in parser.feed(chunk):
-                            if told.event == "draining" or self._is_repeated(told):
+                            if told.event == "draining" or self._is_duplicate(told):
                                 continue
                             heard = True
-                            event: E = typed(told, self.kinds)
-                            self._advance(told)
-                            if self._is_news(event):
+                            event: E = parse_event(told, self.event_types)
+                            self._update_cursor(told)
+                            if self._is_new(event):
                                 yield event
                             if self._is_last(event):
                                 return
             except ClientError as error:
-                if not error.passing:
+                if not error.retryable:
                     raise
                 why = error
-            await self._wait(why, heard=heard)
+            await self._wait_before_reconnect(why, received=heard)
 
-    def _advance(self, told: ServerSentEvent) -> None:
-        if told.event in _BEGINNINGS:
+    def _update_cursor(self, raw: ServerSentEvent) -> None:
+        if raw.event in _RESTARTING_EVENTS:
             self.cursor = None
-        if told.id is not None:
-            self.cursor = told.id
+        if raw.id is not None:
+            self.cursor = raw.id
 
-    async def _wait(self, why: ClientError | None, *, heard: bool) -> None:
+    async def _wait_before_reconnect(self, error: ClientError | None, *, received: bool) -> None:
         """Until the next try; none when the server asked to come again, unless it only said so."""
-        if heard:
-            self._backoff.progressed()
-        delay = self._backoff.wait_seconds(why.retry_after if why else None)
+        if received:
+            self._backoff.on_progress()
+        delay = self._backoff.next_delay(error.retry_after if error else None)
         if delay is None:
-            raise why or Unreachable(self._path, "the stream ends before it says anything")
-        if heard and why is None:
+            raise error or ConnectFailed(self._path, "the stream ends before it says anything")
+        if received and error is None:
             delay = 0.0
-        if self._on_gap is not None:
-            self._on_gap(why, delay)
+        if self._on_reconnect is not None:
+            self._on_reconnect(error, delay)
         await anyio.sleep(delay)
 
-    def _is_repeated(self, _: ServerSentEvent, /) -> bool:
+    def _is_duplicate(self, _: ServerSentEvent, /) -> bool:
         return False
 
-    def _is_news(self, _: E, /) -> bool:
+    def _is_new(self, _: E, /) -> bool:
         return True
 
     def _is_last(self, _: E, /) -> bool:
         return False
 
 
-class FollowingChat(Following[Event]):
+class ChatEventStream(EventStream[Event]):
     """What happens in one chat, until it is deleted."""
 
-    kinds = OF_A_CHAT
+    event_types = CHAT_EVENTS
 
     def __init__(self, http: Http, path: str, **more: Any) -> None:
         super().__init__(http, path, **more)
-        self._told: deque[str] = deque(maxlen=_REMEMBERED)
+        self._seen_ids: deque[str] = deque(maxlen=_MAX_SEEN_IDS)
 
     @override
-    def _is_repeated(self, told: ServerSentEvent, /) -> bool:
+    def _is_duplicate(self, raw: ServerSentEvent, /) -> bool:
         """Each event of a chat has an id of its own; only a new beginning may use old ones again."""
-        if told.event in _BEGINNINGS:
-            self._told.clear()
-        if told.id is None or told.id in self._told:
-            return told.id is not None
-        self._told.append(told.id)
+        if raw.event in _RESTARTING_EVENTS:
+            self._seen_ids.clear()
+        if raw.id is None or raw.id in self._seen_ids:
+            return raw.id is not None
+        self._seen_ids.append(raw.id)
         return False
 
     @override
     def _is_last(self, event: Event, /) -> bool:
-        return isinstance(event, Deleted)
+        return isinstance(event, ChatDeleted)
 
 
-class FollowingChats(Following[ListEvent]):
+class ChatListEventStream(EventStream[ChatListEvent]):
     """What happens among all chats: states, of which only those are told that are newer."""
 
-    kinds = OF_ALL_CHATS
+    event_types = CHAT_LIST_EVENTS
 
     def __init__(self, http: Http, path: str, **more: Any) -> None:
         super().__init__(http, path, **more)
         self._versions: dict[str, float] = {}
 
     @override
-    def _is_news(self, event: ListEvent, /) -> bool:
+    def _is_new(self, event: ChatListEvent, /) -> bool:
         match event:
-            case ChatsSnapshot():
+            case ChatListSnapshot():
                 self._versions = {chat["id"]: chat["version"] for chat in event.data["items"]}
-            case ChatMoved():
+            case ChatChanged():
                 if event.data["version"] <= self._versions.get(event.data["id"], -1):
                     return False
                 self._versions[event.data["id"]] = event.data["version"]
-            case Deleted():
+            case ChatDeleted():
                 if self._versions.get(event.data["id"]) == math.inf:
                     return False
                 self._versions[event.data["id"]] = math.inf

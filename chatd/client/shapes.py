@@ -10,9 +10,9 @@ Status: TypeAlias = Literal[
     "waiting", "pending", "running", "interrupting", "requires_action", "error"
 ]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-Busy: TypeAlias = Literal["queue", "interrupt", "reject"]
+BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
 
-AT_REST: frozenset[Status] = frozenset({"waiting", "error"})
+IDLE_STATUSES: frozenset[Status] = frozenset({"waiting", "error"})
 """Statuses in which nothing happens until somebody says something."""
 
 
@@ -32,7 +32,7 @@ class Part(TypedDict):
     title: NotRequired[str | None]
 
 
-class Fragment(Part):
+class PartDelta(Part):
     """A piece of a part that is under way; ``index`` says of which."""
 
     index: int
@@ -133,7 +133,7 @@ class QueuedMessage(TypedDict):
     created_at: str
 
 
-class Sent(TypedDict):
+class SendMessageResult(TypedDict):
     """What became of a message: it is in the history, or it waits in the queue."""
 
     queued: bool
@@ -188,7 +188,7 @@ class ToolCall(TypedDict):
     args: str
 
 
-Why: TypeAlias = Literal[
+ReasonCode: TypeAlias = Literal[
     "idle",
     "archived",
     "no_worker",
@@ -208,14 +208,14 @@ Why: TypeAlias = Literal[
 ]
 
 
-class Because(TypedDict):
+class Reason(TypedDict):
     """A reason why a chat is where it is: ``code`` for programs, ``text`` for people."""
 
-    code: Why
+    code: ReasonCode
     text: str
 
 
-class Owner(TypedDict):
+class WorkerInfo(TypedDict):
     """The worker that has a chat. All but its id is None when it is no longer listed."""
 
     worker_id: str
@@ -227,7 +227,7 @@ class Owner(TypedDict):
     last_heartbeat_seconds_ago: float | None
 
 
-class Doing(TypedDict):
+class Activity(TypedDict):
     """What the worker said at the chat's last beat; ``until`` is when it is cut without progress."""
 
     zone: str | None
@@ -244,7 +244,7 @@ class Retry(TypedDict):
     next_attempt_in_seconds: float | None
 
 
-class Workers(TypedDict):
+class WorkerCapacity(TypedDict):
     """The processes that work on chats, of all replicas; ``room`` is for how many chats more."""
 
     alive: int
@@ -264,10 +264,10 @@ class Explanation(TypedDict):
     status: Status
     version: int
     epoch: int
-    because: list[Because]
-    owner: Owner | None
+    because: list[Reason]
+    owner: WorkerInfo | None
     lease_left_seconds: float | None
-    doing: Doing | None
+    doing: Activity | None
     retry: Retry | None
     last_failure: FailureDetail | None
     recoveries: int
@@ -275,7 +275,7 @@ class Explanation(TypedDict):
     pending_since: str | None
     ahead: int | None
     action_deadline: str | None
-    workers: Workers
+    workers: WorkerCapacity
 
 
 def text_of(content: list[Part]) -> str:
@@ -295,7 +295,7 @@ class Actor(TypedDict):
     note: str
 
 
-class ChatInHand(TypedDict):
+class LeasedChat(TypedDict):
     """A chat that a process works on, and where its turn is."""
 
     chat_id: str
@@ -319,7 +319,7 @@ class Pool(TypedDict):
     waiting: int
 
 
-class Census(TypedDict):
+class DatabaseStats(TypedDict):
     """What the database has, of all processes."""
 
     seconds_ago: float
@@ -347,9 +347,9 @@ class ProcessStatus(TypedDict):
     uptime_seconds: float
     versions: Versions
     actors: list[Actor]
-    chats: list[ChatInHand]
+    chats: list[LeasedChat]
     room: int
     streams: int
     pool: Pool
     loop_lag_seconds: float
-    census: Census | None
+    census: DatabaseStats | None

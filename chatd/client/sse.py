@@ -22,13 +22,13 @@ class ServerSentEvent:
     id: str | None = None
 
 
-class Parser:
+class EventStreamParser:
     """Give it bytes as they come, however they are cut; what is not finished is not an event."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._after_cr = False
-        self._line: list[str] = []
+        self._line_pieces: list[str] = []
         self._type = ""
         self._data: list[str] = []
         self._id: str | None = None
@@ -42,14 +42,14 @@ class Parser:
             text = text[1:]
         self._after_cr = text.endswith("\r")
         first, *others = _LINE_END.split(text)
-        self._line.append(first)
+        self._line_pieces.append(first)
         for other in others:
-            event = self._take("".join(self._line))
-            self._line = [other]
+            event = self._process_line("".join(self._line_pieces))
+            self._line_pieces = [other]
             if event is not None:
                 yield event
 
-    def _take(self, line: str) -> ServerSentEvent | None:
+    def _process_line(self, line: str) -> ServerSentEvent | None:
         if not line:
             return self._dispatch()
         name, _, value = line.partition(":")  # a comment has no name

@@ -4,26 +4,34 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from chatd.client.events import (
-    ActionData,
     ActionRequired,
-    ChatDescribed,
-    Deleted,
+    ActionRequiredData,
+    ChatDeleted,
+    ChatUpdated,
     Event,
     HistoryReset,
     MessagePart,
     MessageStored,
     PreviewReset,
     QueueChanged,
-    RetryData,
-    Retrying,
+    RetryScheduled,
+    RetryScheduledData,
     Snapshot,
     SnapshotData,
     StatusChanged,
     TurnFailed,
 )
-from chatd.client.shapes import AT_REST, Chat, Fragment, Message, Part, QueuedMessage, text_of
+from chatd.client.shapes import (
+    IDLE_STATUSES,
+    Chat,
+    Message,
+    Part,
+    PartDelta,
+    QueuedMessage,
+    text_of,
+)
 
-_JOINED = {"text", "args"}
+_CONCATENATED_KEYS = {"text", "args"}
 """Keys whose pieces are joined; of every other key the latest counts."""
 
 
@@ -36,11 +44,11 @@ class Transcript:
         self.messages: list[Message] = []
         self.queue: list[QueuedMessage] = []
         """Who waits, as far as events say: who came after the snapshot is in ``queue_length`` only."""
-        self.retry: RetryData | None = None
+        self.retry: RetryScheduledData | None = None
         """The model failed, and is tried again then."""
-        self.action: ActionData | None = None
+        self.action_required: ActionRequiredData | None = None
         """Tools that the client is to run."""
-        self.gone = False
+        self.deleted = False
         """The chat was deleted."""
         self._parts: dict[int, Part] = {}
 
@@ -50,9 +58,9 @@ class Transcript:
         return self.chat["status"] if self.chat else None
 
     @property
-    def at_rest(self) -> bool:
+    def idle(self) -> bool:
         """Nothing happens until somebody says something."""
-        return self.status in AT_REST
+        return self.status in IDLE_STATUSES
 
     @property
     def queue_length(self) -> int:
@@ -72,24 +80,24 @@ class Transcript:
     def apply(self, event: Event) -> None:
         """Take in the next event."""
         if isinstance(event, Snapshot):
-            self._begin(event.data)
+            self._load_snapshot(event.data)
         elif self.chat is not None:
-            self._show(event)
-            self._describe(event, self.chat)
+            self._apply_content(event)
+            self._apply_metadata(event, self.chat)
 
-    def _begin(self, data: SnapshotData) -> None:
+    def _load_snapshot(self, data: SnapshotData) -> None:
         self.chat = data["chat"].copy()
         self.messages = [*data["messages"]]
         self.queue = [*data["queue"]]
-        self._parts = folded(data["parts"])
+        self._parts = fold_parts(data["parts"])
         self.retry = None
-        self.action = data.get("action_required")
+        self.action_required = data.get("action_required")
 
-    def _show(self, event: Event) -> None:
+    def _apply_content(self, event: Event) -> None:
         """What was said."""
         match event:
             case MessagePart():
-                self._parts = folded([event.data], self._parts)
+                self._parts = fold_parts([event.data], self._parts)
                 self.retry = None
             case MessageStored():
                 self.messages.append(event.data)
@@ -101,10 +109,10 @@ class Transcript:
                 first = event.data["from_message_id"]
                 self.messages = [message for message in self.messages if message["id"] < first]
                 self._parts = {}
-            case Deleted():
-                self.gone = True
+            case ChatDeleted():
+                self.deleted = True
 
-    def _describe(self, event: Event, chat: Chat) -> None:
+    def _apply_metadata(self, event: Event, chat: Chat) -> None:
         """What the chat is, and what it waits for."""
         match event:
             case StatusChanged():
@@ -113,11 +121,11 @@ class Transcript:
                 if chat["status"] != "error":
                     chat["last_error"] = chat["last_error_detail"] = None
                 if chat["status"] != "requires_action":
-                    self.action = chat["action_deadline"] = None
+                    self.action_required = chat["action_deadline"] = None
             case TurnFailed():
                 chat["last_error"] = event.data["last_error"]
                 chat["last_error_detail"] = event.data["last_error_detail"]
-            case ChatDescribed():
+            case ChatUpdated():
                 chat["title"] = event.data["title"]
                 chat["labels"] = event.data["labels"]
                 chat["archived"] = event.data["archived"]
@@ -126,23 +134,23 @@ class Transcript:
                 gone, head = event.data["removed"], event.data["head"]
                 self.queue = [one for one in self.queue if one["id"] not in gone]
                 self.queue.sort(key=lambda one: one["id"] != head)
-            case Retrying():
+            case RetryScheduled():
                 self.retry = event.data
             case ActionRequired():
-                self.action = event.data
+                self.action_required = event.data
                 chat["action_deadline"] = event.data["deadline"]
 
 
-def folded(
-    fragments: Iterable[Fragment], onto: Mapping[int, Part] | None = None
+def fold_parts(
+    deltas: Iterable[PartDelta], base: Mapping[int, Part] | None = None
 ) -> dict[int, Part]:
     """The parts that these pieces make, by their ``index``, added to those that were there."""
-    parts = dict(onto or {})
-    for fragment in fragments:
+    parts = dict(base or {})
+    for fragment in deltas:
         before: Mapping[str, Any] = parts.get(fragment["index"], {})
         now: dict[str, Any] = {**fragment}
         del now["index"]
-        for key in _JOINED & before.keys() & now.keys():
+        for key in _CONCATENATED_KEYS & before.keys() & now.keys():
             now[key] = f"{before[key]}{now[key]}"
         parts[fragment["index"]] = cast("Part", {**before, **now})
     return parts

@@ -9,7 +9,7 @@ from chatd.supervision.actor import FatalError
 
 
 def preflight_checks(settings: Settings) -> list[str]:
-    """Why ``run`` would not start with these settings, as far as it is known here: ``key: reason``."""
+    """Why ``run`` would not start with these settings, as far as it is known here: ``key: finish_reason``."""
     refused = []
     try:
         catalog_from_settings(settings)

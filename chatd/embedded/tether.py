@@ -22,19 +22,19 @@ def drop_privileges(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def tie_to(parent: int, last_words: int) -> None:
+def set_death_signal(parent_pid: int, death_signal: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, last_words, 0, 0, 0):
+    if libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
+    if os.getppid() != parent_pid:
         sys.exit("the parent ended before its child began")
 
 
-def main(parent: str, last_words: str, account: str, *program: str) -> None:
+def main(parent_pid: str, death_signal: str, account: str, *program: str) -> None:
     if account:
         uid, gid = account.split(":")
         drop_privileges(int(uid), int(gid))
-    tie_to(int(parent), int(last_words))
+    set_death_signal(int(parent_pid), int(death_signal))
     os.umask(0o077)
     # Python ignores SIGPIPE, and an exec would pass that on.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -101,7 +101,7 @@ class Catalog:
         return self._providers[model.provider]
 
     async def warm(self) -> None:
-        """Let every provider that is used do its slow first things; see ``Provider.warm``."""
+        """Let every provider that is used do its slow first things; see ``IdentityProvider.warm``."""
         for name in {model.provider for model in self._models.values()}:
             await self._providers[name].warm()
 

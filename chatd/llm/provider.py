@@ -25,7 +25,7 @@ class Finished:
     """The model said that it is done, and why. A stream that ends without it was cut."""
 
     reason: str
-    """``stop``, ``length``, ``tool_call``, ``content_filter`` or the provider's own word."""
+    """``stop``, ``length``, ``tool_call_delta``, ``content_filter`` or the provider's own word."""
     usage: Usage
 
 

@@ -28,7 +28,7 @@ Logging never raises, never prints a secret and never a word of what was said in
 
 ``writing`` puts a line together, ``fit`` makes values fit for it, ``is_journal`` knows journald, ``uncaught``
 logs what Python would have printed. The other half reads: ``reading`` (bytes to lines, whatever is in
-them), ``wanted`` (which ones), ``following`` (files that grow and rotate), ``shown`` (for eyes); ``times``
+them), ``wanted`` (which ones), ``background_subscriber`` (files that grow and rotate), ``shown`` (for eyes); ``times``
 serves both.
 """
 

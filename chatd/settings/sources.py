@@ -98,7 +98,7 @@ def _split_variable(variable: str) -> tuple[str, KeyPath]:
 
 
 def read_credentials(environ: Mapping[str, str]) -> SourceValues:
-    """systemd's credentials that are named like a secret of the tree, such as ``database.url``.
+    """systemd's credentials that are named like a secret of the tree, such as ``create.url``.
 
     Others may stand beside them for other purposes and are left alone, unless the name begins like
     one of ours: then it is a misspelling.

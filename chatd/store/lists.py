@@ -20,7 +20,7 @@ _Q = sql.load("lists")
 class ChatFilter:
     """Which chats of a list; all that is given must hold.
 
-    ``check_labels`` are pairs of a name and a value, ``label_names`` only have to be there. ``parent`` is the
+    ``check_labels`` are pairs of a name and a value, ``label_names`` only have to be there. ``parent_pid`` is the
     chat that started them, or none: nobody did. ``title_contains`` stand in the title, in any case.
     """
 

@@ -5,7 +5,7 @@ inside it, so any number of processes may call ``up`` at the same moment. The lo
 and again and never waited for inside a statement: a waiting statement holds a snapshot, and
 ``CREATE INDEX CONCURRENTLY`` in the process that holds the lock would wait for that snapshot, for
 ever. Behind a connection pooler a session lock means nothing, which is why the command line uses
-``database.direct_url`` here.
+``create.direct_url`` here.
 
 What each failure does: a migration that fails is rolled back together with its row in
 ``chatd_schema_migrations``; those before it stay. One without a transaction leaves what it did, no
@@ -73,7 +73,7 @@ async def up(
 ) -> list[Migration]:
     """Apply what is pending, up to version ``to`` or the newest, and return what was applied.
 
-    ``folder`` holds the files, this chatd's own unless given; ``wait_seconds`` is how long another
+    ``folder`` holds the files, this chatd's own unless given; ``next_delay`` is how long another
     process may take with its own migrations. Raises ``SchemaMismatch`` when the database is ahead,
     ``MigrationError`` when a file was changed, failed, or the wait was too long, and
     ``DatabaseUnavailable``.

@@ -43,7 +43,7 @@ class Runner:
     async def run(self, *, wait_seconds: float = 0.0) -> None:
         """Work turns until the chat is not in hand any more.
 
-        ``wait_seconds`` is what is left of the backoff of an earlier owner.
+        ``next_delay`` is what is left of the backoff of an earlier owner.
         """
         try:
             while self._lease.chat.status in LEASED and await self._run_turn(

@@ -4,24 +4,32 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
-from running import Books, Client, View, books, client, database_on, started
+from running import (
+    ApiClient,
+    ChatView,
+    DatabaseInspector,
+    chatd_process,
+    client,
+    database_on_server,
+    inspect_database,
+)
 
-from chatd.embedded.binaries import packaged
+from chatd.embedded.binaries import packaged_bin_dir
 
 NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
 
 
-def has_begun(view: View) -> bool:
+def has_begun(view: ChatView) -> bool:
     return len(view.preview) > 10
 
 
-async def answered(api: Client, content: str) -> str:
+async def answered(api: ApiClient, content: str) -> str:
     chat_id: str = (await api.create(content))["id"]
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     return chat_id
 
 
-async def told_who_is_ahead(api: Client, chat_id: str) -> list[str]:
+async def told_who_is_ahead(api: ApiClient, chat_id: str) -> list[str]:
     """The first events for a client that has seen what came after the backup."""
     stream = api.stream(chat_id, "99.0.0")
     first = [(await anext(stream)).event for _ in range(2)]
@@ -30,51 +38,54 @@ async def told_who_is_ahead(api: Client, chat_id: str) -> list[str]:
 
 
 def dump(dsn: str, file: Path) -> None:
-    command = [packaged() / "pg_dump", "--format=custom", "--file", file, dsn]
+    command = [packaged_bin_dir() / "pg_dump", "--format=custom", "--file", file, dsn]
     subprocess.run(command, check=True)
 
 
 def restore(file: Path, dsn: str) -> None:
-    command = [packaged() / "pg_restore", "--exit-on-error", "--dbname", dsn, file]
+    command = [packaged_bin_dir() / "pg_restore", "--exit-on-error", "--dbname", dsn, file]
     subprocess.run(command, check=True)
 
 
-async def rows(stored: Books) -> dict[str, list[asyncpg.Record]]:
+async def rows(stored: DatabaseInspector) -> dict[str, list[asyncpg.Record]]:
     """All that is kept, table by table, but for what only says how far a running step is."""
     tables = ["chats", "chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls"]
-    return {one: await stored.all(f"SELECT * FROM {one} ORDER BY 1, 2") for one in tables}
+    return {one: await stored.fetch_all(f"SELECT * FROM {one} ORDER BY 1, 2") for one in tables}
 
 
-async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, far_server: str) -> None:
+async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, tcp_server: str) -> None:
     file = tmp_path / "chatd.dump"
-    async with database_on(far_server) as dsn, books(dsn) as stored:
-        with started(tmp_path, dsn) as chatd:
-            await chatd.ready()
+    async with database_on_server(tcp_server) as dsn, inspect_database(dsn) as stored:
+        with chatd_process(tmp_path, dsn) as chatd:
+            await chatd.wait_until_ready()
             async with client(chatd) as api:
                 done = await answered(api, "before")
                 under_way = (await api.create("[[hang]]"))["id"]
-                await api.follow(under_way, View(), has_begun)
+                await api.follow(under_way, ChatView(), has_begun)
                 await api.send(under_way, "waits in line")
                 chatd.kill()
         before = await rows(stored)
         dump(dsn, file)
-    async with database_on(far_server, schema=False) as copy, books(copy) as stored:
+    async with (
+        database_on_server(tcp_server, schema=False) as copy,
+        inspect_database(copy) as stored,
+    ):
         restore(file, copy)
         assert await rows(stored) == before
-        with started(tmp_path, copy, environment=NO_WORKER) as onlooker:
-            await onlooker.ready()
+        with chatd_process(tmp_path, copy, environment=NO_WORKER) as onlooker:
+            await onlooker.wait_until_ready()
             async with client(onlooker) as api:
                 assert await api.texts(done) == ["You said: before"]
                 assert (await api.chat(under_way))["status"] == "running"
                 assert await told_who_is_ahead(api, done) == ["reset", "snapshot"]
             assert await rows(stored) == before
-        with started(tmp_path, copy) as worker:
-            await worker.ready()
+        with chatd_process(tmp_path, copy) as worker:
+            await worker.wait_until_ready()
             async with client(worker) as api:
-                await stored.moved(under_way, "acquire", times=2)
+                await stored.wait_for_transition(under_way, "acquire", times=2)
                 await api.interrupt(under_way)
-                await api.until(under_way, "waiting")
+                await api.wait_for_status(under_way, "waiting")
                 assert (await api.texts(under_way))[-1] == "You said: waits in line"
                 await api.send(done, "after")
-                await stored.moved(done, "finish_turn", times=2)
+                await stored.wait_for_transition(done, "finish_turn", times=2)
                 assert await api.texts(done) == ["You said: before", "You said: after"]

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chatd.bench.figures import Figure, Required, Section, percentile
+from chatd.bench.figures import Figure, Section, Target, percentile
 from chatd.bench.measures import MEASURES
-from chatd.bench.report import show
-from chatd.bench.wire import Wire
+from chatd.bench.report import print_report
+from chatd.bench.wire import CountingProxy
 from chatd.cli.bench import app
 from chatd.store.pool import Database
 
@@ -61,10 +61,10 @@ def test_a_name_it_does_not_know_is_refused_with_those_it_does() -> None:
 
 
 async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
-    async with Wire(dsn, tmp_path) as wire:
+    async with CountingProxy(dsn, tmp_path) as wire:
         connection = await asyncpg.connect(wire.dsn)
         assert wire.round_trips.counts() == {"(connect)": 1}
-        wire.clear()
+        wire.reset()
         ask = "-- test.ask\nSELECT $1::integer"
         assert [await connection.fetchval(ask, number) for number in range(5)] == [0, 1, 2, 3, 4]
         async with connection.transaction():
@@ -76,11 +76,11 @@ async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
 
 
 async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) -> None:
-    async with Wire(dsn, tmp_path) as wire:
+    async with CountingProxy(dsn, tmp_path) as wire:
         database = Database(wire.dsn, pool_size=1)
         await database.open()
         await database.fetch("-- test.ask\nSELECT 1")
-        wire.clear()
+        wire.reset()
         for _ in range(10):
             await database.fetch("-- test.ask\nSELECT 1")
         assert wire.round_trips.counts() == {"test.ask": 10}
@@ -89,22 +89,22 @@ async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) 
 
 def test_what_is_asked_of_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
     fast = Figure(
-        name="rate", title="turns", value=60, unit="/s", says="so many", floor=100,
-        required=Required("≥", 0.5, of="ratio"),
+        name="rate", title="turns", value=60, unit="/s", description="so many", baseline=100,
+        target=Target("≥", 0.5, of="ratio"),
     )  # fmt: skip
     slow = Figure(
-        name="idle", title="idle", value=3, unit="/s", says="polls", required=Required("<", 3)
+        name="idle", title="idle", value=3, unit="/s", description="polls", target=Target("<", 3)
     )
-    assert (fast.ok, fast.ratio, slow.ok, slow.ratio) == (True, 0.6, False, None)
+    assert (fast.target_met, fast.ratio, slow.target_met, slow.ratio) == (True, 0.6, False, None)
     assert percentile(range(1, 101), 50) == 51
     assert percentile([7.0], 99) == 7
     sections = [
         Section(name="turns", title="Turns", seconds=1, figures=[fast, slow]),
-        Section(name="wake", title="Waking", seconds=1, broken="it slept"),
+        Section(name="wake", title="Waking", seconds=1, error="it slept"),
     ]
     head = {"chatd": "1", "python": "3", "server": "PostgreSQL", "cores": 2, "load_before": 0.1,
             "load_after": 0.2, "quick": True, "seconds": 2.0}  # fmt: skip
-    show(head, sections)
+    print_report(head, sections)
     out = capsys.readouterr().out
     assert "60 /s" in out
     assert "≥ 0.5 floors ✓" in out

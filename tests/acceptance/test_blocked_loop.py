@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from running import View, books, clients, fact, started
+from running import ChatView, chatd_process, clients, eventually, inspect_database
 
 BRISK = """
 [worker]
@@ -34,20 +34,22 @@ model = "fake-1"
 
 async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: str) -> None:
     with (
-        started(tmp_path, dsn, name="a", settings=BRISK, scripts=scripts(5)) as a,
-        started(tmp_path, dsn, name="b", settings=BRISK, scripts=scripts(0)) as b,
+        chatd_process(tmp_path, dsn, name="a", settings=BRISK, scripts=scripts(5)) as a,
+        chatd_process(tmp_path, dsn, name="b", settings=BRISK, scripts=scripts(0)) as b,
     ):
-        await a.ready()
-        await b.ready()
-        async with clients([a, b]) as apis, books(dsn) as db:
+        await a.wait_until_ready()
+        await b.wait_until_ready()
+        async with clients([a, b]) as apis, inspect_database(dsn) as db:
             # Chats are asked of a until it is the one that claims.
             while True:
                 chat_id = (await apis["a"].create("hello"))["id"]
-                owner, _ = await db.owner(chat_id, a, b)
+                owner, _ = await db.wait_for_worker(chat_id, a, b)
                 if owner is a:
                     break
-                await apis["b"].until(chat_id, "waiting")
-            view = await apis["b"].follow(chat_id, View(), lambda view: view.status == "waiting")
+                await apis["b"].wait_for_status(chat_id, "waiting")
+            view = await apis["b"].follow(
+                chat_id, ChatView(), lambda view: view.status == "waiting"
+            )
             moves = await db.journal(chat_id)
             assert [row["move"] for row in moves] == [
                 *("create", "acquire", "reap", "acquire", "finish_turn")
@@ -55,18 +57,22 @@ async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: 
             assert moves[2]["reason"] == "lease_expired"
             # The first owner held it no longer than the lease, and what it did then counts nothing.
             assert [row["worker_id"] for row in moves[3:]] == [b.worker_id] * 2
-            blocked = await a.says("loop.blocked")
+            blocked = await a.wait_for_log("loop.blocked")
             assert blocked["level"] == "error"
-            await fact(lambda: any(map(accuses, a.said("loop.blocked"))), what=lambda: str(blocked))
-            await fact(lambda: [one for one in a.said("loop.unblocked") if one["seconds"] > 4])
-            await a.says("chat.lost", chat_id=chat_id)
-            assert [turn["outcome"] for turn in a.said("chat.turn", chat_id=chat_id)] == ["lost"]
+            await eventually(
+                lambda: any(map(accuses, a.logged("loop.blocked"))), describe=lambda: str(blocked)
+            )
+            await eventually(
+                lambda: [one for one in a.logged("loop.unblocked") if one["seconds"] > 4]
+            )
+            await a.wait_for_log("chat.lost", chat_id=chat_id)
+            assert [turn["outcome"] for turn in a.logged("chat.turn", chat_id=chat_id)] == ["lost"]
             assert await apis["a"].texts(chat_id) == [WHOLE]
             assert list(view.messages.values()) == ["hello", WHOLE]
             assert [row["version"] for row in await db.journal(chat_id)] == [1, 2, 3, 4, 5]
             # It is whole again: it serves, and it claims.
-            await a.ready()
-            assert not a.said("supervisor.child_failed")
+            await a.wait_until_ready()
+            assert not a.logged("supervisor.child_failed")
 
 
 def accuses(line: dict[str, Any]) -> bool:
@@ -76,11 +82,11 @@ def accuses(line: dict[str, Any]) -> bool:
 
 async def test_a_loop_that_is_only_busy_is_not_accused(tmp_path: Path, dsn: str) -> None:
     settings = "[log]\nloop_blocked_seconds = 5\n"
-    with started(tmp_path, dsn, settings=settings, scripts=scripts(1)) as a:
-        await a.ready()
+    with chatd_process(tmp_path, dsn, settings=settings, scripts=scripts(1)) as a:
+        await a.wait_until_ready()
         async with clients([a]) as apis:
             chat_id = (await apis["a"].create("hello"))["id"]
-            await apis["a"].until(chat_id, "waiting")
+            await apis["a"].wait_for_status(chat_id, "waiting")
             assert await apis["a"].texts(chat_id) == [WHOLE]
-        assert not a.said("loop.blocked")
-        assert not a.said("chat.lost")
+        assert not a.logged("loop.blocked")
+        assert not a.logged("chat.lost")

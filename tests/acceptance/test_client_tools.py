@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from running import books, client, started
+from running import chatd_process, client, inspect_database
 
 SCRIPTS = """
 [providers.fake]
@@ -26,16 +26,16 @@ async def test_the_process_is_killed_while_the_client_works(
     tmp_path: Path, dsn: str, in_time: bool
 ) -> None:
     settings = "" if in_time else "[turn]\naction_seconds = 0.2\n[worker]\nreap_seconds = 60\n"
-    with started(tmp_path, dsn, name="a", settings=settings, scripts=SCRIPTS) as first:
-        await first.ready()
+    with chatd_process(tmp_path, dsn, name="a", settings=settings, scripts=SCRIPTS) as first:
+        await first.wait_until_ready()
         async with client(first) as api:
             chat = await api.create("go", tools=TOOLS)
-            asked = await api.until(chat["id"], "requires_action")
+            asked = await api.wait_for_status(chat["id"], "requires_action")
         first.kill()
-    async with books(dsn) as stored:
-        assert await stored.moves(chat["id"]) == ["create", "acquire", "require_action"]
-    with started(tmp_path, dsn, name="b", scripts=SCRIPTS) as second:
-        await second.ready()
+    async with inspect_database(dsn) as stored:
+        assert await stored.transitions(chat["id"]) == ["create", "acquire", "require_action"]
+    with chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS) as second:
+        await second.wait_until_ready()
         async with client(second) as api:
             if in_time:
                 assert await api.chat(chat["id"]) == asked
@@ -44,14 +44,14 @@ async def test_the_process_is_killed_while_the_client_works(
                     for part in (await api.messages(chat["id"]))[-1]["content"]
                     if part["type"] == "tool-call"
                 ]
-                await api.submit(chat["id"], {call["tool_call_id"]: "sunny"})
-            await api.until(chat["id"], "waiting")
+                await api.submit_tool_results(chat["id"], {call["tool_call_id"]: "sunny"})
+            await api.wait_for_status(chat["id"], "waiting")
             messages = await api.messages(chat["id"])
             assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
             [result] = messages[2]["content"]
             assert result["result"] == ("sunny" if in_time else "timed out")
             assert await api.texts(chat["id"]) == ["", "Well then."]
-    async with books(dsn) as stored:
-        moves = await stored.moves(chat["id"])
+    async with inspect_database(dsn) as stored:
+        moves = await stored.transitions(chat["id"])
         ended = "submit_tool_results" if in_time else "expire_action"
         assert moves[3:] == [ended, "acquire", "finish_turn"]

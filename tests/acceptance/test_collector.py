@@ -10,7 +10,15 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from running import HELD, Chatd, View, books, client, fact, replicas
+from running import (
+    HANGING_SCRIPTS,
+    ChatdProcess,
+    ChatView,
+    client,
+    eventually,
+    inspect_database,
+    replicas,
+)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAID = "anchovy"
@@ -24,7 +32,7 @@ class Collector:
         self.sent: list[ResourceSpans] = []
         self.raw = b""
 
-    def spans(self, name: str, sender: Chatd | None = None) -> list[Span]:
+    def spans(self, name: str, sender: ChatdProcess | None = None) -> list[Span]:
         """The spans of this name, of all processes or of one."""
         return [
             span
@@ -80,9 +88,11 @@ async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
         async with (
-            replicas(tmp_path, dsn, "a", scripts=HELD, environment=environment) as (owner,),
+            replicas(tmp_path, dsn, "a", scripts=HANGING_SCRIPTS, environment=environment) as (
+                owner,
+            ),
             client(owner) as own,
-            books(dsn) as stored,
+            inspect_database(dsn) as stored,
             AsyncExitStack() as stack,
         ):
             answer = await own.http.post(
@@ -91,18 +101,18 @@ async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -
                 headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
             )
             chat_id = answer.json()["id"]
-            await stored.moved(chat_id, "acquire")
+            await stored.wait_for_transition(chat_id, "acquire")
             (other,) = await stack.enter_async_context(
                 replicas(tmp_path, dsn, "b", environment=environment)
             )
             api = await stack.enter_async_context(client(other))
-            view = await api.follow(chat_id, View(), lambda view: len(view.preview) > 10)
-            (post,) = await fact(lambda: collector.spans("POST /api/v1/chats"))
-            (claim,) = await fact(lambda: collector.spans("claim", owner))
+            view = await api.follow(chat_id, ChatView(), lambda view: len(view.preview) > 10)
+            (post,) = await eventually(lambda: collector.spans("POST /api/v1/chats"))
+            (claim,) = await eventually(lambda: collector.spans("claim", owner))
             owner.kill()
             await api.follow(chat_id, view, lambda view: view.status == "waiting")
-            other.send(signal.SIGTERM)  # the last spans are sent at the end
-            assert await other.ended() == 0
+            other.send_signal(signal.SIGTERM)  # the last spans are sent at the end
+            assert await other.wait_for_exit() == 0
         (turn,) = collector.spans("turn", other)
         assert turn.trace_id.hex() == post.trace_id.hex() == TRACE
         assert turn.parent_span_id == post.span_id

@@ -10,7 +10,17 @@ from pathlib import Path
 import anyio
 import asyncpg
 import pytest
-from running import Chatd, Client, View, books, clients, database_on, fact, replicas, text_of
+from running import (
+    ApiClient,
+    ChatdProcess,
+    ChatView,
+    clients,
+    database_on_server,
+    eventually,
+    inspect_database,
+    replicas,
+    text_of,
+)
 
 from chatd.embedded import Postgres, StopMode
 
@@ -52,20 +62,20 @@ def own_server() -> Iterator[Postgres]:
         yield own
 
 
-def streamed(view: View) -> bool:
+def streamed(view: ChatView) -> bool:
     return any(event.event == "message_part" for event in view.events)
 
 
-def at_rest(view: View) -> bool:
+def at_rest(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
-def outages(process: Chatd) -> str:
+def outages(process: ChatdProcess) -> str:
     """What the process said of its outages, as it said it."""
-    return "".join(line for line in process.raw if '"outage.' in line)
+    return "".join(line for line in process.raw_lines if '"outage.' in line)
 
 
-async def watch(api: Client, chat_id: str, view: View) -> None:
+async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
     """Follow to the end of the turn, coming back whenever the stream ends."""
     while not at_rest(view):
         await api.follow(chat_id, view, at_rest)
@@ -78,37 +88,37 @@ async def test_a_restart_of_the_database_costs_nothing_but_time(
     # What a busy machine makes of the outage's length must not cost a lease.
     settings = f"[worker]\nmax_chats = {CHATS // 2}\nstale_after_seconds = 60\n"
     async with (
-        database_on(own_server.dsn) as dsn,
+        database_on_server(own_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
         clients(both) as apis,
     ):
         pids = [process.process.pid for process in both]
-        views: dict[int, View] = {}
+        views: dict[int, ChatView] = {}
         chat_ids: dict[int, str] = {}
 
         async def ask(number: int) -> None:
             api = apis["a" if number % 2 else "b"]
             chat_ids[number] = (await api.create(question(number)))["id"]
-            views[number] = View()
+            views[number] = ChatView()
             await watch(api, chat_ids[number], views[number])
 
         async with anyio.create_task_group() as group:
             for number in range(CHATS):
                 group.start_soon(ask, number)
-            await fact(lambda: len(views) == CHATS and all(map(streamed, views.values())))
+            await eventually(lambda: len(views) == CHATS and all(map(streamed, views.values())))
             await own_server.stop(mode)
-            await fact(lambda: any(view.preview == answer(n) for n, view in views.items()))
+            await eventually(lambda: any(view.preview == answer(n) for n, view in views.items()))
             await own_server.start()
 
-        async with books(dsn) as db:
-            rows = await db.all("SELECT move, count(*) AS n FROM chat_events GROUP BY move")
+        async with inspect_database(dsn) as db:
+            rows = await db.fetch_all("SELECT move, count(*) AS n FROM chat_events GROUP BY move")
             # Who owned a chat owns it to the end: nothing was reaped, released or begun again.
             assert {row["move"]: row["n"] for row in rows} == dict.fromkeys(
                 ("create", "acquire", "finish_turn"), CHATS
             )
-            assert await db.one("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
+            assert await db.fetch_value("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
             claims = "SELECT count(DISTINCT worker_id) FROM chat_events WHERE move = 'acquire'"
-            assert await db.one(claims) == 2
+            assert await db.fetch_value(claims) == 2
         for number, view in views.items():
             truth = {
                 m["id"]: text_of(m["content"]) for m in await apis["a"].messages(chat_ids[number])
@@ -118,17 +128,17 @@ async def test_a_restart_of_the_database_costs_nothing_but_time(
         for process, pid in zip(both, pids, strict=True):
             assert process.process.poll() is None
             assert process.process.pid == pid
-            assert not process.said("supervisor.child_restarted")
-            assert not process.said("supervisor.child_failed")
-            assert not process.said("chat.lost")
-            began = Counter(line["child"] for line in process.said("outage.began"))
-            ended = Counter(line["child"] for line in process.said("outage.ended"))
+            assert not process.logged("supervisor.child_restarted")
+            assert not process.logged("supervisor.child_failed")
+            assert not process.logged("chat.lost")
+            began = Counter(line["child"] for line in process.logged("outage.began"))
+            ended = Counter(line["child"] for line in process.logged("outage.ended"))
             assert "heartbeat" in began
             assert "listener" in began
             assert set(began.values()) == {1}, outages(process)
             assert ended == began
-            process.send(signal.SIGTERM)
-            assert await process.ended() == 0
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait_for_exit() == 0
 
 
 async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
@@ -136,31 +146,31 @@ async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
 ) -> None:
     """The server then ends every session and frees every lock, though it started long ago."""
     async with (
-        database_on(own_server.dsn) as dsn,
+        database_on_server(own_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
         clients((a, b)) as apis,
     ):
-        async with books(dsn) as db:
+        async with inspect_database(dsn) as db:
             chat_id = (await apis["a"].create(question(2)))["id"]
-            owner, (other,) = await db.owner(chat_id, a, b)
-        owner.send(signal.SIGSTOP)  # it is slow to come back, and its lease is still good
+            owner, (other,) = await db.wait_for_worker(chat_id, a, b)
+        owner.send_signal(signal.SIGSTOP)  # it is slow to come back, and its lease is still good
         victim = await asyncpg.connect(dsn)
         os.kill(victim.get_server_pid(), signal.SIGKILL)
-        await other.says("outage.ended", child="heartbeat")
-        async with books(dsn) as db:
+        await other.wait_for_log("outage.ended", child="heartbeat")
+        async with inspect_database(dsn) as db:
             looks: set[datetime] = set()
 
             async def looked() -> bool:
-                rows = await db.all(
+                rows = await db.fetch_all(
                     "SELECT query_start FROM pg_stat_activity"
                     " WHERE query LIKE '-- leases.look%' AND datname = current_database()"
                 )
                 looks.update(row["query_start"] for row in rows)
                 return len(looks) > 2
 
-            await fact(looked)
-            owner.send(signal.SIGCONT)
-            await apis[other.name].until(chat_id, "waiting")
-            assert await db.moves(chat_id) == ["create", "acquire", "finish_turn"]
+            await eventually(looked)
+            owner.send_signal(signal.SIGCONT)
+            await apis[other.name].wait_for_status(chat_id, "waiting")
+            assert await db.transitions(chat_id) == ["create", "acquire", "finish_turn"]
         assert await apis[other.name].texts(chat_id) == [answer(2)]
-        assert not owner.said("chat.lost")
+        assert not owner.logged("chat.lost")

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from running import FACT_SECONDS, machine
+from running import TIMEOUT_SECONDS, measure_scheduling_delay
 
 import chatd
 from chatd.embedded import EmbeddedError, LocalModel, local_model, local_model_available, model
@@ -37,7 +37,7 @@ async def streaming(
     """The chunks of one streamed answer."""
     body = {"model": where.model, "stream": True, **request}
     async with (
-        httpx2.AsyncClient(timeout=2 * FACT_SECONDS) as client,
+        httpx2.AsyncClient(timeout=2 * TIMEOUT_SECONDS) as client,
         client.stream("POST", f"{where.base_url}/chat/completions", json=body) as response,
     ):
         assert response.status_code == 200
@@ -77,16 +77,16 @@ async def test_it_streams_words_a_reason_and_the_usage() -> None:
 
 
 async def test_an_answer_nobody_reads_is_not_finished() -> None:
-    async with local_model(parallel=1) as where:
+    async with local_model(max_parallel_requests=1) as where:
         endless = {"max_tokens": 8000, "ignore_eos": True}
         async with streaming(where, messages=asking("Tell a long story."), **endless) as stream:
             assert await anext(stream)
-        async with machine() as busy:
+        async with measure_scheduling_delay() as busy:
             started = time.monotonic()
             async with streaming(where, messages=asking("Hi."), max_tokens=1) as stream:
                 assert [chunk async for chunk in stream]
             took = time.monotonic() - started
-        assert took < 10 + busy.late, "the only slot was still busy with the first answer"
+        assert took < 10 + busy.total, "the only slot was still busy with the first answer"
 
 
 def test_nothing_is_left_running_when_chatd_is_killed() -> None:
@@ -103,7 +103,7 @@ def test_nothing_is_left_running_when_chatd_is_killed() -> None:
     assert is_running(int(pid))
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + FACT_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while is_running(int(pid)):
         assert time.monotonic() < deadline, "the model server still runs"
         time.sleep(0.005)

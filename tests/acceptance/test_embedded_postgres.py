@@ -17,11 +17,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from running import FACT_SECONDS
+from running import TIMEOUT_SECONDS
 
 import chatd
 from chatd.embedded import EmbeddedError, Postgres, StopMode, binaries
-from chatd.embedded.cluster import clear_misleading_pid_file
+from chatd.embedded.cluster import remove_stale_pid_file
 from chatd.embedded.folder import try_lock
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -41,7 +41,7 @@ with Postgres(data, settings={"fsync": "off"}) as server:
 """
 
 
-def until(fact: Callable[[], object], *, seconds: float = FACT_SECONDS) -> None:
+def until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait until this is so."""
     deadline = time.monotonic() + seconds
     while not fact():
@@ -71,7 +71,7 @@ async def connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
     try:
         yield connection
     finally:
-        await connection.close(timeout=FACT_SECONDS)
+        await connection.close(timeout=TIMEOUT_SECONDS)
 
 
 def start_chatd(
@@ -148,7 +148,7 @@ async def test_a_stopped_server_is_away_until_it_is_started() -> None:
         with pytest.raises(OSError):  # noqa: PT011 - no socket, or one that nobody listens on
             await asyncpg.connect(server.dsn)
         await server.start()
-        async with connected(server.dsn_of("template1")) as connection:
+        async with connected(server.dsn_for("template1")) as connection:
             assert await connection.fetchval("SELECT current_database()") == "template1"
 
 
@@ -203,7 +203,7 @@ def test_a_folder_serves_one_chatd_at_a_time(place: Path) -> None:
             Postgres(place / "data", settings=NO_SYNC),
         ):
             pass
-        assert time.monotonic() - started < FACT_SECONDS, "it waited for the other"
+        assert time.monotonic() - started < TIMEOUT_SECONDS, "it waited for the other"
 
 
 def test_a_pid_file_that_names_another_process_does_not_mislead(place: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_server_of_somebody_else_is_respected(place: Path) -> None:
     try:
         (place / "postmaster.pid").write_text(f"{sleeper.pid}\n{place}\n")
         with pytest.raises(EmbeddedError, match=f"process {sleeper.pid}"):
-            clear_misleading_pid_file(place)
+            remove_stale_pid_file(place)
     finally:
         sleeper.kill()
         sleeper.wait()
@@ -339,16 +339,16 @@ def test_a_folder_that_the_account_cannot_pass_is_named_and_left_alone(place: Pa
 @only_root
 def test_the_private_copy_is_made_once_and_whole(place: Path) -> None:
     cache = place / "cache"
-    first = binaries.private_copy(cache)
+    first = binaries.private_bin_dir(cache)
     root = next(cache.glob("embedded-postgres-*"))
     made = root.stat().st_ctime_ns
-    assert binaries.private_copy(cache) == first
+    assert binaries.private_bin_dir(cache) == first
     assert root.stat().st_ctime_ns == made
     assert all(path.stat().st_mode & 0o022 == 0 for path in root.rglob("*"))
 
     root.rename(root.with_name(f"{root.name}.unfinished"))  # as a copy that was killed leaves it
     (root.with_name(f"{root.name}.unfinished") / "rubbish").touch()
-    assert binaries.private_copy(cache) == first
+    assert binaries.private_bin_dir(cache) == first
     assert not (root / "rubbish").exists()
 
 
@@ -368,8 +368,8 @@ def test_an_ordinary_account_needs_no_copy(place: Path) -> None:
     os.chown(place, nobody.pw_uid, nobody.pw_gid)
     parent = start_chatd(place / "data", python=python_of(nobody), account=nobody)
     process = Path("/proc") / first_line(parent)[0]
-    assert (process / "exe").readlink().parent == binaries.packaged().resolve()
+    assert (process / "exe").readlink().parent == binaries.packaged_bin_dir().resolve()
     assert process.stat().st_uid == nobody.pw_uid
     parent.terminate()
-    assert parent.wait(FACT_SECONDS) == 0
+    assert parent.wait(TIMEOUT_SECONDS) == 0
     assert not working_in(place)

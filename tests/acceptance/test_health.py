@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import fact, started
+from running import chatd_process, eventually
 
 from chatd.cli.exits import Exit
 
@@ -27,8 +27,8 @@ def health(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
     settings = "[http]\ndrain_seconds = 60\n"
-    with started(tmp_path, dsn, settings=settings) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn, settings=settings) as chatd:
+        await chatd.wait_until_ready()
         done = health("--url", chatd.url)
         assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
         assert json.loads(health("--url", chatd.url, "--json").stdout) == {
@@ -44,12 +44,12 @@ async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
             CHATD_AUTH__MODE="token",
         )
         assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
-        chatd.send(signal.SIGTERM)
-        await chatd.says("daemon.stopping")
-        await fact(lambda: health("--url", chatd.url).returncode == Exit.FAILED)
+        chatd.send_signal(signal.SIGTERM)
+        await chatd.wait_for_log("daemon.stopping")
+        await eventually(lambda: health("--url", chatd.url).returncode == Exit.FAILED)
         assert health("--url", chatd.url).stderr == "chatd: Not ready: stopping.\n"
-        chatd.send(signal.SIGTERM)
-        assert await chatd.ended() == 0
+        chatd.send_signal(signal.SIGTERM)
+        assert await chatd.wait_for_exit() == 0
         done = health("--url", chatd.url)
         assert done.returncode == Exit.FAILED
         assert "does not answer" in done.stderr

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from running import View, client, started
+from running import ChatView, chatd_process, client
 
 
 async def test_a_message_is_answered(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
             chat = await api.create("hello there")
-            view = await api.follow(chat["id"], View(), lambda view: view.status == "waiting")
+            view = await api.follow(chat["id"], ChatView(), lambda view: view.status == "waiting")
             assert list(view.messages.values()) == ["hello there", "You said: hello there"]
             assert await api.texts(chat["id"]) == ["You said: hello there"]
             assert (await api.chat(chat["id"]))["last_error"] is None
-        turn = await chatd.says("chat.turn", chat_id=chat["id"])
+        turn = await chatd.wait_for_log("chat.turn", chat_id=chat["id"])
         assert turn["outcome"] == "finished"
-        assert "hello there" not in "".join(chatd.raw)
+        assert "hello there" not in "".join(chatd.raw_lines)

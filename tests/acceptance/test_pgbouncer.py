@@ -18,16 +18,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from running import (
-    FACT_SECONDS,
-    Books,
-    Chatd,
-    Client,
-    View,
-    books,
+    TIMEOUT_SECONDS,
+    ApiClient,
+    ChatdProcess,
+    ChatView,
+    DatabaseInspector,
+    chatd_process,
     client,
-    database_on,
+    database_on_server,
+    inspect_database,
     replicas,
-    started,
 )
 
 from chatd.cli.exits import Exit
@@ -99,7 +99,7 @@ default_pool_size = 2
 
 
 def _accepts(port: int) -> None:
-    deadline = time.monotonic() + FACT_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
             create_connection(("127.0.0.1", port)).close()
@@ -112,44 +112,52 @@ def _accepts(port: int) -> None:
 
 @needs_pgbouncer
 async def test_processes_behind_a_pooler_hear_of_each_other_and_take_over(
-    tmp_path: Path, far_server: str
+    tmp_path: Path, tcp_server: str
 ) -> None:
-    async with database_on(far_server) as direct:
+    async with database_on_server(tcp_server) as direct:
         with pooled(direct, SET_UP_FOR_IT) as dsn:
             settings = SETTINGS.format(direct=direct)
             async with replicas(tmp_path, dsn, "a", "b", settings=settings) as workers:
-                with started(
+                with chatd_process(
                     tmp_path, dsn, name="door", settings=settings, environment=NO_WORKER
                 ) as door:
-                    await door.ready()
-                    async with client(door) as api, books(direct) as stored:
+                    await door.wait_until_ready()
+                    async with client(door) as api, inspect_database(direct) as stored:
                         await many_at_once(api)
                         await a_killed_owner(api, stored, workers)
 
 
-async def many_at_once(api: Client) -> None:
+async def many_at_once(api: ApiClient) -> None:
     chats = [await api.create(f"number {n}") for n in range(40)]
     for n, chat in enumerate(chats):
-        await api.until(chat["id"], "waiting")
+        await api.wait_for_status(chat["id"], "waiting")
         assert await api.texts(chat["id"]) == [f"You said: number {n}"]
 
 
-async def a_killed_owner(api: Client, stored: Books, workers: list[Chatd]) -> None:
+async def a_killed_owner(
+    api: ApiClient, stored: DatabaseInspector, workers: list[ChatdProcess]
+) -> None:
     chat_id = (await api.create("[[slow]]"))["id"]
-    owner, _ = await stored.owner(chat_id, *workers)
-    view = await api.follow(chat_id, View(), lambda view: len(view.preview) > 10)
+    owner, _ = await stored.wait_for_worker(chat_id, *workers)
+    view = await api.follow(chat_id, ChatView(), lambda view: len(view.preview) > 10)
     owner.kill()
     await api.follow(chat_id, view, lambda view: view.status == "waiting")
-    assert await stored.moves(chat_id) == ["create", "acquire", "reap", "acquire", "finish_turn"]
+    assert await stored.transitions(chat_id) == [
+        "create",
+        "acquire",
+        "reap",
+        "acquire",
+        "finish_turn",
+    ]
     assert list(view.messages.values())[1:] == await api.texts(chat_id)
 
 
 @pytest.mark.skipif(not version(), reason="there is no PgBouncer here")
 async def test_a_pooler_that_is_not_set_up_for_it_ends_the_start_with_its_words(
-    tmp_path: Path, far_server: str
+    tmp_path: Path, tcp_server: str
 ) -> None:
-    async with database_on(far_server) as direct:
-        with pooled(direct) as dsn, started(tmp_path, dsn) as chatd:
-            assert await chatd.ended() == Exit.CONFIGURATION
-    assert "database.url" in "".join(chatd.raw)
-    assert "unsupported startup parameter: jit" in "".join(chatd.raw)
+    async with database_on_server(tcp_server) as direct:
+        with pooled(direct) as dsn, chatd_process(tmp_path, dsn) as chatd:
+            assert await chatd.wait_for_exit() == Exit.CONFIGURATION
+    assert "database.url" in "".join(chatd.raw_lines)
+    assert "unsupported startup parameter: jit" in "".join(chatd.raw_lines)

@@ -11,7 +11,7 @@ from socket import socket
 import anyio
 import httpx2
 import pytest
-from running import Chatd, fact, started
+from running import ChatdProcess, chatd_process, eventually
 
 from chatd.client import Client, StatusChanged, Transcript, text_of
 
@@ -75,18 +75,18 @@ async def let_through(url: str) -> None:
             except httpx2.TransportError:
                 return False
 
-        await fact(answers)
+        await eventually(answers)
 
 
 async def test_what_is_said_comes_while_it_is_said(tmp_path: Path, dsn: str) -> None:
     near, a, b = ports(3)
     with (
-        started(tmp_path, dsn, name="a", scripts=SCRIPTS, port=a) as one,
-        started(tmp_path, dsn, name="b", scripts=SCRIPTS, port=b) as other,
+        chatd_process(tmp_path, dsn, name="a", scripts=SCRIPTS, port=a) as one,
+        chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS, port=b) as other,
         proxied(tmp_path, near, {"chatd-a": a, "chatd-b": b}) as url,
     ):
-        await one.ready()
-        await other.ready()
+        await one.wait_until_ready()
+        await other.wait_until_ready()
         await let_through(url)
         async with Client(url) as client:
             chat = await client.chats.create("[[hang]]")
@@ -128,11 +128,11 @@ class Load:
         transcript = Transcript()
         async with Client(self._url) as client:
             chat = await client.chats.create("go")
-            async with client.follow(chat["id"], on_gap=self._gap) as events:
+            async with client.follow(chat["id"], on_reconnect=self._gap) as events:
                 async for event in events:
                     transcript.apply(event)
                     assert SAID.startswith(transcript.preview_text)
-                    if isinstance(event, StatusChanged) and transcript.at_rest:
+                    if isinstance(event, StatusChanged) and transcript.idle:
                         self.turns += 1
                         if self.enough:
                             break
@@ -144,14 +144,14 @@ class Load:
         self.gaps += 1
 
 
-async def is_asked(chatd: Chatd) -> None:
+async def is_asked(chatd: ChatdProcess) -> None:
     """Wait until the proxy has handed a request to this process."""
     async with httpx2.AsyncClient(base_url=chatd.url) as http:
 
         async def counted() -> bool:
             return 'route="/api/v1/chats",status="200"' in (await http.get("/metrics")).text
 
-        await fact(counted)
+        await eventually(counted)
 
 
 async def test_a_rolling_restart_refuses_nobody(tmp_path: Path, dsn: str) -> None:
@@ -162,10 +162,10 @@ async def test_a_rolling_restart_refuses_nobody(tmp_path: Path, dsn: str) -> Non
         proxied(tmp_path, near, dict(zip(names, far, strict=True))) as url,
     ):
 
-        async def start(name: str, port: int) -> Chatd:
+        async def start(name: str, port: int) -> ChatdProcess:
             how = {"name": name, "scripts": SCRIPTS, "port": port}
-            chatd = stack.enter_context(started(tmp_path, dsn, **how))
-            await chatd.ready()
+            chatd = stack.enter_context(chatd_process(tmp_path, dsn, **how))
+            await chatd.wait_until_ready()
             return chatd
 
         replicas = [await start(name, port) for name, port in zip(names, far, strict=True)]
@@ -175,8 +175,8 @@ async def test_a_rolling_restart_refuses_nobody(tmp_path: Path, dsn: str) -> Non
             group.start_soon(load.run)
             for replica in replicas:
                 await is_asked(replica)
-                replica.send(signal.SIGTERM)
-                assert await replica.ended() == 0
+                replica.send_signal(signal.SIGTERM)
+                assert await replica.wait_for_exit() == 0
                 await is_asked(await start(f"{replica.name} again", replica.port))
             load.enough = True
         assert load.answered > 100

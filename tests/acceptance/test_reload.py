@@ -7,9 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from managing import managed
-from running import Chatd, Client, View, books, client, fact, started
-from talker import talking
+from managing import systemd_stub
+from running import (
+    ApiClient,
+    ChatdProcess,
+    ChatView,
+    chatd_process,
+    client,
+    eventually,
+    inspect_database,
+)
+from talker import openai_stub
 
 QUICK = "You hear version {version}: {{message}}"
 SLOW = "One two three four five six seven eight nine ten eleven twelve, says version {version}."
@@ -37,33 +45,37 @@ model = "fake-1"
 @asynccontextmanager
 async def reloadable(
     tmp_path: Path, dsn: str, first: str | None = None
-) -> AsyncIterator[tuple[Chatd, Client]]:
-    with started(tmp_path, dsn, scripts=first or configuration(1)) as chatd:
-        await chatd.ready()
-        await chatd.says("daemon.ready")
+) -> AsyncIterator[tuple[ChatdProcess, ApiClient]]:
+    with chatd_process(tmp_path, dsn, scripts=first or configuration(1)) as chatd:
+        await chatd.wait_until_ready()
+        await chatd.wait_for_log("daemon.ready")
         async with client(chatd) as api:
             yield chatd, api
 
 
-async def reload(chatd: Chatd, text: str, event: str = "config.reloaded") -> dict[str, object]:
+async def reload(
+    chatd: ChatdProcess, text: str, event: str = "config.reloaded"
+) -> dict[str, object]:
     """Put this configuration in place, send the signal, and wait for what is said about it."""
     chatd.config.write_text(text)
-    before = len(chatd.said(event))
-    chatd.send(signal.SIGHUP)
-    await fact(lambda: len(chatd.said(event)) > before, what=lambda: "".join(chatd.raw[-20:]))
-    return chatd.said(event)[-1]
+    before = len(chatd.logged(event))
+    chatd.send_signal(signal.SIGHUP)
+    await eventually(
+        lambda: len(chatd.logged(event)) > before, describe=lambda: "".join(chatd.raw_lines[-20:])
+    )
+    return chatd.logged(event)[-1]
 
 
-async def answered(api: Client, content: str) -> str:
+async def answered(api: ApiClient, content: str) -> str:
     chat_id = (await api.create(content))["id"]
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     (text,) = await api.texts(chat_id)
     return text
 
 
 async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None:
     async with reloadable(tmp_path, dsn) as (chatd, api):
-        views: dict[str, View] = {}
+        views: dict[str, ChatView] = {}
         done = anyio.Event()
 
         async def talk(prefix: str) -> None:
@@ -72,17 +84,17 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
                 number += 1
                 slow = "[[slow]] " if number % 3 == 0 else ""
                 chat_id = (await api.create(f"{slow}{prefix}{number}"))["id"]
-                view = views[chat_id] = View()
+                view = views[chat_id] = ChatView()
                 await api.follow(chat_id, view, lambda view: view.status in {"waiting", "error"})
 
         async with anyio.create_task_group() as group:
             for prefix in "abcdefgh":
                 group.start_soon(talk, prefix)
-            await fact(lambda: len(views) > 24)
+            await eventually(lambda: len(views) > 24)
             for version in range(2, 8):
                 before = len(views)
                 await reload(chatd, configuration(version))
-                await fact(lambda before=before: len(views) > before + 8)
+                await eventually(lambda before=before: len(views) > before + 8)
             done.set()
         assert len(views) > 50
         heard = set()
@@ -95,29 +107,29 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
             assert await api.texts(chat_id) == [said]
             heard.add(version)
         assert {1, 7} <= heard
-        assert not chatd.said("config.rejected")
-        assert not chatd.said("chat.lost")
+        assert not chatd.logged("config.rejected")
+        assert not chatd.logged("chat.lost")
         # Nobody uses the six that were replaced any more.
-        await fact(lambda: len(chatd.said("config.old_providers_closed")) == 6)
+        await eventually(lambda: len(chatd.logged("config.old_providers_closed")) == 6)
 
 
 async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) -> None:
     async with (
-        talking([{"content": "see."}]) as talker,
-        reloadable(tmp_path, dsn, talker.provider("a")) as (chatd, api),
+        openai_stub([{"content": "see."}]) as talker,
+        reloadable(tmp_path, dsn, talker.provider_config("a")) as (chatd, api),
     ):
         chat_id = (await api.create("go"))["id"]
-        await api.follow(chat_id, View(), lambda view: view.preview != "")
+        await api.follow(chat_id, ChatView(), lambda view: view.preview != "")
         said = await reload(chatd, configuration(2))
         keys = said["keys"]
         assert isinstance(keys, list)
         assert {"providers.fake-2", "providers.talker"} <= {*keys}
         assert await answered(api, "hello") == "You hear version 2: hello"
-        assert not chatd.said("config.old_providers_closed")
-        talker.go.set()
-        await api.until(chat_id, "waiting")
+        assert not chatd.logged("config.old_providers_closed")
+        talker.proceed.set()
+        await api.wait_for_status(chat_id, "waiting")
         assert await api.texts(chat_id) == ["Let me see."]
-        closed = await chatd.says("config.old_providers_closed")
+        closed = await chatd.wait_for_log("config.old_providers_closed")
         assert closed["providers"] == ["talker"]
         assert talker.calls == {"a": 1}
 
@@ -125,11 +137,11 @@ async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) ->
 async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
     tmp_path: Path, dsn: str
 ) -> None:
-    with managed(str(tmp_path / "notify")) as manager:
+    with systemd_stub(str(tmp_path / "notify")) as manager:
         how = {"scripts": configuration(1), "environment": manager.environment()}
-        with started(tmp_path, dsn, **how) as chatd:
-            await chatd.ready()
-            await chatd.says("daemon.ready")
+        with chatd_process(tmp_path, dsn, **how) as chatd:
+            await chatd.wait_until_ready()
+            await chatd.wait_for_log("daemon.ready")
             async with client(chatd) as api:
                 bad = configuration(2, "[turn]", "max_step = 3", "[worker]", 'max_chats = "many"')
                 said = await reload(chatd, bad, "config.rejected")
@@ -137,8 +149,10 @@ async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
                 assert "did you mean turn.max_steps?" in str(said["problems"])
                 assert said["level"] == "error"
                 assert await answered(api, "hello") == "You hear version 1: hello"
-                await fact(lambda: manager.said("STATUS") and len(manager.said("READY")) == 2)
-                assert "refused: turn.max_step, worker.max_chats" in str(manager.reports)
+                await eventually(
+                    lambda: manager.matching("STATUS") and len(manager.matching("READY")) == 2
+                )
+                assert "refused: turn.max_step, worker.max_chats" in str(manager.notifications)
                 # What only the making of the providers finds is refused as well.
                 bad = configuration(2).replace("chunks = 20", "chunks = 0")
                 said = await reload(chatd, bad, "config.rejected")
@@ -150,9 +164,9 @@ async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
                 await reload(chatd, configuration(3))
                 assert await answered(api, "hello") == "You hear version 3: hello"
                 assert (await api.http.get("/readyz")).status_code == 200
-            await fact(lambda: len(manager.said("READY")) == 5)
-        assert manager.order("RELOADING", "READY") == ["READY", *["RELOADING", "READY"] * 4]
-        _, first = manager.said("RELOADING")[0]
+            await eventually(lambda: len(manager.matching("READY")) == 5)
+        assert manager.key_order("RELOADING", "READY") == ["READY", *["RELOADING", "READY"] * 4]
+        _, first = manager.matching("RELOADING")[0]
         assert int(first["MONOTONIC_USEC"]) > 0
 
 
@@ -165,13 +179,15 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
             *("worker.max_chats", "worker.max_queued_messages", "turn.max_steps")
         ]
         waiting = ["database.pool_size", "worker.heartbeat_seconds"]
-        assert (await chatd.says("config.needs_restart"))["keys"] == waiting
-        async with books(dsn) as db:  # others, and who asks why a chat waits, are told of it too
+        assert (await chatd.wait_for_log("config.needs_restart"))["keys"] == waiting
+        async with inspect_database(
+            dsn
+        ) as db:  # others, and who asks why a chat waits, are told of it too
 
             async def listed() -> bool:
-                return await db.all("SELECT max_chats FROM workers") == [(3,)]
+                return await db.fetch_all("SELECT max_chats FROM workers") == [(3,)]
 
-            await fact(listed)
+            await eventually(listed)
         chat_id = (await api.create("[[hang]]"))["id"]
         await api.send(chat_id, "one")
         answer = await api.http.post(f"/api/v1/chats/{chat_id}/messages", json={"content": "two"})
@@ -179,11 +195,11 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
         # They are named until they are in force, and what is in force already is not said again.
         said = await reload(chatd, configuration(1, *more))
         assert said["keys"] == []
-        await fact(lambda: len(chatd.said("config.needs_restart")) == 2)
-        assert [line["keys"] for line in chatd.said("config.needs_restart")] == [waiting, waiting]
+        await eventually(lambda: len(chatd.logged("config.needs_restart")) == 2)
+        assert [line["keys"] for line in chatd.logged("config.needs_restart")] == [waiting, waiting]
         chatd.config.write_text(configuration(1, "[log]", 'level = "error"'))
-        chatd.send(signal.SIGHUP)
-        await silent(chatd, api, lambda: len(chatd.said("chat.turn")))
+        chatd.send_signal(signal.SIGHUP)
+        await silent(chatd, api, lambda: len(chatd.logged("chat.turn")))
 
 
 async def test_what_callers_may_follows(tmp_path: Path, dsn: str) -> None:
@@ -202,7 +218,7 @@ async def test_what_callers_may_follows(tmp_path: Path, dsn: str) -> None:
         assert await refusal(system_prompt=300 * "x") == "body_too_large"
         await reload(chatd, configuration(1, "[limits]", "requests_per_second = 1"))
         assert await refusal(labels=labels, system_prompt=300 * "x") in {None, "too_many_requests"}
-        await fact(lambda: refused(refusal, "too_many_requests"))
+        await eventually(lambda: refused(refusal, "too_many_requests"))
         await reload(chatd, configuration(1, "[limits]", "requests_per_second = 0"))
         for _ in range(20):
             assert await refusal() is None
@@ -212,13 +228,13 @@ async def refused(refusal: Callable[[], Awaitable[str | None]], code: str) -> bo
     return await refusal() == code
 
 
-async def silent(chatd: Chatd, api: Client, turns: Callable[[], int]) -> None:
+async def silent(chatd: ChatdProcess, api: ApiClient, turns: Callable[[], int]) -> None:
     """Wait until a turn is worked and not logged."""
 
     async def worked_in_silence() -> bool:
         before = turns()
         chat_id = (await api.create("hello"))["id"]
-        await api.until(chat_id, "waiting")
+        await api.wait_for_status(chat_id, "waiting")
         return before == turns()
 
-    await fact(worked_in_silence, what=lambda: "".join(chatd.raw[-5:]))
+    await eventually(worked_in_silence, describe=lambda: "".join(chatd.raw_lines[-5:]))

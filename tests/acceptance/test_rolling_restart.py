@@ -9,8 +9,8 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import TaskGroup
-from running import Chatd, Client, View, client, fact, started
-from viewing import plain
+from running import ApiClient, ChatdProcess, ChatView, chatd_process, client, eventually
+from viewing import journal_events
 
 STREAMS = 100
 SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
@@ -39,11 +39,11 @@ class Balancer:
 
     def __init__(self, asking: TaskGroup) -> None:
         self._asking = asking
-        self._clients: dict[str, Client] = {}
+        self._clients: dict[str, ApiClient] = {}
         self._ready: set[str] = set()
         self._turns = count()
 
-    def pick(self) -> Client:
+    def pick(self) -> ApiClient:
         ready = sorted(self._ready)
         assert ready, "nobody is ready"
         return self._clients[ready[next(self._turns) % len(ready)]]
@@ -58,13 +58,13 @@ class Balancer:
         except httpx2.TransportError:
             assert name not in self._ready, f"{name} went without a word"
 
-    async def start(self, stack: AsyncExitStack, folder: Path, dsn: str, name: str) -> Chatd:
+    async def start(self, stack: AsyncExitStack, folder: Path, dsn: str, name: str) -> ChatdProcess:
         """A replica more, known as soon as it is ready."""
-        chatd = stack.enter_context(started(folder, dsn, name=name, scripts=SCRIPTS))
-        await chatd.ready()
+        chatd = stack.enter_context(chatd_process(folder, dsn, name=name, scripts=SCRIPTS))
+        await chatd.wait_until_ready()
         self._clients[name] = await stack.enter_async_context(client(chatd))
         self._asking.start_soon(self._ask, name)
-        await fact(lambda: name in self._ready)
+        await eventually(lambda: name in self._ready)
         return chatd
 
 
@@ -73,7 +73,7 @@ class Viewer:
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
-        self.view = View()
+        self.view = ChatView()
         self.chat_id = ""
         self.turns = 0
         self.drained = 0
@@ -89,23 +89,27 @@ class Viewer:
 
     async def _follow(self) -> None:
         while not self._seen(self.view):
-            await self._balancer.pick().follow(self.chat_id, self.view, self._seen, seconds=120)
+            await self._balancer.pick().follow(
+                self.chat_id, self.view, self._seen, timeout_seconds=120
+            )
             if not self._seen(self.view):
                 # A stream ends for one reason only, and says so.
                 assert self.view.events[-1].event == "draining"
                 self.drained += 1
 
-    def _seen(self, view: View) -> bool:
+    def _seen(self, view: ChatView) -> bool:
         return len(view.messages) == 2 * self.turns and view.status == "waiting"
 
-    async def check(self, api: Client) -> None:
+    async def check(self, api: ApiClient) -> None:
         """What was heard in pieces is what is heard at once, and what is stored."""
         first, *rest = [e for e in self.view.events if e.event != "draining"]
         assert first.event == "snapshot"
-        heard = plain(rest)
-        whole = View(cursor=first.id)
-        await api.follow(self.chat_id, whole, lambda view: len(plain(view.events)) == len(heard))
-        assert plain(whole.events) == heard
+        heard = journal_events(rest)
+        whole = ChatView(cursor=first.id)
+        await api.follow(
+            self.chat_id, whole, lambda view: len(journal_events(view.events)) == len(heard)
+        )
+        assert journal_events(whole.events) == heard
         assert list(self.view.messages.values())[1::2] == [SAID] * self.turns
         stored = {m["id"]: m["content"][0]["text"] for m in await api.messages(self.chat_id)}
         assert self.view.messages == stored
@@ -132,10 +136,10 @@ async def test_no_request_fails_and_every_stream_resumes_exactly(tmp_path: Path,
                 load.start_soon(viewer.talk, enough)
             for _ in range(4):
                 load.start_soon(requests, balancer, enough, statuses)
-            await fact(lambda: all(viewer.view.events for viewer in viewers))
+            await eventually(lambda: all(viewer.view.events for viewer in viewers))
             for replica in replicas:
-                replica.send(signal.SIGTERM)
-                assert await replica.ended(60) == 0
+                replica.send_signal(signal.SIGTERM)
+                assert await replica.wait_for_exit(60) == 0
                 await balancer.start(stack, tmp_path, dsn, f"{replica.name}2")
             enough.set()
         assert set(statuses) == {200}
@@ -145,6 +149,6 @@ async def test_no_request_fails_and_every_stream_resumes_exactly(tmp_path: Path,
         for viewer in viewers:
             await viewer.check(balancer.pick())
         for replica in replicas:
-            assert not replica.said("chat.lost")
-            assert replica.said("daemon.stopped")
+            assert not replica.logged("chat.lost")
+            assert replica.logged("daemon.stopped")
         asking.cancel_scope.cancel()

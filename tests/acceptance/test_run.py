@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from exercised import notice
-from running import View, books, client, started
+from exercised import record_event
+from running import ChatView, chatd_process, client, inspect_database
 
 from chatd.cli.exits import Exit
 from chatd.cli.root import main
@@ -41,7 +41,7 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
     said = [line for line in lines if line.startswith("chatd: ")]
     assert len(said) == 1, done.stderr
     [failed] = told(done, "daemon.failed")
-    notice("daemon.failed")
+    record_event("daemon.failed")
     assert (failed["level"], f"chatd: {failed['reason']}") == ("error", said[0])
     assert not told(done, "daemon.stopped"), "it did not end in order"
     return said[0]
@@ -115,16 +115,16 @@ async def test_a_schema_that_is_ahead_is_refused(tmp_path: Path, dsn: str) -> No
 
 
 async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
-        async with client(chatd) as api, books(dsn) as db:
-            chat_id, view = (await api.create("[[slow]]"))["id"], View()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
+        async with client(chatd) as api, inspect_database(dsn) as db:
+            chat_id, view = (await api.create("[[slow]]"))["id"], ChatView()
             await api.follow(chat_id, view, lambda view: len(view.preview) > 5)
             await migrated_by_a_newer_chatd(dsn)
             await api.send(chat_id, "and then?")
             await api.follow(chat_id, view, lambda view: len(view.messages) == 4)
-            await api.until(chat_id, "waiting")
-            assert await db.moves(chat_id) == [
+            await api.wait_for_status(chat_id, "waiting")
+            assert await db.transitions(chat_id) == [
                 *("create", "acquire", "send", "finish_turn", "finish_turn")
             ]
             assert (await api.http.get("/readyz")).status_code == 200

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
-from fake_vendor import Answer, fake_vendor
-from running import Client, client, started
+from fake_vendor import CannedResponse, fake_provider_server
+from running import ApiClient, chatd_process, client
 
 from chatd.store.pool import Database
 from chatd.store.tokens import Tokens
@@ -134,7 +134,7 @@ async def token(dsn: str) -> str:
     return secret
 
 
-async def whole_turns(api: Client) -> list[str]:
+async def whole_turns(api: ApiClient) -> list[str]:
     """Have everything said that can be said, and everything fail that can fail."""
     chats = []
     for model in ("fake", "vendor", "other", "third", "fourth"):
@@ -142,21 +142,24 @@ async def whole_turns(api: Client) -> list[str]:
             WORDS["said"], model=model, title=WORDS["title"], system_prompt=WORDS["prompt"],
             labels={WORDS["label's name"]: WORDS["label"]},
         )  # fmt: skip
-        await api.until(chat["id"], "waiting" if model == "fake" else "error")
+        await api.wait_for_status(chat["id"], "waiting" if model == "fake" else "error")
         chats.append(chat["id"])
     for name in ("panic", "fails", "retry"):
         chat = await api.create(f"[[{name}]] {WORDS['said']}")
-        assert MARK in (await api.until(chat["id"], "error"))["last_error"] or name == "retry"
+        assert (
+            MARK in (await api.wait_for_status(chat["id"], "error"))["last_error"]
+            or name == "retry"
+        )
         chats.append(chat["id"])
     await api.create("[[block]]")
     await api.create(f"[[panic]] {WORDS['said']}", title=f"{WORDS['title']} unfailing")
     return [*chats, await with_tools(api), await edited(api, chats[0])]
 
 
-async def with_tools(api: Client) -> str:
+async def with_tools(api: ApiClient) -> str:
     tool = {"name": "look", "description": WORDS["tool"], "parameters": {"type": "object"}}
     chat = await api.create(f"[[calls]] {WORDS['said']}", tools=[tool])
-    await api.until(chat["id"], "requires_action")
+    await api.wait_for_status(chat["id"], "requires_action")
     [call] = [
         part
         for m in await api.messages(chat["id"])
@@ -164,19 +167,21 @@ async def with_tools(api: Client) -> str:
         if "tool_call_id" in part
     ]
     assert WORDS["arguments"] in str(call["args"])
-    await api.submit(chat["id"], {call["tool_call_id"]: {"seen": WORDS["result"]}})
-    assert "panicked" in (await api.until(chat["id"], "error"))["last_error"]  # it cannot be stored
+    await api.submit_tool_results(chat["id"], {call["tool_call_id"]: {"seen": WORDS["result"]}})
+    assert (
+        "panicked" in (await api.wait_for_status(chat["id"], "error"))["last_error"]
+    )  # it cannot be stored
     return str(chat["id"])
 
 
-async def edited(api: Client, chat_id: str) -> str:
+async def edited(api: ApiClient, chat_id: str) -> str:
     said = [m for m in await api.messages(chat_id) if m["role"] == "user"][-1]
     await api.edit(chat_id, said["id"], WORDS["edited"])
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     return chat_id
 
 
-async def oddities(api: Client, chat_id: str) -> None:
+async def oddities(api: ApiClient, chat_id: str) -> None:
     """Requests that go wrong, with something in them that nobody is to read."""
     path = f"/api/v1/chats/{chat_id}"
     unsayable = await api.http.post(f"{path}/messages", json={"content": WORDS["unsayable"]})
@@ -204,37 +209,41 @@ async def test_nothing_of_a_chat_and_no_secret_is_ever_logged(tmp_path: Path, ds
         SECRETS[f"key in {where}"] for where in ("the configuration", "the environment", "a file")
     )
     refusal = {"error": {"message": f"You said {WORDS['said']} with {keys}"}}
-    async with fake_vendor(Answer(json.dumps(refusal).encode(), status=400)) as vendor:
-        with started(
+    async with fake_provider_server(
+        CannedResponse(json.dumps(refusal).encode(), status=400)
+    ) as vendor:
+        with chatd_process(
             tmp_path,
             with_password(dsn),
             settings=config(vendor.url, tmp_path, SECRETS["key in the configuration"]),
             scripts="",
             environment={"CHATD_PROVIDERS__OTHER__API_KEY": SECRETS["key in the environment"]},
         ) as chatd:
-            await chatd.ready()
+            await chatd.wait_until_ready()
             async with client(chatd) as api:
                 api.http.headers["authorization"] = f"Bearer {secret}"
                 chats = await whole_turns(api)
                 await oddities(api, chats[0])
                 key = SECRETS["key after a reload"]
                 chatd.config.write_text(config(vendor.url, tmp_path, key))
-                chatd.send(signal.SIGHUP)
-                await chatd.says("config.reloaded")
+                chatd.send_signal(signal.SIGHUP)
+                await chatd.wait_for_log("config.reloaded")
                 again = await api.create(WORDS["said"], model="vendor")
-                await api.until(again["id"], "error")
-            chatd.send(signal.SIGTERM)
-            assert await chatd.ended() == 0
+                await api.wait_for_status(again["id"], "error")
+            chatd.send_signal(signal.SIGTERM)
+            assert await chatd.wait_for_exit() == 0
         seen = {str(header) for one in vendor.headers for header in one.values()}
     for name in ("configuration", "environment", "a file"):
         named = f"key in {'the ' if name != 'a file' else ''}{name}"
         assert any(SECRETS[named] in header for header in seen), named
     assert any(key in header for header in seen)
     assert SECRETS["header of a provider"] in seen
-    output = "".join(chatd.raw)
+    output = "".join(chatd.raw_lines)
     found = {name for name, text in (SECRETS | WORDS | {"token": secret}).items() if text in output}
     found |= {name for name, text in SECRETS.items() if json.dumps(text)[1:-1] in output}
-    assert not found, [line for line in chatd.raw if any(one in line for one in _texts(secret))]
+    assert not found, [
+        line for line in chatd.raw_lines if any(one in line for one in _texts(secret))
+    ]
     assert MARK not in output
     assert everything_was_tried(chatd.lines)
 

@@ -13,9 +13,17 @@ from uuid import uuid4
 import anyio
 import httpx2
 import pytest
-from managing import Manager, managed
-from running import Chatd, View, client, database_on, fact, machine, started
-from wire import wired
+from managing import SystemdStub, systemd_stub
+from running import (
+    ChatdProcess,
+    ChatView,
+    chatd_process,
+    client,
+    database_on_server,
+    eventually,
+    measure_scheduling_delay,
+)
+from wire import tcp_proxy
 
 from chatd.cli.exits import Exit
 
@@ -43,15 +51,15 @@ model = "fake-1"
 
 
 @pytest.fixture(params=["a path", "abstract"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SystemdStub]:
     address = str(tmp_path / "notify") if request.param == "a path" else f"@chatd-{uuid4()}"
-    with managed(address) as one:
+    with systemd_stub(address) as one:
         yield one
 
 
 @pytest.fixture
-def manager_(tmp_path: Path) -> Iterator[Manager]:
-    with managed(str(tmp_path / "notify")) as one:
+def manager_(tmp_path: Path) -> Iterator[SystemdStub]:
+    with systemd_stub(str(tmp_path / "notify")) as one:
         yield one
 
 
@@ -71,80 +79,88 @@ def handed(*listeners: socket.socket, names: str = "http") -> dict[str, Any]:
 
 
 async def test_ready_is_said_when_it_serves_and_a_stop_asks_for_its_time(
-    tmp_path: Path, dsn: str, manager: Manager
+    tmp_path: Path, dsn: str, manager: SystemdStub
 ) -> None:
     settings = "[worker]\nshutdown_grace_seconds = 60\n"
     environment = manager.environment(watchdog_seconds=2)
-    with started(
+    with chatd_process(
         tmp_path, dsn, settings=settings, scripts=SCRIPTS, environment=environment
     ) as chatd:
-        await fact(lambda: manager.said("READY", "1"))
-        port = chatd.said("http.listening")[0]["port"]
+        await eventually(lambda: manager.matching("READY", "1"))
+        port = chatd.logged("http.listening")[0]["port"]
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             assert (await http.get("/readyz")).status_code == 200
-        await chatd.ready()
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
-            chat_id, view = (await api.create("[[hang]]"))["id"], View()
+            chat_id, view = (await api.create("[[hang]]"))["id"], ChatView()
             async with anyio.create_task_group() as group:
                 group.start_soon(api.follow, chat_id, view, lambda _: False)
-                await fact(lambda: view.preview)
+                await eventually(lambda: view.preview)
                 status = "Serving: 1 chats in hand, 1 streams open"
-                await fact(lambda: manager.said("STATUS", status))
-                chatd.send(signal.SIGTERM)
-                await fact(lambda: manager.said("STOPPING", "1"))
-        stopping = manager.said("STOPPING")[0][0]
-        asked = [at for at, _ in manager.said("EXTEND_TIMEOUT_USEC") if at >= stopping]
+                await eventually(lambda: manager.matching("STATUS", status))
+                chatd.send_signal(signal.SIGTERM)
+                await eventually(lambda: manager.matching("STOPPING", "1"))
+        stopping = manager.matching("STOPPING")[0][0]
+        asked = [at for at, _ in manager.matching("EXTEND_TIMEOUT_USEC") if at >= stopping]
         assert asked, "the stop may take a minute, and nobody was told"
         # The turn goes on, and so do the pings and the asking.
-        await fact(lambda: len([at for at, _ in manager.said("WATCHDOG") if at > stopping]) > 1)
-        chatd.send(signal.SIGTERM)
-        assert await chatd.ended() == 0
-    assert manager.order("READY", "STOPPING") == ["READY", "STOPPING"]
+        await eventually(
+            lambda: len([at for at, _ in manager.matching("WATCHDOG") if at > stopping]) > 1
+        )
+        chatd.send_signal(signal.SIGTERM)
+        assert await chatd.wait_for_exit() == 0
+    assert manager.key_order("READY", "STOPPING") == ["READY", "STOPPING"]
 
 
 async def test_a_start_that_waits_for_its_database_says_so_and_asks_for_time(
-    tmp_path: Path, far_server: str, manager_: Manager
+    tmp_path: Path, tcp_server: str, manager_: SystemdStub
 ) -> None:
     environment = manager_.environment()
-    async with database_on(far_server) as dsn, wired(dsn) as (wire, near):
-        wire.die()
-        with started(tmp_path, near, scripts=SCRIPTS, environment=environment) as chatd:
-            await fact(lambda: len(manager_.said("EXTEND_TIMEOUT_USEC")) > 1)
-            assert manager_.said("STATUS")[0][1]["STATUS"].startswith("Waiting for the database")
-            assert not manager_.said("READY")
-            wire.heal()
-            await fact(lambda: manager_.said("READY"), what=lambda: "".join(chatd.raw))
-            await chatd.ready()
+    async with database_on_server(tcp_server) as dsn, tcp_proxy(dsn) as (wire, near):
+        wire.blackhole()
+        with chatd_process(tmp_path, near, scripts=SCRIPTS, environment=environment) as chatd:
+            await eventually(lambda: len(manager_.matching("EXTEND_TIMEOUT_USEC")) > 1)
+            assert manager_.matching("STATUS")[0][1]["STATUS"].startswith(
+                "Waiting for the database"
+            )
+            assert not manager_.matching("READY")
+            wire.restore()
+            await eventually(
+                lambda: manager_.matching("READY"), describe=lambda: "".join(chatd.raw_lines)
+            )
+            await chatd.wait_until_ready()
 
 
 async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
-    tmp_path: Path, dsn: str, manager_: Manager
+    tmp_path: Path, dsn: str, manager_: SystemdStub
 ) -> None:
     patience = 4.0
     environment = manager_.environment(watchdog_seconds=patience)
-    with started(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
-        await chatd.ready()
-        await fact(lambda: manager_.said("WATCHDOG"))
-        async with client(chatd) as api, machine(chatd) as busy:
-            since = manager_.said("WATCHDOG")[-1][0]
-            await api.until((await api.create("[[short]]"))["id"], "waiting")
-            pings = len(manager_.said("WATCHDOG"))
-            await fact(lambda: len(manager_.said("WATCHDOG")) > pings)
-            assert manager_.longest_silence(since) < patience + busy.late
+    with chatd_process(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
+        await chatd.wait_until_ready()
+        await eventually(lambda: manager_.matching("WATCHDOG"))
+        async with client(chatd) as api, measure_scheduling_delay(chatd) as busy:
+            since = manager_.matching("WATCHDOG")[-1][0]
+            await api.wait_for_status((await api.create("[[short]]"))["id"], "waiting")
+            pings = len(manager_.matching("WATCHDOG"))
+            await eventually(lambda: len(manager_.matching("WATCHDOG")) > pings)
+            assert manager_.longest_watchdog_gap(since) < patience + busy.total
             since = time.monotonic()
-            await api.until((await api.create("[[long]]"))["id"], "waiting")
-            assert manager_.longest_silence(since) > patience
+            await api.wait_for_status((await api.create("[[long]]"))["id"], "waiting")
+            assert manager_.longest_watchdog_gap(since) > patience
 
         def accused() -> list[str]:
-            return [line["frames"][0] for line in chatd.said("loop.blocked")]
+            return [line["frames"][0] for line in chatd.logged("loop.blocked")]
 
-        await fact(lambda: any("scripted.py" in f and "_act" in f for f in accused()))
-        await fact(lambda: [one for one in chatd.said("loop.unblocked") if one["seconds"] > 3.5])
-        assert not chatd.said("process.paused") or busy.late > 1
+        await eventually(lambda: any("scripted.py" in f and "_act" in f for f in accused()))
+        await eventually(
+            lambda: [one for one in chatd.logged("loop.unblocked") if one["seconds"] > 3.5]
+        )
+        assert not chatd.logged("process.paused") or busy.total > 1
 
 
 async def test_an_outage_of_the_database_is_no_reason_to_restart(
-    tmp_path: Path, far_server: str, manager_: Manager
+    tmp_path: Path, tcp_server: str, manager_: SystemdStub
 ) -> None:
     patience = 3.0
     settings = """
@@ -156,34 +172,34 @@ async def test_an_outage_of_the_database_is_no_reason_to_restart(
         statement_timeout_seconds = 0.5
     """
     environment = manager_.environment(watchdog_seconds=patience)
-    async with database_on(far_server) as dsn, wired(dsn) as (wire, near):
-        with started(
+    async with database_on_server(tcp_server) as dsn, tcp_proxy(dsn) as (wire, near):
+        with chatd_process(
             tmp_path, near, settings=settings, scripts=SCRIPTS, environment=environment
         ) as chatd:
-            await chatd.ready()
-            since = manager_.said("READY")[0][0]
-            wire.die()
-            async with machine(chatd) as busy:
-                await chatd.says("outage.began", child="heartbeat")
+            await chatd.wait_until_ready()
+            since = manager_.matching("READY")[0][0]
+            wire.blackhole()
+            async with measure_scheduling_delay(chatd) as busy:
+                await chatd.wait_for_log("outage.began", child="heartbeat")
                 # Longer than a lease and all tries to connect, and longer than the watchdog waits.
-                await fact(lambda: time.monotonic() > since + 2 * patience)
-            assert manager_.longest_silence(since) < patience + busy.late
-            wire.heal_for_new()
-            await chatd.says("outage.ended", child="heartbeat")
-            assert not chatd.said("watchdog.withheld")
+                await eventually(lambda: time.monotonic() > since + 2 * patience)
+            assert manager_.longest_watchdog_gap(since) < patience + busy.total
+            wire.restore_new_connections()
+            await chatd.wait_for_log("outage.ended", child="heartbeat")
+            assert not chatd.logged("watchdog.withheld")
 
 
 async def test_a_process_that_was_stopped_accuses_no_stack(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn, scripts=SCRIPTS) as chatd:
-        await chatd.ready()
-        chatd.send(signal.SIGSTOP)
+    with chatd_process(tmp_path, dsn, scripts=SCRIPTS) as chatd:
+        await chatd.wait_until_ready()
+        chatd.send_signal(signal.SIGSTOP)
         stopped_at = time.monotonic()
-        await fact(lambda: time.monotonic() > stopped_at + 2)
-        chatd.send(signal.SIGCONT)
-        paused = await chatd.says("process.paused")
+        await eventually(lambda: time.monotonic() > stopped_at + 2)
+        chatd.send_signal(signal.SIGCONT)
+        paused = await chatd.wait_for_log("process.paused")
         assert paused["seconds"] > 1.5
-        await chatd.ready()
-        assert not chatd.said("loop.blocked")
+        await chatd.wait_until_ready()
+        assert not chatd.logged("loop.blocked")
 
 
 async def test_a_socket_that_was_handed_over_is_served_on_and_keeps_its_queue(
@@ -192,12 +208,12 @@ async def test_a_socket_that_was_handed_over_is_served_on_and_keeps_its_queue(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         how = handed(listener) | {"scripts": SCRIPTS}
         port = listener.getsockname()[1]
-        with started(tmp_path, dsn, **how) as chatd:
-            await chatd.ready()
+        with chatd_process(tmp_path, dsn, **how) as chatd:
+            await chatd.wait_until_ready()
             assert chatd.url == f"http://127.0.0.1:{port}"
-            assert chatd.said("http.listening", handed_over=True)
-            chatd.send(signal.SIGTERM)
-            assert await chatd.ended() == 0
+            assert chatd.logged("http.listening", handed_over=True)
+            chatd.send_signal(signal.SIGTERM)
+            assert await chatd.wait_for_exit() == 0
         async with (
             httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
             anyio.create_task_group() as group,
@@ -208,8 +224,8 @@ async def test_a_socket_that_was_handed_over_is_served_on_and_keeps_its_queue(
                 answers.append((await http.get("/livez")).status_code)
 
             group.start_soon(ask)  # nobody is there: it waits in the queue of the socket
-            with started(tmp_path, dsn, **how) as chatd:
-                await fact(lambda: answers)
+            with chatd_process(tmp_path, dsn, **how) as chatd:
+                await eventually(lambda: answers)
         assert answers == [200]
 
 
@@ -228,10 +244,10 @@ async def test_processes_that_share_a_socket_reset_nobody_while_they_are_restart
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
 
-        async def restarted(name: str) -> Chatd:
+        async def restarted(name: str) -> ChatdProcess:
             how = handed(listener) | {"scripts": SCRIPTS}
-            chatd = stack.enter_context(started(tmp_path, dsn, name=name, **how))
-            await chatd.says("daemon.ready")
+            chatd = stack.enter_context(chatd_process(tmp_path, dsn, name=name, **how))
+            await chatd.wait_for_log("daemon.ready")
             return chatd
 
         async def hammer() -> None:
@@ -244,8 +260,8 @@ async def test_processes_that_share_a_socket_reset_nobody_while_they_are_restart
                 group.start_soon(hammer)
             for number in range(1, 3):
                 for at, name in enumerate(("a", "b")):
-                    running[at].send(signal.SIGTERM)
-                    assert await running[at].ended() == 0
+                    running[at].send_signal(signal.SIGTERM)
+                    assert await running[at].wait_for_exit() == 0
                     running[at] = await restarted(f"{name}{number}")
             group.cancel_scope.cancel()
     assert set(lines) == {b"HTTP/1.1 200 OK"}
@@ -261,13 +277,13 @@ async def test_a_socket_that_must_not_be_served_on_is_refused(
 ) -> None:
     with socket.create_server((address, 0)) as listener:
         how = handed(*[listener] * count, names="")
-        with started(tmp_path, dsn, scripts=SCRIPTS, **how) as chatd:
-            assert await chatd.ended() == Exit.CONFIGURATION
-            assert words in "".join(chatd.raw)
+        with chatd_process(tmp_path, dsn, scripts=SCRIPTS, **how) as chatd:
+            assert await chatd.wait_for_exit() == Exit.CONFIGURATION
+            assert words in "".join(chatd.raw_lines)
 
 
 async def test_what_was_meant_for_the_parent_is_left_alone(tmp_path: Path, dsn: str) -> None:
     environment = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}
-    with started(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
-        await chatd.ready()
-        assert chatd.said("http.listening", handed_over=False)
+    with chatd_process(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
+        await chatd.wait_until_ready()
+        assert chatd.logged("http.listening", handed_over=False)

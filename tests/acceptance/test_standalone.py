@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from running import fact
+from running import eventually
 
 from chatd.cli.standalone import LOCAL_MAX_OUTPUT_TOKENS
 from chatd.embedded import local_model_available
@@ -88,7 +88,7 @@ class Dev:
             assert self.process.poll() is None, self.log.read_text()
             return None
 
-        return str(await fact(listening, 60))
+        return str(await eventually(listening, 60))
 
 
 async def test_dev_keeps_its_chats_and_leaves_nothing_running(
@@ -106,7 +106,7 @@ async def test_dev_keeps_its_chats_and_leaves_nothing_running(
             assert made.status_code == 201, made.text
         first.process.kill()
         first.process.wait()
-        await fact(lambda: not descendants_in(data))
+        await eventually(lambda: not descendants_in(data))
 
         second = Dev(data, log)
         url = await second.url()

@@ -11,17 +11,17 @@ from uuid import UUID
 import anyio
 import pytest
 from running import (
-    Books,
-    Chatd,
-    Client,
-    View,
-    books,
+    ApiClient,
+    ChatdProcess,
+    ChatView,
+    DatabaseInspector,
+    chatd_process,
     client,
     clients,
-    fact,
-    machine,
+    eventually,
+    inspect_database,
+    measure_scheduling_delay,
     replicas,
-    started,
     text_of,
 )
 
@@ -72,27 +72,30 @@ def grace(seconds: float) -> str:
     return f"[worker]\nshutdown_grace_seconds = {seconds}\n"
 
 
-def drained(view: View) -> bool:
+def drained(view: ChatView) -> bool:
     return bool(view.events) and view.events[-1].event == "draining"
 
 
-def at_rest(view: View) -> bool:
+def at_rest(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
 async def watch(
-    api: Client, chat_id: str, view: View, until: Callable[[View], bool] = drained
+    api: ApiClient, chat_id: str, view: ChatView, until: Callable[[ChatView], bool] = drained
 ) -> None:
     """Follow until it looks right; a stream that is cut off before that is a failure."""
     await api.follow(chat_id, view, until)
     assert until(view), view.events[-1]
 
 
-async def owned(db: Books) -> list[UUID]:
-    return [row["worker_id"] for row in await db.all("SELECT * FROM chats WHERE worker_id NOTNULL")]
+async def owned(db: DatabaseInspector) -> list[UUID]:
+    return [
+        row["worker_id"]
+        for row in await db.fetch_all("SELECT * FROM chats WHERE worker_id NOTNULL")
+    ]
 
 
-async def stored(api: Client, chat_id: str) -> dict[int, str]:
+async def stored(api: ApiClient, chat_id: str) -> dict[int, str]:
     return {m["id"]: text_of(m["content"]) for m in await api.messages(chat_id)}
 
 
@@ -105,121 +108,121 @@ async def test_a_turn_that_ends_within_the_grace_is_finished_by_its_owner(
     async with (
         replicas(tmp_path, dsn, "a", settings=grace(20), scripts=SCRIPTS) as (a,),
         client(a) as api,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
-        chat_id, view = (await api.create("[[slow]]"))["id"], View()
-        idle_id, idle = (await api.create())["id"], View()
+        chat_id, view = (await api.create("[[slow]]"))["id"], ChatView()
+        idle_id, idle = (await api.create())["id"], ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, idle_id, idle)
             group.start_soon(watch, api, chat_id, view)
-            await fact(lambda: idle.events and len(view.preview) > 10)
-            a.send(signal.SIGTERM)
+            await eventually(lambda: idle.events and len(view.preview) > 10)
+            a.send_signal(signal.SIGTERM)
         assert view.status == "running"  # the stream ended long before the turn
-        assert await a.ended() == 0
-        assert await db.moves(chat_id) == ["create", "acquire", "finish_turn"]
-        row = (await db.all("SELECT * FROM chats WHERE id = $1", UUID(chat_id)))[0]
+        assert await a.wait_for_exit() == 0
+        assert await db.transitions(chat_id) == ["create", "acquire", "finish_turn"]
+        row = (await db.fetch_all("SELECT * FROM chats WHERE id = $1", UUID(chat_id)))[0]
         assert (row["status"], row["last_error"]) == ("waiting", None)
-        assert await db.one("SELECT count(*) FROM workers") == 0
-        assert not a.said("chat.lost")
+        assert await db.fetch_value("SELECT count(*) FROM workers") == 0
+        assert not a.logged("chat.lost")
 
 
 async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, dsn: str) -> None:
     async with (
         replicas(tmp_path, dsn, "a", settings=grace(0.3), scripts=HELD) as (owner,),
         clients([owner]) as own,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
         AsyncExitStack() as stack,
     ):
-        chat_id, view = (await own["a"].create("[[slow]]"))["id"], View()
-        await db.moved(chat_id, "acquire")
+        chat_id, view = (await own["a"].create("[[slow]]"))["id"], ChatView()
+        await db.wait_for_transition(chat_id, "acquire")
         (other,) = await stack.enter_async_context(replicas(tmp_path, dsn, "b", scripts=SCRIPTS))
         apis = own | await stack.enter_async_context(clients([other]))
         async with anyio.create_task_group() as group:
             group.start_soon(watch, apis[owner.name], chat_id, view)
-            await fact(lambda: len(view.preview) > 10)
-            async with machine(owner) as busy:
+            await eventually(lambda: len(view.preview) > 10)
+            async with measure_scheduling_delay(owner) as busy:
                 asked_at = await db.now()
-                owner.send(signal.SIGTERM)
-                released = await db.moved(chat_id, "release")
+                owner.send_signal(signal.SIGTERM)
+                released = await db.wait_for_transition(chat_id, "release")
             took = (released["at"] - asked_at).total_seconds()
-            assert took < 0.3 + 2 + busy.late, busy
-        assert await owner.ended() == 0
+            assert took < 0.3 + 2 + busy.total, busy
+        assert await owner.wait_for_exit() == 0
         await watch(apis[other.name], chat_id, view, at_rest)
-        assert await db.moves(chat_id) == [
+        assert await db.transitions(chat_id) == [
             *("create", "acquire", "release", "acquire", "finish_turn")
         ]
         assert view.messages == await stored(apis[other.name], chat_id)
         assert list(view.messages.values()) == ["[[slow]]", SLOW]
         assert (await apis[other.name].chat(chat_id))["last_error"] is None
-        assert await db.all("SELECT worker_id FROM workers") == [(other.worker_id,)]
+        assert await db.fetch_all("SELECT worker_id FROM workers") == [(other.worker_id,)]
 
 
 @pytest.mark.parametrize(("seconds", "terms"), [(0, 1), (60, 2)], ids=["no grace", "second TERM"])
 async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
     tmp_path: Path, dsn: str, seconds: float, terms: int
 ) -> None:
-    async with books(dsn) as db:
-        with started(tmp_path, dsn, name="a", settings=grace(seconds), scripts=HELD) as a:
-            await a.ready()
-            async with client(a) as api, machine(a) as busy:
+    async with inspect_database(dsn) as db:
+        with chatd_process(tmp_path, dsn, name="a", settings=grace(seconds), scripts=HELD) as a:
+            await a.wait_until_ready()
+            async with client(a) as api, measure_scheduling_delay(a) as busy:
                 chat_ids = [(await api.create("[[slow]]"))["id"] for _ in range(3)]
-                view = View()
+                view = ChatView()
                 async with anyio.create_task_group() as group:
                     group.start_soon(watch, api, chat_ids[0], view)
-                    await fact(lambda: len(view.preview) > 10)
+                    await eventually(lambda: len(view.preview) > 10)
                     asked_at = await db.now()
                     for number in range(terms):
-                        a.send(signal.SIGTERM)
-                        await fact(lambda n=number: len(a.said("daemon.stopping")) > n)
-                assert await a.ended() == 0
+                        a.send_signal(signal.SIGTERM)
+                        await eventually(lambda n=number: len(a.logged("daemon.stopping")) > n)
+                assert await a.wait_for_exit() == 0
         for chat_id in chat_ids:
             *_, last = await db.journal(chat_id)
             assert (last["move"], last["status"]) == ("release", "pending")
-            assert (last["at"] - asked_at).total_seconds() < 2 + busy.late
+            assert (last["at"] - asked_at).total_seconds() < 2 + busy.total
         assert await owned(db) == []
-        assert await db.one("SELECT count(last_error) + max(recoveries) FROM chats") == 0
-        with started(tmp_path, dsn, name="b", scripts=SCRIPTS) as b:
-            await b.ready()
+        assert await db.fetch_value("SELECT count(last_error) + max(recoveries) FROM chats") == 0
+        with chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS) as b:
+            await b.wait_until_ready()
             async with client(b) as api:
                 await watch(api, chat_ids[0], view, at_rest)
                 assert list(view.messages.values()) == ["[[slow]]", SLOW]
                 for chat_id in chat_ids:
-                    await api.until(chat_id, "waiting")
+                    await api.wait_for_status(chat_id, "waiting")
                     assert await api.texts(chat_id) == [SLOW]
 
 
 async def test_who_only_serves_claims_nothing_and_shows_everything(
     tmp_path: Path, dsn: str
 ) -> None:
-    async with books(dsn) as db:
-        with started(
+    async with inspect_database(dsn) as db:
+        with chatd_process(
             tmp_path, dsn, name="serve", settings="[worker]\nenabled = false\n", scripts=SCRIPTS
         ) as front:
-            await front.ready()
+            await front.wait_until_ready()
             async with client(front) as api:
-                chat_id, view = (await api.create("[[slow]]"))["id"], View()
-                idle = View()
+                chat_id, view = (await api.create("[[slow]]"))["id"], ChatView()
+                idle = ChatView()
                 async with anyio.create_task_group() as group:
                     group.start_soon(watch, api, chat_id, view, at_rest)
-                    with started(tmp_path, dsn, name="work", scripts=SCRIPTS) as back:
-                        await back.ready()
+                    with chatd_process(tmp_path, dsn, name="work", scripts=SCRIPTS) as back:
+                        await back.wait_until_ready()
                         # What was there before the worker is still there: nobody else claims.
-                        acquired = await db.moved(chat_id, "acquire")
+                        acquired = await db.wait_for_transition(chat_id, "acquire")
                         assert acquired["worker_id"] == back.worker_id
-                        await fact(lambda: at_rest(view))
-                        assert await back.says("chat.turn", chat_id=chat_id)
+                        await eventually(lambda: at_rest(view))
+                        assert await back.wait_for_log("chat.turn", chat_id=chat_id)
                 parts = [event for event in view.events if event.event == "message_part"]
                 assert len(parts) > 5  # they came by way of the database
                 assert view.messages == await stored(api, chat_id)
-                assert not front.said("chat.turn")
+                assert not front.logged("chat.turn")
                 assert front.worker_id not in {
-                    row["worker_id"] for row in await db.all("SELECT worker_id FROM workers")
+                    row["worker_id"] for row in await db.fetch_all("SELECT worker_id FROM workers")
                 }
                 async with anyio.create_task_group() as group:
                     group.start_soon(watch, api, chat_id, idle)
-                    await fact(lambda: idle.events)
-                    front.send(signal.SIGTERM)
-            assert await front.ended() == 0
+                    await eventually(lambda: idle.events)
+                    front.send_signal(signal.SIGTERM)
+            assert await front.wait_for_exit() == 0
 
 
 async def test_twenty_starts_and_stops_under_load_leave_nothing_behind(
@@ -233,31 +236,31 @@ async def test_twenty_starts_and_stops_under_load_leave_nothing_behind(
         for round_number in range(10):
             way = next(ways)
             settings = grace(0 if way == "no grace" else 20)
-            with started(
+            with chatd_process(
                 tmp_path, dsn, name=f"{name}{round_number}", settings=settings, scripts=SCRIPTS
             ) as one:
-                await one.says("daemon.starting")
+                await one.wait_for_log("daemon.starting")
                 if way != "early":
-                    await one.says("chat.turn")
-                one.send(signal.SIGTERM)
+                    await one.wait_for_log("chat.turn")
+                one.send_signal(signal.SIGTERM)
                 if way == "twice":
-                    await one.says("daemon.stopping")
-                    one.send(signal.SIGTERM)
-                assert await one.ended() == 0, "".join(one.raw)
-                assert not one.said("chat.lost"), "".join(one.raw)
-                assert not one.said("supervisor.child_failed"), "".join(one.raw)
+                    await one.wait_for_log("daemon.stopping")
+                    one.send_signal(signal.SIGTERM)
+                assert await one.wait_for_exit() == 0, "".join(one.raw_lines)
+                assert not one.logged("chat.lost"), "".join(one.raw_lines)
+                assert not one.logged("supervisor.child_failed"), "".join(one.raw_lines)
 
     enough = False
 
-    async def load(api: Client) -> None:
+    async def load(api: ApiClient) -> None:
         while not enough:
             chat_ids.append((await api.create(f"[[quick]] {len(chat_ids)}"))["id"])
             await anyio.sleep(0.05)  # the pace of the load, not a wait
 
     settings = "[worker]\nenabled = false\n"
-    with started(tmp_path, dsn, name="front", settings=settings, scripts=SCRIPTS) as front:
-        await front.ready()
-        async with client(front) as api, books(dsn) as db:
+    with chatd_process(tmp_path, dsn, name="front", settings=settings, scripts=SCRIPTS) as front:
+        await front.wait_until_ready()
+        async with client(front) as api, inspect_database(dsn) as db:
             async with anyio.create_task_group() as group:
                 group.start_soon(load, api)
                 async with anyio.create_task_group() as cycles:
@@ -266,12 +269,12 @@ async def test_twenty_starts_and_stops_under_load_leave_nothing_behind(
                 enough = True
             assert processes_of(tmp_path) == [front.process.pid]
             assert await owned(db) == []
-            assert await db.one("SELECT count(*) FROM workers") == 0
-            with started(tmp_path, dsn, name="last", scripts=SCRIPTS) as last:
-                await last.ready()
-                await fact(lambda: unfinished(db, 0))
-            assert await db.one("SELECT count(*) FROM chats") == len(chat_ids)
-            assert await db.one("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
+            assert await db.fetch_value("SELECT count(*) FROM workers") == 0
+            with chatd_process(tmp_path, dsn, name="last", scripts=SCRIPTS) as last:
+                await last.wait_until_ready()
+                await eventually(lambda: unfinished(db, 0))
+            assert await db.fetch_value("SELECT count(*) FROM chats") == len(chat_ids)
+            assert await db.fetch_value("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
             assert await answers(db, len(chat_ids)) == {1}
 
 
@@ -285,14 +288,14 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-async def unfinished(db: Books, most: int) -> bool:
+async def unfinished(db: DatabaseInspector, most: int) -> bool:
     query = "SELECT count(*) FROM chats WHERE status NOT IN ('waiting', 'error')"
-    return int(await db.one(query)) <= most
+    return int(await db.fetch_value(query)) <= most
 
 
-async def answers(db: Books, chats: int) -> set[int]:
+async def answers(db: DatabaseInspector, chats: int) -> set[int]:
     """How often the chats were answered."""
-    rows = await db.all(
+    rows = await db.fetch_all(
         "SELECT count(*) AS n FROM chat_messages WHERE role = 'assistant' GROUP BY chat_id"
     )
     return {row["n"] for row in rows} | ({0} if len(rows) < chats else set())
@@ -301,8 +304,10 @@ async def answers(db: Books, chats: int) -> set[int]:
 # -- a chat -------------------------------------------------------------------------------------
 
 
-async def elsewhere(db: Books, chat_id: str, both: Sequence[Chatd]) -> tuple[Chatd, Chatd]:
-    owner, (other,) = await db.owner(chat_id, *both)
+async def elsewhere(
+    db: DatabaseInspector, chat_id: str, both: Sequence[ChatdProcess]
+) -> tuple[ChatdProcess, ChatdProcess]:
+    owner, (other,) = await db.wait_for_worker(chat_id, *both)
     return owner, other
 
 
@@ -312,28 +317,28 @@ async def test_an_interrupt_sent_elsewhere_stops_the_owner_and_keeps_what_was_sa
     async with (
         replicas(tmp_path, dsn, "a", "b", settings=STEADY, scripts=SCRIPTS) as both,
         clients(both) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
-        chat_id, view = (await apis["a"].create("[[hang]]"))["id"], View()
+        chat_id, view = (await apis["a"].create("[[hang]]"))["id"], ChatView()
         owner, other = await elsewhere(db, chat_id, both)
         api = apis[other.name]
         async with anyio.create_task_group() as group:
             group.start_soon(watch, apis[owner.name], chat_id, view, at_rest)
-            await fact(lambda: view.preview == BEGUN)
+            await eventually(lambda: view.preview == BEGUN)
             assert (await api.interrupt(chat_id))["last_error"] is None
-            stopped = await db.moved(chat_id, "finish_interrupt")
+            stopped = await db.wait_for_transition(chat_id, "finish_interrupt")
         assert stopped["worker_id"] == owner.worker_id
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["last_error"]) == ("waiting", None)
         assert view.messages == await stored(api, chat_id)
         assert list(view.messages.values()) == ["[[hang]]", BEGUN]
-        turn = await owner.says("chat.turn", chat_id=chat_id)
+        turn = await owner.wait_for_log("chat.turn", chat_id=chat_id)
         assert turn["outcome"] == "interrupted"
 
         # Again, now that there is nothing to stop: nothing changes, and nobody complains.
         assert (await api.interrupt(chat_id))["version"] == chat["version"]
         await api.send(chat_id, "go on")
-        await api.until(chat_id, "waiting")
+        await api.wait_for_status(chat_id, "waiting")
         assert await api.texts(chat_id) == [BEGUN, "You said: go on"]
 
 
@@ -343,18 +348,23 @@ async def test_a_second_interrupt_before_the_first_is_done_changes_nothing(
     async with (
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as both,
         clients(both) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
-        chat_id, view = (await apis["a"].create("[[hang]]"))["id"], View()
+        chat_id, view = (await apis["a"].create("[[hang]]"))["id"], ChatView()
         owner, other = await elsewhere(db, chat_id, both)
         await apis[other.name].follow(chat_id, view, lambda view: view.preview == BEGUN)
-        owner.send(signal.SIGSTOP)
+        owner.send_signal(signal.SIGSTOP)
         first = await apis[other.name].interrupt(chat_id)
         second = await apis[other.name].interrupt(chat_id)
         assert (second["status"], second["version"]) == ("interrupting", first["version"])
-        owner.send(signal.SIGCONT)
-        await apis[other.name].until(chat_id, "waiting")
-        assert await db.moves(chat_id) == ["create", "acquire", "interrupt", "finish_interrupt"]
+        owner.send_signal(signal.SIGCONT)
+        await apis[other.name].wait_for_status(chat_id, "waiting")
+        assert await db.transitions(chat_id) == [
+            "create",
+            "acquire",
+            "interrupt",
+            "finish_interrupt",
+        ]
         assert await apis[other.name].texts(chat_id) == [BEGUN]
 
 
@@ -365,25 +375,25 @@ async def test_an_interrupt_reaches_an_owner_that_waits_to_try_again(
     async with (
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
         clients(both) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
-        chat_id, view = (await apis["a"].create("[[busy]]"))["id"], View()
+        chat_id, view = (await apis["a"].create("[[busy]]"))["id"], ChatView()
         owner, other = await elsewhere(db, chat_id, both)
         api = apis[other.name]
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, chat_id, view, at_rest)
-            await fact(lambda: view.events)
-            await db.moved(chat_id, "record_retry")
+            await eventually(lambda: view.events)
+            await db.wait_for_transition(chat_id, "record_retry")
             await api.interrupt(chat_id)
-        await db.moved(chat_id, "finish_interrupt")
+        await db.wait_for_transition(chat_id, "finish_interrupt")
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["last_error"]) == ("waiting", None)
         assert view.messages == await stored(api, chat_id)
         assert await api.texts(chat_id) == []
         await api.send(chat_id, "[[busy]] still?")
-        await api.until(chat_id, "waiting")
+        await api.wait_for_status(chat_id, "waiting")
         assert await api.texts(chat_id) == ["Back."]
-        assert owner.said("chat.retry", chat_id=chat_id)
+        assert owner.logged("chat.retry", chat_id=chat_id)
 
 
 async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
@@ -396,17 +406,17 @@ async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
     async with (
         replicas(tmp_path, dsn, "a", "b", settings=STEADY, scripts=SCRIPTS) as both,
         clients(both) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
         apis_in_turn = cycle(apis.values())
 
         async def one(number: int) -> None:
             api, other = next(apis_in_turn), apis["a" if number % 2 else "b"]
-            chat_id, view = (await api.create(f"[[quick]] {number}"))["id"], View()
+            chat_id, view = (await api.create(f"[[quick]] {number}"))["id"], ChatView()
             if number % 3:
                 await api.send(chat_id, "[[quick]] more")
 
-            def begun(view: View) -> bool:
+            def begun(view: ChatView) -> bool:
                 return len(view.preview) > number % 20 or at_rest(view)
 
             await other.follow(chat_id, view, begun)
@@ -421,13 +431,13 @@ async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
             async with anyio.create_task_group() as group:
                 for number in range(24):
                     group.start_soon(one, number)
-        rows = await db.all(
+        rows = await db.fetch_all(
             "SELECT chat_id, count(*) FILTER (WHERE role = 'user') AS asked,"
             " count(*) FILTER (WHERE role = 'assistant') AS answered"
             " FROM chat_messages GROUP BY chat_id"
         )
         assert all(row["answered"] <= row["asked"] for row in rows)
-        assert await db.one("SELECT sum(queue_length) FROM chats") == 0
+        assert await db.fetch_value("SELECT sum(queue_length) FROM chats") == 0
         for process in both:
-            assert not process.said("chat.lost")
-            assert not process.said("chat.panicked")
+            assert not process.logged("chat.lost")
+            assert not process.logged("chat.panicked")

@@ -10,21 +10,21 @@ import anyio
 import httpx2
 import pytest
 from running import (
-    Books,
-    Chatd,
-    Client,
-    View,
-    books,
+    ApiClient,
+    ChatdProcess,
+    ChatView,
+    DatabaseInspector,
+    chatd_process,
     clients,
-    database_on,
-    fact,
-    machine,
+    database_on_server,
+    eventually,
+    inspect_database,
+    measure_scheduling_delay,
     replicas,
-    started,
     text_of,
 )
-from talker import TOOL_CALL, Delta, talking
-from wire import wired
+from talker import TOOL_CALL_DELTAS, Delta, openai_stub
+from wire import tcp_proxy
 
 SLOW = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."
 SCRIPTS = f"""
@@ -61,21 +61,21 @@ statement_timeout_seconds = 2
 """
 
 
-async def watch(api: Client, chat_id: str, view: View) -> None:
+async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
     """Follow until the turn is over, or the connection is."""
     with suppress(httpx2.TransportError):
         await api.follow(chat_id, view, at_rest)
 
 
-def at_rest(view: View) -> bool:
+def at_rest(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
-def has_begun(view: View) -> bool:
+def has_begun(view: ChatView) -> bool:
     return len(view.preview) > 10
 
 
-async def stored(api: Client, chat_id: str) -> dict[int, str]:
+async def stored(api: ApiClient, chat_id: str) -> dict[int, str]:
     return {m["id"]: text_of(m["content"]) for m in await api.messages(chat_id)}
 
 
@@ -85,12 +85,12 @@ def said_at(line: dict[str, str]) -> datetime:
 
 @asynccontextmanager
 async def begun(
-    folder: Path, dsn: str, db: Books, content: str
-) -> AsyncIterator[tuple[str, Chatd, Chatd, dict[str, Client]]]:
+    folder: Path, dsn: str, db: DatabaseInspector, content: str
+) -> AsyncIterator[tuple[str, ChatdProcess, ChatdProcess, dict[str, ApiClient]]]:
     """A chat in the middle of its answer, its owner, and another process that would finish it."""
     async with replicas(folder, dsn, "a", scripts=HELD) as (owner,), clients([owner]) as own:
         chat_id = (await own["a"].create(content))["id"]
-        await db.moved(chat_id, "acquire")
+        await db.wait_for_transition(chat_id, "acquire")
         async with (
             replicas(folder, dsn, "b", scripts=SCRIPTS) as (other,),
             clients([other]) as apis,
@@ -100,22 +100,28 @@ async def begun(
 
 async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, dsn: str) -> None:
     async with (
-        books(dsn) as db,
+        inspect_database(dsn) as db,
         begun(tmp_path, dsn, db, "[[slow]]") as (chat_id, owner, other, apis),
     ):
-        bereft, steady = View(), View()
+        bereft, steady = ChatView(), ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, apis[owner.name], chat_id, bereft)
             group.start_soon(watch, apis[other.name], chat_id, steady)
-            await fact(lambda: has_begun(bereft) and has_begun(steady))
-            async with machine(other) as busy:
+            await eventually(lambda: has_begun(bereft) and has_begun(steady))
+            async with measure_scheduling_delay(other) as busy:
                 killed_at = await db.now()
-                owner.send(signal.SIGKILL)
-                second = await db.moved(chat_id, "acquire", times=2)
+                owner.send_signal(signal.SIGKILL)
+                second = await db.wait_for_transition(chat_id, "acquire", times=2)
             took = (second["at"] - killed_at).total_seconds()
-            assert took < 3 + busy.late, busy
+            assert took < 3 + busy.total, busy
         await watch(apis[other.name], chat_id, bereft)
-        assert (await db.moves(chat_id)) == ["create", "acquire", "reap", "acquire", "finish_turn"]
+        assert (await db.transitions(chat_id)) == [
+            "create",
+            "acquire",
+            "reap",
+            "acquire",
+            "finish_turn",
+        ]
         _, first, reaped, *_ = await db.journal(chat_id)
         assert reaped["reason"] == "owner_gone"
         assert (first["worker_id"], second["worker_id"]) == (owner.worker_id, other.worker_id)
@@ -127,7 +133,7 @@ async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, d
 
 async def test_what_was_queued_is_answered_in_order_after_a_kill(tmp_path: Path, dsn: str) -> None:
     async with (
-        books(dsn) as db,
+        inspect_database(dsn) as db,
         begun(tmp_path, dsn, db, "[[slow]] zero") as (
             chat_id,
             owner,
@@ -138,11 +144,11 @@ async def test_what_was_queued_is_answered_in_order_after_a_kill(tmp_path: Path,
         api = apis[other.name]
         for word in ("one", "two", "three"):
             assert (await api.send(chat_id, word))["queued"]
-        view = View()
+        view = ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, chat_id, view)
-            await fact(lambda: has_begun(view))
-            owner.send(signal.SIGKILL)
+            await eventually(lambda: has_begun(view))
+            owner.send_signal(signal.SIGKILL)
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["queue_length"], chat["last_error"]) == ("waiting", 0, None)
         truth = await stored(api, chat_id)
@@ -162,26 +168,26 @@ async def test_what_an_interrupted_owner_had_said_outlives_it(
     async with (
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
         clients((a, b)) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
         chat_id = (await apis["a"].create("[[hang]]"))["id"]
-        owner, (other,) = await db.owner(chat_id, a, b)
-        api, view = apis[other.name], View()
+        owner, (other,) = await db.wait_for_worker(chat_id, a, b)
+        api, view = apis[other.name], ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, chat_id, view)
-            await fact(lambda: view.preview == "I begin and ")
-            owner.send(signal.SIGSTOP)  # so that it cannot do itself what it is asked
+            await eventually(lambda: view.preview == "I begin and ")
+            owner.send_signal(signal.SIGSTOP)  # so that it cannot do itself what it is asked
             if queued:
                 await api.send(chat_id, "and now?", busy_behavior="interrupt")
             else:
                 assert (await api.interrupt(chat_id))["status"] == "interrupting"
-            async with machine(other) as busy:
+            async with measure_scheduling_delay(other) as busy:
                 killed_at = await db.now()
-                owner.send(signal.SIGKILL)
-                row = await db.moved(chat_id, "reap_interrupt")
+                owner.send_signal(signal.SIGKILL)
+                row = await db.wait_for_transition(chat_id, "reap_interrupt")
             took = (row["at"] - killed_at).total_seconds()
-            assert took < 3 + busy.late, busy
-        chat = await api.until(chat_id, "waiting")
+            assert took < 3 + busy.total, busy
+        chat = await api.wait_for_status(chat_id, "waiting")
         assert chat["last_error"] is None
         truth = await stored(api, chat_id)
         rest = ["and now?", "You said: and now?"] if queued else []
@@ -194,107 +200,117 @@ async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: st
     async with (
         replicas(tmp_path, dsn, "a", "b", "c", settings=settings, scripts=SCRIPTS) as alive,
         clients(alive) as apis,
-        books(dsn) as db,
+        inspect_database(dsn) as db,
     ):
         chat_id = (await apis["a"].create("[[hang]]"))["id"]
-        await db.moved(chat_id, "acquire")
-        owner, others = await db.owner(chat_id, *alive)
-        owner.send(signal.SIGKILL)
-        await db.moved(chat_id, "acquire", times=2)
-        owner, (last,) = await db.owner(chat_id, *others)
-        owner.send(signal.SIGKILL)
+        await db.wait_for_transition(chat_id, "acquire")
+        owner, others = await db.wait_for_worker(chat_id, *alive)
+        owner.send_signal(signal.SIGKILL)
+        await db.wait_for_transition(chat_id, "acquire", times=2)
+        owner, (last,) = await db.wait_for_worker(chat_id, *others)
+        owner.send_signal(signal.SIGKILL)
         api = apis[last.name]
-        chat = await api.until(chat_id, "error")
+        chat = await api.wait_for_status(chat_id, "error")
         assert chat["last_error_detail"]["kind"] == "crash_loop"
         assert "died 2 times without progress" in chat["last_error"]
-        assert last.said("chat.crash_loop", chat_id=chat_id)
+        assert last.logged("chat.crash_loop", chat_id=chat_id)
         await api.send(chat_id, "again?")
-        chat = await api.until(chat_id, "waiting")
+        chat = await api.wait_for_status(chat_id, "waiting")
         assert chat["last_error"] is None
         assert await api.texts(chat_id) == ["You said: again?"]
 
 
-@pytest.mark.parametrize("rest", [TOOL_CALL, None], ids=["complete", "cut"])
+@pytest.mark.parametrize("rest", [TOOL_CALL_DELTAS, None], ids=["complete", "cut"])
 async def test_a_stopped_owner_wakes_up_to_nothing(
     tmp_path: Path, dsn: str, rest: list[Delta] | None
 ) -> None:
     """While it slept its lease ran out, and its model's answer came, or was cut off."""
     settings = "[worker]\nheartbeat_seconds = 0.5\nstale_after_seconds = 3\nreap_seconds = 0.2\n"
-    async with talking(rest) as talker:
+    async with openai_stub(rest) as talker:
         with (
-            started(tmp_path, dsn, name="a", settings=settings, scripts=talker.provider("a")) as a,
-            started(tmp_path, dsn, name="b", settings=settings, scripts=talker.provider("b")) as b,
+            chatd_process(
+                tmp_path, dsn, name="a", settings=settings, scripts=talker.provider_config("a")
+            ) as a,
+            chatd_process(
+                tmp_path, dsn, name="b", settings=settings, scripts=talker.provider_config("b")
+            ) as b,
         ):
-            await a.ready()
-            await b.ready()
-            async with clients((a, b)) as apis, books(dsn) as db:
+            await a.wait_until_ready()
+            await b.wait_until_ready()
+            async with clients((a, b)) as apis, inspect_database(dsn) as db:
                 chat_id = (await apis["a"].create("well?"))["id"]
-                owner, (other,) = await db.owner(chat_id, a, b)
-                await apis[owner.name].follow(chat_id, View(), lambda view: view.preview != "")
-                owner.send(signal.SIGSTOP)
-                await apis[other.name].until(chat_id, "waiting")
-                talker.go.set()
+                owner, (other,) = await db.wait_for_worker(chat_id, a, b)
+                await apis[owner.name].follow(chat_id, ChatView(), lambda view: view.preview != "")
+                owner.send_signal(signal.SIGSTOP)
+                await apis[other.name].wait_for_status(chat_id, "waiting")
+                talker.proceed.set()
                 if rest is not None:
-                    await talker.gone.wait()
+                    await talker.first_response_sent.wait()
                 before = await db.journal(chat_id)
                 assert [row["reason"] for row in before if row["move"] == "reap"] == [
                     "lease_expired"
                 ]
-                owner.send(signal.SIGCONT)
-                await owner.says("chat.lost", chat_id=chat_id)
+                owner.send_signal(signal.SIGCONT)
+                await owner.wait_for_log("chat.lost", chat_id=chat_id)
 
                 # It goes on working for others: what it wrote or called until then is all there is.
-                other.send(signal.SIGTERM)
-                assert await other.ended() == 0
+                other.send_signal(signal.SIGTERM)
+                assert await other.wait_for_exit() == 0
                 calls = talker.calls[owner.name]
                 after = (await apis[owner.name].create("and you?"))["id"]
-                await apis[owner.name].until(after, "waiting")
+                await apis[owner.name].wait_for_status(after, "waiting")
                 assert await apis[owner.name].texts(after) == ["Let me see."]
                 assert (calls, talker.calls) == (1, {owner.name: 2, other.name: 1})
                 assert await db.journal(chat_id) == before
                 assert await apis[owner.name].texts(chat_id) == ["Let me see."]
-                assert len(owner.said("chat.lost")) == 1
+                assert len(owner.logged("chat.lost")) == 1
 
 
 @pytest.mark.parametrize("heals", ["for all", "for new connections only"])
 async def test_a_host_that_vanishes_is_replaced_and_stops_by_itself(
-    tmp_path: Path, far_server: str, heals: str
+    tmp_path: Path, tcp_server: str, heals: str
 ) -> None:
-    async with database_on(far_server) as dsn, wired(dsn) as a_way, wired(dsn) as b_way:
+    async with (
+        database_on_server(tcp_server) as dsn,
+        tcp_proxy(dsn) as a_way,
+        tcp_proxy(dsn) as b_way,
+    ):
         wires, ways = {"a": a_way[0], "b": b_way[0]}, {"a": a_way[1], "b": b_way[1]}
         async with (
             replicas(tmp_path, ways, "a", "b", settings=BRISK, scripts=SCRIPTS) as (a, b),
             clients((a, b)) as apis,
-            books(dsn) as db,
+            inspect_database(dsn) as db,
         ):
             chat_id = (await apis["a"].create("[[hang]]"))["id"]
-            owner, (other,) = await db.owner(chat_id, a, b)
-            await apis[owner.name].follow(chat_id, View(), has_begun)
+            owner, (other,) = await db.wait_for_worker(chat_id, a, b)
+            await apis[owner.name].follow(chat_id, ChatView(), has_begun)
             wire = wires[owner.name]
-            async with machine(owner, other) as busy:
+            async with measure_scheduling_delay(owner, other) as busy:
                 dead_at = await db.now()
-                wire.die()
-                lost = await owner.says("chat.lost", chat_id=chat_id)
-                taken = await db.moved(chat_id, "acquire", times=2)
-            late = timedelta(seconds=busy.late)
+                wire.blackhole()
+                lost = await owner.wait_for_log("chat.lost", chat_id=chat_id)
+                taken = await db.wait_for_transition(chat_id, "acquire", times=2)
+            late = timedelta(seconds=busy.total)
             assert taken["at"] - dead_at < timedelta(seconds=4 + 2) + late  # a lease, and 2 s
             assert said_at(lost) < taken["at"] + late
             assert (await db.journal(chat_id))[2]["reason"] == "lease_expired"
 
             # What was under way arrives now, late, while the other is working on the chat.
-            wire.heal() if heals == "for all" else wire.heal_for_new()
+            wire.restore() if heals == "for all" else wire.restore_new_connections()
             await works_again(owner, apis[owner.name], other, db)
             rows = await db.journal(chat_id)
             late = [row for row in rows if row["version"] > taken["version"] and row["worker_id"]]
             assert owner.worker_id not in {row["worker_id"] for row in late if row["epoch"] == 2}
-            assert len(owner.said("chat.lost")) == 1
-            assert len(owner.said("outage.began", child="heartbeat")) == 1
+            assert len(owner.logged("chat.lost")) == 1
+            assert len(owner.logged("outage.began", child="heartbeat")) == 1
 
 
-async def works_again(owner: Chatd, api: Client, other: Chatd, db: Books) -> None:
+async def works_again(
+    owner: ChatdProcess, api: ApiClient, other: ChatdProcess, db: DatabaseInspector
+) -> None:
     """The other leaves, so that only the one that was cut off can answer."""
-    other.send(signal.SIGTERM)
-    await other.says("daemon.stopping")
+    other.send_signal(signal.SIGTERM)
+    await other.wait_for_log("daemon.stopping")
     chat_id = (await api.create("still there?"))["id"]
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     assert (await db.journal(chat_id))[-1]["worker_id"] == owner.worker_id

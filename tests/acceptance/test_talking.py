@@ -4,98 +4,98 @@ import json
 import signal
 from pathlib import Path
 
-from running import Client, client, fact, started, text_of
-from terminal import Terminal, run, terminal
+from running import ApiClient, chatd_process, client, eventually, text_of
+from terminal import Terminal, run_command, terminal
 
 CTRL_C = "\x03"
 
 
-async def newest(api: Client) -> str:
+async def newest(api: ApiClient) -> str:
     answer = await api.http.get("/api/v1/chats", params={"limit": 1})
     return str(answer.json()["items"][0]["id"])
 
 
-async def moves(api: Client, chat_id: str) -> list[str]:
+async def moves(api: ApiClient, chat_id: str) -> list[str]:
     answer = await api.http.get(f"/api/v1/chats/{chat_id}/events")
     return [entry["move"] for entry in answer.json()["items"]]
 
 
 async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "chat") as screen:
-                await screen.shows("a new chat")
-                screen.type("[[hang]] go\r")
-                await screen.shows("I begin and")
-                screen.type(CTRL_C)
-                await screen.shows("[stopped]")
+                await screen.wait_for_text("a new chat")
+                screen.type_keys("[[hang]] go\r")
+                await screen.wait_for_text("I begin and")
+                screen.type_keys(CTRL_C)
+                await screen.wait_for_text("[stopped]")
                 chat_id = await newest(api)
-                chat = await api.until(chat_id, "waiting")
+                chat = await api.wait_for_status(chat_id, "waiting")
                 assert chat["last_error"] is None
                 assert "interrupt" in await moves(api, chat_id)
-                await screen.shows("waiting | Ctrl-C leaves")
-                screen.type(CTRL_C)
-                assert await screen.ended() == 0
-                await screen.shows(f"chatd chat {chat_id}")
+                await screen.wait_for_text("waiting | Ctrl-C leaves")
+                screen.type_keys(CTRL_C)
+                assert await screen.wait_for_exit() == 0
+                await screen.wait_for_text(f"chatd chat {chat_id}")
             assert await api.texts(chat_id) == ["I begin and "]
 
 
 async def test_one_comes_back_to_a_chat_and_says_it_differently(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
             chat = await api.create("first words")
-            await api.until(chat["id"], "waiting")
+            await api.wait_for_status(chat["id"], "waiting")
             with terminal(chatd.url, "chat", chat["id"][:8]) as screen:
-                await screen.shows("> first words")
-                await screen.shows("You said: first words")
+                await screen.wait_for_text("> first words")
+                await screen.wait_for_text("You said: first words")
                 await talk_on(screen)
-                assert await screen.ended() == 0
+                assert await screen.wait_for_exit() == 0
             assert await api.texts(chat["id"], "user") == ["first words", "/third"]
             assert await api.texts(chat["id"]) == ["You said: first words", "You said: /third"]
 
 
 async def talk_on(screen: Terminal) -> None:
-    screen.type("/nonsense\r")
-    await screen.shows("There is no /nonsense")
-    screen.type("second\r")
-    await screen.shows("You said: second")
-    await screen.shows("waiting | Ctrl-C leaves")
-    screen.type("/edit /third\r")
-    await screen.shows("from here on said differently")
-    await screen.shows("You said: /third")
-    screen.type("/retry\r")
-    await screen.shows("nothing_to_retry")
-    screen.type(CTRL_C)  # clears what could not be done
-    screen.type("/quit\r")
+    screen.type_keys("/nonsense\r")
+    await screen.wait_for_text("There is no /nonsense")
+    screen.type_keys("second\r")
+    await screen.wait_for_text("You said: second")
+    await screen.wait_for_text("waiting | Ctrl-C leaves")
+    screen.type_keys("/edit /third\r")
+    await screen.wait_for_text("from here on said differently")
+    await screen.wait_for_text("You said: /third")
+    screen.type_keys("/retry\r")
+    await screen.wait_for_text("nothing_to_retry")
+    screen.type_keys(CTRL_C)  # clears what could not be done
+    screen.type_keys("/quit\r")
 
 
 async def test_what_is_queued_is_said_when_the_answer_is_stopped(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "chat") as screen:
-                await screen.shows("a new chat")
-                screen.type("/interrupt\r")
-                await screen.shows("There is nothing to stop yet.")
-                screen.type("[[hang]] go\r")
-                await screen.shows("I begin and")
+                await screen.wait_for_text("a new chat")
+                screen.type_keys("/interrupt\r")
+                await screen.wait_for_text("There is nothing to stop yet.")
+                screen.type_keys("[[hang]] go\r")
+                await screen.wait_for_text("I begin and")
                 chat_id = await newest(api)
-                screen.type("/queue\r")
-                await screen.shows("Say what: /queue TEXT")
-                screen.type("/queue then this\r")
-                await screen.shows("[waits in line (1)]")
+                screen.type_keys("/queue\r")
+                await screen.wait_for_text("Say what: /queue TEXT")
+                screen.type_keys("/queue then this\r")
+                await screen.wait_for_text("[waits in line (1)]")
                 assert await queue(api, chat_id) == ["then this"]
                 assert await api.texts(chat_id, "user") == ["[[hang]] go"]
-                screen.type("/interrupt\r")
-                await screen.shows("[stopped]")
-                await screen.shows("You said: then this")
-                await api.until(chat_id, "waiting")
+                screen.type_keys("/interrupt\r")
+                await screen.wait_for_text("[stopped]")
+                await screen.wait_for_text("You said: then this")
+                await api.wait_for_status(chat_id, "waiting")
                 assert await queue(api, chat_id) == []
                 await interrupted_with_words(screen, api, chat_id)
-                screen.type("/quit\r")
-                assert await screen.ended() == 0
+                screen.type_keys("/quit\r")
+                assert await screen.wait_for_exit() == 0
             said = ["[[hang]] go", "then this", "[[hang]] more", "at once", "and later"]
             assert await api.texts(chat_id, "user") == said
             assert (await api.texts(chat_id))[:2] == ["I begin and ", "You said: then this"]
@@ -103,53 +103,53 @@ async def test_what_is_queued_is_said_when_the_answer_is_stopped(tmp_path: Path,
             assert (await moves(api, chat_id)).count("interrupt") == 1
 
 
-async def interrupted_with_words(screen: Terminal, api: Client, chat_id: str) -> None:
+async def interrupted_with_words(screen: Terminal, api: ApiClient, chat_id: str) -> None:
     """What an answer is stopped for comes before what waits for its end."""
-    screen.type("[[hang]] more\r")
-    await api.until(chat_id, "running")
-    screen.type("/queue and later\r")
-    await fact(lambda: queue(api, chat_id))
-    screen.type("/interrupt at once\r")
-    await screen.shows("You said: at once")
-    await screen.shows("You said: and later")
-    await api.until(chat_id, "waiting")
+    screen.type_keys("[[hang]] more\r")
+    await api.wait_for_status(chat_id, "running")
+    screen.type_keys("/queue and later\r")
+    await eventually(lambda: queue(api, chat_id))
+    screen.type_keys("/interrupt at once\r")
+    await screen.wait_for_text("You said: at once")
+    await screen.wait_for_text("You said: and later")
+    await api.wait_for_status(chat_id, "waiting")
 
 
-async def queue(api: Client, chat_id: str) -> list[str]:
+async def queue(api: ApiClient, chat_id: str) -> list[str]:
     answer = await api.http.get(f"/api/v1/chats/{chat_id}/queue")
     return [text_of(message["content"]) for message in answer.json()["items"]]
 
 
 async def test_between_pipes_each_line_is_answered_in_plain_text(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
-        said = await run(chatd.url, "chat", given="hello\n\n//help\n/help\nbye")
-        assert said.out == "You said: hello\nYou said: /help\nYou said: bye\n"
-        assert said.code == 0
-        assert "/edit TEXT" in said.err
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
+        said = await run_command(chatd.url, "chat", stdin="hello\n\n//help\n/help\nbye")
+        assert said.stdout == "You said: hello\nYou said: /help\nYou said: bye\n"
+        assert said.exit_code == 0
+        assert "/edit TEXT" in said.stderr
         async with client(chatd) as api:
             chat_id = await newest(api)
-        again = await run(chatd.url, "chat", chat_id, given="more\n/edit less\n")
-        assert again.out == "You said: more\nYou said: less\n"
-        lines = await run(chatd.url, "chat", chat_id, "--json", given="json\n")
-        events = [json.loads(line) for line in lines.out.splitlines()]
+        again = await run_command(chatd.url, "chat", chat_id, stdin="more\n/edit less\n")
+        assert again.stdout == "You said: more\nYou said: less\n"
+        lines = await run_command(chatd.url, "chat", chat_id, "--json", stdin="json\n")
+        events = [json.loads(line) for line in lines.stdout.splitlines()]
         assert events[0]["data"]["content"] == [{"type": "text", "text": "json"}]
         assert events[-1]["data"]["status"] == "waiting"
-        failed = await run(chatd.url, "chat", given="[[panic]] now\n")
-        assert failed.code == 1
-        assert failed.out in {"Something is \n", ""}  # who comes late hears of the end alone
-        assert "wires crossed" in failed.err
+        failed = await run_command(chatd.url, "chat", stdin="[[panic]] now\n")
+        assert failed.exit_code == 1
+        assert failed.stdout in {"Something is \n", ""}  # who comes late hears of the end alone
+        assert "wires crossed" in failed.stderr
 
 
 async def test_between_pipes_an_interrupt_stops_the_answer(tmp_path: Path, dsn: str) -> None:
-    with started(tmp_path, dsn) as chatd:
-        await chatd.ready()
+    with chatd_process(tmp_path, dsn) as chatd:
+        await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "chat", "--json") as screen:
-                screen.type("[[hang]] go\n")
-                await screen.shows("I begin and")
+                screen.type_keys("[[hang]] go\n")
+                await screen.wait_for_text("I begin and")
                 screen.process.send_signal(signal.SIGINT)
-                await screen.shows('"status": "waiting"')
-                screen.type("\x04")
-                assert await screen.ended() == 0
+                await screen.wait_for_text('"status": "waiting"')
+                screen.type_keys("\x04")
+                assert await screen.wait_for_exit() == 0
             assert "finish_interrupt" in await moves(api, await newest(api))

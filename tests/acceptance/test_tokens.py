@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from callers import bearer, last_let_in
-from running import SCRIPTS, started
+from callers import bearer, last_accepted_at
+from running import SCRIPTS, chatd_process
 
 from chatd.cli.exits import Exit
 from chatd.cli.root import main
@@ -43,8 +43,8 @@ async def test_a_token_from_the_cradle_to_the_grave(
     assert out == f"{secret}\n", "nothing but the token, for $(...)"
     assert secret not in err
     assert "ann" in err
-    with started(tmp_path, dsn, settings=SETTINGS) as process:
-        await process.ready()
+    with chatd_process(tmp_path, dsn, settings=SETTINGS) as process:
+        await process.wait_until_ready()
         async with httpx2.AsyncClient(base_url=process.url, headers=bearer(secret)) as http:
             answer = await http.post("/api/v1/chats", json={"title": "mine"})
             assert answer.json()["owner_id"] == "ann"
@@ -53,8 +53,8 @@ async def test_a_token_from_the_cradle_to_the_grave(
             assert listed["last_used_at"] is not None
             assert await chatd("token", "revoke", listed["id"]) == Exit.DONE
             revoked_at = anyio.current_time()
-            assert await last_let_in(http, "/api/v1/chats", {}) < revoked_at + 1
-        assert not [line for line in process.raw if secret in line], "a secret in the log"
+            assert await last_accepted_at(http, "/api/v1/chats", {}) < revoked_at + 1
+        assert not [line for line in process.raw_lines if secret in line], "a secret in the log"
     capsys.readouterr()
     assert await chatd("token", "revoke", listed["id"], "--json") == Exit.DONE
     again = json.loads(capsys.readouterr().out)

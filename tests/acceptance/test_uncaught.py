@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from exercised import notice
+from exercised import record_event
 from pydantic_core import from_json
 
 from chatd.cli.exits import Exit
@@ -53,7 +53,7 @@ def test_each_is_one_event_with_its_frames_and_without_its_words(tmp_path: Path)
     assert ended.returncode == Exit.FAILED, ended.stderr
     lines = [from_json(line) for line in ended.stderr.splitlines()]
     told = [line for line in lines if line["event"] == "process.uncaught"]
-    notice("process.uncaught")
+    record_event("process.uncaught")
     assert [line["where"] for line in told] == ["errand", "Finalized.__del__", "program"]
     assert [line["exception"]["type"] for line in told] == ["ValueError"] * 3
     assert "in broken" in told[-1]["exception"]["traceback"]

@@ -4,9 +4,16 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
-from asking import paged, refused
-from inside import Acted, Inside, one, said, scripted, several
-from running import fact
+from asking import assert_problem, fetch_all_pages
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import eventually
 
 from chatd.llm.provider import ModelRequest
 
@@ -34,20 +41,20 @@ CHAT = {
 }
 
 
-async def change(chatd: Inside, chat_id: str, **fields: Any) -> dict[str, Any]:
+async def change(chatd: InProcessDaemon, chat_id: str, **fields: Any) -> dict[str, Any]:
     answer = await chatd.api.http.patch(f"/api/v1/chats/{chat_id}", json=fields)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def listed(chatd: Inside, **params: Any) -> list[str]:
+async def listed(chatd: InProcessDaemon, **params: Any) -> list[str]:
     answer = await chatd.api.http.get("/api/v1/chats", params=params)
     assert answer.status_code == 200, answer.text
     return [chat["id"] for chat in answer.json()["items"]]
 
 
 async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="a title", labels={"team": "red"}, model="two")
         assert chat.keys() == CHAT
         assert UUID(chat["id"])
@@ -63,10 +70,10 @@ async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
 
 
 async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create("hello", system_prompt="Be brief.")
         assert (chat["status"], chat["model"]) == ("pending", "one")
-        rested = await chatd.api.until(chat["id"], "waiting")
+        rested = await chatd.api.wait_for_status(chat["id"], "waiting")
         assert rested.keys() == CHAT
         messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["system", "user", "assistant"]
@@ -76,18 +83,18 @@ async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
 
 async def test_usage_is_the_sum_of_the_messages(dsn: str) -> None:
     provider = scripted([{"text": "a"}, {"finish": {"input_tokens": 7, "output_tokens": 11}}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("one")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         await chatd.api.send(chat["id"], "two")
-        rested = await chatd.api.until(chat["id"], "waiting")
+        rested = await chatd.api.wait_for_status(chat["id"], "waiting")
         spent = [m["usage"] for m in await chatd.api.messages(chat["id"]) if m["usage"]]
         assert [(u["input_tokens"], u["output_tokens"]) for u in spent] == [(7, 11)] * 2
         assert rested["usage"] == {key: sum(u[key] for u in spent) for key in spent[0]}
 
 
 async def test_models_say_which_one_is_the_default(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/api/v1/models")
         assert answer.status_code == 200
         models = {model["name"]: model for model in answer.json()["items"]}
@@ -101,13 +108,13 @@ async def test_models_say_which_one_is_the_default(dsn: str) -> None:
 
 
 async def test_chats_come_most_recently_touched_first(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         a, b, c = [(await chatd.api.create(title=t))["id"] for t in "abc"]
         assert await listed(chatd) == [c, b, a]
         await change(chatd, a, title="touched")
         assert await listed(chatd) == [a, c, b]
         await chatd.api.send(b, "hello")
-        await chatd.api.until(b, "waiting")
+        await chatd.api.wait_for_status(b, "waiting")
         assert await listed(chatd) == [b, a, c]
         await change(chatd, c)  # nothing is not a touch
         await chatd.api.interrupt(c)
@@ -115,41 +122,43 @@ async def test_chats_come_most_recently_touched_first(dsn: str) -> None:
 
 
 async def test_paging_gives_each_chat_once(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         made = [(await chatd.api.create())["id"] for _ in range(7)]
         for limit in (1, 3, 7, 8):
-            chats = await paged(chatd, "/api/v1/chats", limit=limit)
+            chats = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit)
             assert [chat["id"] for chat in chats] == made[::-1], limit
 
 
 async def test_chats_that_were_touched_at_the_same_moment_are_all_paged(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         made = {(await chatd.api.create())["id"] for _ in range(5)}
         await chatd.daemon.services.database.fetch("UPDATE chats SET updated_at = '2026-01-01'")
-        chats = await paged(chatd, "/api/v1/chats", limit=2)
+        chats = await fetch_all_pages(chatd, "/api/v1/chats", limit=2)
         assert len(chats) == len(made)
         assert {chat["id"] for chat in chats} == made
 
 
 async def test_filters(dsn: str) -> None:
     provider = scripted(fail=[{"error": {"status": 401}}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         waiting, archived = [(await chatd.api.create())["id"] for _ in range(2)]
         await change(chatd, archived, archived=True)
         failed = (await chatd.api.create("[[fail]]"))["id"]
-        await chatd.api.until(failed, "error")
+        await chatd.api.wait_for_status(failed, "error")
         assert await listed(chatd, archived=True) == [archived]
         assert await listed(chatd, archived=False) == [failed, waiting]
         assert await listed(chatd, status="error") == [failed]
         assert await listed(chatd, status="waiting") == [archived, waiting]
         assert await listed(chatd, status="waiting", archived=False) == [waiting]
         assert await listed(chatd, status="running") == []
-        chats = await paged(chatd, "/api/v1/chats", limit=1, status="waiting", archived=False)
+        chats = await fetch_all_pages(
+            chatd, "/api/v1/chats", limit=1, status="waiting", archived=False
+        )
         assert [chat["id"] for chat in chats] == [waiting]
 
 
 async def test_a_change_changes_what_it_names(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create(title="old", labels={"a": "1"}))["id"]
         titled = await change(chatd, chat_id, title="new")
         assert (titled["title"], titled["labels"]) == ("new", {"a": "1"})
@@ -167,7 +176,7 @@ async def test_a_change_changes_what_it_names(dsn: str) -> None:
 
 
 async def test_an_archived_chat_takes_no_message_until_it_is_brought_back(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         archived = await change(chatd, chat_id, archived=True)
         assert archived["archived"] is True
@@ -175,66 +184,66 @@ async def test_an_archived_chat_takes_no_message_until_it_is_brought_back(dsn: s
         answer = await chatd.api.http.post(
             f"/api/v1/chats/{chat_id}/messages", json={"content": "hello"}
         )
-        refused(answer, 409, "chat_archived")
+        assert_problem(answer, 409, "chat_archived")
         assert (await chatd.api.interrupt(chat_id))["archived"] is True
         assert (await change(chatd, chat_id, title="a title"))["title"] == "a title"
         assert (await change(chatd, chat_id, archived=False))["archived"] is False
         await chatd.api.send(chat_id, "hello")
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["You said: hello"]
 
 
 async def test_a_busy_chat_cannot_be_archived_and_keeps_its_title(dsn: str) -> None:
-    async with one(dsn, HANG) as chatd:
+    async with running_daemon(dsn, HANG) as chatd:
         chat_id = (await chatd.api.create("hello", title="old"))["id"]
-        busy = await chatd.api.until(chat_id, "running")
+        busy = await chatd.api.wait_for_status(chat_id, "running")
         answer = await chatd.api.http.patch(
             f"/api/v1/chats/{chat_id}", json={"archived": True, "title": "new"}
         )
-        refused(answer, 409, "chat_tree_busy")
+        assert_problem(answer, 409, "chat_tree_busy")
         assert await chatd.api.chat(chat_id) == busy
         described = await change(chatd, chat_id, title="new")  # alone, it may
         assert (described["title"], described["status"]) == ("new", "running")
 
 
 async def test_interrupt_can_be_repeated(dsn: str) -> None:
-    async with one(dsn, HANG) as chatd:
+    async with running_daemon(dsn, HANG) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        await chatd.api.until(chat_id, "running")
+        await chatd.api.wait_for_status(chat_id, "running")
         answers = await asyncio.gather(*(chatd.api.interrupt(chat_id) for _ in range(4)))
         assert {answer["status"] for answer in answers} <= {"interrupting", "waiting"}
-        rested = await chatd.api.until(chat_id, "waiting")
+        rested = await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.interrupt(chat_id) == rested
-        assert len(await chatd.moves(chat_id, "interrupt")) == 1
+        assert len(await chatd.journal(chat_id, "interrupt")) == 1
         new = await chatd.api.create()
         assert await chatd.api.interrupt(new["id"]) == new
 
 
 async def test_interrupt_leaves_an_error_as_it_is(dsn: str) -> None:
-    async with one(dsn, scripted([{"error": {"status": 401}}])) as chatd:
+    async with running_daemon(dsn, scripted([{"error": {"status": 401}}])) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        failed = await chatd.api.until(chat_id, "error")
+        failed = await chatd.api.wait_for_status(chat_id, "error")
         assert await chatd.api.interrupt(chat_id) == failed
 
 
 async def test_a_message_clears_the_error(dsn: str) -> None:
     provider = scripted(fail=[{"error": {"status": 401}}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat_id = (await chatd.api.create("[[fail]]"))["id"]
-        failed = await chatd.api.until(chat_id, "error")
+        failed = await chatd.api.wait_for_status(chat_id, "error")
         assert failed.keys() == CHAT
         assert failed["last_error"]
         assert failed["last_error_detail"]["kind"] == "auth"
         sent = await chatd.api.send(chat_id, "hello")
         assert sent["chat"]["last_error"] is sent["chat"]["last_error_detail"] is None
-        rested = await chatd.api.until(chat_id, "waiting")
+        rested = await chatd.api.wait_for_status(chat_id, "waiting")
         assert rested["last_error"] is rested["last_error_detail"] is None
 
 
 async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        rested = await chatd.api.until(chat_id, "waiting")
+        rested = await chatd.api.wait_for_status(chat_id, "waiting")
         path = f"/api/v1/chats/{chat_id}/events"
         whole = (await chatd.api.http.get(path)).json()
         assert whole["next_cursor"] is None
@@ -242,7 +251,7 @@ async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
         assert [e["move"] for e in whole["items"]] == ["create", "acquire", "finish_turn"]
         assert whole["items"][-1]["status"] == "waiting"
         for limit in (1, 2, 3, 4):
-            assert await paged(chatd, path, "after", limit=limit) == whole["items"]
+            assert await fetch_all_pages(chatd, path, "after", limit=limit) == whole["items"]
         rest = await chatd.api.http.get(path, params={"after": 2})
         assert rest.json()["items"] == whole["items"][2:]
         nothing = await chatd.api.http.get(path, params={"after": 2**63 - 1})
@@ -250,9 +259,9 @@ async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
 
 
 async def test_every_process_says_the_same(dsn: str) -> None:
-    async with several(dsn, [scripted()] * 2) as (a, b):
+    async with running_daemons(dsn, [scripted()] * 2) as (a, b):
         chat_id = (await a.api.create("hello", title="t", labels={"k": "v"}))["id"]
-        rested = await a.api.until(chat_id, "waiting")
+        rested = await a.api.wait_for_status(chat_id, "waiting")
         assert await b.api.chat(chat_id) == rested
         for path in (
             "/api/v1/chats",
@@ -273,25 +282,25 @@ async def test_a_chat_stopped_by_another_process_than_its_owner(dsn: str) -> Non
 
     async def act(request: ModelRequest) -> Any:
         calls.append(request.model)
-        yield said("I begin")
+        yield text_delta("I begin")
         await asyncio.Event().wait()
 
-    async with several(dsn, [Acted(act)] * 2) as (a, b):
+    async with running_daemons(dsn, [FunctionProvider(act)] * 2) as (a, b):
         chat_id = (await a.api.create("hello"))["id"]
-        await fact(lambda: calls)
+        await eventually(lambda: calls)
         for chatd in (a, b):
             assert (await chatd.api.interrupt(chat_id))["status"] in {"interrupting", "waiting"}
-        assert await b.api.until(chat_id, "waiting") == await a.api.chat(chat_id)
+        assert await b.api.wait_for_status(chat_id, "waiting") == await a.api.chat(chat_id)
 
 
 async def test_a_chat_of_somebody_else_is_not_there(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         await chatd.daemon.services.database.fetch("UPDATE chats SET owner_id = 'somebody else'")
         answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}")
-        problem = refused(answer, 404, "chat_not_found", chat["id"])
+        problem = assert_problem(answer, 404, "chat_not_found", chat["id"])
         assert await listed(chatd) == []
         nowhere = str(uuid4())
         other = await chatd.api.http.get(f"/api/v1/chats/{nowhere}")
-        same = refused(other, 404, "chat_not_found", nowhere)
+        same = assert_problem(other, 404, "chat_not_found", nowhere)
         assert same["detail"].replace(nowhere, chat["id"]) == problem["detail"]

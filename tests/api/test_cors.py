@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import PROBLEM, opened
+from asking import PROBLEM_JSON, open_stream
 from callers import bearer
-from inside import Inside, one
+from inside import InProcessDaemon, running_daemon
 
 from chatd.store.tokens import Tokens
 
@@ -15,7 +15,9 @@ ALLOWED = "access-control-allow-origin"
 HTTP: dict[str, Any] = {"cors_origins": [APP]}
 
 
-async def preflight(chatd: Inside, origin: str, method: str, headers: str) -> httpx2.Response:
+async def preflight(
+    chatd: InProcessDaemon, origin: str, method: str, headers: str
+) -> httpx2.Response:
     """What a browser asks before it sends what a page wants; it says nothing of who is calling."""
     return await chatd.api.http.options(
         "/api/v1/chats",
@@ -28,7 +30,7 @@ async def preflight(chatd: Inside, origin: str, method: str, headers: str) -> ht
 
 
 async def test_a_page_that_is_named_may_call(dsn: str) -> None:
-    async with one(dsn, http=HTTP, auth={"mode": "token"}) as chatd:
+    async with running_daemon(dsn, http=HTTP, auth={"mode": "token"}) as chatd:
         _, secret = await Tokens(chatd.daemon.services.database).create(owner_id="ann")
         wanted = (
             "authorization,cache-control,content-type,idempotency-key,last-event-id,x-chatd-owner"
@@ -41,10 +43,10 @@ async def test_a_page_that_is_named_may_call(dsn: str) -> None:
         assert (made.status_code, made.headers[ALLOWED]) == (201, APP)
         assert "x-request-id" in made.headers["access-control-expose-headers"].lower()
         path = f"/api/v1/chats/{made.json()['id']}/stream"
-        async with opened(chatd, path, headers=known) as stream:
+        async with open_stream(chatd, path, headers=known) as stream:
             assert stream.headers[ALLOWED] == APP
         refused = await chatd.api.http.get("/api/v1/chats", headers={"origin": APP})
-        assert refused.headers["content-type"] == PROBLEM
+        assert refused.headers["content-type"] == PROBLEM_JSON
         assert (refused.status_code, refused.headers[ALLOWED]) == (401, APP), (
             "the page may read why"
         )
@@ -52,7 +54,7 @@ async def test_a_page_that_is_named_may_call(dsn: str) -> None:
 
 @pytest.mark.parametrize("http", [HTTP, {}], ids=["another is named", "nobody is named"])
 async def test_other_pages_may_not(dsn: str, http: dict[str, Any]) -> None:
-    async with one(dsn, http=http) as chatd:
+    async with running_daemon(dsn, http=http) as chatd:
         asked = await preflight(chatd, OTHER, "POST", "content-type")
         assert asked.status_code >= 400
         assert ALLOWED not in asked.headers

@@ -8,9 +8,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import BODIES, PROBLEM, of_chats
-from described import REF, STREAM, TEXT, document, is_described, mismatches, operations
-from inside import one
+from asking import PROBLEM_JSON, VALID_BODIES, chat_operations
+from described import (
+    EVENT_STREAM,
+    PLAIN_TEXT,
+    SCHEMA_REF_PREFIX,
+    assert_documented,
+    document,
+    mismatches,
+    operations,
+)
+from inside import running_daemon
 
 import chatd
 from chatd.api.codes import PROBLEMS
@@ -39,7 +47,7 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
     schemas = document()["components"]["schemas"]
     assert len(found) > 10
     examples = {f"#/components/examples/{code}" for code in PROBLEMS}
-    assert found - examples == {REF + name for name in schemas}
+    assert found - examples == {SCHEMA_REF_PREFIX + name for name in schemas}
     for name in schemas:
         assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
 
@@ -62,10 +70,10 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
             if int(status) < 400:
                 assert ("content" in answer) is (int(status) != 204), (method, path, status)
                 continue
-            assert list(answer["content"]) == [PROBLEM], (method, path, status)
-            content = answer["content"][PROBLEM]
+            assert list(answer["content"]) == [PROBLEM_JSON], (method, path, status)
+            content = answer["content"][PROBLEM_JSON]
             problem, this = content["schema"]["allOf"]
-            assert problem == {"$ref": f"{REF}Problem"}
+            assert problem == {"$ref": f"{SCHEMA_REF_PREFIX}Problem"}
             codes = this["properties"]["code"]["enum"]
             assert codes == list(content["examples"]), (method, path, status)
             for code, reference in content["examples"].items():
@@ -78,14 +86,14 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
 
 
 def test_what_can_be_refused_is_documented() -> None:
-    chats = set(of_chats())
+    chats = set(chat_operations())
     for method, path, operation in operations():
         told = operation["responses"].keys()
         if (method, path) in chats:
             assert {"404", "422", "503"} <= told, path
         if "requestBody" in operation:
             assert {"400", "413", "422"} <= told, path
-            assert (method, path) in BODIES, "tests/asking.py needs a body for it"
+            assert (method, path) in VALID_BODIES, "tests/asking.py needs a body for it"
 
 
 def spelt(tree: ast.Module) -> Iterator[str]:
@@ -141,16 +149,16 @@ def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"the body of {method} {path}", content["schema"]
         for status, answer in operation["responses"].items():
             for media_type, content in answer.get("content", {}).items():
-                if int(status) < 400 and media_type not in {STREAM, TEXT}:
+                if int(status) < 400 and media_type not in {EVENT_STREAM, PLAIN_TEXT}:
                     yield f"{method} {path}: {status}", content["schema"]
 
 
 def test_every_body_and_event_has_an_example() -> None:
     schemas = document()["components"]["schemas"]
-    named = {where: schema["$ref"].removeprefix(REF) for where, schema in bodies()}
+    named = {where: schema["$ref"].removeprefix(SCHEMA_REF_PREFIX) for where, schema in bodies()}
     for stream in {"ChatEvent", "ListEvent"} & schemas.keys():
         for event in schemas[stream]["oneOf"]:
-            named[event["$ref"]] = event["$ref"].removeprefix(REF)
+            named[event["$ref"]] = event["$ref"].removeprefix(SCHEMA_REF_PREFIX)
     assert len(named) > 15
     for where, name in named.items():
         assert schemas[name].get("examples"), (
@@ -162,7 +170,7 @@ def test_every_example_fits() -> None:
     schemas = document()["components"]["schemas"]
     for name, schema in schemas.items():
         for example in schema.get("examples", ()):
-            assert not mismatches(example, {"$ref": REF + name}), name
+            assert not mismatches(example, {"$ref": SCHEMA_REF_PREFIX + name}), name
     for name in EXAMPLES.keys() & schemas.keys():
         assert schemas[name]["examples"] == [EXAMPLES[name]]
 
@@ -170,12 +178,12 @@ def test_every_example_fits() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "media_type", "said"),
     [
-        ("/livez", 418, PROBLEM, {}),
-        ("/livez", 200, PROBLEM, {"status": "alive"}),
+        ("/livez", 418, PROBLEM_JSON, {}),
+        ("/livez", 200, PROBLEM_JSON, {"status": "alive"}),
         ("/livez", 200, "application/json", {"status": "asleep"}),
         ("/livez", 200, "application/json", {}),
         ("/api/v1/models", 200, "application/json", {"items": [{"name": "one"}]}),
-        ("/api/v1/chats", 422, PROBLEM, {**EXAMPLES["Problem"], "code": "chat_busy"}),
+        ("/api/v1/chats", 422, PROBLEM_JSON, {**EXAMPLES["Problem"], "code": "chat_busy"}),
     ],
 )
 async def test_what_is_not_described_is_noticed(
@@ -188,12 +196,12 @@ async def test_what_is_not_described_is_noticed(
         request=httpx2.Request("GET", f"http://chatd{path}"),
     )
     with pytest.raises(AssertionError):
-        await is_described(answer)
+        await assert_documented(answer)
 
 
 async def test_what_is_described_is_taken() -> None:
     asked = httpx2.Request("GET", "http://chatd/livez")
-    await is_described(httpx2.Response(200, json={"status": "alive"}, request=asked))
+    await assert_documented(httpx2.Response(200, json={"status": "alive"}, request=asked))
 
 
 def test_every_parameter_of_a_path_is_described() -> None:
@@ -209,14 +217,14 @@ def test_last_error_is_always_there() -> None:
 
 
 async def test_it_is_served(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.json() == document()
 
 
 async def test_its_page_is_made_of_what_is_served_here(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         page = await chatd.api.http.get("/docs")
         assert page.status_code == 200
         assert "https://" not in page.text

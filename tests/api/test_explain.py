@@ -6,9 +6,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from asking import refused
-from inside import Acted, Inside, done, one, said, scripted, several
-from running import fact
+from asking import assert_problem
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import eventually
 
 from chatd import __version__
 from chatd.llm.errors import ProviderError
@@ -19,7 +27,7 @@ HANG = [{"text": "A secret is "}, {"hang": True}]
 OFTEN = {"heartbeat_seconds": 0.1, "lease_seconds": 60}
 
 
-async def explained(chatd: Inside, chat_id: str) -> dict[str, Any]:
+async def explained(chatd: InProcessDaemon, chat_id: str) -> dict[str, Any]:
     answer = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/explain")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -29,7 +37,7 @@ def codes(explanation: dict[str, Any]) -> list[str]:
     return [one["code"] for one in explanation["because"]]
 
 
-async def until(chatd: Inside, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
+async def until(chatd: InProcessDaemon, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
     """Wait for a reason, said in these words."""
 
     async def found() -> dict[str, Any] | None:
@@ -37,14 +45,14 @@ async def until(chatd: Inside, chat_id: str, code: str, words: str = "") -> dict
         said = {one["code"]: one["text"] for one in explanation["because"]}
         return explanation if words in said.get(code, "") and code in said else None
 
-    return dict(await fact(found, what=lambda: f"{code} of {chat_id}"))
+    return dict(await eventually(found, describe=lambda: f"{code} of {chat_id}"))
 
 
 async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) -> None:
     """Its owner tells the others with each beat what it is doing; not a word of what is said."""
     async with (
-        one(dsn, worker={"enabled": False}) as front,
-        one(dsn, scripted(HANG), worker=OFTEN) as owner,
+        running_daemon(dsn, worker={"enabled": False}) as front,
+        running_daemon(dsn, scripted(HANG), worker=OFTEN) as owner,
     ):
         chat_id = (await front.api.create("tell me a secret"))["id"]
         for chatd in (front, owner):
@@ -69,27 +77,27 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
             assert told["retry"] is None
             assert "secret" not in str(told)
         await owner.api.interrupt(chat_id)
-        await owner.api.until(chat_id, "waiting")
+        await owner.api.wait_for_status(chat_id, "waiting")
         told = await explained(front, chat_id)
         assert codes(told) == ["idle"]
         assert (told["owner"], told["doing"], told["lease_left_seconds"]) == (None, None, None)
 
 
 async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Database) -> None:
-    async with one(dsn, scripted(HANG), worker=OFTEN) as chatd:
+    async with running_daemon(dsn, scripted(HANG), worker=OFTEN) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await until(chatd, chat_id, "in_stage")
         kept = await database.fetchrow("SELECT doing FROM chats WHERE id = $1", UUID(chat_id))
         assert kept is not None
         assert kept["doing"].keys() == {"epoch", "zone", "since", "until"}
-    async with one(dsn, worker={"enabled": False}) as chatd:
+    async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         told = await explained(chatd, chat_id)
         assert told["status"] == "pending"
         assert told["doing"] is None
 
 
 async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
-    async with one(dsn, worker={"enabled": False}) as chatd:
+    async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         first = (await chatd.api.create("hello"))["id"]
         second = (await chatd.api.create("hello"))["id"]
         await chatd.api.send(second, "more")
@@ -116,10 +124,12 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
 async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         raise ProviderError("slow down", status_code=429)
-        yield done()
+        yield finished()
 
     turn = {"backoff_seconds": 600, "backoff_max_seconds": 600, "max_attempts": 5}
-    async with several(dsn, [Acted(act), Acted(act)], turn=turn) as replicas:
+    async with running_daemons(
+        dsn, [FunctionProvider(act), FunctionProvider(act)], turn=turn
+    ) as replicas:
         chat_id = (await replicas[0].api.create("hello"))["id"]
         for chatd in replicas:
             told = await until(chatd, chat_id, "backing_off")
@@ -132,9 +142,9 @@ async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
 
 async def test_a_chat_that_failed(dsn: str) -> None:
     provider = scripted([{"error": {"status": 401}}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        chat = await chatd.api.until(chat_id, "error")
+        chat = await chatd.api.wait_for_status(chat_id, "error")
         told = await explained(chatd, chat_id)
         assert codes(told) == ["failed"]
         assert told["last_failure"] == chat["last_error_detail"]
@@ -145,17 +155,17 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
     gate = asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
-        yield said("I begin")
+        yield text_delta("I begin")
         try:
             await gate.wait()
         finally:
             await gate.wait()
-        yield done()
+        yield finished()
 
     worker = {"reap_interval_seconds": 3600, "heartbeat_seconds": 1000, "lease_seconds": 3600}
-    async with one(dsn, Acted(act), worker=worker) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act), worker=worker) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        await chatd.api.until(chat_id, "running")
+        await chatd.api.wait_for_status(chat_id, "running")
         assert codes(await explained(chatd, chat_id)) == ["activity_unknown"]
         await database.fetch(
             "UPDATE chats SET heartbeat_at = heartbeat_at - interval '2 hours', recoveries = 1"
@@ -171,11 +181,11 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
         assert told["owner"]["host"] is None
         await database.fetch("UPDATE chats SET status = 'running'")
         gate.set()
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
 
 
 async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         await database.fetch(
             "UPDATE chats SET status = 'requires_action',"
@@ -187,8 +197,8 @@ async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) ->
 
 
 async def test_nobody_is_told_of_anothers_chat(dsn: str, database: Database) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         await database.fetch("UPDATE chats SET owner_id = 'another'")
         answer = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/explain")
-        refused(answer, 404, "chat_not_found")
+        assert_problem(answer, 404, "chat_not_found")

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from asking import PROBLEM, ask, of_chats, refused
+from asking import PROBLEM_JSON, assert_problem, chat_operations, request_operation
 from described import operations
-from inside import Inside, one
-from running import database_on, fact
+from inside import InProcessDaemon, running_daemon
+from running import database_on_server, eventually
 
 from chatd.embedded import Postgres
 
@@ -27,12 +27,12 @@ async def away() -> AsyncIterator[Postgres]:
         yield server
 
 
-async def ready(chatd: Inside) -> httpx2.Response:
+async def ready(chatd: InProcessDaemon) -> httpx2.Response:
     return await chatd.api.http.get("/readyz")
 
 
 async def test_alive_and_ready(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         alive = await chatd.api.http.get("/livez")
         assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
         answer = await ready(chatd)
@@ -40,50 +40,52 @@ async def test_alive_and_ready(dsn: str) -> None:
 
 
 async def test_not_ready_while_it_stops(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chatd.daemon.services.hub.drain()
-        refused(await ready(chatd), 503, "not_ready", "stopping")
+        assert_problem(await ready(chatd), 503, "not_ready", "stopping")
         assert (await chatd.api.http.get("/livez")).status_code == 200
 
 
 async def test_not_ready_before_all_of_it_is_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         assert (await ready(chatd)).status_code == 200
         monkeypatch.setattr(chatd.daemon.supervisor, "ready", asyncio.Event())
-        refused(await ready(chatd), 503, "not_ready", "starting")
+        assert_problem(await ready(chatd), 503, "not_ready", "starting")
         monkeypatch.undo()
         assert (await ready(chatd)).status_code == 200
 
 
 async def test_a_database_that_goes_away_and_comes_back(away: Postgres) -> None:
     asked = [(m, p) for m, p, _ in operations() if p not in NO_DATABASE]
-    assert len(asked) > len(of_chats())
-    async with database_on(away.dsn) as dsn, one(dsn) as chatd:
+    assert len(asked) > len(chat_operations())
+    async with database_on_server(away.dsn) as dsn, running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("before"))["id"]
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         before = await chatd.api.messages(chat_id)
         await away.stop("immediate")
         for method, path in asked * 2:  # with connections that are cut, and with none
             began = time.monotonic()
-            answer = await ask(chatd, method, path, chat_id)
+            answer = await request_operation(chatd, method, path, chat_id)
             assert time.monotonic() - began < BOUND_SECONDS, path
-            assert answer.headers["content-type"] == PROBLEM
-            refused(answer, 503, "database_unavailable")
+            assert answer.headers["content-type"] == PROBLEM_JSON
+            assert_problem(answer, 503, "database_unavailable")
             assert int(answer.headers["retry-after"]) >= 1
             for secret in (str(away.socket_dir), "asyncpg", "Error"):
                 assert secret not in answer.text
         for path in NO_DATABASE:
             assert (await chatd.api.http.get(path)).status_code == 200
-        for method, path in of_chats():  # what is wrong anyway is said all the same
-            refused(await ask(chatd, method, path, "no-uuid"), 422, "invalid_request")
+        for method, path in chat_operations():  # what is wrong anyway is said all the same
+            assert_problem(
+                await request_operation(chatd, method, path, "no-uuid"), 422, "invalid_request"
+            )
         await away.start()
-        await fact(lambda: is_ready(chatd))
+        await eventually(lambda: is_ready(chatd))
         assert await chatd.api.messages(chat_id) == before
         await chatd.api.send(chat_id, "after")
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["You said: before", "You said: after"]
-        assert not chatd.said("http.unexpected")
+        assert not chatd.logged("http.unexpected")
 
 
-async def is_ready(chatd: Inside) -> bool:
+async def is_ready(chatd: InProcessDaemon) -> bool:
     return (await ready(chatd)).status_code == 200

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from asking import PROBLEM, opened, refused
-from inside import Inside, one
+from asking import PROBLEM_JSON, assert_problem, open_stream
+from inside import InProcessDaemon, running_daemon
 
 from chatd.api.headers import IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER
 
@@ -62,22 +62,22 @@ HEADERS: list[dict[str, str]] = [
 
 
 async def test_bodies(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for body, (status, code) in BODIES.items():
             answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
-            refused(answer, status, code)
+            assert_problem(answer, status, code)
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
 async def test_a_body_that_does_not_say_that_it_is_json(dsn: str) -> None:
     """A page of another site can make a browser send such a body, without asking first."""
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for media_type in TYPES:
             headers = {} if media_type is None else {"content-type": media_type}
             answer = await chatd.api.http.post(
                 "/api/v1/chats", content=b'{"content": "a"}', headers=headers
             )
-            refused(answer, 422, "invalid_request", "content-type")
+            assert_problem(answer, 422, "invalid_request", "content-type")
         for media_type in ("application/json; charset=utf-8", "application/merge-patch+json"):
             answer = await chatd.api.http.post(
                 "/api/v1/chats", content=b"{}", headers={"content-type": media_type}
@@ -86,7 +86,7 @@ async def test_a_body_that_does_not_say_that_it_is_json(dsn: str) -> None:
 
 
 async def test_headers(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         for headers in HEADERS:
             answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}", headers=headers)
@@ -94,20 +94,22 @@ async def test_headers(dsn: str) -> None:
 
 
 async def test_paths_and_queries(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         for wrong in ("%00", "%ff", "a" * 60_000, f"{chat_id}%00", "%2e%2e", "'--", "0", "-"):
             answer = await chatd.api.http.get(f"/api/v1/chats/{wrong}")
-            refused(answer, 422, "invalid_request", "path.chat_id")
+            assert_problem(answer, 422, "invalid_request", "path.chat_id")
         for query in ("x=%00", "%00", "=", "%ff=1", "q" * 9_000):
             answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
-            refused(answer, 422, "invalid_request", "unknown parameter")
+            assert_problem(answer, 422, "invalid_request", "unknown parameter")
             assert len(answer.content) < 1_000
         for query in ("&&&", "limit=1&limit=2", "status=error&status=waiting"):
             answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
             assert answer.status_code == 200, (query, answer.text)
             assert len(answer.json()["items"]) == 1  # of two that are the same, the last counts
-        refused(await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request")
+        assert_problem(
+            await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request"
+        )
 
 
 CURSORS = [
@@ -124,11 +126,11 @@ CURSORS = [
 
 async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
     """They are no reason to show nothing: a snapshot comes, or the rest after a place that exists."""
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         path = f"/api/v1/chats/{chat['id']}/stream"
         for cursor in CURSORS:
-            async with opened(chatd, path, params={"after": cursor}) as stream:
+            async with open_stream(chatd, path, params={"after": cursor}) as stream:
                 assert stream.status_code == 200, cursor
                 first = await anext(stream.aiter_lines())
                 expected = {"event: reset"} | ({"event: snapshot"} if not cursor else set())
@@ -140,34 +142,36 @@ async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
 )
 async def test_a_header_that_is_there_twice_is_refused(dsn: str, name: str) -> None:
     """Whoever stands between might have believed another one of them."""
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         method, path = ("GET", "stream") if name == LAST_EVENT_ID.name else ("POST", "interrupt")
         path = f"/api/v1/chats/{chat['id']}/{path}"
         headers = [(name, "local"), (name, "local")]
         answer = await chatd.api.http.request(method, path, headers=headers)
-        problem = refused(answer, 422, "invalid_request", "more than once")
+        problem = assert_problem(answer, 422, "invalid_request", "more than once")
         assert problem["errors"][0]["where"] == f"header.{name}"
 
 
 async def test_head_has_no_body(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
             answer = await chatd.api.http.head(path)
             assert (answer.status_code, answer.content) == (status, b""), path
             if status >= 400:
-                assert answer.headers["content-type"] == PROBLEM
+                assert answer.headers["content-type"] == PROBLEM_JSON
 
 
 async def test_a_path_that_ends_in_a_slash_leads_nowhere_else(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for path in ("/api/v1/chats/", "/livez/", "//evil.example/"):
             answer = await chatd.api.http.get(path)
-            refused(answer, 404, "not_found")
+            assert_problem(answer, 404, "not_found")
 
 
 @asynccontextmanager
-async def wire(chatd: Inside) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def wire(
+    chatd: InProcessDaemon,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which anything can be said."""
     reader, writer = await asyncio.open_connection("127.0.0.1", chatd.daemon.port)
     try:
@@ -201,7 +205,7 @@ RAW: Mapping[bytes, bytes] = {
 
 
 async def test_what_is_hardly_http(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for said, status in RAW.items():
             async with wire(chatd) as (reader, writer):
                 writer.write(said)
@@ -209,14 +213,14 @@ async def test_what_is_hardly_http(dsn: str) -> None:
                 assert line.split()[1:2] == [status], (said, line)
                 if status == b"400":
                     answer = await asyncio.wait_for(reader.read(), 20)
-                    assert PROBLEM.encode() in answer, said
+                    assert PROBLEM_JSON.encode() in answer, said
                     assert b'"code":"bad_request"' in answer, said
         assert (await chatd.api.http.get("/livez")).status_code == 200
-    assert not chatd.said("http.unexpected")
+    assert not chatd.logged("http.unexpected")
 
 
 async def test_a_caller_who_leaves_in_the_middle_of_its_body(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         async with wire(chatd) as (_, writer):
             writer.write(
                 b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
@@ -224,4 +228,4 @@ async def test_a_caller_who_leaves_in_the_middle_of_its_body(dsn: str) -> None:
             )
             await writer.drain()
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
-    assert not chatd.said("http.unexpected")  # now that every request has ended
+    assert not chatd.logged("http.unexpected")  # now that every request has ended

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from asking import ask, document, operations, refused
-from inside import Inside, one, scripted
+from asking import assert_problem, document, operations, request_operation
+from inside import InProcessDaemon, running_daemon, scripted
 from running import text_of
 
 CREATE = ("post", "/api/v1/chats")
@@ -20,14 +20,14 @@ def test_every_post_and_patch_takes_one() -> None:
     assert document()["paths"]
 
 
-async def keyed(chatd: Inside, path: str, key: str, json: Any = None, **more: Any) -> Any:
+async def keyed(chatd: InProcessDaemon, path: str, key: str, json: Any = None, **more: Any) -> Any:
     method = more.pop("method", "POST")
     headers = {"idempotency-key": key}
     return await chatd.api.http.request(method, path, json=json, headers=headers, **more)
 
 
 async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None:
-    async with one(dsn, scripted([{"text": "hi"}])) as chatd:
+    async with running_daemon(dsn, scripted([{"text": "hi"}])) as chatd:
         body = {"content": "hello", "labels": {"a": "b"}, "title": "t"}
         answers = await asyncio.gather(
             *(keyed(chatd, "/api/v1/chats", "k", body) for _ in range(20))
@@ -35,7 +35,7 @@ async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.content for answer in answers}) == 1
         chat_id = answers[0].json()["id"]
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["hi"]
         assert await chatd.api.texts(chat_id, "user") == ["hello"]
         listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
@@ -49,7 +49,7 @@ async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None
         )
         assert {answer.status_code for answer in sent} == {202}
         assert len({answer.content for answer in sent}) == 1
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id, "user") == ["hello", "more"]
 
         late = await keyed(chatd, "/api/v1/chats", "k", body)
@@ -58,7 +58,7 @@ async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None
 
 async def test_every_answer_is_said_again(dsn: str) -> None:
     """Each operation that takes a key, one after the other on one chat."""
-    async with one(dsn, scripted(hang=[{"hang": True}], bad=[{"panic": "x"}])) as chatd:
+    async with running_daemon(dsn, scripted(hang=[{"hang": True}], bad=[{"panic": "x"}])) as chatd:
         chat = await chatd.api.create("[[hang]]")
         path = f"/api/v1/chats/{chat['id']}"
 
@@ -70,20 +70,20 @@ async def test_every_answer_is_said_again(dsn: str) -> None:
             assert (first.status_code, first.content) == (again.status_code, again.content)
             return dict(first.json())
 
-        await chatd.api.until(chat["id"], "running")
+        await chatd.api.wait_for_status(chat["id"], "running")
         await twice(path, {"title": "new"}, method="PATCH")
         queued = await twice(f"{path}/messages", {"content": "[[bad]]"})
         (waiting,) = (await chatd.api.http.get(f"{path}/queue")).json()["items"]
         assert queued["queued_message"]["id"] == waiting["id"]
         await twice(f"{path}/queue/{waiting['id']}/promote")
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error"] == "chat processing panicked: x"
         await twice(f"{path}/retry")
-        await chatd.api.until(chat["id"], "error")
+        await chatd.api.wait_for_status(chat["id"], "error")
         said = (await chatd.api.messages(chat["id"]))[0]["id"]
         edited = await twice(f"{path}/messages/{said}", {"content": "plain"}, method="PATCH")
         assert text_of(edited["content"]) == "plain"
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "user") == ["plain"]
         await twice(f"{path}/interrupt")
         await twice(f"{path}/clear")
@@ -94,16 +94,16 @@ async def test_every_answer_is_said_again(dsn: str) -> None:
 
 
 async def test_another_request_with_the_same_key_is_refused(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         await keyed(chatd, "/api/v1/chats", "k", {"title": "a"})
         other = await keyed(chatd, "/api/v1/chats", "k", {"title": "b"})
-        refused(other, 422, "idempotency_key_reused")
+        assert_problem(other, 422, "idempotency_key_reused")
         chat = await chatd.api.create()
         elsewhere = await keyed(chatd, f"/api/v1/chats/{chat['id']}/interrupt", "k")
-        refused(elsewhere, 422, "idempotency_key_reused")
+        assert_problem(elsewhere, 422, "idempotency_key_reused")
         path, headers = f"/api/v1/chats/{chat['id']}", {"idempotency-key": "k"}
         nothing = await chatd.api.http.patch(path, json={}, headers=headers)
-        refused(nothing, 422, "idempotency_key_reused")
+        assert_problem(nothing, 422, "idempotency_key_reused")
         fresh = await chatd.api.http.patch(path, json={}, headers={"idempotency-key": "new"})
         assert (fresh.status_code, fresh.json()) == (200, chat)
         listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
@@ -112,15 +112,17 @@ async def test_another_request_with_the_same_key_is_refused(dsn: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "\u00e9"])
 async def test_what_is_no_key(dsn: str, key: str) -> None:
-    async with one(dsn) as chatd:
-        answer = await ask(chatd, *CREATE, headers=[(b"idempotency-key", key.encode("latin-1"))])
-        problem = refused(answer, 422, "invalid_request")
+    async with running_daemon(dsn) as chatd:
+        answer = await request_operation(
+            chatd, *CREATE, headers=[(b"idempotency-key", key.encode("latin-1"))]
+        )
+        problem = assert_problem(answer, 422, "invalid_request")
         assert problem["errors"][0]["where"] == "header.idempotency-key"
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
 async def test_without_a_key_each_request_counts(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answers: list[httpx2.Response] = [
             await chatd.api.http.post("/api/v1/chats", json={"title": "a"}) for _ in "ab"
         ]

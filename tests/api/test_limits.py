@@ -6,10 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
-from asking import document, filled, is_stream, opened, operations, refused
-from callers import created, got, office
-from inside import Inside, one, scripted
-from running import fact
+from asking import assert_problem, document, fill_path, is_stream, open_stream, operations
+from callers import authenticated_daemons, create_chat_as, get_as
+from inside import InProcessDaemon, running_daemon, scripted
+from running import eventually
 
 from chatd.api.rates import TokenBuckets
 
@@ -19,14 +19,16 @@ HANG = {"hang": [{"hang": True}]}
 
 async def test_parts_and_labels(dsn: str) -> None:
     part = {"type": "text", "text": "a"}
-    async with one(dsn, limits={"max_content_parts": 3, "max_labels": 2}) as chatd:
+    async with running_daemon(dsn, limits={"max_content_parts": 3, "max_labels": 2}) as chatd:
         chat = await chatd.api.create()
         for method, path, _ in operations():
             schema = body_of(method, path)
-            url = filled(path, chat["id"])
+            url = fill_path(path, chat["id"])
             if "content" in schema:
                 answer = await chatd.api.http.request(method, url, json={"content": [part] * 4})
-                problem = refused(answer, 422, "too_many_parts", "limits.max_content_parts", "3")
+                problem = assert_problem(
+                    answer, 422, "too_many_parts", "limits.max_content_parts", "3"
+                )
                 assert problem["errors"][0]["where"] == "body.content"
             if "labels" in schema:
                 labels = {str(n): "" for n in range(3)}
@@ -34,7 +36,9 @@ async def test_parts_and_labels(dsn: str) -> None:
                     answer = await chatd.api.http.request(
                         method, url, json={"labels": labels} | more
                     )
-                    problem = refused(answer, 422, "too_many_labels", "limits.max_labels", "2")
+                    problem = assert_problem(
+                        answer, 422, "too_many_labels", "limits.max_labels", "2"
+                    )
                     assert problem["errors"][0]["where"] == "body.labels"
         assert await chatd.api.chat(chat["id"]) == chat
         most = {"content": [part] * 3, "labels": {"a": "", "b": ""}}
@@ -68,29 +72,29 @@ async def test_zero_is_unlimited(dsn: str) -> None:
         "http": {"max_body_bytes": 0},
         "worker": {"max_queued_messages": 0},
     }
-    async with one(dsn, scripted(**HANG), **unlimited) as chatd:
+    async with running_daemon(dsn, scripted(**HANG), **unlimited) as chatd:
         parts = [{"type": "text", "text": "a"}] * 200
         parts += [{"type": "text", "text": "b" * 5 * 1024 * 1024}]
         labels = {str(n): "" for n in range(100)}
         chat = await chatd.api.create(labels=labels, content=parts)  # type: ignore[arg-type]
         busy = await chatd.api.create("[[hang]]")
-        await chatd.api.until(busy["id"], "running")
+        await chatd.api.wait_for_status(busy["id"], "running")
         for n in range(30):
             assert (await chatd.api.send(busy["id"], str(n)))["queued"]
         assert chat["labels"] == labels
 
 
 async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
-    async with office(
+    async with authenticated_daemons(
         dsn, scripted(**HANG), scripted(**HANG), limits={"max_chats_in_flight": 3}
     ) as at:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
-        rest = [(await created(at.chatd, ann))["id"] for _ in range(10)]
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
+        rest = [(await create_chat_as(at.chatd, ann))["id"] for _ in range(10)]
 
-        async def create(chatd: Inside) -> Any:
+        async def create(chatd: InProcessDaemon) -> Any:
             return await chatd.api.http.post(CHATS, json={"content": "[[hang]]"}, headers=ann)
 
-        async def send(chatd: Inside, chat_id: str) -> Any:
+        async def send(chatd: InProcessDaemon, chat_id: str) -> Any:
             body = {"content": "[[hang]]"}
             path = f"{CHATS}/{chat_id}/messages"
             return await chatd.api.http.post(path, json=body, headers=ann)
@@ -103,9 +107,9 @@ async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
         assert len(done) == 3
         for answer in answers:
             if answer not in done:
-                refused(answer, 429, "too_many_active_chats", "limits.max_chats_in_flight")
-        assert (await created(at.chatd, ann))["status"] == "waiting", "it asks for nothing"
-        assert (await created(at.chatd, bob, content="hello"))["status"] == "pending"
+                assert_problem(answer, 429, "too_many_active_chats", "limits.max_chats_in_flight")
+        assert (await create_chat_as(at.chatd, ann))["status"] == "waiting", "it asks for nothing"
+        assert (await create_chat_as(at.chatd, bob, content="hello"))["status"] == "pending"
         (first, *_) = done
         busy = first.json().get("chat", first.json())["id"]
         assert (await send(at.chatd, busy)).json()["queued"], "that one is in flight already"
@@ -116,15 +120,15 @@ async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
         async def room() -> bool:
             return bool((await create(at.daemons[1])).status_code == 201)
 
-        await fact(room)
+        await eventually(room)
 
 
 async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str) -> None:
-    async with one(dsn, scripted(**HANG), limits={"max_chats_in_flight": 1}) as chatd:
+    async with running_daemon(dsn, scripted(**HANG), limits={"max_chats_in_flight": 1}) as chatd:
         keyed = {"idempotency-key": "once"}
         body = {"content": "[[hang]]"}
         first = await chatd.api.http.post(CHATS, json=body, headers=keyed)
-        refused(await chatd.api.http.post(CHATS, json=body), 429, "too_many_active_chats")
+        assert_problem(await chatd.api.http.post(CHATS, json=body), 429, "too_many_active_chats")
         again = await chatd.api.http.post(CHATS, json=body, headers=keyed)
         assert (again.status_code, again.json()) == (201, first.json())
 
@@ -132,38 +136,38 @@ async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str)
 async def test_streams_of_an_owner(dsn: str) -> None:
     """Every kind of stream counts, until it has ended, however that was."""
     streams = [path for _, path, operation in operations() if is_stream(operation)]
-    async with office(dsn, scripted(), limits={"max_streams": 2}) as at:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
-        also_ann = await at.caller("ann")
-        chat = (await created(at.chatd, ann))["id"]
+    async with authenticated_daemons(dsn, scripted(), limits={"max_streams": 2}) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
+        also_ann = await at.new_caller_headers("ann")
+        chat = (await create_chat_as(at.chatd, ann))["id"]
         for path in streams:
-            url = filled(path, chat)
+            url = fill_path(path, chat)
             for _ in range(3 if "{chat_id}" in path else 0):
-                refused(await got(at.chatd, filled(path), bob), 404, "chat_not_found")
+                assert_problem(await get_as(at.chatd, fill_path(path), bob), 404, "chat_not_found")
             async with AsyncExitStack() as stack:
                 for _ in range(2):
-                    opening = opened(at.chatd, url, headers=ann)
+                    opening = open_stream(at.chatd, url, headers=ann)
                     assert (await stack.enter_async_context(opening)).status_code == 200
-                answer = await got(at.chatd, url, also_ann)
-                refused(answer, 429, "too_many_streams", "limits.max_streams", "2")
-                assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+                answer = await get_as(at.chatd, url, also_ann)
+                assert_problem(answer, 429, "too_many_streams", "limits.max_streams", "2")
+                assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
 
             async def free(url: str = url) -> bool:
-                async with opened(at.chatd, url, headers=ann) as stream:
+                async with open_stream(at.chatd, url, headers=ann) as stream:
                     return bool(stream.status_code == 200)
 
-            await fact(free)
-        await fact(lambda: not at.chatd.daemon.services.hub.subscriber_count)
+            await eventually(free)
+        await eventually(lambda: not at.chatd.daemon.services.hub.subscriber_count)
 
 
 async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None:
-    async with one(dsn, limits={"max_streams": 5}) as chatd:
+    async with running_daemon(dsn, limits={"max_streams": 5}) as chatd:
         path = f"{CHATS}/{(await chatd.api.create())['id']}/stream"
         async with AsyncExitStack() as stack:
             answers = []
 
             async def open_one() -> None:
-                answers.append(await stack.enter_async_context(opened(chatd, path)))
+                answers.append(await stack.enter_async_context(open_stream(chatd, path)))
 
             async with anyio.create_task_group() as group:
                 for _ in range(20):
@@ -174,23 +178,23 @@ async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None
 
 
 async def test_requests_per_second(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with office(dsn, scripted(), limits={"requests_per_second": 5}) as at:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
+    async with authenticated_daemons(dsn, scripted(), limits={"requests_per_second": 5}) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         with monkeypatch.context() as patched:
             take, noon = TokenBuckets.take, anyio.current_time()
             patched.setattr(TokenBuckets, "take", lambda rates, owner, _: take(rates, owner, noon))
-            answers = await asyncio.gather(*(got(at.chatd, CHATS, ann) for _ in range(30)))
+            answers = await asyncio.gather(*(get_as(at.chatd, CHATS, ann) for _ in range(30)))
         refusals = [answer for answer in answers if answer.status_code != 200]
         assert len(refusals) == 25, "a bucket of five, and the clock stood still"
         for answer in refusals:
-            refused(answer, 429, "too_many_requests", "limits.requests_per_second")
+            assert_problem(answer, 429, "too_many_requests", "limits.requests_per_second")
             assert answer.headers["retry-after"] == "1"
-        assert (await got(at.chatd, CHATS, bob)).status_code == 200
+        assert (await get_as(at.chatd, CHATS, bob)).status_code == 200
         for _ in range(20):
             assert (await at.chatd.api.http.get("/livez")).status_code == 200
-            refused(await at.chatd.api.http.get(CHATS), 401, "unauthorized")
+            assert_problem(await at.chatd.api.http.get(CHATS), 401, "unauthorized")
 
         async def again() -> bool:
-            return (await got(at.chatd, CHATS, ann)).status_code == 200
+            return (await get_as(at.chatd, CHATS, ann)).status_code == 200
 
-        await fact(again)
+        await eventually(again)

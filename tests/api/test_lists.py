@@ -5,27 +5,27 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asking import paged, refused
-from inside import Inside, one, scripted
+from asking import assert_problem, fetch_all_pages
+from inside import InProcessDaemon, running_daemon, scripted
 
 from chatd.store.pool import Database
 
 HANG = scripted([{"text": "I begin"}, {"hang": True}])
 
 
-async def titles(chatd: Inside, **params: Any) -> str:
+async def titles(chatd: InProcessDaemon, **params: Any) -> str:
     """The titles of a list, in one word."""
     answer = await chatd.api.http.get("/api/v1/chats", params=params)
     assert answer.status_code == 200, answer.text
     return "".join(chat["title"] for chat in answer.json()["items"])
 
 
-async def made(chatd: Inside, titles: Sequence[str], **more: Any) -> dict[str, str]:
+async def made(chatd: InProcessDaemon, titles: Sequence[str], **more: Any) -> dict[str, str]:
     return {title: (await chatd.api.create(title=title, **more))["id"] for title in titles}
 
 
 async def test_statuses_can_be_repeated(dsn: str, database: Database) -> None:
-    async with one(dsn, worker={"enabled": False}) as chatd:
+    async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         await made(chatd, "ab")
         await made(chatd, "c", content="hello")
         ids = await made(chatd, "d", content="hello")
@@ -41,7 +41,7 @@ async def test_statuses_can_be_repeated(dsn: str, database: Database) -> None:
 
 
 async def test_labels_must_all_hold(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         await chatd.api.create(title="a", labels={"team": "red", "env": "prod"})
         await chatd.api.create(title="b", labels={"team": "blue", "env": "prod"})
         await chatd.api.create(title="c", labels={"team": "red:1", "red": "team"})
@@ -68,7 +68,7 @@ async def test_labels_must_all_hold(dsn: str) -> None:
 
 
 async def test_words_of_the_title_in_any_case(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         await made(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
         for words, found in {
             "apple": "[100% apple_juice][Apple Pie]",
@@ -88,7 +88,7 @@ async def test_words_of_the_title_in_any_case(dsn: str) -> None:
 
 
 async def test_families(dsn: str, database: Database) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         ids = await made(chatd, "abcd")
         for child, parent in (("b", "a"), ("c", "a"), ("d", "b")):
             await database.fetch(
@@ -126,23 +126,23 @@ async def test_families(dsn: str, database: Database) -> None:
 async def test_pages_of_any_filter_give_each_chat_once(
     dsn: str, database: Database, filters: dict[str, Any]
 ) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for n in range(24):
             labels = {"third": str(n % 3)} | ({"even": ""} if n % 2 == 0 else {})
             await chatd.api.create(title=f"number {n}", labels=labels)
         # several were touched at one moment
         await database.fetch("UPDATE chats SET updated_at = date_trunc('second', updated_at)")
-        (everything,) = [await paged(chatd, "/api/v1/chats", limit=200, **filters)]
+        (everything,) = [await fetch_all_pages(chatd, "/api/v1/chats", limit=200, **filters)]
         assert everything
         for limit in (1, 5):
-            found = await paged(chatd, "/api/v1/chats", limit=limit, **filters)
+            found = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit, **filters)
             assert found == everything
         moments = [(chat["updated_at"], chat["id"]) for chat in everything]
         assert moments == sorted(moments, reverse=True)
 
 
 async def test_a_filter_that_makes_no_sense_is_named(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for name, given in [
             ("status", "idle"),
             ("status", ["waiting", ""]),
@@ -157,4 +157,4 @@ async def test_a_filter_that_makes_no_sense_is_named(dsn: str) -> None:
             ("q", "q" * 501),
         ]:
             answer = await chatd.api.http.get("/api/v1/chats", params={name: given})
-            refused(answer, 422, "invalid_request", f"query.{name}")
+            assert_problem(answer, 422, "invalid_request", f"query.{name}")

@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from asking import paged, refused
-from inside import Acted, Inside, asked, done, one, said
+from asking import assert_problem, fetch_all_pages
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    last_user_text,
+    running_daemon,
+    text_delta,
+)
 
 from chatd.llm.provider import Delta, ModelRequest
 
@@ -16,18 +23,18 @@ class Held:
     """A provider that does not answer until it is let go."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.go = asyncio.Event()
 
     async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
-        yield said("You said: ")
+        yield text_delta("You said: ")
         await self.go.wait()
-        yield said(asked(request))
-        yield done()
+        yield text_delta(last_user_text(request))
+        yield finished()
 
 
 async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         sent = await chatd.api.send(chat["id"], "hello", model="two")
         assert sent["queued"] is False
@@ -37,7 +44,7 @@ async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
         message = sent["message"]
         assert (message["role"], message["model"]) == ("user", "two")
         assert message["content"] == [{"type": "text", "text": "hello"}]
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         stored, answer = await chatd.api.messages(chat["id"])
         assert stored == message
         assert stored.keys() == {
@@ -60,20 +67,23 @@ async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
 
 
 async def test_messages_are_paged_from_the_start_and_after_and_before_one(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("0"))["id"]
         for n in range(1, 4):
-            await chatd.api.until(chat_id, "waiting")
+            await chatd.api.wait_for_status(chat_id, "waiting")
             await chatd.api.send(chat_id, str(n))
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         path = f"/api/v1/chats/{chat_id}/messages"
         whole = await chatd.api.messages(chat_id)
         ids = [m["id"] for m in whole]
         assert len(whole) == 8
         assert ids == sorted(set(ids))
         for limit in (1, 3, 4, 8, 9):
-            assert await paged(chatd, path, "after_id", limit=limit) == whole
-            assert await paged(chatd, path, "after_id", limit=limit, after_id=ids[2]) == whole[3:]
+            assert await fetch_all_pages(chatd, path, "after_id", limit=limit) == whole
+            assert (
+                await fetch_all_pages(chatd, path, "after_id", limit=limit, after_id=ids[2])
+                == whole[3:]
+            )
             assert await backwards(chatd, path, limit, ids[-1]) == whole[:-1]
             assert await backwards(chatd, path, limit, 2**63 - 1) == whole
         for edge in ({"after_id": ids[-1]}, {"before_id": ids[0]}, {"before_id": 0}):
@@ -82,7 +92,7 @@ async def test_messages_are_paged_from_the_start_and_after_and_before_one(dsn: s
 
 
 async def backwards(
-    chatd: Inside, path: str, limit: int, before_id: int | str | None
+    chatd: InProcessDaemon, path: str, limit: int, before_id: int | str | None
 ) -> list[dict[str, Any]]:
     """The messages before one, page by page, put together in the order of the history."""
     items: list[dict[str, Any]] = []
@@ -97,46 +107,46 @@ async def backwards(
 
 
 async def test_only_one_of_after_and_before(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         answer = await chatd.api.http.get(
             f"/api/v1/chats/{chat_id}/messages", params={"after_id": 0, "before_id": 0}
         )
-        refused(answer, 422, "conflicting_parameters", "after_id", "before_id")
+        assert_problem(answer, 422, "conflicting_parameters", "after_id", "before_id")
 
 
 async def test_the_queue_and_its_limit(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider, worker=WORKER) as chatd:
+    async with running_daemon(dsn, held.provider, worker=WORKER) as chatd:
         chat_id = (await chatd.api.create("0"))["id"]
-        await chatd.api.until(chat_id, "running")
+        await chatd.api.wait_for_status(chat_id, "running")
         queued = [(await chatd.api.send(chat_id, str(n)))["queued_message"] for n in (1, 2)]
         path = f"/api/v1/chats/{chat_id}/messages"
         full = await chatd.api.chat(chat_id)
         assert full["queue_length"] == 2
         for busy in ("queue", "interrupt"):
             answer = await chatd.api.http.post(path, json={"content": "3", "busy_behavior": busy})
-            refused(answer, 429, "queue_full", "worker.max_queued_messages")
+            assert_problem(answer, 429, "queue_full", "worker.max_queued_messages")
         answer = await chatd.api.http.post(path, json={"content": "3", "busy_behavior": "reject"})
-        refused(answer, 409, "chat_busy")
+        assert_problem(answer, 409, "chat_busy")
         assert await chatd.api.chat(chat_id) == full  # a refusal changes nothing
         listed = (await chatd.api.http.get(f"/api/v1/chats/{chat_id}/queue")).json()
         assert listed == {"items": queued, "next_cursor": None}
         assert queued[0].keys() == {"id", "chat_id", "content", "model", "created_at"}
         held.go.set()
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id, "user") == ["0", "1", "2"]
         assert (await chatd.api.http.get(f"/api/v1/chats/{chat_id}/queue")).json()["items"] == []
 
 
 async def test_an_unknown_model_is_refused_and_stores_nothing(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         for model in ("three", "", "ONE", "one\x00", "\N{PILE OF POO}"):
             body = {"content": "hello", "model": model}
             for path in ("/api/v1/chats", f"/api/v1/chats/{chat['id']}/messages"):
                 answer = await chatd.api.http.post(path, json=body)
-                refused(answer, 422, "model_not_found")
+                assert_problem(answer, 422, "model_not_found")
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == [chat]
 
 
@@ -146,12 +156,12 @@ async def test_content_as_parts(dsn: str) -> None:
         {"type": "file", "media_type": "image/png", "data": "iVBORw0KGgo="},
         {"type": "text", "text": "this?"},
     ]
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         sent = await chatd.api.send(chat_id, content)  # type: ignore[arg-type]
         assert sent["message"]["content"] == content
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         assert (await chatd.api.messages(chat_id))[0]["content"] == content
         other = await chatd.api.create(content)  # type: ignore[arg-type]
-        await chatd.api.until(other["id"], "waiting")
+        await chatd.api.wait_for_status(other["id"], "waiting")
         assert (await chatd.api.messages(other["id"]))[0]["content"] == content

@@ -9,11 +9,18 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
-from asking import BODIES, PROBLEM, ask, of_chats, opened, refused
+from asking import (
+    PROBLEM_JSON,
+    VALID_BODIES,
+    assert_problem,
+    chat_operations,
+    open_stream,
+    request_operation,
+)
 from described import operations
-from factory import chat_in, image, text
-from inside import one
-from running import fact
+from factory import chat_with_status, stored_rows, text_content
+from inside import running_daemon
+from running import eventually
 
 from chatd.api.codes import PROBLEMS, AppliesTo
 from chatd.domain.chat import Chat, Status
@@ -76,22 +83,24 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
 
 
 async def test_a_chat_that_does_not_exist_or_could_not(dsn: str) -> None:
-    async with one(dsn) as chatd:
-        assert len(of_chats()) >= 6
-        for method, path in of_chats():
-            refused(await ask(chatd, method, path), 404, "chat_not_found")
-            answer = await ask(chatd, method, path, "no-uuid")
-            problem = refused(answer, 422, "invalid_request", "path.chat_id")
+    async with running_daemon(dsn) as chatd:
+        assert len(chat_operations()) >= 6
+        for method, path in chat_operations():
+            assert_problem(await request_operation(chatd, method, path), 404, "chat_not_found")
+            answer = await request_operation(chatd, method, path, "no-uuid")
+            problem = assert_problem(answer, 422, "invalid_request", "path.chat_id")
             assert [error["where"] for error in problem["errors"]] == ["path.chat_id"]
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
 async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="kept")
         for (method, path), body, where in FAULTS:
-            answer = await ask(chatd, method, path, chat["id"], content=json.dumps(body), **JSON)
-            problem = refused(answer, 422, "invalid_request", where)
+            answer = await request_operation(
+                chatd, method, path, chat["id"], content=json.dumps(body), **JSON
+            )
+            problem = assert_problem(answer, 422, "invalid_request", where)
             (error,) = problem["errors"]
             assert error["where"].startswith(where), (body, error)
             assert error["message"]
@@ -100,9 +109,9 @@ async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
 
 
 async def test_every_fault_of_a_body_is_named(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         body = {"content": "", "titel": "a", "labels": {"a": 1}}
-        problem = refused(
+        problem = assert_problem(
             await chatd.api.http.post("/api/v1/chats", json=body), 422, "invalid_request"
         )
         assert {e["where"] for e in problem["errors"]} == {
@@ -114,7 +123,7 @@ async def test_every_fault_of_a_body_is_named(dsn: str) -> None:
 
 async def test_the_limits_themselves_are_allowed(dsn: str) -> None:
     labels = {f"{n:0200}": "v" * 1000 for n in range(64)}
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="t" * 500, labels=labels)
         assert (chat["title"], chat["labels"]) == ("t" * 500, labels)
         page = await chatd.api.http.get("/api/v1/chats", params={"limit": 200})
@@ -122,7 +131,7 @@ async def test_the_limits_themselves_are_allowed(dsn: str) -> None:
 
 
 async def test_query_parameters_out_of_range(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         chats, chat = "/api/v1/chats", f"/api/v1/chats/{chat_id}"
         wrong = [
@@ -137,10 +146,10 @@ async def test_query_parameters_out_of_range(dsn: str) -> None:
                 numbers += ["0", "201"]
             for number in numbers:
                 answer = await chatd.api.http.get(path, params={name: number})
-                refused(answer, 422, "invalid_request", f"query.{name}")
+                assert_problem(answer, 422, "invalid_request", f"query.{name}")
         for name, value in (("status", "idle"), ("status", "\x00"), ("archived", "perhaps")):
             answer = await chatd.api.http.get(chats, params={name: value})
-            refused(answer, 422, "invalid_request", f"query.{name}")
+            assert_problem(answer, 422, "invalid_request", f"query.{name}")
 
 
 CURSORS = [
@@ -157,10 +166,10 @@ CURSORS = [
 
 
 async def test_a_cursor_that_this_api_did_not_give(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for cursor in CURSORS:
             answer = await chatd.api.http.get("/api/v1/chats", params={"cursor": cursor})
-            refused(answer, 422, "invalid_cursor", "cursor")
+            assert_problem(answer, 422, "invalid_cursor", "cursor")
 
 
 JSON: dict[str, Any] = {"headers": {"content-type": "application/json"}}
@@ -174,29 +183,33 @@ async def test_a_body_that_is_too_large(dsn: str) -> None:
         for at in range(0, len(body), 100):
             yield body[at : at + 100]
 
-    async with one(dsn, http={"max_body_bytes": most}) as chatd:
+    async with running_daemon(dsn, http={"max_body_bytes": most}) as chatd:
         chat = await chatd.api.create()
-        for method, path in BODIES:
+        for method, path in VALID_BODIES:
             body = {"content": "a" * most}
-            answer = await ask(chatd, method, path, chat["id"], json=body)
-            refused(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
-            answer = await ask(chatd, method, path, chat["id"], content=pieces(most), **JSON)
+            answer = await request_operation(chatd, method, path, chat["id"], json=body)
+            assert_problem(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
+            answer = await request_operation(
+                chatd, method, path, chat["id"], content=pieces(most), **JSON
+            )
             assert answer.request.headers["transfer-encoding"] == "chunked"
-            refused(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
+            assert_problem(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
         assert await chatd.api.chat(chat["id"]) == chat
-        answer = await ask(chatd, *SEND, chat["id"], content=pieces(most - 20), **JSON)
+        answer = await request_operation(
+            chatd, *SEND, chat["id"], content=pieces(most - 20), **JSON
+        )
         assert answer.status_code == 202, answer.text  # the very largest
         exact = json.dumps({"content": "a" * (most - 15)}).encode()
         assert len(exact) == most
-        assert (await ask(chatd, *CREATE, content=exact, **JSON)).status_code == 201
+        assert (await request_operation(chatd, *CREATE, content=exact, **JSON)).status_code == 201
 
 
 async def test_a_body_of_more_than_the_usual_limit_is_answered_before_it_is_read(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         body = {"content": "a" * (5 * 1024 * 1024)}
-        refused(await ask(chatd, *CREATE, json=body), 413, "body_too_large")
-        refused(await ask(chatd, *CREATE, json=body), 413, "body_too_large")
-        assert (await ask(chatd, *CREATE)).status_code == 201
+        assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
+        assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
+        assert (await request_operation(chatd, *CREATE)).status_code == 201
 
 
 async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
@@ -206,31 +219,31 @@ async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
         for _ in range(30):
             yield b"a" * 100
 
-    async with one(dsn, http={"max_body_bytes": 1024}) as chatd:
+    async with running_daemon(dsn, http={"max_body_bytes": 1024}) as chatd:
         chat = await chatd.api.create()
         path = f"/api/v1/chats/{chat['id']}"
         answer = await chatd.api.http.request("GET", path, content=pieces())
         assert answer.json() == chat
-        async with opened(chatd, f"{path}/stream", content=pieces()) as stream:
+        async with open_stream(chatd, f"{path}/stream", content=pieces()) as stream:
             assert stream.status_code == 200
             assert "snapshot" in await anext(stream.aiter_lines())
             assert chatd.daemon.services.hub.subscriber_count == 1
-        await fact(lambda: chatd.daemon.services.hub.subscriber_count == 0)
-    assert not chatd.said("http.unexpected")
+        await eventually(lambda: chatd.daemon.services.hub.subscriber_count == 0)
+    assert not chatd.logged("http.unexpected")
 
 
 async def test_paths_and_methods_that_are_not_there(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
-            refused(await chatd.api.http.get(path), 404, "not_found")
+            assert_problem(await chatd.api.http.get(path), 404, "not_found")
         chat_id = (await chatd.api.create())["id"]
         given = {(method, path) for method, path, _ in operations()}
         for _, path in sorted(given):
             for method in ("put", "options", "trace", "delete", "post"):
                 if (method, path) in given:
                     continue
-                answer = await ask(chatd, method, path, chat_id)
-                refused(answer, 405, "method_not_allowed")
+                answer = await request_operation(chatd, method, path, chat_id)
+                assert_problem(answer, 405, "method_not_allowed")
                 there = {m.upper() for m, one_path in given if one_path == path}
                 assert set(answer.headers["allow"].split(", ")) == there
 
@@ -249,7 +262,7 @@ async def test_a_bug_is_answered_without_its_details(
     async def broken(*_args: object, **_more: object) -> None:
         raise RuntimeError("password=hunter2")
 
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         rooms = chatd.daemon.services
         asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.tool_calls)
@@ -257,13 +270,13 @@ async def test_a_bug_is_answered_without_its_details(
             for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
                     monkeypatch.setattr(room, name, broken)
-        asked = [("get", "/api/v1/chats"), CREATE, *of_chats()]
+        asked = [("get", "/api/v1/chats"), CREATE, *chat_operations()]
         for method, path in asked:
-            answer = await ask(chatd, method, path, chat_id)
-            refused(answer, 500, "internal")
+            answer = await request_operation(chatd, method, path, chat_id)
+            assert_problem(answer, 500, "internal")
             assert "hunter2" not in plain(answer)
             assert "RuntimeError" not in plain(answer)
-        lines = chatd.said("http.unexpected")
+        lines = chatd.logged("http.unexpected")
         assert len(lines) == len(asked)
         assert {line["method"] for line in lines} == {"GET", "POST", "PATCH", "DELETE"}
         assert all(isinstance(line["exc_info"], RuntimeError) for line in lines)
@@ -282,13 +295,13 @@ QUERIES = [
 async def test_parameters_that_nobody_knows(dsn: str) -> None:
     """A filter that is misspelt would let everything through."""
     assert len(QUERIES) == 5
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         for method, template in QUERIES:
             path = template.replace("{chat_id}", chat["id"])
             params = {"staus": "error", "": "x"}
             answer = await chatd.api.http.request(method, path, params=params)
-            problem = refused(answer, 422, "invalid_request", "query.staus")
+            problem = assert_problem(answer, 422, "invalid_request", "query.staus")
             assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
         answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
         assert "did you mean status?" in answer.json()["detail"]
@@ -378,7 +391,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
         (one["operationId"], code)
         for _, _, one in operations()
         for answer in one["responses"].values()
-        for code in answer.get("content", {}).get(PROBLEM, {}).get("examples", ())
+        for code in answer.get("content", {}).get(PROBLEM_JSON, {}).get("examples", ())
         if PROBLEMS[code].applies_to is AppliesTo.DECLARED
     }
     asked = {(case.operation, case.code) for case in CASES}
@@ -386,7 +399,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
     of_no_chat = {
         (operation, "chat_not_found")
         for operation, there in OPERATIONS.items()
-        if there in of_chats()  # test_a_chat_that_does_not_exist_or_could_not
+        if there in chat_operations()  # test_a_chat_that_does_not_exist_or_could_not
     }
     assert not asked & elsewhere
     assert named == asked | elsewhere | of_no_chat
@@ -400,23 +413,23 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
 
 async def test_what_is_refused_by_the_state_of_a_chat(dsn: str, database: Database) -> None:
     quiet: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_chats_in_flight": 1}}
-    async with one(dsn, models=("a", "b"), **quiet) as chatd:
+    async with running_daemon(dsn, models=("a", "b"), **quiet) as chatd:
         for case in CASES:
             await database.fetch("DELETE FROM chats")  # those of one case would crowd the next
             chat, ids = await scene(database, case)
-            before = await image(database, chat)
+            before = await stored_rows(database, chat)
             method, template = OPERATIONS[case.operation]
             answer = await chatd.api.http.request(
-                method, template.format(**ids), json=BODIES.get((method, template))
+                method, template.format(**ids), json=VALID_BODIES.get((method, template))
             )
-            refused(answer, PROBLEMS[case.code].status, case.code, NAMES.get(case.code, ""))
-            assert await image(database, chat) == before, case
+            assert_problem(answer, PROBLEMS[case.code].status, case.code, NAMES.get(case.code, ""))
+            assert await stored_rows(database, chat) == before, case
 
 
 async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
     """The chat of a case, and what its path is filled with."""
-    other = await chat_in(database, Status.ERROR, queued=1, owner_id=LOCAL_OWNER)
-    chat = await chat_in(
+    other = await chat_with_status(database, Status.ERROR, queued=1, owner_id=LOCAL_OWNER)
+    chat = await chat_with_status(
         database,
         case.status,
         queued=int(case.status is not Status.WAITING),
@@ -426,10 +439,10 @@ async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
     await database.fetch(
         "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
         chat.id,
-        text("hi"),
+        text_content("hi"),
     )
     if case.crowded:
-        await chat_in(database, Status.PENDING, owner_id=LOCAL_OWNER)
+        await chat_with_status(database, Status.PENDING, owner_id=LOCAL_OWNER)
     meant = other if case.about == "elsewhere" else chat
     role = "assistant" if case.about == "answered" else "user"
     row = await database.fetchrow(

@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from asking import refused
-from inside import one
+from asking import assert_problem
+from inside import running_daemon
 
 FRESH = re.compile(r"[0-9a-f]{32}")
 
 
 async def test_every_answer_has_an_id_of_its_own(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answers = [
             await chatd.api.http.get(path)
             for path in ("/livez", "/api/v1/chats", "/api/v1/chats/nonsense", "/nowhere", "/docs")
@@ -22,14 +22,14 @@ async def test_every_answer_has_an_id_of_its_own(dsn: str) -> None:
 
 @pytest.mark.parametrize("given", ["a", "Root=1-67891233-abcdef", "7c0f/1:2+3@x.y_z", "x" * 128])
 async def test_a_fit_id_of_the_callers_is_kept(dsn: str, given: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": given})
         assert answer.headers.get_list("x-request-id") == [given]
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\\b", "ä", "-a", "{}"])
 async def test_an_unfit_id_is_replaced(dsn: str, given: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get(
             "/livez", headers={"x-request-id": given.encode("latin-1")}
         )
@@ -45,35 +45,35 @@ async def test_a_failed_request_is_found_by_its_id(
     async def broken(*_: object, **__: object) -> None:
         raise LookupError("wires crossed")
 
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         monkeypatch.setattr(chatd.daemon.services.chat_reader, "chat", broken)
         path = f"/api/v1/chats/{chat['id']}"
         answer = await chatd.api.http.get(path, headers={"x-request-id": "lost-1"})
-        refused(answer, 500, "internal", "lost-1")
+        assert_problem(answer, 500, "internal", "lost-1")
         assert answer.headers["x-request-id"] == "lost-1"
-        fault = await chatd.says("http.unexpected", request_id="lost-1")
+        fault = await chatd.wait_for_log("http.unexpected", request_id="lost-1")
         assert (fault["method"], fault["route"]) == ("GET", "/api/v1/chats/{chat_id}")
-        line = await chatd.says("http.request", request_id="lost-1")
+        line = await chatd.wait_for_log("http.request", request_id="lost-1")
         assert (line["status"], line["log_level"]) == (500, "warning")
         assert line["chat_id"] == chat["id"]
 
 
 async def test_requests_are_logged_quietly_unless_they_are_slow(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         created = await chatd.api.http.post(
             "/api/v1/chats", json={"title": "t"}, headers={"x-request-id": "quick"}
         )
         assert created.status_code == 201
-        line = await chatd.says("http.request", request_id="quick")
+        line = await chatd.wait_for_log("http.request", request_id="quick")
         assert (line["log_level"], line["status"], line["chat_id"]) == ("debug", 201, None)
         assert 0 < line["seconds"] < 10
         chatd.daemon.server._app.state.slow_request_seconds = 1e-9
         headers = {"x-request-id": "slow"}
         await chatd.api.http.get("/api/v1/chats/nonsense?token=hidden", headers=headers)
-        line = await chatd.says("http.request", request_id="slow")
+        line = await chatd.wait_for_log("http.request", request_id="slow")
         assert (line["log_level"], line["status"]) == ("info", 422)
         assert (line["route"], line["chat_id"]) == ("/api/v1/chats/{chat_id}", None)
         headers = {"x-request-id": "stray"}
         await chatd.api.http.get("/what/is/this", headers=headers)
-        assert (await chatd.says("http.request", request_id="stray"))["route"] is None
+        assert (await chatd.wait_for_log("http.request", request_id="stray"))["route"] is None

@@ -5,11 +5,20 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
-from asking import BODIES, document, filled, is_stream, of_chats, opened, operations, refused
-from callers import Bearer, Office, created, got, office
-from factory import image
+from asking import (
+    VALID_BODIES,
+    assert_problem,
+    chat_operations,
+    document,
+    fill_path,
+    is_stream,
+    open_stream,
+    operations,
+)
+from callers import AuthenticatedDaemons, Bearer, authenticated_daemons, create_chat_as, get_as
+from factory import stored_rows
 from inside import scripted
-from running import FACT_SECONDS, fact
+from running import TIMEOUT_SECONDS, eventually
 
 from chatd.store.reads import ChatReader
 
@@ -21,46 +30,48 @@ LISTS = [
 ]
 
 
-async def ask(at: Office, who: Bearer, method: str, template: str, chat_id: str) -> tuple[int, str]:
+async def ask(
+    at: AuthenticatedDaemons, who: Bearer, method: str, template: str, chat_id: str
+) -> tuple[int, str]:
     """What an operation answers; of a stream, the first event."""
     more: dict[str, Any] = {"headers": who}
-    if (method, template) in BODIES:
-        more["json"] = BODIES[method, template]
+    if (method, template) in VALID_BODIES:
+        more["json"] = VALID_BODIES[method, template]
     operation = document()["paths"][template][method]
-    path = filled(template, chat_id)
+    path = fill_path(template, chat_id)
     if not is_stream(operation):
         answer = await at.chatd.api.http.request(method, path, **more)
         return answer.status_code, answer.text
-    async with opened(at.chatd, path, **more) as stream:
+    async with open_stream(at.chatd, path, **more) as stream:
         if stream.status_code != 200:
             return stream.status_code, (await stream.aread()).decode()
         lines = stream.aiter_lines()
         return 200, "\n".join([await anext(lines), await anext(lines)])
 
 
-async def secret_chat(at: Office, who: Bearer) -> str:
+async def secret_chat(at: AuthenticatedDaemons, who: Bearer) -> str:
     """A chat with a history, a queue and a running turn; every word of the caller is the secret."""
     more = {"title": SECRET, "labels": {"why": SECRET}, "system_prompt": SECRET}
-    chat = await created(at.chatd, who, content=f"[[hang]] {SECRET}", **more)
+    chat = await create_chat_as(at.chatd, who, content=f"[[hang]] {SECRET}", **more)
     path = f"/api/v1/chats/{chat['id']}"
 
     async def running() -> bool:
-        return bool((await got(at.chatd, path, who)).json()["status"] == "running")
+        return bool((await get_as(at.chatd, path, who)).json()["status"] == "running")
 
-    await fact(running)
+    await eventually(running)
     sent = await at.chatd.api.http.post(f"{path}/messages", json={"content": SECRET}, headers=who)
     assert sent.json()["queued"]
     return str(chat["id"])
 
 
 async def test_what_names_a_chat_is_not_there_for_another(dsn: str) -> None:
-    async with office(dsn, scripted(hang=[{"hang": True}])) as at:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
+    async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         chat_id = await secret_chat(at, ann)
         chat = await ChatReader(at.database).chat(UUID(chat_id), owner_id="ann")
-        before = await image(at.database, chat)
-        assert len(of_chats()) >= 6
-        for method, template in of_chats():
+        before = await stored_rows(at.database, chat)
+        assert len(chat_operations()) >= 6
+        for method, template in chat_operations():
             operation = document()["paths"][template][method]
             status, text = await ask(at, bob, method, template, chat_id)
             assert status == 404, (method, template, text)
@@ -71,35 +82,35 @@ async def test_what_names_a_chat_is_not_there_for_another(dsn: str) -> None:
                 404,
                 text.replace(chat_id, nobody),
             ), "a chat of another is not told from one that does not exist"
-        after = await image(at.database, chat)
+        after = await stored_rows(at.database, chat)
         assert after[1:] == before[1:], "it was touched"
 
 
 async def test_lists_have_ones_own_only(dsn: str) -> None:
-    async with office(dsn, scripted(hang=[{"hang": True}])) as at:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
+    async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         chat_id = await secret_chat(at, ann)
         assert LISTS
         for path, operation in LISTS:
             if is_stream(operation):
                 await hears_only_its_own(at, path, ann, bob)
                 continue
-            text = (await got(at.chatd, path, bob)).text
+            text = (await get_as(at.chatd, path, bob)).text
             assert chat_id not in text
             assert SECRET not in text
-        mine = (await got(at.chatd, "/api/v1/chats", ann)).text
+        mine = (await get_as(at.chatd, "/api/v1/chats", ann)).text
         assert chat_id in mine
 
 
-async def hears_only_its_own(at: Office, path: str, ann: Bearer, bob: Bearer) -> None:
+async def hears_only_its_own(at: AuthenticatedDaemons, path: str, ann: Bearer, bob: Bearer) -> None:
     """What Bob is told while both of them have chats made."""
     heard = ""
-    async with opened(at.chatd, path, headers=bob) as stream:
+    async with open_stream(at.chatd, path, headers=bob) as stream:
         lines = stream.aiter_lines()
         heard += await anext(lines)
-        hers = (await created(at.chatd, ann, title=SECRET))["id"]
-        his = (await created(at.chatd, bob))["id"]
-        with anyio.fail_after(FACT_SECONDS):
+        hers = (await create_chat_as(at.chatd, ann, title=SECRET))["id"]
+        his = (await create_chat_as(at.chatd, bob))["id"]
+        with anyio.fail_after(TIMEOUT_SECONDS):
             while his not in heard:
                 heard += await anext(lines)
     assert hers not in heard
@@ -107,49 +118,52 @@ async def hears_only_its_own(at: Office, path: str, ann: Bearer, bob: Bearer) ->
 
 
 async def test_an_admin_acts_for_anybody(dsn: str) -> None:
-    async with office(dsn, scripted(hang=[{"hang": True}])) as at:
-        ann, boss = await at.caller("ann"), await at.caller("boss", admin=True)
-        for method, template in of_chats():
+    async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
+        ann, boss = (
+            await at.new_caller_headers("ann"),
+            await at.new_caller_headers("boss", admin=True),
+        )
+        for method, template in chat_operations():
             chat_id = await secret_chat(at, ann)
             status, text = await ask(at, boss, method, template, chat_id)
             assert status not in {401, 403}, (method, template)
             assert "chat_not_found" not in text, (method, template)
-        assert (await got(at.chatd, "/api/v1/chats", boss)).json()["items"] == []
+        assert (await get_as(at.chatd, "/api/v1/chats", boss)).json()["items"] == []
         for_ann = boss | {"x-chatd-owner": "ann"}
-        hers = (await got(at.chatd, "/api/v1/chats", ann)).json()
-        assert (await got(at.chatd, "/api/v1/chats", for_ann)).json() == hers
-        assert (await created(at.chatd, for_ann))["owner_id"] == "ann"
-        assert (await created(at.chatd, boss))["owner_id"] == "boss"
+        hers = (await get_as(at.chatd, "/api/v1/chats", ann)).json()
+        assert (await get_as(at.chatd, "/api/v1/chats", for_ann)).json() == hers
+        assert (await create_chat_as(at.chatd, for_ann))["owner_id"] == "ann"
+        assert (await create_chat_as(at.chatd, boss))["owner_id"] == "boss"
 
 
 async def test_only_an_admin_acts_for_another(dsn: str) -> None:
-    async with office(dsn, scripted()) as at:
-        ann = await at.caller("ann")
+    async with authenticated_daemons(dsn, scripted()) as at:
+        ann = await at.new_caller_headers("ann")
         for method, template, _ in operations():
             if not template.startswith("/api/"):
                 continue
             headers = ann | {"x-chatd-owner": "bob"}
             more: dict[str, Any] = {"headers": headers}
-            if (method, template) in BODIES:
-                more["json"] = BODIES[method, template]
-            answer = await at.chatd.api.http.request(method, filled(template), **more)
-            refused(answer, 403, "not_an_admin")
-        assert (await created(at.chatd, ann | {"x-chatd-owner": "ann"}))["owner_id"] == "ann"
+            if (method, template) in VALID_BODIES:
+                more["json"] = VALID_BODIES[method, template]
+            answer = await at.chatd.api.http.request(method, fill_path(template), **more)
+            assert_problem(answer, 403, "not_an_admin")
+        assert (await create_chat_as(at.chatd, ann | {"x-chatd-owner": "ann"}))["owner_id"] == "ann"
 
 
 @pytest.mark.parametrize("given", [b"", b"\xff", b"a\xc3", 256 * b"a"])
 async def test_a_header_that_names_nobody(dsn: str, given: bytes) -> None:
-    async with office(dsn, scripted()) as at:
-        boss = await at.caller("boss", admin=True)
-        answer = await got(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": given})  # type: ignore[dict-item]
-        refused(answer, 422, "invalid_request", "x-chatd-owner")
+    async with authenticated_daemons(dsn, scripted()) as at:
+        boss = await at.new_caller_headers("boss", admin=True)
+        answer = await get_as(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": given})  # type: ignore[dict-item]
+        assert_problem(answer, 422, "invalid_request", "x-chatd-owner")
 
 
 async def test_an_owners_name_is_utf_8(dsn: str) -> None:
-    async with office(dsn, scripted()) as at:
-        boss = await at.caller("boss", admin=True)
+    async with authenticated_daemons(dsn, scripted()) as at:
+        boss = await at.new_caller_headers("boss", admin=True)
         for_her = boss | {"x-chatd-owner": "Zoë".encode()}  # type: ignore[dict-item]
-        chat = await created(at.chatd, for_her, title="hers")
+        chat = await create_chat_as(at.chatd, for_her, title="hers")
         assert chat["owner_id"] == "Zoë"
-        own = await got(at.chatd, "/api/v1/chats", await at.caller("Zoë"))
+        own = await get_as(at.chatd, "/api/v1/chats", await at.new_caller_headers("Zoë"))
         assert own.json()["items"] == [chat]

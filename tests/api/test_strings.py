@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from inside import one
+from inside import running_daemon
 from running import text_of
 
 GIVEN = {
@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.mark.parametrize("as_parts", [False, True])
 async def test_no_string_is_too_odd_to_be_kept(dsn: str, as_parts: bool) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for spelt, kept in GIVEN.items():
             content = f'[{{"type": "text", "text": "{spelt}"}}]' if as_parts else f'"{spelt}"'
             body = (
@@ -32,14 +32,14 @@ async def test_no_string_is_too_odd_to_be_kept(dsn: str, as_parts: bool) -> None
             assert answer.status_code == 201, (spelt, answer.text)
             chat = answer.json()
             assert (chat["title"], chat["labels"]) == (kept, {kept: kept})
-            await chatd.api.until(chat["id"], "waiting")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
             assert await chatd.api.texts(chat["id"], "user") == [kept]
             assert await chatd.api.texts(chat["id"], "system") == [kept]
             assert await chatd.api.texts(chat["id"]) == [f"You said: {kept}"]
 
 
 async def test_the_same_when_a_chat_is_changed_and_spoken_to(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         path = f"/api/v1/chats/{(await chatd.api.create())['id']}"
 
         async def ask(method: str, path: str, body: str) -> dict[str, Any]:
@@ -53,12 +53,12 @@ async def test_the_same_when_a_chat_is_changed_and_spoken_to(dsn: str) -> None:
             assert (chat["title"], chat["labels"]) == (kept, {kept: kept})
             sent = await ask("POST", f"{path}/messages", f'{{"content": "{spelt}"}}')
             assert text_of((sent["message"] or sent["queued_message"])["content"]) == kept
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert sorted(await chatd.api.texts(chat["id"], "user")) == sorted(GIVEN.values())
 
 
 async def test_a_string_is_measured_as_it_is_kept(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         title = r"\ud800" * 500
         answer = await chatd.api.http.post(
             "/api/v1/chats", content=f'{{"title": "{title}"}}', headers=JSON

@@ -8,10 +8,18 @@ from typing import Any
 
 import anyio
 import pytest
-from asking import document, filled, is_stream, opened, operations, refused
-from callers import Bearer, Office, bearer, created, got, last_let_in, office
+from asking import assert_problem, document, fill_path, is_stream, open_stream, operations
+from callers import (
+    AuthenticatedDaemons,
+    Bearer,
+    authenticated_daemons,
+    bearer,
+    create_chat_as,
+    get_as,
+    last_accepted_at,
+)
 from inside import scripted
-from running import FACT_SECONDS, fact, machine
+from running import TIMEOUT_SECONDS, eventually, measure_scheduling_delay
 
 from chatd.api.auth import PUBLIC_PATHS
 from chatd.domain.errors import DatabaseUnavailable
@@ -22,8 +30,8 @@ STREAMS = [path for method, path, operation in operations() if is_stream(operati
 
 
 async def test_who_shows_no_token_or_a_wrong_one_is_nobody(dsn: str) -> None:
-    async with office(dsn, scripted()) as at:
-        ann = (await at.caller("ann"))["authorization"].removeprefix("Bearer ")
+    async with authenticated_daemons(dsn, scripted()) as at:
+        ann = (await at.new_caller_headers("ann"))["authorization"].removeprefix("Bearer ")
         wrong = [
             None,
             "",
@@ -40,23 +48,23 @@ async def test_who_shows_no_token_or_a_wrong_one_is_nobody(dsn: str) -> None:
         for given in wrong:
             headers = {} if given is None else {"authorization": given.encode("latin-1")}
             answer = await at.chatd.api.http.get(CHATS, headers=headers)
-            refused(answer, 401, "unauthorized")
+            assert_problem(answer, 401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
             assert ann not in answer.text
         twice = [("authorization", f"Bearer {ann}")] * 2
-        refused(await at.chatd.api.http.get(CHATS, headers=twice), 401, "unauthorized")
+        assert_problem(await at.chatd.api.http.get(CHATS, headers=twice), 401, "unauthorized")
         for scheme in ("Bearer", "bearer", "BEARER"):
-            answer = await got(at.chatd, CHATS, {"authorization": f"{scheme} {ann}"})
+            answer = await get_as(at.chatd, CHATS, {"authorization": f"{scheme} {ann}"})
             assert answer.status_code == 200
 
 
 async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> None:
-    async with office(dsn, scripted()) as at:
+    async with authenticated_daemons(dsn, scripted()) as at:
         http = at.chatd.api.http
         for method, path, operation in operations():
-            answer = await http.request(method, filled(path))
+            answer = await http.request(method, fill_path(path))
             if path not in PUBLIC_PATHS:
-                refused(answer, 401, "unauthorized")
+                assert_problem(answer, 401, "unauthorized")
                 assert operation["security"] == [{"bearer": []}]
             else:
                 assert answer.status_code == 200, path
@@ -64,21 +72,23 @@ async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> No
         for path in ("/openapi.json", "/docs"):
             assert (await http.get(path)).status_code == 200
         for path in ("/nope", "/api/v1", "/api/v1/chats/", "//api/v1/chats", "/livez/"):
-            refused(await http.get(path), 401, "unauthorized")
+            assert_problem(await http.get(path), 401, "unauthorized")
         body = {"content": "a" * (5 * 1024 * 1024)}
-        refused(await http.post(CHATS, json=body), 401, "unauthorized")
+        assert_problem(await http.post(CHATS, json=body), 401, "unauthorized")
         answer = await http.post(CHATS, content=b"{", headers={"content-type": "application/json"})
-        refused(answer, 401, "unauthorized")
+        assert_problem(answer, 401, "unauthorized")
     assert document()["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 
 
-async def open_all(at: Office, n: int, headers: Bearer, stack: Any) -> list["asyncio.Task[None]"]:
+async def open_all(
+    at: AuthenticatedDaemons, n: int, headers: Bearer, stack: Any
+) -> list["asyncio.Task[None]"]:
     """Every stream that there is, of one daemon; a task that ends with each."""
-    chat = await created(at.daemons[n], headers)
+    chat = await create_chat_as(at.daemons[n], headers)
     before = sum(one.daemon.services.hub.subscriber_count for one in at.daemons)
     answers = [
         await stack.enter_async_context(
-            opened(at.daemons[n], filled(path, chat["id"]), headers=headers)
+            open_stream(at.daemons[n], fill_path(path, chat["id"]), headers=headers)
         )
         for path in STREAMS
     ]
@@ -98,28 +108,28 @@ async def drained(lines: Any) -> None:
 
 
 async def test_a_revoked_token_stops_within_a_second_everywhere_also_on_streams(dsn: str) -> None:
-    async with office(dsn, scripted(), scripted()) as at, AsyncExitStack() as stack:
-        token, ann = await at.token("ann")
-        other = await at.caller("ann")
+    async with authenticated_daemons(dsn, scripted(), scripted()) as at, AsyncExitStack() as stack:
+        token, ann = await at.create_token("ann")
+        other = await at.new_caller_headers("ann")
         ends = [task for n in (0, 1) for task in await open_all(at, n, ann, stack)]
         stays = [task for n in (0, 1) for task in await open_all(at, n, other, stack)]
-        async with machine() as busy:
+        async with measure_scheduling_delay() as busy:
             await at.tokens.revoke(token.id)
             revoked_at = anyio.current_time()
 
             async def all_ended() -> float:
-                await asyncio.wait(ends, timeout=FACT_SECONDS)
+                await asyncio.wait(ends, timeout=TIMEOUT_SECONDS)
                 return anyio.current_time()
 
             ended_at, *let_in_at = await asyncio.gather(
-                all_ended(), *(last_let_in(one.api.http, CHATS, ann) for one in at.daemons)
+                all_ended(), *(last_accepted_at(one.api.http, CHATS, ann) for one in at.daemons)
             )
         assert max(let_in_at) < revoked_at + 1
         assert all(task.done() for task in ends)
-        assert ended_at < revoked_at + 1 + busy.late, (ended_at - revoked_at, busy)
+        assert ended_at < revoked_at + 1 + busy.total, (ended_at - revoked_at, busy)
         for one in at.daemons:
-            refused(await got(one, CHATS, ann), 401, "unauthorized")
-            assert (await got(one, CHATS, other)).status_code == 200
+            assert_problem(await get_as(one, CHATS, ann), 401, "unauthorized")
+            assert (await get_as(one, CHATS, other)).status_code == 200
         assert not any(task.done() for task in stays), "another token of the same owner"
         for task in stays:
             task.cancel()
@@ -127,17 +137,17 @@ async def test_a_revoked_token_stops_within_a_second_everywhere_also_on_streams(
 
 
 async def test_an_expired_token_stops_by_itself_also_on_streams(dsn: str) -> None:
-    async with office(dsn, scripted()) as at, AsyncExitStack() as stack:
-        token, ann = await at.token("ann", expires=timedelta(hours=1))
+    async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
+        token, ann = await at.create_token("ann", expires=timedelta(hours=1))
         ends = await open_all(at, 0, ann, stack)
         assert not any(task.done() for task in ends)
         await at.database.fetch(
             "UPDATE api_tokens SET expires_at = clock_timestamp() + interval '1 s' WHERE id = $1",
             token.id,
         )
-        await fact(lambda: all(task.done() for task in ends))
-        refused(await got(at.chatd, CHATS, ann), 401, "unauthorized")
-        refused(await got(at.chatd, CHATS, ann), 401, "unauthorized")
+        await eventually(lambda: all(task.done() for task in ends))
+        assert_problem(await get_as(at.chatd, CHATS, ann), 401, "unauthorized")
+        assert_problem(await get_as(at.chatd, CHATS, ann), 401, "unauthorized")
         (row,) = await at.tokens.list()
         assert row.state == "expired"
 
@@ -146,15 +156,17 @@ async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatd.api.doorkeeper._RECORD_SECONDS", 600.0)
-    async with office(dsn, scripted(), worker={"enabled": False, "poll_seconds": 600}) as at:
-        ann = await at.caller("ann")
+    async with authenticated_daemons(
+        dsn, scripted(), worker={"enabled": False, "poll_seconds": 600}
+    ) as at:
+        ann = await at.new_caller_headers("ann")
         counted = at.chatd.daemon.services.database
-        assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+        assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
         (used,) = await at.tokens.list()
         assert used.last_used_at is not None
         before = counted.statement_count
         for _ in range(200):
-            assert (await got(at.chatd, "/api/v1/models", ann)).status_code == 200
+            assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
         assert counted.statement_count - before < 100, "two checks a second, and the actors' own"
         (still,) = await at.tokens.list()
         assert still.last_used_at == used.last_used_at, "not written again so soon"
@@ -163,8 +175,8 @@ async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
 async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with office(dsn, scripted()) as at:
-        ann = await at.caller("ann")
+    async with authenticated_daemons(dsn, scripted()) as at:
+        ann = await at.new_caller_headers("ann")
         doorkeeper: Any = at.chatd.daemon._auth.authenticator
         check, at_once, calls = doorkeeper._tokens.check, [], 0
         asking = 0
@@ -186,7 +198,7 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
         statuses = {}
 
         async def knock(headers: Bearer) -> None:
-            answer = await got(at.chatd, CHATS, headers)
+            answer = await get_as(at.chatd, CHATS, headers)
             statuses[headers["authorization"]] = answer.status_code
 
         async with anyio.create_task_group() as group:
@@ -198,15 +210,15 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
         assert 0 < calls < 100
         calls = 0
         for headers in strangers:
-            refused(await got(at.chatd, CHATS, headers), 401, "unauthorized")
+            assert_problem(await get_as(at.chatd, CHATS, headers), 401, "unauthorized")
         assert calls == 0, "who was refused once is not asked for again"
 
 
 async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with office(dsn, scripted()) as at, AsyncExitStack() as stack:
-        ann, bob = await at.caller("ann"), await at.caller("bob")
+    async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         stays = await open_all(at, 0, ann, stack)
         doorkeeper: Any = at.chatd.daemon._auth.authenticator
         tried = 0
@@ -217,24 +229,24 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
             raise DatabaseUnavailable
 
         monkeypatch.setattr(doorkeeper._tokens, "check", away)
-        await fact(lambda: tried >= 2)
-        answers = await asyncio.gather(*(got(at.chatd, CHATS, who) for who in [bob] * 20))
+        await eventually(lambda: tried >= 2)
+        answers = await asyncio.gather(*(get_as(at.chatd, CHATS, who) for who in [bob] * 20))
         for answer in answers:
-            refused(answer, 503, "database_unavailable")
+            assert_problem(answer, 503, "database_unavailable")
             assert answer.headers["retry-after"] == "1"
 
         async def stale() -> bool:
-            return (await got(at.chatd, "/api/v1/models", ann)).status_code == 503
+            return (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 503
 
-        await fact(stale)
+        await eventually(stale)
         assert not any(task.done() for task in stays)
         monkeypatch.undo()
 
         async def back() -> bool:
-            return (await got(at.chatd, CHATS, bob)).status_code == 200
+            return (await get_as(at.chatd, CHATS, bob)).status_code == 200
 
-        await fact(back)
-        assert (await got(at.chatd, CHATS, ann)).status_code == 200
+        await eventually(back)
+        assert (await get_as(at.chatd, CHATS, ann)).status_code == 200
         assert not any(task.done() for task in stays)
         for task in stays:
             task.cancel()
@@ -243,14 +255,14 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
 
 async def test_what_a_token_is_worth_is_followed(dsn: str) -> None:
     """An operator takes the crown away by hand: the streams end, and the next request knows."""
-    async with office(dsn, scripted()) as at:
-        token, boss = await at.token("boss", admin=True)
-        ann = await created(at.chatd, await at.caller("ann"))
+    async with authenticated_daemons(dsn, scripted()) as at:
+        token, boss = await at.create_token("boss", admin=True)
+        ann = await create_chat_as(at.chatd, await at.new_caller_headers("ann"))
         path = f"{CHATS}/{ann['id']}"
-        assert (await got(at.chatd, path, boss)).status_code == 200
+        assert (await get_as(at.chatd, path, boss)).status_code == 200
         await at.database.fetch("UPDATE api_tokens SET admin = false WHERE id = $1", token.id)
 
         async def demoted() -> bool:
-            return (await got(at.chatd, path, boss)).status_code == 404
+            return (await get_as(at.chatd, path, boss)).status_code == 404
 
-        await fact(demoted)
+        await eventually(demoted)

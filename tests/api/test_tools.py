@@ -6,8 +6,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from asking import refused
-from inside import Acted, Inside, done, one, said, tool_call
+from asking import assert_problem
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    running_daemon,
+    text_delta,
+    tool_call_delta,
+)
 
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest
@@ -17,18 +24,18 @@ TOOL = {"name": "weather", "parameters": {"type": "object"}}
 
 async def _act(request: ModelRequest) -> AsyncIterator[Delta]:
     if request.messages[-1].role is Role.USER:
-        yield tool_call("weather", "c1")
-        yield tool_call("weather", "c2", index=1)
-        yield done("tool_call")
+        yield tool_call_delta("weather", "c1")
+        yield tool_call_delta("weather", "c2", index=1)
+        yield finished("tool_call")
     else:
-        yield said("well then")
-        yield done()
+        yield text_delta("well then")
+        yield finished()
 
 
-async def waiting(chatd: Inside) -> str:
+async def waiting(chatd: InProcessDaemon) -> str:
     """A chat that waits for results of ``c1`` and ``c2``."""
     chat = await chatd.api.create("go", tools=[TOOL])
-    return str((await chatd.api.until(chat["id"], "requires_action"))["id"])
+    return str((await chatd.api.wait_for_status(chat["id"], "requires_action"))["id"])
 
 
 def results(*ids: str, **more: Any) -> dict[str, Any]:
@@ -36,7 +43,7 @@ def results(*ids: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_results_that_do_not_fit_are_refused_by_name(dsn: str) -> None:
-    async with one(dsn, Acted(_act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path = f"/api/v1/chats/{chat_id}/tool-results"
         for ids, code, named in [
@@ -46,34 +53,36 @@ async def test_results_that_do_not_fit_are_refused_by_name(dsn: str) -> None:
             (["\x00"], "tool_call_unknown", "\N{REPLACEMENT CHARACTER}"),
         ]:
             body = results(*ids)
-            refused(await chatd.api.http.post(path, json=body), 422, code, named)
+            assert_problem(await chatd.api.http.post(path, json=body), 422, code, named)
         assert (await chatd.api.chat(chat_id))["status"] == "requires_action"
         answer = await chatd.api.http.post(path, json=results("c2", "c1", is_error=True))
         assert answer.status_code == 200, answer.text
-        refused(
+        assert_problem(
             await chatd.api.http.post(path, json=results("c1", "c2")), 409, "no_action_required"
         )
-        await chatd.api.until(chat_id, "waiting")
-        refused(
+        await chatd.api.wait_for_status(chat_id, "waiting")
+        assert_problem(
             await chatd.api.http.post(path, json=results("c1", "c2")), 409, "no_action_required"
         )
         elsewhere = f"/api/v1/chats/{uuid4()}/tool-results"
-        refused(await chatd.api.http.post(elsewhere, json=results("c1")), 404, "chat_not_found")
+        assert_problem(
+            await chatd.api.http.post(elsewhere, json=results("c1")), 404, "chat_not_found"
+        )
 
 
 async def test_twenty_submissions_at_once_have_one_effect(dsn: str) -> None:
-    async with one(dsn, Acted(_act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path = f"/api/v1/chats/{chat_id}/tool-results"
         asks = [chatd.api.http.post(path, json=results("c1", "c2")) for _ in range(20)]
         answers = await asyncio.gather(*asks)
         assert sorted(answer.status_code for answer in answers) == [200] + [409] * 19
-        await chatd.api.until(chat_id, "waiting")
-        assert len(await chatd.moves(chat_id, "submit_tool_results")) == 1
+        await chatd.api.wait_for_status(chat_id, "waiting")
+        assert len(await chatd.journal(chat_id, "submit_tool_results")) == 1
 
 
 async def test_the_same_submission_with_a_key_is_answered_the_same(dsn: str) -> None:
-    async with one(dsn, Acted(_act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path, keyed = f"/api/v1/chats/{chat_id}/tool-results", {"Idempotency-Key": "k1"}
         asks = [
@@ -82,13 +91,13 @@ async def test_the_same_submission_with_a_key_is_answered_the_same(dsn: str) -> 
         answers = await asyncio.gather(*asks)
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.text for answer in answers}) == 1
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         later = await chatd.api.http.post(path, json=results("c1", "c2"), headers=keyed)
         assert later.text == answers[0].text
 
 
 async def test_any_json_is_a_result_and_odd_strings_are_kept_fit(dsn: str) -> None:
-    async with one(dsn, Acted(_act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         for spelt, kept in {
             "null": None,
             "[1, true, {}]": [1, True, {}],
@@ -157,21 +166,21 @@ def nested(depth: int) -> Any:
 async def test_a_tool_that_is_none_is_refused_with_its_place(
     dsn: str, tools: list[Any], where: str
 ) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.post("/api/v1/chats", json={"tools": tools})
-        refused(answer, 422, "invalid_request", where)
+        assert_problem(answer, 422, "invalid_request", where)
 
 
 async def test_there_is_a_limit_to_tools_and_it_is_named(dsn: str) -> None:
-    async with one(dsn, turn={"max_tools": 2}) as chatd:
+    async with running_daemon(dsn, turn={"max_tools": 2}) as chatd:
         tools = [TOOL | {"name": f"t{n}"} for n in range(3)]
         await chatd.api.create(tools=tools[:2])
         answer = await chatd.api.http.post("/api/v1/chats", json={"tools": tools})
-        refused(answer, 422, "too_many_tools", "turn.max_tools")
+        assert_problem(answer, 422, "too_many_tools", "turn.max_tools")
         answer = await chatd.api.http.post(
             f"/api/v1/chats/{uuid4()}/tool-results", json={"results": []}
         )
-        refused(answer, 422, "invalid_request", "body.results")
+        assert_problem(answer, 422, "invalid_request", "body.results")
 
 
 async def test_a_schema_is_kept_as_it_was_given(dsn: str) -> None:
@@ -185,11 +194,11 @@ async def test_a_schema_is_kept_as_it_was_given(dsn: str) -> None:
         "additionalProperties": False,
         "$defs": {"c": {"oneOf": [True, {"not": {"type": "null"}}]}},
     }
-    provider = Acted(_act)
-    async with one(dsn, provider) as chatd:
+    provider = FunctionProvider(_act)
+    async with running_daemon(dsn, provider) as chatd:
         tool = {"name": "weather", "description": "a \x00 b", "parameters": schema}
         chat = await chatd.api.create("go", tools=[tool])
-        await chatd.api.until(chat["id"], "requires_action")
-    (spec,) = provider.called[0].tools
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+    (spec,) = provider.requests[0].tools
     assert spec.parameters == schema
     assert spec.description == "a \N{REPLACEMENT CHARACTER} b"

@@ -4,12 +4,12 @@ import random
 
 import anyio
 import pytest
-from front import front
-from inside import Inside, one, scripted
-from running import FACT_SECONDS
+from front import load_balancer
+from inside import InProcessDaemon, running_daemon, scripted
+from running import TIMEOUT_SECONDS
 
-from chatd.client import Client, Snapshot, Transcript, Unreachable
-from chatd.client.shapes import Busy
+from chatd.client import Client, ConnectFailed, Snapshot, Transcript
+from chatd.client.shapes import BusyBehavior
 
 SEED = random.randrange(10**6)
 
@@ -48,12 +48,12 @@ async def see(client: Client, chat_id: str) -> Transcript:
 async def converse(client: Client, chat_id: str, dice: random.Random) -> None:
     """Two messages more, of which the chat may fail, and a title."""
     await client.messages.send(chat_id, "two")
-    busy: Busy = dice.choice(["queue", "interrupt"])
-    await client.messages.send(chat_id, dice.choice(["three", "[[failing]]"]), busy=busy)
-    await client.chats.change(chat_id, title="a title")
+    busy: BusyBehavior = dice.choice(["queue", "interrupt"])
+    await client.messages.send(chat_id, dice.choice(["three", "[[failing]]"]), busy_behavior=busy)
+    await client.chats.update(chat_id, title="a title")
 
 
-def port_of(chatd: Inside) -> int:
+def port_of(chatd: InProcessDaemon) -> int:
     assert chatd.daemon.server is not None
     return chatd.daemon.server.port
 
@@ -66,8 +66,8 @@ async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
         return dice.choice([0, 120, 1500, dice.randint(0, 4000), 6000, 20_000])
 
     async with (
-        one(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
-        front(port_of(chatd), lets_through=lets_through) as address,
+        running_daemon(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
+        load_balancer(port_of(chatd), response_byte_limit=lets_through) as address,
         Client(str(chatd.api.http.base_url)) as straight,
         Client(address.url) as client,
     ):
@@ -76,7 +76,7 @@ async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
         async def follow(chat_id: str) -> None:
             found[chat_id] = await see(client, chat_id)
 
-        with anyio.fail_after(2 * FACT_SECONDS):
+        with anyio.fail_after(2 * TIMEOUT_SECONDS):
             async with anyio.create_task_group() as group:
                 for _ in range(CHATS):
                     chat = await straight.chats.create("one")
@@ -92,14 +92,14 @@ async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
 
 
 async def test_patience_ends_when_it_is_bounded(dsn: str) -> None:
-    async with one(dsn) as chatd, front(1) as address:
+    async with running_daemon(dsn) as chatd, load_balancer(1) as address:
         del chatd
-        async with Client(address.url, patience_seconds=0.3) as client:
-            with anyio.fail_after(FACT_SECONDS):
-                with pytest.raises(Unreachable, match=address.url):
+        async with Client(address.url, retry_timeout_seconds=0.3) as client:
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                with pytest.raises(ConnectFailed, match=address.url):
                     await client.chats.create("hello")
                 tried = address.connections
                 assert tried > 1
-                with pytest.raises(Unreachable, match=address.url):
-                    await anext(client.follow("any", patience_seconds=0.3))
+                with pytest.raises(ConnectFailed, match=address.url):
+                    await anext(client.follow("any", retry_timeout_seconds=0.3))
                 assert address.connections > tried + 1

@@ -8,25 +8,25 @@ from typing import Any
 
 import anyio
 import pytest
-from running import FACT_SECONDS
+from running import TIMEOUT_SECONDS
 
 from chatd.client import (
-    ChatMoved,
-    ChatsSnapshot,
+    ChatChanged,
+    ChatDeleted,
+    ChatListSnapshot,
     Client,
-    Deleted,
     Event,
     MessagePart,
-    NotChatd,
     NotFound,
     PreviewReset,
-    Reset,
+    ServerError,
     Snapshot,
     StatusChanged,
-    TooMany,
+    StreamReset,
+    TooManyRequests,
     Unauthorized,
-    Unavailable,
-    Unknown,
+    UnexpectedResponse,
+    UnknownEvent,
 )
 
 SSE = "content-type: text/event-stream\r\n"
@@ -87,7 +87,7 @@ async def client_of(*answers: bytes, **more: Any) -> AsyncIterator[tuple[Client,
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         async with Client(f"http://127.0.0.1:{port}", **more) as client:
-            with anyio.fail_after(FACT_SECONDS):
+            with anyio.fail_after(TIMEOUT_SECONDS):
                 yield client, server
 
 
@@ -100,7 +100,7 @@ async def test_a_cut_event_is_told_when_it_is_whole() -> None:
     async with client_of(answer(cut, cut=True), answer(part(2) + GONE)) as (client, server):
         events = await all_of(client)
     assert [event.id for event in events] == ["1.1.0", "1.1.1", "1.1.2", "9.1.0"]
-    assert [type(event) for event in events] == [Snapshot, MessagePart, MessagePart, Deleted]
+    assert [type(event) for event in events] == [Snapshot, MessagePart, MessagePart, ChatDeleted]
     assert server.cursors() == [None, "1.1.1"]
 
 
@@ -121,7 +121,7 @@ async def test_a_reset_and_its_snapshot_are_passed_on() -> None:
     first = answer(part(5) + reset, cut=True)  # the snapshot is not asked for with the old cursor
     async with client_of(first, answer(SNAPSHOT + part(5) + GONE)) as (client, server):
         kinds = [type(event) for event in await all_of(client, "1.1.4")]
-    assert kinds == [MessagePart, Reset, Snapshot, MessagePart, Deleted]
+    assert kinds == [MessagePart, StreamReset, Snapshot, MessagePart, ChatDeleted]
     assert server.cursors() == ["1.1.4", None]
 
 
@@ -129,8 +129,8 @@ async def test_draining_is_an_invitation_and_no_event() -> None:
     drained = answer(SNAPSHOT + told("draining"))
     gaps: list[tuple[object, float]] = []
     async with client_of(drained, answer(GONE)) as (client, server):
-        events = client.follow("c", on_gap=lambda why, delay: gaps.append((why, delay)))
-        assert [type(event) async for event in events] == [Snapshot, Deleted]
+        events = client.follow("c", on_reconnect=lambda why, delay: gaps.append((why, delay)))
+        assert [type(event) async for event in events] == [Snapshot, ChatDeleted]
         assert server.cursors() == [None, "1.1.0"]
     assert gaps == [(None, 0.0)]
 
@@ -139,8 +139,8 @@ async def test_one_that_only_drains_is_not_hammered() -> None:
     only = answer(told("draining"))
     gaps: list[float] = []
     async with client_of(*[only] * 4, answer(GONE)) as (client, _):
-        events = client.follow("c", "1.1.1", on_gap=lambda _, delay: gaps.append(delay))
-        assert [type(event) async for event in events] == [Deleted]
+        events = client.follow("c", "1.1.1", on_reconnect=lambda _, delay: gaps.append(delay))
+        assert [type(event) async for event in events] == [ChatDeleted]
     assert gaps == sorted(gaps)
     assert gaps[0] > 0
 
@@ -162,16 +162,16 @@ async def test_busy_servers_are_asked_again_and_refusals_end_it() -> None:
 
 async def test_what_is_no_chatd_is_named() -> None:
     async with client_of(answer("<html>", head="content-type: text/html\r\n")) as (client, _):
-        with pytest.raises(NotChatd):
+        with pytest.raises(UnexpectedResponse):
             await all_of(client)
     async with client_of(answer("<html>", head="content-type: text/html\r\n")) as (client, _):
-        with pytest.raises(NotChatd):
+        with pytest.raises(UnexpectedResponse):
             await client.chats.get("c")
 
 
 async def test_events_of_newer_servers_are_passed_on_unread() -> None:
     async with client_of(answer(told("aha", {"x": 1}, "5.1.0") + GONE)) as (client, _):
-        assert (await all_of(client))[0] == Unknown("aha", {"x": 1}, "5.1.0")
+        assert (await all_of(client))[0] == UnknownEvent("aha", {"x": 1}, "5.1.0")
 
 
 async def test_a_wire_that_says_nothing_is_given_up() -> None:
@@ -190,9 +190,9 @@ async def test_a_wire_that_says_nothing_is_given_up() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client(url, silence_seconds=0.2) as client:
-            with anyio.fail_after(FACT_SECONDS):
-                assert [type(event) for event in await all_of(client)] == [Snapshot, Deleted]
+        async with Client(url, read_timeout_seconds=0.2) as client:
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                assert [type(event) for event in await all_of(client)] == [Snapshot, ChatDeleted]
 
 
 async def test_among_all_chats_only_what_is_newer_is_told() -> None:
@@ -215,9 +215,9 @@ async def test_among_all_chats_only_what_is_newer_is_told() -> None:
             await anext(stream)
     brief = [(type(e), e.data.get("id"), e.data.get("version")) for e in heard]
     assert brief == [
-        (ChatsSnapshot, None, None), (ChatMoved, "b", 1), (ChatMoved, "a", 4),
-        (ChatsSnapshot, None, None), (ChatMoved, "b", 2), (Deleted, "b", None),
-        (ChatMoved, "c", 1), (ChatMoved, "d", 1),
+        (ChatListSnapshot, None, None), (ChatChanged, "b", 1), (ChatChanged, "a", 4),
+        (ChatListSnapshot, None, None), (ChatChanged, "b", 2), (ChatDeleted, "b", None),
+        (ChatChanged, "c", 1), (ChatChanged, "d", 1),
     ]  # fmt: skip
 
 
@@ -231,14 +231,14 @@ async def test_limits_are_waited_for_when_they_say_how_long() -> None:
         }
         assert len(server.heads) == 3
         assert len(keys) == 1
-        with pytest.raises(TooMany, match="queue_full"):
+        with pytest.raises(TooManyRequests, match="queue_full"):
             await client.chats.create("hello")
 
 
 async def test_a_wait_beyond_patience_is_an_error_at_once() -> None:
     away = problem(503, "database_unavailable", "retry-after: 3600\r\n")
     async with client_of(away, patience_seconds=5.0) as (client, _):
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(ServerError) as caught:
             await client.chats.get("c")
         assert caught.value.retry_after == 3600
 

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from front import Front, front
-from inside import Inside, one
+from front import LoadBalancer, load_balancer
+from inside import InProcessDaemon, running_daemon
 
 from chatd.client import Client, Conflict, NotFound, Transcript, text_of
 
 
 @asynccontextmanager
-async def lossy(chatd: Inside, losses: int) -> AsyncIterator[tuple[Client, Front]]:
+async def lossy(chatd: InProcessDaemon, losses: int) -> AsyncIterator[tuple[Client, LoadBalancer]]:
     """A client of its own, whose first answers never arrive."""
 
     def lets_through() -> int | None:
@@ -19,7 +19,7 @@ async def lossy(chatd: Inside, losses: int) -> AsyncIterator[tuple[Client, Front
 
     assert chatd.daemon.server is not None
     async with (
-        front(chatd.daemon.server.port, lets_through=lets_through) as address,
+        load_balancer(chatd.daemon.server.port, response_byte_limit=lets_through) as address,
         Client(address.url) as client,
     ):
         yield client, address
@@ -30,13 +30,13 @@ async def resting(client: Client, chat_id: str) -> Transcript:
     async with client.follow(chat_id) as events:
         async for event in events:
             transcript.apply(event)
-            if transcript.at_rest:
+            if transcript.idle:
                 break
     return transcript
 
 
 async def test_a_chat_is_made_once(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 2) as (client, address):
             chat = await client.chats.create("hello", title="once")
             assert address.connections == 3
@@ -59,7 +59,7 @@ async def _edit(client: Client, chat_id: str) -> None:
 
 
 async def _change(client: Client, chat_id: str) -> None:
-    assert (await client.chats.change(chat_id, title="new"))["title"] == "new"
+    assert (await client.chats.update(chat_id, title="new"))["title"] == "new"
 
 
 async def _clear(client: Client, chat_id: str) -> None:
@@ -72,7 +72,7 @@ async def _clear(client: Client, chat_id: str) -> None:
     ids=["send", "edit", "change", "clear"],
 )
 async def test_each_move_is_made_once(dsn: str, do: Doing, move: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 0) as (client, _):
             chat = await client.chats.create("hello")
             await resting(client, chat["id"])
@@ -85,7 +85,7 @@ async def test_each_move_is_made_once(dsn: str, do: Doing, move: str) -> None:
 
 
 async def test_a_delete_that_was_done_is_not_missed(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 0) as (client, _):
             chat = await client.chats.create()
         async with lossy(chatd, 1) as (client, address):
@@ -96,7 +96,7 @@ async def test_a_delete_that_was_done_is_not_missed(dsn: str) -> None:
 
 
 async def test_a_key_of_ones_own_outlives_the_client(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         made = []
         for _ in range(2):
             async with lossy(chatd, 0) as (client, _):
@@ -105,7 +105,7 @@ async def test_a_key_of_ones_own_outlives_the_client(dsn: str) -> None:
 
 
 async def test_refusals_are_not_repeated(dsn: str) -> None:
-    async with one(dsn) as chatd, lossy(chatd, 0) as (client, address):
+    async with running_daemon(dsn) as chatd, lossy(chatd, 0) as (client, address):
         chat = await client.chats.create()
         with pytest.raises(Conflict) as caught:
             await client.chats.retry(chat["id"])

@@ -16,7 +16,7 @@ from typing import (
 )
 
 import pytest
-from described import REF, document
+from described import SCHEMA_REF_PREFIX, document
 
 from chatd.client import events, shapes
 
@@ -53,7 +53,7 @@ ALL = {
 def unlike(hint: Any, schema: dict[str, Any], at: str) -> Iterator[str]:
     """Where a type and a schema of the document differ. ``Any`` promises nothing."""
     if "$ref" in schema:
-        schema = SCHEMAS[schema["$ref"].removeprefix(REF)]
+        schema = SCHEMAS[schema["$ref"].removeprefix(SCHEMA_REF_PREFIX)]
     if rule := BY_ORIGIN.get(get_origin(hint)):
         yield from rule(get_args(hint), schema, at)
     elif getattr(hint, "__name__", "") in JOINED:
@@ -116,7 +116,7 @@ def unlike_object(shape: Any, schema: dict[str, Any], at: str) -> Iterator[str]:
 
 def unlike_all_of(shape: Any, schemas: list[dict[str, Any]], at: str) -> Iterator[str]:
     """One shape that knows every key of them all, and every ``type``."""
-    found = [SCHEMAS[one["$ref"].removeprefix(REF)]["properties"] for one in schemas]
+    found = [SCHEMAS[one["$ref"].removeprefix(SCHEMA_REF_PREFIX)]["properties"] for one in schemas]
     hints = get_type_hints(shape)
     for kind in {one["type"]["const"] for one in found} - {*get_args(hints["type"])}:
         yield f"{at}.type: {kind} is not there"
@@ -128,9 +128,9 @@ def unlike_all_of(shape: Any, schemas: list[dict[str, Any]], at: str) -> Iterato
 def test_a_shape_is_what_the_document_says(name: str) -> None:
     if name in JOINED:
         of_them = sorted(one for one in SCHEMAS if one.endswith(name))
-        schema: dict[str, Any] = {"oneOf": [{"$ref": REF + one} for one in of_them]}
+        schema: dict[str, Any] = {"oneOf": [{"$ref": SCHEMA_REF_PREFIX + one} for one in of_them]}
     else:
-        schema = {"$ref": REF + RENAMED.get(name, name)}
+        schema = {"$ref": SCHEMA_REF_PREFIX + RENAMED.get(name, name)}
     assert list(unlike(ALL[name], schema, name)) == []
 
 
@@ -139,7 +139,7 @@ class Wrong(TypedDict):
     version: str
     because: list[str]
     ahead: int
-    owner: NotRequired[shapes.Doing | None]
+    owner: NotRequired[shapes.Activity | None]
     extra: int
 
 
@@ -149,7 +149,7 @@ def test_what_differs_is_found() -> None:
     schema = {"type": "object", "properties": properties, "required": [*names]}
     found = {one.partition(":")[0] for one in unlike(Wrong, schema, "x")}
     direct = {"status", "version", "because[]", "ahead", "owner", "extra", "workers"}
-    inside = {*shapes.Owner.__required_keys__} ^ {*shapes.Doing.__required_keys__}
+    inside = {*shapes.WorkerInfo.__required_keys__} ^ {*shapes.Activity.__required_keys__}
     assert found == {f"x.{name}" for name in direct} | {f"x.owner.{name}" for name in inside}
 
 

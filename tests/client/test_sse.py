@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.client.sse import Parser, ServerSentEvent
+from chatd.client.sse import EventStreamParser, ServerSentEvent
 
 
 def read(*chunks: bytes) -> list[ServerSentEvent]:
-    parser = Parser()
+    parser = EventStreamParser()
     return [event for chunk in chunks for event in parser.feed(chunk)]
 
 
@@ -76,7 +76,7 @@ def test_any_bytes_are_read_without_a_fall(stream: bytes, place: int) -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
 def test_an_event_is_told_as_soon_as_it_is_whole(end: bytes) -> None:
-    parser = Parser()
+    parser = EventStreamParser()
     assert list(parser.feed(b"event: status" + end + b"data: {}" + end + b"id: 7")) == []
     told = ServerSentEvent("status", "{}", "7")
     assert list(parser.feed(end + end)) == [told]

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from inside import ECHO, one, scripted
+from inside import ECHO_SCRIPT, running_daemon, scripted
 
 from chatd.client import (
     ActionRequired,
-    ChatMoved,
-    ChatsSnapshot,
+    ChatChanged,
+    ChatDeleted,
+    ChatListSnapshot,
     Client,
     Conflict,
-    Deleted,
-    Invalid,
+    InvalidRequest,
     NotFound,
     Tool,
     ToolResult,
@@ -40,8 +40,11 @@ WEATHER: Tool = {
 
 @asynccontextmanager
 async def calling(dsn: str) -> AsyncIterator[Client]:
-    provider = scripted(ECHO, hang=HANG, fails=FAILS, calls=CALLS)
-    async with one(dsn, provider) as chatd, Client(str(chatd.api.http.base_url)) as client:
+    provider = scripted(ECHO_SCRIPT, hang=HANG, fails=FAILS, calls=CALLS)
+    async with (
+        running_daemon(dsn, provider) as chatd,
+        Client(str(chatd.api.http.base_url)) as client,
+    ):
         yield client
 
 
@@ -64,7 +67,7 @@ async def test_lists_go_on_over_pages(dsn: str) -> None:
         ids = [(await client.chats.create(title=str(number)))["id"] for number in range(7)]
         chats = client.chats.list(page_size=3)
         assert [chat["id"] async for chat in chats] == ids[::-1]
-        assert [c["id"] async for c in client.chats.list(page_size=3, most=4)] == ids[:2:-1]
+        assert [c["id"] async for c in client.chats.list(page_size=3, max_items=4)] == ids[:2:-1]
         assert [c["id"] async for c in client.chats.list(status="error")] == []
         for number in range(3):
             await client.messages.send(ids[0], str(number))
@@ -102,24 +105,24 @@ async def test_interrupt_retry_change_clear_delete(dsn: str) -> None:
         chat = await client.chats.create("[[hang]]", system_prompt="Be brief.")
         await until(client, chat["id"], "running")
         with pytest.raises(Conflict, match="chat_busy"):
-            await client.messages.send(chat["id"], "no", busy="reject")
+            await client.messages.send(chat["id"], "no", busy_behavior="reject")
         await client.chats.interrupt(chat["id"])
         await until(client, chat["id"], "waiting")
         await client.messages.send(chat["id"], "[[fails]]")
-        assert (await until(client, chat["id"], "error")).at_rest
+        assert (await until(client, chat["id"], "error")).idle
         await client.chats.retry(chat["id"])
         await until(client, chat["id"], "waiting")
         assert (await said(client, chat["id"]))[-1] == "Second time lucky."
-        changed = await client.chats.change(chat["id"], title="t", labels={"k": "v"}, archived=True)
+        changed = await client.chats.update(chat["id"], title="t", labels={"k": "v"}, archived=True)
         assert (changed["title"], changed["labels"], changed["archived"]) == ("t", {"k": "v"}, True)
-        assert (await client.chats.change(chat["id"], archived=False))["archived"] is False
+        assert (await client.chats.update(chat["id"], archived=False))["archived"] is False
         await client.chats.clear(chat["id"])
         assert "Second time lucky." not in await said(client, chat["id"])
         async with client.follow(chat["id"]) as events:
             await anext(events)
             await client.chats.delete(chat["id"])
             heard = [event async for event in events]
-        assert isinstance(heard[-1], Deleted)
+        assert isinstance(heard[-1], ChatDeleted)
         with pytest.raises(NotFound):
             await client.chats.get(chat["id"])
 
@@ -131,13 +134,13 @@ async def test_tools_of_the_client(dsn: str) -> None:
         async with client.follow(chat["id"]) as events:
             async for event in events:
                 transcript.apply(event)
-                if isinstance(event, ActionRequired) or transcript.action is not None:
+                if isinstance(event, ActionRequired) or transcript.action_required is not None:
                     break
-        assert transcript.action is not None
-        (call,) = transcript.action["calls"]
+        assert transcript.action_required is not None
+        (call,) = transcript.action_required["calls"]
         assert (call["tool_name"], json.loads(call["args"])) == ("weather", {"city": "Bern"})
         wrong: ToolResult = {"tool_call_id": "other", "result": None, "is_error": True}
-        with pytest.raises(Invalid, match="tool_call_unknown"):
+        with pytest.raises(InvalidRequest, match="tool_call_unknown"):
             await client.submit_tool_results(chat["id"], [wrong])
         right: ToolResult = {"tool_call_id": call["tool_call_id"], "result": {"rain": True}}
         await client.submit_tool_results(chat["id"], [right])
@@ -147,7 +150,7 @@ async def test_tools_of_the_client(dsn: str) -> None:
 
 async def test_what_makes_no_sense_is_told_by_field(dsn: str) -> None:
     async with calling(dsn) as client:
-        with pytest.raises(Invalid) as caught:
+        with pytest.raises(InvalidRequest) as caught:
             await client.chats.create("", title="x" * 501)
         assert {error["where"] for error in caught.value.errors} >= {"body.title"}
 
@@ -157,17 +160,17 @@ async def test_what_happens_among_all_chats(dsn: str) -> None:
         old = await client.chats.create(title="old")
         async with client.follow_all() as events:
             first = await anext(events)
-            assert isinstance(first, ChatsSnapshot)
+            assert isinstance(first, ChatListSnapshot)
             assert [chat["id"] for chat in first.data["items"]] == [old["id"]]
             new = await client.chats.create(title="new")
             moved = await anext(events)
-            assert isinstance(moved, ChatMoved)
+            assert isinstance(moved, ChatChanged)
             assert (moved.data["id"], moved.data["title"]) == (new["id"], "new")
             cursor = events.cursor
         await client.chats.delete(old["id"])
         async with client.follow_all(cursor) as events:
             heard = [await anext(events)]
-            while not isinstance(heard[-1], Deleted):
+            while not isinstance(heard[-1], ChatDeleted):
                 heard.append(await anext(events))
             assert heard[-1].data["id"] == old["id"]
         why = await client.chats.explain(new["id"])

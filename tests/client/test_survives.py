@@ -7,8 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from front import front
-from running import FACT_SECONDS, Chatd, books, replicas, started
+from front import load_balancer
+from running import TIMEOUT_SECONDS, ChatdProcess, chatd_process, inspect_database, replicas
 
 from chatd.client import (
     Client,
@@ -84,13 +84,13 @@ class Viewer:
 async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[None]]) -> None:
     """Follow an answer to its end, over everything; compare with what is stored."""
     chat = await client.chats.create("go")
-    with anyio.fail_after(10 * FACT_SECONDS):
+    with anyio.fail_after(10 * TIMEOUT_SECONDS):
         async with client.follow(chat["id"]) as events:
             async for event in events:
                 viewer.apply(event)
                 if viewer.to_kill(event):
                     await kill()
-                if viewer.transcript.at_rest:
+                if viewer.transcript.idle:
                     break
     stored = [message async for message in client.messages.list(chat["id"])]
     assert viewer.kills == KILLS
@@ -106,9 +106,9 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
     viewer = Viewer()
     with ExitStack() as stack:
 
-        def start(port: int) -> Chatd:
+        def start(port: int) -> ChatdProcess:
             name = f"life-{viewer.kills}"
-            return stack.enter_context(started(tmp_path, dsn, name=name, port=port, **SETUP))
+            return stack.enter_context(chatd_process(tmp_path, dsn, name=name, port=port, **SETUP))
 
         async def kill() -> None:
             nonlocal chatd
@@ -116,7 +116,7 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
             chatd = start(port)
 
         chatd = start(0)
-        await chatd.ready()
+        await chatd.wait_until_ready()
         port = chatd.port
         async with Client(chatd.url) as client:
             await watch(client, viewer, kill)
@@ -127,24 +127,24 @@ async def test_ten_kills_of_the_owner_behind_one_address(tmp_path: Path, dsn: st
     viewer = Viewer()
     async with (
         replicas(tmp_path, dsn, "a", "b", **SETUP) as processes,
-        front(*(process.port for process in processes)) as address,
+        load_balancer(*(process.port for process in processes)) as address,
         Client(address.url) as client,
-        books(dsn) as journal,
+        inspect_database(dsn) as journal,
     ):
         ports = address.ports
         with ExitStack() as stack:
 
             async def kill() -> None:
                 """The other goes on; the dead one comes back on its port, and takes over in turn."""
-                worker = str(await journal.one("SELECT worker_id FROM chats"))
+                worker = str(await journal.fetch_value("SELECT worker_id FROM chats"))
                 (place,) = (
                     place
                     for place, process in enumerate(processes)
-                    if process.said("daemon.starting", worker_id=worker)
+                    if process.logged("daemon.starting", worker_id=worker)
                 )
                 processes[place].kill()
                 processes[place] = stack.enter_context(
-                    started(tmp_path, dsn, name="ab"[place], port=ports[place], **SETUP)
+                    chatd_process(tmp_path, dsn, name="ab"[place], port=ports[place], **SETUP)
                 )
 
             await watch(client, viewer, kill)

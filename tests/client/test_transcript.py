@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from chatd.client import (
     ActionRequired,
-    ChatDescribed,
-    Deleted,
+    ChatDeleted,
+    ChatUpdated,
     Event,
     HistoryReset,
     MessagePart,
     MessageStored,
     PreviewReset,
     QueueChanged,
-    Retrying,
+    RetryScheduled,
     Snapshot,
     StatusChanged,
     Transcript,
@@ -106,10 +106,10 @@ def test_an_error_stays_until_the_status_changes() -> None:
     transcript = seen(*failed)
     assert transcript.chat is not None
     assert (transcript.status, transcript.chat["last_error"]) == ("error", "no")
-    assert transcript.at_rest
+    assert transcript.idle
     transcript.apply(StatusChanged({"status": "pending", "epoch": 1}))
     assert transcript.chat["last_error"] is None
-    assert not transcript.at_rest
+    assert not transcript.idle
 
 
 def test_who_waits() -> None:
@@ -122,23 +122,23 @@ def test_who_waits() -> None:
 
 def test_what_the_chat_waits_for_is_forgotten_when_it_goes_on() -> None:
     retry: Any = {"attempt": 1, "delay_seconds": 1.0, "next_attempt_at": "", "failure": {}}
-    assert seen(snapshot(), Retrying(retry)).retry == retry
-    assert seen(snapshot(), Retrying(retry), MessagePart(part("A"))).retry is None
+    assert seen(snapshot(), RetryScheduled(retry)).retry == retry
+    assert seen(snapshot(), RetryScheduled(retry), MessagePart(part("A"))).retry is None
     action: Any = {"calls": [{"tool_call_id": "1", "tool_name": "f", "args": {}}], "deadline": ""}
     waits = [snapshot(), ActionRequired(action)]
     stands = StatusChanged({"status": "requires_action", "epoch": 1})
-    assert seen(*waits, stands).action == action
-    assert seen(Snapshot({**snapshot().data, "action_required": action})).action == action
+    assert seen(*waits, stands).action_required == action
+    assert seen(Snapshot({**snapshot().data, "action_required": action})).action_required == action
     goes_on = StatusChanged({"status": "pending", "epoch": 1})
-    assert seen(*waits, stands, goes_on).action is None
+    assert seen(*waits, stands, goes_on).action_required is None
 
 
 def test_a_snapshot_forgets_everything_before() -> None:
     transcript = seen(snapshot(message(1), parts=[part("a")]), snapshot(title="t"))
     assert transcript.messages == []
     assert transcript.preview == []
-    transcript.apply(ChatDescribed({"title": "new", "labels": {"a": "b"}, "archived": True}))
+    transcript.apply(ChatUpdated({"title": "new", "labels": {"a": "b"}, "archived": True}))
     assert transcript.chat is not None
     assert (transcript.chat["title"], transcript.chat["archived"]) == ("new", True)
-    transcript.apply(Deleted({"id": "c"}))
-    assert transcript.gone
+    transcript.apply(ChatDeleted({"id": "c"}))
+    assert transcript.deleted

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node import SOURCE, run
+from node import CLIENT_DIR, run
 
 INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000")
 INSTALL_SECONDS = 300
@@ -17,12 +17,12 @@ def npm() -> Path:
     """The folder of the client, with what its build needs."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("the TypeScript client needs node and npm")
-    if not (SOURCE / "node_modules" / ".bin" / "tsc").exists():
+    if not (CLIENT_DIR / "node_modules" / ".bin" / "tsc").exists():
         try:
-            run(*INSTALL, seconds=INSTALL_SECONDS)
+            run(*INSTALL, timeout_seconds=INSTALL_SECONDS)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             pytest.skip(f"npm could not fetch what the TypeScript client's build needs: {error}")
-    return SOURCE
+    return CLIENT_DIR
 
 
 @pytest.fixture(scope="session")

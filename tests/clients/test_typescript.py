@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
+from node import node_process as under_node
 from node import run
-from node import running as under_node
-from running import FACT_SECONDS, Chatd, started
+from running import TIMEOUT_SECONDS, ChatdProcess, chatd_process
 
 KILLS = 10
 SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
@@ -66,14 +66,14 @@ async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) ->
     said: list[dict[str, Any]] = []
     with ExitStack() as stack:
 
-        def start(port: int) -> Chatd:
+        def start(port: int) -> ChatdProcess:
             name = f"life-{len(killed)}"
-            return stack.enter_context(started(tmp_path, dsn, name=name, port=port, **SETUP))
+            return stack.enter_context(chatd_process(tmp_path, dsn, name=name, port=port, **SETUP))
 
         chatd = start(0)
-        await chatd.ready()
+        await chatd.wait_until_ready()
         port = chatd.port
-        with anyio.fail_after(10 * FACT_SECONDS):
+        with anyio.fail_after(10 * TIMEOUT_SECONDS):
             async with under_node(str(built / "test" / "survive.js"), chatd.url) as process:
                 assert process.stdout is not None
                 async for line in process.stdout:

@@ -6,16 +6,16 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class ModelAnswer:
     """An answer of a model, in the pieces in which it arrives."""
 
     reasoning: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     tool_args: tuple[str, ...] = ()
-    reason: str = "stop"
+    finish_reason: str = "stop"
 
 
-class Dialect(Protocol):
+class WireFormat(Protocol):
     @property
     def kind(self) -> str: ...
 
@@ -24,10 +24,10 @@ class Dialect(Protocol):
         """What the vendor wants back with its reasoning."""
 
     @property
-    def farewell(self) -> int:
+    def trailing_event_count(self) -> int:
         """How many events come with and after the finish reason."""
 
-    def events(self, said: Said) -> list[bytes]:
+    def events(self, answer: ModelAnswer) -> list[bytes]:
         """The whole stream."""
 
     def error(self, message: str, code: str) -> bytes:
@@ -39,24 +39,24 @@ def _sse(data: dict[str, Any], event: str | None = None) -> bytes:
     return f"{name}data: {json.dumps(data)}\n\n".encode()
 
 
-class Chat:
+class ChatCompletions:
     """OpenAI's Chat Completions, and everybody's who is compatible with it."""
 
     kind = "openai-compatible"
     signature = None
-    farewell = 3
+    trailing_event_count = 3
 
-    def events(self, said: Said) -> list[bytes]:
+    def events(self, answer: ModelAnswer) -> list[bytes]:
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-        deltas += [{"reasoning_content": piece} for piece in said.reasoning]
-        deltas += [{"content": piece} for piece in said.text]
-        if said.tool_args:
+        deltas += [{"reasoning_content": piece} for piece in answer.reasoning]
+        deltas += [{"content": piece} for piece in answer.text]
+        if answer.tool_args:
             call = {"index": 0, "id": "call_7", "type": "function"}
-            function = {"name": "weather", "arguments": said.tool_args[0]}
+            function = {"name": "weather", "arguments": answer.tool_args[0]}
             deltas.append({"tool_calls": [{**call, "function": function}]})
-            for piece in said.tool_args[1:]:
+            for piece in answer.tool_args[1:]:
                 deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-        reason = {"tool_call": "tool_calls"}.get(said.reason, said.reason)
+        reason = {"tool_call": "tool_calls"}.get(answer.finish_reason, answer.finish_reason)
         usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
         return [
             *(self._chunk({"delta": delta, "index": 0, "finish_reason": None}) for delta in deltas),
@@ -73,26 +73,26 @@ class Chat:
         return json.dumps({"error": {"message": message, "type": code, "code": code}}).encode()
 
 
-class Responses:
+class OpenAIResponses:
     """OpenAI's own Responses API."""
 
     kind = "openai"
     signature = "opaque-bytes"
-    farewell = 1
+    trailing_event_count = 1
 
-    def events(self, said: Said) -> list[bytes]:
+    def events(self, answer: ModelAnswer) -> list[bytes]:
         self._number = 0
         items: list[dict[str, Any]] = []
         out = [self._event("response.created", response=self._response("in_progress"))]
-        if said.reasoning:
-            items.append(self._reasoning(out, said.reasoning, len(items)))
-        if said.text:
-            items.append(self._text(out, said.text, len(items)))
-        if said.tool_args:
-            items.append(self._call(out, said.tool_args, len(items)))
+        if answer.reasoning:
+            items.append(self._reasoning(out, answer.reasoning, len(items)))
+        if answer.text:
+            items.append(self._text(out, answer.text, len(items)))
+        if answer.tool_args:
+            items.append(self._call(out, answer.tool_args, len(items)))
         status, extra = "completed", {}
-        if said.reason in ("length", "content_filter"):
-            cause = {"length": "max_output_tokens"}.get(said.reason, said.reason)
+        if answer.finish_reason in ("length", "content_filter"):
+            cause = {"length": "max_output_tokens"}.get(answer.finish_reason, answer.finish_reason)
             status, extra = "incomplete", {"incomplete_details": {"reason": cause}}
         usage = {
             "input_tokens": 11,
@@ -152,17 +152,17 @@ class Responses:
         self._number += 1
         return _sse({"type": name, "sequence_number": self._number, **data}, event=name)
 
-    error = Chat.error
+    error = ChatCompletions.error
 
 
-class Messages:
+class AnthropicMessages:
     """Anthropic's Messages API."""
 
     kind = "anthropic"
     signature = "opaque-bytes"
-    farewell = 2
+    trailing_event_count = 2
 
-    def events(self, said: Said) -> list[bytes]:
+    def events(self, answer: ModelAnswer) -> list[bytes]:
         message: dict[str, Any] = {
             "id": "msg_1",
             "type": "message",
@@ -175,15 +175,15 @@ class Messages:
         }
         out = [self._event("message_start", message=message)]
         blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-        if said.reasoning:
-            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in said.reasoning]
+        if answer.reasoning:
+            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
             deltas.append({"type": "signature_delta", "signature": self.signature})
             blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, deltas))
-        if said.text:
-            deltas = [{"type": "text_delta", "text": piece} for piece in said.text]
+        if answer.text:
+            deltas = [{"type": "text_delta", "text": piece} for piece in answer.text]
             blocks.append(({"type": "text", "text": ""}, deltas))
-        if said.tool_args:
-            deltas = [{"type": "input_json_delta", "partial_json": p} for p in said.tool_args]
+        if answer.tool_args:
+            deltas = [{"type": "input_json_delta", "partial_json": p} for p in answer.tool_args]
             begun = {"type": "tool_use", "id": "call_7", "name": "weather", "input": {}}
             blocks.append((begun, deltas))
         for index, (begun, deltas) in enumerate(blocks):
@@ -192,7 +192,7 @@ class Messages:
             out += [self._event("content_block_delta", index=index, delta=d) for d in deltas]
             out.append(self._event("content_block_stop", index=index))
         reasons = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
-        delta = {"stop_reason": reasons[said.reason], "stop_sequence": None}
+        delta = {"stop_reason": reasons[answer.finish_reason], "stop_sequence": None}
         out.append(self._event("message_delta", delta=delta, usage={"output_tokens": 5}))
         return [*out, self._event("message_stop")]
 
@@ -203,4 +203,4 @@ class Messages:
         return json.dumps({"type": "error", "error": {"type": code, "message": message}}).encode()
 
 
-DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
+WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), OpenAIResponses(), AnthropicMessages())

@@ -11,14 +11,14 @@ from enum import Enum, auto
 from typing import Any
 
 
-class Ending(Enum):
+class BodyEnd(Enum):
     """What happens to the connection once the body has been written."""
 
     CHUNKED = auto()
     """The body ends as HTTP says it must."""
     CLOSE = auto()
     """Closed cleanly, and the body has no length: nothing on the wire tells that more was due."""
-    BROKEN = auto()
+    TRUNCATED = auto()
     """Closed cleanly in the middle of a chunked body."""
     RESET = auto()
     HANG = auto()
@@ -26,69 +26,71 @@ class Ending(Enum):
 
 
 @dataclass
-class Answer:
+class CannedResponse:
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    ending: Ending = Ending.CHUNKED
-    pieces: int = 1
+    body_end: BodyEnd = BodyEnd.CHUNKED
+    write_count: int = 1
     """In how many writes the body goes out."""
 
 
-class FakeVendor:
-    """Gives each request the same ``answer``; keeps what it was asked, and whether it was left."""
+class FakeProviderServer:
+    """Gives each request the same ``response``; keeps what it was asked, and whether it was left."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self, response: CannedResponse) -> None:
+        self.response = response
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.connections = 0
-        self.open: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
+        self.connection_count = 0
+        self.open_connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self.hanging = asyncio.Event()
-        self.left = asyncio.Event()
+        self.client_disconnected = asyncio.Event()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open[writer] = asyncio.current_task()
+        self.connection_count += 1
+        self.open_connections[writer] = asyncio.current_task()
         try:
-            while await self._one(reader, writer):
+            while await self._serve_request(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
-            self.left.set()
+            self.client_disconnected.set()
         finally:
-            del self.open[writer]
+            del self.open_connections[writer]
             writer.close()
 
     async def stop(self) -> None:
         """Drop every connection and wait until nobody serves one any more."""
-        serving = [task for task in self.open.values() if task is not None]
-        for writer in self.open:
+        serving = [task for task in self.open_connections.values() if task is not None]
+        for writer in self.open_connections:
             writer.transport.abort()
         if serving:
             await asyncio.wait(serving)
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _serve_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode().split("\r\n")[1:]
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines) if k}
         self.headers.append(headers)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(json.loads(body))
-        ending = self.answer.ending
-        chunked = ending is not Ending.CLOSE
-        self._begin(writer, chunked=chunked)
-        await self._write(writer, chunked=chunked)
+        ending = self.response.body_end
+        chunked = ending is not BodyEnd.CLOSE
+        self._write_head(writer, chunked=chunked)
+        await self._write_body(writer, chunked=chunked)
         match ending:
-            case Ending.CHUNKED:
+            case BodyEnd.CHUNKED:
                 writer.write(b"0\r\n\r\n")
                 await writer.drain()
                 return True
-            case Ending.HANG:
+            case BodyEnd.HANG:
                 self.hanging.set()
                 await reader.read()
-                self.left.set()
-            case Ending.RESET:
+                self.client_disconnected.set()
+            case BodyEnd.RESET:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, linger
@@ -96,19 +98,19 @@ class FakeVendor:
                 writer.transport.abort()
         return False
 
-    def _begin(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
-        stream = self.answer.status == 200
+    def _write_head(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+        stream = self.response.status == 200
         headers = {
             "content-type": "text/event-stream" if stream else "application/json",
             **({"transfer-encoding": "chunked"} if chunked else {"connection": "close"}),
-            **self.answer.headers,
+            **self.response.headers,
         }
-        writer.write(f"HTTP/1.1 {self.answer.status} Whatever\r\n".encode())
+        writer.write(f"HTTP/1.1 {self.response.status} Whatever\r\n".encode())
         writer.write("".join(f"{k}: {v}\r\n" for k, v in headers.items()).encode() + b"\r\n")
 
-    async def _write(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
-        body = self.answer.body
-        size = max(1, -(-len(body) // self.answer.pieces))
+    async def _write_body(self, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+        body = self.response.body
+        size = max(1, -(-len(body) // self.response.write_count))
         for at in range(0, len(body), size):
             piece = body[at : at + size]
             writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
@@ -117,8 +119,8 @@ class FakeVendor:
 
 
 @asynccontextmanager
-async def fake_vendor(answer: Answer) -> AsyncIterator[FakeVendor]:
-    vendor = FakeVendor(answer)
+async def fake_provider_server(response: CannedResponse) -> AsyncIterator[FakeProviderServer]:
+    vendor = FakeProviderServer(response)
     server = await asyncio.start_server(vendor.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     vendor.url = f"http://{host}:{port}"

@@ -4,61 +4,65 @@ import asyncio
 import json
 
 import pytest
-from dialects import Said
-from subjects import SUBJECTS, Subject, listen, request
+from dialects import ModelAnswer
+from subjects import PROVIDER_CASES, ProviderCase, collect, request
 
 from chatd.domain.chat import Usage
 from chatd.domain.failure import Failure, FailureKind
 from chatd.llm.classify import classify
 from chatd.llm.provider import Finished, PartDelta, Provider
 
-pytestmark = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.kind)
+pytestmark = pytest.mark.parametrize("subject", PROVIDER_CASES, ids=lambda subject: subject.kind)
 
 USAGE = Usage(input_tokens=11, output_tokens=5)
-WORDS = Said(text=("Guten ", "Tag", "!"))
+WORDS = ModelAnswer(text=("Guten ", "Tag", "!"))
 
 
 async def failure(provider: Provider, kind: str) -> Failure:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the provider's own affair
-        await listen(provider, request(kind))
+        await collect(provider, request(kind))
     found = classify(caught.value, provider="acme", model="m1")
     assert found is not None, repr(caught.value)
     return found
 
 
-async def test_text_arrives_in_pieces_and_folds_to_the_whole(subject: Subject) -> None:
-    async with subject.says(WORDS) as provider:
-        heard = await listen(provider, request(subject.kind))
-    assert [p["text"] for p in heard.fragments if p.get("text")] == ["Guten ", "Tag", "!"]
+async def test_text_arrives_in_pieces_and_folds_to_the_whole(subject: ProviderCase) -> None:
+    async with subject.answering(WORDS) as provider:
+        heard = await collect(provider, request(subject.kind))
+    assert [p["text"] for p in heard.part_deltas if p.get("text")] == ["Guten ", "Tag", "!"]
     assert [(p["type"], p["text"]) for p in heard.content] == [("text", "Guten Tag!")]
 
 
-async def test_finished_comes_once_and_last_with_reason_and_usage(subject: Subject) -> None:
-    async with subject.says(WORDS) as provider:
-        heard = await listen(provider, request(subject.kind))
+async def test_finished_comes_once_and_last_with_reason_and_usage(subject: ProviderCase) -> None:
+    async with subject.answering(WORDS) as provider:
+        heard = await collect(provider, request(subject.kind))
     assert heard.finished == [Finished("stop", USAGE)]
     assert isinstance(heard.deltas[-1], Finished)
 
 
-async def test_a_full_answer_is_told_from_one_that_ran_out_of_tokens(subject: Subject) -> None:
-    async with subject.says(Said(text=("Guten",), reason="length")) as provider:
-        heard = await listen(provider, request(subject.kind))
+async def test_a_full_answer_is_told_from_one_that_ran_out_of_tokens(subject: ProviderCase) -> None:
+    async with subject.answering(ModelAnswer(text=("Guten",), finish_reason="length")) as provider:
+        heard = await collect(provider, request(subject.kind))
     assert [finished.reason for finished in heard.finished] == ["length"]
 
 
-async def test_reasoning_is_a_part_of_its_own_before_the_text(subject: Subject) -> None:
-    async with subject.says(Said(reasoning=("Hm, ", "well"), text=("So.",))) as provider:
-        heard = await listen(provider, request(subject.kind))
+async def test_reasoning_is_a_part_of_its_own_before_the_text(subject: ProviderCase) -> None:
+    async with subject.answering(
+        ModelAnswer(reasoning=("Hm, ", "well"), text=("So.",))
+    ) as provider:
+        heard = await collect(provider, request(subject.kind))
     assert [(p["type"], p["text"]) for p in heard.content] == [
         ("reasoning", "Hm, well"),
         ("text", "So."),
     ]
 
 
-async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: Subject) -> None:
-    said = Said(text=("Look: ",), tool_args=('{"ci', 'ty": "Bo', 'nn"}'), reason="tool_call")
-    async with subject.says(said) as provider:
-        heard = await listen(provider, request(subject.kind))
+async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: ProviderCase) -> None:
+    said = ModelAnswer(
+        text=("Look: ",), tool_args=('{"ci', 'ty": "Bo', 'nn"}'), finish_reason="tool_call"
+    )
+    async with subject.answering(said) as provider:
+        heard = await collect(provider, request(subject.kind))
     _, call = heard.content
     assert (call["type"], call["tool_call_id"], call["tool_name"]) == (
         "tool-call",
@@ -69,27 +73,27 @@ async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: Subject) 
     assert [finished.reason for finished in heard.finished] == ["tool_call"]
 
 
-async def test_what_cannot_be_stored_passes_through(subject: Subject) -> None:
+async def test_what_cannot_be_stored_passes_through(subject: ProviderCase) -> None:
     """The consumer cleans once (``replace_unstorable_json``); a provider neither cleans nor chokes."""
-    async with subject.says(Said(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
-        heard = await listen(provider, request(subject.kind))
+    async with subject.answering(ModelAnswer(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
+        heard = await collect(provider, request(subject.kind))
     assert heard.content[0]["text"] == "nul\x00half \ud83dé😀"
 
 
-async def test_a_stream_that_just_ends_is_not_finished(subject: Subject) -> None:
-    async with subject.says(WORDS, end="cut") as provider:
-        heard = await listen(provider, request(subject.kind))
+async def test_a_stream_that_just_ends_is_not_finished(subject: ProviderCase) -> None:
+    async with subject.answering(WORDS, stream_end="cut") as provider:
+        heard = await collect(provider, request(subject.kind))
     assert heard.finished == []
     assert heard.content[0]["text"] == "Guten Tag!"
 
 
-async def test_a_reset_connection_is_a_failure_of_the_network(subject: Subject) -> None:
-    async with subject.says(WORDS, end="reset") as provider:
+async def test_a_reset_connection_is_a_failure_of_the_network(subject: ProviderCase) -> None:
+    async with subject.answering(WORDS, stream_end="reset") as provider:
         found = await failure(provider, subject.kind)
     assert (found.kind, found.retryable) == (FailureKind.NETWORK, True)
 
 
-async def test_silence_lasts_until_the_caller_cancels(subject: Subject) -> None:
+async def test_silence_lasts_until_the_caller_cancels(subject: ProviderCase) -> None:
     heard: asyncio.Queue[object] = asyncio.Queue()
 
     async def listen_on(provider: Provider) -> None:
@@ -97,7 +101,10 @@ async def test_silence_lasts_until_the_caller_cancels(subject: Subject) -> None:
             async for delta in deltas:
                 heard.put_nowait(delta)
 
-    async with subject.says(WORDS, end="hang") as provider, asyncio.TaskGroup() as tasks:
+    async with (
+        subject.answering(WORDS, stream_end="hang") as provider,
+        asyncio.TaskGroup() as tasks,
+    ):
         listener = tasks.create_task(listen_on(provider))
         words = ""
         while words != "Guten Tag!":
@@ -108,9 +115,9 @@ async def test_silence_lasts_until_the_caller_cancels(subject: Subject) -> None:
     assert listener.cancelled()
 
 
-async def test_leaving_early_is_no_error(subject: Subject) -> None:
+async def test_leaving_early_is_no_error(subject: ProviderCase) -> None:
     async with (
-        subject.says(WORDS, end="hang") as provider,
+        subject.answering(WORDS, stream_end="hang") as provider,
         provider.stream(request(subject.kind)) as deltas,
     ):
         assert isinstance(await anext(deltas), PartDelta)
@@ -132,9 +139,9 @@ async def test_leaving_early_is_no_error(subject: Subject) -> None:
     ],
 )
 async def test_an_error_status_becomes_a_failure(
-    subject: Subject, status: int, code: str, kind: FailureKind, retryable: bool
+    subject: ProviderCase, status: int, code: str, kind: FailureKind, retryable: bool
 ) -> None:
-    async with subject.fails(status, code) as provider:
+    async with subject.failing(status, code) as provider:
         found = await failure(provider, subject.kind)
     assert (found.kind, found.retryable, found.status_code) == (kind, retryable, status)
     assert (found.provider, found.model) == ("acme", "m1")
@@ -142,15 +149,17 @@ async def test_an_error_status_becomes_a_failure(
     assert str(status) in found.message
 
 
-async def test_retry_after_is_kept(subject: Subject) -> None:
-    async with subject.fails(429, "rate_limit_error", retry_after="7") as provider:
+async def test_retry_after_is_kept(subject: ProviderCase) -> None:
+    async with subject.failing(429, "rate_limit_error", retry_after="7") as provider:
         found = await failure(provider, subject.kind)
     assert found.retry_after_seconds == 7
 
 
-async def test_a_provider_can_be_called_again_and_at_once(subject: Subject) -> None:
-    async with subject.says(WORDS) as provider:
+async def test_a_provider_can_be_called_again_and_at_once(subject: ProviderCase) -> None:
+    async with subject.answering(WORDS) as provider:
         await provider.warm()
-        several = await asyncio.gather(*(listen(provider, request(subject.kind)) for _ in range(5)))
+        several = await asyncio.gather(
+            *(collect(provider, request(subject.kind)) for _ in range(5))
+        )
     assert {heard.content[0]["text"] for heard in several} == {"Guten Tag!"}
     assert all(len(heard.finished) == 1 for heard in several)

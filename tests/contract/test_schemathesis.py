@@ -17,10 +17,10 @@ import pytest
 import requests
 import schemathesis
 from callers import Bearer, bearer
-from conftest import database_of_a_module
-from described import STREAM, document, operations
+from conftest import module_database
+from described import EVENT_STREAM, document, operations
 from hypothesis import HealthCheck, Phase, settings
-from running import started
+from running import chatd_process
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
@@ -44,7 +44,7 @@ FAILS = {"content": "[[panic]] hello"}
 STREAMS = [
     path
     for _, path, one in operations()
-    if any(STREAM in answer.get("content", ()) for answer in one["responses"].values())
+    if any(EVENT_STREAM in answer.get("content", ()) for answer in one["responses"].values())
 ]
 """They have no end that could be waited for; ``test_events`` is about them."""
 
@@ -119,14 +119,14 @@ def asking(
 ) -> Iterator[Asking]:
     folder: Path = tmp_path_factory.mktemp("schemathesis")
     with (
-        database_of_a_module(server, template) as dsn,
-        started(folder, dsn, settings=SETTINGS) as chatd,
+        module_database(server, template) as dsn,
+        chatd_process(folder, dsn, settings=SETTINGS) as chatd,
         requests.Session() as session,
     ):
-        anyio.run(chatd.ready)
+        anyio.run(chatd.wait_until_ready)
         anyone, admin = (anyio.run(partial(who, dsn, admin=admin)) for admin in (False, True))
         yield Asking(chatd.url, session, anyone, admin)
-        assert not chatd.said("http.unexpected")
+        assert not chatd.logged("http.unexpected")
 
 
 @api.parametrize()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dialects import DIALECTS, Dialect, Said
-from fake_vendor import Answer, Ending, FakeVendor, fake_vendor
-from subjects import Heard, listen, message, request, text, vendor_provider
+from dialects import WIRE_FORMATS, ModelAnswer, WireFormat
+from fake_vendor import BodyEnd, CannedResponse, FakeProviderServer, fake_provider_server
+from subjects import StreamResult, collect, message, request, sdk_provider, text_part
 
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Role
@@ -17,26 +17,29 @@ from chatd.llm.classify import classify
 from chatd.llm.provider import PartDelta, Provider, ToolSpec
 from chatd.llm.pydantic_ai import PydanticAIProvider
 
-pytestmark = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.kind)
+pytestmark = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda dialect: dialect.kind)
 
-WHOLE = Said(
-    reasoning=("Hm.",), text=("One, ", "two."), tool_args=('{"a"', ": 1}"), reason="tool_call"
+WHOLE = ModelAnswer(
+    reasoning=("Hm.",),
+    text=("One, ", "two."),
+    tool_args=('{"a"', ": 1}"),
+    finish_reason="tool_call",
 )
 
 
-async def hear(vendor: FakeVendor, kind: str) -> Heard | Failure:
+async def hear(vendor: FakeProviderServer, kind: str) -> StreamResult | Failure:
     """What came of one call of a provider of its own."""
-    provider = vendor_provider(vendor, kind)
+    provider = sdk_provider(vendor, kind)
     try:
         return await heard_by(provider, kind)
     finally:
         await provider.aclose()
 
 
-async def heard_by(provider: Provider, kind: str) -> Heard | Failure:
+async def heard_by(provider: Provider, kind: str) -> StreamResult | Failure:
     """What came of one call: an answer, or a failure that ``classify`` knows."""
     try:
-        return await listen(provider, request(kind))
+        return await collect(provider, request(kind))
     except Exception as error:
         found = classify(error, provider="acme", model="m1")
         if found is None:
@@ -52,23 +55,23 @@ def cuts(events: list[bytes]) -> Iterator[int]:
         at += len(event)
 
 
-@pytest.mark.parametrize("ending", [Ending.CLOSE, Ending.BROKEN, Ending.RESET])
+@pytest.mark.parametrize("ending", [BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.RESET])
 async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
-    dialect: Dialect, ending: Ending
+    dialect: WireFormat, ending: BodyEnd
 ) -> None:
     events = dialect.events(WHOLE)
     body = b"".join(events)
-    said_why = len(b"".join(events[: len(events) - dialect.farewell + 1]))
-    begins_to_say = len(b"".join(events[: -dialect.farewell]))
-    async with fake_vendor(Answer(body, ending=ending)) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
+    said_why = len(b"".join(events[: len(events) - dialect.trailing_event_count + 1]))
+    begins_to_say = len(b"".join(events[: -dialect.trailing_event_count]))
+    async with fake_provider_server(CannedResponse(body, body_end=ending)) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
         for cut in (*cuts(events), len(body)):
             if begins_to_say + 20 < cut < said_why:
                 continue  # within the event that gives the reason: whether it was read is a matter of luck
-            vendor.answer.body = body[:cut]
+            vendor.response.body = body[:cut]
             heard = await heard_by(provider, dialect.kind)
-            finished = isinstance(heard, Heard) and len(heard.finished) == 1
-            if ending is not Ending.RESET:  # a reset may overtake what was sent before it
+            finished = isinstance(heard, StreamResult) and len(heard.finished) == 1
+            if ending is not BodyEnd.RESET:  # a reset may overtake what was sent before it
                 assert finished == (cut >= said_why), cut
             if isinstance(heard, Failure):
                 assert heard.retryable, (cut, heard)
@@ -77,9 +80,9 @@ async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
         await provider.aclose()
 
 
-async def test_headers_and_then_nothing(dialect: Dialect) -> None:
-    for ending in (Ending.CLOSE, Ending.BROKEN, Ending.CHUNKED):
-        async with fake_vendor(Answer(b"", ending=ending)) as vendor:
+async def test_headers_and_then_nothing(dialect: WireFormat) -> None:
+    for ending in (BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.CHUNKED):
+        async with fake_provider_server(CannedResponse(b"", body_end=ending)) as vendor:
             heard = await hear(vendor, dialect.kind)
         assert heard.retryable if isinstance(heard, Failure) else not heard.finished
 
@@ -99,87 +102,93 @@ async def test_headers_and_then_nothing(dialect: Dialect) -> None:
         b"\xff\xfe\x00\x01" * 100,
     ],
 )
-async def test_garbage_is_the_vendors_failure_not_our_bug(dialect: Dialect, garbage: bytes) -> None:
-    async with fake_vendor(Answer(garbage)) as vendor:
+async def test_garbage_is_the_vendors_failure_not_our_bug(
+    dialect: WireFormat, garbage: bytes
+) -> None:
+    async with fake_provider_server(CannedResponse(garbage)) as vendor:
         heard = await hear(vendor, dialect.kind)
     assert heard.retryable if isinstance(heard, Failure) else not heard.finished
 
 
-async def test_an_error_in_the_stream_is_told_like_one_before_it(dialect: Dialect) -> None:
+async def test_an_error_in_the_stream_is_told_like_one_before_it(dialect: WireFormat) -> None:
     error = {"type": "overloaded_error", "code": "overloaded_error", "message": "Busy."}
     body = json.dumps({"type": "error", "error": error})
     if dialect.kind == "openai":
         body = json.dumps({**error, "type": "error", "sequence_number": 9, "param": None})
     events = dialect.events(WHOLE)[:3]
-    answer = Answer(b"".join(events) + f"event: error\ndata: {body}\n\n".encode())
-    async with fake_vendor(answer) as vendor:
+    answer = CannedResponse(b"".join(events) + f"event: error\ndata: {body}\n\n".encode())
+    async with fake_provider_server(answer) as vendor:
         heard = await hear(vendor, dialect.kind)
     assert isinstance(heard, Failure)
     assert heard.kind in (FailureKind.OVERLOADED, FailureKind.PROVIDER_ERROR)
     assert heard.retryable
 
 
-async def test_an_attempt_is_one_request(dialect: Dialect) -> None:
-    async with fake_vendor(Answer(dialect.error("No.", "api_error"), status=500)) as vendor:
+async def test_an_attempt_is_one_request(dialect: WireFormat) -> None:
+    async with fake_provider_server(
+        CannedResponse(dialect.error("No.", "api_error"), status=500)
+    ) as vendor:
         heard = await hear(vendor, dialect.kind)
         assert isinstance(heard, Failure)
         assert len(vendor.requests) == 1
 
 
 @pytest.mark.parametrize("sent", [0, 3], ids=["headers only", "mid-stream"])
-async def test_cancelling_closes_the_connection(dialect: Dialect, sent: int) -> None:
+async def test_cancelling_closes_the_connection(dialect: WireFormat, sent: int) -> None:
     body = b"".join(dialect.events(WHOLE)[:sent])
-    async with fake_vendor(Answer(body, ending=Ending.HANG)) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
-        call = asyncio.create_task(listen(provider, request(dialect.kind)))
+    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
+        call = asyncio.create_task(collect(provider, request(dialect.kind)))
         await vendor.hanging.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await vendor.left.wait()  # though the provider, and its pool, are still open
+        await vendor.client_disconnected.wait()  # though the provider, and its pool, are still open
         await provider.aclose()
 
 
-async def test_leaving_early_closes_the_connection(dialect: Dialect) -> None:
+async def test_leaving_early_closes_the_connection(dialect: WireFormat) -> None:
     body = b"".join(dialect.events(WHOLE)[:-1])
-    async with fake_vendor(Answer(body, ending=Ending.HANG)) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
         async with provider.stream(request(dialect.kind)) as deltas:
             assert isinstance(await anext(deltas), PartDelta)
-        await vendor.left.wait()
+        await vendor.client_disconnected.wait()
         await provider.aclose()
 
 
-async def test_connections_are_kept_between_calls_and_closed_at_the_end(dialect: Dialect) -> None:
-    async with fake_vendor(Answer(b"".join(dialect.events(WHOLE)))) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
+async def test_connections_are_kept_between_calls_and_closed_at_the_end(
+    dialect: WireFormat,
+) -> None:
+    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
         for _ in range(3):
-            await listen(provider, request(dialect.kind))
-        assert vendor.connections == 1
-        assert not vendor.left.is_set()
+            await collect(provider, request(dialect.kind))
+        assert vendor.connection_count == 1
+        assert not vendor.client_disconnected.is_set()
         await provider.aclose()
-        await vendor.left.wait()
+        await vendor.client_disconnected.wait()
 
 
-async def test_letters_split_between_packets(dialect: Dialect) -> None:
+async def test_letters_split_between_packets(dialect: WireFormat) -> None:
     words = "é😀ß"
-    body = b"".join(dialect.events(Said(text=(words,))))
+    body = b"".join(dialect.events(ModelAnswer(text=(words,))))
     escaped, raw = json.dumps(words)[1:-1].encode(), words.encode()
     assert escaped in body
     body = body.replace(escaped, raw)
-    async with fake_vendor(Answer(body, pieces=len(body))) as vendor:
+    async with fake_provider_server(CannedResponse(body, write_count=len(body))) as vendor:
         heard = await hear(vendor, dialect.kind)
-    assert isinstance(heard, Heard)
+    assert isinstance(heard, StreamResult)
     assert heard.content[0]["text"] == words
 
 
-async def test_a_port_where_nobody_listens(dialect: Dialect) -> None:
+async def test_a_port_where_nobody_listens(dialect: WireFormat) -> None:
     with socket.socket() as unheard:  # bound, so that nobody else gets it, and deaf
         unheard.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}"
         provider = PydanticAIProvider(name="x", kind=dialect.kind, base_url=url, api_key="k")
         with pytest.raises(Exception) as caught:  # noqa: PT011 - the vendor's own class
-            await listen(provider, request(dialect.kind))
+            await collect(provider, request(dialect.kind))
         await provider.aclose()
     found = classify(caught.value, provider="acme", model="m1")
     assert found is not None
@@ -187,30 +196,30 @@ async def test_a_port_where_nobody_listens(dialect: Dialect) -> None:
     assert found.message.startswith("The connection to acme failed")
 
 
-async def test_an_address_that_is_none(dialect: Dialect) -> None:
+async def test_an_address_that_is_none(dialect: WireFormat) -> None:
     provider = PydanticAIProvider(name="x", kind=dialect.kind, base_url="nowhere", api_key="k")
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the vendor's own class
-        await listen(provider, request(dialect.kind))
+        await collect(provider, request(dialect.kind))
     await provider.aclose()
     found = classify(caught.value, provider="acme", model="m1")
     assert found is not None
     assert found.kind is FailureKind.CONFIGURATION
 
 
-async def test_a_key_is_in_no_word_of_a_failure(dialect: Dialect) -> None:
+async def test_a_key_is_in_no_word_of_a_failure(dialect: WireFormat) -> None:
     said = dialect.error("Incorrect API key provided: sk-very-secret-key.", "permission_error")
-    async with fake_vendor(Answer(said, status=403)) as vendor:
+    async with fake_provider_server(CannedResponse(said, status=403)) as vendor:
         heard = await hear(vendor, dialect.kind)
     assert isinstance(heard, Failure)
     assert "sk-very" not in heard.message
     assert "Incorrect API key" in heard.message
 
 
-async def test_a_setting_nobody_reads_is_refused(dialect: Dialect) -> None:
-    async with fake_vendor(Answer(b"")) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
+async def test_a_setting_nobody_reads_is_refused(dialect: WireFormat) -> None:
+    async with fake_provider_server(CannedResponse(b"")) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
         with pytest.raises(Exception, match=r"settings\.temprature") as caught:
-            await listen(provider, request(dialect.kind, settings={"temprature": 1}))
+            await collect(provider, request(dialect.kind, settings={"temprature": 1}))
         await provider.aclose()
         assert vendor.requests == []
     found = classify(caught.value, provider="acme", model="m1")
@@ -223,26 +232,26 @@ def _flat(sent: dict[str, Any]) -> str:
     return json.dumps(sent, ensure_ascii=False)
 
 
-async def test_the_history_is_sent_whole_and_signed_reasoning_with_it(dialect: Dialect) -> None:
+async def test_the_history_is_sent_whole_and_signed_reasoning_with_it(dialect: WireFormat) -> None:
     tool = ToolSpec(name="weather", description="How it is.", parameters={"type": "object"})
-    async with fake_vendor(Answer(b"".join(dialect.events(WHOLE)))) as vendor:
-        provider = vendor_provider(vendor, dialect.kind)
-        first = await listen(provider, request(dialect.kind, tools=(tool,)))
+    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
+        provider = sdk_provider(vendor, dialect.kind)
+        first = await collect(provider, request(dialect.kind, tools=(tool,)))
         result = {"type": "tool-result", "tool_call_id": "call_7", "tool_name": "weather"}
         cut_off = {"type": "reasoning", "text": "never signed"}
         more = (
             message(3, Role.ASSISTANT, *first.content),
             message(4, Role.TOOL, {**result, "result": {"sun": True}}),
-            message(5, Role.ASSISTANT, cut_off, text("Sunny.")),
-            message(6, Role.SYSTEM, text("Be kind.")),
+            message(5, Role.ASSISTANT, cut_off, text_part("Sunny.")),
+            message(6, Role.SYSTEM, text_part("Be kind.")),
             message(
                 7,
                 Role.USER,
-                text("And now?"),
+                text_part("And now?"),
                 {"type": "file", "media_type": "image/png", "data": "aGk="},
             ),
         )
-        await listen(provider, request(dialect.kind, *more, max_output_tokens=77))
+        await collect(provider, request(dialect.kind, *more, max_output_tokens=77))
         asked, sent = (_flat(body) for body in vendor.requests)
         await provider.aclose()
     assert '"weather"' in asked

@@ -5,9 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from inside import Acted, Inside, asked, done, one, said, several, tool_call
-from running import Event, View, fact
-from viewing import everything, following, listen, plain
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    last_user_text,
+    running_daemon,
+    running_daemons,
+    text_delta,
+    tool_call_delta,
+)
+from running import ChatView, SseEvent, eventually
+from viewing import available_events, background_subscriber, chat_stream_events, journal_events
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -21,65 +30,67 @@ class Play:
     """A turn with everything in it: a failed attempt, a tool, and an end that waits to be let go."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.go = asyncio.Event()
         self.at_the_end = 0
         self._calls = 0
 
     async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "short":
-            yield said("short answer")
-            yield done()
+        if last_user_text(request) == "short":
+            yield text_delta("short answer")
+            yield finished()
             return
         self._calls += 1
         for n in range(3):
-            yield said(f"{self._calls}/{n} ")
+            yield text_delta(f"{self._calls}/{n} ")
             await asyncio.sleep(0.02)  # so that the parts are flushed in several batches
         if self._calls == 1:
             raise ProviderError("no", status_code=503)
         if self._calls == 2:
-            yield tool_call("t", "c", index=1)
-            yield done("tool_call")
+            yield tool_call_delta("t", "c", index=1)
+            yield finished("tool_call")
             return
         self.at_the_end += 1
         await self.go.wait()
-        yield said("the end")
-        yield done()
+        yield text_delta("the end")
+        yield finished()
 
 
 async def test_every_cursor_gives_exactly_the_rest(dsn: str) -> None:
     play = Play()
     async with (
-        several(dsn, [play.provider] * 2, http=HTTP, stream=FAST) as replicas,
+        running_daemons(dsn, [play.provider] * 2, http=HTTP, stream=FAST) as replicas,
         AsyncExitStack() as stack,
     ):
         api = replicas[0].api
         chat_id = (await api.create())["id"]
         runs = [
-            (await stack.enter_async_context(following(replica, chat_id))).heard
+            (await stack.enter_async_context(background_subscriber(replica, chat_id))).events
             for replica in replicas
         ]
         await api.send(chat_id, "long")
-        await fact(lambda: play.at_the_end)
+        await eventually(lambda: play.at_the_end)
         await api.send(chat_id, "short")
         await api.http.patch(f"/api/v1/chats/{chat_id}", json={"title": "a title"})
         last = (await api.chat(chat_id))["version"]
         # 3 parts of the failed attempt, 4 of the tool call, 3 of the running step.
         shown = f"{last}.1.10"
         for run in runs:
-            await fact(lambda run=run: run[-1].id == shown, what=lambda run=run: run[-1].id)
+            await eventually(
+                lambda run=run: run[-1].id == shown, describe=lambda run=run: run[-1].id
+            )
         # The step still runs: the rest has its parts, whoever asks.
         for run in runs:
             for replica in replicas:
                 await compare(replica, chat_id, run, parts=True)
         play.go.set()
-        await api.until(chat_id, "waiting")
+        await api.wait_for_status(chat_id, "waiting")
         final = (await api.chat(chat_id))["version"]
         for run in runs:
-            await fact(lambda run=run: version(run[-1]) == final)
+            await eventually(lambda run=run: version(run[-1]) == final)
             for replica in replicas:
                 await compare(replica, chat_id, run, parts=False)
-        assert plain(runs[0])[1:] == plain(runs[1])[1:]
+        assert journal_events(runs[0])[1:] == journal_events(runs[1])[1:]
         kinds = {event.event for event in runs[0]}
         assert kinds == {
             "snapshot",
@@ -93,21 +104,23 @@ async def test_every_cursor_gives_exactly_the_rest(dsn: str) -> None:
         }
 
 
-def version(event: Event) -> int:
+def version(event: SseEvent) -> int:
     assert event.id is not None
     return int(event.id.split(".")[0])
 
 
-async def compare(replica: Inside, chat_id: str, run: list[Event], *, parts: bool) -> None:
+async def compare(
+    replica: InProcessDaemon, chat_id: str, run: list[SseEvent], *, parts: bool
+) -> None:
     """Resume at every cursor of a run, and compare with what followed there."""
     cursors = [event.id for event in run]
     assert None not in cursors
     assert len(set(cursors)) == len(cursors), "a cursor must say which event was the last"
 
     async def resume(number: int) -> None:
-        heard = await everything(replica, chat_id, cursors[number])
+        heard = await available_events(replica, chat_id, cursors[number])
         expected = run[number + 1 :]
-        assert plain(heard) == plain(expected), cursors[number]
+        assert journal_events(heard) == journal_events(expected), cursors[number]
         if not parts:
             assert not [e for e in heard if e.event == "message_part"], cursors[number]
             return
@@ -119,7 +132,7 @@ async def compare(replica: Inside, chat_id: str, run: list[Event], *, parts: boo
             group.create_task(resume(number))
 
 
-def in_last_step(run: list[Event], event: Event) -> bool:
+def in_last_step(run: list[SseEvent], event: SseEvent) -> bool:
     """Whether no message of the model came after this part."""
     after = run[run.index(event) + 1 :]
     ends = [e for e in after if e.event == "preview_reset"]
@@ -128,12 +141,12 @@ def in_last_step(run: list[Event], event: Event) -> bool:
 
 
 async def test_both_ways_to_name_a_cursor(dsn: str) -> None:
-    async with one(dsn, http=HTTP) as chatd:
+    async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
-        by_header = await everything(chatd, chat["id"], "1.0.0")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        by_header = await available_events(chatd, chat["id"], "1.0.0")
         by_query = []
-        async for event in listen(chatd, chat["id"], "1.0.0", by_query=True):
+        async for event in chat_stream_events(chatd, chat["id"], "1.0.0", after_in_query=True):
             if event is None:
                 break
             by_query.append(event)
@@ -180,11 +193,11 @@ async def test_both_ways_to_name_a_cursor(dsn: str) -> None:
     ],
 )
 async def test_a_cursor_that_means_nothing_gets_a_snapshot(dsn: str, cursor: str) -> None:
-    async with one(dsn, http=HTTP) as chatd:
+    async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         heard = []
-        async for event in listen(chatd, chat["id"], cursor, by_query=True):
+        async for event in chat_stream_events(chatd, chat["id"], cursor, after_in_query=True):
             if event is None:
                 break
             heard.append(event)
@@ -192,7 +205,7 @@ async def test_a_cursor_that_means_nothing_gets_a_snapshot(dsn: str, cursor: str
         assert heard[0].data["reason"]
         assert heard[0].id is None
         assert heard[1].data["chat"]["status"] == "waiting"
-        view = View()
+        view = ChatView()
         for event in heard:
             view.apply(event)
         assert list(view.messages.values()) == ["hello", "You said: hello"]
@@ -200,22 +213,22 @@ async def test_a_cursor_that_means_nothing_gets_a_snapshot(dsn: str, cursor: str
 
 async def test_an_empty_cursor_is_none(dsn: str) -> None:
     """What a browser sends before it has heard anything."""
-    async with one(dsn, http=HTTP) as chatd:
+    async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create()
-        assert [e.event for e in await everything(chatd, chat["id"], "")] == ["snapshot"]
+        assert [e.event for e in await available_events(chatd, chat["id"], "")] == ["snapshot"]
 
 
 async def test_a_cursor_past_retention_is_reset_and_the_edge_is_not(
     dsn: str, database: Database
 ) -> None:
-    async with one(dsn, http=HTTP) as chatd:
+    async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create()
         for number in range(10):
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": str(number)})
         await database.fetch("DELETE FROM chat_events WHERE version <= 5")
-        heard = await everything(chatd, chat["id"], "5.0.0")
+        heard = await available_events(chatd, chat["id"], "5.0.0")
         assert [e.data["title"] for e in heard] == [str(n) for n in range(4, 10)]
-        heard = await everything(chatd, chat["id"], "4.0.0")
+        heard = await available_events(chatd, chat["id"], "4.0.0")
         assert [e.event for e in heard] == ["reset", "snapshot"]
         assert heard[1].id == "11.0.0"
 
@@ -225,9 +238,9 @@ async def test_a_journal_that_is_cut_under_a_viewer_ends_its_stream(
 ) -> None:
     """A row that was never shown is gone: the viewer must not be left to believe it has seen all."""
     worker = {"enabled": False, "poll_seconds": 0.1}
-    async with one(dsn, http=HTTP, worker=worker) as chatd:
+    async with running_daemon(dsn, http=HTTP, worker=worker) as chatd:
         chat = await chatd.api.create()
-        async with following(chatd, chat["id"]) as viewer:
+        async with background_subscriber(chatd, chat["id"]) as viewer:
             await database.fetch(
                 "WITH moved AS (UPDATE chats SET version = version + 2, title = 'x' RETURNING *)"
                 " INSERT INTO chat_events (chat_id, version, move, status, epoch, data)"
@@ -235,14 +248,14 @@ async def test_a_journal_that_is_cut_under_a_viewer_ends_its_stream(
                 ' \'{"title": "x", "labels": {}, "archived": false}\' FROM moved'
             )
             await asyncio.wait_for(viewer.task, 30)  # the stream ends by itself
-        assert [e.event for e in viewer.heard] == ["snapshot"]
-        again = await everything(chatd, chat["id"], viewer.heard[-1].id)
+        assert [e.event for e in viewer.events] == ["snapshot"]
+        again = await available_events(chatd, chat["id"], viewer.events[-1].id)
         assert [e.event for e in again] == ["reset", "snapshot"]
         assert again[1].data["chat"]["title"] == "x"
 
 
 async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         path = "/api/v1/chats/00000000-0000-4000-8000-00000000abcd/stream"
         for headers in ({}, {"last-event-id": "1.0.0"}, {"last-event-id": "x"}):
             answer = await chatd.api.http.get(path, headers=headers)
@@ -252,40 +265,42 @@ async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
 
 
 async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> None:
-    async with one(dsn, worker={"poll_seconds": 0.1}) as chatd:
+    async with running_daemon(dsn, worker={"poll_seconds": 0.1}) as chatd:
         chat = await chatd.api.create()
-        async with following(chatd, chat["id"]) as viewer:
+        async with background_subscriber(chatd, chat["id"]) as viewer:
             await database.fetch("DELETE FROM chats")
             await asyncio.wait_for(viewer.task, 30)
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
 async def test_silence_is_kept_alive(dsn: str) -> None:
-    async with one(dsn, http={"sse_keepalive_seconds": 0.05}) as chatd:
+    async with running_daemon(dsn, http={"sse_keepalive_seconds": 0.05}) as chatd:
         chat = await chatd.api.create()
         comments = 0
-        async for event in listen(chatd, chat["id"]):
+        async for event in chat_stream_events(chatd, chat["id"]):
             comments += event is None
             if comments == 3:
                 break
 
 
 async def test_a_stop_tells_the_viewers_and_ends_their_streams_well(dsn: str) -> None:
-    async with several(dsn, [Play().provider] * 2) as replicas:
+    async with running_daemons(dsn, [Play().provider] * 2) as replicas:
         chat = await replicas[0].api.create("long")
-        async with following(replicas[0], chat["id"]) as viewer:
+        async with background_subscriber(replicas[0], chat["id"]) as viewer:
             await replicas[0].stop()
             await asyncio.wait_for(viewer.task, 30)  # an end that was cut off would raise
-        assert viewer.heard[-1].event == "draining"
-        assert viewer.heard[-1].id is None
-        cursor = viewer.heard[-2].id
-        resumed = listen(replicas[1], chat["id"], cursor)
+        assert viewer.events[-1].event == "draining"
+        assert viewer.events[-1].id is None
+        cursor = viewer.events[-2].id
+        resumed = chat_stream_events(replicas[1], chat["id"], cursor)
         told = [event.event async for event in until_status(resumed, "running")]
         assert "reset" not in told
         assert "snapshot" not in told
 
 
-async def until_status(events: AsyncIterator[Event | None], status: str) -> AsyncIterator[Event]:
+async def until_status(
+    events: AsyncIterator[SseEvent | None], status: str
+) -> AsyncIterator[SseEvent]:
     async for event in events:
         if event is not None:
             yield event

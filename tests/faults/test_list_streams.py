@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from asking import opened
-from inside import Inside, one, scripted, several
-from running import FACT_SECONDS, Event, fact
-from viewing import LARGE, deaf, listen_to, read_to_the_end
+from asking import open_stream
+from inside import InProcessDaemon, running_daemon, running_daemons, scripted
+from running import TIMEOUT_SECONDS, SseEvent, eventually
+from viewing import LARGE_LABELS, non_reading_client, read_to_end, stream_events
 
 from chatd.domain.listing import decode_cursor, encode_cursor
 from chatd.store.pool import Database
@@ -34,7 +34,7 @@ class ListOf:
     begun_with: list[str] = field(default_factory=list)
     """The chats of the last snapshot, in its order."""
 
-    def apply(self, event: Event, told: dict[str, int] | None = None) -> None:
+    def apply(self, event: SseEvent, told: dict[str, int] | None = None) -> None:
         self.kinds.append(event.event)
         self.cursor = event.id or self.cursor
         match event.event:
@@ -52,12 +52,12 @@ class ListOf:
                 self.chats.pop(event.data["id"], None)
 
 
-async def some(chatd: Inside, view: ListOf, most: int) -> int:
+async def some(chatd: InProcessDaemon, view: ListOf, most: int) -> int:
     """At most so many events of one connection, or up to the first silence; how many there were."""
     told: dict[str, int] = {}
     count = 0
-    with anyio.fail_after(FACT_SECONDS):
-        async with aclosing(listen_to(chatd, PATH, view.cursor)) as events:
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with aclosing(stream_events(chatd, PATH, view.cursor)) as events:
             while count < most:
                 event = await anext(events, None)
                 if event is None:
@@ -68,11 +68,11 @@ async def some(chatd: Inside, view: ListOf, most: int) -> int:
 
 
 @asynccontextmanager
-async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[None]"]:
+async def following(chatd: InProcessDaemon, view: ListOf) -> AsyncIterator["asyncio.Task[None]"]:
     """Follow in the background from the view's cursor; the stream is open by then."""
 
     async def follow() -> None:
-        async with aclosing(listen_to(chatd, PATH, view.cursor)) as events:
+        async with aclosing(stream_events(chatd, PATH, view.cursor)) as events:
             async for event in events:
                 if event is not None:
                     view.apply(event)
@@ -80,7 +80,9 @@ async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[
     before = chatd.daemon.services.list_hub.subscriber_count
     task = asyncio.create_task(follow())
     try:
-        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count > before or task.done())
+        await eventually(
+            lambda: chatd.daemon.services.list_hub.subscriber_count > before or task.done()
+        )
         yield task
     finally:
         task.cancel()
@@ -89,7 +91,7 @@ async def following(chatd: Inside, view: ListOf) -> AsyncIterator["asyncio.Task[
         task.result()
 
 
-async def whole(chatd: Inside) -> dict[str, Any]:
+async def whole(chatd: InProcessDaemon) -> dict[str, Any]:
     """The list as it is stored."""
     found: dict[str, Any] = {}
     params: dict[str, Any] = {"limit": 200}
@@ -101,40 +103,40 @@ async def whole(chatd: Inside) -> dict[str, Any]:
         params["cursor"] = page["next_cursor"]
 
 
-async def change(chatd: Inside, chat_id: str, **fields: Any) -> None:
+async def change(chatd: InProcessDaemon, chat_id: str, **fields: Any) -> None:
     answer = await chatd.api.http.patch(f"/api/v1/chats/{chat_id}", json=fields)
     assert answer.status_code == 200, answer.text
 
 
-async def delete(chatd: Inside, chat_id: str) -> None:
+async def delete(chatd: InProcessDaemon, chat_id: str) -> None:
     answer = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
     assert answer.status_code == 204, answer.text
 
 
 async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
-    async with one(dsn, http=QUIET) as chatd:
+    async with running_daemon(dsn, http=QUIET) as chatd:
         old = [(await chatd.api.create(title=str(n)))["id"] for n in range(52)]
         view = ListOf()
         async with following(chatd, view):
-            await fact(lambda: view.kinds)
+            await eventually(lambda: view.kinds)
             assert view.begun_with == old[:1:-1]
             new = (await chatd.api.create("hello", title="new"))["id"]
-            await fact(lambda: view.chats.get(new, {}).get("status") == "waiting")
+            await eventually(lambda: view.chats.get(new, {}).get("status") == "waiting")
             await change(chatd, old[0], title="touched")
-            await fact(lambda: view.chats.get(old[0], {}).get("title") == "touched")
+            await eventually(lambda: view.chats.get(old[0], {}).get("title") == "touched")
             await delete(chatd, old[1])
             await delete(chatd, old[5])
-            await fact(lambda: view.kinds.count("deleted") == 2)
+            await eventually(lambda: view.kinds.count("deleted") == 2)
             stored = await whole(chatd)
             assert view.chats == stored
         assert set(view.kinds) == {"snapshot", "chat", "deleted"}
-        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)
+        await eventually(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)
 
 
 async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         made = [(await chatd.api.create())["id"] for _ in range(53)]
-        async with aclosing(listen_to(chatd, PATH)) as events:
+        async with aclosing(stream_events(chatd, PATH)) as events:
             snapshot = await anext(events)
         assert snapshot is not None
         assert [chat["id"] for chat in snapshot.data["items"]] == made[:2:-1]
@@ -144,7 +146,7 @@ async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> N
 
 
 async def test_an_empty_list_says_so_and_can_be_resumed(dsn: str) -> None:
-    async with several(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
+    async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
         view = ListOf()
         await some(here, view, 10)
         assert view.kinds == ["snapshot"]
@@ -155,7 +157,7 @@ async def test_an_empty_list_says_so_and_can_be_resumed(dsn: str) -> None:
 
 
 async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state(dsn: str) -> None:
-    async with several(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
+    async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
         a, b, c = [(await here.api.create(title=title))["id"] for title in "abc"]
         view = ListOf()
         await some(here, view, 10)
@@ -165,7 +167,7 @@ async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state
         short = (await there.api.create())["id"]  # made and gone while nobody looked
         await delete(there, short)
         d = (await there.api.create("hello"))["id"]
-        await there.api.until(d, "waiting")
+        await there.api.wait_for_status(d, "waiting")
         for after in (view.cursor, view.cursor):  # told again, when one comes back with the same
             again = ListOf(after, dict(view.chats))
             await some(there, again, 100)
@@ -179,16 +181,18 @@ async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state
 async def test_a_cursor_that_cannot_be_resumed_is_reset(
     dsn: str, database: Database, by_query: bool
 ) -> None:
-    async with one(dsn, http=QUIET, stream={"event_retention_days": 1}) as chatd:
+    async with running_daemon(dsn, http=QUIET, stream={"event_retention_days": 1}) as chatd:
         chat = await chatd.api.create()
-        async with aclosing(listen_to(chatd, PATH)) as events:
+        async with aclosing(stream_events(chatd, PATH)) as events:
             snapshot = await anext(events)
         assert snapshot is not None
         assert snapshot.id is not None
         now, day = decode_cursor(snapshot.id), timedelta(days=1)
         cursors = ["x", "1.0.0", "9" * 18, encode_cursor(now + day), encode_cursor(now - day), "0"]
         for cursor in cursors:
-            async with aclosing(listen_to(chatd, PATH, cursor, by_query=by_query)) as events:
+            async with aclosing(
+                stream_events(chatd, PATH, cursor, after_in_query=by_query)
+            ) as events:
                 reset, anew = await anext(events), await anext(events)
             assert reset is not None
             assert anew is not None
@@ -200,11 +204,11 @@ async def test_a_cursor_that_cannot_be_resumed_is_reset(
 
 
 async def test_other_owners_are_neither_told_nor_missed(dsn: str, database: Database) -> None:
-    async with one(dsn, http=QUIET) as chatd:
+    async with running_daemon(dsn, http=QUIET) as chatd:
         mine = (await chatd.api.create())["id"]
         view = ListOf()
         async with following(chatd, view):
-            await fact(lambda: view.kinds)
+            await eventually(lambda: view.kinds)
             await database.fetch(
                 "INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id)"
                 " SELECT id, id, 'bob', m FROM (SELECT gen_random_uuid() AS id,"
@@ -214,13 +218,13 @@ async def test_other_owners_are_neither_told_nor_missed(dsn: str, database: Data
                 "INSERT INTO chat_tombstones (owner_id, chat_id) VALUES ('bob', $1)", uuid4()
             )
             await change(chatd, mine, title="last")
-            await fact(lambda: view.chats[mine]["title"] == "last")
+            await eventually(lambda: view.chats[mine]["title"] == "last")
             assert view.kinds == ["snapshot", "chat"]
 
 
 async def test_many_missed_chats_come_a_read_at_a_time(dsn: str, database: Database) -> None:
     """Also those that were touched at the very same moment; and a cut loses none of them."""
-    async with one(dsn, http=QUIET) as chatd:
+    async with running_daemon(dsn, http=QUIET) as chatd:
         view = ListOf()
         first = (await chatd.api.create())["id"]
         await some(chatd, view, 10)
@@ -238,37 +242,37 @@ async def test_many_missed_chats_come_a_read_at_a_time(dsn: str, database: Datab
 
 
 async def test_a_drained_list_goes_on_elsewhere(dsn: str) -> None:
-    async with one(dsn) as there:
+    async with running_daemon(dsn) as there:
         view = ListOf()
-        async with one(dsn) as here, following(here, view) as task:
-            await fact(lambda: view.kinds)
+        async with running_daemon(dsn) as here, following(here, view) as task:
+            await eventually(lambda: view.kinds)
             await there.api.create(title="a")
-            await fact(lambda: "chat" in view.kinds)
+            await eventually(lambda: "chat" in view.kinds)
             await here.stop()
-            await fact(task.done)
+            await eventually(task.done)
             assert view.kinds[-1] == "draining"
         b = (await there.api.create(title="b"))["id"]
         async with following(there, view):
-            await fact(lambda: b in view.chats)
+            await eventually(lambda: b in view.chats)
         assert view.chats == await whole(there)
 
 
 async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
     stream = {"subscriber_buffer": 20}
-    async with one(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
+    async with running_daemon(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
         hub = chatd.daemon.services.list_hub
-        async with deaf(chatd, PATH) as wire:
-            [view] = await fact(
+        async with non_reading_client(chatd, PATH) as wire:
+            [view] = await eventually(
                 lambda: [v for one in hub._topics.values() for v in one.subscriptions]
             )
-            await fact(hub.pending_reads)
+            await eventually(hub.pending_reads)
             number = 0
             while not view.over:
                 number += 1
                 assert number < 500, "it should have been cut off by now"
-                await chatd.api.create(title=str(number), labels=LARGE)
+                await chatd.api.create(title=str(number), labels=LARGE_LABELS)
             assert view._waiting == {}
-            read = await read_to_the_end(wire)
+            read = await read_to_end(wire)
         assert read.startswith(b"HTTP/1.1 200")
         kept = ListOf()
         for block in read.split(b"\n\n"):
@@ -278,11 +282,11 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         missing = (await whole(chatd)).keys() - kept.chats.keys()
         sent = read.count(b"event: chat")
         assert len(missing) <= sent
-        await fact(lambda: hub.subscriber_count == 0)
+        await eventually(lambda: hub.subscriber_count == 0)
 
 
 async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
-    async with one(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
+    async with running_daemon(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
         lists = chatd.daemon.services.chat_lists
         reads: list[int] = []
         touched = lists.changed_since
@@ -304,15 +308,15 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
             following(chatd, views[2]),
             following(chatd, views[3]),
         ):
-            await fact(lambda: all(view.kinds for view in views))
-            await fact(lambda: len(reads) >= 5)
+            await eventually(lambda: all(view.kinds for view in views))
+            await eventually(lambda: len(reads) >= 5)
             go.clear()
             reads.clear()
             async with asyncio.TaskGroup() as group:
                 for _ in range(50):
                     group.create_task(chatd.api.create())
             go.set()
-            await fact(lambda: all(len(view.chats) == 51 for view in views))
+            await eventually(lambda: all(len(view.chats) == 51 for view in views))
             seen = 0
 
             async def settled() -> bool:
@@ -320,7 +324,7 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
                 before, seen = seen, len(reads)
                 return before == seen
 
-            await fact(settled, every=0.3)  # nobody polls
+            await eventually(settled, interval_seconds=0.3)  # nobody polls
             assert set(reads) == {1}  # four viewers, one list
             assert len(reads) <= 3  # one that was under way, one for all the hints, and a late one
             assert all(view.kinds.count("chat") == 50 for view in views)
@@ -329,7 +333,7 @@ async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) ->
 class Crowd:
     """Callers who change a list at random, and viewers who hang up at random, on either replica."""
 
-    def __init__(self, replicas: list[Inside]) -> None:
+    def __init__(self, replicas: list[InProcessDaemon]) -> None:
         self.dice = random.Random(SEED)
         self.replicas = replicas
         self.going = True
@@ -369,30 +373,30 @@ class Crowd:
 
 
 async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -> None:
-    async with several(dsn, [scripted(), scripted()], http=QUIET) as replicas:
+    async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as replicas:
         crowd = Crowd(replicas)
         async with asyncio.TaskGroup() as group:
             views = [group.create_task(crowd.view()) for _ in range(6)]
             callers = [group.create_task(crowd.call(60)) for _ in range(4)]
             await asyncio.wait(callers)
-            await fact(lambda: at_rest(replicas[0]))
+            await eventually(lambda: at_rest(replicas[0]))
             crowd.going = False
         stored = await whole(replicas[0])
         for task in views:
             assert task.result().chats == stored, SEED
         for replica in replicas:
-            await fact(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
+            await eventually(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
             assert replica.daemon.services.list_hub._topics == {}
 
 
-async def at_rest(chatd: Inside) -> bool:
+async def at_rest(chatd: InProcessDaemon) -> bool:
     return all(chat["status"] in {"waiting", "error"} for chat in (await whole(chatd)).values())
 
 
 async def test_a_stream_of_a_list_is_refused_like_any_other(dsn: str) -> None:
-    async with one(dsn) as chatd:
-        async with opened(chatd, PATH) as answer:
+    async with running_daemon(dsn) as chatd:
+        async with open_stream(chatd, PATH) as answer:
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.headers["cache-control"] == "no-store"
-        await fact(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)
+        await eventually(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from inside import one, scripted
-from running import View, fact
+from inside import running_daemon, scripted
+from running import ChatView, eventually
 
 SPOKEN = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 
@@ -13,16 +13,20 @@ SPOKEN = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 async def test_parallel_creates_through_two_connections(dsn: str, chats: int, viewers: int) -> None:
     """All are created, all are answered, also while others stream."""
     worker = {"max_chats": chats + viewers}
-    async with one(dsn, scripted(SPOKEN), database={"pool_size": 2}, worker=worker) as chatd:
+    async with running_daemon(
+        dsn, scripted(SPOKEN), database={"pool_size": 2}, worker=worker
+    ) as chatd:
         api = chatd.api
         watched = [(await api.create())["id"] for _ in range(viewers)]
-        views = [View() for _ in watched]
+        views = [ChatView() for _ in watched]
         async with asyncio.TaskGroup() as group:
             for chat_id, view in zip(watched, views, strict=True):
                 group.create_task(
-                    api.follow(chat_id, view, lambda view: len(view.messages) == 2, seconds=60)
+                    api.follow(
+                        chat_id, view, lambda view: len(view.messages) == 2, timeout_seconds=60
+                    )
                 )
-            await fact(lambda: all(view.status for view in views))
+            await eventually(lambda: all(view.status for view in views))
             sending = [group.create_task(api.send(chat_id, "watched")) for chat_id in watched]
             creating = [group.create_task(api.create(f"number {n}")) for n in range(chats)]
         assert len(sending) == viewers
@@ -30,11 +34,11 @@ async def test_parallel_creates_through_two_connections(dsn: str, chats: int, vi
             assert list(view.messages.values()) == ["watched", "You said: watched"]
         for number, task in enumerate(creating):
             chat_id = task.result()["id"]
-            await api.until(chat_id, "waiting", 60)
+            await api.wait_for_status(chat_id, "waiting", 60)
             assert await api.texts(chat_id) == [f"You said: number {number}"]
         pool = chatd.daemon.services.database._pool
         assert pool is not None
         assert pool.get_size() <= 2
-        assert not chatd.said("http.database_unavailable")
-        assert not chatd.said("outage.began")
-        assert not chatd.said("chat.lost")
+        assert not chatd.logged("http.database_unavailable")
+        assert not chatd.logged("outage.began")
+        assert not chatd.logged("chat.lost")

@@ -10,9 +10,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import STEADY, Acted, Inside, asked, done, one, said, several, tool_call
-from running import View, fact, text_of
-from viewing import some
+from inside import (
+    NO_RENEWALS,
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    last_user_text,
+    running_daemon,
+    running_daemons,
+    text_delta,
+    tool_call_delta,
+)
+from running import ChatView, eventually, text_of
+from viewing import apply_some
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -21,7 +31,7 @@ from chatd.store.pool import Database
 SEED = random.randrange(10**6)
 
 
-def talker(go_on: asyncio.Event | None = None) -> Acted:
+def talker(go_on: asyncio.Event | None = None) -> FunctionProvider:
     """Counts aloud, at the pace and with the mishaps that the message asks for.
 
     It goes no further than the middle before it may.
@@ -29,7 +39,7 @@ def talker(go_on: asyncio.Event | None = None) -> Acted:
     calls: dict[tuple[str, int], int] = {}
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        kind, words, pause = asked(request).split()
+        kind, words, pause = last_user_text(request).split()
         key = str(request.messages[0].chat_id), len(request.messages)
         calls[key] = attempt = calls.get(key, 0) + 1
         for n in range(int(words)):
@@ -39,19 +49,19 @@ def talker(go_on: asyncio.Event | None = None) -> Acted:
                 await asyncio.sleep(0)
             if go_on is not None and n == int(words) // 2:
                 await go_on.wait()
-            yield said(f"{attempt}/{n} ")
+            yield text_delta(f"{attempt}/{n} ")
             if kind == "flaky" and attempt == 1 and n == int(words) // 2:
                 raise ProviderError("no", status_code=503)
         if kind == "tool" and len(request.messages) < 4:
-            yield tool_call("t", f"c{len(request.messages)}", index=1)
-            yield done("tool_call")
+            yield tool_call_delta("t", f"c{len(request.messages)}", index=1)
+            yield finished("tool_call")
             return
-        yield done()
+        yield finished()
 
-    return Acted(act)
+    return FunctionProvider(act)
 
 
-def ended(view: View, turns: int) -> bool:
+def ended(view: ChatView, turns: int) -> bool:
     """Whether so many messages were answered, as far as the viewer knows."""
     if view.status != "waiting" or view.events[-1].event not in {"status", "snapshot"}:
         return False
@@ -65,7 +75,7 @@ class Crowd:
     """Viewers of many chats who hang up again and again, on any replica, and speakers who go on
     until there were enough of them."""
 
-    def __init__(self, replicas: list[Inside], *, pause: float, connections: int) -> None:
+    def __init__(self, replicas: list[InProcessDaemon], *, pause: float, connections: int) -> None:
         self.dice = random.Random(SEED)
         self.connections = 0
         self._replicas = replicas
@@ -84,21 +94,21 @@ class Crowd:
                 api = self.dice.choice(self._replicas).api
                 await api.send(chat_id, f"{kind} {words} {self._pause}")
                 self._turns[chat_id] += 1
-            await self._replicas[0].api.until(chat_id, "waiting")
+            await self._replicas[0].api.wait_for_status(chat_id, "waiting")
         self._over.add(chat_id)
 
     async def watch(self, chat_id: str) -> None:
-        view = View()
+        view = ChatView()
         while chat_id not in self._over or not ended(view, self._turns[chat_id]):
             most = self.dice.choice([0, 1, 1, 2, 3, 7, 20])
-            await some(self.dice.choice(self._replicas), chat_id, view, most)
+            await apply_some(self.dice.choice(self._replicas), chat_id, view, most)
             self.connections += 1
         texts = {m["id"]: text_of(m["content"]) for m in await messages(self._replicas[0], chat_id)}
         assert view.messages == texts, SEED
         assert view.preview == "", SEED
 
 
-async def messages(chatd: Inside, chat_id: str) -> list[dict[str, Any]]:
+async def messages(chatd: InProcessDaemon, chat_id: str) -> list[dict[str, Any]]:
     """The whole history."""
     found: list[dict[str, Any]] = []
     cursor = "0"
@@ -114,7 +124,7 @@ async def messages(chatd: Inside, chat_id: str) -> list[dict[str, Any]]:
 async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
     """Twice five hundred are a thousand."""
     http = {"sse_keepalive_seconds": 0.1}  # who hears nothing for so long hangs up, too
-    async with several(dsn, [talker(), talker()], http=http) as replicas:
+    async with running_daemons(dsn, [talker(), talker()], http=http) as replicas:
         crowd = Crowd(replicas, pause=pause, connections=500)
         chats = [(await replicas[0].api.create())["id"] for _ in range(10)]
         async with asyncio.TaskGroup() as group:
@@ -125,45 +135,47 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
         assert crowd.connections >= 500
         for replica in replicas:
             hub = replica.daemon.services.hub
-            await fact(lambda hub=hub: hub.viewers == 0)
-            await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
+            await eventually(lambda hub=hub: hub.viewers == 0)
+            await eventually(
+                lambda hub=hub: not hub._topics, describe=lambda hub=hub: f"{hub._topics}"
+            )
 
 
 async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
     """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
     dice = random.Random(SEED)
-    worker = {**STEADY, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
+    worker = {**NO_RENEWALS, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
 
-    async def view_of(replica: Inside, chat_id: str) -> View:
-        view = View()
+    async def view_of(replica: InProcessDaemon, chat_id: str) -> ChatView:
+        view = ChatView()
         while not ended(view, 1):
-            if not await some(replica, chat_id, view, dice.choice([1, 5, 50])):
+            if not await apply_some(replica, chat_id, view, dice.choice([1, 5, 50])):
                 await asyncio.sleep(0.001)
         return view
 
     quick = {"sse_keepalive_seconds": 0.1}
-    async with one(dsn, talker(), http=quick, worker={"enabled": False}) as front:
+    async with running_daemon(dsn, talker(), http=quick, worker={"enabled": False}) as front:
         chats = [(await front.api.create())["id"] for _ in range(6)]
         async with asyncio.TaskGroup() as group:
             views = [group.create_task(view_of(front, c)) for c in chats for _ in range(2)]
             go_on = asyncio.Event()
-            async with one(dsn, talker(go_on), worker=worker) as first:
+            async with running_daemon(dsn, talker(go_on), worker=worker) as first:
                 for chat_id in chats:
                     await front.api.send(chat_id, "plain 60 0.01")
-                await fact(lambda: len(first.daemon.chat_tasks.leases) == 6)
-                await fact(lambda: all_streaming(database, 6))
-                async with one(dsn, talker(), worker=worker) as second:
+                await eventually(lambda: len(first.daemon.chat_tasks.leases) == 6)
+                await eventually(lambda: all_streaming(database, 6))
+                async with running_daemon(dsn, talker(), worker=worker) as second:
                     first.daemon.chat_tasks.stop_claiming()
                     await database.fetch(
                         "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
                         " WHERE id = ANY($1::uuid[])",
                         chats[:3],
                     )
-                    await fact(lambda: len(second.daemon.chat_tasks.leases) == 3)
+                    await eventually(lambda: len(second.daemon.chat_tasks.leases) == 3)
                     go_on.set()
                     await first.stop()
                     for chat_id in chats:
-                        await second.api.until(chat_id, "waiting")
+                        await second.api.wait_for_status(chat_id, "waiting")
         for chat_id, pair in zip(chats, zip(views[::2], views[1::2], strict=True), strict=True):
             [text] = await front.api.texts(chat_id)
             assert text.split() == [f"1/{n}" for n in range(60)]

@@ -5,9 +5,9 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 
-from inside import Acted, Inside, done, one, said, scripted
-from running import Event, View, fact
-from viewing import LARGE, deaf, everything, path_of, read_to_the_end
+from inside import FunctionProvider, InProcessDaemon, finished, running_daemon, scripted, text_delta
+from running import ChatView, SseEvent, eventually
+from viewing import LARGE_LABELS, available_events, non_reading_client, read_to_end, stream_path
 
 from chatd.live.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
@@ -15,7 +15,7 @@ from chatd.llm.provider import Delta, ModelRequest
 BUFFER = 20
 
 
-def events_of(answer: bytes) -> list[Event]:
+def events_of(answer: bytes) -> list[SseEvent]:
     """What an answer in chunks says."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200"), head
@@ -30,11 +30,11 @@ def events_of(answer: bytes) -> list[Event]:
             line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
         )
         if fields:
-            events.append(Event(fields["event"], json.loads(fields["data"]), fields.get("id")))
+            events.append(SseEvent(fields["event"], json.loads(fields["data"]), fields.get("id")))
     return events
 
 
-def viewers(chatd: Inside, chat_id: str) -> set[Subscription]:
+def viewers(chatd: InProcessDaemon, chat_id: str) -> set[Subscription]:
     topics = chatd.daemon.services.hub._topics.values()
     return next((t.subscriptions for t in topics if str(t.chat_id) == chat_id), set())
 
@@ -43,15 +43,16 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
     """Its rows wait up to a bound, then no more; what it read and what it resumes is everything."""
     http = {"sse_keepalive_seconds": 0.1}
     stream = {"subscriber_buffer": BUFFER}
-    async with one(dsn, http=http, stream=stream, worker={"enabled": False}) as chatd:
+    async with running_daemon(dsn, http=http, stream=stream, worker={"enabled": False}) as chatd:
         chat = await chatd.api.create()
-        async with deaf(chatd, path_of(chat["id"])) as wire:
-            [subscription] = await fact(lambda: viewers(chatd, chat["id"]))
+        async with non_reading_client(chatd, stream_path(chat["id"])) as wire:
+            [subscription] = await eventually(lambda: viewers(chatd, chat["id"]))
             number = 0
             while not subscription.let_go:
                 number += 1
                 answer = await chatd.api.http.patch(
-                    f"/api/v1/chats/{chat['id']}", json={"title": str(number), "labels": LARGE}
+                    f"/api/v1/chats/{chat['id']}",
+                    json={"title": str(number), "labels": LARGE_LABELS},
                 )
                 assert answer.status_code == 200
                 assert len(subscription._entries) <= BUFFER
@@ -62,13 +63,13 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
                     f"/api/v1/chats/{chat['id']}", json={"title": str(number)}
                 )
                 assert len(subscription._entries) <= BUFFER
-            read = events_of(await read_to_the_end(wire))
+            read = events_of(await read_to_end(wire))
         assert read[0].event == "snapshot"
         assert len(read) < number
-        rest = await everything(chatd, chat["id"], read[-1].id)
+        rest = await available_events(chatd, chat["id"], read[-1].id)
         titles = [e.data["title"] for e in read[1:] + rest]
         assert titles == [str(n) for n in range(1, number + 1)]
-        await fact(lambda: not viewers(chatd, chat["id"]))
+        await eventually(lambda: not viewers(chatd, chat["id"]))
 
 
 async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> None:
@@ -79,27 +80,27 @@ async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> N
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         await go.wait()
         for _ in range(500):
-            yield said(piece)
+            yield text_delta(piece)
             await asyncio.sleep(0)
-        yield done()
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create("go")
         async with asyncio.TaskGroup() as group:
             release = asyncio.Event()
 
             async def sit() -> None:
-                async with deaf(chatd, path_of(chat["id"])):
+                async with non_reading_client(chatd, stream_path(chat["id"])):
                     await release.wait()
 
             for _ in range(30):
                 group.create_task(sit())
-            await fact(lambda: len(viewers(chatd, chat["id"])) == 30)
+            await eventually(lambda: len(viewers(chatd, chat["id"])) == 30)
             tracemalloc.start()
             go.set()
             view = await chatd.api.follow(
                 chat["id"],
-                View(),
+                ChatView(),
                 lambda view: view.status == "waiting" and len(view.messages) == 2,
             )
             _, peak = tracemalloc.get_traced_memory()
@@ -107,35 +108,40 @@ async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> N
             assert len(list(view.messages.values())[-1]) == 5_000_000
             assert peak < 100_000_000, peak  # a copy for each would be 150 MB at the least
             release.set()
-        await fact(lambda: not viewers(chatd, chat["id"]))
+        await eventually(lambda: not viewers(chatd, chat["id"]))
 
 
 async def test_a_stop_does_not_wait_for_who_does_not_read(dsn: str) -> None:
     """Its connection is cut when the allowance of the server is up; everybody else ends well."""
-    async with one(dsn, http={"sse_keepalive_seconds": 0.05}, worker={"enabled": False}) as chatd:
+    async with running_daemon(
+        dsn, http={"sse_keepalive_seconds": 0.05}, worker={"enabled": False}
+    ) as chatd:
         chat = await chatd.api.create()
-        async with deaf(chatd, path_of(chat["id"])):
-            await fact(lambda: viewers(chatd, chat["id"]))
+        async with non_reading_client(chatd, stream_path(chat["id"])):
+            await eventually(lambda: viewers(chatd, chat["id"]))
             for number in range(60):
                 await chatd.api.http.patch(
-                    f"/api/v1/chats/{chat['id']}", json={"title": str(number), "labels": LARGE}
+                    f"/api/v1/chats/{chat['id']}",
+                    json={"title": str(number), "labels": LARGE_LABELS},
                 )
             await chatd.stop()
 
 
 async def test_fifty_callers_share_a_pool_of_two(dsn: str) -> None:
     """Requirement 10: nobody is refused, nobody is forgotten, whoever streams meanwhile is served."""
-    async with one(dsn, scripted(), database={"pool_size": 2}) as chatd:
+    async with running_daemon(dsn, scripted(), database={"pool_size": 2}) as chatd:
         chats = await asyncio.gather(*(chatd.api.create(f"number {n}") for n in range(50)))
         assert len({chat["id"] for chat in chats}) == 50
 
         async def answered(number: int, chat_id: str) -> None:
             view = await chatd.api.follow(
-                chat_id, View(), lambda view: view.status == "waiting" and len(view.messages) == 2
+                chat_id,
+                ChatView(),
+                lambda view: view.status == "waiting" and len(view.messages) == 2,
             )
             assert list(view.messages.values())[-1] == f"You said: number {number}"
 
         async with asyncio.TaskGroup() as group:
             for number, chat in enumerate(chats):
                 group.create_task(answered(number, chat["id"]))
-        assert not chatd.said("http.database_unavailable")
+        assert not chatd.logged("http.database_unavailable")

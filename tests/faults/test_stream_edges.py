@@ -11,9 +11,16 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from inside import Acted, Inside, done, one, said, several
-from running import FACT_SECONDS, Event, View, fact
-from viewing import everything, following, plain
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    running_daemon,
+    running_daemons,
+    text_delta,
+)
+from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from viewing import available_events, background_subscriber, journal_events
 
 from chatd.domain.message import NewMessage, Role
 from chatd.live.hub import ChatHub
@@ -30,12 +37,12 @@ HTTP = {"sse_keepalive_seconds": 0.2}
 
 
 async def brief(_: ModelRequest) -> AsyncIterator[Delta]:
-    yield said("ok")
-    yield done()
+    yield text_delta("ok")
+    yield finished()
 
 
 async def hanging(_: ModelRequest) -> AsyncIterator[Delta]:
-    yield said("I begin and ")
+    yield text_delta("I begin and ")
     await asyncio.Event().wait()
 
 
@@ -49,7 +56,7 @@ class Socket:
         """Everything up to the end of the connection."""
         loop = asyncio.get_running_loop()
         heard = bytearray()
-        async with asyncio.timeout(FACT_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while data := await loop.sock_recv(self.plain, 1 << 20):
                 heard += data
         return bytes(heard)
@@ -60,7 +67,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(chatd: Inside, chat_id: str) -> AsyncIterator[Socket]:
+async def connected(chatd: InProcessDaemon, chat_id: str) -> AsyncIterator[Socket]:
     """Ask for a stream, and read nothing."""
     place = urlsplit(str(chatd.api.http.base_url))
     loop = asyncio.get_running_loop()
@@ -87,12 +94,12 @@ def unchunked(answer: bytes) -> tuple[bytes, bool]:
     return bytes(body), False
 
 
-def events(body: bytes) -> list[Event]:
+def events(body: bytes) -> list[SseEvent]:
     found = []
     for block in body.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if line[0] != ":")
         if fields:
-            found.append(Event(fields["event"], json.loads(fields["data"]), fields.get("id")))
+            found.append(SseEvent(fields["event"], json.loads(fields["data"]), fields.get("id")))
     return found
 
 
@@ -100,19 +107,19 @@ def subscriptions(hub: ChatHub) -> list[Subscription]:
     return [one for topic in hub._topics.values() for one in topic.subscriptions]
 
 
-async def no_topics(*daemons: Inside) -> None:
+async def no_topics(*daemons: InProcessDaemon) -> None:
     for chatd in daemons:
         hub = chatd.daemon.services.hub
-        await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
+        await eventually(lambda hub=hub: not hub._topics, describe=lambda hub=hub: f"{hub._topics}")
 
 
-async def talk_past(chatd: Inside, chat_id: str, slow: Subscription) -> int:
+async def talk_past(chatd: InProcessDaemon, chat_id: str, slow: Subscription) -> int:
     """Have long messages answered until the slow reader is given up; how many there were."""
     count = 0
     while not slow.disconnected:
         assert count < 60
         await chatd.api.send(chat_id, f"{count} {LONG}")
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         count += 1
         assert len(slow._entries) <= 8
     return count
@@ -121,26 +128,26 @@ async def talk_past(chatd: Inside, chat_id: str, slow: Subscription) -> int:
 async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> None:
     """Its stream ends well, what waits for it is bounded, and its cursor gives exactly the rest."""
     stream = {"subscriber_buffer": 8}
-    async with one(dsn, Acted(brief), stream=stream, http=HTTP) as chatd:
+    async with running_daemon(dsn, FunctionProvider(brief), stream=stream, http=HTTP) as chatd:
         hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create())["id"]
         async with connected(chatd, chat_id) as slow:
-            [place] = await fact(lambda: subscriptions(hub))
-            async with following(chatd, chat_id) as quick:
+            [place] = await eventually(lambda: subscriptions(hub))
+            async with background_subscriber(chatd, chat_id) as quick:
                 count = await talk_past(chatd, chat_id, place)
                 assert not place._entries
                 body, ended = unchunked(await slow.rest())
                 version = (await chatd.api.chat(chat_id))["version"]
-                await fact(lambda: (quick.heard[-1].id or "").startswith(f"{version}."))
+                await eventually(lambda: (quick.events[-1].id or "").startswith(f"{version}."))
                 assert not quick.task.done()  # who reads is not let go
         assert ended
         heard = events(body)
         assert heard[0].event == "snapshot"
         assert heard[-1].event != "draining"
-        rest = await everything(chatd, chat_id, heard[-1].id)
+        rest = await available_events(chatd, chat_id, heard[-1].id)
         assert "snapshot" not in {event.event for event in rest}
-        assert plain([*heard, *rest])[1:] == plain(quick.heard)[1:]
-        view = View()
+        assert journal_events([*heard, *rest])[1:] == journal_events(quick.events)[1:]
+        view = ChatView()
         for event in (*heard, *rest):
             view.apply(event)
         assert len(view.messages) == 2 * count
@@ -150,19 +157,19 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> N
 
 async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
     """Who reads hears `draining` and a proper end; who does not read cannot hold the process."""
-    async with one(dsn, Acted(brief)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(brief)) as chatd:
         chat_id = (await chatd.api.create())["id"]
         async with connected(chatd, chat_id) as stuck:
-            [place] = await fact(lambda: subscriptions(chatd.daemon.services.hub))
+            [place] = await eventually(lambda: subscriptions(chatd.daemon.services.hub))
             count = 0
             while len(place._entries) < 8:  # it is not taken any more: the way is full
                 assert count < 60
                 await chatd.api.send(chat_id, f"{count} {LONG}")
-                await chatd.api.until(chat_id, "waiting")
+                await chatd.api.wait_for_status(chat_id, "waiting")
                 count += 1
             other = (await chatd.api.create())["id"]
             async with connected(chatd, other) as reading, connected(chatd, other) as too:
-                await fact(lambda: chatd.daemon.services.hub.subscriber_count == 3)
+                await eventually(lambda: chatd.daemon.services.hub.subscriber_count == 3)
                 stopping = asyncio.create_task(chatd.stop())
                 for viewer in (reading, too):
                     body, ended = unchunked(await viewer.rest())
@@ -176,40 +183,40 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
 async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
     async def speak(_: ModelRequest) -> AsyncIterator[Delta]:
         for number in range(10):
-            yield said(f"{number} ")
+            yield text_delta(f"{number} ")
             await asyncio.sleep(0.01)
-        yield done()
+        yield finished()
 
-    async with several(dsn, [Acted(speak)] * 2) as replicas:
+    async with running_daemons(dsn, [FunctionProvider(speak)] * 2) as replicas:
         chat_id = (await replicas[0].api.create())["id"]
-        views = [View() for _ in range(300)]
+        views = [ChatView() for _ in range(300)]
         async with asyncio.TaskGroup() as group:
             for number, view in enumerate(views):
                 api = replicas[number % 2].api
                 group.create_task(
                     api.follow(chat_id, view, lambda view: len(view.messages) == 2 and rests(view))
                 )
-            await fact(lambda: all(view.status for view in views))
+            await eventually(lambda: all(view.status for view in views))
             assert [chatd.daemon.services.hub.subscriber_count for chatd in replicas] == [150, 150]
             await replicas[0].api.send(chat_id, "hello")
-        first = plain(views[0].events)
+        first = journal_events(views[0].events)
         assert [kind for kind, _, _ in first] == [
             *("snapshot", "message", "status", "status", "message", "status"),
         ]
         assert first[-2][1]["content"][0]["text"].split() == [*"0123456789"]
         for view in views:
-            assert plain(view.events) == first
+            assert journal_events(view.events) == first
         await no_topics(*replicas)
 
 
 @pytest.mark.parametrize("working", [False, True], ids=["idle", "working"])
 async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None:
     """Reset before the answer, in the middle of it, and while nothing is said."""
-    async with one(dsn, Acted(hanging)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(hanging)) as chatd:
         hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create("hello" if working else None))["id"]
         if working:
-            await fact(lambda: chat_id in map(str, hub._topics))
+            await eventually(lambda: chat_id in map(str, hub._topics))
 
         async def vanish(number: int) -> None:
             async with connected(chatd, chat_id) as viewer:
@@ -220,7 +227,7 @@ async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None
 
         for _ in range(4):
             await asyncio.gather(*map(vanish, range(30)))
-        await fact(lambda: hub.subscriber_count == 0)
+        await eventually(lambda: hub.subscriber_count == 0)
         if working:  # its own step is still there, for who comes next
             assert [str(chat_id) for chat_id in hub._topics] == [chat_id]
             await chatd.api.interrupt(chat_id)
@@ -231,9 +238,9 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
     """Another process claims, streams and finishes, and sends no hint at all."""
     worker = {"enabled": False, "poll_seconds": 0.1}
     chats, turns, streams = Chats(database), Turns(database), StreamStore(database)
-    async with one(dsn, worker=worker) as chatd:
+    async with running_daemon(dsn, worker=worker) as chatd:
         chat_id = UUID((await chatd.api.create())["id"])
-        async with following(chatd, str(chat_id)) as viewer:
+        async with background_subscriber(chatd, str(chat_id)) as viewer:
             await chats.describe(chat_id, owner_id="local", title="quiet", labels=None)
             hello = ({"type": "text", "text": "hello"},)
             await chats.send(chat_id, owner_id="local", content=hello)
@@ -242,9 +249,9 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
             assert chat.worker_id is not None
             parts = [{"index": 0, "type": "text", "text": f"part {n} "} for n in range(3)]
             await streams.flush_parts([PartBatch(chat_id, chat.epoch, 1, parts[:2])])
-            await fact(lambda: viewer.heard[-1].data == parts[1])
+            await eventually(lambda: viewer.events[-1].data == parts[1])
             await streams.flush_parts([PartBatch(chat_id, chat.epoch, 3, parts[2:])])
-            await fact(lambda: viewer.heard[-1].data == parts[2])
+            await eventually(lambda: viewer.events[-1].data == parts[2])
             answer = NewMessage(
                 role=Role.ASSISTANT,
                 content=({"type": "text", "text": "part 0 part 1 part 2 "},),
@@ -254,22 +261,22 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
             await turns.finish_turn(
                 fence, step=chat.committed_steps, messages=[answer], settled_part=3
             )
-            await fact(lambda: viewer.heard[-1].data == {"status": "waiting", "epoch": 1})
-            assert [event.event for event in viewer.heard] == [
+            await eventually(lambda: viewer.events[-1].data == {"status": "waiting", "epoch": 1})
+            assert [event.event for event in viewer.events] == [
                 "snapshot",
                 "chat",
                 *("message", "status", "status"),
                 *("message_part", "message_part", "message_part"),
                 *("message", "status"),
             ]
-            view = View()
-            for event in viewer.heard:
+            view = ChatView()
+            for event in viewer.events:
                 view.apply(event)
             assert list(view.messages.values()) == ["hello", "part 0 part 1 part 2 "]
             await database.fetch("DELETE FROM chats WHERE id = $1", chat_id)
-            await asyncio.wait_for(viewer.task, FACT_SECONDS)
+            await asyncio.wait_for(viewer.task, TIMEOUT_SECONDS)
         await no_topics(chatd)
 
 
-def rests(view: View) -> bool:
+def rests(view: ChatView) -> bool:
     return view.status == "waiting"

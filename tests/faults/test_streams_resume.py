@@ -15,9 +15,17 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from inside import Acted, Inside, asked, done, said, scripted, several
-from running import FACT_SECONDS, Event, View, fact, text_of
-from viewing import everything, following, plain
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    last_user_text,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually, text_of
+from viewing import available_events, background_subscriber, journal_events
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -34,12 +42,12 @@ SPEECH = [
 ]
 
 
-def copied(view: View) -> View:
+def copied(view: ChatView) -> ChatView:
     """What a viewer has at its cursor, for another to go on from."""
     return replace(view, events=[], messages=dict(view.messages))
 
 
-async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[Event]:
+async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[SseEvent]:
     """Events as they come through chunked coding, without waiting for the end of anything."""
     fields: dict[str, str] = {}
     while line := await reader.readline():
@@ -47,11 +55,13 @@ async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[Event]:
         if colon and name in {"event", "id", "data"}:
             fields[name] = value
         elif not name and "data" in fields:
-            yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+            yield SseEvent(fields["event"], json.loads(fields["data"]), fields.get("id"))
             fields = {}
 
 
-async def glimpse(chatd: Inside, chat_id: str, view: View, most: int, *, torn: bool) -> int:
+async def glimpse(
+    chatd: InProcessDaemon, chat_id: str, view: ChatView, most: int, *, torn: bool
+) -> int:
     """Read some events over a connection of one's own, and reset it."""
     host = urlsplit(str(chatd.api.http.base_url))
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
@@ -62,7 +72,7 @@ async def glimpse(chatd: Inside, chat_id: str, view: View, most: int, *, torn: b
         )
         count = 0
         if most:
-            async with asyncio.timeout(FACT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 assert b" 200 " in await reader.readline()
                 async for event in events_of(reader):
                     view.apply(event)
@@ -79,19 +89,19 @@ async def glimpse(chatd: Inside, chat_id: str, view: View, most: int, *, torn: b
         writer.transport.abort()
 
 
-def rests(view: View) -> bool:
+def rests(view: ChatView) -> bool:
     return view.status == "waiting" and len(view.messages) == 4
 
 
 async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
     dice = random.Random(SEED)
-    places: dict[str, list[View]] = {}
+    places: dict[str, list[ChatView]] = {}
     room = asyncio.Semaphore(AT_ONCE)
     hangups = borrowed = 0
 
-    async def look_on(chat_id: str) -> View:
+    async def look_on(chat_id: str) -> ChatView:
         nonlocal hangups, borrowed
-        view = View()
+        view = ChatView()
         async with room:
             if places[chat_id] and dice.random() < 0.5:
                 view = copied(dice.choice(places[chat_id]))
@@ -111,7 +121,7 @@ async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
         for turn in range(2):
             await here.api.send(chat_id, f"{number}-{turn}")
 
-    async with several(dsn, [scripted(SPEECH), scripted(SPEECH)]) as replicas:
+    async with running_daemons(dsn, [scripted(SPEECH), scripted(SPEECH)]) as replicas:
         ids = [(await replicas[0].api.create())["id"] for _ in range(CHATS)]
         places |= {chat_id: [] for chat_id in ids}
         async with asyncio.TaskGroup() as group:
@@ -137,57 +147,59 @@ async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
         assert borrowed > VIEWERS / 4, borrowed
         for replica in replicas:
             hub = replica.daemon.services.hub
-            await fact(lambda hub=hub: not hub._topics, what=lambda hub=hub: f"{hub._topics}")
+            await eventually(
+                lambda hub=hub: not hub._topics, describe=lambda hub=hub: f"{hub._topics}"
+            )
 
 
 class Moody:
     """Says what the message asks for: some words, and then it fails, or waits to be stopped."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.hangs = 0
 
     async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
-        words = asked(request)
+        words = last_user_text(request)
         for number in range(4):
-            yield said(f"{words}/{number} ")
+            yield text_delta(f"{words}/{number} ")
             await asyncio.sleep(0.01)
         if words.startswith("hang"):
             self.hangs += 1
             await asyncio.Event().wait()
         if words.startswith("fail"):
             raise ProviderError("no", status_code=400)
-        yield done()
+        yield finished()
 
 
-async def live(chatd: Inside, chat_id: str, moody: Moody) -> int:
+async def live(chatd: InProcessDaemon, chat_id: str, moody: Moody) -> int:
     """Everything that happens to a chat: stops, queues, a failure, a new name. Its last version."""
     api = chatd.api
     path = f"/api/v1/chats/{chat_id}"
     await api.send(chat_id, "one")
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "hang one")
-    await fact(lambda: moody.hangs == 1)
+    await eventually(lambda: moody.hangs == 1)
     await api.send(chat_id, "two", busy_behavior="queue")
     await api.send(chat_id, "three", busy_behavior="queue")
     named = await api.http.patch(path, json={"title": "a new name", "labels": {"a": "b"}})
     assert named.status_code == 200, named.text
     await api.interrupt(chat_id)  # and on with what is queued
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "hang two")
-    await fact(lambda: moody.hangs == 2)
+    await eventually(lambda: moody.hangs == 2)
     await api.send(chat_id, "four", busy_behavior="interrupt")
-    await api.until(chat_id, "waiting")
+    await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "fail")
-    await api.until(chat_id, "error")
+    await api.wait_for_status(chat_id, "error")
     await api.send(chat_id, "five")
-    return int((await api.until(chat_id, "waiting"))["version"])
+    return int((await api.wait_for_status(chat_id, "waiting"))["version"])
 
 
 async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
     """Also those between two events of one move, and whichever replica showed it."""
     moody = Moody()
-    replicas = several(
+    replicas = running_daemons(
         dsn,
         [moody.provider] * 2,
         http={"sse_keepalive_seconds": 0.2},
@@ -195,11 +207,14 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
     )
     async with replicas as (here, there):
         chat_id = (await here.api.create())["id"]
-        async with following(here, chat_id) as one, following(there, chat_id) as two:
+        async with (
+            background_subscriber(here, chat_id) as one,
+            background_subscriber(there, chat_id) as two,
+        ):
             version = await live(here, chat_id, moody)
-            runs = [one.heard, two.heard]
+            runs = [one.events, two.events]
             for run in runs:
-                await fact(lambda run=run: (run[-1].id or "").startswith(f"{version}."))
+                await eventually(lambda run=run: (run[-1].id or "").startswith(f"{version}."))
         assert {event.event for event in runs[0]} >= {
             "snapshot",
             "status",
@@ -210,15 +225,15 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
             "error",
             "chat",
         }
-        assert plain(runs[0])[1:] == plain(runs[1])[1:]
+        assert journal_events(runs[0])[1:] == journal_events(runs[1])[1:]
         cursors = [(run, number) for run in runs for number in range(len(run))]
         assert sum("+" in (run[number].id or "") for run, number in cursors) >= 10
         room = asyncio.Semaphore(40)
 
-        async def resume(replica: Inside, run: list[Event], number: int) -> None:
+        async def resume(replica: InProcessDaemon, run: list[SseEvent], number: int) -> None:
             async with room:
-                heard = await everything(replica, chat_id, run[number].id)
-            assert plain(heard) == plain(run[number + 1 :]), run[number].id
+                heard = await available_events(replica, chat_id, run[number].id)
+            assert journal_events(heard) == journal_events(run[number + 1 :]), run[number].id
 
         async with asyncio.TaskGroup() as group:
             for run, number in cursors:
@@ -228,26 +243,26 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
 
 async def test_nothing_of_an_old_branch_is_shown_to_who_comes_back(dsn: str) -> None:
     """Not even to who was there when it was said: between its cursor and the reset, no word of it."""
-    replicas = several(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
+    replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
     async with replicas as (here, there):
         chat = await here.api.create("old words", system_prompt="Be brief.")
         chat_id, path = chat["id"], f"/api/v1/chats/{chat['id']}"
-        async with following(here, chat_id) as watched:
-            await here.api.until(chat_id, "waiting")
+        async with background_subscriber(here, chat_id) as watched:
+            await here.api.wait_for_status(chat_id, "waiting")
             await here.api.send(chat_id, "more old words")
-            await here.api.until(chat_id, "waiting")
+            await here.api.wait_for_status(chat_id, "waiting")
             asked_first = next(m for m in await here.api.messages(chat_id) if m["role"] == "user")
             answer = await here.api.http.patch(
                 f"{path}/messages/{asked_first['id']}", json={"content": "other words"}
             )
             assert answer.status_code == 200, answer.text
-            await here.api.until(chat_id, "waiting")
+            await here.api.wait_for_status(chat_id, "waiting")
             assert (await here.api.http.post(f"{path}/clear")).status_code == 200
-            await fact(lambda: kinds(watched.heard).count("history_reset") == 2)
+            await eventually(lambda: kinds(watched.events).count("history_reset") == 2)
             await here.api.send(chat_id, "new words")
-            version = (await here.api.until(chat_id, "waiting"))["version"]
-            await fact(lambda: (watched.heard[-1].id or "").startswith(f"{version}."))
-        run = watched.heard
+            version = (await here.api.wait_for_status(chat_id, "waiting"))["version"]
+            await eventually(lambda: (watched.events[-1].id or "").startswith(f"{version}."))
+        run = watched.events
         assert kinds(run).count("message") >= 7
         last_reset = max(n for n, kind in enumerate(kinds(run)) if kind == "history_reset")
         for number, seen in enumerate(run):
@@ -256,10 +271,10 @@ async def test_nothing_of_an_old_branch_is_shown_to_who_comes_back(dsn: str) -> 
                 for later, event in enumerate(run[number + 1 :], number + 1)
                 if event.event != "message" or later > last_reset
             ]
-            heard = await everything(here if number % 2 else there, chat_id, seen.id)
-            assert plain(heard) == plain(rest), seen.id
+            heard = await available_events(here if number % 2 else there, chat_id, seen.id)
+            assert journal_events(heard) == journal_events(rest), seen.id
             assert "old words" not in json.dumps([event.data for event in heard])
 
 
-def kinds(events: list[Event]) -> list[str]:
+def kinds(events: list[SseEvent]) -> list[str]:
     return [event.event for event in events]

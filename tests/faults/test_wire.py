@@ -12,8 +12,16 @@ import anyio
 import asyncpg
 import httpx2
 import pytest
-from inside import Acted, Inside, done, one, said, scripted, several
-from running import View, database_on, fact, machine
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import ChatView, database_on_server, eventually, measure_scheduling_delay
 
 from chatd.daemon import process
 from chatd.embedded import Postgres
@@ -153,27 +161,27 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def far_server() -> Iterator[Postgres]:
+def tcp_server() -> Iterator[Postgres]:
     with Postgres(port=free_port(), settings={"max_connections": "40"}) as own:
         yield own
 
 
 @pytest.fixture
-async def far_dsn(far_server: Postgres) -> AsyncIterator[str]:
+async def tcp_server_dsn(tcp_server: Postgres) -> AsyncIterator[str]:
     """A database that can be reached over TCP, without a wire."""
-    async with database_on(far_server.tcp_dsn) as dsn:
+    async with database_on_server(tcp_server.tcp_dsn) as dsn:
         yield dsn
 
 
 @pytest.fixture
-async def wire(far_dsn: str) -> AsyncIterator[Wire]:
-    async with wired(far_dsn) as made:
+async def wire(tcp_server_dsn: str) -> AsyncIterator[Wire]:
+    async with wired(tcp_server_dsn) as made:
         yield made
 
 
 @pytest.fixture
-async def books(far_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(far_dsn)
+async def books(tcp_server_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(tcp_server_dsn)
     yield connection
     await connection.close()
 
@@ -184,14 +192,14 @@ class Paced:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.begun = 0
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
 
     async def _act(self, _: ModelRequest) -> AsyncIterator[Delta]:
-        yield said("Let me ")
+        yield text_delta("Let me ")
         self.begun += 1
         await self.go.wait()
-        yield said("see.")
-        yield done()
+        yield text_delta("see.")
+        yield finished()
 
 
 async def moves(books: asyncpg.Connection) -> dict[str, int]:
@@ -212,7 +220,7 @@ async def pool_is_whole(database: Database, books: asyncpg.Connection, size: int
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
             try:
-                await fact(lambda: equals(books.fetchval(waiting), size))
+                await eventually(lambda: equals(books.fetchval(waiting), size))
             finally:
                 await books.execute("SELECT pg_advisory_unlock(1)")
     finally:
@@ -226,31 +234,32 @@ async def equals(answer: "asyncio.Future[int]", expected: int) -> bool:
 async def test_a_cut_in_mid_turn_costs_nothing(wire: Wire, books: asyncpg.Connection) -> None:
     """All connections break, three times over, while twenty turns run."""
     paced = Paced()
-    async with one(wire.dsn, paced.provider) as chatd:
+    async with running_daemon(wire.dsn, paced.provider) as chatd:
         ids = [(await chatd.api.create("hello"))["id"] for _ in range(20)]
-        await fact(lambda: paced.begun == 20)
+        await eventually(lambda: paced.begun == 20)
         for _ in range(3):
             carried = wire.carried
             wire.cut()
-            await fact(lambda carried=carried: wire.carried >= carried + 2)  # they come back
+            await eventually(lambda carried=carried: wire.carried >= carried + 2)  # they come back
         wire.cut()
         paced.go.set()  # all want to store at the moment of the cut
         for chat_id in ids:
-            await chatd.api.until(chat_id, "waiting")
+            await chatd.api.wait_for_status(chat_id, "waiting")
             assert await chatd.api.texts(chat_id) == ["Let me see."]
-        assert len(paced.provider.called) == 20
+        assert len(paced.provider.requests) == 20
         assert await moves(books) == dict.fromkeys(("create", "acquire", "finish_turn"), 20)
         for event in ("supervisor.child_restarted", "chat.lost", "chat.reaped"):
-            assert not chatd.said(event)
-        await fact(
+            assert not chatd.logged(event)
+        await eventually(
             lambda: (
-                {line["child"] for line in chatd.said("outage.ended")} >= {"listener", "heartbeat"}
+                {line["child"] for line in chatd.logged("outage.ended")}
+                >= {"listener", "heartbeat"}
             )
         )
 
 
 async def test_refused_for_a_while(wire: Wire) -> None:
-    async with one(wire.dsn, database=BRISK) as chatd:
+    async with running_daemon(wire.dsn, database=BRISK) as chatd:
         chat = await chatd.api.create()
         wire.refusing = True
         wire.cut()
@@ -259,16 +268,16 @@ async def test_refused_for_a_while(wire: Wire) -> None:
             answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}")
             return answer.status_code == 503 and answer.json()["code"] == "database_unavailable"
 
-        await fact(refused)
+        await eventually(refused)
         assert (await chatd.api.http.get("/livez")).status_code == 200
         assert (await chatd.api.http.get("/readyz")).status_code == 503
         wire.refusing = False
-        await fact(lambda: sends(chatd, chat["id"]))
-        await chatd.api.until(chat["id"], "waiting")
+        await eventually(lambda: sends(chatd, chat["id"]))
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert (await chatd.api.texts(chat["id"]))[-1] == "You said: again"
 
 
-async def sends(chatd: Inside, chat_id: str) -> bool:
+async def sends(chatd: InProcessDaemon, chat_id: str) -> bool:
     answer = await chatd.api.http.post(
         f"/api/v1/chats/{chat_id}/messages", json={"content": "again"}
     )
@@ -282,9 +291,9 @@ async def test_a_stall_is_answered_in_time_and_leaves_nothing_hanging(
 ) -> None:
     """Sixty requests meet a dead wire and a pool of two."""
     database = BRISK | {"pool_size": 2}
-    async with one(wire.dsn, database=database) as chatd:
+    async with running_daemon(wire.dsn, database=database) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         path = f"/api/v1/chats/{chat['id']}"
 
         async def asked(number: int) -> httpx2.Response:
@@ -301,29 +310,29 @@ async def test_a_stall_is_answered_in_time_and_leaves_nothing_hanging(
             return await chatd.api.http.request(method, where, json=body)
 
         wire.stall()
-        async with machine() as busy:
+        async with measure_scheduling_delay() as busy:
             began = anyio.current_time()
             answers = await asyncio.gather(*map(asked, range(60)))
             took = anyio.current_time() - began
-        assert took < BOUNDED_SECONDS + busy.late
+        assert took < BOUNDED_SECONDS + busy.total
         assert {answer.status_code for answer in answers} == {503}
         assert {answer.json()["code"] for answer in answers if answer.url.path != "/readyz"} == {
             "database_unavailable"
         }
         assert (await chatd.api.http.get("/livez")).status_code == 200
-        await fact(lambda: children(chatd, "outage.began"))
+        await eventually(lambda: children(chatd, "outage.began"))
         wire.flow(forget=forget)
-        await fact(lambda: sends(chatd, chat["id"]))
-        await fact(lambda: all_at_rest(books))
-        await fact(lambda: children(chatd, "outage.ended") == children(chatd, "outage.began"))
+        await eventually(lambda: sends(chatd, chat["id"]))
+        await eventually(lambda: all_at_rest(books))
+        await eventually(lambda: children(chatd, "outage.ended") == children(chatd, "outage.began"))
         await pool_is_whole(chatd.daemon.services.database, books, 2)
-        assert not chatd.said("supervisor.child_restarted")
+        assert not chatd.logged("supervisor.child_restarted")
         wire.cut()  # also what the path forgot
 
 
-def children(chatd: Inside, event: str) -> list[str]:
+def children(chatd: InProcessDaemon, event: str) -> list[str]:
     """The actors of whom this was said."""
-    return sorted(line["child"] for line in chatd.said(event))
+    return sorted(line["child"] for line in chatd.logged(event))
 
 
 async def all_at_rest(books: asyncpg.Connection) -> bool:
@@ -333,9 +342,9 @@ async def all_at_rest(books: asyncpg.Connection) -> bool:
 async def test_a_stop_does_not_wait_for_a_dead_wire(wire: Wire, books: asyncpg.Connection) -> None:
     """Nothing can be given back; the process ends all the same, in order."""
     paced = Paced()
-    async with one(wire.dsn, paced.provider, database=BRISK) as chatd:
+    async with running_daemon(wire.dsn, paced.provider, database=BRISK) as chatd:
         await chatd.api.create("hello")
-        await fact(lambda: paced.begun)
+        await eventually(lambda: paced.begun)
         wire.stall()
         await chatd.stop()
         assert await books.fetchval("SELECT status FROM chats") == "running"  # for the reaper
@@ -343,13 +352,13 @@ async def test_a_stop_does_not_wait_for_a_dead_wire(wire: Wire, books: asyncpg.C
 
 
 async def test_a_slow_wire_is_only_slow(wire: Wire, books: asyncpg.Connection) -> None:
-    async with one(wire.dsn) as chatd:
+    async with running_daemon(wire.dsn) as chatd:
         wire.delay_seconds = 0.02
         chats = await asyncio.gather(*(chatd.api.create("hello") for _ in range(20)))
         for chat in chats:
-            await chatd.api.until(chat["id"], "waiting")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await moves(books) == dict.fromkeys(("create", "acquire", "finish_turn"), 20)
-        assert not chatd.said("outage.began")
+        assert not chatd.logged("outage.began")
 
 
 def listening(wire: Wire) -> list[Line]:
@@ -358,7 +367,7 @@ def listening(wire: Wire) -> list[Line]:
 
 @pytest.mark.parametrize("probes", [False, True], ids=["polled", "probed"])
 async def test_a_listener_that_hears_nothing(
-    far_dsn: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, probes: bool
+    tcp_server_dsn: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, probes: bool
 ) -> None:
     """Its connection is dead and says nothing. Polling finds all; or it notices, and hears again."""
     probe_seconds = 0.2 if probes else 600.0
@@ -367,25 +376,25 @@ async def test_a_listener_that_hears_nothing(
     )
     worker = {"poll_seconds": 600.0 if probes else 0.2}
     async with (
-        one(far_dsn, worker={"enabled": False}) as front,
-        one(wire.dsn, worker=worker, database=BRISK) as back,
+        running_daemon(tcp_server_dsn, worker={"enabled": False}) as front,
+        running_daemon(wire.dsn, worker=worker, database=BRISK) as back,
     ):
-        [line] = await fact(lambda: listening(wire))
+        [line] = await eventually(lambda: listening(wire))
         line.flows.clear()
         if probes:
-            await back.says("outage.began", child="listener")
-            await back.says("outage.ended", child="listener")
+            await back.wait_for_log("outage.began", child="listener")
+            await back.wait_for_log("outage.ended", child="listener")
             assert len(listening(wire)) == 2
         chat = await front.api.create()
-        view = View()
+        view = ChatView()
         following = asyncio.create_task(
             back.api.follow(chat["id"], view, lambda view: len(view.messages) == 2)
         )
-        await fact(lambda: view.status)
+        await eventually(lambda: view.status)
         await front.api.send(chat["id"], "hello")
         await following
         assert list(view.messages.values()) == ["hello", "You said: hello"]
-        assert bool(back.said("outage.began", child="listener")) is probes
+        assert bool(back.logged("outage.began", child="listener")) is probes
         line.cut()
 
 
@@ -399,10 +408,10 @@ async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         await go.wait()
-        yield said(secret)
-        yield done()
+        yield text_delta(secret)
+        yield finished()
 
-    provider = Acted(act)
+    provider = FunctionProvider(act)
     taken: list[Line] = []
 
     def lose(line: Line, data: bytes) -> None:
@@ -412,36 +421,36 @@ async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
 
     # Parts are not flushed: the answer passes the wire only when the turn is stored.
     stream = {"flush_interval_seconds": 600.0, "flush_bytes": 10**6}
-    async with one(wire.dsn, provider, stream=stream) as chatd:
+    async with running_daemon(wire.dsn, provider, stream=stream) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
-        view = View()
+        view = ChatView()
         turns = 2 if queued else 1
         following = asyncio.create_task(
             chatd.api.follow(
                 chat_id, view, lambda view: len(view.messages) == 2 * turns and at_rest(view)
             )
         )
-        await fact(lambda: provider.called and view.status)
+        await eventually(lambda: provider.requests and view.status)
         if queued:
             await chatd.api.send(chat_id, "and then")
         wire.on_sent = lose
         go.set()
         ended = "SELECT count(*) FROM chat_events WHERE move = 'finish_turn' AND chat_id = $1"
-        await fact(lambda: equals(books.fetchval(ended, UUID(chat_id)), 1))
-        assert len(provider.called) == 1
+        await eventually(lambda: equals(books.fetchval(ended, UUID(chat_id)), 1))
+        assert len(provider.requests) == 1
         taken[0].cut()
-        await chatd.api.until(chat_id, "waiting")
+        await chatd.api.wait_for_status(chat_id, "waiting")
         await following
         assert await chatd.api.texts(chat_id) == [secret] * turns
         assert list(view.messages.values())[1::2] == [secret] * turns
-        assert len(provider.called) == turns
+        assert len(provider.requests) == turns
         assert await moves(books) == {"create": 1, "acquire": 1, "finish_turn": turns} | (
             {"send": 1} if queued else {}
         )
-        assert not chatd.said("chat.lost")
+        assert not chatd.logged("chat.lost")
 
 
-def at_rest(view: View) -> bool:
+def at_rest(view: ChatView) -> bool:
     return view.status == "waiting"
 
 
@@ -456,17 +465,17 @@ async def test_a_create_whose_answer_is_lost_is_told_as_unknown(
             taken.append(line)
             line.mute = True
 
-    async with one(wire.dsn) as chatd:
+    async with running_daemon(wire.dsn) as chatd:
         wire.on_sent = lose
         asking = asyncio.create_task(
             chatd.api.http.post("/api/v1/chats", json={"content": "marked"})
         )
-        await fact(lambda: equals(books.fetchval("SELECT count(*) FROM chats"), 1))
-        await fact(lambda: taken)
+        await eventually(lambda: equals(books.fetchval("SELECT count(*) FROM chats"), 1))
+        await eventually(lambda: taken)
         taken[0].cut()
         answer = await asking
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-        await fact(lambda: all_at_rest(books))
+        await eventually(lambda: all_at_rest(books))
         assert await moves(books) == {"create": 1, "acquire": 1, "finish_turn": 1}
 
 
@@ -496,27 +505,27 @@ class Crowd:
             await connection.close()
 
 
-async def test_a_server_without_room_for_connections(far_dsn: str) -> None:
+async def test_a_server_without_room_for_connections(tcp_server_dsn: str) -> None:
     """Everything is answered 503 while somebody else has all connections; then all is well again."""
-    crowd = Crowd(far_dsn)
-    async with several(far_dsn, [scripted()] * 2, database=BRISK) as both:
+    crowd = Crowd(tcp_server_dsn)
+    async with running_daemons(tcp_server_dsn, [scripted()] * 2, database=BRISK) as both:
         chats = [await chatd.api.create("hello") for chatd in both]
         for chatd, chat in zip(both, chats, strict=True):
-            await chatd.api.until(chat["id"], "waiting")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
         await crowd.fill()
-        await fact(crowd.oust)
+        await eventually(crowd.oust)
         for chatd, chat in zip(both, chats, strict=True):
             await all_refused(chatd, chat["id"])
         await crowd.leave()
         for chatd, chat in zip(both, chats, strict=True):
-            await fact(lambda chatd=chatd, chat=chat: sends(chatd, chat["id"]))
-            await chatd.api.until(chat["id"], "waiting")
+            await eventually(lambda chatd=chatd, chat=chat: sends(chatd, chat["id"]))
+            await chatd.api.wait_for_status(chat["id"], "waiting")
             assert await chatd.api.texts(chat["id"]) == ["You said: hello", "You said: again"]
-            assert not chatd.said("supervisor.child_restarted")
-            await chatd.says("outage.ended", child="heartbeat")
+            assert not chatd.logged("supervisor.child_restarted")
+            await chatd.wait_for_log("outage.ended", child="heartbeat")
 
 
-async def all_refused(chatd: Inside, chat_id: str) -> None:
+async def all_refused(chatd: InProcessDaemon, chat_id: str) -> None:
     for method, path in (
         ("GET", f"/api/v1/chats/{chat_id}"),
         ("POST", "/api/v1/chats"),

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-from factory import chat_in
-from inside import Acted, done, one, rows, said
-from metering import Meter
-from running import fact
+from factory import chat_with_status
+from inside import FunctionProvider, fetch_rows, finished, running_daemon, text_delta
+from metering import MetricsObserver
+from running import eventually
 
 from chatd.domain.chat import Status
 from chatd.llm.provider import Delta, ModelRequest
@@ -18,133 +18,133 @@ class Held:
     """A provider whose calls last until they are let go."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.go = asyncio.Event()
 
     @property
     def called(self) -> int:
-        return len(self.provider.called)
+        return len(self.provider.requests)
 
     async def _act(self, _: ModelRequest) -> AsyncIterator[Delta]:
         await self.go.wait()
-        yield said("done")
-        yield done()
+        yield text_delta("done")
+        yield finished()
 
 
 async def test_beats_and_what_they_renew(dsn: str) -> None:
     held = Held()
     worker = {"heartbeat_seconds": 0.1, "max_chats": 10}
-    async with one(dsn, held.provider, worker=worker) as chatd:
-        meter = await Meter.on(chatd)
-        assert (await meter.now()).of("chatd_free_slots") == 10
-        assert (await meter.now()).of("chatd_lease_age_seconds") == 0
+    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        assert (await meter.current()).sum_of("chatd_free_slots") == 10
+        assert (await meter.current()).sum_of("chatd_lease_age_seconds") == 0
         await chatd.api.create("hello")
-        await fact(lambda: held.called)
-        await meter.becomes("chatd_leased_chats", 1)
-        assert (await meter.now()).of("chatd_free_slots") == 9
-        beats = await meter.grew("chatd_heartbeat_seconds_count")
-        assert await fact(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
-        assert await meter.grew("chatd_heartbeat_lag_seconds_count") > beats
-        assert await meter.grew("chatd_heartbeat_seconds_sum") > 0
+        await eventually(lambda: held.called)
+        await meter.wait_for_value("chatd_leased_chats", 1)
+        assert (await meter.current()).sum_of("chatd_free_slots") == 9
+        beats = await meter.increase("chatd_heartbeat_seconds_count")
+        assert await eventually(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
+        assert await meter.increase("chatd_heartbeat_lag_seconds_count") > beats
+        assert await meter.increase("chatd_heartbeat_seconds_sum") > 0
         [hand] = chatd.daemon.chat_tasks.leases
-        ages = (await meter.now()).of("chatd_lease_age_seconds")
+        ages = (await meter.current()).sum_of("chatd_lease_age_seconds")
         assert 0 < ages < hand.remaining_seconds + 20
         held.go.set()
-        await meter.becomes("chatd_leased_chats", 0)
+        await meter.wait_for_value("chatd_leased_chats", 0)
 
 
-async def _more(meter: Meter, name: str, than: float) -> bool:
-    return await meter.grew(name) > than
+async def _more(meter: MetricsObserver, name: str, than: float) -> bool:
+    return await meter.increase(name) > than
 
 
 async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-    async with one(dsn, held.provider, worker=worker) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+        meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await fact(lambda: held.called)
+        await eventually(lambda: held.called)
         [hand] = chatd.daemon.chat_tasks.leases
         hand.renewed_at -= 500
-        assert 500 < (await meter.now()).of("chatd_lease_age_seconds") < 600
+        assert 500 < (await meter.current()).sum_of("chatd_lease_age_seconds") < 600
         held.go.set()
-        await meter.becomes("chatd_lease_age_seconds", 0)
+        await meter.wait_for_value("chatd_lease_age_seconds", 0)
 
 
 async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
-    async with one(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
+        meter = await MetricsObserver.start(chatd)
         heartbeat = chatd.daemon._worker_actors._heartbeat
         heartbeat._renewed_at -= 7
-        assert await fact(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
+        assert await eventually(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
 
 async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider, metrics={"stalled_after_seconds": 300}) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, held.provider, metrics={"stalled_after_seconds": 300}) as chatd:
+        meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await fact(lambda: held.called)
-        assert (await meter.now()).of("chatd_chats_without_progress") == 0
+        await eventually(lambda: held.called)
+        assert (await meter.current()).sum_of("chatd_chats_without_progress") == 0
         [hand] = chatd.daemon.chat_tasks.leases
         hand.progress._progress_at -= 500
         hand.progress._stages[-1].started_at -= 500
-        seen = await meter.now()
-        assert seen.of("chatd_chats_without_progress") == 1
-        assert 500 <= seen.of("chatd_progress_age_seconds") < 600
+        seen = await meter.current()
+        assert seen.sum_of("chatd_chats_without_progress") == 1
+        assert 500 <= seen.sum_of("chatd_progress_age_seconds") < 600
         hand.progress.mark("something")
-        seen = await meter.now()
-        assert seen.of("chatd_chats_without_progress") == 0
-        assert seen.of("chatd_progress_age_seconds") < 300
+        seen = await meter.current()
+        assert seen.sum_of("chatd_chats_without_progress") == 0
+        assert seen.sum_of("chatd_progress_age_seconds") < 300
         held.go.set()
-        await meter.becomes("chatd_leased_chats", 0)
+        await meter.wait_for_value("chatd_leased_chats", 0)
 
 
 async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, held.provider) as chatd:
+        meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
-        await fact(lambda: held.called == 1)
+        await eventually(lambda: held.called == 1)
         [message] = await chatd.api.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
-        await meter.grows("chatd_leases_lost_total", why="edited")
-        await fact(lambda: held.called == 2)
+        await meter.wait_for_increase("chatd_leases_lost_total", why="edited")
+        await eventually(lambda: held.called == 2)
         await chatd.api.http.delete(f"/api/v1/chats/{chat['id']}")
-        await meter.grows("chatd_leases_lost_total", why="deleted")
-        assert await meter.grew("chatd_turns_total", outcome="lost") == 2
+        await meter.wait_for_increase("chatd_leases_lost_total", why="deleted")
+        assert await meter.increase("chatd_turns_total", outcome="lost") == 2
 
 
 async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> None:
     """Somebody else has the chat now, and this owner did not hear of it."""
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-    async with one(dsn, held.provider, worker=worker) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+        meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await fact(lambda: held.called)
-        await rows(database, "UPDATE chats SET epoch = epoch + 1")
+        await eventually(lambda: held.called)
+        await fetch_rows(database, "UPDATE chats SET epoch = epoch + 1")
         held.go.set()
-        await meter.grows("chatd_fence_rejections_total", move="finish_turn")
-        await meter.grows("chatd_leases_lost_total")
-        assert await meter.grew("chatd_fence_rejections_total") == 1
+        await meter.wait_for_increase("chatd_fence_rejections_total", move="finish_turn")
+        await meter.wait_for_increase("chatd_leases_lost_total")
+        assert await meter.increase("chatd_fence_rejections_total") == 1
 
 
 async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database: Database) -> None:
     """Nobody holds the lock of their owner; the lease of one is of before the server started."""
     long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
-    async with one(dsn, worker={"reap_interval_seconds": 600}) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, worker={"reap_interval_seconds": 600}) as chatd:
+        meter = await MetricsObserver.start(chatd)
         model = {"last_model_config_id": chatd.daemon.catalog.default.id}
-        await chat_in(database, Status.RUNNING, **model)
-        old = await chat_in(database, Status.RUNNING, worker_id=uuid4(), **model)
-        await rows(database, long_ago, old.id)
-        await chat_in(database, Status.INTERRUPTING, **model)
-        await chat_in(database, Status.RUNNING, recoveries=3, **model)
+        await chat_with_status(database, Status.RUNNING, **model)
+        old = await chat_with_status(database, Status.RUNNING, worker_id=uuid4(), **model)
+        await fetch_rows(database, long_ago, old.id)
+        await chat_with_status(database, Status.INTERRUPTING, **model)
+        await chat_with_status(database, Status.RUNNING, recoveries=3, **model)
         await chatd.daemon._worker_actors._reaper.step()
-        await meter.grows("chatd_takeovers_total", 2)
-        assert await meter.grew("chatd_reaps_total", reason="owner_gone") == 2
-        assert await meter.grew("chatd_reaps_total", reason="lease_expired") == 1
-        assert await meter.grew("chatd_reaps_total", reason="interrupting") == 1
-        assert await meter.grew("chatd_crash_loops_total") == 1
-        assert await meter.grew("chatd_claims_total") == 2
+        await meter.wait_for_increase("chatd_takeovers_total", 2)
+        assert await meter.increase("chatd_reaps_total", reason="owner_gone") == 2
+        assert await meter.increase("chatd_reaps_total", reason="lease_expired") == 1
+        assert await meter.increase("chatd_reaps_total", reason="interrupting") == 1
+        assert await meter.increase("chatd_crash_loops_total") == 1
+        assert await meter.increase("chatd_claims_total") == 2

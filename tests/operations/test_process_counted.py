@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
-from factory import chat_in, models
-from inside import one, rows, scripted
-from metering import Meter, scraped
-from running import database_on, fact
+from factory import chat_with_status, insert_models
+from inside import fetch_rows, running_daemon, scripted
+from metering import MetricsObserver, scrape
+from running import database_on_server, eventually
 
 from chatd import __version__
 from chatd.domain.chat import Status
@@ -31,10 +31,12 @@ FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $1::int) n) made
 
 async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = [{"text": "one after the other", "chunks": 10, "delay_seconds": 0.05}]
-    async with one(dsn, scripted(slow), stream={"flush_interval_seconds": 0.02}) as chatd:
-        meter = await Meter.on(chatd)
-        await meter.becomes("chatd_actor_up", 1, actor="flusher")
-        left = (await meter.now()).of("chatd_restart_budget_left", actor="flusher")
+    async with running_daemon(
+        dsn, scripted(slow), stream={"flush_interval_seconds": 0.02}
+    ) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        await meter.wait_for_value("chatd_actor_up", 1, actor="flusher")
+        left = (await meter.current()).sum_of("chatd_restart_budget_left", actor="flusher")
         broke = asyncio.Event()
 
         async def broken(_: object) -> None:
@@ -45,72 +47,74 @@ async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(chatd.daemon.services.stream_reads, "flush_parts", broken)
         await chatd.api.create("hello")
         await broke.wait()
-        await meter.grows("chatd_actor_restarts_total", actor="flusher")
-        assert await meter.grew("chatd_actor_restarts_total") == 1
-        after = await meter.now()
-        assert after.of("chatd_restart_budget_left", actor="flusher") == left - 1
-        await meter.becomes("chatd_actor_up", 1, actor="flusher")
+        await meter.wait_for_increase("chatd_actor_restarts_total", actor="flusher")
+        assert await meter.increase("chatd_actor_restarts_total") == 1
+        after = await meter.current()
+        assert after.sum_of("chatd_restart_budget_left", actor="flusher") == left - 1
+        await meter.wait_for_value("chatd_actor_up", 1, actor="flusher")
         chatd.logs.clear()  # type: ignore[attr-defined] - that it failed was the point
 
 
 async def test_a_loop_that_is_held_up(dsn: str) -> None:
-    async with one(dsn) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn) as chatd:
+        meter = await MetricsObserver.start(chatd)
         time.sleep(0.7)  # noqa: ASYNC251 - to hold up the loop, which is the daemon's too
 
         async def seen() -> bool:
             lag = "chatd_loop_lag_seconds"
-            slow = await meter.grew(f"{lag}_count") - await meter.grew(f"{lag}_bucket", le="0.25")
+            slow = await meter.increase(f"{lag}_count") - await meter.increase(
+                f"{lag}_bucket", le="0.25"
+            )
             return slow >= 1
 
-        await fact(seen)
-        assert await meter.grew("chatd_loop_lag_seconds_sum") >= 0.4
+        await eventually(seen)
+        assert await meter.increase("chatd_loop_lag_seconds_sum") >= 0.4
 
 
 async def test_the_pool(dsn: str) -> None:
-    async with one(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
-        meter, database = await Meter.on(chatd), chatd.daemon.services.database
-        assert (await meter.now()).of("chatd_pool_size") == 5
+    async with running_daemon(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
+        meter, database = await MetricsObserver.start(chatd), chatd.daemon.services.database
+        assert (await meter.current()).sum_of("chatd_pool_size") == 5
         wait = "SELECT pg_advisory_xact_lock_shared(1)"
         async with database.dedicated_connection() as other:
             await other.execute("SELECT pg_advisory_lock(1)")
             held = [asyncio.create_task(database.fetch(wait)) for _ in range(8)]
-            await meter.becomes("chatd_pool_in_use", 5)
-            assert (await meter.now()).of("chatd_pool_waiting") >= 3
-            assert await meter.grew("chatd_statements_total") >= 8
-            connecting = await meter.grew("chatd_pool_wait_seconds_total")
+            await meter.wait_for_value("chatd_pool_in_use", 5)
+            assert (await meter.current()).sum_of("chatd_pool_waiting") >= 3
+            assert await meter.increase("chatd_statements_total") >= 8
+            connecting = await meter.increase("chatd_pool_wait_seconds_total")
             began = anyio.current_time()
-            await fact(lambda: anyio.current_time() > began + 0.2)
+            await eventually(lambda: anyio.current_time() > began + 0.2)
             await other.execute("SELECT pg_advisory_unlock(1)")
             await asyncio.gather(*held)
-        await meter.becomes("chatd_pool_in_use", 0)
-        await meter.becomes("chatd_pool_waiting", 0)
-        assert await meter.grew("chatd_pool_wait_seconds_total") >= connecting + 3 * 0.2
+        await meter.wait_for_value("chatd_pool_in_use", 0)
+        await meter.wait_for_value("chatd_pool_waiting", 0)
+        assert await meter.increase("chatd_pool_wait_seconds_total") >= connecting + 3 * 0.2
 
 
 async def test_what_the_database_has(dsn: str, database: Database) -> None:
-    async with one(dsn, worker=IDLE, metrics=QUICK) as chatd:
-        meter = await Meter.on(chatd)
-        await meter.becomes("chatd_database_reachable", 1)
-        assert (await meter.now()).of("chatd_oldest_pending_seconds") == 0
+    async with running_daemon(dsn, worker=IDLE, metrics=QUICK) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        await meter.wait_for_value("chatd_database_reachable", 1)
+        assert (await meter.current()).sum_of("chatd_oldest_pending_seconds") == 0
         model = {"last_model_config_id": chatd.daemon.catalog.default.id}
         for number, status in enumerate(Status, 1):
             for _ in range(number):
-                await chat_in(database, status, **model)
+                await chat_with_status(database, status, **model)
         for number, status in enumerate(Status, 1):
-            await meter.becomes("chatd_chats", number, status=status)
-        await rows(
+            await meter.wait_for_value("chatd_chats", number, status=status)
+        await fetch_rows(
             database,
             "UPDATE chats SET pending_since = now() - interval '1 hour' WHERE status = 'pending'",
         )
-        await fact(lambda: _old(meter))
-        assert (await meter.now()).of("chatd_workers") == 0
-        async with one(dsn):
-            await meter.becomes("chatd_workers", 1)
+        await eventually(lambda: _old(meter))
+        assert (await meter.current()).sum_of("chatd_workers") == 0
+        async with running_daemon(dsn):
+            await meter.wait_for_value("chatd_workers", 1)
 
 
-async def _old(meter: Meter) -> bool:
-    return 3600 <= (await meter.now()).of("chatd_oldest_pending_seconds") < 3700
+async def _old(meter: MetricsObserver) -> bool:
+    return 3600 <= (await meter.current()).sum_of("chatd_oldest_pending_seconds") < 3700
 
 
 @pytest.fixture
@@ -121,19 +125,19 @@ async def away() -> AsyncIterator[Postgres]:
 
 
 async def test_while_the_database_is_away_nothing_old_is_told(away: Postgres) -> None:
-    async with database_on(away.dsn) as dsn, one(dsn, metrics=QUICK) as chatd:
-        meter = await Meter.on(chatd)
-        await meter.becomes("chatd_database_reachable", 1)
+    async with database_on_server(away.dsn) as dsn, running_daemon(dsn, metrics=QUICK) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        await meter.wait_for_value("chatd_database_reachable", 1)
         await away.stop("immediate")
-        await meter.becomes("chatd_database_reachable", 0)
-        assert list((await meter.now()).each("chatd_chats")) == []
+        await meter.wait_for_value("chatd_database_reachable", 0)
+        assert list((await meter.current()).matching("chatd_chats")) == []
         await away.start()
-        await meter.becomes("chatd_database_reachable", 1)
-        await meter.becomes("chatd_chats", 0, status="pending")
+        await meter.wait_for_value("chatd_database_reachable", 1)
+        await meter.wait_for_value("chatd_chats", 0, status="pending")
 
 
 async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     await database.fetch(MANY, 500)
     exact = await DatabaseStats(database, lease_seconds=20).collect()
     assert exact.chats[Status.WAITING] == 450
@@ -146,17 +150,19 @@ async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database)
 
 
 async def test_reading_the_metrics_asks_the_database_nothing(dsn: str, database: Database) -> None:
-    async with one(dsn, worker=IDLE, metrics={"refresh_interval_seconds": 3600}) as chatd:
+    async with running_daemon(
+        dsn, worker=IDLE, metrics={"refresh_interval_seconds": 3600}
+    ) as chatd:
         await database.fetch(MANY, 1000)
-        await scraped(chatd)
+        await scrape(chatd)
         before = chatd.daemon.services.database.statement_count
         for _ in range(20):
-            await scraped(chatd)
+            await scrape(chatd)
         assert chatd.daemon.services.database.statement_count - before <= 1  # a census, if any
 
 
 async def test_which_version_it_is(dsn: str) -> None:
-    async with one(dsn) as chatd:
-        seen = await scraped(chatd)
-        assert seen.of("chatd_info", version=__version__) == 1
-        assert seen.of("process_resident_memory_bytes") > 1_000_000
+    async with running_daemon(dsn) as chatd:
+        seen = await scrape(chatd)
+        assert seen.sum_of("chatd_info", version=__version__) == 1
+        assert seen.sum_of("process_resident_memory_bytes") > 1_000_000

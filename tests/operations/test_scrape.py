@@ -3,10 +3,10 @@
 import time
 from threading import get_native_id
 
-from factory import text
-from inside import one, scripted
-from metering import Meter, numbers
-from running import queued_seconds
+from factory import text_content
+from inside import running_daemon, scripted
+from metering import MetricsObserver, parse_samples
+from running import thread_run_queue_seconds
 
 from chatd.store.pool import Database
 
@@ -27,15 +27,15 @@ INSERT INTO chat_messages (chat_id, version, role, content) SELECT id, 1, 'user'
 async def test_a_thousand_chats_in_hand_do_not_slow_it(dsn: str, database: Database) -> None:
     """The best of many is what it costs, less its wait for a processor: others may have them all."""
     full = {"max_chats": CHATS, "poll_seconds": 0.1}
-    async with one(dsn, scripted([{"hang": True}]), worker=full) as chatd:
-        meter = await Meter.on(chatd)
+    async with running_daemon(dsn, scripted([{"hang": True}]), worker=full) as chatd:
+        meter = await MetricsObserver.start(chatd)
         model = chatd.daemon.catalog.default.id
-        await database.fetch(MANY, model, CHATS, text("hello"))
-        await meter.becomes("chatd_leased_chats", CHATS)
+        await database.fetch(MANY, model, CHATS, text_content("hello"))
+        await meter.wait_for_value("chatd_leased_chats", CHATS)
         loop, took = get_native_id(), []
         for _ in range(SCRAPES):
-            queued, began = queued_seconds(loop), time.perf_counter()
+            queued, began = thread_run_queue_seconds(loop), time.perf_counter()
             answer = await chatd.api.http.get("/metrics")
-            took.append(time.perf_counter() - began - (queued_seconds(loop) - queued))
-            assert numbers(answer.text).of("chatd_leased_chats") == CHATS
+            took.append(time.perf_counter() - began - (thread_run_queue_seconds(loop) - queued))
+            assert parse_samples(answer.text).sum_of("chatd_leased_chats") == CHATS
         assert min(took) < SOON_SECONDS, sorted(took)

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from asking import refused
-from callers import created, office
-from inside import one, scripted
-from metering import Numbers, numbers, scraped
-from running import fact
+from asking import assert_problem
+from callers import authenticated_daemons, create_chat_as
+from inside import running_daemon, scripted
+from metering import Samples, parse_samples, scrape
+from running import eventually
 
 from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.instruments import MAX_SERIES, Counter, Histogram
@@ -17,42 +17,52 @@ PATHS = ("/metrics", "/statusz")
 
 
 async def test_without_authentication_everybody_may(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for path in PATHS:
             assert (await chatd.api.http.get(path)).status_code == 200
 
 
 async def test_with_authentication_admins_may(dsn: str) -> None:
-    async with office(dsn, scripted()) as at:
+    async with authenticated_daemons(dsn, scripted()) as at:
         http = at.chatd.api.http
-        ann, boss = await at.caller("ann"), await at.caller("boss", admin=True)
+        ann, boss = (
+            await at.new_caller_headers("ann"),
+            await at.new_caller_headers("boss", admin=True),
+        )
         for path in PATHS:
-            refused(await http.get(path), 401, "unauthorized")
-            refused(await http.get(path, headers=ann), 403, "not_an_admin")
+            assert_problem(await http.get(path), 401, "unauthorized")
+            assert_problem(await http.get(path, headers=ann), 403, "not_an_admin")
             acting = boss | {"x-chatd-owner": "ann"}
             for headers in (boss, acting):
                 assert (await http.get(path, headers=headers)).status_code == 200
 
 
 async def test_metrics_can_be_opened_and_the_status_cannot(dsn: str) -> None:
-    async with office(dsn, scripted(), metrics={"open": True}) as at:
+    async with authenticated_daemons(dsn, scripted(), metrics={"open": True}) as at:
         http = at.chatd.api.http
         assert (await http.get("/metrics")).status_code == 200
-        assert (await http.get("/metrics", headers=await at.caller("ann"))).status_code == 200
-        refused(await http.get("/statusz"), 401, "unauthorized")
+        assert (
+            await http.get("/metrics", headers=await at.new_caller_headers("ann"))
+        ).status_code == 200
+        assert_problem(await http.get("/statusz"), 401, "unauthorized")
 
 
 async def test_nothing_that_is_somebodys_is_told(dsn: str) -> None:
     words = {"content": "[[hang]] whisper", "title": "hush", "labels": {"team": "reticent"}}
-    async with office(dsn, scripted(hang=[{"text": "murmur"}, {"hang": True}])) as at:
-        ann, boss = await at.caller("ann-of-acme"), await at.caller("boss", admin=True)
-        chat = await created(at.chatd, ann, system_prompt="mutter", **words)
+    async with authenticated_daemons(
+        dsn, scripted(hang=[{"text": "murmur"}, {"hang": True}])
+    ) as at:
+        ann, boss = (
+            await at.new_caller_headers("ann-of-acme"),
+            await at.new_caller_headers("boss", admin=True),
+        )
+        chat = await create_chat_as(at.chatd, ann, system_prompt="mutter", **words)
         http = at.chatd.api.http
 
         async def status() -> str:
             return (await http.get("/statusz", headers=boss)).text
 
-        await fact(lambda: _has(status, chat["id"]))
+        await eventually(lambda: _has(status, chat["id"]))
         told = {path: (await http.get(path, headers=boss)).text for path in PATHS}
         assert chat["id"] not in told["/metrics"]
         for text in told.values():
@@ -74,7 +84,7 @@ async def _has(status, words: str) -> bool:  # type: ignore[no-untyped-def]
 
 async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
-    async with one(
+    async with running_daemon(
         dsn, provider, worker={"max_chats": 7}, metrics={"refresh_interval_seconds": 0.05}
     ) as chatd:
 
@@ -86,7 +96,7 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
         seen = await status()
         assert (seen["chats"], seen["room"]) == ([], 7)
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open_streams)
+        await eventually(lambda: provider.open_streams)
         seen = await status()
         [hand] = seen["chats"]  # type: ignore[misc]
         assert (hand["chat_id"], hand["status"], hand["epoch"]) == (chat["id"], "running", 1)
@@ -105,7 +115,7 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
             census = (await status())["census"]
             return census is not None and census["chats"]["running"] == 1  # type: ignore[index]
 
-        await fact(counted)
+        await eventually(counted)
         assert str((await status())["versions"]["postgresql"])[:2].isdigit()  # type: ignore[index]
 
 
@@ -114,13 +124,13 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
 
 async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> None:
     """Chats, owners, keys, paths, methods and models of somebody's own make no series of theirs."""
-    async with office(dsn, scripted()) as at:
-        boss = await at.caller("boss", admin=True)
+    async with authenticated_daemons(dsn, scripted()) as at:
+        boss = await at.new_caller_headers("boss", admin=True)
 
-        async def round_of(number: int) -> Numbers:
-            ann, http = await at.caller(f"ann {number}"), at.chatd.api.http
+        async def round_of(number: int) -> Samples:
+            ann, http = await at.new_caller_headers(f"ann {number}"), at.chatd.api.http
             for _ in range(3):
-                chat = await created(at.chatd, ann, content="hi", labels={f"l{number}": "x"})
+                chat = await create_chat_as(at.chatd, ann, content="hi", labels={f"l{number}": "x"})
                 path = f"/api/v1/chats/{chat['id']}"
                 await http.get(path, headers=ann)
                 await http.get(
@@ -130,24 +140,24 @@ async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> N
             await http.get(f"/api/v1/chats/no-uuid-{number}", headers=ann)
             await http.request(ODD[number % len(ODD)], "/api/v1/chats", headers=ann)
             await http.get(path, headers={"authorization": f"Bearer {number}"})
-            refused(
+            assert_problem(
                 await http.post("/api/v1/chats", json={"model": f"no {number}"}, headers=ann),
                 422,
                 "model_not_found",
             )
-            return await scraped(at.chatd, headers=boss)
+            return await scrape(at.chatd, headers=boss)
 
         async def settled(count: int) -> bool:
-            return (await scraped(at.chatd, headers=boss)).of("chatd_turns_total") >= count
+            return (await scrape(at.chatd, headers=boss)).sum_of("chatd_turns_total") >= count
 
         await round_of(0)
-        await fact(lambda: settled(3))
+        await eventually(lambda: settled(3))
         before = set(await round_of(1))
         for number in range(2, 12):
             after = await round_of(number)
         assert set(after) == before
         assert len(after) < 3000
-        assert after.of("chatd_http_requests_total", method="other") == 12
+        assert after.sum_of("chatd_http_requests_total", method="other") == 12
 
 
 def test_no_metric_ever_has_more_than_so_many() -> None:
@@ -188,10 +198,10 @@ def test_the_text_is_what_prometheus_reads() -> None:
     metrics.turns.duration.observe(0.3)
     metrics.turns.duration.observe(0.25)
     metrics.turns.duration.observe(1e6)
-    read = numbers(PrometheusCollector(metrics).render().decode())
-    assert read.of("chatd_provider_calls_total", model='a "quoted"\nname\\') == 1
+    read = parse_samples(PrometheusCollector(metrics).render().decode())
+    assert read.sum_of("chatd_provider_calls_total", model='a "quoted"\nname\\') == 1
     buckets = {
-        b: read.of("chatd_turn_seconds_bucket", le=b) for b in ("0.1", "0.25", "0.5", "+Inf")
+        b: read.sum_of("chatd_turn_seconds_bucket", le=b) for b in ("0.1", "0.25", "0.5", "+Inf")
     }
     assert buckets == {"0.1": 0, "0.25": 1, "0.5": 2, "+Inf": 3}
-    assert read.of("chatd_turn_seconds_sum") == 1e6 + 0.55
+    assert read.sum_of("chatd_turn_seconds_sum") == 1e6 + 0.55

@@ -6,41 +6,41 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from factory import MODEL, OWNER, legal
-from running import FACT_SECONDS
+from factory import MODEL, OWNER, columns_for
+from running import TIMEOUT_SECONDS
 
 from chatd.domain.chat import Chat, Status
 from chatd.store.pool import Database
 from chatd.store.rows import TransitionResult
 from chatd.store.turns import FencingToken
 
-SECONDS = FACT_SECONDS
+WAIT_SECONDS = TIMEOUT_SECONDS
 """Of patience for a fact that must come."""
 
 
-def fence_of(moved: TransitionResult) -> FencingToken:
-    assert moved.chat.worker_id is not None
-    return FencingToken(moved.chat.id, moved.chat.worker_id, moved.chat.epoch)
+def fencing_token(result: TransitionResult) -> FencingToken:
+    assert result.chat.worker_id is not None
+    return FencingToken(result.chat.id, result.chat.worker_id, result.chat.epoch)
 
 
-async def all_of(*work: Awaitable[Any]) -> list[Any]:
+async def gather_all(*awaitables: Awaitable[Any]) -> list[Any]:
     """Everything at once; the first that fails ends it."""
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in work]  # type: ignore[arg-type]
+        tasks = [group.create_task(one) for one in awaitables]  # type: ignore[arg-type]
     return [task.result() for task in tasks]
 
 
 @asynccontextmanager
-async def locked(database: Database, chat: Chat) -> AsyncIterator[Any]:
+async def row_locked(database: Database, chat: Chat) -> AsyncIterator[Any]:
     """A transaction of somebody else that holds the chat's row; it commits at the end."""
     async with database.dedicated_connection() as connection, connection.transaction():
         await connection.fetch("SELECT FROM chats WHERE id = $1 FOR NO KEY UPDATE", chat.id)
         yield connection
 
 
-async def until_blocked(connection: Any, count: int = 1) -> None:
+async def wait_until_blocked(connection: Any, count: int = 1) -> None:
     """Wait until so many statements wait for a lock of this database."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while count > await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -49,9 +49,9 @@ async def until_blocked(connection: Any, count: int = 1) -> None:
             await connection.execute("SELECT pg_stat_clear_snapshot()")
 
 
-async def many(database: Database, count: int, status: Status, **more: Any) -> list[UUID]:
+async def insert_chats(database: Database, count: int, status: Status, **more: Any) -> list[UUID]:
     """Chats of one status, straight into the table."""
-    columns = legal(status) | more
+    columns = columns_for(status) | more
     times = {name for name, value in columns.items() if value == "now"}
     values = {name: value for name, value in columns.items() if name not in times}
     names = ["id", "root_chat_id", "owner_id", "last_model_config_id", *values, *times]

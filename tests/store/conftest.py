@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from concurrency import SECONDS
-from factory import models
+from concurrency import WAIT_SECONDS
+from factory import insert_models
 
 from chatd.store.pool import Database
 
@@ -12,8 +12,8 @@ from chatd.store.pool import Database
 @pytest.fixture
 async def wide(dsn: str) -> AsyncIterator[Database]:
     """A pool with room for everybody at once."""
-    pool = Database(dsn, pool_size=24, statement_timeout_seconds=SECONDS)
+    pool = Database(dsn, pool_size=24, statement_timeout_seconds=WAIT_SECONDS)
     await pool.open()
-    await models(pool)
+    await insert_models(pool)
     yield pool
     await pool.close()

@@ -11,15 +11,15 @@ from chatd.store.pool import Database
 OWNER = "ann"
 WORKER = UUID("00000000-0000-4000-8000-000000000001")
 MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
-LISTING = WorkerRegistration(host="here", pid=1, version="0", max_chats=10)
+REGISTRATION = WorkerRegistration(host="here", pid=1, version="0", max_chats=10)
 OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 
-def text(words: str) -> tuple[dict[str, str], ...]:
-    return ({"type": "text", "text": words},)
+def text_content(value: str) -> tuple[dict[str, str], ...]:
+    return ({"type": "text", "text": value},)
 
 
-async def models(database: Database) -> None:
+async def insert_models(database: Database) -> None:
     await database.fetch(
         "INSERT INTO chat_model_configs (id, name, provider, model)"
         " VALUES ($1, 'one', 'p', 'm'), ($2, 'two', 'p', 'm') ON CONFLICT DO NOTHING",
@@ -28,7 +28,7 @@ async def models(database: Database) -> None:
     )
 
 
-def legal(status: Status) -> dict[str, Any]:
+def columns_for(status: Status) -> dict[str, Any]:
     """Columns that make a legal row of this status."""
     columns: dict[str, Any] = {"status": status.value}
     if status in LEASED:
@@ -42,7 +42,7 @@ def legal(status: Status) -> dict[str, Any]:
     return columns
 
 
-async def insert(database: Database, **columns: Any) -> Chat:
+async def insert_chat(database: Database, **columns: Any) -> Chat:
     """One row, as given. Times are the word ``now``."""
     chat_id = uuid4()
     columns = {
@@ -64,25 +64,25 @@ async def insert(database: Database, **columns: Any) -> Chat:
     return rows.chat(row)
 
 
-def calls(*ids: str, tool: str = "weather") -> tuple[dict[str, str], ...]:
+def tool_call_content(*ids: str, tool: str = "weather") -> tuple[dict[str, str], ...]:
     """Content parts that call a tool, once for each id."""
     return tuple(
         {"type": "tool-call", "tool_call_id": one, "tool_name": tool, "args": "{}"} for one in ids
     )
 
 
-CALLED = ("c2", "c1", "c3")
-"""The ids of the calls that a chat of ``chat_in`` waits for, in their order."""
+PENDING_CALL_IDS = ("c2", "c1", "c3")
+"""The ids of the calls that a chat of ``chat_with_status`` waits for, in their order."""
 
 
-async def called(database: Database, chat_id: UUID, *ids: str) -> int:
+async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int:
     """An answer whose calls wait for the client; its id. The ledger is filled from its end."""
     message_id: int = (
         await database.fetch(
             "INSERT INTO chat_messages (chat_id, version, role, content)"
             " VALUES ($1, 1, 'assistant', $2) RETURNING id",
             chat_id,
-            calls(*ids),
+            tool_call_content(*ids),
         )
     )[0]["id"]
     for position, one in reversed(list(enumerate(ids, 1))):
@@ -98,33 +98,35 @@ async def called(database: Database, chat_id: UUID, *ids: str) -> int:
     return message_id
 
 
-async def chat_in(database: Database, status: Status, *, queued: int = 0, **more: Any) -> Chat:
+async def chat_with_status(
+    database: Database, status: Status, *, queued: int = 0, **more: Any
+) -> Chat:
     """A chat in this status, with a user message in its history and some in its queue.
 
-    One that waits for its client waits for ``CALLED``, and has done so for long enough.
+    One that waits for its client waits for ``PENDING_CALL_IDS``, and has done so for long enough.
     """
-    await models(database)
-    chat = await insert(database, **(legal(status) | {"queue_length": queued} | more))
+    await insert_models(database)
+    chat = await insert_chat(database, **(columns_for(status) | {"queue_length": queued} | more))
     await database.fetch(
         "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'user', $2)",
         chat.id,
-        text("hello"),
+        text_content("hello"),
     )
     if status is Status.REQUIRES_ACTION:
-        await called(database, chat.id, *CALLED)
+        await insert_tool_calls(database, chat.id, *PENDING_CALL_IDS)
     for number in range(queued):
         await database.fetch(
             "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
             " VALUES ($1, $2, $3, $4)",
             chat.id,
             number + 1,
-            text(f"queued {number}"),
+            text_content(f"queued {number}"),
             OTHER_MODEL,
         )
     return chat
 
 
-async def image(database: Database, chat: Chat) -> list[Any]:
+async def stored_rows(database: Database, chat: Chat) -> list[Any]:
     """Everything that is stored of a chat: what a refused move must leave as it is."""
     tables = ("chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls")
     found: list[Any] = [
@@ -138,7 +140,7 @@ async def image(database: Database, chat: Chat) -> list[Any]:
     return found
 
 
-async def entered(database: Database, leases: Leases) -> None:
+async def register_worker(database: Database, leases: Leases) -> None:
     """Have a worker listed, as its heartbeat does."""
     async with database.dedicated_connection() as connection:
-        await leases.renew(connection, LISTING)
+        await leases.renew(connection, REGISTRATION)

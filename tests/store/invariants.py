@@ -11,12 +11,12 @@ from chatd.store.pool import Database
 Row = Any
 
 
-def leads(move: Transition, status: Status | None) -> set[Status]:
-    """Every status that the table lets ``move`` lead to from ``status``."""
+def reachable_statuses(transition: Transition, status: Status | None) -> set[Status]:
+    """Every status that the table lets ``transition`` lead to from ``status``."""
     return {
         to
         for (of, _), cells in TABLE.items()
-        if of is move and (cell := cells.get(status)) is not None
+        if of is transition and (cell := cells.get(status)) is not None
         for to in cell.statuses
     }
 
@@ -51,7 +51,7 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     epoch = done = 0
     for row in rows:
         move = Transition(row["move"])
-        assert Status(row["status"]) in leads(move, status), (status, dict(row))
+        assert Status(row["status"]) in reachable_statuses(move, status), (status, dict(row))
         assert row["epoch"] == epoch + (move in {Transition.CLAIM, Transition.EDIT}), dict(row)
         if move in {Transition.CLAIM, Transition.EDIT}:
             done = 0
@@ -129,6 +129,6 @@ def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
     return [row["content"][0]["text"] for row in messages if row["role"] == role]
 
 
-def once(values: Sequence[str]) -> bool:
+def has_no_duplicates(values: Sequence[str]) -> bool:
     """Whether nothing is there twice."""
     return not values or max(Counter(values).values()) == 1

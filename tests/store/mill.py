@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from concurrency import fence_of
-from factory import MODEL, OWNER, calls, text
+from concurrency import fencing_token
+from factory import MODEL, OWNER, text_content, tool_call_content
 
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
@@ -23,124 +23,126 @@ from chatd.store.queue import Queue
 from chatd.store.streams import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
-Ask = Callable[..., Awaitable[object]]
+Request = Callable[..., Awaitable[object]]
 
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
-class Mill:
+class RandomWorkload:
     """Random moves on a few chats by everybody at once."""
 
     def __init__(self, database: Database, seed: int) -> None:
-        self.dice = random.Random(seed)
+        self.random = random.Random(seed)
         self.database = database
         self.chats = Chats(database, max_queued_messages=4)
         self.turns = Turns(database)
         self.actions = ToolCalls(database)
         self.streams = StreamStore(database)
-        self.ids: list[UUID] = []
-        self.said: list[str] = []
-        self.moves = 0
+        self.chat_ids: list[UUID] = []
+        self.sent_texts: list[str] = []
+        self.transition_count = 0
 
     async def start(self, count: int) -> None:
         for _ in range(count):
             created = await self.chats.create(owner_id=OWNER, model_config_id=MODEL)
-            self.ids.append(created.chat.id)
+            self.chat_ids.append(created.chat.id)
 
-    async def call(self, number: int) -> None:
+    async def caller(self, caller_number: int) -> None:
         """A caller's day. Now and then it says the same twice at once, with the same key."""
         for n in range(60):
-            chat_id = self.dice.choice(self.ids)
-            words = f"{number}-{n}"
-            ask, says = await self.results(), False
+            chat_id = self.random.choice(self.chat_ids)
+            words = f"{caller_number}-{n}"
+            ask, says = await self.random_tool_results(), False
             if ask is None:
-                ask, says = await self.wish(chat_id, words)
+                ask, says = await self.random_request(chat_id, words)
             if ask is None:
                 continue
-            key = self.dice.choice([None, IdempotencyKey(OWNER, words, b"the same")])
+            key = self.random.choice([None, IdempotencyKey(OWNER, words, b"the same")])
             times = 2 if key else 1
-            answers = await asyncio.gather(*(self.once(ask, key) for _ in range(times)))
+            answers = await asyncio.gather(*(self.attempt(ask, key) for _ in range(times)))
             done = [answer for answer in answers if answer is not None]
             if not done:
                 continue
             assert done[0] == done[-1], "two answers to one request"
-            self.moves += 1
+            self.transition_count += 1
             if says:
-                self.said.append(words)
+                self.sent_texts.append(words)
 
-    async def once(self, ask: Ask, key: IdempotencyKey | None) -> object:
+    async def attempt(self, request: Request, key: IdempotencyKey | None) -> object:
         """The answer; None for a refusal."""
         try:
-            return await ask(owner_id=OWNER, key=key)
+            return await request(owner_id=OWNER, key=key)
         except Refused:
             return None
 
-    async def wish(self, chat_id: UUID, words: str) -> tuple[Ask | None, bool]:
+    async def random_request(self, chat_id: UUID, label: str) -> tuple[Request | None, bool]:
         """Something that a caller may want of a chat, and whether it says something."""
         chats, messages, queue = self.chats, Messages(self.database), Queue(self.database)
-        match self.dice.randrange(16):
+        match self.random.randrange(16):
             case 0:
                 return partial(chats.interrupt, chat_id), False
             case 1:
-                return partial(chats.describe, chat_id, title=words), False
+                return partial(chats.describe, chat_id, title=label), False
             case 2:
                 return partial(chats.archive, chat_id), False
             case 3 | 4:
                 return partial(chats.archive, chat_id, archived=False), False
             case 5 | 6:
-                said = await self.some("SELECT id FROM chat_messages WHERE chat_id = $1", chat_id)
-                edit = partial(messages.edit, chat_id, said, content=text(words))
+                said = await self.random_id(
+                    "SELECT id FROM chat_messages WHERE chat_id = $1", chat_id
+                )
+                edit = partial(messages.edit, chat_id, said, content=text_content(label))
                 return (edit, True) if said else (None, False)
             case 7:
                 return partial(messages.clear, chat_id), False
             case 8:
                 return partial(chats.retry, chat_id), False
             case 9 | 10:
-                where, queued = await self.queued(chat_id)
+                where, queued = await self.random_queued(chat_id)
                 return partial(queue.promote, where, queued), False
             case 11:
-                await self.unqueue(queue, *await self.queued(chat_id))
+                await self.remove_queued(queue, *await self.random_queued(chat_id))
                 return None, False
             case _:
-                busy = self.dice.choice(list(BusyBehavior))
-                return partial(chats.send, chat_id, content=text(words), busy=busy), True
+                busy = self.random.choice(list(BusyBehavior))
+                return partial(chats.send, chat_id, content=text_content(label), busy=busy), True
 
-    async def some(self, query: str, chat_id: UUID) -> int:
+    async def random_id(self, query: str, chat_id: UUID) -> int:
         """One of what is there by now; 0 when there is nothing."""
         found = await self.database.fetch(query, chat_id)
-        return int(self.dice.choice(found)["id"]) if found else 0
+        return int(self.random.choice(found)["id"]) if found else 0
 
-    async def queued(self, chat_id: UUID) -> tuple[UUID, int]:
+    async def random_queued(self, chat_id: UUID) -> tuple[UUID, int]:
         """A message that waits by now, wherever; when there is none, one that is not there."""
         found = await self.database.fetch("SELECT chat_id, id FROM chat_queued_messages")
-        row = self.dice.choice(found) if found else {"chat_id": chat_id, "id": 0}
+        row = self.random.choice(found) if found else {"chat_id": chat_id, "id": 0}
         return row["chat_id"], row["id"]
 
-    async def unqueue(self, queue: Queue, chat_id: UUID, queued: int) -> None:
+    async def delete_queued_message(self, queue: Queue, chat_id: UUID, queued: int) -> None:
         try:
             await queue.remove(chat_id, queued, owner_id=OWNER)
         except Refused:
             return
-        self.moves += 1
+        self.transition_count += 1
 
-    async def results(self) -> Ask | None:
+    async def random_tool_results(self) -> Request | None:
         """Now and then: to answer what some chat waited for a moment ago."""
         asked = await self.database.fetch(
             "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
         )
-        if not asked or self.dice.randrange(3):
+        if not asked or self.random.randrange(3):
             return None
-        chat_id = self.dice.choice(asked)["chat_id"]
+        chat_id = self.random.choice(asked)["chat_id"]
         ids = [row["tool_call_id"] for row in asked if row["chat_id"] == chat_id]
-        self.dice.shuffle(ids)
+        self.random.shuffle(ids)
         given = [ToolResult(tool_call_id=one, result=1) for one in ids]
         return partial(self.actions.submit, chat_id, results=given)
 
-    async def work(self, worker_id: UUID, calm: asyncio.Event) -> None:
+    async def worker(self, worker_id: UUID, draining: asyncio.Event) -> None:
         """An owner's day: claims, steps, retries, failures, ends, and now and then it just stops."""
         leases = Leases(self.database, worker_id=worker_id)
         while True:
-            last = calm.is_set()
+            last = draining.is_set()
             claims = await leases.claim(2)
             if not claims and last:
                 return
@@ -148,20 +150,22 @@ class Mill:
                 chat = claim.result.chat
                 try:
                     while chat.worker_id == worker_id and chat.epoch == claim.result.chat.epoch:
-                        chat = await self.step(fence_of(claim.result), chat, tame=last)
+                        chat = await self.random_step(
+                            fencing_token(claim.result), chat, always_finish=last
+                        )
                 except LeaseLost:
                     continue
 
-    async def step(self, fence: FencingToken, chat: Chat, *, tame: bool) -> Chat:
+    async def random_step(self, fence: FencingToken, chat: Chat, *, always_finish: bool) -> Chat:
         await self.streams.flush_parts(
             [PartBatch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
         )
         stored: dict[str, Any] = {
             "step": chat.committed_steps,
-            "messages": [ANSWER][: self.dice.randrange(2)],
-            "parts_done": chat.settled_part + self.dice.randrange(3),
+            "messages": [ANSWER][: self.random.randrange(2)],
+            "parts_done": chat.settled_part + self.random.randrange(3),
         }
-        match 9 if tame else self.dice.randrange(20):
+        match 9 if always_finish else self.random.randrange(20):
             case 0:
                 ask = self.turns.release(fence, reason="test")
             case 1 | 10 | 11:
@@ -182,12 +186,14 @@ class Mill:
             case 4 | 5:
                 ask = self.turns.commit_step(fence, **stored)
             case n if n > 11:
-                made = calls(*self.dice.sample(["a", "b", "c"], self.dice.randrange(1, 4)))
+                made = tool_call_content(
+                    *self.random.sample(["a", "b", "c"], self.random.randrange(1, 4))
+                )
                 stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
                 ask = self.turns.require_action(
                     fence,
                     calls=[PendingToolCall(part, None) for part in made],
-                    client_tool_timeout_seconds=self.dice.choice([0.0, 0.1, 60.0]),
+                    client_tool_timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
                     **stored,
                 )
                 stored["messages"] = [ANSWER]  # if a stop comes first
@@ -198,13 +204,13 @@ class Mill:
         except LeaseLost:
             return (await self.turns.finish_interrupt(fence, **stored)).chat
 
-    async def reap(self, calm: asyncio.Event) -> None:
+    async def reaper(self, draining: asyncio.Event) -> None:
         leases = Leases(self.database, worker_id=uuid4())
-        while not calm.is_set() or await self.database.fetch(
+        while not draining.is_set() or await self.database.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
             " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
-            if calm.is_set():  # nobody comes any more to hand anything in
+            if draining.is_set():  # nobody comes any more to hand anything in
                 await self.database.fetch(
                     "UPDATE chats SET action_deadline = clock_timestamp()"
                     " WHERE status = 'requires_action'"

@@ -6,8 +6,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import SECONDS, all_of, locked, until_blocked
-from factory import CALLED, OWNER, WORKER, called, calls, chat_in, image, text
+from concurrency import WAIT_SECONDS, gather_all, row_locked, wait_until_blocked
+from factory import (
+    OWNER,
+    PENDING_CALL_IDS,
+    WORKER,
+    chat_with_status,
+    insert_tool_calls,
+    stored_rows,
+    text_content,
+    tool_call_content,
+)
 from invariants import check_calls
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
@@ -47,7 +56,7 @@ async def stored(database: Database, chat_id: UUID) -> tuple[Any, list[Any], lis
 
 
 async def test_results_are_stored_in_the_order_of_the_calls(database: Database) -> None:
-    chat = await chat_in(database, Status.REQUIRES_ACTION, queued=1)
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION, queued=1)
     given = [
         ToolResult(tool_call_id="c1", result="a \x00 b", is_error=True),
         ToolResult(tool_call_id="c2", result=None),
@@ -78,55 +87,55 @@ async def test_results_are_stored_in_the_order_of_the_calls(database: Database) 
     [
         (["c2", "c1"], ToolResultsMissing, "c3"),
         (["c1"], ToolResultsMissing, "c2, c3"),
-        ([*CALLED, "z", "y"], ToolCallUnknown, "z, y"),
+        ([*PENDING_CALL_IDS, "z", "y"], ToolCallUnknown, "z, y"),
         (["z"], ToolCallUnknown, "z"),
-        ([*CALLED, "c1"], ToolCallUnknown, "c1"),
-        ([*CALLED, *(f"x{n}" for n in range(40))], ToolCallUnknown, "x9 and 30 more"),
+        ([*PENDING_CALL_IDS, "c1"], ToolCallUnknown, "c1"),
+        ([*PENDING_CALL_IDS, *(f"x{n}" for n in range(40))], ToolCallUnknown, "x9 and 30 more"),
     ],
 )
 async def test_all_open_calls_are_answered_and_no_other(
     database: Database, ids: list[str], refusal: type[Refused], named: str
 ) -> None:
-    chat = await chat_in(database, Status.REQUIRES_ACTION)
-    before = await image(database, chat)
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION)
+    before = await stored_rows(database, chat)
     with pytest.raises(refusal, match=f"{named}\\.$"):
         await submit(database, chat, results(*ids))
-    assert await image(database, chat) == before
+    assert await stored_rows(database, chat) == before
 
 
 async def test_results_are_handed_in_once(database: Database) -> None:
-    chat = await chat_in(database, Status.REQUIRES_ACTION)
-    await submit(database, chat, results(*CALLED))
-    before = await image(database, chat)
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION)
+    await submit(database, chat, results(*PENDING_CALL_IDS))
+    before = await stored_rows(database, chat)
     with pytest.raises(NoActionRequired, match=r"is not waiting for tool results\.$"):
-        await submit(database, chat, results(*CALLED))
-    assert await image(database, chat) == before
+        await submit(database, chat, results(*PENDING_CALL_IDS))
+    assert await stored_rows(database, chat) == before
 
 
 async def test_twenty_at_once_have_one_effect(wide: Database) -> None:
-    chat = await chat_in(wide, Status.REQUIRES_ACTION)
+    chat = await chat_with_status(wide, Status.REQUIRES_ACTION)
 
     async def one(number: int) -> int | None:
-        given = [ToolResult(tool_call_id=call, result=number) for call in CALLED]
+        given = [ToolResult(tool_call_id=call, result=number) for call in PENDING_CALL_IDS]
         try:
             await submit(wide, chat, given)
         except NoActionRequired:
             return None
         return number
 
-    won = [number for number in await all_of(*map(one, range(20))) if number is not None]
+    won = [number for number in await gather_all(*map(one, range(20))) if number is not None]
     assert len(won) == 1
     row, messages, _ = await stored(wide, chat.id)
     assert row["version"] == chat.version + 1
-    assert [part["result"] for part in messages[-1]["content"]] == won * len(CALLED)
+    assert [part["result"] for part in messages[-1]["content"]] == won * len(PENDING_CALL_IDS)
 
 
 async def test_who_waited_for_the_lock_answers_what_is_asked_by_then(database: Database) -> None:
     """Its snapshot shows calls that are settled; what it locked waits for others."""
-    chat = await chat_in(database, Status.REQUIRES_ACTION)
-    async with locked(database, chat) as other:
-        late = asyncio.create_task(submit(database, chat, results(*CALLED)))
-        await until_blocked(other)
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION)
+    async with row_locked(database, chat) as other:
+        late = asyncio.create_task(submit(database, chat, results(*PENDING_CALL_IDS)))
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chat_tool_calls SET completed_at = clock_timestamp(), is_error = true"
             " WHERE chat_id = $1 AND completed_at IS NULL",
@@ -140,7 +149,7 @@ async def test_who_waited_for_the_lock_answers_what_is_asked_by_then(database: D
             " WHERE chat_id = $1 AND role = 'assistant'",
             chat.id,
         )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         with pytest.raises(ToolCallUnknown):
             await late
 
@@ -149,7 +158,7 @@ async def test_who_waited_for_the_lock_answers_what_is_asked_by_then(database: D
 
 
 def asking(*ids: str) -> dict[str, Any]:
-    made = calls(*ids)
+    made = tool_call_content(*ids)
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=made)],
         "calls": [PendingToolCall(part, None) for part in made],
@@ -159,7 +168,7 @@ def asking(*ids: str) -> dict[str, Any]:
 
 
 async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
+    chat = await chat_with_status(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
     moved = await Turns(database).require_action(
         FencingToken(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
     )
@@ -181,7 +190,7 @@ async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> 
 
 
 async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> None:
-    chat = await chat_in(database, Status.PENDING)
+    chat = await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(3):
         (claim,) = await leases.claim(1)
@@ -199,15 +208,15 @@ async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> Non
 async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
     database: Database, in_ledger: bool
 ) -> None:
-    chat = await chat_in(database, Status.RUNNING)
-    message_id = await called(database, chat.id, "c1")
+    chat = await chat_with_status(database, Status.RUNNING)
+    message_id = await insert_tool_calls(database, chat.id, "c1")
     if in_ledger:
         await database.fetch(
             "UPDATE chat_tool_calls SET completed_at = started_at, is_error = true"
         )
     else:
         await database.fetch("DELETE FROM chat_tool_calls")
-    (part,) = calls("c1")
+    (part,) = tool_call_content("c1")
     moved = await Turns(database).require_action(
         FencingToken(chat.id, WORKER, chat.epoch),
         step=0,
@@ -224,8 +233,8 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
 
 
 async def test_only_who_is_past_its_deadline_is_answered_for(database: Database) -> None:
-    late = await chat_in(database, Status.REQUIRES_ACTION)
-    early = await chat_in(database, Status.REQUIRES_ACTION)
+    late = await chat_with_status(database, Status.REQUIRES_ACTION)
+    early = await chat_with_status(database, Status.REQUIRES_ACTION)
     await database.fetch(
         "UPDATE chats SET action_deadline = clock_timestamp() + interval '1 minute' WHERE id = $1",
         early.id,
@@ -237,7 +246,7 @@ async def test_only_who_is_past_its_deadline_is_answered_for(database: Database)
     assert moved.chat.pending_since is not None
     _, messages, ledger = await stored(database, late.id)
     assert [(p["tool_call_id"], p["result"]) for p in messages[-1]["content"]] == [
-        (one, "timed out") for one in CALLED
+        (one, "timed out") for one in PENDING_CALL_IDS
     ]
     assert {p["is_error"] for p in messages[-1]["content"]} == {True}
     assert {row["is_error"] for row in ledger} == {True}
@@ -246,21 +255,23 @@ async def test_only_who_is_past_its_deadline_is_answered_for(database: Database)
 
 
 async def test_what_somebody_holds_is_passed_by(database: Database) -> None:
-    held, free = [await chat_in(database, Status.REQUIRES_ACTION) for _ in range(2)]
-    async with locked(database, held), asyncio.timeout(SECONDS):
+    held, free = [await chat_with_status(database, Status.REQUIRES_ACTION) for _ in range(2)]
+    async with row_locked(database, held), asyncio.timeout(WAIT_SECONDS):
         assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [free.id]
     assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [held.id]
 
 
 async def test_many_reapers_answer_for_each_chat_once(wide: Database) -> None:
-    chats = [await chat_in(wide, Status.REQUIRES_ACTION) for _ in range(30)]
+    chats = [await chat_with_status(wide, Status.REQUIRES_ACTION) for _ in range(30)]
 
     async def reap() -> list[TransitionResult]:
         return await ToolCalls(wide).expire(limit=7)
 
     found: list[TransitionResult] = []
     while True:
-        news = [moved for answer in await all_of(*(reap() for _ in range(5))) for moved in answer]
+        news = [
+            moved for answer in await gather_all(*(reap() for _ in range(5))) for moved in answer
+        ]
         if not news:
             break
         found += news
@@ -284,17 +295,17 @@ async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, q
     """Whoever comes first, each call has one result, and nothing that was said is lost."""
     ended: set[str] = set()
     for _ in range(25):
-        chat = await chat_in(wide, Status.REQUIRES_ACTION, queued=queued)
+        chat = await chat_with_status(wide, Status.REQUIRES_ACTION, queued=queued)
         chats = Chats(wide)
-        await all_of(
-            settled(submit(wide, chat, results(*CALLED))),
+        await gather_all(
+            settled(submit(wide, chat, results(*PENDING_CALL_IDS))),
             settled(ToolCalls(wide).expire()),
             settled(chats.interrupt(chat.id, owner_id=OWNER)),
             settled(
                 chats.send(
                     chat.id,
                     owner_id=OWNER,
-                    content=text("hi"),
+                    content=text_content("hi"),
                     busy_behavior=BusyBehavior.INTERRUPT,
                 )
             ),

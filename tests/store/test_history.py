@@ -4,8 +4,18 @@ import asyncio
 from typing import Any
 
 import pytest
-from concurrency import all_of, locked, until_blocked
-from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, image, models, text
+from concurrency import gather_all, row_locked, wait_until_blocked
+from factory import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    PENDING_CALL_IDS,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    stored_rows,
+    text_content,
+)
 from invariants import texts
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
@@ -27,7 +37,7 @@ from chatd.store.reads import ChatReader
 from chatd.store.streams import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
 async def visible(database: Database, chat: Chat) -> list[str]:
@@ -42,7 +52,7 @@ async def say(database: Database, chat: Chat, role: str, words: str) -> int:
         " VALUES ($1, 1, $2, $3) RETURNING id",
         chat.id,
         role,
-        text(words),
+        text_content(words),
     )
     assert row is not None
     return int(row["id"])
@@ -58,17 +68,17 @@ async def queue_of(database: Database, chat: Chat) -> list[int]:
 async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
     database: Database,
 ) -> None:
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     await say(database, chat, "assistant", "hi")
     second = await say(database, chat, "user", "why?")
     await say(database, chat, "assistant", "because")
     moved = await Messages(database).edit(
-        chat.id, second, owner_id=OWNER, content=text("a \x00 how?")
+        chat.id, second, owner_id=OWNER, content=text_content("a \x00 how?")
     )
     assert moved.entry is not None
     (new,) = moved.entry.messages
     assert new.id > second
-    assert new.content == text("a \N{REPLACEMENT CHARACTER} how?")
+    assert new.content == text_content("a \N{REPLACEMENT CHARACTER} how?")
     assert await visible(database, chat) == ["hello", "hi", "a \N{REPLACEMENT CHARACTER} how?"]
     told = await Turns(database).history(chat.id)
     assert [message.id for message in told][-1] == new.id
@@ -80,20 +90,22 @@ async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
 
 
 async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
+    chat = await chat_with_status(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
     (said,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
     streams, turns = StreamStore(database), Turns(database)
     await streams.flush_parts(
         [PartBatch(chat.id, 1, 1, [{"index": 0, "type": "text", "text": "x"}])]
     )
-    moved = await Messages(database).edit(chat.id, said.id, owner_id=OWNER, content=text("new"))
+    moved = await Messages(database).edit(
+        chat.id, said.id, owner_id=OWNER, content=text_content("new")
+    )
     assert (moved.chat.epoch, moved.chat.worker_id) == (2, None)
     assert (moved.chat.attempts, moved.chat.recoveries) == (0, 0)
     assert moved.entry is not None
     assert len(moved.entry.data["unqueued"]) == 2
     assert await queue_of(database, chat) == []
     assert await database.fetch("SELECT FROM chat_parts") == []
-    before = await image(database, chat)
+    before = await stored_rows(database, chat)
     with pytest.raises(LeaseLost):
         await turns.finish_turn(
             FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
@@ -102,14 +114,14 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
         [PartBatch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])]
     )
     assert await database.fetch("SELECT FROM chat_parts") == []
-    assert await image(database, chat) == before
+    assert await stored_rows(database, chat) == before
     (claim,) = await Leases(database, worker_id=WORKER).claim(1)
     assert claim.result.chat.epoch == 3
 
 
 async def test_only_a_users_message_of_this_history_can_be_edited(database: Database) -> None:
-    chat = await chat_in(database, Status.WAITING)
-    other = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
+    other = await chat_with_status(database, Status.WAITING)
     answered = await say(database, chat, "assistant", "hi")
     system = await say(database, chat, "system", "be brief")
     elsewhere = await say(database, other, "user", "not yours")
@@ -121,31 +133,31 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
         (2**63 - 1, MessageNotFound),
     ):
         with pytest.raises(refusal):
-            await messages.edit(chat.id, message_id, owner_id=OWNER, content=text("x"))
+            await messages.edit(chat.id, message_id, owner_id=OWNER, content=text_content("x"))
     first = (await ChatReader(database).messages_after(chat.id, 0, limit=1))[0].id
-    await messages.edit(chat.id, first, owner_id=OWNER, content=text("x"))
+    await messages.edit(chat.id, first, owner_id=OWNER, content=text_content("x"))
     with pytest.raises(MessageNotFound):  # it is superseded by now
-        await messages.edit(chat.id, first, owner_id=OWNER, content=text("y"))
-    archived = await chat_in(database, Status.WAITING, archived=True)
+        await messages.edit(chat.id, first, owner_id=OWNER, content=text_content("y"))
+    archived = await chat_with_status(database, Status.WAITING, archived=True)
     (said,) = await ChatReader(database).messages_after(archived.id, 0, limit=1)
     with pytest.raises(ChatArchived):
-        await messages.edit(archived.id, said.id, owner_id=OWNER, content=text("x"))
+        await messages.edit(archived.id, said.id, owner_id=OWNER, content=text_content("x"))
 
 
 async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Database) -> None:
     """Its snapshot is older than the answer that it has to hide."""
-    chat = await chat_in(wide, Status.RUNNING)
+    chat = await chat_with_status(wide, Status.RUNNING)
     (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 
     async def finish() -> None:
-        async with locked(wide, chat) as connection:
+        async with row_locked(wide, chat) as connection:
             waiting = asyncio.ensure_future(edit())
-            await until_blocked(connection)
+            await wait_until_blocked(connection)
             await connection.execute(
                 "INSERT INTO chat_messages (chat_id, version, role, content)"
                 " VALUES ($1, 2, 'assistant', $2)",
                 chat.id,
-                text("an answer"),
+                text_content("an answer"),
             )
             await connection.execute(
                 "UPDATE chats SET version = version + 1 WHERE id = $1", chat.id
@@ -153,24 +165,24 @@ async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Databas
         await waiting
 
     async def edit() -> None:
-        await Messages(wide).edit(chat.id, said.id, owner_id=OWNER, content=text("new"))
+        await Messages(wide).edit(chat.id, said.id, owner_id=OWNER, content=text_content("new"))
 
     await finish()
     assert await visible(wide, chat) == ["new"]
 
 
 async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
-    chat = await chat_in(wide, Status.WAITING)
+    chat = await chat_with_status(wide, Status.WAITING)
     (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 
     async def edit(words: str) -> bool:
         try:
-            await Messages(wide).edit(chat.id, said.id, owner_id=OWNER, content=text(words))
+            await Messages(wide).edit(chat.id, said.id, owner_id=OWNER, content=text_content(words))
         except MessageNotFound:
             return False
         return True
 
-    won = await all_of(*(edit(f"edit {n}") for n in range(10)))
+    won = await gather_all(*(edit(f"edit {n}") for n in range(10)))
     assert won.count(True) == 1
     assert await visible(wide, chat) == [f"edit {won.index(True)}"]
 
@@ -179,10 +191,13 @@ async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
 
 
 async def test_clear_keeps_the_system_prompt_and_nothing_else(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
     created = await chats.create(
-        owner_id=OWNER, model_config_id=MODEL, content=text("hello"), system_prompt="be brief"
+        owner_id=OWNER,
+        model_config_id=MODEL,
+        content=text_content("hello"),
+        system_prompt="be brief",
     )
     await chats.interrupt(created.chat.id, owner_id=OWNER)
     moved = await Messages(database).clear(created.chat.id, owner_id=OWNER)
@@ -196,7 +211,7 @@ async def test_clear_keeps_the_system_prompt_and_nothing_else(database: Database
 
 
 async def test_clear_of_a_failed_chat_drops_error_and_queue(database: Database) -> None:
-    chat = await chat_in(database, Status.ERROR, queued=2)
+    chat = await chat_with_status(database, Status.ERROR, queued=2)
     moved = await Messages(database).clear(chat.id, owner_id=OWNER)
     assert (moved.chat.status, moved.chat.last_error) == (Status.WAITING, None)
     assert await queue_of(database, chat) == []
@@ -208,7 +223,7 @@ async def test_clear_of_a_failed_chat_drops_error_and_queue(database: Database) 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.PENDING, Status.INTERRUPTING])
 async def test_promote_brings_to_the_front(database: Database, status: Status) -> None:
-    chat = await chat_in(database, status, queued=3)
+    chat = await chat_with_status(database, status, queued=3)
     first, second, third = await queue_of(database, chat)
     moved = await Queue(database).promote(chat.id, third, owner_id=OWNER)
     assert await queue_of(database, chat) == [third, first, second]
@@ -221,23 +236,23 @@ async def test_promote_brings_to_the_front(database: Database, status: Status) -
 async def test_promote_says_it_where_somebody_is_waited_for(
     database: Database, status: Status
 ) -> None:
-    chat = await chat_in(database, status, queued=3)
+    chat = await chat_with_status(database, status, queued=3)
     first, second, third = await queue_of(database, chat)
     moved = await Queue(database).promote(chat.id, second, owner_id=OWNER)
     assert await queue_of(database, chat) == [first, third]
     assert moved.entry is not None
-    assert moved.entry.messages[-1].content == text("queued 1")
+    assert moved.entry.messages[-1].content == text_content("queued 1")
     assert moved.chat.last_model_config_id == OTHER_MODEL
     results = [m for m in moved.entry.messages if m.role is Role.TOOL]
     assert [part["tool_call_id"] for m in results for part in m.content] == (
-        [*CALLED] if status is Status.REQUIRES_ACTION else []
+        [*PENDING_CALL_IDS] if status is Status.REQUIRES_ACTION else []
     )
     open_calls = await database.fetch("SELECT FROM chat_tool_calls WHERE completed_at IS NULL")
     assert open_calls == []
 
 
 async def test_a_promoted_message_is_answered_next(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, queued=2)
+    chat = await chat_with_status(database, Status.RUNNING, queued=2)
     first, second = await queue_of(database, chat)
     await Queue(database).promote(chat.id, second, owner_id=OWNER)
     moved = await Turns(database).finish_interrupt(
@@ -250,9 +265,9 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
 
 
 async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, queued=1)
+    chat = await chat_with_status(database, Status.RUNNING, queued=1)
     moved = await Chats(database).send(
-        chat.id, owner_id=OWNER, content=text("now"), busy_behavior=BusyBehavior.INTERRUPT
+        chat.id, owner_id=OWNER, content=text_content("now"), busy_behavior=BusyBehavior.INTERRUPT
     )
     assert moved.entry is not None
     assert moved.queued_message is not None
@@ -262,7 +277,7 @@ async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> 
 
 async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
     for _ in range(20):
-        chat = await chat_in(wide, Status.RUNNING, queued=1)
+        chat = await chat_with_status(wide, Status.RUNNING, queued=1)
         (queued,) = await queue_of(wide, chat)
 
         async def unqueue(chat: Chat = chat, queued: int = queued) -> bool:
@@ -272,7 +287,7 @@ async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
                 return False
             return True
 
-        gone, moved = await all_of(
+        gone, moved = await gather_all(
             unqueue(),
             Turns(wide).finish_turn(
                 FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
@@ -303,7 +318,7 @@ async def rows_of(database: Database, chat: Chat) -> dict[str, int]:
 async def test_delete_leaves_a_tombstone_and_nothing_else(
     database: Database, status: Status
 ) -> None:
-    chat = await chat_in(database, status, queued=0 if status is Status.WAITING else 1)
+    chat = await chat_with_status(database, status, queued=0 if status is Status.WAITING else 1)
     await say(database, chat, "assistant", "hi")
     await Chats(database).describe(chat.id, owner_id=OWNER, title="a journal")
     await database.fetch(
@@ -311,7 +326,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
         chat.id,
         [{}],
     )
-    other = await chat_in(database, Status.WAITING)
+    other = await chat_with_status(database, Status.WAITING)
     gone = await Chats(database).delete(chat.id, owner_id=OWNER)
     assert gone == [(chat.id, chat.version + 1)]
     found = await rows_of(database, chat)
@@ -326,10 +341,10 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
 
 
 async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: Database) -> None:
-    root = await chat_in(database, Status.WAITING)
+    root = await chat_with_status(database, Status.WAITING)
     more: dict[str, Any] = {"root_chat_id": root.id}
-    child = await chat_in(database, Status.RUNNING, parent_chat_id=root.id, **more)
-    grandchild = await chat_in(database, Status.PENDING, parent_chat_id=child.id, **more)
+    child = await chat_with_status(database, Status.RUNNING, parent_chat_id=root.id, **more)
+    grandchild = await chat_with_status(database, Status.PENDING, parent_chat_id=child.id, **more)
     gone = await Chats(database).delete(child.id, owner_id=OWNER)
     assert {chat_id for chat_id, _ in gone} == {child.id, grandchild.id}
     (left,) = await database.fetch("SELECT id FROM chats")
@@ -342,12 +357,14 @@ async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: D
 
 async def test_delete_of_a_family_at_once(wide: Database) -> None:
     """Whoever deletes what first: nobody waits for ever, and all is gone at the end."""
-    root = await chat_in(wide, Status.WAITING)
+    root = await chat_with_status(wide, Status.WAITING)
     family = [root]
     for _ in range(6):
         parent = family[-1].id
         family.append(
-            await chat_in(wide, Status.WAITING, parent_chat_id=parent, root_chat_id=root.id)
+            await chat_with_status(
+                wide, Status.WAITING, parent_chat_id=parent, root_chat_id=root.id
+            )
         )
 
     async def delete(chat: Chat) -> int:
@@ -356,7 +373,7 @@ async def test_delete_of_a_family_at_once(wide: Database) -> None:
         except ChatNotFound:
             return 0
 
-    counts = await all_of(*(delete(chat) for chat in reversed(family)))
+    counts = await gather_all(*(delete(chat) for chat in reversed(family)))
     assert sum(counts) == len(family)
     stones = await wide.fetch("SELECT DISTINCT chat_id FROM chat_tombstones")
     assert {row["chat_id"] for row in stones} == {chat.id for chat in family}
@@ -364,10 +381,10 @@ async def test_delete_of_a_family_at_once(wide: Database) -> None:
 
 async def test_a_retry_that_waited_for_the_failure_takes_it_up(database: Database) -> None:
     """It saw a chat that ran, and locked one that has failed; what it saw must not be judged."""
-    chat = await chat_in(database, Status.RUNNING)
-    async with locked(database, chat) as other:
+    chat = await chat_with_status(database, Status.RUNNING)
+    async with row_locked(database, chat) as other:
         late = asyncio.create_task(Chats(database).retry(chat.id, owner_id=OWNER))
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 1, status = 'error', last_error = 'no',"
             " worker_id = NULL, started_at = NULL, heartbeat_at = NULL WHERE id = $1",

@@ -4,8 +4,8 @@ import asyncio
 
 import anyio
 import pytest
-from factory import MODEL, OWNER, chat_in, image, text
-from running import FACT_SECONDS, fact
+from factory import MODEL, OWNER, chat_with_status, stored_rows, text_content
+from running import TIMEOUT_SECONDS, eventually
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import TooManyActiveChats
@@ -24,14 +24,14 @@ IN_FLIGHT = (Status.PENDING, Status.RUNNING, Status.INTERRUPTING, Status.REQUIRE
 @pytest.mark.parametrize("limit", [5, 80])
 async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) -> None:
     chats = Chats(wide, max_chats_in_flight=limit)
-    rest = [await chat_in(wide, Status.WAITING) for _ in range(limit // 2)]
-    failed = [await chat_in(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
+    rest = [await chat_with_status(wide, Status.WAITING) for _ in range(limit // 2)]
+    failed = [await chat_with_status(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
     asked = [
         *(
-            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
             for _ in range(limit)
         ),
-        *(chats.send(chat.id, owner_id=None, content=text("go")) for chat in rest + failed),
+        *(chats.send(chat.id, owner_id=None, content=text_content("go")) for chat in rest + failed),
     ]
     await all_connected(wide)
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -50,7 +50,7 @@ async def all_connected(wide: Database) -> None:
             asyncio.create_task(wide.fetch("SELECT pg_advisory_xact_lock_shared(1)"))
             for _ in range(wide.pool_size)
         ]
-        await fact(lambda: wide.connections_in_use == wide.pool_size)
+        await eventually(lambda: wide.connections_in_use == wide.pool_size)
     await asyncio.gather(*waiting)
 
 
@@ -63,12 +63,12 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)
         mine = asyncio.create_task(
-            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+            chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
         )
 
-        await fact(lambda: mine.done() or wide.fetch(WAITING))
+        await eventually(lambda: mine.done() or wide.fetch(WAITING))
         assert not mine.done()
-        await chats.create(owner_id="bob", model_config_id=MODEL, content=text("go"))
+        await chats.create(owner_id="bob", model_config_id=MODEL, content=text_content("go"))
         await other.execute(ends)
         if ends == "ROLLBACK":
             assert (await mine).chat.status == "pending"
@@ -83,35 +83,35 @@ async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
     async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
         await other.fetch(sql.load("chats")["create"], *asked)
-        with anyio.fail_after(FACT_SECONDS):
-            await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
 
 
 async def test_every_busy_status_counts_and_no_other(database: Database) -> None:
     chats = Chats(database, max_chats_in_flight=4)
     for status in IN_FLIGHT:
-        await chat_in(database, status)
+        await chat_with_status(database, status)
     for status in (Status.WAITING, Status.ERROR):
-        chat = await chat_in(database, status)
-        before = await image(database, chat)
+        chat = await chat_with_status(database, status)
+        before = await stored_rows(database, chat)
         with pytest.raises(TooManyActiveChats, match="max_chats_in_flight"):
-            await chats.send(chat.id, owner_id=OWNER, content=text("go"))
-        assert await image(database, chat) == before
+            await chats.send(chat.id, owner_id=OWNER, content=text_content("go"))
+        assert await stored_rows(database, chat) == before
     with pytest.raises(TooManyActiveChats):
-        await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+        await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
     assert (await chats.create(owner_id=OWNER, model_config_id=MODEL)).chat.status == "waiting"
-    other = await chats.create(owner_id="bob", model_config_id=MODEL, content=text("go"))
+    other = await chats.create(owner_id="bob", model_config_id=MODEL, content=text_content("go"))
     assert other.chat.status == "pending"
     unlimited = Chats(database, max_chats_in_flight=0)
-    more = await unlimited.create(owner_id=OWNER, model_config_id=MODEL, content=text("go"))
+    more = await unlimited.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
     assert more.chat.status == "pending"
 
 
 @pytest.mark.parametrize("status", IN_FLIGHT)
 async def test_what_is_in_flight_already_takes_messages(database: Database, status: Status) -> None:
-    chat = await chat_in(database, status)
+    chat = await chat_with_status(database, status)
     moved = await Chats(database, max_chats_in_flight=1).send(
-        chat.id, owner_id=OWNER, content=text("more")
+        chat.id, owner_id=OWNER, content=text_content("more")
     )
     assert moved.chat.queue_length == 1
 
@@ -123,27 +123,27 @@ async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
         Messages(database, max_chats_in_flight=1),
         Queue(database, max_chats_in_flight=1),
     )
-    busy = await chat_in(database, Status.PENDING, queued=1)
-    failed = await chat_in(database, Status.ERROR, queued=1)
+    busy = await chat_with_status(database, Status.PENDING, queued=1)
+    failed = await chat_with_status(database, Status.ERROR, queued=1)
     said, queued = (
         await first_of(database, failed, "chat_messages"),
         await first_of(database, failed, "chat_queued_messages"),
     )
-    before = await image(database, failed)
+    before = await stored_rows(database, failed)
     for ask in (
         chats.retry(failed.id, owner_id=OWNER),
-        messages.edit(failed.id, said, owner_id=OWNER, content=text("x")),
+        messages.edit(failed.id, said, owner_id=OWNER, content=text_content("x")),
         queue.promote(failed.id, queued, owner_id=OWNER),
     ):
         with pytest.raises(TooManyActiveChats):
             await ask
-    assert await image(database, failed) == before
+    assert await stored_rows(database, failed) == before
     said, queued = (
         await first_of(database, busy, "chat_messages"),
         await first_of(database, busy, "chat_queued_messages"),
     )
     await queue.promote(busy.id, queued, owner_id=OWNER)
-    await messages.edit(busy.id, said, owner_id=OWNER, content=text("x"))
+    await messages.edit(busy.id, said, owner_id=OWNER, content=text_content("x"))
 
 
 async def first_of(database: Database, chat: Chat, table: str) -> int:

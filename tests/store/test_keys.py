@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from concurrency import all_of, locked, until_blocked
-from factory import MODEL, OWNER, chat_in, models, text
+from concurrency import gather_all, row_locked, wait_until_blocked
+from factory import MODEL, OWNER, chat_with_status, insert_models, text_content
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
@@ -41,7 +41,7 @@ Ask = Callable[[Scene, IdempotencyKey], Awaitable[Any]]
 
 async def set_up(database: Database, move: Transition) -> tuple[Scene, Ask]:
     status, ask = ASKS[move]
-    chat = await chat_in(database, status, queued=1 if move is Transition.PROMOTE else 0)
+    chat = await chat_with_status(database, status, queued=1 if move is Transition.PROMOTE else 0)
     row = await database.fetchrow(
         "SELECT (SELECT min(id) FROM chat_messages), (SELECT min(id) FROM chat_queued_messages)"
     )
@@ -53,13 +53,13 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     Transition.CREATE: (
         Status.WAITING,
         lambda scene, key: scene.chats.create(
-            owner_id=OWNER, model_config_id=MODEL, content=text("hello"), key=key
+            owner_id=OWNER, model_config_id=MODEL, content=text_content("hello"), key=key
         ),
     ),
     Transition.SEND: (
         Status.WAITING,
         lambda scene, key: scene.chats.send(
-            scene.chat.id, owner_id=OWNER, content=text("more"), key=key
+            scene.chat.id, owner_id=OWNER, content=text_content("more"), key=key
         ),
     ),
     Transition.INTERRUPT: (
@@ -85,7 +85,7 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     Transition.EDIT: (
         Status.RUNNING,
         lambda scene, key: Messages(scene.database).edit(
-            scene.chat.id, scene.said, owner_id=OWNER, content=text("instead"), key=key
+            scene.chat.id, scene.said, owner_id=OWNER, content=text_content("instead"), key=key
         ),
     ),
     Transition.CLEAR: (
@@ -122,7 +122,7 @@ async def test_said_again_it_changes_nothing(database: Database, move: Transitio
 @pytest.mark.parametrize("move", ASKS)
 async def test_twenty_at_once_are_one(wide: Database, move: Transition) -> None:
     scene, ask = await set_up(wide, move)
-    answers = await all_of(*(ask(scene, KEY) for _ in range(20)))
+    answers = await gather_all(*(ask(scene, KEY) for _ in range(20)))
     assert all(answer == answers[0] for answer in answers)
     rows = await wide.fetch("SELECT FROM chat_events WHERE move = $1", move.value)
     assert len(rows) == 1
@@ -132,11 +132,11 @@ async def test_a_stop_that_changed_nothing_does_not_stop_what_comes_later(
     database: Database,
 ) -> None:
     """Its answer was lost; meanwhile there is a new turn, which nobody wanted stopped."""
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     chats = Chats(database)
     first = await chats.interrupt(chat.id, owner_id=OWNER, key=KEY)
     assert first.entry is None
-    sent = await chats.send(chat.id, owner_id=OWNER, content=text("go on"))
+    sent = await chats.send(chat.id, owner_id=OWNER, content=text_content("go on"))
     assert sent.chat.status is Status.PENDING
     assert await chats.interrupt(chat.id, owner_id=OWNER, key=KEY) == first
     again = await chats.interrupt(chat.id, owner_id=OWNER)
@@ -145,18 +145,20 @@ async def test_a_stop_that_changed_nothing_does_not_stop_what_comes_later(
 
 async def test_what_was_done_is_not_refused_when_it_is_asked_about(database: Database) -> None:
     chats = Chats(database)
-    chat = await chat_in(database, Status.WAITING)
-    sent = await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
+    chat = await chat_with_status(database, Status.WAITING)
+    sent = await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
     await chats.interrupt(chat.id, owner_id=OWNER)
     await chats.archive(chat.id, owner_id=OWNER)
-    assert await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY) == sent
+    assert await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY) == sent
     with pytest.raises(ChatArchived):
-        await chats.send(chat.id, owner_id=OWNER, content=text("x"), key=replace(KEY, key="two"))
+        await chats.send(
+            chat.id, owner_id=OWNER, content=text_content("x"), key=replace(KEY, key="two")
+        )
 
 
 async def test_a_refusal_is_not_kept(database: Database) -> None:
     chats = Chats(database)
-    chat = await chat_in(database, Status.PENDING)
+    chat = await chat_with_status(database, Status.PENDING)
     with pytest.raises(NothingToRetry):
         await chats.retry(chat.id, owner_id=OWNER, key=KEY)
     await database.fetch(
@@ -168,12 +170,12 @@ async def test_a_refusal_is_not_kept(database: Database) -> None:
 
 async def test_another_request_with_the_same_key(database: Database) -> None:
     chats = Chats(database)
-    chat = await chat_in(database, Status.WAITING)
-    await chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY)
+    chat = await chat_with_status(database, Status.WAITING)
+    await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
     other = replace(KEY, request_hash=b"something else")
     before = await count(database, "chat_events")
     with pytest.raises(IdempotencyKeyReused):
-        await chats.send(chat.id, owner_id=OWNER, content=text("other"), key=other)
+        await chats.send(chat.id, owner_id=OWNER, content=text_content("other"), key=other)
     with pytest.raises(IdempotencyKeyReused):
         await chats.create(owner_id=OWNER, model_config_id=MODEL, key=other)
     assert await count(database, "chat_events") == before
@@ -181,7 +183,7 @@ async def test_another_request_with_the_same_key(database: Database) -> None:
 
 
 async def test_keys_are_of_their_owner(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
     made = {
         (
@@ -196,18 +198,21 @@ async def test_keys_are_of_their_owner(database: Database) -> None:
 
 async def test_a_duplicate_that_waits_for_the_first_gets_its_answer(wide: Database) -> None:
     """Both wait for the chat's lock; the second then sees that it came too late."""
-    chat = await chat_in(wide, Status.WAITING)
+    chat = await chat_with_status(wide, Status.WAITING)
     chats = Chats(wide)
 
     async def both() -> list[Any]:
-        return await all_of(
-            *(chats.send(chat.id, owner_id=OWNER, content=text("more"), key=KEY) for _ in "ab")
+        return await gather_all(
+            *(
+                chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
+                for _ in "ab"
+            )
         )
 
     async def hold() -> None:
-        async with locked(wide, chat) as connection:
+        async with row_locked(wide, chat) as connection:
             held.set_result(None)
-            await until_blocked(connection, 2)
+            await wait_until_blocked(connection, 2)
 
     held: Any = asyncio.get_running_loop().create_future()
 
@@ -215,18 +220,18 @@ async def test_a_duplicate_that_waits_for_the_first_gets_its_answer(wide: Databa
         await held
         return await both()
 
-    _, answers = await all_of(hold(), then())
+    _, answers = await gather_all(hold(), then())
     assert answers[0] == answers[1]
     assert await count(wide, "chat_messages") == 2
 
 
 async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
 
     async def create() -> Any:
         return await chats.create(
-            owner_id=OWNER, model_config_id=MODEL, content=text("a secret"), key=KEY
+            owner_id=OWNER, model_config_id=MODEL, content=text_content("a secret"), key=KEY
         )
 
     created = await create()
@@ -239,7 +244,7 @@ async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> Non
 
 
 async def test_keys_are_forgotten(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     chats, keys = Chats(database), IdempotencyStore(database)
     ids: list[UUID] = []
     for name in ("old", "new"):
@@ -258,7 +263,7 @@ async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
     database = Database(dsn, pool_size=2)
     await database.open()
     try:
-        await models(database)
+        await insert_models(database)
         await database.fetch(
             "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone TO %L',"
             " current_database(), 'Asia/Kolkata'); END $$"
@@ -267,7 +272,7 @@ async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
         chats = Chats(database)
         first, again = [
             await chats.create(
-                owner_id=OWNER, model_config_id=MODEL, content=text("hello"), key=KEY
+                owner_id=OWNER, model_config_id=MODEL, content=text_content("hello"), key=KEY
             )
             for _ in "ab"
         ]

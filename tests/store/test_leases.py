@@ -7,8 +7,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import locked, many, until_blocked
-from factory import LISTING, MODEL, OWNER, WORKER, chat_in, entered, models, text
+from concurrency import insert_chats, row_locked, wait_until_blocked
+from factory import (
+    MODEL,
+    OWNER,
+    REGISTRATION,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    register_worker,
+    text_content,
+)
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
@@ -71,7 +80,7 @@ async def alive(database: Database, worker_id: UUID) -> AsyncIterator[Connection
 
 
 async def test_an_owner_without_its_lock_is_gone_at_once(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     async with alive(database, WORKER):
         assert await reap(database) == []
     (moved,) = await until_reaped(database)
@@ -91,15 +100,15 @@ async def until_reaped(database: Database) -> Sequence[TransitionResult]:
 
 
 async def test_looking_at_a_lock_does_not_take_it(database: Database) -> None:
-    await chat_in(database, Status.RUNNING)
+    await chat_with_status(database, Status.RUNNING)
     assert len(await reap(database)) == 1
     async with alive(database, WORKER):
         pass
 
 
 async def test_a_lock_is_one_workers_own(database: Database) -> None:
-    await chat_in(database, Status.RUNNING, worker_id=WORKER)
-    other = await chat_in(database, Status.RUNNING, worker_id=uuid4())
+    await chat_with_status(database, Status.RUNNING, worker_id=WORKER)
+    other = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     async with alive(database, WORKER):
         assert [moved.chat.id for moved in await reap(database)] == [other.id]
 
@@ -112,8 +121,8 @@ async def test_a_lock_cannot_be_held_by_two(database: Database) -> None:
 
 async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> None:
     """It freed every lock; an owner that has not renewed since then has its lease's time."""
-    chat = await chat_in(database, Status.RUNNING)
-    interrupting = await chat_in(database, Status.INTERRUPTING)
+    chat = await chat_with_status(database, Status.RUNNING)
+    interrupting = await chat_with_status(database, Status.INTERRUPTING)
     await age_past_server_start(database, chat)
     await age_past_server_start(database, interrupting)
     leases = Leases(database, worker_id=REAPER)
@@ -132,15 +141,15 @@ async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> Non
 
 
 async def test_one_beat_since_the_restart_makes_the_lock_evidence_again(database: Database) -> None:
-    old = await chat_in(database, Status.RUNNING)
+    old = await chat_with_status(database, Status.RUNNING)
     await age_past_server_start(database, old)
-    await chat_in(database, Status.RUNNING)  # the same owner, renewed
+    await chat_with_status(database, Status.RUNNING)  # the same owner, renewed
     assert len(await reap(database)) == 2
 
 
 async def test_a_lease_that_ran_out_is_reaped_also_from_the_living(database: Database) -> None:
-    stale = await chat_in(database, Status.RUNNING)
-    fresh = await chat_in(database, Status.RUNNING)
+    stale = await chat_with_status(database, Status.RUNNING)
+    fresh = await chat_with_status(database, Status.RUNNING)
     await age(database, stale, LEASE + 1)
     await age(database, fresh, LEASE - 5)
     async with alive(database, WORKER):
@@ -155,7 +164,7 @@ async def test_ones_own_lock_says_nothing_of_ones_own_chats(
     database: Database, status: Status
 ) -> None:
     """The reaper's process may be about to take its lock again; its lease counts all the same."""
-    chat = await chat_in(database, status)
+    chat = await chat_with_status(database, status)
     own = Leases(database, worker_id=WORKER)
     assert await own.reap(lease_seconds=LEASE, max_recoveries=3) == []
     assert await own.orphaned_interrupts(lease_seconds=LEASE) == []
@@ -169,7 +178,7 @@ async def test_ones_own_lock_says_nothing_of_ones_own_chats(
 
 @pytest.mark.parametrize("status", [one for one in Status if one is not Status.RUNNING])
 async def test_only_running_chats_are_reaped(database: Database, status: Status) -> None:
-    await chat_in(database, status)
+    await chat_with_status(database, status)
     leases = Leases(database, worker_id=REAPER)
     assert await leases.reap(lease_seconds=-1.0, max_recoveries=3) == []
     abandoned = await leases.orphaned_interrupts(lease_seconds=-1.0)
@@ -177,8 +186,8 @@ async def test_only_running_chats_are_reaped(database: Database, status: Status)
 
 
 async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
-    await models(database)
-    await many(database, 7, Status.RUNNING)
+    await insert_models(database)
+    await insert_chats(database, 7, Status.RUNNING)
     leases = Leases(database, worker_id=REAPER)
     taken = [
         len(await leases.reap(lease_seconds=LEASE, max_recoveries=3, limit=3)) for _ in range(4)
@@ -187,7 +196,7 @@ async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
 
 
 async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     await reap(database)
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "messages": [], "parts_done": 0}
@@ -216,14 +225,14 @@ async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
 async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
     database: Database,
 ) -> None:
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     leases = Leases(database, worker_id=WORKER)
     async with alive(database, WORKER) as busy, database.dedicated_connection() as connection:
-        async with locked(database, chat) as blocker:
+        async with row_locked(database, chat) as blocker:
             statement = asyncio.create_task(
                 busy.fetchval("SELECT true FROM chats WHERE id = $1 FOR UPDATE", chat.id)
             )
-            await until_blocked(blocker)
+            await wait_until_blocked(blocker)
             await leases.terminate_stale_session(connection)
         assert await statement
 
@@ -232,7 +241,7 @@ async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
 
 
 async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> None:
-    chat = await chat_in(database, Status.PENDING)
+    chat = await chat_with_status(database, Status.PENDING)
     leases = Leases(database, worker_id=WORKER)
     for death in range(1, 4):
         await leases.claim(1)
@@ -253,14 +262,14 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert moved.entry is not None
     assert moved.entry.data["last_error_detail"] == moved.chat.last_error_detail
     assert moved.chat.recoveries == 0
-    again = await Chats(database).send(chat.id, owner_id=OWNER, content=text("again"))
+    again = await Chats(database).send(chat.id, owner_id=OWNER, content=text_content("again"))
     assert again.chat.status is Status.PENDING
     assert again.chat.last_error is None
 
 
 async def test_progress_is_what_counts(database: Database) -> None:
     """A committed step starts the count afresh; a retry that was recorded does not."""
-    await chat_in(database, Status.PENDING)
+    await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(6):
         (claim,) = await leases.claim(1)
@@ -281,7 +290,7 @@ async def test_progress_is_what_counts(database: Database) -> None:
 
 
 async def test_a_backoff_outlives_its_owner(database: Database) -> None:
-    await chat_in(database, Status.PENDING)
+    await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
     assert claim.next_attempt_in_seconds == 0.0
@@ -313,7 +322,7 @@ def said(words: str, index: int = 0) -> dict[str, Any]:
 
 async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     """Text and reasoning stand by themselves; a half-made tool call does not."""
-    chat = await chat_in(database, Status.INTERRUPTING, parts_done=10, step=4)
+    chat = await chat_with_status(database, Status.INTERRUPTING, parts_done=10, step=4)
     thought = {"index": 0, "type": "reasoning", "text": "hm"}
     call = {"index": 2, "type": "tool-call", "tool_call_id": "a", "tool_name": "f", "args": "{"}
     await flush(database, chat, 11, thought, said("Hel", 1))
@@ -340,12 +349,12 @@ async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
 
 async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Database) -> None:
     """A flush whose answer was cut off is said again, longer; a crash of the server loses the first."""
-    chat = await chat_in(database, Status.INTERRUPTING)
+    chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush(database, chat, 1, said("a"), said("b"))
     await flush(database, chat, 1, said("a"), said("b"), said("c"))
     await flush(database, chat, 5, said("e"))
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    assert [message.content for message in one.messages] == [text("abc")]
+    assert [message.content for message in one.messages] == [text_content("abc")]
     assert one.settled_part == 5
 
 
@@ -353,7 +362,7 @@ async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Dat
 async def test_nothing_that_can_stand_is_stored_as_nothing(
     database: Database, parts: tuple[dict[str, Any], ...]
 ) -> None:
-    chat = await chat_in(database, Status.INTERRUPTING, queued=1)
+    chat = await chat_with_status(database, Status.INTERRUPTING, queued=1)
     if parts:
         await flush(database, chat, 1, *parts)
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
@@ -365,7 +374,7 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
 
 
 async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) -> None:
-    chat = await chat_in(database, Status.INTERRUPTING, epoch=3)
+    chat = await chat_with_status(database, Status.INTERRUPTING, epoch=3)
     await database.fetch(
         "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, 2, 1, 1, $2)",
         chat.id,
@@ -376,39 +385,41 @@ async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) ->
 
 
 async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
-    chat = await chat_in(database, Status.INTERRUPTING)
+    chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush(database, chat, 1, said("half"))
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    whole = NewMessage(role=Role.ASSISTANT, content=text("whole"))
+    whole = NewMessage(role=Role.ASSISTANT, content=text_content("whole"))
     turns = Turns(database)
     await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], settled_part=2)
     with pytest.raises(LeaseLost):
         await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, settled_part=1)
-    assert [message.content for message in await turns.history(chat.id)][1:] == [text("whole")]
+    assert [message.content for message in await turns.history(chat.id)][1:] == [
+        text_content("whole")
+    ]
 
 
 # -- renewing, releasing ---------------------------------------------------------------------------------
 
 
 async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -> None:
-    running = await chat_in(database, Status.RUNNING, epoch=3)
-    stopping = await chat_in(database, Status.INTERRUPTING)
-    forgotten = await chat_in(database, Status.RUNNING)
-    others = await chat_in(database, Status.RUNNING, worker_id=REAPER)
-    ended = await chat_in(database, Status.WAITING)
+    running = await chat_with_status(database, Status.RUNNING, epoch=3)
+    stopping = await chat_with_status(database, Status.INTERRUPTING)
+    forgotten = await chat_with_status(database, Status.RUNNING)
+    others = await chat_with_status(database, Status.RUNNING, worker_id=REAPER)
+    ended = await chat_with_status(database, Status.WAITING)
     for chat in (running, stopping, forgotten, others):
         await age(database, chat, 10)
     leases = Leases(database, worker_id=WORKER)
-    await entered(database, leases)
+    await register_worker(database, leases)
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
     in_hand = [ActivityReport(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
     async with database.dedicated_connection() as connection:
-        beats = await leases.renew(connection, LISTING, in_hand)
+        beats = await leases.renew(connection, REGISTRATION, in_hand)
         assert set(beats) == {
             Renewal(running.id, 3, 1, Status.RUNNING),
             Renewal(stopping.id, 1, 1, Status.INTERRUPTING),
         }
-        assert await leases.renew(connection, LISTING) == []
+        assert await leases.renew(connection, REGISTRATION) == []
     ages = {
         row["id"]: row["age"] < 5
         for row in await database.fetch(
@@ -428,10 +439,10 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
 
 
 async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -> None:
-    first = await chat_in(database, Status.PENDING)
+    first = await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
-    second = await chat_in(database, Status.PENDING)
+    second = await chat_with_status(database, Status.PENDING)
     moved = await turns.release(fence_of(claim.result.chat), reason="shutdown")
     assert moved.chat.status is Status.PENDING
     assert moved.chat.pending_since == claim.result.chat.started_at
@@ -441,8 +452,8 @@ async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -
 
 
 async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> None:
-    first = await chat_in(database, Status.RUNNING)
-    second = await chat_in(database, Status.PENDING)
+    first = await chat_with_status(database, Status.RUNNING)
+    second = await chat_with_status(database, Status.PENDING)
     await reap(database)
     leases = Leases(database, worker_id=WORKER)
     assert [c.result.chat.id for c in await leases.claim(1)] == [first.id]
@@ -451,17 +462,17 @@ async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> 
 
 async def test_a_beat_stays_on_its_page(database: Database) -> None:
     """No index knows what it writes, so beats are HOT: they bloat neither table nor indexes."""
-    await models(database)
-    ids = await many(database, 40, Status.RUNNING)
+    await insert_models(database)
+    ids = await insert_chats(database, 40, Status.RUNNING)
     doing = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in ids]
     leases = Leases(database, worker_id=WORKER)
-    await entered(database, leases)
+    await register_worker(database, leases)
     async with database.dedicated_connection() as connection:
 
         async def beat(times: int) -> dict[str, tuple[int, int]]:
             """All updates so far, and the HOT ones, by table."""
             for _ in range(times):
-                assert len(await leases.renew(connection, LISTING, doing)) == 40
+                assert len(await leases.renew(connection, REGISTRATION, doing)) == 40
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await connection.execute("SELECT pg_stat_clear_snapshot()")
             rows = await connection.fetch(
@@ -485,9 +496,9 @@ async def test_silent_workers_are_forgotten_unless_they_own_something(database: 
     owner, idle, fresh = WORKER, uuid4(), uuid4()
     for worker_id in (owner, idle, fresh):
         leases = Leases(database, worker_id=worker_id)
-        await entered(database, leases)
-        await entered(database, leases)  # after an outage
-    await chat_in(database, Status.RUNNING, worker_id=owner)
+        await register_worker(database, leases)
+        await register_worker(database, leases)  # after an outage
+    await chat_with_status(database, Status.RUNNING, worker_id=owner)
     await database.fetch(
         "UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id <> $1",
         fresh,
@@ -503,7 +514,7 @@ async def listed(database: Database) -> set[UUID]:
 
 
 async def test_a_reaper_does_not_wait_for_a_chat_that_is_being_moved(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
-    async with locked(database, chat):
+    chat = await chat_with_status(database, Status.RUNNING)
+    async with row_locked(database, chat):
         assert await reap(database) == []
     assert len(await reap(database)) == 1

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from conftest import named
-from factory import MODEL, OWNER, models
+from conftest import dsn_for
+from factory import MODEL, OWNER, insert_models
 from test_plans import BOTH, indexes, kinds, nodes, scanned
 
 from chatd.store import sql
@@ -46,9 +46,9 @@ def crowded(server: str, template: str) -> Iterator[str]:
         admin = await asyncpg.connect(server)
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await admin.close()
-        pool = Database(named(server, name))
+        pool = Database(dsn_for(server, name))
         await pool.open()
-        await models(pool)
+        await insert_models(pool)
         async with pool.dedicated_connection() as connection:
             await connection.execute(FILL, timeout=60)
             seen = False
@@ -67,7 +67,7 @@ def crowded(server: str, template: str) -> Iterator[str]:
         await admin.close()
 
     asyncio.run(make())
-    yield named(server, name)
+    yield dsn_for(server, name)
     asyncio.run(drop())
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from factory import OWNER, chat_in
+from factory import OWNER, chat_with_status
 
 from chatd.domain.chat import Status
 from chatd.domain.listing import DELETED_VERSION, ChatChange, ListQuery
@@ -29,11 +29,11 @@ async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> d
 
 async def test_each_list_by_itself_longest_ago_first(database: Database) -> None:
     lists, chats = ChatLists(database), Chats(database)
-    a, b = [await chat_in(database, Status.WAITING) for _ in range(2)]
+    a, b = [await chat_with_status(database, Status.WAITING) for _ in range(2)]
     gone = uuid4()
     deleted_at = await bury(database, gone)
-    c = await chat_in(database, Status.WAITING)
-    other = await chat_in(database, Status.WAITING, owner_id="bob")
+    c = await chat_with_status(database, Status.WAITING)
+    other = await chat_with_status(database, Status.WAITING, owner_id="bob")
     await bury(database, uuid4(), owner_id="somebody")
     touched = (await chats.describe(a.id, owner_id=OWNER, title="touched")).chat
     found = await lists.changed_since(
@@ -53,7 +53,7 @@ async def test_each_list_by_itself_longest_ago_first(database: Database) -> None
 
 async def test_only_what_came_since_and_is_not_known(database: Database) -> None:
     lists = ChatLists(database)
-    a, b, c = [await chat_in(database, Status.WAITING, version=n) for n in (1, 5, 9)]
+    a, b, c = [await chat_with_status(database, Status.WAITING, version=n) for n in (1, 5, 9)]
     gone = uuid4()
     deleted_at = await bury(database, gone)
 
@@ -71,7 +71,7 @@ async def test_only_what_came_since_and_is_not_known(database: Database) -> None
 
 async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Database) -> None:
     lists = ChatLists(database)
-    chats = [await chat_in(database, Status.WAITING) for _ in range(3)]
+    chats = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
     gone = [uuid4() for _ in range(3)]
     for one in gone:
         await bury(database, one)
@@ -89,7 +89,7 @@ async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Datab
 async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Database) -> None:
     """Stamped before a read and seen after it: the next read looks back far enough."""
     lists = ChatLists(database)
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     async with database.dedicated_connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -113,7 +113,7 @@ async def test_the_clock_is_read_before_the_list(database: Database) -> None:
     """What is seen by no read of that clock has a later time, or is still to be committed."""
     lists = ChatLists(database)
     before = (await lists.changed_since([ListQuery(OWNER, NEVER)]))[OWNER]
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     after = (await lists.changed_since([ListQuery(OWNER, before.read_at)]))[OWNER]
     assert [touch.chat_id for touch in after.changes] == [chat.id]
     assert before.read_at < chat.updated_at < after.read_at

@@ -5,10 +5,25 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import SECONDS, all_of, fence_of, locked, many, until_blocked
-from factory import LISTING, MODEL, OWNER, WORKER, chat_in, models, text
-from invariants import check_all, once, texts
-from mill import Mill
+from concurrency import (
+    WAIT_SECONDS,
+    fencing_token,
+    gather_all,
+    insert_chats,
+    row_locked,
+    wait_until_blocked,
+)
+from factory import (
+    MODEL,
+    OWNER,
+    REGISTRATION,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    text_content,
+)
+from invariants import check_all, has_no_duplicates, texts
+from mill import RandomWorkload
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
@@ -22,7 +37,7 @@ from chatd.store.turns import FencingToken, Turns
 
 @pytest.mark.parametrize("seed", range(1, 6))
 async def test_everything_at_once(wide: Database, seed: int) -> None:
-    mill = Mill(wide, seed)
+    mill = RandomWorkload(wide, seed)
     await mill.start(6)
     calm = asyncio.Event()
 
@@ -31,15 +46,15 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
             " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
-            await mill.work(uuid4(), calm)
+            await mill.worker(uuid4(), calm)
 
     async def call() -> None:
-        await all_of(*(mill.call(number) for number in range(6)))
+        await gather_all(*(mill.caller(number) for number in range(6)))
         calm.set()
 
-    await all_of(call(), work(), work(), work(), mill.reap(calm), mill.reap(calm))
+    await gather_all(call(), work(), work(), work(), mill.reaper(calm), mill.reaper(calm))
 
-    assert await check_all(wide) > mill.moves > 100
+    assert await check_all(wide) > mill.transition_count > 100
     stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
     dropped = [
@@ -47,9 +62,9 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
         for row in await wide.fetch("SELECT data->'unqueued' AS ids FROM chat_events")
         for queued_id in row["ids"] or ()
     ]
-    assert once(stored + queued)
-    assert set(stored + queued) <= set(mill.said)
-    assert len(stored + queued) + len(dropped) == len(mill.said) == len(set(mill.said))
+    assert has_no_duplicates(stored + queued)
+    assert set(stored + queued) <= set(mill.sent_texts)
+    assert len(stored + queued) + len(dropped) == len(mill.sent_texts) == len(set(mill.sent_texts))
     made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
     assert made >= {
         Transition.SEND,
@@ -70,14 +85,14 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
 
 
 async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
-    small = Database(dsn, pool_size=2, statement_timeout_seconds=SECONDS)
+    small = Database(dsn, pool_size=2, statement_timeout_seconds=WAIT_SECONDS)
     await small.open()
     try:
-        await models(small)
+        await insert_models(small)
         chats = Chats(small)
-        created = await all_of(
+        created = await gather_all(
             *(
-                chats.create(owner_id=OWNER, model_config_id=MODEL, content=text(str(n)))
+                chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content(str(n)))
                 for n in range(50)
             )
         )
@@ -89,11 +104,11 @@ async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
 
 async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
     """A root and its children; ids rise."""
-    root = await chat_in(database, statuses[0])
+    root = await chat_with_status(database, statuses[0])
     return [
         root,
         *[
-            await chat_in(database, status, root_chat_id=root.id, parent_chat_id=root.id)
+            await chat_with_status(database, status, root_chat_id=root.id, parent_chat_id=root.id)
             for status in statuses[1:]
         ],
     ]
@@ -102,7 +117,7 @@ async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
 async def test_archiving_a_busy_family_waits_for_nobody(database: Database) -> None:
     """A heartbeat renews several chats in an order of its own: waiting for one could wait for ever."""
     root, child = await family_of(database, [Status.WAITING, Status.RUNNING])
-    async with locked(database, child), asyncio.timeout(SECONDS / 2):
+    async with row_locked(database, child), asyncio.timeout(WAIT_SECONDS / 2):
         with pytest.raises(ChatTreeBusy):
             await Chats(database).archive(root.id, owner_id=OWNER)
 
@@ -111,15 +126,15 @@ async def test_a_family_member_that_starts_meanwhile_keeps_the_family_from_the_a
     database: Database,
 ) -> None:
     root, child = await family_of(database, [Status.WAITING, Status.WAITING])
-    async with locked(database, child) as other:
+    async with row_locked(database, child) as other:
         archive = asyncio.create_task(Chats(database).archive(root.id, owner_id=OWNER))
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 1, status = 'pending',"
             " pending_since = clock_timestamp() WHERE id = $1",
             child.id,
         )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         with pytest.raises(ChatTreeBusy):
             await archive
     assert not await database.fetch("SELECT FROM chats WHERE archived")
@@ -151,7 +166,7 @@ class FamilyDay:
         for _ in range(60):
             chat = self.dice.choice(self.family)
             try:
-                await self.chats.send(chat.id, owner_id=OWNER, content=text("hello"))
+                await self.chats.send(chat.id, owner_id=OWNER, content=text_content("hello"))
             except Refused:
                 self.seen["refused"] += 1
                 continue
@@ -168,9 +183,9 @@ class FamilyDay:
                     for claim in claims
                 ]
                 self.dice.shuffle(doing)
-                assert len(await leases.renew(connection, LISTING, doing)) == len(doing)
+                assert len(await leases.renew(connection, REGISTRATION, doing)) == len(doing)
                 for claim in claims:
-                    moved, fence = claim.result, fence_of(claim.result)
+                    moved, fence = claim.result, fencing_token(claim.result)
                     while moved.chat.status is Status.RUNNING:
                         step = moved.chat.committed_steps
                         moved = await turns.finish_turn(
@@ -185,13 +200,13 @@ class FamilyDay:
             assert row["archived"] in {0, 6}, "the whole family, or nothing"
 
     async def callers(self) -> None:
-        await all_of(self.archive(), self.archive(), self.send(), self.send(), self.send())
+        await gather_all(self.archive(), self.archive(), self.send(), self.send(), self.send())
         self.over.set()
 
 
 async def test_families_are_archived_whole_while_others_send(wide: Database) -> None:
     day = FamilyDay(wide, await family_of(wide, [Status.WAITING] * 6))
-    await all_of(day.callers(), day.work(), day.look())
+    await gather_all(day.callers(), day.work(), day.look())
     assert day.seen["archived"], day.seen
     assert day.seen["busy"], day.seen
     assert day.seen["sent"], day.seen
@@ -199,7 +214,7 @@ async def test_families_are_archived_whole_while_others_send(wide: Database) -> 
 
 async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Database) -> None:
     """Parts are deleted by the moves of their chat and by the janitors of all replicas."""
-    ids = await many(wide, 20, Status.RUNNING)
+    ids = await insert_chats(wide, 20, Status.RUNNING)
     streams, turns = StreamStore(wide), Turns(wide)
 
     async def turn(chat_id: UUID) -> None:
@@ -226,10 +241,10 @@ async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Da
             await streams.prune_journal(retention_days=-1.0, limit=50)
 
     async def work() -> None:
-        await all_of(*map(turn, ids))
+        await gather_all(*map(turn, ids))
         over.set()
 
-    await all_of(work(), *(sweep() for _ in range(4)))
+    await gather_all(work(), *(sweep() for _ in range(4)))
     left = await wide.fetch(
         "SELECT chat_id, array_agg(version ORDER BY version) AS versions"
         " FROM chat_events GROUP BY chat_id"

@@ -6,7 +6,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import CALLED, MODEL, OTHER_MODEL, OWNER, WORKER, calls, chat_in, image, models, text
+from factory import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    PENDING_CALL_IDS,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    stored_rows,
+    text_content,
+    tool_call_content,
+)
 from invariants import check_calls
 
 from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
@@ -37,9 +48,9 @@ class Nothing(Exception):
     """A move that looks for chats found none to move."""
 
 
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "parts_done": 7}
-CALLING = calls("z", "a")
+CALLING = tool_call_content("z", "a")
 ASKING = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
@@ -62,13 +73,16 @@ async def make(
     fence = FencingToken(chat.id, WORKER, chat.epoch)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.SEND: lambda: chats.send(
-            chat.id, owner_id=OWNER, content=text("more"), busy_behavior=busy or BusyBehavior.QUEUE
+            chat.id,
+            owner_id=OWNER,
+            content=text_content("more"),
+            busy_behavior=busy or BusyBehavior.QUEUE,
         ),
         Transition.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
         Transition.SUBMIT_TOOL_RESULTS: lambda: ToolCalls(database).submit(
             chat.id,
             owner_id=OWNER,
-            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(CALLED)],
+            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(PENDING_CALL_IDS)],
         ),
         Transition.EDIT: lambda: first_edited(messages, database, chat),
         Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).remove, database, chat),
@@ -106,11 +120,11 @@ async def make(
 
 
 async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
-    """Edit the message that ``chat_in`` made."""
+    """Edit the message that ``chat_with_status`` made."""
     query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
     said = await database.fetchrow(query, chat.id)
     assert said is not None
-    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text("instead"))
+    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text_content("instead"))
 
 
 async def last_queued(
@@ -156,23 +170,23 @@ async def test_each_cell(
 ) -> None:
     if queued and not may_queue(status):
         queued = 0
-    chat = await chat_in(
+    chat = await chat_with_status(
         database, status, queued=queued, archived=move is Transition.UNARCHIVE and status in IDLE
     )
     to = target_status(move, status, busy=busy, has_queue=queued > 0)
     if move in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
         to = None  # there is no message that it could be made on
-    before = await image(database, chat)
+    before = await stored_rows(database, chat)
     if to is None:
         with pytest.raises(expected_refusal(move, busy)):
             await make(database, move, busy, chat)
-        assert await image(database, chat) == before
+        assert await stored_rows(database, chat) == before
         return
     moved = await make(database, move, busy, chat)
     assert moved.chat.status is to
     if not TABLE[move, busy][status].journaled:
         assert moved.entry is None
-        assert await image(database, chat) == before
+        assert await stored_rows(database, chat) == before
         return
     await check(database, chat, moved, move)
 
@@ -212,9 +226,9 @@ async def check(
     check_calls(chat, messages, ledger)
 
 
-@pytest.mark.parametrize("content", [text("hello"), None])
+@pytest.mark.parametrize("content", [text_content("hello"), None])
 async def test_a_chat_begins(database: Database, content: Content | None) -> None:
-    await models(database)
+    await insert_models(database)
     moved = await Chats(database).create(owner_id=OWNER, model_config_id=MODEL, content=content)
     assert moved.chat.status is target_status(
         Transition.CREATE, None, without_message=content is None
@@ -224,7 +238,7 @@ async def test_a_chat_begins(database: Database, content: Content | None) -> Non
 
 
 async def test_a_crash_loop_is_given_up(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, recoveries=0)
+    chat = await chat_with_status(database, Status.RUNNING, recoveries=0)
     moved = await make(database, Transition.REAP, None, chat, given_up=True)
     assert moved.chat.status is target_status(Transition.REAP, Status.RUNNING, exhausted=True)
     assert moved.chat.last_error is not None
@@ -234,9 +248,9 @@ async def test_a_crash_loop_is_given_up(database: Database) -> None:
     await check(database, chat, moved, Transition.REAP)
 
 
-@pytest.mark.parametrize("content", [None, text("hello")], ids=["empty", "asked"])
+@pytest.mark.parametrize("content", [None, text_content("hello")], ids=["empty", "asked"])
 async def test_create(database: Database, content: Any) -> None:
-    await models(database)
+    await insert_models(database)
     moved = await Chats(database).create(
         owner_id=OWNER,
         model_config_id=OTHER_MODEL,
@@ -274,9 +288,9 @@ async def test_the_fence(database: Database, move: Transition, wrong: str) -> No
         "epoch": {"epoch": 2},
         "step": {"step": 1},
     }[wrong]
-    chat = await chat_in(database, status, **more)
+    chat = await chat_with_status(database, status, **more)
     stale = FencingToken(chat.id, WORKER, 1)
-    before = await image(database, chat)
+    before = await stored_rows(database, chat)
     turns = Turns(database)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
@@ -293,7 +307,7 @@ async def test_the_fence(database: Database, move: Transition, wrong: str) -> No
     }
     with pytest.raises(LeaseLost):
         await ways[move]()
-    assert await image(database, chat) == before
+    assert await stored_rows(database, chat) == before
 
 
 BY_CALLERS = sorted(
@@ -311,8 +325,8 @@ BY_CALLERS = sorted(
 
 @pytest.mark.parametrize("move", BY_CALLERS)
 async def test_another_owners_chat_is_not_there(database: Database, move: Transition) -> None:
-    chat = await chat_in(database, Status.ERROR, queued=2, owner_id="bob")
-    before = await image(database, chat)
+    chat = await chat_with_status(database, Status.ERROR, queued=2, owner_id="bob")
+    before = await stored_rows(database, chat)
     with pytest.raises(Refused, match=f"no chat {chat.id}"):
         await make(database, move, None, chat)
-    assert await image(database, chat) == before
+    assert await stored_rows(database, chat) == before

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import MODEL, OWNER, WORKER, models
+from factory import MODEL, OWNER, WORKER, insert_models
 
 from chatd.store import sql
 from chatd.store.pool import Connection, Database
@@ -33,7 +33,7 @@ ANALYZE;
 
 @pytest.fixture
 async def filled(database: Database) -> AsyncIterator[Connection]:
-    await models(database)
+    await insert_models(database)
     async with database.dedicated_connection() as connection:
         await connection.execute(FILL.format(owner=OWNER, model=MODEL, worker=WORKER))
         yield connection

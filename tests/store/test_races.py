@@ -8,9 +8,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import SECONDS, all_of, fence_of, locked, many, until_blocked
-from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
-from invariants import check_all, once, texts
+from concurrency import (
+    WAIT_SECONDS,
+    fencing_token,
+    gather_all,
+    insert_chats,
+    row_locked,
+    wait_until_blocked,
+)
+from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_with_status, insert_models, text_content
+from invariants import check_all, has_no_duplicates, texts
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatBusy, LeaseLost, QueueFull
@@ -21,7 +28,7 @@ from chatd.store.pool import Database
 from chatd.store.rows import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
 # -- send against finish --------------------------------------------------------------------------
@@ -33,7 +40,7 @@ async def speak(chats: Chats, chat_id: UUID, name: str, count: int) -> list[tupl
     while len(said) < count:
         words = f"{name}-{len(said)}"
         try:
-            moved = await chats.send(chat_id, owner_id=OWNER, content=text(words))
+            moved = await chats.send(chat_id, owner_id=OWNER, content=text_content(words))
         except QueueFull:
             await asyncio.sleep(0)
             continue
@@ -54,7 +61,7 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
             moved = claim.result
             while moved.chat.status is Status.RUNNING:
                 moved = await turns.finish_turn(
-                    fence_of(claim.result),
+                    fencing_token(claim.result),
                     step=moved.chat.committed_steps,
                     messages=[ANSWER],
                     settled_part=moved.chat.settled_part,
@@ -71,20 +78,20 @@ async def test_sends_against_finish(wide: Database, speakers: int) -> None:
 
     async def speakers_all() -> list[list[tuple[int, str]]]:
         each = 160 // speakers
-        found = await all_of(
+        found = await gather_all(
             *(speak(chats, created.chat.id, f"s{n}", each) for n in range(speakers))
         )
         done.set()
         return found
 
-    said, finished = await all_of(speakers_all(), answer_all(wide, done))
+    said, finished = await gather_all(speakers_all(), answer_all(wide, done))
 
     assert await check_all(wide) > 160
     history = await wide.fetch("SELECT * FROM chat_messages ORDER BY id")
     in_commit_order = [words for _, words in sorted(one for each in said for one in each)]
     assert texts(history) == in_commit_order
     assert len(texts(history)) == 160
-    assert once(texts(history))
+    assert has_no_duplicates(texts(history))
     assert len(texts(history, "assistant")) == finished
     (chat,) = await wide.fetch("SELECT status, queue_length FROM chats")
     assert tuple(chat) == ("waiting", 0)
@@ -106,7 +113,7 @@ async def queue_one(connection: Any, chat: Chat, words: str, position: int) -> N
         " VALUES ($1, $2, $3, $4)",
         chat.id,
         position,
-        text(words),
+        text_content(words),
         OTHER_MODEL,
     )
     await connection.execute(
@@ -156,13 +163,17 @@ WAITING_MOVES = {
     "send_after_an_error": Waits(
         Status.ERROR,
         0,
-        lambda database, chat: Chats(database).send(chat.id, owner_id=OWNER, content=text("mine")),
+        lambda database, chat: Chats(database).send(
+            chat.id, owner_id=OWNER, content=text_content("mine")
+        ),
         Status.PENDING,
     ),
     "send_after_an_error_with_a_queue": Waits(
         Status.ERROR,
         2,
-        lambda database, chat: Chats(database).send(chat.id, owner_id=OWNER, content=text("mine")),
+        lambda database, chat: Chats(database).send(
+            chat.id, owner_id=OWNER, content=text_content("mine")
+        ),
         Status.PENDING,
     ),
     "interrupt_of_pending": Waits(
@@ -183,13 +194,13 @@ WAITING_MOVES = {
 @pytest.mark.parametrize("name", WAITING_MOVES)
 async def test_a_move_that_waited_sees_the_queue_as_it_is(database: Database, name: str) -> None:
     case = WAITING_MOVES[name]
-    chat = await chat_in(database, case.status, queued=case.queued)
+    chat = await chat_with_status(database, case.status, queued=case.queued)
     before = database.statement_count
-    async with locked(database, chat) as other:
+    async with row_locked(database, chat) as other:
         move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await queue_one(other, chat, case.promoted, position=-1)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         moved = await move
     assert database.statement_count - before == 2, "asked again, once"
     assert moved.chat.status is case.to
@@ -212,22 +223,22 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
 ) -> None:
     """A statement that waited for one that changed nothing it reads is done in one go."""
     case = WAITING_MOVES[name]
-    chat = await chat_in(database, case.status, queued=max(case.queued, 1))
+    chat = await chat_with_status(database, case.status, queued=max(case.queued, 1))
     before = database.statement_count
-    async with locked(database, chat) as other:
+    async with row_locked(database, chat) as other:
         move = asyncio.create_task(case.ask(database, chat))  # type: ignore[arg-type]
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET heartbeat_at = heartbeat_at + interval '1 second' WHERE id = $1",
             chat.id,
         )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         moved = await move
     assert database.statement_count - before == 1
     assert moved.chat.status is case.to
     assert moved.chat.version == 2
     assert moved.entry is not None
-    assert moved.entry.messages[-1].content == text("queued 0")
+    assert moved.entry.messages[-1].content == text_content("queued 0")
     if moved.chat.heartbeat_at and chat.heartbeat_at:
         assert moved.chat.heartbeat_at > chat.heartbeat_at, "the beat is not undone"
 
@@ -236,42 +247,44 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
 async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
     database: Database, busy: BusyBehavior
 ) -> None:
-    chat = await chat_in(database, Status.WAITING)
-    async with locked(database, chat) as other:
+    chat = await chat_with_status(database, Status.WAITING)
+    async with row_locked(database, chat) as other:
         send = asyncio.create_task(
-            Chats(database).send(chat.id, owner_id=OWNER, content=text("late"), busy_behavior=busy)
+            Chats(database).send(
+                chat.id, owner_id=OWNER, content=text_content("late"), busy_behavior=busy
+            )
         )
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 2, status = 'running', epoch = 1, worker_id = $2,"
             " started_at = clock_timestamp(), heartbeat_at = clock_timestamp() WHERE id = $1",
             chat.id,
             WORKER,
         )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         if busy is BusyBehavior.REJECT:
             with pytest.raises(ChatBusy):
                 await send
             return
         moved = await send
     assert moved.queued_message is not None
-    assert moved.queued_message.content == text("late")
+    assert moved.queued_message.content == text_content("late")
     overtaken = {BusyBehavior.QUEUE: Status.RUNNING, BusyBehavior.INTERRUPT: Status.INTERRUPTING}
     assert moved.chat.status is overtaken[busy]
 
 
 async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
-    async with locked(database, chat) as other:
+    chat = await chat_with_status(database, Status.RUNNING)
+    async with row_locked(database, chat) as other:
         finish = asyncio.create_task(Turns(database).finish_turn(_hold(chat), **STEP))
-        await until_blocked(other)
+        await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 1, status = 'pending', worker_id = NULL,"
             " started_at = NULL, heartbeat_at = NULL, pending_since = clock_timestamp()"
             " WHERE id = $1",
             chat.id,
         )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         with pytest.raises(LeaseLost):
             await finish
     assert await database.fetch("SELECT FROM chat_messages WHERE version > 1") == []
@@ -282,7 +295,7 @@ async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Databa
 
 async def in_line(database: Database, count: int, **more: Any) -> list[UUID]:
     """Pending chats, longest waiting first, whatever the order of their ids and their rows."""
-    ids = await many(database, count, Status.PENDING, **more)
+    ids = await insert_chats(database, count, Status.PENDING, **more)
     random.Random(5).shuffle(ids)
     await database.fetch(
         "UPDATE chats SET pending_since = pending_since + n * interval '1 second'"
@@ -305,7 +318,7 @@ async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> 
         return batches
 
     workers = [uuid4() for _ in range(8)]
-    taken = await all_of(*map(claim_all, workers))
+    taken = await gather_all(*map(claim_all, workers))
     claims = [claim for batches in taken for batch in batches for claim in batch]
     assert {claim.moved.chat.id for claim in claims} == set(line)
     assert len(claims) == 200
@@ -320,7 +333,7 @@ async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> 
 
 
 async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     line = await in_line(database, 30)
     leases = Leases(database, worker_id=WORKER)
     for start in range(0, 30, 10):
@@ -330,9 +343,9 @@ async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database)
 
 
 async def test_a_claim_passes_by_what_another_holds(database: Database) -> None:
-    first = await chat_in(database, Status.PENDING)
-    second = await chat_in(database, Status.PENDING)
-    async with locked(database, first):
+    first = await chat_with_status(database, Status.PENDING)
+    second = await chat_with_status(database, Status.PENDING)
+    async with row_locked(database, first):
         (claim,) = await Leases(database, worker_id=WORKER).claim(2)
     assert claim.result.chat.id == second.id
 
@@ -341,7 +354,7 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
     gone = [
         chat_id
         for n in range(3)
-        for chat_id in await many(wide, 20, Status.RUNNING, worker_id=UUID(int=n + 1))
+        for chat_id in await insert_chats(wide, 20, Status.RUNNING, worker_id=UUID(int=n + 1))
     ]
     await wide.fetch(
         "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id = $1",
@@ -356,7 +369,7 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
         return found
 
     reaped = [
-        moved for each in await all_of(*(reap_all(uuid4()) for _ in range(4))) for moved in each
+        moved for each in await gather_all(*(reap_all(uuid4()) for _ in range(4))) for moved in each
     ]
     assert sorted(moved.chat.id for moved in reaped) == sorted(gone)
     assert {moved.chat.recoveries for moved in reaped} == {1}
@@ -365,8 +378,8 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
 
 async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None:
     """The reaper saw a dead owner; by the time it would lock the row, it is somebody else's."""
-    chat = await chat_in(database, Status.RUNNING, worker_id=UUID(int=1))
-    async with locked(database, chat) as other:
+    chat = await chat_with_status(database, Status.RUNNING, worker_id=UUID(int=1))
+    async with row_locked(database, chat) as other:
         await other.execute(
             "UPDATE chats SET worker_id = $2, epoch = epoch + 1 WHERE id = $1", chat.id, WORKER
         )
@@ -379,7 +392,7 @@ async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None
 
 async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> None:
     """The answer was cut off, and the owner says the same again."""
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "attempts": 1, "parts_done": 0, "failure": {}}
     await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import MODEL, OWNER, chat_in, insert, models
+from factory import MODEL, OWNER, chat_with_status, insert_chat, insert_models
 
 from chatd.domain.chat import IDLE, LEASED, Status
 from chatd.store.pool import Database
@@ -139,7 +139,7 @@ def _value(name: str) -> str:
 
 @pytest.mark.parametrize("way", ["insert", "update"])
 async def test_the_database_stores_exactly_the_legal_rows(database: Database, way: str) -> None:
-    await models(database)
+    await insert_models(database)
     every = list(combinations())
     async with database.dedicated_connection() as connection:
         await connection.execute(
@@ -186,20 +186,20 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
 async def test_odd_values_are_refused(
     database: Database, status: Status, constraint: str, columns: dict[str, Any]
 ) -> None:
-    chat = await chat_in(database, status)
-    await insert(database, id=NOBODY, root_chat_id=NOBODY)
+    chat = await chat_with_status(database, status)
+    await insert_chat(database, id=NOBODY, root_chat_id=NOBODY)
     (name, value), *_ = columns.items()
     with pytest.raises(asyncpg.CheckViolationError) as update:
         await database.fetch(f"UPDATE chats SET {name} = $2 WHERE id = $1", chat.id, value)
     with pytest.raises(asyncpg.CheckViolationError) as inserted:
-        await chat_in(database, status, **columns)
+        await chat_with_status(database, status, **columns)
     # -1 breaks the rule about owned chats too; PostgreSQL names the first that it looks at
     expected = {constraint, "chats_owner_while_worked"} if name == "epoch" else {constraint}
     assert {update.value.constraint_name, inserted.value.constraint_name} <= expected
 
 
 async def test_a_chat_is_not_its_own_parent(database: Database) -> None:
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     with pytest.raises(asyncpg.CheckViolationError, match="chats_not_its_parent"):
         await database.fetch("UPDATE chats SET parent_chat_id = id WHERE id = $1", chat.id)
 

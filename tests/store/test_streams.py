@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import all_of, locked, many
-from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_in, models, text
+from concurrency import gather_all, insert_chats, row_locked
+from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_with_status, insert_models, text_content
 from test_moves import make, may_queue
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
@@ -21,7 +21,7 @@ from chatd.store.reads import ChatReader
 from chatd.store.streams import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text("an answer"))
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
 def said(*words: str) -> tuple[Part, ...]:
@@ -75,13 +75,13 @@ async def live(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[
 
 
 async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, queued=2)
+    chat = await chat_with_status(database, Status.RUNNING, queued=2)
     for visibility, superseded in (("user", None), ("model", None), ("both", 1)):
         await database.fetch(
             "INSERT INTO chat_messages (chat_id, version, role, content, visibility,"
             " superseded_version) VALUES ($1, 1, 'assistant', $2, $3, $4)",
             chat.id,
-            text(visibility),
+            text_content(visibility),
             visibility,
             superseded,
         )
@@ -91,8 +91,14 @@ async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
     snapshot = await StreamStore(database).snapshot(chat.id, owner_id=OWNER)
     assert snapshot is not None
     assert snapshot.chat == chat
-    assert [message.content for message in snapshot.messages] == [text("hello"), text("user")]
-    assert [q.content for q in snapshot.queue] == [text("queued 1"), text("queued 0")]
+    assert [message.content for message in snapshot.messages] == [
+        text_content("hello"),
+        text_content("user"),
+    ]
+    assert [q.content for q in snapshot.queue] == [
+        text_content("queued 1"),
+        text_content("queued 0"),
+    ]
     assert {q.model_config_id for q in snapshot.queue} == {OTHER_MODEL}
     assert snapshot.parts == said("a", "b", "c")
     assert await StreamStore(database).snapshot(chat.id, owner_id="bob") is None
@@ -101,7 +107,7 @@ async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
 
 async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
     """Whatever the owner does meanwhile: chat, messages, queue and parts fit each other."""
-    chat = await chat_in(wide, Status.RUNNING)
+    chat = await chat_with_status(wide, Status.RUNNING)
     streams, turns, over = StreamStore(wide), Turns(wide), asyncio.Event()
 
     async def work() -> None:
@@ -110,7 +116,7 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
             assert standing is not None
             base = standing.settled_part
             await streams.flush_parts([PartBatch(chat.id, 1, base + 1, said(str(step)))])
-            answer = NewMessage(role=Role.ASSISTANT, content=text(str(step)))
+            answer = NewMessage(role=Role.ASSISTANT, content=text_content(str(step)))
             await turns.commit_step(
                 fence(chat), step=step, messages=[answer], settled_part=base + 1
             )
@@ -128,7 +134,7 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
             seen.add((snapshot.chat.committed_steps, len(snapshot.parts)))
         return len(seen)
 
-    _, *looked = await all_of(work(), look(), look(), look())
+    _, *looked = await gather_all(work(), look(), look(), look())
     assert max(looked) > 5
 
 
@@ -150,7 +156,7 @@ async def test_every_replica_reads_the_same_entry(
     """Local viewers are fed what the move answered, others read the journal; both must be the same."""
     archived = move is Transition.UNARCHIVE and status in IDLE
     queued = 2 if may_queue(status) and not archived else 0
-    chat = await chat_in(database, status, queued=queued, archived=archived)
+    chat = await chat_with_status(database, status, queued=queued, archived=archived)
     moved = await make(database, move, busy, chat)
     (news,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
@@ -165,8 +171,8 @@ async def test_every_replica_reads_the_same_entry(
 
 
 async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
-    summary = NewMessage(role=Role.USER, content=text("psst"), visibility=Visibility.MODEL)
+    chat = await chat_with_status(database, Status.RUNNING)
+    summary = NewMessage(role=Role.USER, content=text_content("psst"), visibility=Visibility.MODEL)
     moved = await Turns(database).commit_step(
         fence(chat), step=0, messages=[summary, ANSWER], settled_part=0
     )
@@ -194,7 +200,7 @@ async def test_every_end_of_a_step_moves_the_parts_on(
 ) -> None:
     """So the parts of the next try can never be taken for parts of this one."""
     status = Status.INTERRUPTING if "interrupt" in move else Status.RUNNING
-    chat = await chat_in(database, status, parts_done=parts_done, queued=1)
+    chat = await chat_with_status(database, status, parts_done=parts_done, queued=1)
     moved = await make(database, move, None, chat)
     assert moved.chat.settled_part > parts_done
     assert moved.entry is not None
@@ -206,13 +212,16 @@ async def test_every_end_of_a_step_moves_the_parts_on(
 
 async def create(database: Database, *words: str) -> list[JournalEntry]:
     """A chat with a journal: created, and then sent to."""
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
-    moved = await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text("first"))
+    moved = await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("first"))
     entries = [moved.entry]
     for word in words:
         sent = await chats.send(
-            moved.chat.id, owner_id=OWNER, content=text(word), busy_behavior=BusyBehavior.INTERRUPT
+            moved.chat.id,
+            owner_id=OWNER,
+            content=text_content(word),
+            busy_behavior=BusyBehavior.INTERRUPT,
         )
         entries.append(sent.entry)
     return [entry for entry in entries if entry is not None]
@@ -225,7 +234,7 @@ async def test_since_reads_several_chats_at_once(database: Database) -> None:
         await create(database, "d"),
         uuid4(),
     )
-    part_way = await chat_in(database, Status.RUNNING, epoch=2)
+    part_way = await chat_with_status(database, Status.RUNNING, epoch=2)
     await flush(database, part_way, 1, "x", "y", "z", epoch=2)
     news = await streams.updates_since(
         [
@@ -276,7 +285,7 @@ PARTS_CASES: dict[str, tuple[Cursor, tuple[int, tuple[Part, ...]] | None]] = {
 @pytest.mark.parametrize("case", PARTS_CASES)
 async def test_since_reads_the_parts_past_the_cursor(database: Database, case: str) -> None:
     cursor, expected = PARTS_CASES[case]
-    chat = await chat_in(database, Status.RUNNING, epoch=3, parts_done=10)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=3, parts_done=10)
     await slip_in(database, chat, 1, "settled", epoch=3)
     await slip_in(database, chat, 11, "old", "epoch", epoch=2)
     await flush(database, chat, 11, "a", "b", epoch=3)
@@ -296,8 +305,8 @@ async def test_since_reads_the_parts_past_the_cursor(database: Database, case: s
 
 
 async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
-    idle = await chat_in(database, Status.PENDING, epoch=2)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
+    idle = await chat_with_status(database, Status.PENDING, epoch=2)
     await StreamStore(database).flush_parts(
         [
             PartBatch(chat.id, 1, 6, said("an older epoch")),
@@ -336,7 +345,7 @@ async def test_a_step_that_ends_takes_its_parts_with_it(
     database: Database, end: str, queued: int
 ) -> None:
     """They are gone at once; what is flushed too late is refused, or slips in and is never served."""
-    chat = await chat_in(database, Status.RUNNING, queued=queued)
+    chat = await chat_with_status(database, Status.RUNNING, queued=queued)
     await flush(database, chat, 1, "a", "b")
     assert await live(database, chat) == (said("a", "b"), said("a", "b"))
     await ENDS[end](database, chat)
@@ -354,7 +363,7 @@ async def test_a_step_that_ends_takes_its_parts_with_it(
 
 async def test_a_zombie_that_goes_on_streaming_is_not_served(database: Database) -> None:
     """It was reaped and does not know: neither its late parts nor its epoch is anybody's step."""
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     await ENDS["reap"](database, chat)
     await slip_in(database, chat, 40, "zombie")
     assert await live(database, chat) == ((), ())
@@ -365,7 +374,7 @@ async def test_a_zombie_that_goes_on_streaming_is_not_served(database: Database)
 
 
 async def test_batches_are_joined_without_overlap_or_gap(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING)
+    chat = await chat_with_status(database, Status.RUNNING)
     await flush(database, chat, 1, "a", "b")
     await flush(database, chat, 1, "a", "b")  # said again
     await flush(database, chat, 1, "a", "b", "c")  # said again, longer
@@ -403,8 +412,8 @@ async def test_the_span_is_what_the_journal_still_holds(database: Database) -> N
 
 async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
     """Also when a sweep ends in the middle, wherever the rows lie on disk."""
-    await models(database)
-    ids = await many(database, 3, Status.WAITING, version=5)
+    await insert_models(database)
+    ids = await insert_chats(database, 3, Status.WAITING, version=5)
     for version in (5, 2, 4, 1, 3):  # the order on disk
         await database.fetch(
             "INSERT INTO chat_events (chat_id, version, at, move, status, epoch)"
@@ -427,8 +436,8 @@ async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
 
 
 async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -> None:
-    chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
-    idle = await chat_in(database, Status.WAITING, epoch=2)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
+    idle = await chat_with_status(database, Status.WAITING, epoch=2)
     await slip_in(database, chat, 9, "an older epoch", epoch=1)
     await slip_in(database, chat, 5, "settled", epoch=2)
     await slip_in(database, chat, 6, "live", epoch=2)
@@ -444,10 +453,10 @@ async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -
 
 async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
     """A move that deletes its chat's parts may be waiting for a row that the sweeper has."""
-    chat = await chat_in(database, Status.WAITING)
+    chat = await chat_with_status(database, Status.WAITING)
     await slip_in(database, chat, 1, "a")
     await slip_in(database, chat, 2, "b")
-    async with locked(database, chat) as other, asyncio.timeout(8):
+    async with row_locked(database, chat) as other, asyncio.timeout(8):
         await other.execute("DELETE FROM chat_parts WHERE first = 1")
         assert await StreamStore(database).prune_parts() == 1
     assert await stored(database) == []
@@ -455,7 +464,7 @@ async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
 
 @pytest.mark.parametrize("status", Status)
 async def test_only_owned_chats_have_live_parts(database: Database, status: Status) -> None:
-    chat = await chat_in(database, status, **({} if status in LEASED else {"epoch": 1}))
+    chat = await chat_with_status(database, status, **({} if status in LEASED else {"epoch": 1}))
     await slip_in(database, chat, 1, "a")
     expected = said("a") if status in LEASED else ()
     assert await live(database, chat) == (expected, expected)

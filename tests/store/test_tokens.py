@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from running import FACT_SECONDS
+from running import TIMEOUT_SECONDS
 from test_plans import BOTH, indexes, plan, scanned
 
 from chatd.domain.errors import TokenNotFound
@@ -73,7 +73,7 @@ async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Datab
     aged = "UPDATE api_tokens SET last_used_at = last_used_at - interval '11 seconds'"
     async with database.dedicated_connection() as connection, connection.transaction():
         await connection.execute(aged)
-        with anyio.fail_after(FACT_SECONDS):
+        with anyio.fail_after(TIMEOUT_SECONDS):
             assert len(await tokens.validate([key], used_hashes=[key])) == 1, (
                 "somebody else is writing it"
             )

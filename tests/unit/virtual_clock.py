@@ -27,13 +27,13 @@ class _JumpingSelector(selectors.DefaultSelector):
         return events
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualClockLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
+        self._jumping_selector = _JumpingSelector()
+        super().__init__(self._jumping_selector)
 
     def time(self) -> float:
-        return self._jumping.now
+        return self._jumping_selector.now
 
 
 def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -45,7 +45,7 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
             await test(*args, **kwargs)
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
             runner.run(leak_nothing())
 
     return run

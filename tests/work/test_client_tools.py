@@ -5,8 +5,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from inside import Acted, Inside, done, one, rows, said, several, tool_call
-from running import View, fact
+from inside import (
+    FunctionProvider,
+    InProcessDaemon,
+    fetch_rows,
+    finished,
+    running_daemon,
+    running_daemons,
+    text_delta,
+    tool_call_delta,
+)
+from running import ChatView, eventually
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
@@ -20,21 +29,21 @@ TOOLS = [WEATHER, CLOCK]
 OSLO = '{"city": "Oslo"}'
 
 
-def calling(*answers: Sequence[PartDelta]) -> Acted:
+def calling(*answers: Sequence[PartDelta]) -> FunctionProvider:
     """Makes these calls, one answer after the other, and then says how many results it has seen."""
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         made = sum(m.role is Role.ASSISTANT for m in request.messages)
         if made < len(answers):
-            yield said("Let me look. ")
+            yield text_delta("Let me look. ")
             for call in answers[made]:
                 yield PartDelta({**call.part, "index": call.part["index"] + 1})
-            yield done("tool_call")
+            yield finished("tool_call")
         else:
-            yield said(f"{len(results_in(request))} results")
-            yield done()
+            yield text_delta(f"{len(results_in(request))} results")
+            yield finished()
 
-    return Acted(act)
+    return FunctionProvider(act)
 
 
 def results_in(request: ModelRequest) -> list[tuple[str, Any, bool]]:
@@ -46,7 +55,7 @@ def results_in(request: ModelRequest) -> list[tuple[str, Any, bool]]:
     ]
 
 
-async def each_has_one_result(chatd: Inside, chat_id: str) -> list[Any]:
+async def each_has_one_result(chatd: InProcessDaemon, chat_id: str) -> list[Any]:
     """See that the calls in a chat's history are answered, in order; the results."""
     parts = [part for m in await chatd.api.messages(chat_id) for part in m["content"]]
     calls = [part["tool_call_id"] for part in parts if part["type"] == "tool-call"]
@@ -55,57 +64,64 @@ async def each_has_one_result(chatd: Inside, chat_id: str) -> list[Any]:
     return [part["result"] for part in results]
 
 
-async def waits(chatd: Inside, provider: Acted, **more: Any) -> dict[str, Any]:
+async def waits(chatd: InProcessDaemon, provider: FunctionProvider, **more: Any) -> dict[str, Any]:
     """A chat that waits for its client."""
     chat = await chatd.api.create("go", tools=TOOLS, **more)
     assert chat["action_deadline"] is None
-    chat = await chatd.api.until(chat["id"], "requires_action")
-    assert len(provider.called) == 1
-    await fact(lambda: not chatd.daemon.chat_tasks.leases)
+    chat = await chatd.api.wait_for_status(chat["id"], "requires_action")
+    assert len(provider.requests) == 1
+    await eventually(lambda: not chatd.daemon.chat_tasks.leases)
     return chat
 
 
 async def test_the_model_goes_on_with_what_the_client_hands_in(
     dsn: str, database: Database
 ) -> None:
-    provider = calling([tool_call("weather", "c1", OSLO), tool_call("clock", "c2", index=1)])
-    async with one(dsn, provider) as chatd:
+    provider = calling(
+        [tool_call_delta("weather", "c1", OSLO), tool_call_delta("clock", "c2", index=1)]
+    )
+    async with running_daemon(dsn, provider) as chatd:
         chat = await waits(chatd, provider)
-        assert [(tool.name, tool.description) for tool in provider.called[0].tools] == [
+        assert [(tool.name, tool.description) for tool in provider.requests[0].tools] == [
             ("weather", "How it is."),
             ("clock", ""),
         ]
-        assert provider.called[0].tools[0].parameters == SCHEMA
+        assert provider.requests[0].tools[0].parameters == SCHEMA
         assert chat["action_deadline"] is not None
-        [owned] = await rows(database, "SELECT worker_id, heartbeat_at FROM chats")
+        [owned] = await fetch_rows(database, "SELECT worker_id, heartbeat_at FROM chats")
         assert owned == {"worker_id": None, "heartbeat_at": None}
-        went_on = await chatd.api.submit(chat["id"], {"c2": 12.5, "c1": {"sun": True}})
+        went_on = await chatd.api.submit_tool_results(chat["id"], {"c2": 12.5, "c1": {"sun": True}})
         assert went_on["action_deadline"] is None
-        await chatd.api.until(chat["id"], "waiting")
-        assert results_in(provider.called[1]) == [("c1", {"sun": True}, False), ("c2", 12.5, False)]
-        assert provider.called[1].messages[-1].role is Role.TOOL
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert results_in(provider.requests[1]) == [
+            ("c1", {"sun": True}, False),
+            ("c2", 12.5, False),
+        ]
+        assert provider.requests[1].messages[-1].role is Role.TOOL
         assert await chatd.api.texts(chat["id"]) == ["Let me look. ", "2 results"]
-        moves = [entry["move"] for entry in await chatd.moves(chat["id"])]
+        moves = [entry["move"] for entry in await chatd.journal(chat["id"])]
         assert moves[2:] == ["require_action", "submit_tool_results", "acquire", "finish_turn"]
-        turns = [line["outcome"] for line in chatd.said("chat.turn")]
+        turns = [line["outcome"] for line in chatd.logged("chat.turn")]
         assert turns == ["requires_action", "finished"]
-        journal = str(await chatd.moves(chat["id"]))
+        journal = str(await chatd.journal(chat["id"]))
         assert "Oslo" not in journal, "arguments are what was said, and no news"
         assert not [line for line in chatd.logs if "Oslo" in str(line)]
 
 
 async def test_who_follows_is_told_what_to_run_on_every_replica(dsn: str) -> None:
-    provider = calling([tool_call("weather", "c1", OSLO), tool_call("no such", "c2", index=1)])
-    async with several(dsn, [provider, provider]) as daemons:
+    provider = calling(
+        [tool_call_delta("weather", "c1", OSLO), tool_call_delta("no such", "c2", index=1)]
+    )
+    async with running_daemons(dsn, [provider, provider]) as daemons:
         chat = await daemons[0].api.create(tools=TOOLS)
-        views = [View(), View()]
+        views = [ChatView(), ChatView()]
 
         async def follow(number: int, status: str) -> None:
             view = views[number]
             await daemons[number].api.follow(chat["id"], view, lambda view: view.status == status)
 
         followers = [asyncio.create_task(follow(n, "requires_action")) for n in range(2)]
-        await fact(lambda: all(view.status for view in views))
+        await eventually(lambda: all(view.status for view in views))
         await daemons[0].api.send(chat["id"], "go")
         await asyncio.gather(*followers)
         call = {"tool_call_id": "c1", "tool_name": "weather", "args": OSLO}
@@ -121,29 +137,29 @@ async def test_who_follows_is_told_what_to_run_on_every_replica(dsn: str) -> Non
                 "status",
             ]
         assert len(deadlines) == 1
-        late = View()
+        late = ChatView()
         await daemons[1].api.follow(chat["id"], late, lambda view: view.status is not None)
         assert late.events[0].data["action_required"]["calls"] == [call]
-        await daemons[1].api.submit(chat["id"], {"c1": "sunny"})
+        await daemons[1].api.submit_tool_results(chat["id"], {"c1": "sunny"})
         await follow(0, "waiting")
         assert list(views[0].messages.values())[-1] == "2 results"
         shown = [e.data for e in views[0].events if e.event == "message"]
         assert [m["role"] for m in shown] == ["user", "assistant", "tool", "tool", "assistant"]
-        fresh = View()
+        fresh = ChatView()
         await daemons[0].api.follow(chat["id"], fresh, lambda view: view.status is not None)
         assert fresh.events[0].data["action_required"] is None
 
 
 async def test_what_nobody_has_is_answered_at_once_and_the_rest_is_asked(dsn: str) -> None:
-    calls = [tool_call("weather", "c1"), tool_call("no such", "c2", index=1)]
-    provider = calling([calls[1]], [*calls, tool_call("clock", "c3", index=2)])
-    async with one(dsn, provider) as chatd:
+    calls = [tool_call_delta("weather", "c1"), tool_call_delta("no such", "c2", index=1)]
+    provider = calling([calls[1]], [*calls, tool_call_delta("clock", "c3", index=2)])
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("go", tools=TOOLS)
-        await chatd.api.until(chat["id"], "requires_action")
-        await chatd.api.submit(chat["id"], {"c1": 1, "c3": 3})
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        await chatd.api.submit_tool_results(chat["id"], {"c1": 1, "c3": 3})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         missing = "There is no tool named no such."
-        assert results_in(provider.called[2]) == [
+        assert results_in(provider.requests[2]) == [
             ("c2", missing, True),
             ("c2", missing, True),
             ("c1", 1, False),
@@ -154,35 +170,35 @@ async def test_what_nobody_has_is_answered_at_once_and_the_rest_is_asked(dsn: st
 async def test_calls_that_share_an_id_or_have_none_fit_are_told_apart(dsn: str) -> None:
     ids = ["same", "same", "", "x" * 5000]
     provider = calling(
-        [tool_call("weather", one, index=n) for n, one in enumerate(ids)],
-        [tool_call("weather", "same")],
+        [tool_call_delta("weather", one, index=n) for n, one in enumerate(ids)],
+        [tool_call_delta("weather", "same")],
     )
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await waits(chatd, provider)
-        view = View()
+        view = ChatView()
         await chatd.api.follow(chat["id"], view, lambda view: view.status is not None)
         asked = [call["tool_call_id"] for call in view.events[0].data["action_required"]["calls"]]
         assert len(set(asked)) == 4
         assert asked[0] == "same"
         assert all(0 < len(one) <= 200 for one in asked)
-        await chatd.api.submit(chat["id"], {one: n for n, one in enumerate(asked)})
-        await fact(lambda: chatd.moves(chat["id"], "submit_tool_results"))
-        await chatd.api.until(chat["id"], "requires_action")
-        await chatd.api.submit(chat["id"], {"same": 4})
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.submit_tool_results(chat["id"], {one: n for n, one in enumerate(asked)})
+        await eventually(lambda: chatd.journal(chat["id"], "submit_tool_results"))
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        await chatd.api.submit_tool_results(chat["id"], {"same": 4})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == [0, 1, 2, 3, 4]
 
 
 async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
-    provider = calling([tool_call("weather", "c1"), tool_call("clock", "c2", index=1)])
+    provider = calling([tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)])
     brisk = {"reap_interval_seconds": 0.05}
-    async with one(dsn, provider, worker=brisk, turn={"action_seconds": 0.05}) as chatd:
+    async with running_daemon(dsn, provider, worker=brisk, turn={"action_seconds": 0.05}) as chatd:
         chat = await chatd.api.create("go", tools=TOOLS)
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         expected = [("c1", "timed out", True), ("c2", "timed out", True)]
-        assert results_in(provider.called[1]) == expected
-        assert len(await chatd.moves(chat["id"], "expire_action")) == 1
-        assert len(chatd.said("chat.action_expired")) == 1
+        assert results_in(provider.requests[1]) == expected
+        assert len(await chatd.journal(chat["id"], "expire_action")) == 1
+        assert len(chatd.logged("chat.action_expired")) == 1
         answer = await chatd.api.http.post(
             f"/api/v1/chats/{chat['id']}/tool-results",
             json={"results": [{"tool_call_id": "c1", "result": 1}]},
@@ -191,28 +207,28 @@ async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
 
 
 async def test_a_stop_while_it_waits_answers_the_calls(dsn: str) -> None:
-    provider = calling([tool_call("weather", "c1"), tool_call("clock", "c2", index=1)])
-    async with one(dsn, provider) as chatd:
+    provider = calling([tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)])
+    async with running_daemon(dsn, provider) as chatd:
         chat = await waits(chatd, provider)
         stopped = await chatd.api.interrupt(chat["id"])
         assert (stopped["status"], stopped["action_deadline"]) == ("waiting", None)
-        assert len(provider.called) == 1
+        assert len(provider.requests) == 1
         await chatd.api.send(chat["id"], "and now?")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         expected = [("c1", "cancelled", True), ("c2", "cancelled", True)]
-        assert results_in(provider.called[1]) == expected
+        assert results_in(provider.requests[1]) == expected
         assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"] * 2
 
 
 async def test_a_message_that_cannot_wait_answers_the_calls(dsn: str) -> None:
-    provider = calling([tool_call("weather", "c1")])
-    async with one(dsn, provider) as chatd:
+    provider = calling([tool_call_delta("weather", "c1")])
+    async with running_daemon(dsn, provider) as chatd:
         chat = await waits(chatd, provider)
         queued = await chatd.api.send(chat["id"], "later")
         assert queued["queued"] is True
         sent = await chatd.api.send(chat["id"], "now", busy_behavior="interrupt")
         assert sent["queued"] is False
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"]
         assert await chatd.api.texts(chat["id"], "user") == ["go", "now", "later"]
 
@@ -222,8 +238,8 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
     dsn: str, name: str
 ) -> None:
     """The answer is kept, and with it a result of each call."""
-    provider = calling([tool_call(name, "c1"), tool_call("no such", "c2", index=1)])
-    async with one(dsn, provider) as chatd:
+    provider = calling([tool_call_delta(name, "c1"), tool_call_delta("no such", "c2", index=1)])
+    async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         asked, committed = turns.require_action, turns.commit_step
 
@@ -236,17 +252,17 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
 
         turns.require_action, turns.commit_step = late(asked), late(committed)  # type: ignore[method-assign]
         chat = await chatd.api.create("go", tools=TOOLS)
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"] * 2
         turns.require_action, turns.commit_step = asked, committed  # type: ignore[method-assign]
         await chatd.api.send(chat["id"], "and now?")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert (await chatd.api.texts(chat["id"]))[-1] == "2 results"
 
 
 async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None:
-    provider = calling([tool_call("weather", "c1")])
-    async with one(dsn, provider) as chatd:
+    provider = calling([tool_call_delta("weather", "c1")])
+    async with running_daemon(dsn, provider) as chatd:
         turns = chatd.daemon.services.turns
         asked = turns.require_action
 
@@ -257,11 +273,11 @@ async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None
 
         turns.require_action = unheard  # type: ignore[assignment,method-assign]
         chat = await waits(chatd, provider)
-        assert len(await chatd.moves(chat["id"], "require_action")) == 1
-        await chatd.api.submit(chat["id"], {"c1": 1})
-        await chatd.api.until(chat["id"], "waiting")
+        assert len(await chatd.journal(chat["id"], "require_action")) == 1
+        await chatd.api.submit_tool_results(chat["id"], {"c1": 1})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == [1]
-        assert len(provider.called) == 2
+        assert len(provider.requests) == 2
 
 
 async def test_a_chat_that_is_claimed_with_open_calls_waits_again(
@@ -269,26 +285,26 @@ async def test_a_chat_that_is_claimed_with_open_calls_waits_again(
 ) -> None:
     """What is stored ends with a call of the client's tool: the model is not asked a second time."""
     provider = calling([])
-    async with one(dsn, worker={"enabled": False}) as front:
+    async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go", tools=TOOLS)
     await database.fetch(
         "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
         chat["id"],
-        [tool_call("no such", "c0").part, tool_call("weather", "c1").part],
+        [tool_call_delta("no such", "c0").part, tool_call_delta("weather", "c1").part],
     )
-    async with one(dsn, provider) as chatd:
-        await chatd.api.until(chat["id"], "requires_action")
-        assert provider.called == []
-        await chatd.api.submit(chat["id"], {"c1": 1})
-        await chatd.api.until(chat["id"], "waiting")
+    async with running_daemon(dsn, provider) as chatd:
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        assert provider.requests == []
+        await chatd.api.submit_tool_results(chat["id"], {"c1": 1})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert len(await each_has_one_result(chatd, chat["id"])) == 2
-        assert len(provider.called) == 1
+        assert len(provider.requests) == 1
 
 
 async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
     dsn: str, database: Database
 ) -> None:
-    async with one(dsn, calling([])) as chatd:
+    async with running_daemon(dsn, calling([])) as chatd:
         turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         asked = turns.require_action
 
@@ -303,8 +319,8 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
             "INSERT INTO chat_messages (chat_id, version, role, content)"
             " VALUES ($1, 1, 'assistant', $2)",
             chat["id"],
-            [tool_call("weather", "c1").part],
+            [tool_call_delta("weather", "c1").part],
         )
         chatd.daemon.chat_tasks._draining = False
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
-from inside import Inside, one, rows, scripted, several
-from running import FACT_SECONDS, Event, View, fact
-from viewing import Following, following, listen
+from inside import InProcessDaemon, fetch_rows, running_daemon, running_daemons, scripted
+from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from viewing import BackgroundSubscriber, background_subscriber, chat_stream_events
 
 from chatd.store.pool import Database
 
@@ -30,7 +30,7 @@ FENCED = """
 
 
 async def fenced(database: Database, chat_id: str) -> int:
-    return int((await rows(database, FENCED, UUID(chat_id)))[0]["count"])
+    return int((await fetch_rows(database, FENCED, UUID(chat_id)))[0]["count"])
 
 
 def answer_to(words: str) -> str:
@@ -41,13 +41,13 @@ def answer_to(words: str) -> str:
 class Editor:
     """Who follows a chat, changes what was said, and sees that only this is answered from then on."""
 
-    chatd: Inside
+    chatd: InProcessDaemon
     chat_id: str
-    events: AsyncGenerator[Event | None]
+    events: AsyncGenerator[SseEvent | None]
     dice: random.Random
     said: str
     """What is being answered."""
-    view: View = field(default_factory=View)
+    view: ChatView = field(default_factory=ChatView)
     seen: set[int] = field(default_factory=set)
     """Messages that were shown at any time."""
     gone: set[int] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Editor:
     later: int = 0
     """Edits of another message than the first."""
 
-    async def hear(self) -> Event:
+    async def hear(self) -> SseEvent:
         event = None
         while event is None:
             event = await anext(self.events)
@@ -106,13 +106,16 @@ class Editor:
         assert list(self.view.messages.values())[-1] == self.said
 
 
-async def edit_at_random(chatd: Inside, database: Database, dice: random.Random) -> Editor:
+async def edit_at_random(chatd: InProcessDaemon, database: Database, dice: random.Random) -> Editor:
     """Edit one chat again and again, each time after some events of a turn that is running.
 
     A turn that came to its end meanwhile is followed by another one, so there is more to edit.
     """
     chat_id = (await chatd.api.create("0"))["id"]
-    async with aclosing(listen(chatd, chat_id)) as events, asyncio.timeout(4 * FACT_SECONDS):
+    async with (
+        aclosing(chat_stream_events(chatd, chat_id)) as events,
+        asyncio.timeout(4 * TIMEOUT_SECONDS),
+    ):
         editor = Editor(chatd, chat_id, events, dice, said="0")
         view = editor.view
         for words in ("1", "2"):
@@ -131,21 +134,21 @@ async def edit_at_random(chatd: Inside, database: Database, dice: random.Random)
     texts = list(view.messages.values())
     assert texts[1::2] == [answer_to(words) for words in texts[::2]]
     assert texts[-2] == editor.said
-    fresh = View()
+    fresh = ChatView()
     await chatd.api.follow(chat_id, fresh, lambda v: v.status == "waiting")
     assert fresh.messages == view.messages
     return editor
 
 
-def begun(viewer: Following) -> bool:
+def begun(viewer: BackgroundSubscriber) -> bool:
     """Whether the model was heard: in the snapshot already, or since."""
-    return any(e.event == "message_part" or e.data.get("parts") for e in viewer.heard)
+    return any(e.event == "message_part" or e.data.get("parts") for e in viewer.events)
 
 
 @pytest.mark.slow
 async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) -> None:
     """An edit that came a moment too late, when the turn was over, does not count."""
-    async with several(dsn, [scripted(STREAMING), scripted(STREAMING)]) as daemons:
+    async with running_daemons(dsn, [scripted(STREAMING), scripted(STREAMING)]) as daemons:
         editors = await asyncio.gather(
             *(
                 edit_at_random(daemons[seed % 2], database, random.Random(seed))
@@ -162,46 +165,49 @@ async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) 
         assert {line["why"] for line in lost} == {"edited"}
 
 
-def told(viewer: Following) -> list[str]:
+def told(viewer: BackgroundSubscriber) -> list[str]:
     """What a viewer heard of the history, in order."""
-    return [e.event for e in viewer.heard if e.event in {"history_reset", "message"}]
+    return [e.event for e in viewer.events if e.event in {"history_reset", "message"}]
 
 
 async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
     """The model is not asked on behalf of an answer that nobody wants any more."""
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        async with following(chatd, chat["id"]) as viewer:
-            await fact(lambda: begun(viewer))
+        async with background_subscriber(chatd, chat["id"]) as viewer:
+            await eventually(lambda: begun(viewer))
             (said,) = await chatd.api.messages(chat["id"])
             edited = await chatd.api.edit(chat["id"], said["id"], "be quick")
             assert edited["id"] > said["id"]
-            await chatd.api.until(chat["id"], "waiting")
-            await fact(lambda: provider.open_streams == 0)
-            await fact(lambda: told(viewer) == ["history_reset", "message", "message"])
-        await chatd.says("chat.lost", chat_id=chat["id"], why="edited")
-        turns = chatd.said("chat.turn", chat_id=chat["id"])
+            await chatd.api.wait_for_status(chat["id"], "waiting")
+            await eventually(lambda: provider.open_streams == 0)
+            await eventually(lambda: told(viewer) == ["history_reset", "message", "message"])
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"], why="edited")
+        turns = chatd.logged("chat.turn", chat_id=chat["id"])
         assert sorted(turn["outcome"] for turn in turns) == ["finished", "lost"]
 
 
 async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
     """On the replica that works on it and on the one that shows it, by a hint and not by a poll."""
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
-    async with several(dsn, [provider] * 2, worker={"poll_seconds": 60}) as (first, other):
+    async with running_daemons(dsn, [provider] * 2, worker={"poll_seconds": 60}) as (first, other):
         chat = await first.api.create("[[hang]]")
         path = f"/api/v1/chats/{chat['id']}"
-        async with following(first, chat["id"]) as here, following(other, chat["id"]) as there:
+        async with (
+            background_subscriber(first, chat["id"]) as here,
+            background_subscriber(other, chat["id"]) as there,
+        ):
             for viewer in (here, there):
-                await fact(lambda v=viewer: begun(v))
+                await eventually(lambda v=viewer: begun(v))
             answer = await other.api.http.delete(path)
             assert (answer.status_code, answer.content) == (204, b"")
             for viewer in (here, there):
-                await fact(viewer.task.done)
-                assert viewer.heard[-1].event == "deleted"
-                assert viewer.heard[-1].data == {"id": chat["id"]}
-        await fact(lambda: provider.open_streams == 0)
-        await first.says("chat.lost", chat_id=chat["id"], why="deleted")
+                await eventually(viewer.task.done)
+                assert viewer.events[-1].event == "deleted"
+                assert viewer.events[-1].data == {"id": chat["id"]}
+        await eventually(lambda: provider.open_streams == 0)
+        await first.wait_for_log("chat.lost", chat_id=chat["id"], why="deleted")
         for method in ("GET", "DELETE"):
             assert (await other.api.http.request(method, path)).status_code == 404
         assert (await other.api.http.get("/api/v1/chats")).json()["items"] == []
@@ -209,14 +215,14 @@ async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
 
 async def test_a_failed_turn_is_tried_again(dsn: str) -> None:
     attempts = [{"error": {"status": 400, "message": "no"}, "attempts": [1]}, {"text": "Fine."}]
-    async with one(dsn, scripted(attempts)) as chatd:
+    async with running_daemon(dsn, scripted(attempts)) as chatd:
         chat = await chatd.api.create("hello")
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error"]
         answer = await chatd.api.http.post(f"/api/v1/chats/{chat['id']}/retry")
         assert answer.status_code == 200
         assert (answer.json()["status"], answer.json()["last_error"]) == ("pending", None)
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["Fine."]
         assert await chatd.api.texts(chat["id"], "user") == ["hello"]
         again = await chatd.api.http.post(f"/api/v1/chats/{chat['id']}/retry")
@@ -224,16 +230,16 @@ async def test_a_failed_turn_is_tried_again(dsn: str) -> None:
 
 
 async def test_a_promoted_message_stops_the_turn_and_comes_next(dsn: str) -> None:
-    async with one(dsn, scripted(hang=[{"text": "I begin"}, {"hang": True}])) as chatd:
+    async with running_daemon(dsn, scripted(hang=[{"text": "I begin"}, {"hang": True}])) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await chatd.api.follow(chat["id"], View(), lambda v: bool(v.preview))
+        await chatd.api.follow(chat["id"], ChatView(), lambda v: bool(v.preview))
         for words in ("first", "second"):
             await chatd.api.send(chat["id"], words)
         path = f"/api/v1/chats/{chat['id']}/queue"
         first, second = (await chatd.api.http.get(path)).json()["items"]
         promoted = await chatd.api.http.post(f"{path}/{second['id']}/promote")
         assert promoted.json()["status"] == "interrupting"
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "user") == ["[[hang]]", "second", "first"]
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
         gone = await chatd.api.http.delete(f"{path}/{first['id']}")

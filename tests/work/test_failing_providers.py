@@ -5,8 +5,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import STEADY, Acted, Inside, asked, done, one, rows, said, scripted, several
-from running import View, fact
+from inside import (
+    NO_RENEWALS,
+    FunctionProvider,
+    InProcessDaemon,
+    fetch_rows,
+    finished,
+    last_user_text,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import ChatView, eventually
 
 from chatd.domain.failure import RETRYABLE, FailureKind
 from chatd.llm.errors import ProviderError
@@ -44,12 +55,12 @@ SILENCE = {"silence_seconds": 0.5}
 
 async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: str) -> None:
     provider = scripted(**{name: steps for name, (steps, _, _) in FAILING.items()})
-    async with one(dsn, provider, turn=SILENCE) as chatd:
+    async with running_daemon(dsn, provider, turn=SILENCE) as chatd:
         api = chatd.api
         chats = {name: (await api.create(f"[[{name}]] hi"))["id"] for name in FAILING}
         for name, chat_id in chats.items():
             _, kind, status = FAILING[name]
-            chat = await api.until(chat_id, "error")
+            chat = await api.wait_for_status(chat_id, "error")
             detail = chat["last_error_detail"]
             assert (detail["kind"], detail["status_code"]) == (kind, status), name
             patient = kind in RETRYABLE and name != "asked-to-wait-for-long"
@@ -57,21 +68,21 @@ async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: s
             assert detail["retryable"] is (kind in RETRYABLE), name
             assert (detail["provider"], detail["model"]) == ("scripted", "one"), name
             assert detail["message"] == chat["last_error"] != "", name
-            assert len(await chatd.moves(chat_id, "record_retry")) == (2 if patient else 0), name
+            assert len(await chatd.journal(chat_id, "record_retry")) == (2 if patient else 0), name
             assert await api.texts(chat_id) == [], name
         for chat_id in chats.values():
             assert (await api.send(chat_id, "better now"))["chat"]["status"] == "pending"
         for chat_id in chats.values():
-            assert (await api.until(chat_id, "waiting"))["last_error"] is None
+            assert (await api.wait_for_status(chat_id, "waiting"))["last_error"] is None
             assert await api.texts(chat_id) == ["You said: better now"]
 
 
 async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: str) -> None:
     provider = scripted(trickle=[{"text": "x" * 10_000, "chunks": 10_000, "delay_seconds": 0.01}])
     limits = {"model_call_timeout_seconds": 0.2, "silence_seconds": 5, "max_attempts": 2}
-    async with one(dsn, provider, turn=limits) as chatd:
+    async with running_daemon(dsn, provider, turn=limits) as chatd:
         chat = await chatd.api.create("[[trickle]]")
-        detail = (await chatd.api.until(chat["id"], "error"))["last_error_detail"]
+        detail = (await chatd.api.wait_for_status(chat["id"], "error"))["last_error_detail"]
         assert (detail["kind"], detail["attempts"]) == ("timeout", 2)
 
 
@@ -83,13 +94,13 @@ async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
         "backoff_max_seconds": 60,
         "max_attempts": 99,
     }
-    async with one(dsn, provider, turn=limits) as chatd:
+    async with running_daemon(dsn, provider, turn=limits) as chatd:
         chat = await chatd.api.create("[[flaky]]")
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["kind"] == "timeout"
         assert "turn" in failed["last_error"]
         await chatd.api.send(chat["id"], "hello")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
 async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
@@ -100,12 +111,12 @@ async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
             {"text": "Third time lucky", "chunks": 4},
         ]
     )
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create()
-        view = View()
+        view = ChatView()
 
         async def speak() -> None:
-            await fact(lambda: view.status == "waiting")
+            await eventually(lambda: view.status == "waiting")
             await chatd.api.send(chat["id"], "[[flaky]] go")
 
         speaking = asyncio.create_task(speak())
@@ -127,12 +138,12 @@ async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
 
 async def test_a_failure_after_text_resets_the_preview_before_the_error(dsn: str) -> None:
     provider = scripted(bad=[{"text": "Half", "chunks": 2}, {"error": {"status": 401}}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create()
-        view = View()
+        view = ChatView()
 
         async def speak() -> None:
-            await fact(lambda: view.status == "waiting")
+            await eventually(lambda: view.status == "waiting")
             await chatd.api.send(chat["id"], "[[bad]]")
 
         speaking = asyncio.create_task(speak())
@@ -160,18 +171,18 @@ async def test_a_restart_in_mid_backoff_goes_on_with_the_count_and_the_wait(
     provider = scripted()
     provider.on_call = fail
     patient = {"backoff_seconds": 2, "backoff_max_seconds": 2, "max_attempts": 2}
-    async with one(dsn, provider, turn=patient) as first:
+    async with running_daemon(dsn, provider, turn=patient) as first:
         chat = await first.api.create("hello")
-        await fact(lambda: first.moves(chat["id"], "record_retry"))
+        await eventually(lambda: first.journal(chat["id"], "record_retry"))
         await first.stop()
-    [row] = await rows(database, "SELECT status, attempts, next_attempt_at FROM chats")
+    [row] = await fetch_rows(database, "SELECT status, attempts, next_attempt_at FROM chats")
     assert (row["status"], row["attempts"], len(calls)) == ("pending", 1, 1)
-    async with one(dsn, provider, turn=patient) as second:
-        failed = await second.api.until(chat["id"], "error")
-        [event] = await second.moves(chat["id"], "fail")
+    async with running_daemon(dsn, provider, turn=patient) as second:
+        failed = await second.api.wait_for_status(chat["id"], "error")
+        [event] = await second.journal(chat["id"], "fail")
         assert len(calls) == 2
         assert failed["last_error_detail"]["attempts"] == 2
-        [at] = await rows(database, "SELECT at FROM chat_events WHERE move = 'fail'")
+        [at] = await fetch_rows(database, "SELECT at FROM chat_events WHERE move = 'fail'")
         assert at["at"] >= row["next_attempt_at"]
         assert event["epoch"] == 2
 
@@ -185,11 +196,11 @@ async def test_a_committed_step_forgives_the_attempts_before_it(dsn: str) -> Non
             {"text": "done", "calls": [2]},
         ]
     )
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[twice]]")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert (await chatd.api.texts(chat["id"]))[-1] == "done"
-        assert [e["data"]["attempt"] for e in await chatd.moves(chat["id"], "record_retry")] == [
+        assert [e["data"]["attempt"] for e in await chatd.journal(chat["id"], "record_retry")] == [
             1,
             2,
             1,
@@ -198,44 +209,46 @@ async def test_a_committed_step_forgives_the_attempts_before_it(dsn: str) -> Non
 
 
 async def test_a_model_that_is_configured_no_more_is_a_reason(dsn: str) -> None:
-    async with one(dsn, models=("one", "gone")) as chatd:
+    async with running_daemon(dsn, models=("one", "gone")) as chatd:
         chat = await chatd.api.create(model="gone")
-    async with one(dsn, models=("one",)) as chatd:
+    async with running_daemon(dsn, models=("one",)) as chatd:
         sent = await chatd.api.send(chat["id"], "hello")
         assert sent["chat"]["model"] == "gone"
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["kind"] == "configuration"
         await chatd.api.send(chat["id"], "hello", model="one")
-        assert (await chatd.api.until(chat["id"], "waiting"))["model"] == "one"
+        assert (await chatd.api.wait_for_status(chat["id"], "waiting"))["model"] == "one"
 
 
 async def test_failures_of_one_chat_hold_up_no_other(dsn: str) -> None:
     """Twenty chats wait in their backoffs; the twenty-first is answered."""
     patient = {"backoff_seconds": 30, "backoff_max_seconds": 30}
     provider = scripted(bad=[{"error": {"status": 500}}])
-    async with one(dsn, provider, turn=patient) as chatd:
+    async with running_daemon(dsn, provider, turn=patient) as chatd:
         bad = [(await chatd.api.create("[[bad]]"))["id"] for _ in range(20)]
         for chat_id in bad:
-            await fact(lambda chat_id=chat_id: chatd.moves(chat_id, "record_retry"))
+            await eventually(lambda chat_id=chat_id: chatd.journal(chat_id, "record_retry"))
         good = await chatd.api.create("good")
-        await chatd.api.until(good["id"], "waiting")
+        await chatd.api.wait_for_status(good["id"], "waiting")
         assert {(await chatd.api.chat(c))["status"] for c in bad} == {"running"}
 
 
 async def test_what_a_provider_says_is_cleaned_before_it_is_shown(dsn: str) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "fail":
+        if last_user_text(request) == "fail":
             raise ProviderError("bad key sk-live-0123456789abcdef \x00\ud800", status_code=401)
-        yield said("nul \x00, lone \ud800, fine \U0001f600")
-        yield done()
+        yield text_delta("nul \x00, lone \ud800, fine \U0001f600")
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         failed = await chatd.api.create("fail")
-        told = await chatd.api.until(failed["id"], "error")
+        told = await chatd.api.wait_for_status(failed["id"], "error")
         assert "0123456789abcdef" not in str(told)
         chat = await chatd.api.create("odd")
         view = await chatd.api.follow(
-            chat["id"], View(), lambda view: view.status == "waiting" and len(view.messages) == 2
+            chat["id"],
+            ChatView(),
+            lambda view: view.status == "waiting" and len(view.messages) == 2,
         )
         expected = "nul \ufffd, lone \ufffd, fine \U0001f600"
         assert list(view.messages.values())[-1] == expected
@@ -254,10 +267,10 @@ async def test_attempts_are_not_lost_between_replicas(
 
     provider.on_call = fail
     patient = {"backoff_seconds": 0.6, "backoff_max_seconds": 0.6, "max_attempts": 3}
-    worker = {**STEADY, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
-    async with several(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
+    worker = {**NO_RENEWALS, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
+    async with running_daemons(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
         chat = await daemons[0].api.create("hello")
-        [retry, *_] = await fact(lambda: daemons[0].moves(chat["id"], "record_retry"))
+        [retry, *_] = await eventually(lambda: daemons[0].journal(chat["id"], "record_retry"))
         owner = await owner_of(daemons, retry["worker_id"])
         if how == "stop":
             await owner.stop()
@@ -266,13 +279,13 @@ async def test_attempts_are_not_lost_between_replicas(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
             )
         other = next(d for d in daemons if d is not owner)
-        failed = await other.api.until(chat["id"], "error")
+        failed = await other.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["attempts"] == 3
-        assert [e["data"]["attempt"] for e in await other.moves(chat["id"], "record_retry")] == [
+        assert [e["data"]["attempt"] for e in await other.journal(chat["id"], "record_retry")] == [
             1,
             2,
         ]
 
 
-async def owner_of(daemons: list[Inside], worker_id: str) -> Inside:
+async def owner_of(daemons: list[InProcessDaemon], worker_id: str) -> InProcessDaemon:
     return next(d for d in daemons if str(d.daemon.worker_id) == worker_id)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
-from inside import Inside, scripted, several
-from running import View, fact
+from inside import InProcessDaemon, running_daemons, scripted
+from running import ChatView, eventually
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
@@ -27,7 +27,7 @@ SCRIPTS = {
 class Spoilt:
     """Stands between a process and what it tells the others."""
 
-    def __init__(self, chatd: Inside, spoil: Callable[["Spoilt", Hint], None]) -> None:
+    def __init__(self, chatd: InProcessDaemon, spoil: Callable[["Spoilt", Hint], None]) -> None:
         self.dice = random.Random(SEED)
         self.kept: list[Hint] = []
         self.tell = chatd.daemon.services.notifier.enqueue
@@ -71,7 +71,9 @@ async def test_everything_works_without_trust_in_hints(
 ) -> None:
     """Two processes, viewers on both, messages, queues and stops sent to either."""
     worker = {"poll_seconds": 0.1, "heartbeat_seconds": 0.2, "max_chats": 4}
-    async with several(dsn, [scripted(**SCRIPTS), scripted(**SCRIPTS)], worker=worker) as daemons:
+    async with running_daemons(
+        dsn, [scripted(**SCRIPTS), scripted(**SCRIPTS)], worker=worker
+    ) as daemons:
         for chatd in daemons:
             Spoilt(chatd, spoil)
         dice = random.Random(SEED)
@@ -80,20 +82,22 @@ async def test_everything_works_without_trust_in_hints(
             here, there = dice.sample(daemons, 2)
             words = ["plain", "[[slow]]", "[[tool]]"][number % 3]
             chat_id = (await here.api.create())["id"]
-            view = View()
+            view = ChatView()
             following = asyncio.create_task(
                 there.api.follow(chat_id, view, lambda view: view.messages.get(-1) is not None)
             )
-            await fact(lambda: view.status is not None)
+            await eventually(lambda: view.status is not None)
             await here.api.send(chat_id, words)
             await there.api.send(chat_id, "and more")
             if number % 4 == 0:
                 await here.api.interrupt(chat_id)
-            await fact(lambda: rests(here, chat_id, 2), what=lambda: f"rest; seed {SEED}")
+            await eventually(lambda: rests(here, chat_id, 2), describe=lambda: f"rest; seed {SEED}")
             await there.api.send(chat_id, "last")
-            await fact(lambda: rests(here, chat_id, 3), what=lambda: f"rest; seed {SEED}")
+            await eventually(lambda: rests(here, chat_id, 3), describe=lambda: f"rest; seed {SEED}")
             stored = {m["id"] for m in await here.api.messages(chat_id)}
-            await fact(lambda: view.messages.keys() == stored, what=lambda: f"{view}, {stored}")
+            await eventually(
+                lambda: view.messages.keys() == stored, describe=lambda: f"{view}, {stored}"
+            )
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             answers = await here.api.texts(chat_id)
@@ -105,7 +109,7 @@ async def test_everything_works_without_trust_in_hints(
                 group.create_task(one_chat(number))
 
 
-async def rests(chatd: Inside, chat_id: str, messages: int) -> bool:
+async def rests(chatd: InProcessDaemon, chat_id: str, messages: int) -> bool:
     chat = await chatd.api.chat(chat_id)
     assert chat["status"] != "error", chat
     return bool(
@@ -128,19 +132,21 @@ async def test_rubbish_on_the_channel_is_not_heard(dsn: str, database: Database)
         "'; DROP TABLE chats; --",
         '{"chat_id": 1}',
     ]
-    async with several(dsn, [scripted(), scripted()], worker={"poll_seconds": 0.2}) as daemons:
+    async with running_daemons(
+        dsn, [scripted(), scripted()], worker={"poll_seconds": 0.2}
+    ) as daemons:
         for payload in rubbish:
             await database.fetch("SELECT pg_notify('chatd', $1)", payload)
         for chatd in daemons:
             chat = await chatd.api.create("hello")
-            await chatd.api.until(chat["id"], "waiting")
-            assert not chatd.said("supervisor.child_restarted")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
+            assert not chatd.logged("supervisor.child_restarted")
 
 
 async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Database) -> None:
     """Its session is ended; it listens again, and what came between is looked at."""
     worker = {"poll_seconds": 600}
-    async with several(dsn, [scripted(), scripted()], worker=worker) as daemons:
+    async with running_daemons(dsn, [scripted(), scripted()], worker=worker) as daemons:
         front, back = daemons
         front.daemon.chat_tasks.stop_claiming()
         listeners = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
@@ -151,15 +157,15 @@ async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Databa
             "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", [*before]
         )
         chat = await front.api.create("hello")
-        await back.api.until(chat["id"], "waiting")
+        await back.api.wait_for_status(chat["id"], "waiting")
 
         async def both_again() -> bool:
             now = {row["pid"] for row in await database.fetch(listeners)}
             return len(now - before) == 2
 
-        await fact(both_again)
+        await eventually(both_again)
         chat = await front.api.create("hello again")
-        await back.api.until(chat["id"], "waiting")
+        await back.api.wait_for_status(chat["id"], "waiting")
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 from inside import (
-    STEADY,
-    Acted,
-    Inside,
-    asked,
-    done,
-    one,
-    rows,
-    said,
+    NO_RENEWALS,
+    FunctionProvider,
+    InProcessDaemon,
+    fetch_rows,
+    finished,
+    last_user_text,
+    running_daemon,
+    running_daemons,
     scripted,
-    several,
-    tool_call,
+    text_delta,
+    tool_call_delta,
 )
-from running import View, fact
+from running import ChatView, eventually
 
 from chatd.domain.chat import Status
 from chatd.domain.event import Hint
@@ -30,44 +30,46 @@ LONG = "All that is gold does not glitter, not all those who wander are lost. "
 SEED = random.randrange(10**6)
 
 
-async def rests(chatd: Inside, chat_id: str) -> dict[str, object]:
+async def rests(chatd: InProcessDaemon, chat_id: str) -> dict[str, object]:
     """Wait until the chat is at rest, and see that it can be spoken to."""
     seed = f"rest; seed {SEED}"
-    chat = await fact(lambda: at_rest(chatd, chat_id), what=lambda: seed, every=0.1)
+    chat = await eventually(
+        lambda: at_rest(chatd, chat_id), describe=lambda: seed, interval_seconds=0.1
+    )
     assert chat["status"] == "waiting", chat
     assert chat["last_error"] is None
     said_before = len(await chatd.api.texts(chat_id))
     await chatd.api.send(chat_id, "and now")
-    await chatd.api.until(chat_id, "waiting")
+    await chatd.api.wait_for_status(chat_id, "waiting")
     texts = await chatd.api.texts(chat_id)
     assert texts[-1] == "You said: and now"
     assert len(texts) == said_before + 1
     return dict(chat)
 
 
-async def at_rest(chatd: Inside, chat_id: str) -> dict[str, object] | None:
+async def at_rest(chatd: InProcessDaemon, chat_id: str) -> dict[str, object] | None:
     chat = await chatd.api.chat(chat_id)
     return chat if chat["status"] in {"waiting", "error"} else None
 
 
 async def test_a_pending_chat_stops_at_once(dsn: str) -> None:
-    async with one(dsn, worker={"enabled": False}) as front:
+    async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("hello")
         stopped = await front.api.interrupt(chat["id"])
         assert stopped["status"] == "waiting"
         again = await front.api.interrupt(chat["id"])
         assert (again["status"], again["version"]) == ("waiting", stopped["version"])
     provider = scripted()
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         await rests(chatd, chat["id"])
         assert provider.calls == 1
 
 
 async def test_before_the_first_part_nothing_is_kept(dsn: str) -> None:
     provider = scripted(hang=[{"hang": True}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open_streams)
+        await eventually(lambda: provider.open_streams)
         await chatd.api.interrupt(chat["id"])
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"])) == ["You said: and now"]
@@ -78,17 +80,17 @@ async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
     reached = asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) != "go":
-            yield said(f"You said: {asked(request)}")
-            yield done()
+        if last_user_text(request) != "go":
+            yield text_delta(f"You said: {last_user_text(request)}")
+            yield finished()
             return
         for part in ("one ", "two ", "three "):
-            yield said(part)
-        yield tool_call("half", "c", args='{"a":', index=1)
+            yield text_delta(part)
+        yield tool_call_delta("half", "c", args='{"a":', index=1)
         reached.set()
         await asyncio.Event().wait()
 
-    async with several(dsn, [Acted(act)] * 2) as daemons:
+    async with running_daemons(dsn, [FunctionProvider(act)] * 2) as daemons:
         first, second = daemons
         chat = await first.api.create("go")
         await reached.wait()
@@ -101,15 +103,17 @@ async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
         assert message["finish_reason"] == "interrupted"
 
 
-def owner(chatd: Inside, chat_id: str) -> bool:
+def owner(chatd: InProcessDaemon, chat_id: str) -> bool:
     return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.chat_tasks.leases)
 
 
 async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
     provider = scripted(bad=[{"text": "no"}, {"error": {"status": 500}}])
-    async with one(dsn, provider, turn={"backoff_seconds": 60, "backoff_max_seconds": 60}) as chatd:
+    async with running_daemon(
+        dsn, provider, turn={"backoff_seconds": 60, "backoff_max_seconds": 60}
+    ) as chatd:
         chat = await chatd.api.create("[[bad]]")
-        await fact(lambda: chatd.moves(chat["id"], "record_retry"))
+        await eventually(lambda: chatd.journal(chat["id"], "record_retry"))
         await chatd.api.interrupt(chat["id"])
         await rests(chatd, chat["id"])
         assert await chatd.api.texts(chat["id"]) == ["You said: and now"]
@@ -121,20 +125,20 @@ async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Data
     provider_calls: list[str] = []
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        provider_calls.append(asked(request))
-        if asked(request) != "go":
-            yield said(f"You said: {asked(request)}")
-            yield done()
+        provider_calls.append(last_user_text(request))
+        if last_user_text(request) != "go":
+            yield text_delta(f"You said: {last_user_text(request)}")
+            yield finished()
         elif len(provider_calls) == 1:
-            yield said("step one ")
-            yield tool_call("t", "c", index=1)
-            yield done("tool_call")
+            yield text_delta("step one ")
+            yield tool_call_delta("t", "c", index=1)
+            yield finished("tool_call")
         else:
             reached.set()
             await go.wait()
             raise AssertionError("the call should have been ended")
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
         await chatd.api.interrupt(chat["id"])
@@ -156,16 +160,16 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "go":
-            yield said("All of ")
+        if last_user_text(request) == "go":
+            yield text_delta("All of ")
             reached.set()
             await go.wait()
-            yield said("it")
+            yield text_delta("it")
         else:
-            yield said(f"You said: {asked(request)}")
-        yield done()
+            yield text_delta(f"You said: {last_user_text(request)}")
+        yield finished()
 
-    async with one(dsn, Acted(act), worker=STEADY) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act), worker=NO_RENEWALS) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
         await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
@@ -177,9 +181,9 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
 async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     worker = {"heartbeat_seconds": 0.1}
-    async with one(dsn, provider, worker=worker) as chatd:
+    async with running_daemon(dsn, provider, worker=worker) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open_streams)
+        await eventually(lambda: provider.open_streams)
         await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
@@ -190,56 +194,58 @@ async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        yield said(f"call {len(provider.called)} ")
+        yield text_delta(f"call {len(provider.requests)} ")
         reached.set()
         await go.wait()
-        yield said("and its end")
-        yield done()
+        yield text_delta("and its end")
+        yield finished()
 
-    provider = Acted(act)
-    async with one(dsn, provider, worker=STEADY) as chatd:
+    provider = FunctionProvider(act)
+    async with running_daemon(dsn, provider, worker=NO_RENEWALS) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
         [hand] = chatd.daemon.chat_tasks.leases
         renewed = hand.renewed_at
         chatd.daemon.services.change_bus.receive(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
-        await fact(lambda: hand.renewed_at > renewed)  # it was looked at: by no beat of its own
+        await eventually(
+            lambda: hand.renewed_at > renewed
+        )  # it was looked at: by no beat of its own
         go.set()
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["call 1 and its end"]
-        assert len(provider.called) == 1
+        assert len(provider.requests) == 1
 
 
-def moody() -> Acted:
+def moody() -> FunctionProvider:
     """Answers short or long, after failures or in steps, as the message says."""
     calls: dict[str, int] = {}
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        words = asked(request)
+        words = last_user_text(request)
         key = str(request.messages[0].chat_id)
         calls[key] = calls.get(key, 0) + 1
         match words.split()[0]:
             case "short":
-                yield said(LONG)
+                yield text_delta(LONG)
             case "long":
                 for at in range(0, len(LONG), 3):
                     await asyncio.sleep(0.001)
-                    yield said(LONG[at : at + 3])
+                    yield text_delta(LONG[at : at + 3])
             case "flaky":
-                yield said(LONG[:5])
+                yield text_delta(LONG[:5])
                 if calls[key] % 3:
                     raise ProviderError("no", status_code=503)
             case "steps":
-                yield said(LONG[:10])
+                yield text_delta(LONG[:10])
                 if len(request.messages) < 6:
-                    yield tool_call("t", f"c{len(request.messages)}", index=1)
-                    yield done("tool_call")
+                    yield tool_call_delta("t", f"c{len(request.messages)}", index=1)
+                    yield finished("tool_call")
                     return
             case _:
-                yield said(f"You said: {words}")
-        yield done()
+                yield text_delta(f"You said: {words}")
+        yield finished()
 
-    return Acted(act)
+    return FunctionProvider(act)
 
 
 @pytest.mark.parametrize("daemons", [1, 2])
@@ -260,7 +266,9 @@ async def test_a_hundred_stops_at_random_moments(dsn: str, daemons: int) -> None
             assert LONG.startswith(text) or text.startswith("You said: "), (SEED, text)
 
     async with (
-        several(dsn, [moody() for _ in range(daemons)], turn={"max_attempts": 9}) as replicas,
+        running_daemons(
+            dsn, [moody() for _ in range(daemons)], turn={"max_attempts": 9}
+        ) as replicas,
         asyncio.TaskGroup() as group,
     ):
         for number in range(100):
@@ -269,13 +277,13 @@ async def test_a_hundred_stops_at_random_moments(dsn: str, daemons: int) -> None
 
 async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
-        await fact(lambda: provider.open_streams)
-        view = View()
+        await eventually(lambda: provider.open_streams)
+        view = ChatView()
 
         async def stop() -> None:
-            await fact(lambda: view.status is not None)
+            await eventually(lambda: view.status is not None)
             await chatd.api.interrupt(chat["id"])
 
         stopping = asyncio.create_task(stop())
@@ -289,18 +297,22 @@ async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
 async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> None:
     """The owner dies while it was to stop: the reaper stores what had been flushed."""
     provider = scripted(hang=[{"text": "flushed ", "chunks": 2}, {"hang": True}])
-    async with one(dsn, provider, stream={"flush_interval_seconds": 0.01}, worker=STEADY) as first:
+    async with running_daemon(
+        dsn, provider, stream={"flush_interval_seconds": 0.01}, worker=NO_RENEWALS
+    ) as first:
         chat = await first.api.create("[[hang]]")
-        await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
+        await eventually(lambda: fetch_rows(database, "SELECT * FROM chat_parts"))
         first.daemon.chat_tasks.stop_claiming()
         [hand] = first.daemon.chat_tasks.leases
         hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
         await first.api.interrupt(chat["id"])
-        async with one(dsn, worker={**STEADY, "reap_interval_seconds": 0.1}) as second:
+        async with running_daemon(
+            dsn, worker={**NO_RENEWALS, "reap_interval_seconds": 0.1}
+        ) as second:
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
             )
             await rests(second, chat["id"])
             assert (await second.api.texts(chat["id"]))[0] == "flushed "
-            assert await second.moves(chat["id"], "reap_interrupt")
+            assert await second.journal(chat["id"], "reap_interrupt")
         del hand.cancel

@@ -1,7 +1,7 @@
 """The database did what it was asked, but its answer was lost, and the world went on."""
 
-from inside import one, scripted
-from running import fact
+from inside import running_daemon, scripted
+from running import eventually
 
 from chatd.domain.errors import DatabaseUnavailable
 
@@ -9,7 +9,7 @@ from chatd.domain.errors import DatabaseUnavailable
 async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: str) -> None:
     """The first turn is stored and the second has begun, for all but its owner; then comes a stop."""
     provider = scripted([{"text": "You said: {message}"}], hang=[{"hang": True}])
-    async with one(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
         finish_turn = turns.finish_turn
 
@@ -26,7 +26,7 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
         await chatd.api.send(chat["id"], "one")
         await chatd.api.send(chat["id"], "two", busy_behavior="queue")
         chatd.daemon.chat_tasks._draining = False
-        await chatd.api.until(chat["id"], "waiting", 5)
+        await chatd.api.wait_for_status(chat["id"], "waiting", 5)
         assert await chatd.api.texts(chat["id"]) == ["You said: one"]
-        assert await chatd.moves(chat["id"], "reap_interrupt") == []
-        await fact(lambda: not chatd.daemon.chat_tasks.leases)
+        assert await chatd.journal(chat["id"], "reap_interrupt") == []
+        await eventually(lambda: not chatd.daemon.chat_tasks.leases)

@@ -6,9 +6,24 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from factory import OWNER, chat_in, entered, insert, legal, models
-from inside import Acted, done, one, rows, said, scripted, several
-from running import fact
+from factory import (
+    OWNER,
+    chat_with_status,
+    columns_for,
+    insert_chat,
+    insert_models,
+    register_worker,
+)
+from inside import (
+    FunctionProvider,
+    fetch_rows,
+    finished,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+)
+from running import eventually
 from structlog.testing import capture_logs
 
 from chatd.domain.chat import Status
@@ -34,7 +49,7 @@ class Held:
     """A provider whose calls last until they are let go; ``most`` is how many there were at once."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.now = self.most = 0
         self.go = asyncio.Event()
 
@@ -45,8 +60,8 @@ class Held:
             await self.go.wait()
         finally:
             self.now -= 1
-        yield said("done")
-        yield done()
+        yield text_delta("done")
+        yield finished()
 
 
 def heard() -> tuple[ChangeBus, list[Hint]]:
@@ -59,28 +74,30 @@ def heard() -> tuple[ChangeBus, list[Hint]]:
 
 async def test_no_more_chats_than_there_is_room_for(dsn: str) -> None:
     held = Held()
-    async with one(dsn, held.provider, worker={"max_chats": 3}) as chatd:
+    async with running_daemon(dsn, held.provider, worker={"max_chats": 3}) as chatd:
         chats = [(await chatd.api.create("hello"))["id"] for _ in range(10)]
-        await fact(lambda: held.now == 3)
+        await eventually(lambda: held.now == 3)
         statuses = [(await chatd.api.chat(c))["status"] for c in chats]
         assert statuses.count("running") == 3  # first come, first served
         assert statuses == ["running"] * 3 + ["pending"] * 7
         held.go.set()
         for chat_id in chats:
-            await chatd.api.until(chat_id, "waiting")
+            await chatd.api.wait_for_status(chat_id, "waiting")
         assert held.most == 3
 
 
 async def test_two_processes_share_the_work_and_no_chat_is_worked_twice(dsn: str) -> None:
     first, second = Held(), Held()
-    async with several(dsn, [first.provider, second.provider], worker={"max_chats": 5}) as daemons:
+    async with running_daemons(
+        dsn, [first.provider, second.provider], worker={"max_chats": 5}
+    ) as daemons:
         chats = [(await daemons[0].api.create("hello"))["id"] for _ in range(10)]
-        await fact(lambda: first.now == second.now == 5)
+        await eventually(lambda: first.now == second.now == 5)
         first.go.set()
         second.go.set()
         for chat_id in chats:
-            await daemons[1].api.until(chat_id, "waiting")
-            assert [e["move"] for e in await daemons[1].moves(chat_id)] == [
+            await daemons[1].api.wait_for_status(chat_id, "waiting")
+            assert [e["move"] for e in await daemons[1].journal(chat_id)] == [
                 "create",
                 "acquire",
                 "finish_turn",
@@ -90,34 +107,34 @@ async def test_two_processes_share_the_work_and_no_chat_is_worked_twice(dsn: str
 
 async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
     slow = {"poll_seconds": 600}
-    async with several(dsn, [scripted(), scripted()], worker=slow) as daemons:
+    async with running_daemons(dsn, [scripted(), scripted()], worker=slow) as daemons:
         front, back = daemons
         front.daemon.chat_tasks.stop_claiming()
         for _ in range(3):
             chat = await front.api.create("hello")
-            await front.api.until(chat["id"], "waiting")
-            [acquired] = await front.moves(chat["id"], "acquire")
+            await front.api.wait_for_status(chat["id"], "waiting")
+            [acquired] = await front.journal(chat["id"], "acquire")
             assert acquired["worker_id"] == str(back.daemon.worker_id)
 
 
 async def test_a_lost_hint_costs_no_more_than_a_poll(dsn: str) -> None:
-    async with several(dsn, [scripted()] * 2, worker={"poll_seconds": 0.1}) as daemons:
+    async with running_daemons(dsn, [scripted()] * 2, worker={"poll_seconds": 0.1}) as daemons:
         front, _ = daemons
         front.daemon.chat_tasks.stop_claiming()
         front.daemon.services.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
         front.daemon.services.change_bus._notify_replicas = lambda _: None
         chat = await front.api.create("hello")
-        await front.api.until(chat["id"], "waiting")
+        await front.api.wait_for_status(chat["id"], "waiting")
 
 
 async def test_a_process_that_serves_only_claims_nothing(dsn: str, database: Database) -> None:
-    async with one(dsn, worker={"enabled": False, "poll_seconds": 0.02}) as front:
+    async with running_daemon(dsn, worker={"enabled": False, "poll_seconds": 0.02}) as front:
         chat = await front.api.create("hello")
-        async with one(dsn) as back:
-            await back.api.until(chat["id"], "waiting")
-            [acquired] = await back.moves(chat["id"], "acquire")
+        async with running_daemon(dsn) as back:
+            await back.api.wait_for_status(chat["id"], "waiting")
+            [acquired] = await back.journal(chat["id"], "acquire")
             assert acquired["worker_id"] == str(back.daemon.worker_id)
-        assert await rows(database, "SELECT * FROM workers") == []
+        assert await fetch_rows(database, "SELECT * FROM workers") == []
 
 
 # -- the heartbeat --------------------------------------------------------------------------------
@@ -125,34 +142,36 @@ async def test_a_process_that_serves_only_claims_nothing(dsn: str, database: Dat
 
 async def cut_heartbeat(database: Database, worker: set[int]) -> None:
     """End the session that holds the lock."""
-    await rows(database, "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", [*worker])
+    await fetch_rows(
+        database, "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", [*worker]
+    )
 
 
 async def test_a_lost_connection_costs_the_lock_but_no_chat(dsn: str, database: Database) -> None:
     held = Held()
-    async with one(
+    async with running_daemon(
         dsn, held.provider, worker={"heartbeat_seconds": 600, "lease_seconds": 1800}
     ) as chatd:
         chat = await chatd.api.create("hello")
-        await fact(lambda: held.now)
+        await eventually(lambda: held.now)
         for _ in range(3):
             before = await locks(database)
             assert len(before) == 1
             await cut_heartbeat(database, before)
-            await fact(lambda before=before: retaken(database, before))
+            await eventually(lambda before=before: retaken(database, before))
         held.go.set()
-        await chatd.api.until(chat["id"], "waiting")
-        assert [e["move"] for e in await chatd.moves(chat["id"])] == [
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert [e["move"] for e in await chatd.journal(chat["id"])] == [
             "create",
             "acquire",
             "finish_turn",
         ]
-        assert chatd.said("outage.began", child="heartbeat")
-        assert chatd.said("outage.ended", child="heartbeat")
+        assert chatd.logged("outage.began", child="heartbeat")
+        assert chatd.logged("outage.ended", child="heartbeat")
 
 
 async def locks(database: Database) -> set[int]:
-    found = await rows(
+    found = await fetch_rows(
         database,
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
@@ -167,7 +186,7 @@ async def retaken(database: Database, before: set[int]) -> bool:
 
 async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Database) -> None:
     """Somebody else sits on the lock: this worker must look dead to itself, too."""
-    async with one(dsn, worker={"poll_seconds": 0.02}) as chatd:
+    async with running_daemon(dsn, worker={"poll_seconds": 0.02}) as chatd:
         worker_id = str(chatd.daemon.worker_id)
         holder = await locks(database)
         squatter = await asyncpg.connect(dsn)
@@ -177,27 +196,29 @@ async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Data
             taking = asyncio.create_task(
                 squatter.fetchval(f"SELECT pg_advisory_lock({key})::text", worker_id)
             )
-            await fact(lambda: waiting_for_lock(database))
+            await eventually(lambda: waiting_for_lock(database))
             await cut_heartbeat(database, holder)
             await taking
-            await chatd.says("outage.began", child="heartbeat")
+            await chatd.wait_for_log("outage.began", child="heartbeat")
             chat = await chatd.api.create("hello")
             statements = chatd.daemon.services.database.statement_count
-            await fact(lambda: chatd.daemon.services.database.statement_count > statements)
+            await eventually(lambda: chatd.daemon.services.database.statement_count > statements)
             acquirer_ran = asyncio.Event()
             chatd.daemon.services.change_bus.subscribe(lambda _: acquirer_ran.set())
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "x"})
             await acquirer_ran.wait()
             assert (await chatd.api.chat(chat["id"]))["status"] == "pending"
             await squatter.fetchval(f"SELECT pg_advisory_unlock({key})", worker_id)
-            await chatd.api.until(chat["id"], "waiting")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
         finally:
             await squatter.close()
 
 
 async def waiting_for_lock(database: Database) -> bool:
     return bool(
-        await rows(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await fetch_rows(
+            database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        )
     )
 
 
@@ -205,33 +226,36 @@ async def test_a_chat_that_was_taken_away_is_dropped_at_the_next_beat(
     dsn: str, database: Database
 ) -> None:
     held = Held()
-    async with one(
+    async with running_daemon(
         dsn, held.provider, worker={"heartbeat_seconds": 0.1, "reap_interval_seconds": 600}
     ) as chatd:
         chat = await chatd.api.create("hello")
-        await fact(lambda: held.now)
+        await eventually(lambda: held.now)
         chatd.daemon.chat_tasks.stop_claiming()
         await database.fetch(
             "UPDATE chats SET worker_id = $1, epoch = epoch + 1, version = version + 1", uuid4()
         )
-        lost = await chatd.says("chat.lost", chat_id=chat["id"])
+        lost = await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
         assert lost["epoch"] == 1
         assert held.now == 0
-        assert (await chatd.says("chat.turn", outcome="lost"))["epoch"] == 1
+        assert (await chatd.wait_for_log("chat.turn", outcome="lost"))["epoch"] == 1
         assert await chatd.api.texts(chat["id"]) == []
 
 
 async def test_a_beat_renews_only_what_is_in_hand(dsn: str, database: Database) -> None:
     """A chat claimed by a statement whose answer never came runs out, and is worked again."""
     worker = {"heartbeat_seconds": 0.1, "lease_seconds": 2, "reap_interval_seconds": 0.1}
-    async with one(dsn, worker=worker) as chatd:
-        orphan = await insert(
+    async with running_daemon(dsn, worker=worker) as chatd:
+        orphan = await insert_chat(
             database,
-            **(legal(Status.RUNNING) | {"worker_id": chatd.daemon.worker_id, "owner_id": "local"}),
+            **(
+                columns_for(Status.RUNNING)
+                | {"worker_id": chatd.daemon.worker_id, "owner_id": "local"}
+            ),
             last_model_config_id=chatd.daemon.catalog.default.id,
         )
-        await fact(lambda: chatd.moves(str(orphan.id), "reap"))
-        await chatd.api.until(str(orphan.id), "waiting")
+        await eventually(lambda: chatd.journal(str(orphan.id), "reap"))
+        await chatd.api.wait_for_status(str(orphan.id), "waiting")
 
 
 # -- the watchdog ---------------------------------------------------------------------------------
@@ -241,15 +265,15 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
     """The heartbeat cannot renew; the private deadline passes; the chat is let go, unheard of."""
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-    async with one(dsn, held.provider, worker=worker) as chatd:
+    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
         chat = await chatd.api.create("hello")
-        await fact(lambda: held.now)
+        await eventually(lambda: held.now)
         chatd.daemon.chat_tasks.stop_claiming()
         [hand] = chatd.daemon.chat_tasks.leases
         hand.renewed_at -= 1201
-        await chatd.says("chat.lost", chat_id=chat["id"])
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
         assert held.now == 0
-        assert (await chatd.moves(chat["id"]))[-1]["move"] == "acquire"  # nothing was written
+        assert (await chatd.journal(chat["id"]))[-1]["move"] == "acquire"  # nothing was written
 
 
 # -- the reaper -----------------------------------------------------------------------------------
@@ -268,9 +292,9 @@ AGED = "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '21 seconds
 
 async def test_the_reaper_takes_what_is_aged_and_leaves_what_is_fresh(database: Database) -> None:
     """Locks are out of the question here: nobody holds any, as after a restart of the server."""
-    aged = await chat_in(database, Status.RUNNING)
+    aged = await chat_with_status(database, Status.RUNNING)
     await database.fetch(AGED, aged.id)
-    fresh = await chat_in(database, Status.RUNNING, worker_id=uuid4())
+    fresh = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     reap, told = reaper(database)
     holder = await asyncpg.connect(database._dsn)
     try:
@@ -281,29 +305,31 @@ async def test_the_reaper_takes_what_is_aged_and_leaves_what_is_fresh(database: 
         assert await reap.step() is False
     finally:
         await holder.close()
-    [one_row] = await rows(database, "SELECT * FROM chats WHERE id = $1", aged.id)
+    [one_row] = await fetch_rows(database, "SELECT * FROM chats WHERE id = $1", aged.id)
     assert (one_row["status"], one_row["worker_id"], one_row["recoveries"]) == ("pending", None, 1)
     assert one_row["last_error"] is None
     assert [hint.chat_id for hint in told] == [aged.id]
-    [other] = await rows(database, "SELECT status FROM chats WHERE id = $1", fresh.id)
+    [other] = await fetch_rows(database, "SELECT status FROM chats WHERE id = $1", fresh.id)
     assert other["status"] == "running"
     assert await reap.step() is True  # its holder is gone now, and it is reaped by its lock
-    [event] = await rows(database, "SELECT data FROM chat_events WHERE chat_id = $1", fresh.id)
+    [event] = await fetch_rows(
+        database, "SELECT data FROM chat_events WHERE chat_id = $1", fresh.id
+    )
     assert event["data"]["reason"] == "owner_gone"
 
 
 async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> None:
     reap, _ = reaper(database)
-    chat = await chat_in(database, Status.RUNNING, recoveries=3)
+    chat = await chat_with_status(database, Status.RUNNING, recoveries=3)
     await database.fetch(AGED, chat.id)
     with capture_logs() as logged:
         await reap.step()
-    [row] = await rows(database, "SELECT * FROM chats")
+    [row] = await fetch_rows(database, "SELECT * FROM chats")
     assert row["status"] == "error"
     assert row["last_error_detail"]["kind"] == "crash_loop"
     assert row["last_error"]
     [line] = logged
-    [event] = await rows(database, "SELECT data FROM chat_events")
+    [event] = await fetch_rows(database, "SELECT data FROM chat_events")
     assert (line["event"], line["deaths"]) == ("chat.crash_loop", 4)
     assert line["reason"] == event["data"]["reason"]
 
@@ -311,29 +337,29 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
 @pytest.mark.parametrize("queued", [0, 1])
 async def test_an_abandoned_stop_stores_what_was_flushed(database: Database, queued: int) -> None:
     reap, told = reaper(database)
-    chat = await chat_in(database, Status.INTERRUPTING, queued=queued)
+    chat = await chat_with_status(database, Status.INTERRUPTING, queued=queued)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ", "lost")]
     streams = StreamStore(database)
     await streams.flush_parts([PartBatch(chat.id, chat.epoch, 1, parts[:2])])
     await database.fetch(AGED, chat.id)
     await reap.step()
-    stored = await rows(
+    stored = await fetch_rows(
         database, "SELECT role, content, finish_reason FROM chat_messages ORDER BY id"
     )
     assert stored[1]["content"] == [{"type": "text", "text": "one two "}]
     assert stored[1]["finish_reason"] == "interrupted"
-    [row] = await rows(database, "SELECT * FROM chats")
+    [row] = await fetch_rows(database, "SELECT * FROM chats")
     assert (row["status"], row["queue_length"]) == (("pending", 0) if queued else ("waiting", 0))
-    assert await rows(database, "SELECT * FROM chat_parts") == []
+    assert await fetch_rows(database, "SELECT * FROM chat_parts") == []
     assert [hint.status for hint in told] == [Status.PENDING if queued else Status.WAITING]
 
 
 async def test_a_worker_that_was_forgotten_is_listed_again(dsn: str, database: Database) -> None:
     """It was frozen for so long that the others swept its row, and goes on by the same connection."""
-    async with one(dsn, worker={"heartbeat_seconds": 0.1}) as chatd:
-        (before,) = await rows(database, "DELETE FROM workers RETURNING *")
-        await fact(lambda: database.fetch("SELECT FROM workers"))
-        (after,) = await rows(database, "SELECT * FROM workers")
+    async with running_daemon(dsn, worker={"heartbeat_seconds": 0.1}) as chatd:
+        (before,) = await fetch_rows(database, "DELETE FROM workers RETURNING *")
+        await eventually(lambda: database.fetch("SELECT FROM workers"))
+        (after,) = await fetch_rows(database, "SELECT * FROM workers")
         assert after["worker_id"] == chatd.daemon.worker_id
         for column in ("host", "pid", "version", "max_chats"):
             assert after[column] == before[column]
@@ -343,7 +369,7 @@ async def test_a_worker_that_was_forgotten_is_listed_again(dsn: str, database: D
 
 
 async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Database) -> None:
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
     chat = (await chats.create(owner_id=OWNER, model_config_id=(await one_model(database)))).chat
     for number in range(4):
@@ -351,8 +377,8 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     await database.fetch(
         "UPDATE chat_events SET at = clock_timestamp() - interval '8 days' WHERE version <= 3"
     )
-    running = await chat_in(database, Status.RUNNING)
-    idle = await chat_in(database, Status.WAITING)
+    running = await chat_with_status(database, Status.RUNNING)
+    idle = await chat_with_status(database, Status.WAITING)
     part = [{"index": 0, "type": "text", "text": "x"}]
     for owner, epoch in ((running, 0), (running, 1), (idle, 0)):
         await database.fetch(
@@ -362,11 +388,11 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
             part,
         )
     leases = Leases(database, worker_id=uuid4())
-    await entered(database, leases)
+    await register_worker(database, leases)
     silent = Leases(database, worker_id=uuid4())
-    await entered(database, silent)
+    await register_worker(database, silent)
     owning = running.worker_id
-    await entered(database, Leases(database, worker_id=owning))
+    await register_worker(database, Leases(database, worker_id=owning))
     await database.fetch(
         "UPDATE workers SET heartbeat_at = clock_timestamp() - interval '1 hour'"
         " WHERE worker_id <> $1",
@@ -398,15 +424,17 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
         lease_seconds=20,
     )
     assert await janitor.step() is False
-    versions = await rows(
+    versions = await fetch_rows(
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
     )
     assert [row["version"] for row in versions] == [4, 5]
-    left = await rows(database, "SELECT chat_id, epoch FROM chat_parts")
+    left = await fetch_rows(database, "SELECT chat_id, epoch FROM chat_parts")
     assert [(row["chat_id"], row["epoch"]) for row in left] == [(running.id, 1)]
-    workers = {row["worker_id"] for row in await rows(database, "SELECT worker_id FROM workers")}
+    workers = {
+        row["worker_id"] for row in await fetch_rows(database, "SELECT worker_id FROM workers")
+    }
     assert workers == {leases.worker_id, owning}
-    assert len(await rows(database, "SELECT FROM chat_tombstones")) == 2
+    assert len(await fetch_rows(database, "SELECT FROM chat_tombstones")) == 2
     assert await keys.lookup(old) is None
     kept = await keys.lookup(fresh)
     assert kept is not None
@@ -416,12 +444,12 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
 
 
 async def one_model(database: Database) -> object:
-    return (await rows(database, "SELECT id FROM chat_model_configs LIMIT 1"))[0]["id"]
+    return (await fetch_rows(database, "SELECT id FROM chat_model_configs LIMIT 1"))[0]["id"]
 
 
 async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None:
     """Else a cursor at the edge could not tell that it is complete."""
-    await models(database)
+    await insert_models(database)
     chats = Chats(database)
     chat = (await chats.create(owner_id=OWNER, model_config_id=(await one_model(database)))).chat
     await chats.describe(chat.id, owner_id=OWNER, title="x")
@@ -430,7 +458,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     await Janitor(
         StreamStore(database), leases, IdempotencyStore(database), ChatLists(database)
     ).step()
-    [left] = await rows(database, "SELECT version FROM chat_events")
+    [left] = await fetch_rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 
 
@@ -441,7 +469,7 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hints, told = heard()
     hub = ChatHub()
     flusher = Flusher(StreamStore(database), hints)
-    chats = [await chat_in(database, Status.RUNNING) for _ in range(5)]
+    chats = [await chat_with_status(database, Status.RUNNING) for _ in range(5)]
     previews = []
     for chat in chats:
         preview = hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
@@ -460,7 +488,7 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
     assert database.statement_count == before + 1
     hub.publish_part(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "3"})
     await flusher.step()
-    stored = await rows(
+    stored = await fetch_rows(
         database, "SELECT first, last FROM chat_parts WHERE chat_id = $1 ORDER BY 1", chats[0].id
     )
     assert [(row["first"], row["last"]) for row in stored] == [(1, 3), (4, 4)]
@@ -477,34 +505,34 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
 async def test_a_flush_of_a_chat_that_moved_on_stores_nothing(database: Database) -> None:
     streams = StreamStore(database)
     part = [{"index": 0, "type": "text", "text": "late"}]
-    chat = await chat_in(database, Status.RUNNING, epoch=2, parts_done=5)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
     await streams.flush_parts([PartBatch(chat.id, 1, 1, part)])  # an older epoch
     await streams.flush_parts([PartBatch(chat.id, 2, 5, part)])  # settled already
-    idle = await chat_in(database, Status.WAITING)
+    idle = await chat_with_status(database, Status.WAITING)
     await streams.flush_parts([PartBatch(idle.id, 0, 1, part), PartBatch(uuid4(), 1, 1, part)])
-    assert await rows(database, "SELECT * FROM chat_parts") == []
+    assert await fetch_rows(database, "SELECT * FROM chat_parts") == []
     await streams.flush_parts([PartBatch(chat.id, 2, 6, part)])
-    assert len(await rows(database, "SELECT * FROM chat_parts")) == 1
+    assert len(await fetch_rows(database, "SELECT * FROM chat_parts")) == 1
 
 
 async def test_short_turns_are_never_flushed(dsn: str, database: Database) -> None:
-    async with one(dsn, stream={"flush_interval_seconds": 30}) as chatd:
+    async with running_daemon(dsn, stream={"flush_interval_seconds": 30}) as chatd:
         for _ in range(20):
             chat = await chatd.api.create("hello")
-            await chatd.api.until(chat["id"], "waiting")
+            await chatd.api.wait_for_status(chat["id"], "waiting")
         # Inserted rows, also those deleted since, count; sessions report them when they end.
     inserted = "SELECT n_tup_ins AS n FROM pg_stat_user_tables WHERE relname = 'chat_parts'"
-    [stored] = await rows(database, inserted)
+    [stored] = await fetch_rows(database, inserted)
     assert stored["n"] == 0
 
 
 async def test_much_text_does_not_wait_for_the_tick(dsn: str, database: Database) -> None:
     provider = scripted(big=[{"text": "x" * 5000, "chunks": 5}, {"hang": True}])
-    async with one(
+    async with running_daemon(
         dsn, provider, stream={"flush_interval_seconds": 600, "flush_bytes": 4096}
     ) as chatd:
         await chatd.api.create("[[big]]")
-        await fact(lambda: rows(database, "SELECT * FROM chat_parts"))
+        await eventually(lambda: fetch_rows(database, "SELECT * FROM chat_parts"))
 
 
 # -- the farewell ---------------------------------------------------------------------------------
@@ -514,26 +542,28 @@ async def test_the_last_word_gives_back_what_is_still_owned(database: Database) 
     hints, told = heard()
     worker_id = uuid4()
     leases = Leases(database, worker_id=worker_id)
-    await entered(database, leases)
-    running = await chat_in(database, Status.RUNNING, worker_id=worker_id)
-    stopping = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
-    others = await chat_in(database, Status.RUNNING, worker_id=uuid4())
+    await register_worker(database, leases)
+    running = await chat_with_status(database, Status.RUNNING, worker_id=worker_id)
+    stopping = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
+    others = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     assert await Deregistration(leases, Turns(database), hints).step() == 2
-    status = {r["id"]: r["status"] for r in await rows(database, "SELECT id, status FROM chats")}
+    status = {
+        r["id"]: r["status"] for r in await fetch_rows(database, "SELECT id, status FROM chats")
+    }
     assert status == {running.id: "pending", stopping.id: "waiting", others.id: "running"}
     assert {hint.chat_id for hint in told} == {running.id, stopping.id}
-    assert await rows(database, "SELECT * FROM workers") == []
+    assert await fetch_rows(database, "SELECT * FROM workers") == []
 
 
 async def test_the_last_word_stores_what_a_stopped_turn_had_said(database: Database) -> None:
     hints, _ = heard()
     worker_id = uuid4()
     leases = Leases(database, worker_id=worker_id)
-    chat = await chat_in(database, Status.INTERRUPTING, worker_id=worker_id)
+    chat = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
     await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
     assert await Deregistration(leases, Turns(database), hints).step() == 1
-    stored = await rows(
+    stored = await fetch_rows(
         database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"
     )
     assert [tuple(row.values()) for row in stored] == [
@@ -544,42 +574,44 @@ async def test_the_last_word_stores_what_a_stopped_turn_had_said(database: Datab
 async def test_a_claim_whose_answer_was_lost_is_given_back_at_the_stop(
     dsn: str, database: Database
 ) -> None:
-    async with one(dsn) as chatd:
-        orphan = await insert(
+    async with running_daemon(dsn) as chatd:
+        orphan = await insert_chat(
             database,
-            **(legal(Status.RUNNING) | {"worker_id": chatd.daemon.worker_id}),
+            **(columns_for(Status.RUNNING) | {"worker_id": chatd.daemon.worker_id}),
             last_model_config_id=chatd.daemon.catalog.default.id,
         )
-    [row] = await rows(database, "SELECT status, worker_id FROM chats WHERE id = $1", orphan.id)
+    [row] = await fetch_rows(
+        database, "SELECT status, worker_id FROM chats WHERE id = $1", orphan.id
+    )
     assert (row["status"], row["worker_id"]) == ("pending", None)
-    assert await rows(database, "SELECT * FROM workers") == []
+    assert await fetch_rows(database, "SELECT * FROM workers") == []
 
 
 async def test_a_stop_hands_back_what_is_running_and_the_next_process_finishes_it(
     dsn: str, database: Database
 ) -> None:
     held = Held()
-    async with one(dsn, held.provider) as chatd:
+    async with running_daemon(dsn, held.provider) as chatd:
         chats = [(await chatd.api.create("hello"))["id"] for _ in range(3)]
-        await fact(lambda: held.now == 3)
-    found = await rows(database, "SELECT status, attempts, recoveries, last_error FROM chats")
+        await eventually(lambda: held.now == 3)
+    found = await fetch_rows(database, "SELECT status, attempts, recoveries, last_error FROM chats")
     assert [tuple(row.values()) for row in found] == [("pending", 0, 0, None)] * 3
-    async with one(dsn) as after:
+    async with running_daemon(dsn) as after:
         for chat_id in chats:
-            await after.api.until(chat_id, "waiting")
+            await after.api.wait_for_status(chat_id, "waiting")
             assert await after.api.texts(chat_id) == ["You said: hello"]
-            [release] = await after.moves(chat_id, "release")
+            [release] = await after.journal(chat_id, "release")
             assert release["data"]["why"] == "shutdown"
 
 
 async def test_a_grace_lets_a_turn_end(dsn: str, database: Database) -> None:
     held = Held()
-    async with one(dsn, held.provider, worker={"shutdown_grace_seconds": 30}) as chatd:
+    async with running_daemon(dsn, held.provider, worker={"shutdown_grace_seconds": 30}) as chatd:
         await chatd.api.create("hello")
-        await fact(lambda: held.now)
+        await eventually(lambda: held.now)
         stopping = asyncio.create_task(chatd.stop())
-        await chatd.says("supervisor.stopping")
+        await chatd.wait_for_log("supervisor.stopping")
         held.go.set()
         await stopping
-    [row] = await rows(database, "SELECT status FROM chats")
+    [row] = await fetch_rows(database, "SELECT status FROM chats")
     assert row["status"] == "waiting"

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from inside import Acted, asked, done, one, said
-from running import fact
+from inside import FunctionProvider, finished, last_user_text, running_daemon, text_delta
+from running import eventually
 
 from chatd.llm.provider import Delta, ModelRequest
 
@@ -61,41 +61,43 @@ async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> N
     others = asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        words = asked(request)
+        words = last_user_text(request)
         if words == "other":
-            yield said("I ")
+            yield text_delta("I ")
             await others.wait()
-            yield said("went on")
+            yield text_delta("went on")
         elif words in PANICS:
             if when != "at once":
-                yield said("Something is ")
+                yield text_delta("Something is ")
             if when == "at the end":
-                yield done()
+                yield finished()
             error = PANICS[words]
             raise error()
         else:
-            yield said(f"answer to {words}")
-        yield done()
+            yield text_delta(f"answer to {words}")
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         api = chatd.api
         other = await api.create("other")
         broken = {name: (await api.create(name))["id"] for name in PANICS}
         for name, chat_id in broken.items():
-            chat = await api.until(chat_id, "error")
+            chat = await api.wait_for_status(chat_id, "error")
             assert chat["last_error"].startswith("chat processing panicked: "), (name, chat)
             assert chat["last_error"] == EXPECTED.get(name, chat["last_error"])
             assert len(chat["last_error"]) < 2_100
             assert chat["last_error_detail"]["kind"] == "panic"
             assert chat["last_error_detail"]["retryable"] is False
             assert SECRET not in str(chat)
-            [logged] = [line for line in chatd.said("chat.panicked") if line["chat_id"] == chat_id]
+            [logged] = [
+                line for line in chatd.logged("chat.panicked") if line["chat_id"] == chat_id
+            ]
             assert isinstance(logged["exc_info"], BaseException)
             assert logged["exc_info"].__traceback__ is not None
             assert await api.texts(chat_id) == []  # what it began to say is not an answer
         assert (await api.chat(other["id"]))["status"] == "running"
         others.set()
-        await api.until(other["id"], "waiting")
+        await api.wait_for_status(other["id"], "waiting")
         assert await api.texts(other["id"]) == ["I went on"]
         for chat_id in broken.values():
             sent = await api.send(chat_id, "now")
@@ -103,7 +105,7 @@ async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> N
             assert sent["chat"]["last_error"] is None
             assert sent["chat"]["last_error_detail"] is None
         for chat_id in broken.values():
-            assert (await api.until(chat_id, "waiting"))["last_error"] is None
+            assert (await api.wait_for_status(chat_id, "waiting"))["last_error"] is None
             assert await api.texts(chat_id) == ["answer to now"]
         assert not chatd.daemon.chat_tasks.leases
         assert chatd.daemon.supervisor.ready.is_set()
@@ -114,23 +116,23 @@ async def test_a_panic_that_meets_an_interrupt_comes_to_rest(dsn: str) -> None:
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "panic":
-            yield said("Half an ")
+        if last_user_text(request) == "panic":
+            yield text_delta("Half an ")
             reached.set()
             try:
                 await go.wait()
             finally:
                 raise RuntimeError("while being stopped")
-        yield said("well")
-        yield done()
+        yield text_delta("well")
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create("panic")
         await reached.wait()
         await chatd.api.interrupt(chat["id"])
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["Half an "]
         await chatd.api.send(chat["id"], "again")
-        await fact(lambda: chatd.api.texts(chat["id"]), what=lambda: "an answer")
-        await chatd.api.until(chat["id"], "waiting")
+        await eventually(lambda: chatd.api.texts(chat["id"]), describe=lambda: "an answer")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["Half an ", "well"]

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from inside import Acted, asked, done, one, said, scripted
-from running import View, fact
+from inside import FunctionProvider, finished, last_user_text, running_daemon, scripted, text_delta
+from running import ChatView, eventually
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -14,28 +14,28 @@ class Gate:
     """A provider that holds its answer to the message ``0`` until it is let go."""
 
     def __init__(self) -> None:
-        self.provider = Acted(self._act)
+        self.provider = FunctionProvider(self._act)
         self.waiting = 0
         self.go = asyncio.Event()
 
     async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
-        yield said(f"{request.model} on ")
-        if asked(request) == "0":
+        yield text_delta(f"{request.model} on ")
+        if last_user_text(request) == "0":
             self.waiting += 1
             try:
                 await self.go.wait()
             finally:
                 self.waiting -= 1
-        yield said(asked(request))
-        yield done()
+        yield text_delta(last_user_text(request))
+        yield finished()
 
 
 async def test_the_queue_is_worked_in_order_each_with_its_model(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0", model="one")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         for number in range(1, 6):
             sent = await api.send(chat["id"], str(number), model="two" if number % 2 else "one")
             assert sent["queued"] is True
@@ -46,37 +46,37 @@ async def test_the_queue_is_worked_in_order_each_with_its_model(dsn: str) -> Non
         waiting = (await api.http.get(f"/api/v1/chats/{chat['id']}/queue")).json()["items"]
         assert [item["content"][0]["text"] for item in waiting] == list("12345")
         gate.go.set()
-        rested = await api.until(chat["id"], "waiting")
+        rested = await api.wait_for_status(chat["id"], "waiting")
         assert (rested["queue_length"], rested["model"]) == (0, "two")
         assert await api.texts(chat["id"]) == [
             f"m-{'two' if n % 2 else 'one'} on {n}" for n in range(6)
         ]
         assert await api.texts(chat["id"], "user") == list("012345")
-        assert len(await chatd.moves(chat["id"], "acquire")) == 1  # one owner worked them all
+        assert len(await chatd.journal(chat["id"], "acquire")) == 1  # one owner worked them all
 
 
 async def test_a_message_that_does_not_name_a_model_keeps_the_chat_s(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0", model="two")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         assert (await chatd.api.send(chat["id"], "1"))["queued_message"]["model"] == "two"
         gate.go.set()
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["m-two on 0", "m-two on 1"]
 
 
 async def test_interrupt_puts_a_message_at_the_head(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         await api.send(chat["id"], "later")
         sent = await api.send(chat["id"], "urgent", busy_behavior="interrupt")
         assert sent["queued"] is True
         assert sent["chat"]["status"] == "interrupting"
-        await api.until(chat["id"], "waiting")
+        await api.wait_for_status(chat["id"], "waiting")
         assert await api.texts(chat["id"], "user") == ["0", "urgent", "later"]
         assert await api.texts(chat["id"]) == ["m-one on ", "m-one on urgent", "m-one on later"]
 
@@ -84,22 +84,22 @@ async def test_interrupt_puts_a_message_at_the_head(dsn: str) -> None:
 async def test_two_urgent_messages_are_both_answered(dsn: str) -> None:
     """The second comes while the first is still being made room for, or has just begun."""
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         await asyncio.gather(
             *(api.send(chat["id"], f"urgent {n}", busy_behavior="interrupt") for n in range(2))
         )
-        await api.until(chat["id"], "waiting")
+        await api.wait_for_status(chat["id"], "waiting")
         assert sorted(await api.texts(chat["id"], "user")) == ["0", "urgent 0", "urgent 1"]
 
 
 async def test_reject_changes_nothing(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         before = await chatd.api.chat(chat["id"])
         answer = await chatd.api.http.post(
             f"/api/v1/chats/{chat['id']}/messages",
@@ -108,57 +108,57 @@ async def test_reject_changes_nothing(dsn: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (409, "chat_busy")
         assert await chatd.api.chat(chat["id"]) == before
         gate.go.set()
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         sent = await chatd.api.send(chat["id"], "yes", busy_behavior="reject")
         assert sent["queued"] is False
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
 async def test_a_failed_turn_keeps_the_queue_and_the_next_message_sets_it_going(dsn: str) -> None:
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        if asked(request) == "fail":
+        if last_user_text(request) == "fail":
             reached.set()
             await go.wait()
             raise ProviderError("no", status_code=401)
-        yield said(f"on {asked(request)}")
-        yield done()
+        yield text_delta(f"on {last_user_text(request)}")
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create("fail")
         await reached.wait()
         await chatd.api.send(chat["id"], "queued")
         go.set()
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["queue_length"] == 1
         sent = await chatd.api.send(chat["id"], "last")
         assert (sent["queued"], sent["chat"]["queue_length"]) == (True, 1)
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "user") == ["fail", "queued", "last"]
         assert await chatd.api.texts(chat["id"]) == ["on queued", "on last"]
 
 
 async def test_a_stop_goes_on_with_the_queue(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
-        await fact(lambda: gate.waiting)
+        await eventually(lambda: gate.waiting)
         await chatd.api.send(chat["id"], "next")
         await chatd.api.interrupt(chat["id"])
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["m-one on ", "m-one on next"]
 
 
 async def test_the_stream_tells_of_the_queue(dsn: str) -> None:
     gate = Gate()
-    async with one(dsn, gate.provider) as chatd:
+    async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
-        await fact(lambda: gate.waiting)
-        view = View()
+        await eventually(lambda: gate.waiting)
+        view = ChatView()
 
         async def speak() -> None:
-            await fact(lambda: view.status == "running")
+            await eventually(lambda: view.status == "running")
             await chatd.api.send(chat["id"], "1")
             gate.go.set()
 
@@ -173,10 +173,10 @@ async def test_the_stream_tells_of_the_queue(dsn: str) -> None:
 
 async def test_many_senders_at_once_lose_nothing(dsn: str) -> None:
     """Twenty callers speak at the same moment, to a chat that answers in no time."""
-    async with one(dsn, scripted()) as chatd:
+    async with running_daemon(dsn, scripted()) as chatd:
         chat = await chatd.api.create()
         await asyncio.gather(*(chatd.api.send(chat["id"], str(n)) for n in range(20)))
-        await fact(lambda: all_answered(chatd.api, chat["id"]))
+        await eventually(lambda: all_answered(chatd.api, chat["id"]))
         users = await chatd.api.texts(chat["id"], "user")
         assert sorted(users, key=int) == [str(n) for n in range(20)]
         assert await chatd.api.texts(chat["id"]) == [f"You said: {n}" for n in users]

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import asyncpg
 import pytest
-from inside import catalog, one, scripted, settings
-from managing import Manager, managed
-from running import fact
+from inside import catalog, running_daemon, scripted, settings
+from managing import SystemdStub, systemd_stub
+from running import eventually
 
 from chatd.daemon import Daemon
 from chatd.daemon.attendant import SystemdNotifier
@@ -25,8 +25,8 @@ BRISK = {
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    with managed(str(tmp_path / "notify")) as listening:
+def manager(tmp_path: Path) -> Iterator[SystemdStub]:
+    with systemd_stub(str(tmp_path / "notify")) as listening:
         yield listening
 
 
@@ -45,47 +45,51 @@ async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
                 "SELECT pg_advisory_lock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
             group.start_soon(daemon.run)
-            await fact(lambda: not workers.healthy)
+            await eventually(lambda: not workers.healthy)
             assert not daemon.supervisor.ready.is_set()
             await thief.execute(
                 "SELECT pg_advisory_unlock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
         await daemon.supervisor.ready.wait()
-        await fact(lambda: workers.healthy)
+        await eventually(lambda: workers.healthy)
         daemon.stop()
     await thief.close()
 
 
 async def test_who_renews_is_sound(dsn: str) -> None:
-    async with one(dsn, **BRISK) as chatd:
+    async with running_daemon(dsn, **BRISK) as chatd:
         workers = chatd.daemon._worker_actors
         assert workers is not None
         first = workers._heartbeat._progress_at
-        await fact(lambda: workers._heartbeat._progress_at > first + 0.3)
-        await fact(lambda: workers.healthy)
+        await eventually(lambda: workers._heartbeat._progress_at > first + 0.3)
+        await eventually(lambda: workers.healthy)
 
 
-async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(manager: Manager) -> None:
+async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(
+    manager: SystemdStub,
+) -> None:
     sound = True
     attendant = SystemdNotifier(
         SystemdSocket(manager.address), status=lambda: "so far so good", healthy=lambda: sound
     )
     attendant.ready()
     attendant.step()
-    await fact(lambda: len(manager.said("WATCHDOG")) == 1)
+    await eventually(lambda: len(manager.matching("WATCHDOG")) == 1)
     sound = False
     for _ in range(3):
         attendant.step()
     attendant.status_note = "something is wrong"
     attendant.step()
-    await fact(lambda: manager.said("STATUS", "Serving: so far so good (something is wrong)"))
-    assert len(manager.said("WATCHDOG")) == 1
+    await eventually(
+        lambda: manager.matching("STATUS", "Serving: so far so good (something is wrong)")
+    )
+    assert len(manager.matching("WATCHDOG")) == 1
     sound = True
     attendant.step()
-    await fact(lambda: len(manager.said("WATCHDOG")) == 2)
+    await eventually(lambda: len(manager.matching("WATCHDOG")) == 2)
 
 
-async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Manager) -> None:
+async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: SystemdStub) -> None:
     attendant = SystemdNotifier(
         SystemdSocket(manager.address),
         status=lambda: "so far so good",
@@ -94,20 +98,20 @@ async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Mana
     )
     attendant.ready()
     attendant.stopping()
-    await fact(lambda: manager.said("WATCHDOG"))
-    assert manager.order("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG") == [
+    await eventually(lambda: manager.matching("WATCHDOG"))
+    assert manager.key_order("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG") == [
         *("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG")
     ]
     began = anyio.current_time()
-    await fact(lambda: anyio.current_time() > began + 0.2)
-    before = len(manager.reports)
+    await eventually(lambda: anyio.current_time() > began + 0.2)
+    before = len(manager.notifications)
     attendant.step()
     attendant.status_note = "now"
     attendant.step()
-    await fact(lambda: len(manager.reports) > before)
-    assert manager.reports[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
+    await eventually(lambda: len(manager.notifications) > before)
+    assert manager.notifications[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
     attendant.ready()  # too late: a reload that ends now says nothing
-    assert not manager.said("READY")[1:]
+    assert not manager.matching("READY")[1:]
 
 
 async def test_who_is_stopped_while_it_starts_leaves_no_row(
@@ -150,7 +154,7 @@ async def test_who_found_the_database_away_believes_no_free_lock(
 
     monkeypatch.setattr(migrate, "check", checked)
     monkeypatch.setattr(Leases, "find_reapable", looks)
-    async with one(dsn, worker={"reap_interval_seconds": 0.1}):
-        await fact(lambda: len(looked) > 2)
+    async with running_daemon(dsn, worker={"reap_interval_seconds": 0.1}):
+        await eventually(lambda: len(looked) > 2)
     assert tries == 1 + away
     assert set(looked) == {not away}

@@ -3,8 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from inside import STEADY, Acted, done, one, rows, said, scripted, several, tool_call
-from running import View, fact
+from inside import (
+    NO_RENEWALS,
+    FunctionProvider,
+    fetch_rows,
+    finished,
+    running_daemon,
+    running_daemons,
+    scripted,
+    text_delta,
+    tool_call_delta,
+)
+from running import ChatView, eventually
 
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest
@@ -22,9 +32,9 @@ ENDLESS = [{"tool_call": {"name": "again"}}]
 async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
     dsn: str, database: Database
 ) -> None:
-    async with one(dsn, scripted(tool=ONE_CALL)) as chatd:
+    async with running_daemon(dsn, scripted(tool=ONE_CALL)) as chatd:
         chat = await chatd.api.create("[[tool]]")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
         call = next(p for p in messages[1]["content"] if p["type"] == "tool-call")
@@ -34,7 +44,7 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
         assert result["tool_call_id"] == call["tool_call_id"]
         assert result["is_error"] is True
         assert "no tool named weather" in result["result"]
-        assert [e["move"] for e in await chatd.moves(chat["id"])] == [
+        assert [e["move"] for e in await chatd.journal(chat["id"])] == [
             "create",
             "acquire",
             "commit_step",
@@ -44,9 +54,9 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
         assert used["output_tokens"] == sum(
             m["usage"]["output_tokens"] for m in messages if m["usage"]
         )
-        turn = await chatd.says("chat.turn")
+        turn = await chatd.wait_for_log("chat.turn")
         assert (turn["outcome"], turn["steps"], turn["attempts"]) == ("finished", 2, 2)
-    assert await rows(database, "SELECT * FROM chat_parts") == []
+    assert await fetch_rows(database, "SELECT * FROM chat_parts") == []
 
 
 async def test_several_calls_of_one_answer_are_all_answered(dsn: str) -> None:
@@ -56,15 +66,15 @@ async def test_several_calls_of_one_answer_are_all_answered(dsn: str) -> None:
         requests.append(request)
         if len(requests) == 1:
             for n in range(3):
-                yield tool_call(f"tool{n}", f"id{n}", index=n)
-            yield done("tool_call")
+                yield tool_call_delta(f"tool{n}", f"id{n}", index=n)
+            yield finished("tool_call")
         else:
-            yield said("well then")
-            yield done()
+            yield text_delta("well then")
+            yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
     last = requests[1].messages[-1]
     assert last.role is Role.TOOL
     assert [part["tool_call_id"] for part in last.content] == ["id0", "id1", "id2"]
@@ -72,27 +82,29 @@ async def test_several_calls_of_one_answer_are_all_answered(dsn: str) -> None:
 
 async def test_a_turn_without_end_stops_at_the_limit(dsn: str) -> None:
     provider = scripted(endless=ENDLESS)
-    async with one(dsn, provider, turn={"max_steps": 4}) as chatd:
+    async with running_daemon(dsn, provider, turn={"max_steps": 4}) as chatd:
         chat = await chatd.api.create("[[endless]]")
-        failed = await chatd.api.until(chat["id"], "error")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["kind"] == "step_limit"
         assert "4 steps" in failed["last_error"]
         assert provider.calls == 4
         assert len([m for m in await chatd.api.messages(chat["id"]) if m["role"] == "tool"]) == 4
         await chatd.api.send(chat["id"], "and now?")
-        await chatd.api.until(chat["id"], "waiting")  # the limit is a turn's, not a chat's
+        await chatd.api.wait_for_status(
+            chat["id"], "waiting"
+        )  # the limit is a turn's, not a chat's
         assert (await chatd.api.texts(chat["id"]))[-1] == "You said: and now?"
 
 
 async def test_an_empty_answer_ends_the_turn(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
-        yield done()
+        yield finished()
 
-    provider = Acted(act)
-    async with one(dsn, provider) as chatd:
+    provider = FunctionProvider(act)
+    async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
-        assert len(provider.called) == 1
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert len(provider.requests) == 1
 
 
 async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
@@ -102,80 +114,82 @@ async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
     stuck = asyncio.Event()
     calls: list[int] = []
 
-    def provider(name: str) -> Acted:
+    def provider(name: str) -> FunctionProvider:
         async def act(request: ModelRequest) -> AsyncIterator[Delta]:
             steps = sum(m.role is Role.ASSISTANT for m in request.messages)
             calls.append(steps)
             if steps == 0:
-                yield said("Looking. ")
-                yield tool_call("weather", "c1", index=1)
-                yield done("tool_call")
+                yield text_delta("Looking. ")
+                yield tool_call_delta("weather", "c1", index=1)
+                yield finished("tool_call")
             elif name == "first":
-                yield said("Half of the ")
+                yield text_delta("Half of the ")
                 stuck.set()
                 await asyncio.Event().wait()
             else:
-                yield said("whole answer")
-                yield done()
+                yield text_delta("whole answer")
+                yield finished()
 
-        return Acted(act)
+        return FunctionProvider(act)
 
-    worker = {**STEADY, "poll_seconds": 0.1, "reap_interval_seconds": 0.1}
-    async with one(dsn, provider("first"), worker=worker | {"max_chats": 1}) as first:
+    worker = {**NO_RENEWALS, "poll_seconds": 0.1, "reap_interval_seconds": 0.1}
+    async with running_daemon(dsn, provider("first"), worker=worker | {"max_chats": 1}) as first:
         chat = await first.api.create("go")
         await stuck.wait()
         first.daemon.chat_tasks.stop_claiming()
-        async with one(dsn, provider("second"), worker=worker) as second:
+        async with running_daemon(dsn, provider("second"), worker=worker) as second:
             # A crash, as the others see it: no beat for an hour.
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
             )
-            await fact(lambda: second.moves(chat["id"], "finish_turn"))
+            await eventually(lambda: second.journal(chat["id"], "finish_turn"))
             assert calls == [0, 1, 1]
             messages = await second.api.messages(chat["id"])
             assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
             assert await second.api.texts(chat["id"]) == ["Looking. ", "whole answer"]
-            [reap] = await second.moves(chat["id"], "reap")
+            [reap] = await second.journal(chat["id"], "reap")
             assert reap["data"]["reason"] == "lease_expired"
-            assert (await rows(database, "SELECT recoveries FROM chats"))[0]["recoveries"] == 0
+            assert (await fetch_rows(database, "SELECT recoveries FROM chats"))[0][
+                "recoveries"
+            ] == 0
 
 
 async def test_a_crash_between_call_and_answer_of_a_tool_answers_the_tool_first(
     dsn: str, database: Database
 ) -> None:
     """What is stored ends with an open call: the next owner answers it before it calls the model."""
-    async with one(dsn, worker={"enabled": False}) as front:
+    async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
     await database.fetch(
         "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
         chat["id"],
         [{"type": "tool-call", "tool_call_id": "x", "tool_name": "t", "args": "{}"}],
     )
-    async with one(dsn) as chatd:
-        await chatd.api.until(chat["id"], "waiting")
+    async with running_daemon(dsn) as chatd:
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
 
 
 async def test_a_turn_that_is_stored_whole_is_only_finished(dsn: str, database: Database) -> None:
     provider = scripted()
-    async with one(dsn, worker={"enabled": False}) as front:
+    async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
     await database.fetch(
         "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
         chat["id"],
         [{"type": "text", "text": "answered"}],
     )
-    async with one(dsn, provider) as chatd:
-        await chatd.api.until(chat["id"], "waiting")
+    async with running_daemon(dsn, provider) as chatd:
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["answered"]
         assert provider.calls == 0
 
 
 async def test_the_stream_of_a_turn_with_steps_shows_each_step_once(dsn: str) -> None:
-    async with several(dsn, [scripted(tool=ONE_CALL)] * 2) as daemons:
+    async with running_daemons(dsn, [scripted(tool=ONE_CALL)] * 2) as daemons:
         chat = await daemons[0].api.create()
-        views = [View(), View()]
+        views = [ChatView(), ChatView()]
 
         async def follow(number: int) -> None:
             await daemons[number].api.follow(
@@ -183,7 +197,7 @@ async def test_the_stream_of_a_turn_with_steps_shows_each_step_once(dsn: str) ->
             )
 
         followers = [asyncio.create_task(follow(n)) for n in range(2)]
-        await fact(lambda: all(view.status for view in views))
+        await eventually(lambda: all(view.status for view in views))
         await daemons[0].api.send(chat["id"], "[[tool]]")
         await asyncio.gather(*followers)
         stored = [m["id"] for m in await daemons[0].api.messages(chat["id"])]

@@ -5,12 +5,21 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import pytest
-from inside import STEADY, Acted, asked, done, one, said, several, tool_call
+from inside import (
+    NO_RENEWALS,
+    FunctionProvider,
+    finished,
+    last_user_text,
+    running_daemon,
+    running_daemons,
+    text_delta,
+    tool_call_delta,
+)
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from running import fact
+from running import eventually
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -40,9 +49,9 @@ class Seen:
 
     async def one(self, name: str, times: int = 1) -> ReadableSpan:
         """Wait for a span; the last of so many."""
-        found = await fact(
+        found = await eventually(
             lambda: len(self.named(name)) >= times and self.named(name),
-            what=lambda: f"{name} in {[span.name for span in self.spans]}",
+            describe=lambda: f"{name} in {[span.name for span in self.spans]}",
         )
         last: ReadableSpan = found[times - 1]
         return last
@@ -76,7 +85,7 @@ def seen() -> Iterator[Seen]:
 
 
 async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.post(
             "/api/v1/chats", json={"content": MARK, "title": MARK}, headers={"traceparent": REMOTE}
         )
@@ -120,15 +129,15 @@ async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
 
 async def test_a_failed_turn_says_its_kind_and_no_more(dsn: str, seen: Seen) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        yield said(MARK)
-        if "panic" in asked(request):
+        yield text_delta(MARK)
+        if "panic" in last_user_text(request):
             raise ValueError(MARK)
         raise ProviderError(MARK, status_code=400)
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         for number, (words, kind) in enumerate({"no": "invalid_request", "panic": "panic"}.items()):
             chat = await chatd.api.create(f"{MARK} {words}")
-            await chatd.api.until(chat["id"], "error")
+            await chatd.api.wait_for_status(chat["id"], "error")
             turn = await seen.one("turn", number + 1)
             assert turn.status.status_code is StatusCode.ERROR
             assert (turn.attributes or {})["error.type"] == kind
@@ -141,23 +150,25 @@ async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, se
     first, reached = asyncio.Event(), asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
-        yield said(MARK)
+        yield text_delta(MARK)
         if not first.is_set():
             first.set()
             await reached.wait()
-        yield done()
+        yield finished()
 
-    async with several(dsn, [Acted(act), Acted(act)], worker=STEADY) as (one_, _):
+    async with running_daemons(
+        dsn, [FunctionProvider(act), FunctionProvider(act)], worker=NO_RENEWALS
+    ) as (one_, _):
         chat = await one_.api.create(MARK)
         await first.wait()
         await one_.daemon.services.database.fetch(
             "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = $1",
             UUID(chat["id"]),
         )
-        await fact(lambda: one_.moves(chat["id"], "reap"))
-        await one_.api.until(chat["id"], "waiting")
+        await eventually(lambda: one_.journal(chat["id"], "reap"))
+        await one_.api.wait_for_status(chat["id"], "waiting")
         reached.set()
-        lost, taken = await fact(lambda: len(seen.named("turn")) == 2 and _by_epoch(seen))
+        lost, taken = await eventually(lambda: len(seen.named("turn")) == 2 and _by_epoch(seen))
         claims = seen.named("claim")
         (request,) = seen.named(POST)
     assert (lost.attributes or {})["chatd.outcome"] == "lost"
@@ -181,16 +192,16 @@ async def test_the_wait_for_a_client_is_a_span_of_the_turn_that_goes_on(
 ) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         if request.messages[-1].role == "tool":
-            yield said(MARK)
+            yield text_delta(MARK)
         else:
-            yield tool_call("look", "a", args=f'{{"where": "{MARK}"}}')
-        yield done()
+            yield tool_call_delta("look", "a", args=f'{{"where": "{MARK}"}}')
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         tool = {"name": "look", "description": MARK, "parameters": {"type": "object"}}
         chat = await chatd.api.create(MARK, tools=[tool])
-        await chatd.api.until(chat["id"], "requires_action")
-        await chatd.api.submit(chat["id"], {"a": MARK})
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        await chatd.api.submit_tool_results(chat["id"], {"a": MARK})
         turn = await seen.one("turn", 2)
         (submitted,) = seen.named("POST /api/v1/chats/{chat_id}/tool-results")
         assert turn.parent is not None
@@ -211,25 +222,25 @@ async def test_each_queued_message_is_answered_in_the_trace_of_its_own_request(
     go = asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
-        yield said(MARK)
+        yield text_delta(MARK)
         await go.wait()
-        yield done()
+        yield finished()
 
-    async with one(dsn, Acted(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         chat = await chatd.api.create(MARK)
-        await chatd.api.until(chat["id"], "running")
+        await chatd.api.wait_for_status(chat["id"], "running")
         for _ in range(2):
             assert (await chatd.api.send(chat["id"], MARK))["queued"]
         go.set()
         await seen.one("turn", 3)
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         asked_by = [turn.parent and turn.parent.span_id for turn in seen.named("turn")]
         sent = seen.named("POST /api/v1/chats/{chat_id}/messages")
         assert asked_by == list(map(id_of, [*seen.named(POST), *sent]))
 
 
 async def test_a_refused_request_and_an_odd_traceparent(dsn: str, seen: Seen) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         for odd in (MARK, "", REMOTE.upper(), REMOTE + "x", f"00-{'0' * 32}-{'0' * 16}-01"):
             answer = await chatd.api.http.get(f"/{MARK}?q={MARK}", headers={"traceparent": odd})
             assert answer.status_code == 404
@@ -238,9 +249,9 @@ async def test_a_refused_request_and_an_odd_traceparent(dsn: str, seen: Seen) ->
 
 
 async def test_without_a_provider_nothing_is_made_and_nothing_stored(dsn: str) -> None:
-    async with one(dsn) as chatd:
+    async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.until(chat["id"], "waiting")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
         rows = await chatd.daemon.services.database.fetch("SELECT asked_in, claimed_in FROM chats")
         assert [tuple(row) for row in rows] == [(None, None)]
     with tracing.store_span("x") as span, tracing.request_span("GET", REMOTE) as other:

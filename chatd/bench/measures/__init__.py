@@ -1,12 +1,12 @@
 """The measures, by the names that ``--only`` takes, in the order in which they run.
 
-Each is a function from a ``Bench`` to figures, with databases and processes of its own, so that any of
+Each is a function from a ``BenchContext`` to figures, with databases and processes of its own, so that any of
 them can be run alone and none sees what another left.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from chatd.bench.bench import Bench
+from chatd.bench.bench import BenchContext
 from chatd.bench.figures import Figure
 from chatd.bench.measures import (
     claims,
@@ -20,7 +20,7 @@ from chatd.bench.measures import (
     wake,
 )
 
-Measure = Callable[[Bench], Awaitable[Sequence[Figure]]]
+Measure = Callable[[BenchContext], Awaitable[Sequence[Figure]]]
 
 MEASURES: Mapping[str, tuple[str, Measure]] = {
     "start": ("Starting", start.measure),

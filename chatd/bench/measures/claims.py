@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from chatd.bench.bench import Bench
+from chatd.bench.bench import BenchContext
 from chatd.bench.figures import Figure
 from chatd.bench.measures import seed
 from chatd.domain.errors import ChatdError
@@ -15,16 +15,16 @@ from chatd.store.pool import Database
 _CLAIMERS = 4
 
 
-async def measure(bench: Bench) -> Sequence[Figure]:
-    rows = bench.plan.pending_rows
-    database = Database(await bench.ground.database("claims"), pool_size=_CLAIMERS)
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    rows = context.profile.pending_rows
+    database = Database(await context.databases.create("claims"), pool_size=_CLAIMERS)
     await database.open()
-    model_id = await seed.model(database)
+    model_id = await seed.insert_model(database)
     rates = []
     for claimers, batch, share in ((1, 1, 10), (1, 100, 1), (_CLAIMERS, 10, 1)):
-        bench.say(f"{rows:,} pending, {claimers} claimers, {batch} at a time")
-        await seed.pending(database, model_id, rows)
-        rates.append(await _rate(database, claimers, batch, rows // share))
+        context.report_progress(f"{rows:,} pending, {claimers} claimers, {batch} at a time")
+        await seed.insert_pending(database, model_id, rows)
+        rates.append(await _claim_rate(database, claimers, batch, rows // share))
     await database.close()
     titles = ("one at a time", "a hundred at a time", f"{_CLAIMERS} claimers, ten at a time")
     names = ("one", "hundred", "claimers")
@@ -34,13 +34,13 @@ async def measure(bench: Bench) -> Sequence[Figure]:
             title=title,
             value=rate,
             unit="chats/s",
-            says=f"the acquire statement over {rows:,} pending chats, none claimed twice",
+            description=f"the acquire statement over {rows:,} pending chats, none claimed twice",
         )
         for name, title, rate in zip(names, titles, rates, strict=True)
     ]
 
 
-async def _rate(database: Database, claimers: int, batch: int, rows: int) -> float:
+async def _claim_rate(database: Database, claimers: int, batch: int, rows: int) -> float:
     claimed: list[UUID] = []
 
     async def claim() -> None:

@@ -7,27 +7,27 @@ tick and a hint.
 
 from collections.abc import Sequence
 
-from chatd.bench.bench import Bench
+from chatd.bench.bench import BenchContext
 from chatd.bench.figures import Figure, percentile
-from chatd.bench.inside import Clockwork, inside
-from chatd.bench.measures.wake import SERVES_ONLY
+from chatd.bench.inside import PacedProvider, in_process_daemon
+from chatd.bench.measures.wake import API_ONLY
 from chatd.bench.replica import replica
 
-_GAP_SECONDS = 0.02
+_PART_INTERVAL_SECONDS = 0.02
 
 
-async def measure(bench: Bench) -> Sequence[Figure]:
-    plan = bench.plan
-    dsn = await bench.ground.database("parts")
-    model = Clockwork(parts=plan.streamed_parts, gap_seconds=_GAP_SECONDS)
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    plan = context.profile
+    dsn = await context.databases.create("parts")
+    model = PacedProvider(parts=plan.streamed_parts, interval_seconds=_PART_INTERVAL_SECONDS)
     async with (
-        inside(dsn, model) as (_, url),
-        replica(bench.folder, dsn, settings=SERVES_ONLY) as other,
+        in_process_daemon(dsn, model) as (_, url),
+        replica(context.folder, dsn, settings=API_ONLY) as other,
     ):
-        bench.say(
-            f"{plan.streaming_chats} chats, {1 / _GAP_SECONDS:g} parts/s each, two readers each"
+        context.report_progress(
+            f"{plan.streaming_chats} chats, {1 / _PART_INTERVAL_SECONDS:g} parts/s each, two readers each"
         )
-        ages = await bench.crowd.do(
+        ages = await context.clients.run_task(
             "listen", owner=url, other=other.url, chats=plan.streaming_chats
         )
     return [
@@ -40,14 +40,14 @@ async def measure(bench: Bench) -> Sequence[Figure]:
     ]
 
 
-def _figures(name: str, title: str, ages: Sequence[float], says: str) -> list[Figure]:
+def _figures(name: str, title: str, ages: Sequence[float], description: str) -> list[Figure]:
     return [
         Figure(
             name=f"{name}_p{percent}",
             title=f"{title}, p{percent}",
             value=percentile(ages, percent) * 1000,
             unit="ms",
-            says=says,
+            description=description,
             detail={"parts seen": len(ages)},
         )
         for percent in (50, 99)

@@ -13,7 +13,7 @@ INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pen
 SELECT id, id, 'bench', $1, 'pending', clock_timestamp()
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $2)) new
 """
-_OWNED: Final = """
+_LEASED: Final = """
 INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, worker_id, epoch,
                    started_at, heartbeat_at)
 SELECT id, id, 'bench', $1, CASE WHEN mine THEN 'running' ELSE 'waiting' END,
@@ -23,23 +23,25 @@ FROM (SELECT gen_random_uuid() AS id, n % 10 = 0 AS mine FROM generate_series(1,
 """
 
 
-async def model(database: Database) -> UUID:
+async def insert_model(database: Database) -> UUID:
     """A model that chats may refer to."""
     model_id = uuid4()
     await database.fetch(_MODEL, model_id)
     return model_id
 
 
-async def pending(database: Database, model_id: UUID, rows: int) -> None:
+async def insert_pending(database: Database, model_id: UUID, rows: int) -> None:
     """Nothing but pending chats, so many."""
     await database.fetch("TRUNCATE chats CASCADE")
     await database.fetch(_PENDING, model_id, rows)
     await database.fetch("ANALYZE chats")
 
 
-async def owned(database: Database, model_id: UUID, rows: int, worker_id: UUID) -> list[UUID]:
+async def insert_leased(
+    database: Database, model_id: UUID, rows: int, worker_id: UUID
+) -> list[UUID]:
     """Chats of one worker, each between nine that are at rest, as in a table that has been used."""
-    await database.fetch(_OWNED, model_id, rows, worker_id)
+    await database.fetch(_LEASED, model_id, rows, worker_id)
     await database.fetch("ANALYZE chats")
     found = await database.fetch("SELECT id FROM chats WHERE worker_id = $1", worker_id)
     return [row["id"] for row in found]

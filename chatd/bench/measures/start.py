@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import anyio
 
-from chatd.bench.bench import Bench
-from chatd.bench.crowd import without_settings
-from chatd.bench.figures import Figure, Required, percentile
-from chatd.bench.replica import Process, replica, start
-from chatd.bench.wire import Wire
+from chatd.bench.bench import BenchContext
+from chatd.bench.crowd import environment_without_settings
+from chatd.bench.figures import Figure, Target, percentile
+from chatd.bench.replica import Process, replica, start_replica
+from chatd.bench.wire import CountingProxy
 
-VENDOR = """
+SDK_PROVIDER = """
 [providers.vendor]
 kind = "openai-compatible"
 base_url = "http://127.0.0.1:9/v1"
@@ -25,20 +25,20 @@ model = "vendor"
 _SETTLING_SECONDS = 0.7
 
 
-async def measure(bench: Bench) -> Sequence[Figure]:
-    bench.say("chatd --help")
-    helps = [await _help_seconds() for _ in range(bench.plan.starts)]
-    dsn = await bench.ground.database("start")
-    bench.say("chatd run, until it is ready")
-    starts = [await _start_seconds(bench, dsn) for _ in range(bench.plan.starts)]
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    context.report_progress("chatd --help")
+    helps = [await _help_seconds() for _ in range(context.profile.starts)]
+    dsn = await context.databases.create("start")
+    context.report_progress("chatd run, until it is ready")
+    starts = [await _start_seconds(context, dsn) for _ in range(context.profile.starts)]
     return [
         Figure(
             name="help_seconds",
             title="chatd --help",
             value=percentile(helps, 50),
             unit="s",
-            says="from the command to its end (median)",
-            required=Required("<", 0.4),
+            description="from the command to its end (median)",
+            target=Target("<", 0.4),
             detail={"slowest": max(helps)},
         ),
         Figure(
@@ -46,31 +46,31 @@ async def measure(bench: Bench) -> Sequence[Figure]:
             title="chatd run until ready",
             value=percentile(starts, 50),
             unit="s",
-            says="from the command to /readyz answering 200, on a migrated database (median)",
+            description="from the command to /readyz answering 200, on a migrated database (median)",
             detail={"slowest": max(starts)},
         ),
-        *await _idle(bench),
+        *await _measure_idle(context),
     ]
 
 
 async def _help_seconds() -> float:
     begun = time.perf_counter()
     command = [sys.executable, "-m", "chatd", "--help"]
-    await anyio.run_process(command, stdout=subprocess.DEVNULL, env=without_settings())
+    await anyio.run_process(command, stdout=subprocess.DEVNULL, env=environment_without_settings())
     return time.perf_counter() - begun
 
 
-async def _start_seconds(bench: Bench, dsn: str) -> float:
+async def _start_seconds(context: BenchContext, dsn: str) -> float:
     begun = time.perf_counter()
-    process = start(bench.folder, dsn)
+    process = start_replica(context.folder, dsn)
     try:
-        await process.ready()
+        await process.wait_until_ready()
         return time.perf_counter() - begun
     finally:
         process.kill()
 
 
-async def _settled(process: Process) -> float:
+async def _settled_rss_megabytes(process: Process) -> float:
     """Resident memory when it does not grow any more: the SDK is loaded behind the start."""
     megabytes, before = process.rss_megabytes, 0.0
     while megabytes > before:
@@ -79,26 +79,28 @@ async def _settled(process: Process) -> float:
     return megabytes
 
 
-async def _idle(bench: Bench) -> list[Figure]:
-    seconds = bench.plan.idle_seconds
-    bench.say(f"an idle daemon for {seconds:g} s")
-    wire = Wire(await bench.ground.database("idle"), bench.folder)
-    async with wire, replica(bench.folder, wire.dsn) as process:
+async def _measure_idle(context: BenchContext) -> list[Figure]:
+    seconds = context.profile.idle_seconds
+    context.report_progress(f"an idle daemon for {seconds:g} s")
+    wire = CountingProxy(await context.databases.create("idle"), context.folder)
+    async with wire, replica(context.folder, wire.dsn) as process:
         await anyio.sleep(1.0)
-        wire.clear()
+        wire.reset()
         await anyio.sleep(seconds)
         rates = wire.statements.rates(seconds)
         idle = process.rss_megabytes
-    async with replica(bench.folder, await bench.ground.database("sdk"), models=VENDOR) as process:
-        vendor = await _settled(process)
+    async with replica(
+        context.folder, await context.databases.create("sdk"), models=SDK_PROVIDER
+    ) as process:
+        vendor = await _settled_rss_megabytes(process)
     return [
         Figure(
             name="idle_statements_per_second",
             title="idle: statements",
             value=sum(rates.values()),
             unit="/s",
-            says="polling by one daemon that has no chats and no streams, counted on the wire",
-            required=Required("<", 3),
+            description="polling by one daemon that has no chats and no streams, counted on the wire",
+            target=Target("<", 3),
             detail=rates,
         ),
         Figure(
@@ -106,14 +108,14 @@ async def _idle(bench: Bench) -> list[Figure]:
             title="idle: memory",
             value=idle,
             unit="MB",
-            says="resident, with the scripted model",
-            required=Required("<", 100),
+            description="resident, with the scripted model",
+            target=Target("<", 100),
         ),
         Figure(
             name="idle_rss_with_sdk_megabytes",
             title="idle: memory, real provider",
             value=vendor,
             unit="MB",
-            says="resident, when a vendor's SDK is loaded too",
+            description="resident, when a vendor's SDK is loaded too",
         ),
     ]

@@ -7,25 +7,27 @@ come to the worker by way of PostgreSQL and a NOTIFY.
 
 from collections.abc import Sequence
 
-from chatd.bench.bench import Bench
+from chatd.bench.bench import BenchContext
 from chatd.bench.figures import Figure, percentile
-from chatd.bench.inside import Clockwork, inside
+from chatd.bench.inside import PacedProvider, in_process_daemon
 from chatd.bench.replica import PARTS, replica
 
-SERVES_ONLY = "[worker]\nenabled = false\n"
+API_ONLY = "[worker]\nenabled = false\n"
 _PAUSE_SECONDS = 0.01
-_WARMING_TURNS = 10
+_WARMUP_TURNS = 10
 
 
-async def measure(bench: Bench) -> Sequence[Figure]:
-    dsn = await bench.ground.database("wake")
-    model = Clockwork(parts=PARTS, gap_seconds=0.0)
-    async with inside(dsn, model) as (_, url):
-        bench.say(f"{bench.plan.wakes} messages to the replica that works")
-        here = await _waits(bench, url, model)
-        async with replica(bench.folder, dsn, settings=SERVES_ONLY) as other:
-            bench.say(f"{bench.plan.wakes} messages to another replica")
-            there = await _waits(bench, other.url, model)
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    dsn = await context.databases.create("wake")
+    model = PacedProvider(parts=PARTS, interval_seconds=0.0)
+    async with in_process_daemon(dsn, model) as (_, url):
+        context.report_progress(
+            f"{context.profile.wake_samples} messages to the replica that works"
+        )
+        here = await _wake_seconds(context, url, model)
+        async with replica(context.folder, dsn, settings=API_ONLY) as other:
+            context.report_progress(f"{context.profile.wake_samples} messages to another replica")
+            there = await _wake_seconds(context, other.url, model)
     return [
         *_figures(
             "wake_ms", "same replica", here, "from sending the POST to the model being called"
@@ -34,24 +36,24 @@ async def measure(bench: Bench) -> Sequence[Figure]:
     ]
 
 
-async def _waits(bench: Bench, url: str, model: Clockwork) -> list[float]:
-    model.called.clear()
-    turns = _WARMING_TURNS + bench.plan.wakes
-    await bench.crowd.do("meet", url=url)
-    done = await bench.crowd.do("talk", turns=turns, pause=_PAUSE_SECONDS)
-    await bench.crowd.do("drop")
-    pairs = zip(done["sent"], model.called, strict=True)
-    return [called - sent for sent, called in pairs][_WARMING_TURNS:]
+async def _wake_seconds(context: BenchContext, url: str, model: PacedProvider) -> list[float]:
+    model.called_at.clear()
+    turns = _WARMUP_TURNS + context.profile.wake_samples
+    await context.clients.run_task("meet", url=url)
+    done = await context.clients.run_task("talk", turns=turns, pause=_PAUSE_SECONDS)
+    await context.clients.run_task("drop")
+    pairs = zip(done["sent"], model.called_at, strict=True)
+    return [called - sent for sent, called in pairs][_WARMUP_TURNS:]
 
 
-def _figures(name: str, title: str, waits: Sequence[float], says: str) -> list[Figure]:
+def _figures(name: str, title: str, waits: Sequence[float], description: str) -> list[Figure]:
     return [
         Figure(
             name=f"{name}_p{percent}",
             title=f"{title}, p{percent}",
             value=percentile(waits, percent) * 1000,
             unit="ms",
-            says=says,
+            description=description,
         )
         for percent in (50, 99)
     ]
