@@ -2,7 +2,7 @@
 
 import sys
 
-from chatd.cli.root import main as run_command
+from chatd.cli.main import main as run_command
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ import hypothesis
 import pytest
 
 from chatd.embedded import Postgres
-from chatd.store import migrate
-from chatd.store.pool import Database
+from chatd.store.database import Database
+from chatd.store.migrations import migrate
 
 pytest_plugins = ["exercised"]
 

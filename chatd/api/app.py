@@ -10,29 +10,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from chatd import __version__
-from chatd.api import (
-    actions,
+from chatd.api.auth.identity import PUBLIC_PATHS, AnonymousAuthenticator, Authenticator
+from chatd.api.auth.middleware import AuthMiddleware
+from chatd.api.auth.rate_limit import TokenBuckets
+from chatd.api.context import ApiContext
+from chatd.api.errors import problems
+from chatd.api.middleware.metrics import MetricsMiddleware
+from chatd.api.middleware.request_id import RequestIdMiddleware
+from chatd.api.openapi import document
+from chatd.api.request import headers
+from chatd.api.routes import (
+    chat_list,
+    chat_list_stream,
+    chat_stream,
     chats,
     docs,
-    document,
     explain,
-    headers,
     health,
-    list_stream,
-    lists,
     messages,
-    problems,
     queue,
-    stream,
+    tool_results,
 )
-from chatd.api import operations as operators
-from chatd.api.auth import PUBLIC_PATHS, AnonymousAuthenticator, Authenticator
-from chatd.api.counted import MetricsMiddleware
-from chatd.api.desk import ApiContext
-from chatd.api.door import AuthMiddleware
-from chatd.api.operations import METRICS_PATH, Operations
-from chatd.api.rates import TokenBuckets
-from chatd.api.requests import RequestIdMiddleware
+from chatd.api.routes import operations as operators
+from chatd.api.routes.operations import METRICS_PATH, Operations
 from chatd.api.scope import single_header
 from chatd.telemetry.metrics import HttpMetrics
 
@@ -79,7 +79,7 @@ def create_app(
     # They are tried in turn, so those that are asked most come first; but list_stream before chats: its
     # path must not be taken for that of a chat called "stream".
     rooms = (
-        stream, messages, list_stream, chats, lists, explain, queue, actions, health, operators
+        chat_stream, messages, chat_list_stream, chats, chat_list, explain, queue, tool_results, health, operators
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

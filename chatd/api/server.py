@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from chatd.api import problems
-from chatd.live.hub import ChatHub
-from chatd.supervision.actor import ChildHandle, FatalError
+from chatd.api.errors import problems
+from chatd.fanout.hub import ChatHub
+from chatd.supervision.child import ChildHandle, FatalError
 
 _log = structlog.get_logger()
 

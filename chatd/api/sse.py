@@ -9,10 +9,10 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.auth import StreamSession
-from chatd.api.desk import ApiContext
-from chatd.domain.endings import StreamEndReason
-from chatd.domain.event import StreamEventType
+from chatd.api.auth.identity import StreamSession
+from chatd.api.context import ApiContext
+from chatd.domain.outcomes import StreamEndReason
+from chatd.domain.stream_events import StreamEventType
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 

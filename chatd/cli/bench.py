@@ -1,12 +1,12 @@
-"""``chatd bench``: figures that a person can repeat. ``chatd.bench`` measures."""
+"""``chatd bench``: figures that a person can repeat. ``benchmarks`` measures."""
 
 from importlib import import_module
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json
-from chatd.cli.start import Flag
+from chatd.cli.options import Flag
+from chatd.cli.output import Json
 
 app = App(
     name="bench",
@@ -45,5 +45,5 @@ def bench(
 ) -> int:
     """Measure what this machine and database can do."""
     names = [name.strip() for name in only.split(",") if name.strip()]
-    measure = import_module("chatd.bench").run
+    measure = import_module("benchmarks").run
     return int(measure(only=names, quick=quick, json=json, database=database))

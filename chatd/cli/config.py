@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, print_json, to_json
-from chatd.cli.exits import Exit
-from chatd.cli.root import print_error
-from chatd.cli.start import Config
+from chatd.cli.exit_codes import Exit
+from chatd.cli.main import print_error
+from chatd.cli.options import Config
+from chatd.cli.output import Json, print_json, to_json
 from chatd.cli.table import format_table
 from chatd.settings import (
     ConfigurationError,
@@ -44,7 +44,7 @@ def check(*, config: Config = None, json: Json = False) -> int:
         if not json:
             raise
         return _print_problems(config, error.problems)
-    from chatd.daemon.rehearsal import preflight_checks  # noqa: PLC0415  ('show' does not pay for it)
+    from chatd.daemon.preflight import preflight_checks  # noqa: PLC0415  ('show' does not pay for it)
 
     refused = preflight_checks(loaded.settings)
     if json:

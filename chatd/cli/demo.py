@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.start import Flag
+from chatd.cli.options import Flag
+from chatd.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -55,7 +55,7 @@ def demo(
 async def _run_demo(prompt: str, model_name: str | None, as_json: bool) -> int:
     import anyio  # noqa: PLC0415
 
-    from chatd.cli.standalone import choose_dev_model, embedded_daemon  # noqa: PLC0415
+    from chatd.cli.dev_model import choose_dev_model, embedded_daemon  # noqa: PLC0415
     from chatd.client import Client  # noqa: PLC0415
 
     _print_progress("starting a model and a database, for this time only ...")

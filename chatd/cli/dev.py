@@ -56,7 +56,7 @@ def dev(
 
 
 async def _serve(data: Path, port: int, model_name: str | None) -> None:
-    from chatd.cli.standalone import choose_dev_model, embedded_daemon  # noqa: PLC0415
+    from chatd.cli.dev_model import choose_dev_model, embedded_daemon  # noqa: PLC0415
 
     async with (
         choose_dev_model(model_name) as model,

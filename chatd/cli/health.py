@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.exits import Exit
-from chatd.cli.start import Config
+from chatd.cli.exit_codes import Exit
+from chatd.cli.options import Config
+from chatd.cli.output import Json, print_json
 
 app = App(
     name="health",

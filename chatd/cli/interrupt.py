@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.calling import CallerOptions, ChatId, resolve_chat_id, run_with_client
+from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
+from chatd.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from chatd.client import Client

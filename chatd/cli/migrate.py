@@ -9,12 +9,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.start import Config, Flag, load_settings
+from chatd.cli.options import Config, Flag, load_settings
+from chatd.cli.output import Json, print_json
 from chatd.cli.table import format_table
-from chatd.store import migrate
-from chatd.store.migrate import MigrationError
-from chatd.store.migration_files import Migration
+from chatd.store.migrations import migrate
+from chatd.store.migrations.files import Migration
+from chatd.store.migrations.migrate import MigrationError
 
 app = App(
     name="migrate",

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.calling import CallerOptions, report_reconnect, run_with_client
-from chatd.cli.start import Flag
+from chatd.cli.connection import CallerOptions, report_reconnect, run_with_client
+from chatd.cli.formatting import CHAT_COLUMNS, chat_row, utc_now
+from chatd.cli.options import Flag
+from chatd.cli.output import Json, print_json
 from chatd.cli.table import CHAT_STATUS_STYLES, format_table, rich_table
-from chatd.cli.words import CHAT_COLUMNS, chat_row, utc_now
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from chatd.cli.start import Config, load_settings
+from chatd.cli.options import Config, load_settings
 
 app = App(
     name="run",

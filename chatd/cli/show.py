@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from chatd.cli.as_json import Json, print_json, to_json
-from chatd.cli.calling import CallerOptions, ChatId, resolve_chat_id, run_with_client
-from chatd.cli.words import plain_text
+from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
+from chatd.cli.formatting import plain_text
+from chatd.cli.output import Json, print_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

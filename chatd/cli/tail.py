@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json, to_json
-from chatd.cli.calling import (
+from chatd.cli.connection import (
     CallerOptions,
     ChatId,
     report_reconnect,
     resolve_chat_id,
     run_with_client,
 )
-from chatd.cli.start import Flag
-from chatd.cli.words import plain_text
+from chatd.cli.formatting import plain_text
+from chatd.cli.options import Flag
+from chatd.cli.output import Json, print_json, to_json
 
 if TYPE_CHECKING:
     from chatd.client import Client, Event

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.start import Config, Flag, load_settings
+from chatd.cli.formatting import DURATION_EXAMPLES
+from chatd.cli.options import Config, Flag, load_settings
+from chatd.cli.output import Json, print_json
 from chatd.cli.table import format_table
-from chatd.cli.words import DURATION_EXAMPLES
 from chatd.settings import Settings
-from chatd.store import migrate
-from chatd.store.pool import Database
+from chatd.store.database import Database
+from chatd.store.migrations import migrate
 from chatd.store.tokens import Token, Tokens
 
 app = App(
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 def _parse_expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
     """A duration, or a date or time, in UTC unless it says otherwise."""
-    from chatd.logs.times import parse_absolute_time, parse_duration  # noqa: PLC0415  (help does not pay for it)
+    from chatd.cli.logs.times import parse_absolute_time, parse_duration  # noqa: PLC0415  (help does not pay for it)
 
     text, now = str(tokens[0].value), datetime.now(UTC)
     try:

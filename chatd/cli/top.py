@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from chatd.cli.as_json import Json, print_json
-from chatd.cli.calling import ServerOptions, run_with_client
-from chatd.cli.start import Flag
+from chatd.cli.connection import ServerOptions, run_with_client
+from chatd.cli.options import Flag
+from chatd.cli.output import Json, print_json
 from chatd.cli.table import ACTOR_STATE_STYLES, CHAT_STATUS_STYLES, format_table, rich_table
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from chatd.client import Client
-    from chatd.client.shapes import DatabaseStats, ProcessStatus
+    from chatd.client.types import DatabaseStats, ProcessStatus
 
 app = App(
     name="top",

@@ -55,7 +55,8 @@ from chatd.client.events import (
     TurnFailed,
     UnknownEvent,
 )
-from chatd.client.shapes import (
+from chatd.client.transcript import Transcript
+from chatd.client.types import (
     IDLE_STATUSES,
     Chat,
     Explanation,
@@ -68,7 +69,6 @@ from chatd.client.shapes import (
     ToolResult,
     text_of,
 )
-from chatd.client.transcript import Transcript
 
 __all__ = [
     "IDLE_STATUSES",

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chatd.client.http import Http
-from chatd.client.shapes import (
+from chatd.client.types import (
     BusyBehavior,
     Chat,
     Content,

@@ -7,7 +7,7 @@ from typing import Self
 from chatd.client.chats import Chats, Messages, Queue, paginate
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http
-from chatd.client.shapes import Chat, Model, ProcessStatus, ToolResult
+from chatd.client.types import Chat, Model, ProcessStatus, ToolResult
 
 
 class Client:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, get_args
 
-from chatd.client.shapes import (
+from chatd.client.sse import ServerSentEvent
+from chatd.client.types import (
     Chat,
     FailureDetail,
     Message,
@@ -17,7 +18,6 @@ from chatd.client.shapes import (
     Status,
     ToolCall,
 )
-from chatd.client.sse import ServerSentEvent
 
 Data = TypeVar("Data")
 

@@ -21,15 +21,7 @@ from chatd.client.events import (
     StatusChanged,
     TurnFailed,
 )
-from chatd.client.shapes import (
-    IDLE_STATUSES,
-    Chat,
-    Message,
-    Part,
-    PartDelta,
-    QueuedMessage,
-    text_of,
-)
+from chatd.client.types import IDLE_STATUSES, Chat, Message, Part, PartDelta, QueuedMessage, text_of
 
 _CONCATENATED_KEYS = {"text", "args"}
 """Keys whose pieces are joined; of every other key the latest counts."""

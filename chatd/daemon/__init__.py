@@ -37,10 +37,10 @@ import anyio
 
 from chatd import logs
 from chatd.api.app import create_app
-from chatd.daemon.process import Daemon
-from chatd.daemon.service_manager import SystemdSocket
+from chatd.daemon.daemon import Daemon
+from chatd.daemon.systemd import SystemdSocket
 from chatd.settings import Settings
-from chatd.telemetry import export
+from chatd.telemetry import otlp
 
 __all__ = ["Daemon", "openapi", "run"]
 
@@ -58,7 +58,7 @@ def run(settings: Settings, *, reload_settings: Callable[[], Settings]) -> int:
         settings, reload_settings=reload_settings, systemd=SystemdSocket.from_env(os.environ)
     )
     logs.bind_process(worker_id=str(daemon.worker_id))
-    send_the_last_spans = export.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
+    send_the_last_spans = otlp.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
     try:
         anyio.run(daemon.run, backend_options={"use_uvloop": True})
     finally:

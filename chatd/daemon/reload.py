@@ -15,14 +15,14 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from chatd.daemon.attendant import SystemdNotifier
-from chatd.daemon.rooms import catalog_from_settings
-from chatd.daemon.service_manager import SystemdSocket
+from chatd.daemon.services import catalog_from_settings
+from chatd.daemon.systemd import SystemdSocket
+from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import ConfigurationError, Settings
-from chatd.settings.changes import changed_keys, is_reloadable, merge_reloadable
+from chatd.settings.reloadable import changed_keys, is_reloadable, merge_reloadable
 
 _log = structlog.get_logger()
 

@@ -16,9 +16,9 @@ What each failure does:
 * The child does not start: the error shows the end of its log.
 """
 
-from chatd.embedded.child import EmbeddedError
 from chatd.embedded.model import LocalModel, local_model, local_model_available
 from chatd.embedded.postgres import Postgres, StopMode
+from chatd.embedded.subprocesses import EmbeddedError
 
 __all__ = [
     "EmbeddedError",

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatd.embedded.child import Account, EmbeddedError
+from chatd.embedded.subprocesses import Account, EmbeddedError
 
 DEFAULT_CACHE_DIR = Path("/var/cache/chatd")
 _REQUIRED_PROGRAMS = ("initdb", "postgres")

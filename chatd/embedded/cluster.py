@@ -17,7 +17,14 @@ import signal
 from pathlib import Path
 
 from chatd.embedded.binaries import Programs
-from chatd.embedded.child import EmbeddedError, Steps, last_lines, run_steps, spawn, terminating
+from chatd.embedded.subprocesses import (
+    EmbeddedError,
+    Steps,
+    last_lines,
+    run_steps,
+    spawn,
+    terminating,
+)
 
 USER = "chatd"
 _BUILTIN_LOCALE_SINCE = 17

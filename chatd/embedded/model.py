@@ -22,7 +22,8 @@ from pathlib import Path
 
 import anyio
 
-from chatd.embedded.child import (
+from chatd.embedded.locked_directory import LockedDirectory
+from chatd.embedded.subprocesses import (
     EmbeddedError,
     Steps,
     last_lines,
@@ -30,7 +31,6 @@ from chatd.embedded.child import (
     spawn,
     terminating,
 )
-from chatd.embedded.folder import LockedDirectory
 
 _MODEL_NAME = "smollm2-135m"
 _SERVER_PROGRAM = Path(__file__).with_name("model_server.py")

@@ -31,14 +31,6 @@ from urllib.parse import quote
 import anyio
 
 from chatd.embedded.binaries import DEFAULT_CACHE_DIR, find_programs
-from chatd.embedded.child import (
-    EmbeddedError,
-    Steps,
-    run_steps,
-    run_steps_async,
-    spawn,
-    terminating,
-)
 from chatd.embedded.cluster import (
     USER,
     error_with_log,
@@ -47,7 +39,15 @@ from chatd.embedded.cluster import (
     recreate_directory,
     remove_stale_pid_file,
 )
-from chatd.embedded.folder import LockedDirectory
+from chatd.embedded.locked_directory import LockedDirectory
+from chatd.embedded.subprocesses import (
+    EmbeddedError,
+    Steps,
+    run_steps,
+    run_steps_async,
+    spawn,
+    terminating,
+)
 
 StopMode = Literal["fast", "immediate", "kill"]
 

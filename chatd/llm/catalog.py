@@ -16,9 +16,9 @@ import structlog
 from chatd.domain.errors import ModelNotFound
 from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Provider
-from chatd.llm.pydantic_ai import CONNECTORS, PydanticAIProvider
-from chatd.llm.script import DEFAULT_SCRIPT, parse_script
-from chatd.llm.scripted import ScriptedProvider
+from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.llm.scripted.script import DEFAULT_SCRIPT, parse_script
+from chatd.llm.vendors.pydantic_ai import CONNECTORS, PydanticAIProvider
 
 _log = structlog.get_logger()
 

@@ -32,8 +32,8 @@ them), ``wanted`` (which ones), ``background_subscriber`` (files that grow and r
 serves both.
 """
 
-from chatd.logs.secrets import register_secrets
+from chatd.logs.configure import bind_process, configure
+from chatd.logs.redaction import register_secrets
 from chatd.logs.uncaught import log_uncaught
-from chatd.logs.writing import bind_process, configure
 
 __all__ = ["configure", "register_secrets", "log_uncaught", "bind_process"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from chatd.domain.errors import ChatdError, Refused
 from chatd.llm.errors import ProviderError
-from chatd.logs.fit import call_or_placeholder
-from chatd.supervision.actor import FatalError
-from chatd.supervision.budget import RestartBudgetExceeded
-from chatd.supervision.life import ChildError
+from chatd.logs.serialize import call_or_placeholder
+from chatd.supervision.child import FatalError
+from chatd.supervision.child_run import ChildError
+from chatd.supervision.restart_budget import RestartBudgetExceeded
 
 WITHHELD_MESSAGE = "(not logged: it may quote what was said)"
 

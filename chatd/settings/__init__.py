@@ -26,10 +26,10 @@ sources are our own, because its ready-made ones know neither where a value came
 variable was misspelt.
 """
 
-from chatd.settings.catalog import ModelSettings, ProviderKind, ProviderSettings
-from chatd.settings.layer import Origin
 from chatd.settings.load import LoadedSettings, config_path, load, load_with_origins
+from chatd.settings.models import ModelSettings, ProviderKind, ProviderSettings
 from chatd.settings.problems import ConfigurationError, Problem
+from chatd.settings.report import ShownSetting, shown_settings
 from chatd.settings.sections import (
     AuthSettings,
     DatabaseSettings,
@@ -41,8 +41,8 @@ from chatd.settings.sections import (
     TurnSettings,
     WorkerSettings,
 )
-from chatd.settings.show import ShownSetting, shown_settings
-from chatd.settings.tree import Settings
+from chatd.settings.settings import Settings
+from chatd.settings.source_values import Origin
 
 __all__ = [
     "AuthSettings",

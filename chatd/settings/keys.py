@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from chatd.settings.tree import KeyPath, Settings
+from chatd.settings.settings import KeyPath, Settings
 
 ENV_PREFIX = "CHATD_"
 FILE_SUFFIX = "_file"

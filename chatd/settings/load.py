@@ -13,10 +13,10 @@ from pydantic_settings import PydanticBaseSettingsSource
 
 from chatd.domain.failure import sanitize_error_text
 from chatd.settings.keys import is_required, known_keys, sections
-from chatd.settings.layer import Origin, SourcedValue, SourceValues
 from chatd.settings.problems import ConfigurationError, Problem
+from chatd.settings.settings import KeyPath, Settings
+from chatd.settings.source_values import Origin, SourcedValue, SourceValues
 from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
-from chatd.settings.tree import KeyPath, Settings
 
 _DEFAULT_FILE = Path("/etc/chatd/config.toml")
 _DEFAULT = Origin("default")

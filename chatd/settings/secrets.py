@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from chatd.settings.tree import Settings
+from chatd.settings.settings import Settings
 
 
 def secret_values(settings: Settings) -> Iterator[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from chatd.settings.keys import ENV_PREFIX, env_name, known_keys, sections, suggest_section
-from chatd.settings.layer import Origin, SourceValues, read_secret_file
 from chatd.settings.problems import Problem
-from chatd.settings.tree import KeyPath
+from chatd.settings.settings import KeyPath
+from chatd.settings.source_values import Origin, SourceValues, read_secret_file
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
 _CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"

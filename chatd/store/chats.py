@@ -8,12 +8,12 @@ from chatd.domain.chat import BusyBehavior
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.failure import replace_unstorable, replace_unstorable_json
 from chatd.domain.message import Content, NewMessage, Role
-from chatd.domain.moves import Transition
-from chatd.store import rows, sql
-from chatd.store.caller import TransitionExecutor
-from chatd.store.keys import IdempotencyKey
-from chatd.store.pool import Database
-from chatd.store.rows import TransitionResult
+from chatd.domain.transitions import Transition
+from chatd.store import records, sql
+from chatd.store.commands import TransitionExecutor
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey
+from chatd.store.records import TransitionResult
 from chatd.store.turns import message_rows
 
 _Q = sql.load("chats")
@@ -164,7 +164,7 @@ class Chats:
             _Q["archive"], chat_id, owner_id, archived, *_title_and_labels(title, labels), key=key
         )
         move = Transition.ARCHIVE if archived else Transition.UNARCHIVE
-        return [rows.transition_result(row, move) for row in answer]
+        return [records.transition_result(row, move) for row in answer]
 
     async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
         """Delete a chat and its descendants, with all that is stored of them; each with its version.

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.message import NewMessage, fold, interrupted_message
-from chatd.domain.moves import Transition
-from chatd.store import rows, sql
-from chatd.store.pool import Connection, Database, translate_errors
-from chatd.store.rows import TransitionResult
+from chatd.domain.transitions import Transition
+from chatd.store import records, sql
+from chatd.store.database import Connection, Database, translate_errors
+from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
 from chatd.telemetry import tracing
 
@@ -139,7 +139,7 @@ class Leases:
         )
         return [
             Claim(
-                rows.transition_result(row, Transition.CLAIM, self.worker_id),
+                records.transition_result(row, Transition.CLAIM, self.worker_id),
                 max(row["next_attempt_in"] or 0.0, 0.0),
                 max(row["waited"], 0.0),
             )
@@ -148,7 +148,9 @@ class Leases:
 
     async def leased_chats(self) -> list[Chat]:
         """What the database thinks that this worker owns."""
-        return [rows.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)]
+        return [
+            records.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)
+        ]
 
     async def find_reapable(
         self, *, lease_seconds: float, trust_free_locks: bool = True
@@ -175,7 +177,7 @@ class Leases:
         answer = await self._database.fetch(
             _Q["reap"], self.worker_id, lease_seconds, trust_free_locks, max_recoveries, limit
         )
-        return [rows.transition_result(row, Transition.REAP, self.worker_id) for row in answer]
+        return [records.transition_result(row, Transition.REAP, self.worker_id) for row in answer]
 
     async def orphaned_interrupts(
         self, *, lease_seconds: float, trust_free_locks: bool = True, limit: int = 100
@@ -195,7 +197,7 @@ class Leases:
                 step=row["step"],
                 settled_part=row["last_part"],
                 messages=interrupted_message(
-                    fold(rows.parts_after(row["parts_done"], row["batches"] or ())),
+                    fold(records.parts_after(row["parts_done"], row["batches"] or ())),
                     model_config_id=row["last_model_config_id"],
                 ),
             )

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from chatd.store import sql
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 _Q = sql.load("models")
 

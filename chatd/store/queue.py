@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from chatd.domain.moves import Transition
+from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.caller import TransitionExecutor
-from chatd.store.keys import IdempotencyKey
-from chatd.store.pool import Database
-from chatd.store.rows import TransitionResult
+from chatd.store.commands import TransitionExecutor
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey
+from chatd.store.records import TransitionResult
 
 _Q = sql.load("queue")
 

@@ -4,12 +4,12 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.event import JournalEntry
 from chatd.domain.explain import ChatDiagnostics
 from chatd.domain.message import Message, QueuedMessage
-from chatd.store import rows, sql
-from chatd.store.facts import chat_diagnostics
-from chatd.store.pool import Database
+from chatd.domain.stream_events import JournalEntry
+from chatd.store import records, sql
+from chatd.store.database import Database
+from chatd.store.diagnostics import chat_diagnostics
 
 _Q = sql.load("reads")
 
@@ -31,27 +31,27 @@ class ChatReader:
         row = await self._database.fetchrow(_Q["chat"], chat_id, owner_id)
         if row is None:
             raise ChatNotFound(chat_id)
-        return rows.chat(row)
+        return records.chat(row)
 
     async def messages_after(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
         answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, limit)
-        return [rows.message(row) for row in answer]
+        return [records.message(row) for row in answer]
 
     async def messages_before(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
         """The latest ones before ``message_id``, oldest first."""
         answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, limit)
-        return [rows.message(row) for row in answer]
+        return [records.message(row) for row in answer]
 
     async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
         """The messages that wait, the next one first."""
         return [
-            rows.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
+            records.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
         ]
 
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """The journal, oldest first."""
         answer = await self._database.fetch(_Q["entries"], chat_id, after, limit)
-        return [rows.journal_entry(row) for row in answer]
+        return [records.journal_entry(row) for row in answer]
 
     async def explain(
         self, chat_id: UUID, *, owner_id: str | None, lease_seconds: float

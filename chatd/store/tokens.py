@@ -11,7 +11,7 @@ import asyncpg
 
 from chatd.domain.errors import TokenNotFound
 from chatd.store import sql
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 _Q = sql.load("tokens")
 

@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.endings import LossReason
 from chatd.domain.errors import LeaseLost
 from chatd.domain.failure import replace_unstorable_json
 from chatd.domain.message import Message, NewMessage, PendingToolCall
-from chatd.domain.moves import Transition
-from chatd.store import rows, sql
-from chatd.store.pool import Database
-from chatd.store.rows import TransitionResult
+from chatd.domain.outcomes import LossReason
+from chatd.domain.transitions import Transition
+from chatd.store import records, sql
+from chatd.store.database import Database
+from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")
@@ -65,12 +65,12 @@ class Turns:
 
     async def history(self, chat_id: UUID) -> tuple[Message, ...]:
         """What the model is shown, oldest first."""
-        return tuple(map(rows.message, await self._database.fetch(_Q["history"], chat_id)))
+        return tuple(map(records.message, await self._database.fetch(_Q["history"], chat_id)))
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """The chat as it is now, whoever owns it."""
         row = await self._database.fetchrow(_Q["standing"], chat_id)
-        return rows.chat(row) if row else None
+        return records.chat(row) if row else None
 
     async def loss_reason(self, fence: FencingToken) -> LossReason:
         """How a chat was lost, for those who read logs."""
@@ -247,4 +247,4 @@ class Turns:
                 self._metrics.fence_rejections.add(transition)
                 raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch, move=transition)
             if row["outcome"] != "again":
-                return rows.transition_result(row, transition, fence.worker_id)
+                return records.transition_result(row, transition, fence.worker_id)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.lowlevel import checkpoint
 
-from chatd.supervision.actor import ChildHandle
+from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 
 

@@ -7,9 +7,9 @@ from functools import partial
 import anyio
 import structlog
 
-from chatd.supervision.actor import ChildSpec, Restart
-from chatd.supervision.budget import Backoff, RestartBudget
-from chatd.supervision.keeper import ChildSnapshot, ChildSupervisor
+from chatd.supervision.child import ChildSpec, Restart
+from chatd.supervision.child_supervisor import ChildSnapshot, ChildSupervisor
+from chatd.supervision.restart_budget import Backoff, RestartBudget
 
 _log = structlog.get_logger()
 

@@ -5,9 +5,9 @@ from typing import Final
 
 from chatd import __version__
 from chatd.domain.chat import Status
-from chatd.domain.endings import LossReason, ReapReason, StreamEndReason, TurnOutcome
 from chatd.domain.failure import FailureKind
-from chatd.domain.moves import WORKER_TRANSITIONS, Transition
+from chatd.domain.outcomes import LossReason, ReapReason, StreamEndReason, TurnOutcome
+from chatd.domain.transitions import WORKER_TRANSITIONS, Transition
 from chatd.telemetry.instruments import Counter, Histogram, Instrument, ObservableMetric
 
 PHASES: Final = ("line", "first_part", "streaming", "client", "storing", "backoff")

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
-from running import (
+from support.processes import (
     ApiClient,
     ChatView,
     DatabaseInspector,

@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chatd.bench.figures import Figure, Section, Target, percentile
-from chatd.bench.measures import MEASURES
-from chatd.bench.report import print_report
-from chatd.bench.wire import CountingProxy
+from benchmarks.figures import Figure, Section, Target, percentile
+from benchmarks.measures import MEASURES
+from benchmarks.pg_proxy import CountingProxy
+from benchmarks.report import print_report
 from chatd.cli.bench import app
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 QUICK = ["round-trips", "wake", "claims", "heartbeats"]
 DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'chatd_bench_%'"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from running import ChatView, chatd_process, clients, eventually, inspect_database
+from support.processes import ChatView, chatd_process, clients, eventually, inspect_database
 
 BRISK = """
 [worker]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from running import chatd_process, client, inspect_database
+from support.processes import chatd_process, client, inspect_database
 
 SCRIPTS = """
 [providers.fake]

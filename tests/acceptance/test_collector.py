@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from running import (
+from support.processes import (
     HANGING_SCRIPTS,
     ChatdProcess,
     ChatView,

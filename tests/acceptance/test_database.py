@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import asyncpg
 import pytest
-from running import (
+from support.processes import (
     ApiClient,
     ChatdProcess,
     ChatView,

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from running import TIMEOUT_SECONDS, measure_scheduling_delay
+from support.processes import TIMEOUT_SECONDS, measure_scheduling_delay
 
 import chatd
 from chatd.embedded import EmbeddedError, LocalModel, local_model, local_model_available, model

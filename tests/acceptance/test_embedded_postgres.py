@@ -17,12 +17,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from running import TIMEOUT_SECONDS
+from support.processes import TIMEOUT_SECONDS
 
 import chatd
 from chatd.embedded import EmbeddedError, Postgres, StopMode, binaries
 from chatd.embedded.cluster import remove_stale_pid_file
-from chatd.embedded.folder import try_lock
+from chatd.embedded.locked_directory import try_lock
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 NO_SYNC = {"fsync": "off"}  # these tests kill processes, not hosts

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import chatd_process, eventually
+from support.processes import chatd_process, eventually
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 
 
 def health(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from running import ChatView, chatd_process, client
+from support.processes import ChatView, chatd_process, client
 
 
 async def test_a_message_is_answered(tmp_path: Path, dsn: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from running import TIMEOUT_SECONDS, ApiClient, ChatdProcess, chatd_process, client
-from terminal import CommandResult, run_command, terminal
+from support.processes import TIMEOUT_SECONDS, ApiClient, ChatdProcess, chatd_process, client
+from support.pty import CommandResult, run_command, terminal
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 from chatd.client import Client as Caller
 from chatd.client import Snapshot, Unauthorized
 

@@ -17,7 +17,7 @@ from socket import create_connection, socket
 from urllib.parse import urlsplit
 
 import pytest
-from running import (
+from support.processes import (
     TIMEOUT_SECONDS,
     ApiClient,
     ChatdProcess,
@@ -30,7 +30,7 @@ from running import (
     replicas,
 )
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 
 PGBOUNCER = shlex.split(os.environ.get("CHATD_TEST_PGBOUNCER", "pgbouncer"))
 OLDEST = (1, 21)

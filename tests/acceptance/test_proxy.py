@@ -11,7 +11,7 @@ from socket import socket
 import anyio
 import httpx2
 import pytest
-from running import ChatdProcess, chatd_process, eventually
+from support.processes import ChatdProcess, chatd_process, eventually
 
 from chatd.client import Client, StatusChanged, Transcript, text_of
 

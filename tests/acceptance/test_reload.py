@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from managing import systemd_stub
-from running import (
+from support.openai_stub import openai_stub
+from support.processes import (
     ApiClient,
     ChatdProcess,
     ChatView,
@@ -17,7 +17,7 @@ from running import (
     eventually,
     inspect_database,
 )
-from talker import openai_stub
+from support.systemd_stub import systemd_stub
 
 QUICK = "You hear version {version}: {{message}}"
 SLOW = "One two three four five six seven eight nine ten eleven twelve, says version {version}."

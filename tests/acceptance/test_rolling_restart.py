@@ -9,8 +9,8 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import TaskGroup
-from running import ApiClient, ChatdProcess, ChatView, chatd_process, client, eventually
-from viewing import journal_events
+from support.processes import ApiClient, ChatdProcess, ChatView, chatd_process, client, eventually
+from support.streams import journal_events
 
 STREAMS = 100
 SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3

@@ -10,12 +10,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from exercised import record_event
-from running import ChatView, chatd_process, client, inspect_database
+from support.log_event_coverage import record_event
+from support.processes import ChatView, chatd_process, client, inspect_database
 
-from chatd.cli.exits import Exit
-from chatd.cli.root import main
-from chatd.store.migration_files import load_migrations
+from chatd.cli.exit_codes import Exit
+from chatd.cli.main import main
+from chatd.store.migrations.files import load_migrations
 
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from running import (
+from support.processes import (
     DatabaseInspector,
     chatd_process,
     client,
@@ -16,7 +16,7 @@ from running import (
     eventually,
     inspect_database,
 )
-from wire import tcp_proxy
+from support.tcp_proxy import tcp_proxy
 
 
 async def blocked(found: DatabaseInspector) -> bool:

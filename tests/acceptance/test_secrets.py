@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
-from fake_vendor import CannedResponse, fake_provider_server
-from running import ApiClient, chatd_process, client
+from support.fake_provider_server import CannedResponse, fake_provider_server
+from support.processes import ApiClient, chatd_process, client
 
-from chatd.store.pool import Database
+from chatd.store.database import Database
 from chatd.store.tokens import Tokens
 
 # None of these looks like a secret: what is found is found because it is known to be one.

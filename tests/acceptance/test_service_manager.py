@@ -13,8 +13,7 @@ from uuid import uuid4
 import anyio
 import httpx2
 import pytest
-from managing import SystemdStub, systemd_stub
-from running import (
+from support.processes import (
     ChatdProcess,
     ChatView,
     chatd_process,
@@ -23,9 +22,10 @@ from running import (
     eventually,
     measure_scheduling_delay,
 )
-from wire import tcp_proxy
+from support.systemd_stub import SystemdStub, systemd_stub
+from support.tcp_proxy import tcp_proxy
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 
 SCRIPTS = """
 [providers.fake]

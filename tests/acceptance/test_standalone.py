@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from running import eventually
+from support.processes import eventually
 
-from chatd.cli.standalone import LOCAL_MAX_OUTPUT_TOKENS
+from chatd.cli.dev_model import LOCAL_MAX_OUTPUT_TOKENS
 from chatd.embedded import local_model_available
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import anyio
 import pytest
-from running import (
+from support.processes import (
     ApiClient,
     ChatdProcess,
     ChatView,

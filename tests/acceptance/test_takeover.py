@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
-from running import (
+from support.openai_stub import TOOL_CALL_DELTAS, Delta, openai_stub
+from support.processes import (
     ApiClient,
     ChatdProcess,
     ChatView,
@@ -23,8 +24,7 @@ from running import (
     replicas,
     text_of,
 )
-from talker import TOOL_CALL_DELTAS, Delta, openai_stub
-from wire import tcp_proxy
+from support.tcp_proxy import tcp_proxy
 
 SLOW = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."
 SCRIPTS = f"""

@@ -4,8 +4,8 @@ import json
 import signal
 from pathlib import Path
 
-from running import ApiClient, chatd_process, client, eventually, text_of
-from terminal import Terminal, run_command, terminal
+from support.processes import ApiClient, chatd_process, client, eventually, text_of
+from support.pty import Terminal, run_command, terminal
 
 CTRL_C = "\x03"
 

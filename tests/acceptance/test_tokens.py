@@ -7,11 +7,11 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from callers import bearer, last_accepted_at
-from running import SCRIPTS, chatd_process
+from support.auth import bearer, last_accepted_at
+from support.processes import SCRIPTS, chatd_process
 
-from chatd.cli.exits import Exit
-from chatd.cli.root import main
+from chatd.cli.exit_codes import Exit
+from chatd.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
 

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from running import chatd_process, client
-from terminal import run_command, terminal
+from support.processes import chatd_process, client
+from support.pty import run_command, terminal
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 
 
 async def test_the_picture_of_a_process(tmp_path: Path, dsn: str) -> None:

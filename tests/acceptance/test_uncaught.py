@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from exercised import record_event
 from pydantic_core import from_json
+from support.log_event_coverage import record_event
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 
 BROKEN = """
 import sys, threading

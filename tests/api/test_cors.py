@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import PROBLEM_JSON, open_stream
-from callers import bearer
-from inside import InProcessDaemon, running_daemon
+from support.auth import bearer
+from support.in_process import InProcessDaemon, running_daemon
+from support.requests import PROBLEM_JSON, open_stream
 
 from chatd.store.tokens import Tokens
 

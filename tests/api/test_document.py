@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import PROBLEM_JSON, VALID_BODIES, chat_operations
-from described import (
+from support.in_process import running_daemon
+from support.openapi_conformance import (
     EVENT_STREAM,
     PLAIN_TEXT,
     SCHEMA_REF_PREFIX,
@@ -18,11 +18,11 @@ from described import (
     mismatches,
     operations,
 )
-from inside import running_daemon
+from support.requests import PROBLEM_JSON, VALID_BODIES, chat_operations
 
 import chatd
-from chatd.api.codes import PROBLEMS
-from chatd.api.examples import EXAMPLES
+from chatd.api.errors.codes import PROBLEMS
+from chatd.api.openapi.examples import EXAMPLES
 from chatd.domain.errors import Refused
 
 CODE = Path(chatd.__file__).parent

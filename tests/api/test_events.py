@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from described import assert_event_documented, document
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     fetch_rows,
@@ -22,13 +21,14 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import SseEvent, eventually
-from viewing import available_events, background_subscriber, stream_events
+from support.openapi_conformance import assert_event_documented, document
+from support.processes import SseEvent, eventually
+from support.streams import available_events, background_subscriber, stream_events
 
-from chatd.domain.event import StreamEventType
+from chatd.domain.stream_events import StreamEventType
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 MARKS = {"name": "vendor", "id": "a-mark-of-the-vendor"}
 """What a vendor wants back with a part."""
@@ -74,7 +74,9 @@ async def play(chatd: InProcessDaemon, director: Play) -> tuple[str, list[SseEve
         await chatd.api.wait_for_status(chat_id, "error")
         whole = await available_events(chatd, chat_id)
         events = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/events")
-        assert MARKS["id"] not in json.dumps([events.json(), await chatd.api.messages(chat_id)])
+        assert MARKS["id"] not in json.dumps(
+            [events.json(), await chatd.api.routes.messages(chat_id)]
+        )
         await chatd.stop()
         await asyncio.wait([viewer.task])
         return chat_id, [*viewer.events, *late, *whole]
@@ -99,7 +101,7 @@ async def unsay(chatd: InProcessDaemon) -> list[SseEvent]:
     await chatd.api.wait_for_status(chat_id, "error")
     path = f"/api/v1/chats/{chat_id}"
     async with background_subscriber(chatd, chat_id) as viewer:
-        first = (await chatd.api.messages(chat_id))[0]["id"]
+        first = (await chatd.api.routes.messages(chat_id))[0]["id"]
         edited = await chatd.api.http.patch(
             f"{path}/messages/{first}", json={"content": "fail again"}
         )

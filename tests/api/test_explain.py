@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from asking import assert_problem
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -16,12 +15,13 @@ from inside import (
     scripted,
     text_delta,
 )
-from running import eventually
+from support.processes import eventually
+from support.requests import assert_problem
 
 from chatd import __version__
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 HANG = [{"text": "A secret is "}, {"hang": True}]
 OFTEN = {"heartbeat_seconds": 0.1, "lease_seconds": 60}

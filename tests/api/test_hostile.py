@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from asking import PROBLEM_JSON, assert_problem, open_stream
-from inside import InProcessDaemon, running_daemon
+from support.in_process import InProcessDaemon, running_daemon
+from support.requests import PROBLEM_JSON, assert_problem, open_stream
 
-from chatd.api.headers import IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER
+from chatd.api.request.headers import IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER
 
 JSON = {"content-type": "application/json"}
 

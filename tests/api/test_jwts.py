@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import assert_problem, fill_path, is_stream, open_stream, operations
-from callers import bearer, create_chat_as, get_as
-from inside import InProcessDaemon, running_daemon
-from provider_of_identity import (
+from support.auth import bearer, create_chat_as, get_as
+from support.identity_provider import (
     AUDIENCE,
     FOREIGN_KEY,
     ISSUER,
@@ -23,7 +21,9 @@ from provider_of_identity import (
     public_pem,
     sign_token,
 )
-from running import chatd_process, eventually, measure_scheduling_delay
+from support.in_process import InProcessDaemon, running_daemon
+from support.processes import chatd_process, eventually, measure_scheduling_delay
+from support.requests import assert_problem, fill_path, is_stream, open_stream, operations
 
 CHATS = "/api/v1/chats"
 

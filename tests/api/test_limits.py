@@ -6,12 +6,12 @@ from typing import Any
 
 import anyio
 import pytest
-from asking import assert_problem, document, fill_path, is_stream, open_stream, operations
-from callers import authenticated_daemons, create_chat_as, get_as
-from inside import InProcessDaemon, running_daemon, scripted
-from running import eventually
+from support.auth import authenticated_daemons, create_chat_as, get_as
+from support.in_process import InProcessDaemon, running_daemon, scripted
+from support.processes import eventually
+from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
 
-from chatd.api.rates import TokenBuckets
+from chatd.api.auth.rate_limit import TokenBuckets
 
 CHATS = "/api/v1/chats"
 HANG = {"hang": [{"hang": True}]}

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asking import assert_problem, fetch_all_pages
-from inside import InProcessDaemon, running_daemon, scripted
+from support.in_process import InProcessDaemon, running_daemon, scripted
+from support.requests import assert_problem, fetch_all_pages
 
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 HANG = scripted([{"text": "I begin"}, {"hang": True}])
 

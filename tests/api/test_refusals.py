@@ -9,7 +9,11 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
-from asking import (
+from support.factories import chat_with_status, stored_rows, text_content
+from support.in_process import running_daemon
+from support.openapi_conformance import operations
+from support.processes import eventually
+from support.requests import (
     PROBLEM_JSON,
     VALID_BODIES,
     assert_problem,
@@ -17,15 +21,11 @@ from asking import (
     open_stream,
     request_operation,
 )
-from described import operations
-from factory import chat_with_status, stored_rows, text_content
-from inside import running_daemon
-from running import eventually
 
-from chatd.api.codes import PROBLEMS, AppliesTo
+from chatd.api.errors.codes import PROBLEMS, AppliesTo
 from chatd.domain.chat import Chat, Status
 from chatd.domain.owner import LOCAL_OWNER
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 CREATE, SEND, CHANGE = (
     ("post", "/api/v1/chats"),

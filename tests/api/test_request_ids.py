@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from asking import assert_problem
-from inside import running_daemon
+from support.in_process import running_daemon
+from support.requests import assert_problem
 
 FRESH = re.compile(r"[0-9a-f]{32}")
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from described import document
+from support.openapi_conformance import document
 
 SNAPSHOT = Path(__file__).parents[2] / "clients" / "openapi.json"
 ACCEPT = "If that is what you want: chatd openapi > clients/openapi.json"

@@ -5,7 +5,11 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
-from asking import (
+from support.auth import AuthenticatedDaemons, Bearer, authenticated_daemons, create_chat_as, get_as
+from support.factories import stored_rows
+from support.in_process import scripted
+from support.processes import TIMEOUT_SECONDS, eventually
+from support.requests import (
     VALID_BODIES,
     assert_problem,
     chat_operations,
@@ -15,10 +19,6 @@ from asking import (
     open_stream,
     operations,
 )
-from callers import AuthenticatedDaemons, Bearer, authenticated_daemons, create_chat_as, get_as
-from factory import stored_rows
-from inside import scripted
-from running import TIMEOUT_SECONDS, eventually
 
 from chatd.store.reads import ChatReader
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from inside import running_daemon
-from running import text_of
+from support.in_process import running_daemon
+from support.processes import text_of
 
 GIVEN = {
     r"a\u0000b": "a\ufffdb",

@@ -8,8 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from asking import assert_problem, document, fill_path, is_stream, open_stream, operations
-from callers import (
+from support.auth import (
     AuthenticatedDaemons,
     Bearer,
     authenticated_daemons,
@@ -18,10 +17,11 @@ from callers import (
     get_as,
     last_accepted_at,
 )
-from inside import scripted
-from running import TIMEOUT_SECONDS, eventually, measure_scheduling_delay
+from support.in_process import scripted
+from support.processes import TIMEOUT_SECONDS, eventually, measure_scheduling_delay
+from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
 
-from chatd.api.auth import PUBLIC_PATHS
+from chatd.api.auth.identity import PUBLIC_PATHS
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import hash_token
 
@@ -155,7 +155,7 @@ async def test_an_expired_token_stops_by_itself_also_on_streams(dsn: str) -> Non
 async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatd.api.doorkeeper._RECORD_SECONDS", 600.0)
+    monkeypatch.setattr("chatd.api.auth.tokens._LAST_USED_INTERVAL_SECONDS", 600.0)
     async with authenticated_daemons(
         dsn, scripted(), worker={"enabled": False, "poll_seconds": 600}
     ) as at:

@@ -6,8 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from asking import assert_problem
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -15,6 +14,7 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
+from support.requests import assert_problem
 
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest
@@ -117,7 +117,7 @@ async def test_any_json_is_a_result_and_odd_strings_are_kept_fit(dsn: str) -> No
                 headers={"content-type": "application/json"},
             )
             assert answer.status_code == 200, (spelt, answer.text)
-            message = (await chatd.api.messages(chat_id))[2]
+            message = (await chatd.api.routes.messages(chat_id))[2]
             if not spelt.startswith("[["):
                 assert [part["result"] for part in message["content"]] == [kept] * 2
 

@@ -4,12 +4,12 @@ import random
 
 import anyio
 import pytest
-from front import load_balancer
-from inside import InProcessDaemon, running_daemon, scripted
-from running import TIMEOUT_SECONDS
+from support.in_process import InProcessDaemon, running_daemon, scripted
+from support.load_balancer import load_balancer
+from support.processes import TIMEOUT_SECONDS
 
 from chatd.client import Client, ConnectFailed, Snapshot, Transcript
-from chatd.client.shapes import BusyBehavior
+from chatd.client.types import BusyBehavior
 
 SEED = random.randrange(10**6)
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from front import LoadBalancer, load_balancer
-from inside import InProcessDaemon, running_daemon
+from support.in_process import InProcessDaemon, running_daemon
+from support.load_balancer import LoadBalancer, load_balancer
 
 from chatd.client import Client, Conflict, NotFound, Transcript, text_of
 

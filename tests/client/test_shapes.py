@@ -16,9 +16,9 @@ from typing import (
 )
 
 import pytest
-from described import SCHEMA_REF_PREFIX, document
+from support.openapi_conformance import SCHEMA_REF_PREFIX, document
 
-from chatd.client import events, shapes
+from chatd.client import events, types
 
 SCHEMAS = document()["components"]["schemas"]
 SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -44,7 +44,7 @@ JOINED = ("Part", "Fragment")
 """Shapes that are several schemas at once, whose names end so; ``type`` tells them apart."""
 ALL = {
     name: shape
-    for room in (shapes, events)
+    for room in (types, events)
     for name, shape in vars(room).items()
     if is_typeddict(shape)
 }
@@ -139,7 +139,7 @@ class Wrong(TypedDict):
     version: str
     because: list[str]
     ahead: int
-    owner: NotRequired[shapes.Activity | None]
+    owner: NotRequired[types.Activity | None]
     extra: int
 
 
@@ -149,7 +149,7 @@ def test_what_differs_is_found() -> None:
     schema = {"type": "object", "properties": properties, "required": [*names]}
     found = {one.partition(":")[0] for one in unlike(Wrong, schema, "x")}
     direct = {"status", "version", "because[]", "ahead", "owner", "extra", "workers"}
-    inside = {*shapes.WorkerInfo.__required_keys__} ^ {*shapes.Activity.__required_keys__}
+    inside = {*types.WorkerInfo.__required_keys__} ^ {*types.Activity.__required_keys__}
     assert found == {f"x.{name}" for name in direct} | {f"x.owner.{name}" for name in inside}
 
 

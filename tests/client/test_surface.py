@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from inside import ECHO_SCRIPT, running_daemon, scripted
+from support.in_process import ECHO_SCRIPT, running_daemon, scripted
 
 from chatd.client import (
     ActionRequired,

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from front import load_balancer
-from running import TIMEOUT_SECONDS, ChatdProcess, chatd_process, inspect_database, replicas
+from support.load_balancer import load_balancer
+from support.processes import (
+    TIMEOUT_SECONDS,
+    ChatdProcess,
+    chatd_process,
+    inspect_database,
+    replicas,
+)
 
 from chatd.client import (
     Client,

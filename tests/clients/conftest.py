@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node import CLIENT_DIR, run
+from support.node import CLIENT_DIR, run
 
 INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000")
 INSTALL_SECONDS = 300

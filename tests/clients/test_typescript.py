@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
-from node import node_process as under_node
-from node import run
-from running import TIMEOUT_SECONDS, ChatdProcess, chatd_process
+from support.node import node_process as under_node
+from support.node import run
+from support.processes import TIMEOUT_SECONDS, ChatdProcess, chatd_process
 
 KILLS = 10
 SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "

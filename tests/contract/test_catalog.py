@@ -7,8 +7,8 @@ import pytest
 
 from chatd.domain.errors import ModelNotFound
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
-from chatd.llm.connection import ProviderEndpoint
 from chatd.llm.errors import ProviderConfigError
+from chatd.llm.vendors.client import ProviderEndpoint
 
 FAKE = ProviderConfig(name="fake", kind="scripted")
 

@@ -3,7 +3,7 @@
 from pydantic_ai.messages import CompactionPart, PartStartEvent, TextPart
 from structlog.testing import capture_logs
 
-from chatd.llm.incoming import EventDecoder
+from chatd.llm.vendors.decode import EventDecoder
 
 
 def test_a_part_that_is_said_again_or_not_known_is_no_part_of_the_answer() -> None:

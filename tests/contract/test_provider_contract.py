@@ -4,12 +4,12 @@ import asyncio
 import json
 
 import pytest
-from dialects import ModelAnswer
-from subjects import PROVIDER_CASES, ProviderCase, collect, request
+from support.provider_cases import PROVIDER_CASES, ProviderCase, collect, request
+from support.wire_formats import ModelAnswer
 
 from chatd.domain.chat import Usage
 from chatd.domain.failure import Failure, FailureKind
-from chatd.llm.classify import classify
+from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished, PartDelta, Provider
 
 pytestmark = pytest.mark.parametrize("subject", PROVIDER_CASES, ids=lambda subject: subject.kind)

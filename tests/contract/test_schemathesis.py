@@ -16,15 +16,15 @@ import anyio
 import pytest
 import requests
 import schemathesis
-from callers import Bearer, bearer
 from conftest import module_database
-from described import EVENT_STREAM, document, operations
 from hypothesis import HealthCheck, Phase, settings
-from running import chatd_process
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+from support.auth import Bearer, bearer
+from support.openapi_conformance import EVENT_STREAM, document, operations
+from support.processes import chatd_process
 
-from chatd.store.pool import Database
+from chatd.store.database import Database
 from chatd.store.tokens import Tokens
 
 pytestmark = pytest.mark.slow

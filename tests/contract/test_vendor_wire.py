@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dialects import WIRE_FORMATS, ModelAnswer, WireFormat
-from fake_vendor import BodyEnd, CannedResponse, FakeProviderServer, fake_provider_server
-from subjects import StreamResult, collect, message, request, sdk_provider, text_part
+from support.fake_provider_server import (
+    BodyEnd,
+    CannedResponse,
+    FakeProviderServer,
+    fake_provider_server,
+)
+from support.provider_cases import StreamResult, collect, message, request, sdk_provider, text_part
+from support.wire_formats import WIRE_FORMATS, ModelAnswer, WireFormat
 
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Role
-from chatd.llm.classify import classify
+from chatd.llm.failures.classify import classify
 from chatd.llm.provider import PartDelta, Provider, ToolSpec
-from chatd.llm.pydantic_ai import PydanticAIProvider
+from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 
 pytestmark = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda dialect: dialect.kind)
 

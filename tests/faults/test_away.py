@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.pool import is_unavailable, translate_errors
+from chatd.store.database import is_unavailable, translate_errors
 
 AWAY = [
     ConnectionRefusedError(),

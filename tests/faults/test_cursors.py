@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -15,12 +15,17 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import ChatView, SseEvent, eventually
-from viewing import available_events, background_subscriber, chat_stream_events, journal_events
+from support.processes import ChatView, SseEvent, eventually
+from support.streams import (
+    available_events,
+    background_subscriber,
+    chat_stream_events,
+    journal_events,
+)
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 HTTP = {"sse_keepalive_seconds": 0.15}
 FAST = {"flush_interval_seconds": 0.01}

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from asking import open_stream
-from inside import InProcessDaemon, running_daemon, running_daemons, scripted
-from running import TIMEOUT_SECONDS, SseEvent, eventually
-from viewing import LARGE_LABELS, non_reading_client, read_to_end, stream_events
+from support.in_process import InProcessDaemon, running_daemon, running_daemons, scripted
+from support.processes import TIMEOUT_SECONDS, SseEvent, eventually
+from support.requests import open_stream
+from support.streams import LARGE_LABELS, non_reading_client, read_to_end, stream_events
 
-from chatd.domain.listing import decode_cursor, encode_cursor
-from chatd.store.pool import Database
+from chatd.domain.chat_list import decode_cursor, encode_cursor
+from chatd.store.database import Database
 
 PATH = "/api/v1/chats/stream"
 SEED = random.randrange(10**6)

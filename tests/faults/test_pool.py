@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from inside import running_daemon, scripted
-from running import ChatView, eventually
+from support.in_process import running_daemon, scripted
+from support.processes import ChatView, eventually
 
 SPOKEN = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 

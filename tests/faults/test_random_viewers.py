@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import (
+from support.in_process import (
     NO_RENEWALS,
     FunctionProvider,
     InProcessDaemon,
@@ -21,12 +21,12 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import ChatView, eventually, text_of
-from viewing import apply_some
+from support.processes import ChatView, eventually, text_of
+from support.streams import apply_some
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 SEED = random.randrange(10**6)
 

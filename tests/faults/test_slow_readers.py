@@ -5,11 +5,24 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 
-from inside import FunctionProvider, InProcessDaemon, finished, running_daemon, scripted, text_delta
-from running import ChatView, SseEvent, eventually
-from viewing import LARGE_LABELS, available_events, non_reading_client, read_to_end, stream_path
+from support.in_process import (
+    FunctionProvider,
+    InProcessDaemon,
+    finished,
+    running_daemon,
+    scripted,
+    text_delta,
+)
+from support.processes import ChatView, SseEvent, eventually
+from support.streams import (
+    LARGE_LABELS,
+    available_events,
+    non_reading_client,
+    read_to_end,
+    stream_path,
+)
 
-from chatd.live.topic import Subscription
+from chatd.fanout.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
 
 BUFFER = 20

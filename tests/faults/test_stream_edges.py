@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -19,17 +19,17 @@ from inside import (
     running_daemons,
     text_delta,
 )
-from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
-from viewing import available_events, background_subscriber, journal_events
+from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from support.streams import available_events, background_subscriber, journal_events
 
 from chatd.domain.message import NewMessage, Role
-from chatd.live.hub import ChatHub
-from chatd.live.topic import Subscription
+from chatd.fanout.hub import ChatHub
+from chatd.fanout.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Leases
-from chatd.store.pool import Database
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
 LONG = "x" * 300_000
@@ -151,7 +151,7 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> N
         for event in (*heard, *rest):
             view.apply(event)
         assert len(view.messages) == 2 * count
-        assert [m["id"] for m in await chatd.api.messages(chat_id)] == list(view.messages)
+        assert [m["id"] for m in await chatd.api.routes.messages(chat_id)] == list(view.messages)
         await no_topics(chatd)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -24,8 +24,8 @@ from inside import (
     scripted,
     text_delta,
 )
-from running import TIMEOUT_SECONDS, ChatView, SseEvent, eventually, text_of
-from viewing import available_events, background_subscriber, journal_events
+from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually, text_of
+from support.streams import available_events, background_subscriber, journal_events
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest

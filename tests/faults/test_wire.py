@@ -12,7 +12,7 @@ import anyio
 import asyncpg
 import httpx2
 import pytest
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     finished,
@@ -21,13 +21,13 @@ from inside import (
     scripted,
     text_delta,
 )
-from running import ChatView, database_on_server, eventually, measure_scheduling_delay
+from support.processes import ChatView, database_on_server, eventually, measure_scheduling_delay
 
-from chatd.daemon import process
+from chatd.daemon import daemon
 from chatd.embedded import Postgres
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.listener import Listener
-from chatd.store.pool import Database
+from chatd.store.database import Database
+from chatd.store.notifications.listener import Listener
 
 BRISK = {"connect_timeout_seconds": 1.0, "statement_timeout_seconds": 1.0}
 BOUNDED_SECONDS = 15.0
@@ -372,7 +372,7 @@ async def test_a_listener_that_hears_nothing(
     """Its connection is dead and says nothing. Polling finds all; or it notices, and hears again."""
     probe_seconds = 0.2 if probes else 600.0
     monkeypatch.setattr(
-        process, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
+        daemon, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
     )
     worker = {"poll_seconds": 600.0 if probes else 0.2}
     async with (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.instruments import Histogram
 from chatd.telemetry.metrics import Metrics
+from chatd.telemetry.prometheus import PrometheusCollector
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-from factory import chat_with_status
-from inside import FunctionProvider, fetch_rows, finished, running_daemon, text_delta
-from metering import MetricsObserver
-from running import eventually
+from support.factories import chat_with_status
+from support.in_process import FunctionProvider, fetch_rows, finished, running_daemon, text_delta
+from support.metrics import MetricsObserver
+from support.processes import eventually
 
 from chatd.domain.chat import Status
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 
 class Held:
@@ -106,7 +106,7 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
         await eventually(lambda: held.called == 1)
-        [message] = await chatd.api.messages(chat["id"])
+        [message] = await chatd.api.routes.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
         await meter.wait_for_increase("chatd_leases_lost_total", why="edited")
         await eventually(lambda: held.called == 2)

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
-from factory import chat_with_status, insert_models
-from inside import fetch_rows, running_daemon, scripted
-from metering import MetricsObserver, scrape
-from running import database_on_server, eventually
+from support.factories import chat_with_status, insert_models
+from support.in_process import fetch_rows, running_daemon, scripted
+from support.metrics import MetricsObserver, scrape
+from support.processes import database_on_server, eventually
 
 from chatd import __version__
 from chatd.domain.chat import Status
 from chatd.embedded import Postgres
-from chatd.store.census import DatabaseStats
-from chatd.store.pool import Database
+from chatd.store.database import Database
+from chatd.store.stats import DatabaseStats
 
 QUICK = {"refresh_interval_seconds": 0.05}
 IDLE = {"enabled": False}

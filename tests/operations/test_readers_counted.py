@@ -1,11 +1,11 @@
 """Streams, hints and requests: what readers and callers get, and whether processes hear of each other."""
 
-from asking import assert_problem
-from callers import authenticated_daemons, create_chat_as
-from inside import InProcessDaemon, running_daemon, running_daemons, scripted
-from metering import MetricsObserver, final_samples
-from running import eventually
-from viewing import (
+from support.auth import authenticated_daemons, create_chat_as
+from support.in_process import InProcessDaemon, running_daemon, running_daemons, scripted
+from support.metrics import MetricsObserver, final_samples
+from support.processes import eventually
+from support.requests import assert_problem
+from support.streams import (
     LARGE_LABELS,
     background_subscriber,
     non_reading_client,
@@ -13,7 +13,7 @@ from viewing import (
     stream_path,
 )
 
-from chatd.live.topic import Subscription
+from chatd.fanout.topic import Subscription
 
 ENDED = "chatd_streams_ended_total"
 

@@ -3,12 +3,12 @@
 import time
 from threading import get_native_id
 
-from factory import text_content
-from inside import running_daemon, scripted
-from metering import MetricsObserver, parse_samples
-from running import thread_run_queue_seconds
+from support.factories import text_content
+from support.in_process import running_daemon, scripted
+from support.metrics import MetricsObserver, parse_samples
+from support.processes import thread_run_queue_seconds
 
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 CHATS, SCRAPES = 1000, 20
 SOON_SECONDS = 0.05

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from factory import OTHER_MODEL, chat_with_status, insert_models
-from inside import (
+from support.factories import OTHER_MODEL, chat_with_status, insert_models
+from support.in_process import (
     FunctionProvider,
     finished,
     running_daemon,
@@ -13,13 +13,13 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from metering import MetricsObserver, final_samples
-from running import eventually
+from support.metrics import MetricsObserver, final_samples
+from support.processes import eventually
 
 from chatd.domain.chat import Status, Usage
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, Finished, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 TOOL = {"name": "weather", "parameters": {"type": "object"}}
 

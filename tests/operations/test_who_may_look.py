@@ -2,15 +2,15 @@
 
 from uuid import UUID
 
-from asking import assert_problem
-from callers import authenticated_daemons, create_chat_as
-from inside import running_daemon, scripted
-from metering import Samples, parse_samples, scrape
-from running import eventually
+from support.auth import authenticated_daemons, create_chat_as
+from support.in_process import running_daemon, scripted
+from support.metrics import Samples, parse_samples, scrape
+from support.processes import eventually
+from support.requests import assert_problem
 
-from chatd.telemetry.exposition import PrometheusCollector
 from chatd.telemetry.instruments import MAX_SERIES, Counter, Histogram
 from chatd.telemetry.metrics import Metrics
+from chatd.telemetry.prometheus import PrometheusCollector
 
 ODD = ("TRACE", "PROPFIND", "MKCOL", "REPORT")
 PATHS = ("/metrics", "/statusz")

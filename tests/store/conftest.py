@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from concurrency import WAIT_SECONDS
-from factory import insert_models
+from support.concurrency import WAIT_SECONDS
+from support.factories import insert_models
 
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import WAIT_SECONDS, gather_all, row_locked, wait_until_blocked
-from factory import (
+from support.concurrency import WAIT_SECONDS, gather_all, row_locked, wait_until_blocked
+from support.factories import (
     OWNER,
     PENDING_CALL_IDS,
     WORKER,
@@ -17,17 +17,17 @@ from factory import (
     text_content,
     tool_call_content,
 )
-from invariants import check_calls
+from support.invariants import check_calls
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import NoActionRequired, Refused, ToolCallUnknown, ToolResultsMissing
 from chatd.domain.message import NewMessage, PendingToolCall, Role
-from chatd.domain.moves import Transition
-from chatd.store.actions import ToolCalls, ToolResult
+from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Leases
-from chatd.store.pool import Database
-from chatd.store.rows import TransitionResult
+from chatd.store.records import TransitionResult
+from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
 
 

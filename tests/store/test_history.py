@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from concurrency import gather_all, row_locked, wait_until_blocked
-from factory import (
+from support.concurrency import gather_all, row_locked, wait_until_blocked
+from support.factories import (
     MODEL,
     OTHER_MODEL,
     OWNER,
@@ -16,7 +16,7 @@ from factory import (
     stored_rows,
     text_content,
 )
-from invariants import texts
+from support.invariants import texts
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import (
@@ -29,12 +29,12 @@ from chatd.domain.errors import (
 )
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
-from chatd.store.pool import Database
 from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))

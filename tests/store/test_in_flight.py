@@ -4,15 +4,15 @@ import asyncio
 
 import anyio
 import pytest
-from factory import MODEL, OWNER, chat_with_status, stored_rows, text_content
-from running import TIMEOUT_SECONDS, eventually
+from support.factories import MODEL, OWNER, chat_with_status, stored_rows, text_content
+from support.processes import TIMEOUT_SECONDS, eventually
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import TooManyActiveChats
 from chatd.store import sql
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.messages import Messages
-from chatd.store.pool import Database
 from chatd.store.queue import Queue
 
 WAITING = (

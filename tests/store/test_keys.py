@@ -7,16 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from concurrency import gather_all, row_locked, wait_until_blocked
-from factory import MODEL, OWNER, chat_with_status, insert_models, text_content
+from support.concurrency import gather_all, row_locked, wait_until_blocked
+from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
-from chatd.domain.moves import Transition
+from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
-from chatd.store.keys import IdempotencyKey, IdempotencyStore
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.messages import Messages
-from chatd.store.pool import Database
 from chatd.store.queue import Queue
 
 KEY = IdempotencyKey(OWNER, "one", b"what was asked")

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import insert_chats, row_locked, wait_until_blocked
-from factory import (
+from support.concurrency import insert_chats, row_locked, wait_until_blocked
+from support.factories import (
     MODEL,
     OWNER,
     REGISTRATION,
@@ -23,10 +23,10 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.database import Connection, Database
 from chatd.store.leases import ActivityReport, Leases, Renewal
-from chatd.store.pool import Connection, Database
-from chatd.store.rows import TransitionResult
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.records import TransitionResult
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")

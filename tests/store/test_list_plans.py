@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from conftest import dsn_for
-from factory import MODEL, OWNER, insert_models
+from support.factories import MODEL, OWNER, insert_models
 from test_plans import BOTH, indexes, kinds, nodes, scanned
 
 from chatd.store import sql
-from chatd.store.pool import Connection, Database
+from chatd.store.database import Connection, Database
 
 CHATS = 100_000
 DEPTH = 90_000

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from factory import OWNER, chat_with_status
+from support.factories import OWNER, chat_with_status
 
 from chatd.domain.chat import Status
-from chatd.domain.listing import DELETED_VERSION, ChatChange, ListQuery
+from chatd.domain.chat_list import DELETED_VERSION, ChatChange, ListQuery
+from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
-from chatd.store.lists import ChatLists
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -14,11 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from chatd import __version__
-from chatd.cli.root import main
+from chatd.cli.main import main
 from chatd.domain.errors import DatabaseUnavailable, SchemaMismatch
-from chatd.store import migrate, migration_files
-from chatd.store.migrate import MigrationError
-from chatd.store.pool import Connection
+from chatd.store.database import Connection
+from chatd.store.migrations import files, migrate
+from chatd.store.migrations.migrate import MigrationError
 
 FILES = {
     "0001_chats.up.sql": "CREATE TABLE chats (id int PRIMARY KEY, title text);\n",
@@ -193,7 +193,7 @@ async def test_the_script_for_psql_does_the_same_and_keeps_the_books(
 async def run_like_psql(conn: Connection, script: str) -> None:
     """Statement by statement, as psql does, minus its own commands."""
     sql = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
-    for statement in migration_files.Script(file="script", sql=sql).statements():
+    for statement in files.Script(file="script", sql=sql).statements():
         await conn.execute(statement)
 
 
@@ -274,7 +274,7 @@ def test_files_that_make_no_sense_are_refused(
     tmp_path: Path, files: dict[str, str], words: str
 ) -> None:
     with pytest.raises(MigrationError) as caught:
-        migration_files.load_migrations(write(tmp_path / "wrong", files))
+        files.load_migrations(write(tmp_path / "wrong", files))
     assert words in str(caught.value)
 
 
@@ -284,7 +284,7 @@ def test_statements_are_split_where_postgres_would() -> None:
     /* not; this */
     CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN; RETURN $$;$$; END $body$;;
     SELECT 1 -- last, without its semicolon"""
-    script = migration_files.Script(file="x", sql=sql)
+    script = files.Script(file="x", sql=sql)
     starts = [statement.split("\n")[-1].split()[0] for statement in script.statements()]
     assert len(starts) == 3
     assert script.statements()[2].startswith("SELECT 1 -- last")
@@ -298,7 +298,7 @@ async def test_the_migrations_of_this_chatd_go_up_down_and_up(
 ) -> None:
     """A way down that forgets something is found here: nothing but the books may be left."""
     applied = await migrate.up(empty_dsn)
-    assert applied == migration_files.load_migrations() != []
+    assert applied == files.load_migrations() != []
     await migrate.check(conn)
     await migrate.down(empty_dsn, to=0)
     left = await conn.fetch(
@@ -327,7 +327,7 @@ async def test_the_command_line(
             code = await asyncio.to_thread(main, ["migrate", *arguments])
         return code, *capsys.readouterr()
 
-    labels = [each.label for each in migration_files.load_migrations()]
+    labels = [each.label for each in files.load_migrations()]
     applied = "".join(f"applied {label}\n" for label in labels)
     reverted = "".join(f"reverted {label}\n" for label in reversed(labels))
 

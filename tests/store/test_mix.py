@@ -5,7 +5,7 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import (
+from support.concurrency import (
     WAIT_SECONDS,
     fencing_token,
     gather_all,
@@ -13,7 +13,7 @@ from concurrency import (
     row_locked,
     wait_until_blocked,
 )
-from factory import (
+from support.factories import (
     MODEL,
     OWNER,
     REGISTRATION,
@@ -22,16 +22,16 @@ from factory import (
     insert_models,
     text_content,
 )
-from invariants import check_all, has_no_duplicates, texts
-from mill import RandomWorkload
+from support.invariants import check_all, has_no_duplicates, texts
+from support.random_workload import RandomWorkload
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
-from chatd.domain.moves import Transition
+from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import ActivityReport, Claim, Leases
-from chatd.store.pool import Database
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
 

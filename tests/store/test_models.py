@@ -4,8 +4,8 @@ import asyncio
 import random
 from uuid import NAMESPACE_URL, uuid5
 
+from chatd.store.database import Database
 from chatd.store.models import ModelRow, Models
-from chatd.store.pool import Database
 
 NAMES = tuple(f"model {number}" for number in range(2))
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import (
+from support.factories import (
     MODEL,
     OTHER_MODEL,
     OWNER,
@@ -18,7 +18,7 @@ from factory import (
     text_content,
     tool_call_content,
 )
-from invariants import check_calls
+from support.invariants import check_calls
 
 from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
 from chatd.domain.errors import (
@@ -31,14 +31,14 @@ from chatd.domain.errors import (
     Refused,
 )
 from chatd.domain.message import Content, NewMessage, PendingToolCall, Role
-from chatd.domain.moves import TABLE, WORKER_TRANSITIONS, Transition, target_status
-from chatd.store.actions import ToolCalls, ToolResult
+from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, target_status
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
-from chatd.store.pool import Database
 from chatd.store.queue import Queue
-from chatd.store.rows import TransitionResult
+from chatd.store.records import TransitionResult
+from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")

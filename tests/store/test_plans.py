@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factory import MODEL, OWNER, WORKER, insert_models
+from support.factories import MODEL, OWNER, WORKER, insert_models
 
 from chatd.store import sql
-from chatd.store.pool import Connection, Database
+from chatd.store.database import Connection, Database
 
 FILL = """
 INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since,

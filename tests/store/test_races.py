@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import (
+from support.concurrency import (
     WAIT_SECONDS,
     fencing_token,
     gather_all,
@@ -16,16 +16,24 @@ from concurrency import (
     row_locked,
     wait_until_blocked,
 )
-from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_with_status, insert_models, text_content
-from invariants import check_all, has_no_duplicates, texts
+from support.factories import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    text_content,
+)
+from support.invariants import check_all, has_no_duplicates, texts
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatBusy, LeaseLost, QueueFull
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Claim, Leases
-from chatd.store.pool import Database
-from chatd.store.rows import TransitionResult
+from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))

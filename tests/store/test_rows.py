@@ -11,10 +11,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factory import MODEL, OWNER, chat_with_status, insert_chat, insert_models
+from support.factories import MODEL, OWNER, chat_with_status, insert_chat, insert_models
 
 from chatd.domain.chat import IDLE, LEASED, Status
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,27 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from concurrency import gather_all, insert_chats, row_locked
-from factory import MODEL, OTHER_MODEL, OWNER, WORKER, chat_with_status, insert_models, text_content
+from support.concurrency import gather_all, insert_chats, row_locked
+from support.factories import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    text_content,
+)
 from test_moves import make, may_queue
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
-from chatd.domain.event import Cursor, JournalEntry
 from chatd.domain.message import NewMessage, Part, Role, Visibility
-from chatd.domain.moves import TABLE, Transition
+from chatd.domain.stream_events import Cursor, JournalEntry
+from chatd.domain.transitions import TABLE, Transition
 from chatd.store.chats import Chats
+from chatd.store.database import Database
 from chatd.store.leases import Leases
-from chatd.store.pool import Database
 from chatd.store.reads import ChatReader
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))

@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from running import TIMEOUT_SECONDS
+from support.processes import TIMEOUT_SECONDS
 from test_plans import BOTH, indexes, plan, scanned
 
 from chatd.domain.errors import TokenNotFound
-from chatd.store.pool import Database
+from chatd.store.database import Database
 from chatd.store.tokens import Tokens, hash_token
 
 

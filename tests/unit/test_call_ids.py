@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.work.call_ids import MAX_TOOL_CALL_ID_LENGTH, ToolCallIds
+from chatd.worker.tool_call_ids import MAX_TOOL_CALL_ID_LENGTH, ToolCallIds
 
 
 def settled(*ids: str) -> list[str]:

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.settings import Settings
-from chatd.settings.changes import (
+from chatd.settings.keys import known_keys
+from chatd.settings.reloadable import (
     RELOADABLE_KEYS,
     RELOADABLE_SECTIONS,
     changed_keys,
     is_reloadable,
     merge_reloadable,
 )
-from chatd.settings.keys import known_keys
 
 VALUES: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("database", "pool_size"): st.integers(2, 9),

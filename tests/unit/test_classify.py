@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from pydantic_ai import exceptions as pai
 
 from chatd.domain.failure import Failure, FailureKind
-from chatd.llm.classify import classify
 from chatd.llm.errors import (
     InvalidProviderResponse,
     ProviderConfigError,
     ProviderError,
     UnsupportedContent,
 )
-from chatd.llm.retry_after import MAX_RETRY_AFTER_SECONDS, retry_after
+from chatd.llm.failures.classify import classify
+from chatd.llm.failures.retry_after import MAX_RETRY_AFTER_SECONDS, retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 REQUEST = httpx2.Request("POST", "https://example.org/v1")

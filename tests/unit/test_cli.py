@@ -11,12 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 import chatd
-from chatd.cli.exits import Exit, exit_code_for
-from chatd.cli.root import COMMANDS, app, main
+from chatd.cli.exit_codes import Exit, exit_code_for
+from chatd.cli.main import COMMANDS, app, main
 from chatd.domain.errors import ChatdError, DatabaseUnavailable, SchemaMismatch
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import ConfigurationError
-from chatd.supervision.budget import RestartBudgetExceeded
+from chatd.supervision.restart_budget import RestartBudgetExceeded
 
 Captured = pytest.CaptureFixture[str]
 REPOSITORY = Path(chatd.__file__).parents[1]
@@ -92,14 +92,14 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
 
 
 def test_help_imports_nothing_that_is_slow() -> None:
-    code = "import sys; from chatd.cli.root import main; main(['--help']); print(*sys.modules)"
+    code = "import sys; from chatd.cli.main import main; main(['--help']); print(*sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     imported = set(ran.stdout.splitlines()[-1].split())
     slow = {"asyncpg", "pydantic", "structlog", "anyio", "fastapi", "pydantic_ai", "openai"}
     slow |= {"httpx2", "rich.markdown", "prompt_toolkit"}
-    assert "chatd.cli.root" in imported
+    assert "chatd.cli.main" in imported
     assert imported & slow == set()
 
 

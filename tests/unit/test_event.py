@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Role
-from chatd.domain.moves import TABLE, Transition
+from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.transitions import TABLE, Transition
 
 numbers = st.integers(0, 10**18 - 1)
 cursors = st.builds(Cursor, numbers, numbers, numbers, numbers)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatd.store.migration_files import NO_TRANSACTION, Script, _split_statements, load_migrations
+from chatd.store.migrations.files import NO_TRANSACTION, Script, _split_statements, load_migrations
 
 FIRST = 3
 """The first migration that an installed chatd may have to live with."""

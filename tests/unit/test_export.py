@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from structlog.testing import capture_logs
 
-from chatd.telemetry import export, tracing
+from chatd.telemetry import otlp, tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
@@ -29,7 +29,7 @@ def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
     """Whether spans are made, and what was logged about it."""
     with capture_logs() as logs:
-        goodbye = export.configure_tracing(environ, worker_id="w")
+        goodbye = otlp.configure_tracing(environ, worker_id="w")
         with tracing.store_span("x") as span:
             made = span.is_recording()
         goodbye()
@@ -66,7 +66,7 @@ def test_a_provider_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> No
     provider = TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     with capture_logs():
-        export.configure_tracing({}, worker_id="w")
+        otlp.configure_tracing({}, worker_id="w")
     with tracing.store_span("x") as span:
         assert span.is_recording()
     provider.shutdown()

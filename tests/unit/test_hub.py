@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, Hint, JournalEntry, StreamEventType
-from chatd.domain.moves import Transition
-from chatd.live.hints import ChangeBus
-from chatd.live.hub import ChatHub
-from chatd.live.topic import Subscription
-from chatd.live.viewer import ChatEventReader
+from chatd.domain.stream_events import Cursor, Hint, JournalEntry, StreamEventType
+from chatd.domain.transitions import Transition
+from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.hub import ChatHub
+from chatd.fanout.topic import Subscription
+from chatd.streaming.event_reader import ChatEventReader
 
 CHAT, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

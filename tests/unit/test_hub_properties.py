@@ -22,12 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
 from chatd.domain.message import Message, Part, Role
-from chatd.domain.moves import Transition
-from chatd.live.hub import ChatHub
-from chatd.live.topic import Preview, Subscription
-from chatd.live.viewer import ChatEventReader, CursorEvent
+from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.transitions import Transition
+from chatd.fanout.hub import ChatHub
+from chatd.fanout.topic import Preview, Subscription
+from chatd.streaming.event_reader import ChatEventReader, CursorEvent
 
 CHAT, HERE, THERE = UUID(int=1), UUID(int=2), UUID(int=3)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

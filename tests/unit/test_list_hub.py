@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Hint
-from chatd.domain.listing import DELETED_VERSION, ChangeBatch, ChatChange, ListQuery
-from chatd.live.lists import ListHub, ListSubscription
+from chatd.domain.chat_list import DELETED_VERSION, ChangeBatch, ChatChange, ListQuery
+from chatd.domain.stream_events import Hint
+from chatd.fanout.list_hub import ListHub, ListSubscription
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OVERLAP = 15.0

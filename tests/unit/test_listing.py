@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.listing import (
+from chatd.domain.chat_list import (
     DELETED_VERSION,
     ChatChange,
     SentVersions,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import chatd
+from chatd.logs.configure import LIBRARY_EVENT
 from chatd.logs.events import CONTEXT_FIELDS, log_events
-from chatd.logs.writing import LIBRARY_EVENT
 
 ROOT = Path(chatd.__file__).parent
 LEVELS = {

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from chatd import logs
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.logs import journal
+from chatd.logs import journald
 from chatd.logs.exceptions import WITHHELD_MESSAGE
 
 
@@ -31,8 +31,8 @@ class Unshowable:
 
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("chatd.logs.secrets._known", frozenset())
-    monkeypatch.setattr("chatd.logs.secrets._pattern", None)
+    monkeypatch.setattr("chatd.logs.redaction._known_secrets", frozenset())
+    monkeypatch.setattr("chatd.logs.redaction._secrets_pattern", None)
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     yield
@@ -52,7 +52,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def started(stream: io.StringIO, **options: Any) -> FilteringBoundLogger:
     logs.configure(stream=stream, **options)
-    logger: FilteringBoundLogger = structlog.get_logger("chatd.work.runner")
+    logger: FilteringBoundLogger = structlog.get_logger("chatd.worker.runner")
     return logger
 
 
@@ -65,7 +65,7 @@ def test_a_line_is_one_json_object_with_its_fields() -> None:
     assert list(line)[:4] == ["timestamp", "level", "event", "logger"]
     assert line.pop("timestamp").endswith("Z")
     assert line == {
-        "level": "info", "event": "turn.finished", "logger": "chatd.work.runner", "worker_id": "w",
+        "level": "info", "event": "turn.finished", "logger": "chatd.worker.runner", "worker_id": "w",
         "chat_id": str(chat), "steps": 2, "seconds": 0.5, "kinds": ["a"],
     }  # fmt: skip
 
@@ -208,7 +208,7 @@ def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
 
 def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr("chatd.logs.writing._signature", {})
+    monkeypatch.setattr("chatd.logs.configure._process_fields", {})
     log = started(out)
     logs.bind_process(worker_id="me")
     log.info("a.b")
@@ -236,7 +236,7 @@ def test_the_journal_is_told_how_serious_a_line_is(
         text = stream.read().splitlines()
     assert [line[:3] for line in text] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>", "<3>", "<4>"]
     assert all(json.loads(line[3:])["event"] for line in text[:7])
-    assert journal.with_priority("one\ntwo", "error") == "<3>one\n<3>two"
+    assert journald.with_priority("one\ntwo", "error") == "<3>one\n<3>two"
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")  # somebody else's: ours was redirected
     out = io.StringIO()
     logs.configure(stream=out)

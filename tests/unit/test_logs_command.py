@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.cli.exits import Exit
-from chatd.cli.root import main
+from chatd.cli.exit_codes import Exit
+from chatd.cli.logs.filter import LEVELS, LogFilter
+from chatd.cli.logs.parse import LineSplitter, parse_line
+from chatd.cli.logs.render import LogRenderer
+from chatd.cli.logs.tail import TailedFile
+from chatd.cli.logs.times import parse_time
+from chatd.cli.main import main
 from chatd.logs.events import log_events
-from chatd.logs.following import TailedFile
-from chatd.logs.reading import LineSplitter, parse_line
-from chatd.logs.shown import LogRenderer
-from chatd.logs.times import parse_time
-from chatd.logs.wanted import LEVELS, LogFilter
 
 A, B = "5bd0a6e5-0000-4000-8000-000000000001", "77777777-0000-4000-8000-000000000002"
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

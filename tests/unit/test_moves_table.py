@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Status
-from chatd.domain.moves import TABLE, WORKER_TRANSITIONS, Target, Transition, target_status
+from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition, target_status
 
 REST = {Status.WAITING, Status.ERROR}
 CELLS = [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.message import NewMessage, Part, PendingToolCall, Role
-from chatd.work.next_step import (
+from chatd.worker.next_step import (
     AwaitClientTools,
     CallModel,
     Finish,

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.cli.paper import TranscriptRenderer, stable_prefix_length, to_ansi
+from chatd.cli.chat.transcript_renderer import TranscriptRenderer, stable_prefix_length, to_ansi
 from chatd.client import (
     HistoryReset,
     MessagePart,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from virtual_clock import on_virtual_time
+from support.virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import ChildHandle
+from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.supervision.periodic import Periodic
 

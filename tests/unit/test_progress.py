@@ -6,7 +6,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_clock import on_virtual_time
+from support.virtual_clock import on_virtual_time
 
 from chatd.supervision.progress import CancelScopeWithCause, Progress, StageTimeout
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatd.api.rates import TokenBuckets
+from chatd.api.auth.rate_limit import TokenBuckets
 
 per_second = st.integers(1, 1000)
 pauses = st.lists(st.integers(0, 3000).map(lambda ms: Fraction(ms, 1000)), min_size=1, max_size=200)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.failure import RETRYABLE, Failure, FailureKind
-from chatd.work.retry import RetryPolicy
+from chatd.worker.retry import RetryPolicy
 
 seconds = st.floats(0.001, 600.0)
 policies = st.builds(

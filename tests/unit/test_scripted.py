@@ -9,11 +9,11 @@ import pytest
 
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Message, Role, fold, text_of
-from chatd.llm.classify import classify
 from chatd.llm.errors import ProviderConfigError
+from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta
-from chatd.llm.script import DEFAULT_SCRIPT, Script, parse_script
-from chatd.llm.scripted import ScriptedProvider
+from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.llm.scripted.script import DEFAULT_SCRIPT, Script, parse_script
 
 CHAT = UUID(int=1)
 

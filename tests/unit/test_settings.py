@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from chatd.daemon.rooms import catalog_from_settings
+from chatd.daemon.services import catalog_from_settings
 from chatd.settings import (
     ConfigurationError,
     HttpSettings,
@@ -19,7 +19,7 @@ from chatd.settings import (
     load_with_origins,
     shown_settings,
 )
-from chatd.settings.show import redact_url
+from chatd.settings.report import redact_url
 
 SECRET = "geheim-4711"
 Write = Callable[[str], Path]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatd.cli.standalone import choose_dev_model
+from chatd.cli.dev_model import choose_dev_model
 from chatd.llm.errors import ProviderConfigError
 
 KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
@@ -12,7 +12,7 @@ KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in KEYS:
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("chatd.cli.standalone.local_model_available", lambda: False)
+    monkeypatch.setattr("chatd.cli.dev_model.local_model_available", lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ async def test_what_is_taken(
 async def test_what_cannot_be_had_is_refused(
     keys: list[str], wanted: str, why: str, local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatd.cli.standalone.local_model_available", lambda: local)
+    monkeypatch.setattr("chatd.cli.dev_model.local_model_available", lambda: local)
     for variable in keys:
         monkeypatch.setenv(variable, "key")
     with pytest.raises(ProviderConfigError, match=why):

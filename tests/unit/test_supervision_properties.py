@@ -10,11 +10,11 @@ import anyio
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from virtual_clock import on_virtual_time
+from support.virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import ChildHandle, ChildSpec, FatalError, Restart
-from chatd.supervision.budget import RestartBudget, RestartBudgetExceeded
-from chatd.supervision.keeper import ChildState
+from chatd.supervision.child import ChildHandle, ChildSpec, FatalError, Restart
+from chatd.supervision.child_supervisor import ChildState
+from chatd.supervision.restart_budget import RestartBudget, RestartBudgetExceeded
 from chatd.supervision.supervisor import Supervisor
 
 WINDOW_SECONDS = 20.0

@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import pytest
 from structlog.testing import capture_logs
-from virtual_clock import on_virtual_time
+from support.virtual_clock import on_virtual_time
 
-from chatd.supervision.actor import ChildHandle, ChildSpec, FatalError, Restart
-from chatd.supervision.budget import RestartBudgetExceeded
-from chatd.supervision.keeper import ChildState
+from chatd.supervision.child import ChildHandle, ChildSpec, FatalError, Restart
+from chatd.supervision.child_supervisor import ChildState
+from chatd.supervision.restart_budget import RestartBudgetExceeded
 from chatd.supervision.supervisor import Supervisor
 
 Start = Callable[[ChildHandle], Awaitable[None]]

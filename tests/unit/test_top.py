@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chatd.api.examples import EXAMPLES
+from chatd.api.openapi.examples import EXAMPLES
 from chatd.cli.top import (
     _ACTOR_COLUMNS,
     _CHAT_COLUMNS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatd.cli.exits import Exit
+from chatd.cli.exit_codes import Exit
 from chatd.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

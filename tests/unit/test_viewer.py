@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Cursor, JournalEntry, StreamEventType, stream_events
-from chatd.domain.moves import Transition
-from chatd.live.hub import ChatHub
-from chatd.live.viewer import ChatEventReader, CursorEvent
+from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.transitions import Transition
+from chatd.fanout.hub import ChatHub
+from chatd.streaming.event_reader import ChatEventReader, CursorEvent
 
 CHAT = UUID(int=1)
 FAIL = JournalEntry(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from inside import (
+from support.in_process import (
     FunctionProvider,
     InProcessDaemon,
     fetch_rows,
@@ -15,12 +15,12 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import ChatView, eventually
+from support.processes import ChatView, eventually
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"name": "weather", "description": "How it is.", "parameters": SCHEMA}
@@ -57,7 +57,7 @@ def results_in(request: ModelRequest) -> list[tuple[str, Any, bool]]:
 
 async def each_has_one_result(chatd: InProcessDaemon, chat_id: str) -> list[Any]:
     """See that the calls in a chat's history are answered, in order; the results."""
-    parts = [part for m in await chatd.api.messages(chat_id) for part in m["content"]]
+    parts = [part for m in await chatd.api.routes.messages(chat_id) for part in m["content"]]
     calls = [part["tool_call_id"] for part in parts if part["type"] == "tool-call"]
     results = [part for part in parts if part["type"] == "tool-result"]
     assert [part["tool_call_id"] for part in results] == calls

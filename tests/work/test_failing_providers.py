@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from inside import (
+from support.in_process import (
     NO_RENEWALS,
     FunctionProvider,
     InProcessDaemon,
@@ -17,12 +17,12 @@ from inside import (
     scripted,
     text_delta,
 )
-from running import ChatView, eventually
+from support.processes import ChatView, eventually
 
 from chatd.domain.failure import RETRYABLE, FailureKind
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
     "unauthorized": ([{"error": {"status": 401}}], FailureKind.AUTH, 401),

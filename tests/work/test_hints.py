@@ -6,13 +6,13 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
-from inside import InProcessDaemon, running_daemons, scripted
-from running import ChatView, eventually
+from support.in_process import InProcessDaemon, running_daemons, scripted
+from support.processes import ChatView, eventually
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Hint
-from chatd.store.listener import decode_payload
-from chatd.store.pool import Database
+from chatd.domain.stream_events import Hint
+from chatd.store.database import Database
+from chatd.store.notifications.listener import decode_payload
 
 SEED = random.randrange(10**6)
 SCRIPTS = {

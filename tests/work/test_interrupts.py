@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from inside import (
+from support.in_process import (
     NO_RENEWALS,
     FunctionProvider,
     InProcessDaemon,
@@ -18,13 +18,13 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import ChatView, eventually
+from support.processes import ChatView, eventually
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Hint
+from chatd.domain.stream_events import Hint
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 LONG = "All that is gold does not glitter, not all those who wander are lost. "
 SEED = random.randrange(10**6)
@@ -144,7 +144,7 @@ async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Data
         await chatd.api.interrupt(chat["id"])
         await rests(chatd, chat["id"])
         assert provider_calls == ["go", "go", "and now"]
-        assert [m["role"] for m in await chatd.api.messages(chat["id"])] == [
+        assert [m["role"] for m in await chatd.api.routes.messages(chat["id"])] == [
             "user",
             "assistant",
             "tool",

@@ -1,7 +1,7 @@
 """The database did what it was asked, but its answer was lost, and the world went on."""
 
-from inside import running_daemon, scripted
-from running import eventually
+from support.in_process import running_daemon, scripted
+from support.processes import eventually
 
 from chatd.domain.errors import DatabaseUnavailable
 

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from factory import (
+from structlog.testing import capture_logs
+from support.factories import (
     OWNER,
     chat_with_status,
     columns_for,
@@ -14,7 +15,7 @@ from factory import (
     insert_models,
     register_worker,
 )
-from inside import (
+from support.in_process import (
     FunctionProvider,
     fetch_rows,
     finished,
@@ -23,26 +24,25 @@ from inside import (
     scripted,
     text_delta,
 )
-from running import eventually
-from structlog.testing import capture_logs
+from support.processes import eventually
 
 from chatd.domain.chat import Status
-from chatd.domain.event import Hint
-from chatd.live.hints import ChangeBus
-from chatd.live.hub import ChatHub
+from chatd.domain.stream_events import Hint
+from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.hub import ChatHub
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.actions import ToolCalls
+from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
-from chatd.store.keys import IdempotencyKey, IdempotencyStore
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
-from chatd.store.lists import ChatLists
-from chatd.store.pool import Database
-from chatd.store.streams import PartBatch, StreamStore
+from chatd.store.stream_reads import PartBatch, StreamStore
+from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
-from chatd.work.farewell import Deregistration
-from chatd.work.flusher import Flusher
-from chatd.work.janitor import Janitor
-from chatd.work.reaper import Reaper
+from chatd.worker.deregistration import Deregistration
+from chatd.worker.flusher import Flusher
+from chatd.worker.janitor import Janitor
+from chatd.worker.reaper import Reaper
 
 
 class Held:

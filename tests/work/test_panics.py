@@ -4,8 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from inside import FunctionProvider, finished, last_user_text, running_daemon, text_delta
-from running import eventually
+from support.in_process import (
+    FunctionProvider,
+    finished,
+    last_user_text,
+    running_daemon,
+    text_delta,
+)
+from support.processes import eventually
 
 from chatd.llm.provider import Delta, ModelRequest
 

@@ -3,8 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from inside import FunctionProvider, finished, last_user_text, running_daemon, scripted, text_delta
-from running import ChatView, eventually
+from support.in_process import (
+    FunctionProvider,
+    finished,
+    last_user_text,
+    running_daemon,
+    scripted,
+    text_delta,
+)
+from support.processes import ChatView, eventually
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest

@@ -7,16 +7,16 @@ from typing import Any
 import anyio
 import asyncpg
 import pytest
-from inside import catalog, running_daemon, scripted, settings
-from managing import SystemdStub, systemd_stub
-from running import eventually
+from support.in_process import catalog, running_daemon, scripted, settings
+from support.processes import eventually
+from support.systemd_stub import SystemdStub, systemd_stub
 
 from chatd.daemon import Daemon
-from chatd.daemon.attendant import SystemdNotifier
-from chatd.daemon.service_manager import SystemdSocket
+from chatd.daemon.systemd import SystemdSocket
+from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store import migrate
 from chatd.store.leases import Leases, ReapableWork, Renewal
+from chatd.store.migrations import migrate
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "lease_seconds": 0.5},
@@ -33,7 +33,7 @@ def manager(tmp_path: Path) -> Iterator[SystemdStub]:
 async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatd.daemon.workers.LONGEST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr("chatd.daemon.wiring.worker.LONGEST_PAUSE_SECONDS", 0.5)
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
     workers = daemon._worker_actors
     assert workers is not None

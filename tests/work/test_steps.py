@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from inside import (
+from support.in_process import (
     NO_RENEWALS,
     FunctionProvider,
     fetch_rows,
@@ -14,11 +14,11 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from running import ChatView, eventually
+from support.processes import ChatView, eventually
 
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.pool import Database
+from chatd.store.database import Database
 
 ONE_CALL = [
     {"reasoning": "I need a tool. ", "calls": [1]},
@@ -35,7 +35,7 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
     async with running_daemon(dsn, scripted(tool=ONE_CALL)) as chatd:
         chat = await chatd.api.create("[[tool]]")
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        messages = await chatd.api.messages(chat["id"])
+        messages = await chatd.api.routes.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
         call = next(p for p in messages[1]["content"] if p["type"] == "tool-call")
         assert (call["tool_name"], call["args"]) == ("weather", '{"city": "Oslo"}')
@@ -88,7 +88,10 @@ async def test_a_turn_without_end_stops_at_the_limit(dsn: str) -> None:
         assert failed["last_error_detail"]["kind"] == "step_limit"
         assert "4 steps" in failed["last_error"]
         assert provider.calls == 4
-        assert len([m for m in await chatd.api.messages(chat["id"]) if m["role"] == "tool"]) == 4
+        assert (
+            len([m for m in await chatd.api.routes.messages(chat["id"]) if m["role"] == "tool"])
+            == 4
+        )
         await chatd.api.send(chat["id"], "and now?")
         await chatd.api.wait_for_status(
             chat["id"], "waiting"
@@ -167,7 +170,7 @@ async def test_a_crash_between_call_and_answer_of_a_tool_answers_the_tool_first(
     )
     async with running_daemon(dsn) as chatd:
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        messages = await chatd.api.messages(chat["id"])
+        messages = await chatd.api.routes.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
 
 

@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import pytest
-from inside import (
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from support.in_process import (
     NO_RENEWALS,
     FunctionProvider,
     finished,
@@ -15,11 +19,7 @@ from inside import (
     text_delta,
     tool_call_delta,
 )
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
-from running import eventually
+from support.processes import eventually
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest

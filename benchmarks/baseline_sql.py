@@ -1,0 +1,98 @@
+"""The floor under a turn: chatd's own statements through bare asyncpg, and nothing else.
+
+Create, acquire, history, finish: what any daemon with these promises must say to PostgreSQL. There is
+no lease, no hint, no stream, no journal reader and no value of the domain.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from benchmarks.replica import ANSWER
+from chatd.domain.transitions import Transition
+from chatd.store import sql
+
+_CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns")
+POOL_SIZE = 10
+"""As chatd's own."""
+
+_UNUSED_CREATE_PARAMETERS = (None,) * 5
+_MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
+
+
+@dataclass(slots=True)
+class BaselineStore:
+    """A pool and a model; the methods are one statement each."""
+
+    pool: "asyncpg.Pool[asyncpg.Record]"
+    model_id: UUID
+    worker_id: UUID
+
+    @classmethod
+    async def open(cls, dsn: str) -> "BaselineStore":
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=POOL_SIZE,
+            max_size=POOL_SIZE,
+            reset=_skip_reset,
+            server_settings={"jit": "off"},
+        )
+        store = cls(pool, uuid4(), uuid4())
+        await pool.execute(_MODEL, store.model_id)
+        return store
+
+    async def create(self, content: str) -> UUID:
+        given = [_message("user", content, self.model_id)]
+        rows = await self.pool.fetch(
+            _CHATS["create"],
+            "local",
+            "",
+            "{}",
+            self.model_id,
+            json.dumps(given),
+            True,
+            "[]",
+            *_UNUSED_CREATE_PARAMETERS,
+        )
+        chat_id: UUID = rows[0]["id"]
+        return chat_id
+
+    async def claim(self) -> asyncpg.Record:
+        """Any pending chat: there are as many as there are callers."""
+        while not (rows := await self.pool.fetch(_LEASES["acquire"], self.worker_id, 1, None)):
+            pass
+        return rows[0]
+
+    async def history(self, chat: asyncpg.Record) -> list[Any]:
+        rows = await self.pool.fetch(_TURNS["history"], chat["id"])
+        return [json.loads(row["content"]) for row in rows]
+
+    async def finish(self, chat: asyncpg.Record) -> None:
+        said = [_message("assistant", ANSWER, self.model_id)]
+        fence = (chat["id"], self.worker_id, chat["epoch"], chat["step"])
+        ends = (Transition.FINISH_TURN.value, "running", True)
+        await self.pool.fetch(_TURNS["finish"], *fence, json.dumps(said), 8, *ends)
+
+    async def run_turn(self) -> None:
+        await self.create("Which way to the station?")
+        chat = await self.claim()
+        await self.history(chat)
+        await self.finish(chat)
+
+
+def _message(role: str, text: str, model_id: UUID) -> dict[str, Any]:
+    return {
+        "role": role,
+        "content": [{"type": "text", "text": text}],
+        "visibility": "both",
+        "model_config_id": str(model_id),
+        "finish_reason": None,
+        "usage": None,
+    }
+
+
+async def _skip_reset(_connection: object) -> None:
+    """No reset of the session, as in chatd: it would be one more round trip."""

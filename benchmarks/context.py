@@ -1,0 +1,21 @@
+"""What every measure works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.databases import BenchDatabases
+from benchmarks.load_client import LoadClient
+from benchmarks.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchContext:
+    """A ground to stand on, clients, a folder for what is written, and someone to tell."""
+
+    databases: BenchDatabases
+    clients: LoadClient
+    folder: Path
+    profile: Profile
+    report_progress: Callable[[str], None]
+    """Shown while the measure runs."""

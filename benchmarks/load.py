@@ -1,0 +1,198 @@
+"""The clients, in a process of their own: ``python -m benchmarks.load`` reads tasks, one JSON object a
+line, and answers each with a line. They are told apart from the daemon so that they do not share its
+event loop, and they parse no more of an answer than they must.
+"""
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.http1 import HttpConnection, connect
+
+Task = dict[str, Any]
+
+QUESTION = b'{"content": "Which way to the station?"}'
+_EMPTY_BODY = b"{}"
+_ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
+_FIRST_PART = re.compile(rb'event: message_part|"parts":\[\{|"role":"assistant"')
+"""A part, or a snapshot that holds one already."""
+_TURN_END = re.compile(rb'"status": ?"(waiting|error)"')
+_PART = re.compile(rb'event: message_part\r?\ndata: [^\n]*"text":"(\d+) "')
+_WARMUP_SECONDS = 0.25
+
+
+_held_streams: list[HttpConnection] = []
+_current_chat: tuple[HttpConnection, HttpConnection, str]
+
+
+class TurnFailedError(Exception):
+    """A turn ended in an error: there is nothing to measure."""
+
+
+async def turns(task: Task) -> Task:
+    """Keep ``chats`` chats in flight: create one, follow it to its end, again.
+
+    It is counted for ``seconds``, from when as many turns have ended as are in flight at once: before
+    that they all start together, and what a short window sees of that is not how it goes on.
+    """
+    chats, seconds = task["chats"], task["seconds"]
+    warm, begun = time.monotonic() + _WARMUP_SECONDS, float("inf")
+    moments: list[tuple[float, float, float]] = []
+
+    async def keep_one() -> None:
+        nonlocal begun
+        line = await connect(task["url"])
+        while (now := time.monotonic()) < begun + seconds:
+            moments.append(await _run_turn(task["url"], line))
+            if begun == float("inf") and len(moments) >= chats and now >= warm:
+                begun = time.monotonic()
+        line.close()
+
+    await asyncio.gather(*(keep_one() for _ in range(chats)))
+    counted = [(sent, first, end) for sent, first, end in moments if begun < end <= begun + seconds]
+    return {
+        "turns": len(counted),
+        "all": len(moments),
+        "first": [first - sent for sent, first, _ in counted],
+        "whole": [end - sent for sent, _, end in counted],
+    }
+
+
+async def _run_turn(url: str, line: HttpConnection) -> tuple[float, float, float]:
+    sent = time.monotonic()
+    chat_id = await _create_chat(line, QUESTION)
+    stream = await connect(url)
+    stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+    await stream.wait_for(_FIRST_PART)
+    first = time.monotonic()
+    await _wait_for_turn_end(stream, 0)
+    stream.close()
+    return sent, first, time.monotonic()
+
+
+async def _create_chat(line: HttpConnection, body: bytes) -> str:
+    answer = await line.post("/api/v1/chats", body)
+    found = _ID.search(answer.body)
+    if found is None:
+        raise TurnFailedError(f"{answer.status} {answer.body[:300]!r}")
+    return found[1].decode()
+
+
+async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
+    """Wait until the turn has ended well; where in the stream that was said."""
+    found = await stream.wait_for(_TURN_END, start)
+    if found[1] == b"error":
+        raise TurnFailedError(bytes(stream.buffer[-600:]).decode(errors="replace"))
+    return found.end()
+
+
+async def open_chat(task: Task) -> Task:
+    """Open a chat to ``send_loop`` in, and its stream, until ``close_held``."""
+    global _talk  # noqa: PLW0603 - one at a time, for the life of the process
+    line, stream = await connect(task["url"]), await connect(task["url"])
+    chat_id = await _create_chat(line, _EMPTY_BODY)
+    stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+    _current_chat = (line, stream, f"/api/v1/chats/{chat_id}/messages")
+    _held_streams.extend((line, stream))
+    await _wait_for_turn_end(stream, 0)
+    return {}
+
+
+async def send_loop(task: Task) -> Task:
+    """Send a message, wait on the open stream for the end of the turn, pause, again."""
+    line, stream, path = _current_chat
+    sent = []
+    for _ in range(task["turns"]):
+        place = len(stream.buffer)
+        sent.append(time.monotonic())
+        await line.post(path, QUESTION)
+        await _wait_for_turn_end(stream, place)
+        await asyncio.sleep(task["pause"])
+    return {"sent": sent}
+
+
+async def follow_two(task: Task) -> Task:
+    """Follow chats on two replicas at once; how old each part was when it came, in seconds."""
+    owner: list[float] = []
+    other: list[float] = []
+
+    async def one() -> None:
+        line = await connect(task["owner"])
+        chat_id = await _create_chat(line, _EMPTY_BODY)
+        streams = [await connect(task[name]) for name in ("owner", "other")]
+        for stream in streams:
+            stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+        places = [await _wait_for_turn_end(stream, 0) for stream in streams]
+        await line.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
+        ages = zip(streams, places, (owner, other), strict=True)
+        await asyncio.gather(*(_collect_ages(*each) for each in ages))
+        for each in (line, *streams):
+            each.close()
+
+    await asyncio.gather(*(one() for _ in range(task["chats"])))
+    return {"owner": owner, "other": other}
+
+
+async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -> None:
+    """Note the age of every part up to the end of the turn; a part says when it was made."""
+    while _TURN_END.search(stream.buffer, place) is None:
+        now = time.monotonic()
+        for part in _PART.finditer(stream.buffer, place):
+            ages.append(now - int(part[1]) / 1e9)
+            place = part.end()
+        await stream.wait_for_data()
+
+
+async def hold_streams(task: Task) -> Task:
+    """Open chats, each with a stream that stays open; with a ``question`` they are in hand too."""
+    line = await connect(task["url"])
+    body = json.dumps({"content": task["question"]}).encode() if task["question"] else _EMPTY_BODY
+    shown = _FIRST_PART if task["question"] else _TURN_END
+    for _ in range(task["chats"]):
+        chat_id = await _create_chat(line, body)
+        stream = await connect(task["url"])
+        stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
+        await stream.wait_for(shown)
+        _held_streams.append(stream)
+    line.close()
+    return {}
+
+
+async def close_held(_task: Task) -> Task:
+    """Close what is held."""
+    while _held_streams:
+        _held_streams.pop().close()
+    return {}
+
+
+async def wait(task: Task) -> Task:
+    """Do nothing, and keep what is held."""
+    await asyncio.sleep(task["seconds"])
+    return {}
+
+
+TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
+    each.__name__: each
+    for each in (turns, open_chat, send_loop, follow_two, hold_streams, close_held, wait)
+}
+
+
+async def main() -> None:
+    """Work until the standard input ends."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        task = json.loads(line)
+        try:
+            answer = await TASKS[task["do"]](task)
+        except Exception as error:  # noqa: BLE001 - said to the bench, which reports it
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(main())

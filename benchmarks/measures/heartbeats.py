@@ -1,0 +1,69 @@
+"""What renewing costs: time, and whether PostgreSQL can do it without touching an index (HOT)."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+from benchmarks.context import BenchContext
+from benchmarks.figures import Figure, Target, percentile
+from benchmarks.measures import seed
+from chatd.store.database import Connection, Database
+from chatd.store.leases import ActivityReport, Leases, WorkerRegistration
+
+_WARMUP_BEATS = 5
+_UPDATES: Final = """
+SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'chats'
+"""
+
+_REGISTRATION: Final = WorkerRegistration(host="bench", pid=1, version="0", max_chats=1)
+
+
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    rows, beats = context.profile.leased_rows, context.profile.heartbeats
+    database = Database(await context.databases.create("heartbeats"))
+    await database.open()
+    worker_id = uuid4()
+    leases = Leases(database, worker_id=worker_id)
+    mine = await seed.insert_leased(database, await seed.insert_model(database), rows, worker_id)
+    doing = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in mine]
+    context.report_progress(f"{beats} beats for {rows:,} chats")
+    times = []
+    async with database.dedicated_connection() as connection:
+        for _ in range(_WARMUP_BEATS):
+            await leases.renew(connection, _REGISTRATION, doing)
+        updates, hot, size = await _update_counts(connection)
+        for _ in range(beats):
+            begun = time.perf_counter()
+            await leases.renew(connection, _REGISTRATION, doing)
+            times.append(time.perf_counter() - begun)
+        updates_then, hot_then, size_then = await _update_counts(connection)
+    await database.close()
+    return [
+        Figure(
+            name="heartbeat_hot_percent",
+            title="HOT updates",
+            value=100 * (hot_then - hot) / (updates_then - updates),
+            unit="%",
+            description=f"of {beats} beats for {rows:,} chats in hand among {10 * rows:,}",
+            target=Target("≥", 99),
+            detail={"table grew, MB": (size_then - size) / 2**20},
+        ),
+        Figure(
+            name="heartbeat_ms",
+            title=f"one beat for {rows:,} chats",
+            value=percentile(times, 50) * 1000,
+            unit="ms",
+            description="one statement renews all (p50)",
+            detail={"p99": percentile(times, 99) * 1000},
+        ),
+    ]
+
+
+async def _update_counts(connection: Connection) -> tuple[int, int, int]:
+    """Updates and HOT updates of ``chats`` so far, and its size; this session's own are told first."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    row = await connection.fetchrow(_UPDATES)
+    assert row is not None  # noqa: S101 - the table is there
+    return row[0], row[1], row[2]

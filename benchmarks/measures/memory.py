@@ -1,0 +1,78 @@
+"""What many chats cost while nothing happens in them: memory, statements on the wire, reading metrics."""
+
+import time
+from collections.abc import Sequence
+
+from benchmarks.context import BenchContext
+from benchmarks.figures import Figure, Target, percentile
+from benchmarks.http1 import connect
+from benchmarks.pg_proxy import CountingProxy
+from benchmarks.replica import Process, replica
+
+_WARMUP_SECONDS = 0.5
+_SCRAPES = 20
+
+
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    return [
+        *await _measure_held_chats(context, "watched", "watched, at rest", None),
+        *await _measure_held_chats(context, "streaming", "watched, in hand", "[[hang]]"),
+    ]
+
+
+async def _measure_held_chats(
+    context: BenchContext, name: str, title: str, question: str | None
+) -> list[Figure]:
+    chats, seconds = context.profile.held_chats, context.profile.hold_seconds
+    settings = f"[worker]\nmax_chats = {chats}\n"
+    wire = CountingProxy(await context.databases.create(name), context.folder)
+    async with wire, replica(context.folder, wire.dsn, settings=settings) as process:
+        await context.clients.run_task("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
+        before = process.rss_megabytes
+        context.report_progress(f"{chats} chats {title}")
+        await context.clients.run_task("hold", url=process.url, chats=chats, question=question)
+        await context.clients.run_task("wait", seconds=_WARMUP_SECONDS)
+        after = process.rss_megabytes
+        wire.reset()
+        await context.clients.run_task("wait", seconds=seconds)
+        rates = wire.statements.rates(seconds)
+        scrapes = await _scrape_seconds(process)
+        await context.clients.run_task("drop")
+    return [
+        Figure(
+            name=f"{name}_kilobytes_per_chat",
+            title=f"{chats:,} chats {title}",
+            value=(after - before) * 1024 / chats,
+            unit="kB/chat",
+            description="growth of the daemon's resident memory, its sockets' Python side included",
+            detail={"MB before": before, "MB after": after},
+        ),
+        Figure(
+            name=f"{name}_statements_per_second",
+            title="… statements",
+            value=sum(rates.values()),
+            unit="/s",
+            description=f"counted on the wire while all {chats:,} stay open",
+            detail=rates,
+        ),
+        Figure(
+            name=f"{name}_scrape_ms",
+            title="… reading /metrics",
+            value=percentile(scrapes, 50) * 1000,
+            unit="ms",
+            description="from asking to the last line (p50)",
+            target=Target("<", 50),
+            detail={"p99": percentile(scrapes, 99) * 1000},
+        ),
+    ]
+
+
+async def _scrape_seconds(process: Process) -> list[float]:
+    """Seconds that each of some scrapes took."""
+    line, took = await connect(process.url), []
+    for _ in range(_SCRAPES):
+        begun = time.perf_counter()
+        await line.get("/metrics")
+        took.append(time.perf_counter() - begun)
+    line.close()
+    return took

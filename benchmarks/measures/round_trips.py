@@ -1,0 +1,79 @@
+"""Round trips and statements of a turn, counted between chatd and PostgreSQL.
+
+Turns go one at a time with a pause between, so that nothing is shared between two of them and what
+comes late (the last hint) is counted with the turn it belongs to. The client has a stream open all the
+while. Afterwards the same daemon with the same stream is left alone: what it polls by itself is taken
+off in proportion to time. What a pooled connection costs once (looking types up, preparing
+each statement) is counted apart; turns that go before open most of them.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from benchmarks.context import BenchContext
+from benchmarks.figures import Figure, Target
+from benchmarks.pg_proxy import CountingProxy
+from benchmarks.replica import replica
+
+_PAUSE_SECONDS = 0.03
+_WARMUP_TURNS = 20
+_WARMUP_SECONDS = 0.5
+_MIN_SHOWN = 0.005
+_CHATD_QUERY = re.compile(r"\w+\.\w+")
+"""A query of chatd's own, rather than what asyncpg asks once for each connection."""
+
+
+async def measure(context: BenchContext) -> Sequence[Figure]:
+    count, do = context.profile.counted_turns, context.clients.run_task
+    wire = CountingProxy(await context.databases.create("round_trips"), context.folder)
+    async with wire, replica(context.folder, wire.dsn) as process:
+        context.report_progress("turns that go before")
+        await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
+        await do("meet", url=process.url)
+        await do("talk", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
+        context.report_progress(f"{count} turns, one at a time")
+        wire.reset()
+        begun = time.monotonic()
+        await do("talk", turns=count, pause=_PAUSE_SECONDS)
+        seconds = time.monotonic() - begun
+        trips, statements = wire.round_trips.counts(), wire.statements.counts()
+        context.report_progress("the same daemon and stream, left alone")
+        wire.reset()
+        await do("wait", seconds=context.profile.idle_seconds)
+        idle = wire.round_trips.rates(context.profile.idle_seconds)
+        await do("drop")
+    return _figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()})
+
+
+def _figures(
+    count: int, round_trips: Counter[str], statements: Counter[str], idle: Mapping[str, float]
+) -> list[Figure]:
+    # No more is taken off than was there: a poll may have fallen outside.
+    off = {name: min(idle.get(name, 0.0), float(number)) for name, number in round_trips.items()}
+    each = {name: (number - off[name]) / count for name, number in round_trips.items()}
+    turn = {name: value for name, value in each.items() if _CHATD_QUERY.fullmatch(name)}
+    once = sum(each.values()) - sum(turn.values())
+    said = sum(number for name, number in statements.items() if _CHATD_QUERY.fullmatch(name))
+    polled = sum(number for name, number in off.items() if _CHATD_QUERY.fullmatch(name))
+    shown = {name: value for name, value in turn.items() if value >= _MIN_SHOWN}
+    return [
+        Figure(
+            name="round_trips_per_turn",
+            title="round trips",
+            value=sum(turn.values()),
+            unit="/turn",
+            description="POST to finished with a stream open: ReadyForQuery on the wire, without idle polling",
+            target=Target("≤", 6),
+            detail=dict(sorted(shown.items(), key=lambda pair: -pair[1])),
+        ),
+        Figure(
+            name="statements_per_turn",
+            title="statements",
+            value=(said - polled) / count,
+            unit="/turn",
+            description="Execute or Query on the wire, of the same turns; more round trips would be overhead",
+            detail={"taken off: idle polling": polled / count, "once per connection": once},
+        ),
+    ]

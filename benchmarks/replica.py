@@ -1,0 +1,136 @@
+"""Processes under test: ``chatd run`` as it is shipped, and what else listens and says so in its log."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import anyio
+
+from benchmarks.http1 import connect
+from benchmarks.load_client import environment_without_settings
+from chatd.domain.errors import ChatdError
+
+ANSWER = "Straight ahead, past the bakery, then left at the fountain and along the river."
+PARTS = 8
+SCRIPTED_MODELS = f"""
+[providers.bench]
+kind = "scripted"
+[[providers.bench.script]]
+text = "{ANSWER}"
+chunks = {PARTS}
+[[providers.bench.scripts.hang]]
+text = "{ANSWER[:10]}"
+[[providers.bench.scripts.hang]]
+hang = true
+[models.bench]
+provider = "bench"
+model = "bench"
+"""
+"""A model that says ``PARTS`` parts at once; asked ``[[hang]]``, one part and then nothing more."""
+
+NO_LIMITS = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
+"""The section ``limits``: everything is asked for as one owner here."""
+
+_START_TIMEOUT_SECONDS = 30.0
+_POLL_INTERVAL_SECONDS = 0.002
+
+
+class Process:
+    """A process whose log is JSON lines in a file, of which one says where it listens."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                [sys.executable, "-m", *command], env=env, stdout=out, stderr=out
+            )
+        self.pid = self._process.pid
+        self.url = ""
+
+    async def wait_for_event(self, event: str) -> dict[str, Any]:
+        """Wait for a log line."""
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            for line in self._log.read_text("utf-8", "replace").splitlines():
+                if f'"{event}"' in line:
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+            if self._process.poll() is not None:
+                break
+            await anyio.sleep(_POLL_INTERVAL_SECONDS)
+        end = self._log.read_text("utf-8", "replace")[-1000:]
+        raise ChatdError(f"A process under test did not say {event}:\n{end}")
+
+    async def wait_until_ready(self, path: str = "/readyz") -> None:
+        """Wait until it listens and answers 200."""
+        listening = await self.wait_for_event("http.listening")
+        self.url = f"http://{listening['host']}:{listening['port']}"
+        line = await connect(self.url)
+        while (await line.get(path)).status != HTTPStatus.OK:  # noqa: ASYNC110 - it is another process
+            await anyio.sleep(_POLL_INTERVAL_SECONDS)
+        line.close()
+
+    @property
+    def rss_megabytes(self) -> float:
+        """Resident memory, as the kernel counts it."""
+        return _memory_megabytes(self.pid, "VmRSS:")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time it has used so far, the kernel's share included."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _memory_megabytes(pid: int, name: str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split(name)[1].split()[0]) / 1024
+
+
+@asynccontextmanager
+async def replica(
+    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
+) -> AsyncIterator[Process]:
+    """A started ``chatd run`` with the shipped settings, but for ``NO_LIMITS`` and ``settings``."""
+    process = start_replica(folder, dsn, settings=settings, models=models)
+    try:
+        await process.wait_until_ready()
+        yield process
+    finally:
+        process.kill()
+
+
+def start_replica(
+    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
+) -> Process:
+    """Start ``chatd run`` and do not wait; the log goes to a file, as a service's would."""
+    name = uuid4().hex[:8]
+    config = folder / f"{name}.toml"
+    limits = "\n".join(f"{name} = {value}" for name, value in NO_LIMITS.items())
+    config.write_text(f"{settings}\n[limits]\n{limits}\n{models}")
+    env = environment_without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
+    return Process(["chatd", "run", "--config", config], folder / f"{name}.log", env)
+
+
+@asynccontextmanager
+async def baseline_process(folder: Path, dsn: str) -> AsyncIterator[Process]:
+    """A started ``floor_app``."""
+    command = ["benchmarks.baseline_app", dsn]
+    process = Process(command, folder / f"{uuid4().hex[:8]}.log", environment_without_settings())
+    try:
+        await process.wait_until_ready()
+        yield process
+    finally:
+        process.kill()

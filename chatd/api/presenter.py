@@ -1,0 +1,80 @@
+"""Values of the domain, dressed as the API shows them, with the names of their models."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from chatd.api.schema.parts import public_part
+from chatd.api.schema.resources import ChatOut, JournalEntryOut, MessageOut, QueuedMessageOut, Usage
+from chatd.domain.chat import Chat
+from chatd.domain.message import Message, QueuedMessage
+from chatd.domain.stream_events import JournalEntry
+
+
+class Presenter:
+    """Makes the API's shapes of the domain's values; it knows the models' names that it was told."""
+
+    def __init__(self) -> None:
+        self._model_names: dict[UUID, str] = {}
+
+    def add_model_names(self, names: Mapping[UUID, str]) -> None:
+        self._model_names.update(names)
+
+    def _model_name(self, model_id: UUID | None) -> str | None:
+        return None if model_id is None else self._model_names.get(model_id)
+
+    def has_model_name(self, model_id: UUID | None) -> bool:
+        return model_id is None or model_id in self._model_names
+
+    def chat(self, chat: Chat) -> ChatOut:
+        return ChatOut(
+            id=chat.id,
+            owner_id=chat.owner_id,
+            parent_chat_id=chat.parent_chat_id,
+            root_chat_id=chat.root_chat_id,
+            title=chat.title,
+            status=chat.status,
+            last_error=chat.last_error,
+            last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
+            action_deadline=chat.action_deadline,
+            archived=chat.archived,
+            labels=dict(chat.labels),
+            model=self._model_name(chat.last_model_config_id),
+            last_model_config_id=chat.last_model_config_id,
+            version=chat.version,
+            queue_length=chat.queue_length,
+            usage=Usage.from_domain(chat.usage),
+            created_at=chat.created_at,
+            updated_at=chat.updated_at,
+        )
+
+    def message(self, message: Message) -> MessageOut:
+        return MessageOut(
+            id=message.id,
+            chat_id=message.chat_id,
+            role=message.role,
+            content=[public_part(part) for part in message.content],
+            model=self._model_name(message.model_config_id),
+            usage=Usage.from_domain(message.usage) if message.usage else None,
+            finish_reason=message.finish_reason,
+            created_at=message.created_at,
+        )
+
+    def queued_message(self, message: QueuedMessage) -> QueuedMessageOut:
+        return QueuedMessageOut(
+            id=message.id,
+            chat_id=message.chat_id,
+            content=[public_part(part) for part in message.content],
+            model=self._model_name(message.model_config_id),
+            created_at=message.created_at,
+        )
+
+    def journal_entry(self, entry: JournalEntry) -> JournalEntryOut:
+        return JournalEntryOut(
+            version=entry.version,
+            at=entry.created_at,
+            transition=entry.transition,
+            status=entry.status,
+            epoch=entry.epoch,
+            worker_id=entry.worker_id,
+            data=dict(entry.data),
+        )

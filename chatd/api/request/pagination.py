@@ -1,0 +1,46 @@
+"""Pages: how many items one holds, and the cursor that leads to the next page of a list of chats."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query
+
+from chatd.api.errors.problems import HttpProblem
+from chatd.api.schema.resources import ChatOut, Page
+from chatd.domain.chat import Chat
+
+Limit = Annotated[int, Query(ge=1, le=200, description="The most items of a page.")]
+
+
+def chat_page(
+    chats: Sequence[Chat], limit: int, present: Callable[[Chat], ChatOut]
+) -> Page[ChatOut]:
+    """A page of at most ``limit`` chats, of which one more were asked for."""
+    return Page(
+        items=[present(chat) for chat in chats[:limit]],
+        next_cursor=_encode_cursor(chats[limit - 1]) if len(chats) > limit else None,
+    )
+
+
+def _encode_cursor(chat: Chat) -> str:
+    place = f"{chat.updated_at.isoformat()} {chat.id}"
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """When the last chat of the page before was touched, and its id. Raises ``HttpProblem`` (422)."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise HttpProblem(
+            "invalid_cursor",
+            "cursor: it is not one that this API has given.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ) from error

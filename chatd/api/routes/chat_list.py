@@ -1,0 +1,92 @@
+"""The route of a caller's list of chats."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, StringConstraints
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_responses
+from chatd.api.request.pagination import Limit, chat_page, decode_cursor
+from chatd.api.request.query import RejectUnknownParameters
+from chatd.api.schema.resources import MAX_TITLE_LENGTH, ChatOut, Page
+from chatd.api.schema.types import Sanitized
+from chatd.domain.chat import Status
+from chatd.store.chat_lists import ChatFilter
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+
+def _check_label_filter(value: str) -> str:
+    if value.startswith(":"):
+        raise ValueError("must be name:value, or a name")
+    return value
+
+
+LabelFilter = Annotated[
+    str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_check_label_filter)
+]
+
+_REPEATABLE = "Repeatable: "
+_MAX_LABEL_FILTERS = 64
+"""That one query may ask for; a chat may have others than these."""
+
+
+@router.get(
+    "/chats", dependencies=[RejectUnknownParameters], responses=problem_responses("invalid_cursor")
+)
+async def list_chats(
+    caller: Caller,
+    context: Context,
+    archived: Annotated[
+        bool | None, Query(description="Only archived ones, or only the others.")
+    ] = None,
+    status: Annotated[
+        list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
+    ] = None,
+    label: Annotated[
+        list[Annotated[LabelFilter, Sanitized]] | None,
+        Query(
+            description=f"{_REPEATABLE}`name:value`, or a name alone; all must hold. The name ends at "
+            "the first colon.",
+            max_length=_MAX_LABEL_FILTERS,
+        ),
+    ] = None,
+    parent: Annotated[
+        UUID | Literal["none"] | None,
+        Query(
+            description="Chats that this chat has started, or `none` for those that no chat has. "
+            "No chat starts others yet."
+        ),
+    ] = None,
+    q: Annotated[
+        Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized] | None,
+        Query(description="A piece of the title, as one string, in upper or lower case."),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> Page[ChatOut]:
+    """Your chats, most recently touched first.
+
+    Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
+    front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
+    every chat that they pass by, so a rare one takes longer in a long list.
+    """
+    pairs = [one.partition(":") for one in label or ()]
+    found = await context.chat_lists.page(
+        owner_id=caller.owner_id,
+        chat_filter=ChatFilter(
+            archived=archived,
+            statuses=status or (),
+            labels=[(name, value) for name, colon, value in pairs if colon],
+            label_names=[name for name, colon, _ in pairs if not colon],
+            parent=parent,
+            title_contains=q,
+        ),
+        before=None if cursor is None else decode_cursor(cursor),
+        limit=limit + 1,
+    )
+    await context.ensure_model_names(*(chat.last_model_config_id for chat in found))
+    return chat_page(found, limit, context.present.chat)

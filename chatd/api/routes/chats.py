@@ -1,0 +1,194 @@
+"""Routes of chats."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_responses
+from chatd.api.request.idempotency import IdempotencyKeyHeader
+from chatd.api.request.pagination import Limit
+from chatd.api.request.query import RejectUnknownParameters
+from chatd.api.schema.resources import (
+    MAX_BIGINT,
+    ChatOut,
+    CreateChat,
+    JournalEntryOut,
+    ModelOut,
+    Page,
+    UpdateChat,
+)
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+Version = Annotated[
+    int, Query(ge=0, le=MAX_BIGINT, description="Only what came after this version.")
+]
+
+
+@router.post(
+    "/chats",
+    status_code=HTTPStatus.CREATED,
+    responses=problem_responses(
+        "model_not_found",
+        "too_many_active_chats",
+        "too_many_labels",
+        "too_many_parts",
+        "too_many_tools",
+    ),
+)
+async def create_chat(
+    body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
+    model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
+    moved = await context.chats.create(
+        owner_id=caller.owner_id,
+        model_config_id=model.id,
+        content=None if body.content is None else context.limits.check_content(body.content),
+        title=body.title,
+        system_prompt=body.system_prompt,
+        labels=context.limits.check_labels(body.labels),
+        tools=context.limits.check_tools(body.tools),
+        key=key,
+    )
+    return await context.publish(moved)
+
+
+@router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
+async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
+    """One chat."""
+    chat = await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    await context.ensure_model_names(chat.last_model_config_id)
+    return context.present.chat(chat)
+
+
+@router.patch(
+    "/chats/{chat_id}",
+    responses=problem_responses("chat_not_found", "chat_tree_busy", "too_many_labels"),
+)
+async def update_chat(
+    chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+
+    A chat's family are the chats that it has started, and so on; no chat starts others yet.
+    """
+    if body.archived is not None:
+        family = await context.chats.archive(
+            chat_id,
+            owner_id=caller.owner_filter,
+            archived=body.archived,
+            title=body.title,
+            labels=context.limits.check_labels(body.labels),
+            key=key,
+        )
+        for one in family[1:]:
+            context.change_bus.publish(one.entry)
+        return await context.publish(family[0])
+    if body.title is None and body.labels is None:
+        if key is not None:  # nothing is done, so nothing is kept; but it may be another's
+            await context.idempotency.lookup(key)
+        return await get_chat(chat_id, caller, context)
+    moved = await context.chats.describe(
+        chat_id,
+        owner_id=caller.owner_filter,
+        title=body.title,
+        labels=context.limits.check_labels(body.labels),
+        key=key,
+    )
+    return await context.publish(moved)
+
+
+@router.delete(
+    "/chats/{chat_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problem_responses("chat_not_found"),
+)
+async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
+    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+
+    Nothing else removes a chat: it is kept until it is deleted.
+    """
+    for gone, version in await context.chats.delete(chat_id, owner_id=caller.owner_filter):
+        context.change_bus.publish_deleted(gone, version)
+
+
+@router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
+async def interrupt_chat(
+    chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
+    return await context.publish(
+        await context.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
+    )
+
+
+@router.post(
+    "/chats/{chat_id}/retry",
+    responses=problem_responses(
+        "chat_not_found", "chat_archived", "nothing_to_retry", "too_many_active_chats"
+    ),
+)
+async def retry_chat(
+    chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Try a failed turn again, without a new message."""
+    return await context.publish(
+        await context.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
+    )
+
+
+@router.post(
+    "/chats/{chat_id}/clear",
+    responses=problem_responses("chat_not_found", "chat_archived", "chat_busy"),
+)
+async def clear_chat(
+    chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
+    return await context.publish(
+        await context.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
+    )
+
+
+@router.get(
+    "/chats/{chat_id}/events",
+    dependencies=[RejectUnknownParameters],
+    responses=problem_responses("chat_not_found"),
+)
+async def list_events(
+    chat_id: UUID,
+    caller: Caller,
+    context: Context,
+    after: Version = 0,
+    limit: Limit = 100,
+) -> Page[JournalEntryOut]:
+    """The chat's journal: every move that was made on it, oldest first."""
+    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    found = await context.reads.journal_entries(chat_id, after=after, limit=limit + 1)
+    return Page(
+        items=[context.present.journal_entry(entry) for entry in found[:limit]],
+        next_cursor=str(found[limit - 1].version) if len(found) > limit else None,
+    )
+
+
+@router.get("/models", tags=["models"])
+async def list_models(_caller: Caller, context: Context) -> Page[ModelOut]:
+    """The models that a chat may ask for."""
+    default = context.catalog.default
+    return Page(
+        items=[
+            ModelOut(
+                id=model.id,
+                name=model.name,
+                provider=model.provider,
+                context_limit=model.context_limit,
+                default=model is default,
+            )
+            for model in context.catalog.models
+        ]
+    )

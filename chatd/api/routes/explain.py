@@ -1,0 +1,170 @@
+"""The route that says why a chat is where it is."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_responses
+from chatd.api.schema.parts import DocumentedAs
+from chatd.api.schema.resources import FailureDetail
+from chatd.domain.chat import Status
+from chatd.domain.explain import Activity, ChatDiagnostics, ReasonCode, reasons
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+
+class WorkerInfoOut(BaseModel):
+    """The worker that has the chat. All but its id is null when it is no longer listed."""
+
+    model_config = ConfigDict(title="Owner")
+
+    worker_id: UUID
+    host: str | None
+    pid: int | None
+    version: str | None
+    started_at: datetime | None
+    last_heartbeat_at: datetime | None
+    last_heartbeat_seconds_ago: float | None
+
+
+class ActivityOut(BaseModel):
+    """What the worker said at the chat's last beat; `until` is when it is cut without progress."""
+
+    model_config = ConfigDict(title="Doing")
+
+    stage: str | None = Field(examples=["model stream"])
+    started_at: datetime | None
+    deadline_at: datetime | None
+    reported_seconds_ago: float | None
+
+
+class RetryOut(BaseModel):
+    """A step that failed, and is tried again."""
+
+    model_config = ConfigDict(title="Retry")
+
+    attempts: int = Field(description="How often it was tried.")
+    next_attempt_at: datetime | None
+    next_attempt_in_seconds: float | None
+
+
+class WorkerCapacityOut(BaseModel):
+    """The processes that work on chats, of all replicas."""
+
+    model_config = ConfigDict(title="Workers")
+
+    alive: int
+    with_free_slots: int
+    free_slots: int = Field(description="How many more chats they would take.")
+    last_heartbeat_at: datetime | None
+
+
+class ReasonOut(BaseModel):
+    """A reason: a stable code for programs, a sentence for people."""
+
+    model_config = ConfigDict(title="Because")
+
+    code: ReasonCode
+    text: str
+
+
+class Explanation(BaseModel):
+    """Why a chat is where it is. All times are the database's."""
+
+    chat_id: UUID
+    at: datetime
+    status: Status
+    version: int
+    epoch: int
+    reasons: list[ReasonOut]
+    worker: WorkerInfoOut | None
+    lease_left_seconds: float | None
+    activity: ActivityOut | None
+    retry: RetryOut | None
+    last_failure: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
+    recoveries: int
+    queue_length: int
+    pending_since: datetime | None
+    chats_ahead: int | None = Field(
+        description="Chats before it in the line; at most 10,000 are counted."
+    )
+    action_deadline: datetime | None
+    workers: WorkerCapacityOut
+
+
+@router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
+async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
+    """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
+    facts = await context.reads.explain(
+        chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
+    )
+    return Explanation(
+        chat_id=facts.chat_id,
+        at=facts.now,
+        status=facts.status,
+        version=facts.version,
+        epoch=facts.epoch,
+        reasons=[ReasonOut(code=one.code, text=one.text) for one in reasons(facts)],
+        worker=_worker_info(facts),
+        lease_left_seconds=facts.lease_left_seconds,
+        activity=_activity(facts, facts.activity),
+        retry=_retry(facts),
+        last_failure=dict(facts.last_failure) if facts.last_failure else None,
+        recoveries=facts.recoveries,
+        queue_length=facts.queue_length,
+        pending_since=facts.pending_since,
+        chats_ahead=facts.chats_ahead if facts.status is Status.PENDING else None,
+        action_deadline=facts.action_deadline,
+        workers=WorkerCapacityOut(
+            alive=facts.workers.alive,
+            with_free_slots=facts.workers.with_free_slots,
+            free_slots=facts.workers.free_slots,
+            last_heartbeat_at=facts.workers.last_heartbeat_at,
+        ),
+    )
+
+
+def _worker_info(diagnostics: ChatDiagnostics) -> WorkerInfoOut | None:
+    owner = diagnostics.worker
+    if owner is None:
+        return None
+    return WorkerInfoOut(
+        worker_id=owner.worker_id,
+        host=owner.host,
+        pid=owner.pid,
+        version=owner.version,
+        started_at=owner.started_at,
+        last_heartbeat_at=owner.heartbeat_at,
+        last_heartbeat_seconds_ago=_seconds_ago(diagnostics, owner.heartbeat_at),
+    )
+
+
+def _activity(diagnostics: ChatDiagnostics, activity: Activity | None) -> ActivityOut | None:
+    if activity is None:
+        return None
+    return ActivityOut(
+        stage=activity.stage,
+        started_at=activity.started_at,
+        deadline_at=activity.deadline_at,
+        reported_seconds_ago=_seconds_ago(diagnostics, diagnostics.heartbeat_at),
+    )
+
+
+def _retry(diagnostics: ChatDiagnostics) -> RetryOut | None:
+    if not diagnostics.attempts:
+        return None
+    next_in = _seconds_ago(diagnostics, diagnostics.next_attempt_at)
+    return RetryOut(
+        attempts=diagnostics.attempts,
+        next_attempt_at=diagnostics.next_attempt_at,
+        next_attempt_in_seconds=None if next_in is None else -next_in,
+    )
+
+
+def _seconds_ago(diagnostics: ChatDiagnostics, moment: datetime | None) -> float | None:
+    return None if moment is None else diagnostics.seconds_since(moment)

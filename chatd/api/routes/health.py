@@ -1,0 +1,37 @@
+"""Is it alive, and is it ready."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_response, problem_responses
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    status: Literal["alive", "ready"]
+
+
+@router.get("/livez")
+async def livez() -> Health:
+    """The process answers."""
+    return Health(status="alive")
+
+
+@router.get("/readyz", response_model=Health, responses=problem_responses("not_ready"))
+async def readyz(request: Request, context: Context) -> Health | JSONResponse:
+    """All actors are up, the database answers, and nothing is being stopped."""
+    why: Callable[[], str | None] = request.app.state.not_ready
+    reason = "stopping" if context.hub.draining else why()
+    if reason is not None:
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}."
+        )
+    await context.reads.ping()
+    return Health(status="ready")

@@ -1,0 +1,141 @@
+"""Routes of messages."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import HttpProblem, problem_responses
+from chatd.api.request.idempotency import IdempotencyKeyHeader
+from chatd.api.request.pagination import Limit
+from chatd.api.request.query import RejectUnknownParameters
+from chatd.api.schema.resources import (
+    MAX_BIGINT,
+    EditMessage,
+    MessageId,
+    MessageOut,
+    Page,
+    SendMessage,
+    SendMessageResult,
+)
+
+router = APIRouter(prefix="/api/v1", tags=["messages"])
+
+MessageIdParameter = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_BIGINT, description="The id of a message. Give `after_id` or `before_id`."),
+]
+
+
+@router.get(
+    "/chats/{chat_id}/messages",
+    dependencies=[RejectUnknownParameters],
+    responses=problem_responses("chat_not_found", "conflicting_parameters"),
+)
+async def list_messages(
+    chat_id: UUID,
+    caller: Caller,
+    context: Context,
+    after_id: MessageIdParameter = None,
+    before_id: MessageIdParameter = None,
+    limit: Limit = 100,
+) -> Page[MessageOut]:
+    """The history, oldest first: from the start, after a message, or the latest ones before one."""
+    if after_id is not None and before_id is not None:
+        raise HttpProblem(
+            "conflicting_parameters",
+            "after_id, before_id: give only one of the two.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
+    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    if before_id is not None:
+        found = await context.reads.messages_before(chat_id, before_id, limit=limit + 1)
+        more, items = len(found) > limit, found[-limit:]
+        edge = items[0].id if items else None
+    else:
+        found = await context.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
+        more, items = len(found) > limit, found[:limit]
+        edge = items[-1].id if items else None
+    await context.ensure_model_names(*(message.model_config_id for message in items))
+    return Page(
+        items=[context.present.message(message) for message in items],
+        next_cursor=str(edge) if more else None,
+    )
+
+
+@router.post(
+    "/chats/{chat_id}/messages",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=problem_responses(
+        "chat_not_found",
+        "chat_archived",
+        "chat_busy",
+        "model_not_found",
+        "queue_full",
+        "too_many_active_chats",
+        "too_many_parts",
+    ),
+)
+async def send_message(
+    chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> SendMessageResult:
+    """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
+    moved = await context.chats.send(
+        chat_id,
+        owner_id=caller.owner_filter,
+        content=context.limits.check_content(body.content),
+        model_config_id=context.model_id(body.model),
+        busy_behavior=body.busy_behavior,
+        key=key,
+    )
+    chat = await context.publish(moved)
+    stored = moved.entry.messages if moved.entry else ()
+    return SendMessageResult(
+        queued=moved.queued_message is not None,
+        message=context.present.message(stored[-1])
+        if stored and moved.queued_message is None
+        else None,
+        queued_message=context.present.queued_message(moved.queued_message)
+        if moved.queued_message
+        else None,
+        chat=chat,
+    )
+
+
+@router.patch(
+    "/chats/{chat_id}/messages/{message_id}",
+    responses=problem_responses(
+        "chat_not_found",
+        "message_not_found",
+        "not_a_user_message",
+        "chat_archived",
+        "too_many_active_chats",
+        "too_many_parts",
+    ),
+)
+async def edit_message(
+    chat_id: UUID,
+    message_id: MessageId,
+    body: EditMessage,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
+) -> MessageOut:
+    """Edit a message of the user, and have it answered again.
+
+    The message gets a new id. The old one and everything after it, the queue included, are dropped; a
+    turn that is running ends, and nothing more of it is stored.
+    """
+    moved = await context.messages.edit(
+        chat_id,
+        message_id,
+        owner_id=caller.owner_filter,
+        content=context.limits.check_content(body.content),
+        key=key,
+    )
+    await context.publish(moved)
+    assert moved.entry is not None  # noqa: S101 - an edit always moves the chat
+    return context.present.message(moved.entry.messages[-1])

@@ -1,0 +1,50 @@
+"""Routes of a chat's queue."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_responses
+from chatd.api.request.idempotency import IdempotencyKeyHeader
+from chatd.api.schema.resources import ChatOut, MessageId, Page, QueuedMessageOut
+
+router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
+
+
+@router.get("", responses=problem_responses("chat_not_found"))
+async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
+    """The messages that wait for the running turn to end, the next one first."""
+    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    found = await context.reads.queue(chat_id)
+    await context.ensure_model_names(*(message.model_config_id for message in found))
+    return Page(items=[context.present.queued_message(message) for message in found])
+
+
+@router.delete(
+    "/{queued_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problem_responses("chat_not_found", "queued_message_not_found"),
+)
+async def delete_queued_message(
+    chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
+) -> None:
+    """Take back a message that waits."""
+    moved = await context.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
+    context.change_bus.publish(moved.entry)
+
+
+@router.post(
+    "/{queued_id}/promote",
+    responses=problem_responses(
+        "chat_not_found", "queued_message_not_found", "chat_archived", "too_many_active_chats"
+    ),
+)
+async def promote_queued_message(
+    chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> ChatOut:
+    """Have a message that waits answered next. A running turn stops for it, and keeps what was said."""
+    moved = await context.queue.promote(chat_id, queued_id, owner_id=caller.owner_filter, key=key)
+    return await context.publish(moved)

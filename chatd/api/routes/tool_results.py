@@ -1,0 +1,37 @@
+"""The route by which a client hands in what its tools returned."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from chatd.api.auth.identity import Caller
+from chatd.api.context import Context
+from chatd.api.errors.problems import problem_responses
+from chatd.api.request.idempotency import IdempotencyKeyHeader
+from chatd.api.schema.resources import ChatOut
+from chatd.api.schema.tools import SubmitToolResults
+
+router = APIRouter(prefix="/api/v1", tags=["chats"])
+
+
+@router.post(
+    "/chats/{chat_id}/tool-results",
+    responses=problem_responses(
+        "chat_not_found", "no_action_required", "tool_call_unknown", "tool_results_missing"
+    ),
+)
+async def submit_tool_results(
+    chat_id: UUID,
+    body: SubmitToolResults,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
+) -> ChatOut:
+    """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
+    moved = await context.tool_calls.submit(
+        chat_id,
+        owner_id=caller.owner_filter,
+        results=[result.to_domain() for result in body.results],
+        key=key,
+    )
+    return await context.publish(moved)

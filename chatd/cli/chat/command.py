@@ -1,0 +1,64 @@
+"""``chatd chat``: talk with a model in the terminal."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from chatd.cli.connection import CallerOptions, resolve_chat_id, run_with_client
+from chatd.cli.output import Json
+
+if TYPE_CHECKING:
+    from chatd.client import Client
+
+app = App(
+    name="chat",
+    help_epilogue="""Type at any time: while an answer is under way, what you say waits in line.
+Ctrl-C stops the answer; at the prompt it leaves. /help lists what else there
+is: /queue, /interrupt, /edit, /retry, /quit. Leaving ends nothing: come back
+with the chat's id, from anywhere.
+
+When standard input or output is not a terminal, each line that is read is said
+in turn, and the answers are printed as plain text. Exit code 1: the last answer
+failed.
+
+Examples:
+  chatd chat
+  chatd chat 5bd0a6e5
+  chatd chat 5bd0a6e5 --owner shop           (as an admin)
+  echo 'Why is the sky blue?' | chatd chat > answer.txt
+  echo 'Go on.' | chatd chat 5bd0a6e5 --json | jq -r 'select(.event=="error")'""",
+)
+
+
+@app.default
+def chat(
+    chat: Annotated[str | None, Parameter(help="An old chat to come back to.")] = None,
+    /,
+    *,
+    model: Annotated[
+        str | None, Parameter(help="A name from GET /models. Default: the server's.")
+    ] = None,
+    json: Json = False,
+    caller: CallerOptions | None = None,
+) -> int:
+    """Talk in the terminal."""
+
+    async def job(client: "Client") -> int:
+        chat_id = (
+            None
+            if chat is None
+            else (await client.chats.get(await resolve_chat_id(client, chat)))["id"]
+        )
+        if not json and sys.stdin.isatty() and sys.stdout.isatty():
+            from chatd.cli.chat.interactive import InteractiveChat  # noqa: PLC0415  (a pipe does not pay for it)
+
+            chat_id = await InteractiveChat(client, chat_id, model=model).run()
+            if chat_id is not None:
+                print(f"chatd chat {chat_id}", file=sys.stderr)
+            return 0
+        from chatd.cli.chat.piped import PipedChat  # noqa: PLC0415
+
+        return await PipedChat(client, chat_id, model=model, json=json).run()
+
+    return run_with_client(caller, job)

@@ -1,0 +1,143 @@
+"""Talking in a terminal: one types at the bottom, at any time; what is said rolls by above."""
+
+from collections.abc import Sequence
+
+import anyio
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from rich.console import RenderableType
+from rich.text import Text
+
+from chatd.cli.chat.conversation import Conversation, Quit
+from chatd.cli.chat.transcript_renderer import TranscriptRenderer, to_ansi
+from chatd.cli.formatting import SHORT_ID
+from chatd.client import Client, ClientError, ConnectFailed
+
+_REDRAW_SECONDS = 0.05
+_RESERVED_LINES = 6
+"""Lines at the bottom that a long answer under way leaves free."""
+
+
+class InteractiveChat:
+    """A person at a terminal, and one chat."""
+
+    def __init__(self, client: Client, chat_id: str | None, *, model: str | None) -> None:
+        self._client = client
+        self._conversation = Conversation(client, chat_id, model=model)
+        self._chat_started = anyio.Event()
+        self._renderer = TranscriptRenderer(self._conversation.transcript)
+        self._connection_problem = ""
+        self._stop_requested = anyio.Event()
+        self._session: PromptSession[str] = PromptSession(
+            message=self._prompt_message,
+            key_bindings=self._key_bindings(),
+            erase_when_done=True,
+        )
+        self._session.app.min_redraw_interval = _REDRAW_SECONDS
+
+    async def run(self) -> str | None:
+        """Talk until one leaves; the id of the chat."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow)
+            group.start_soon(self._stop_on_request)
+            await self._read_lines()
+            group.cancel_scope.cancel()
+        return self._conversation.chat_id
+
+    async def _read_lines(self) -> None:
+        draft = ""
+        if self._conversation.chat_id is not None:
+            self._chat_started.set()
+        while not self._conversation.transcript.deleted:
+            try:
+                line = await self._session.prompt_async(default=draft, handle_sigint=False)
+            except EOFError:
+                return
+            draft = ""
+            try:
+                shown = await self._conversation.handle_line(line)
+            except Quit:
+                return
+            except ClientError as error:
+                shown, draft = str(error), line
+            if self._conversation.chat_id is not None:
+                self._chat_started.set()
+            if shown is not None:
+                await self._print([Text(shown, style="yellow" if draft else "dim")])
+
+    async def _follow(self) -> None:
+        await self._chat_started.wait()
+        chat_id = self._conversation.chat_id
+        assert chat_id is not None  # noqa: S101 - it has started
+        async with self._client.follow(chat_id, on_reconnect=self._on_reconnect) as events:
+            async for event in events:
+                self._connection_problem = ""
+                self._conversation.transcript.apply(event)
+                await self._print([*self._renderer.render_event(event)])
+        self._session.app.exit(exception=EOFError)
+
+    async def _stop_on_request(self) -> None:
+        """Stop the answer each time that Ctrl-C asks for it."""
+        while True:
+            await self._stop_requested.wait()
+            self._stop_requested = anyio.Event()
+            try:
+                await self._conversation.stop()
+            except ClientError as error:
+                await self._print([Text(str(error), style="yellow")])
+
+    async def _print(self, renderables: Sequence[RenderableType]) -> None:
+        """Above the line that is typed, for good."""
+        if renderables:
+            text = to_ansi(renderables, self._columns)
+            await run_in_terminal(lambda: print(text, end="", flush=True))
+        self._session.app.invalidate()
+
+    @property
+    def _columns(self) -> int:
+        return self._session.app.output.get_size().columns
+
+    def _prompt_message(self) -> AnyFormattedText:
+        """The answer under way, what the chat is doing, and the sign to type."""
+        draft = self._renderer.render_preview()
+        room = max(3, self._session.app.output.get_size().rows - _RESERVED_LINES)
+        above = "" if draft is None else to_ansi([draft], self._columns, room)
+        return ANSI(f"{above}\x1b[90m{self._status_text()}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
+
+    def _status_text(self) -> str:
+        """What the chat is doing, and what Ctrl-C would do."""
+        transcript = self._conversation.transcript
+        chat = transcript.chat
+        if self._connection_problem:
+            return self._connection_problem
+        if chat is None:
+            return "a new chat | /help | Ctrl-C leaves"
+        words = [chat["id"][:SHORT_ID], chat["model"] or "", chat["status"].replace("_", " ")]
+        if transcript.retry is not None:
+            words.append(f"the model failed; try {transcript.retry['attempt'] + 1} follows")
+        if transcript.queue_length:
+            words.append(f"{transcript.queue_length} waiting")
+        words.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C leaves")
+        return " | ".join(filter(None, words))
+
+    def _on_reconnect(self, error: ClientError | None, delay: float) -> None:
+        if error is not None:
+            what = "no connection" if isinstance(error, ConnectFailed) else str(error)
+            self._connection_problem = f"{what}; trying again in {delay:.1f} s"
+            self._session.app.invalidate()
+
+    def _key_bindings(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("c-c")
+        def _(pressed: KeyPressEvent) -> None:
+            if self._conversation.can_stop:
+                self._stop_requested.set()
+            elif pressed.current_buffer.text:
+                pressed.current_buffer.reset()
+            else:
+                pressed.app.exit(exception=EOFError)
+
+        return keys

@@ -1,0 +1,168 @@
+"""``chatd logs``: what chatd logged, found and made readable. ``chatd.logs`` does the work."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from chatd.cli.exit_codes import Exit
+from chatd.cli.formatting import DURATION_EXAMPLES
+from chatd.cli.options import Flag
+from chatd.cli.output import print_json
+from chatd.domain.errors import ChatdError
+
+if TYPE_CHECKING:
+    from chatd.cli.logs.filter import LogFilter
+    from chatd.cli.logs.parse import LogLine
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+app = App(
+    name="logs",
+    help_epilogue="""Reads files (also .gz, and several, oldest first), or standard input: what
+'journalctl -o cat', '-o json' or a container's log prints. Lines that are not
+events are shown as they are, unless --chat, --event or --level is given. Times
+are UTC.
+
+Examples:
+  chatd logs chatd.log --level warning --since 2h
+  chatd logs -f chatd.log --chat 5bd0a6e5
+  journalctl -u chatd -o cat -f | chatd logs --event 'chat.*'
+  chatd logs chatd.log.1.gz chatd.log --since 09:00 --until 09:30
+  chatd logs chatd.log --event chat.turn --json | jq .seconds
+  chatd logs --events                      (what each event means, what to do)""",
+)
+
+
+@app.default
+def logs(
+    *files: Annotated[
+        Path, Parameter(help="Files of the log, oldest first. Default: standard input.")
+    ],
+    follow: Annotated[
+        bool,
+        Parameter(
+            name=["--follow", "-f"], show_default=False, help="Go on with what is written later."
+        ),
+    ] = False,
+    chat: Annotated[str | None, Parameter(help="Only this chat: its id, or how it begins.")] = None,
+    level: Annotated[Level, Parameter(help="The least serious level.")] = "debug",
+    event: Annotated[
+        str | None, Parameter(help="Only this event; a pattern may have * in it.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        Parameter(help=f"{DURATION_EXAMPLES} (ago); 09:00, 2026-01-02, 2026-01-02T09:00."),
+    ] = None,
+    until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
+    json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
+    no_color: Annotated[Flag, Parameter(help="No colours; also with $NO_COLOR.")] = False,
+    events: Annotated[Flag, Parameter(help="Explain every event.")] = False,
+) -> int:
+    """Read the log: follow it, filter it, make it readable."""
+    if events:
+        return _print_event_table(json=json)
+    from chatd.cli.logs.filter import LogFilter  # noqa: PLC0415  (help does not pay for these)
+
+    now = datetime.now(UTC)
+    wanted = LogFilter(
+        chat=chat,
+        event=event,
+        level=level,
+        since=_parse_time_option("--since", since, now),
+        until=_parse_time_option("--until", until, now),
+    )
+    try:
+        for source in _chunk_sources(files, follow=follow):
+            _print_matching(
+                source, wanted, _raw_line if json else _text_renderer(no_color=no_color)
+            )
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise ChatdError(named) from error
+    return Exit.DONE
+
+
+def _chunk_sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterator[bytes | None]]":
+    """The chunks of each file."""
+    from chatd.cli.logs.tail import TailedFile, read_chunks, read_file_chunks  # noqa: PLC0415
+
+    if not files:
+        yield read_chunks(sys.stdin.buffer)
+    for number, file in enumerate(files, 1):
+        yield (
+            TailedFile(file).chunks() if follow and number == len(files) else read_file_chunks(file)
+        )
+
+
+def _print_matching(
+    source: "Iterator[bytes | None]",
+    log_filter: "LogFilter",
+    render: "Callable[[LogLine], bytes | None]",
+) -> None:
+    """Print what is wanted of a source, as soon as it is there."""
+    from chatd.cli.logs.parse import LineSplitter, parse_line  # noqa: PLC0415
+
+    lines = LineSplitter()
+    for chunk in chain(source, [None]):
+        block = lines.flush() if chunk is None else lines.feed(chunk)
+        entries = map(parse_line, log_filter.prefilter(block))
+        found = [render(entry) for entry in entries if log_filter.matches(entry)]
+        if any(found):
+            sys.stdout.buffer.write(b"".join(one + b"\n" for one in found if one is not None))
+            sys.stdout.buffer.flush()
+
+
+def _raw_line(log_line: "LogLine") -> bytes | None:
+    """The event, byte by byte; nothing of what is none."""
+    return None if log_line.fields is None else log_line.raw
+
+
+def _text_renderer(*, no_color: bool) -> "Callable[[LogLine], bytes]":
+    from chatd.cli.logs.render import LogRenderer  # noqa: PLC0415
+
+    page = LogRenderer(colors=sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR")))
+    return lambda entry: page.render(entry).encode("utf-8", "replace")
+
+
+def _parse_time_option(option: str, text: str | None, now: datetime) -> str | None:
+    from chatd.cli.logs.times import parse_time  # noqa: PLC0415
+
+    try:
+        return parse_time(text, now) if text is not None else None
+    except (ValueError, OverflowError):
+        raise CycloptsError(
+            msg=f'{option}: "{text}" is neither a duration ({DURATION_EXAMPLES}) nor a time (09:00, 2026-01-02).'
+        ) from None
+
+
+def _print_event_table(*, json: bool) -> int:
+    """The table of events."""
+    from chatd.logs.events import CONTEXT_FIELDS, log_events  # noqa: PLC0415
+
+    if json:
+        print_json([asdict(event) for event in log_events().values()])
+        return Exit.DONE
+    for event in log_events().values():
+        bound = CONTEXT_FIELDS[event.context] if event.context else ()
+        fields = [*bound, *event.fields, *(["exception"] if event.exception else [])]
+        print(f"{event.name}  ({', '.join(event.levels)})")
+        for words in (
+            event.description,
+            f"Do: {event.action}",
+            f"Fields: {', '.join(fields) or 'none'}.",
+        ):
+            print(fill(words, 78, initial_indent="    ", subsequent_indent="    "))
+        print()
+    return Exit.DONE

@@ -1,0 +1,30 @@
+"""How Anthropic is reached. Imported late: see ``pydantic_ai``."""
+
+from anthropic import AsyncAnthropic
+from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
+from pydantic_ai.providers.anthropic import AnthropicProvider
+
+from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+
+ANTHROPIC_URL = "https://api.anthropic.com"
+
+
+def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
+    """The Messages API."""
+    http = endpoint.http_client()
+    client = AsyncAnthropic(
+        api_key=endpoint.api_key,
+        base_url=endpoint.base_url or ANTHROPIC_URL,
+        default_headers=endpoint.headers,
+        timeout=http.timeout,
+        max_retries=0,
+        http_client=http,
+    )
+    provider = AnthropicProvider(anthropic_client=client)
+
+    def model(name: str) -> AnthropicModel:
+        settings = AnthropicModelSettings(framing_announcement="never")
+        return AnthropicModel(name, provider=provider, settings=settings)
+
+    known = frozenset(AnthropicModelSettings.__annotations__)
+    return ProviderClient(http=http, make_model=model, known_settings=known)

@@ -1,0 +1,104 @@
+"""One vendor, connected: an HTTP client, the models made on it, and a call. Imported late."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import httpx2
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError
+from chatd.llm.provider import Delta, ModelRequest, ToolSpec
+from chatd.llm.vendors.decode import SDK_PARSE_ERRORS, decode_stream
+from chatd.llm.vendors.encode import encode_history
+
+_response_statuses: ContextVar[list[int]] = ContextVar("answers")
+"""The statuses that were received for the call that is being opened."""
+
+
+async def _record_status(response: httpx2.Response) -> None:
+    _response_statuses.get([]).append(response.status_code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderEndpoint:
+    """Where a vendor is and how to be let in."""
+
+    name: str
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    connect_seconds: float
+
+    def http_client(self) -> httpx2.AsyncClient:
+        """Waits for ever once connected: the caller holds the deadline, and cancels."""
+        return httpx2.AsyncClient(
+            timeout=httpx2.Timeout(None, connect=self.connect_seconds),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            follow_redirects=True,
+            event_hooks={"response": [_record_status]},
+        )
+
+
+class ProviderClient:
+    """Calls models over one pool of HTTP connections."""
+
+    def __init__(
+        self,
+        *,
+        http: httpx2.AsyncClient,
+        make_model: Callable[[str], Model[Any]],
+        known_settings: frozenset[str],
+    ) -> None:
+        self._http = http
+        self._make_model = make_model
+        self._known_settings = known_settings
+        self._models: dict[str, Model[Any]] = {}
+
+    @asynccontextmanager
+    async def call(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:
+        model = self._models.get(request.model)
+        if model is None:
+            model = self._models[request.model] = self._make_model(request.model)
+        tools = ModelRequestParameters(
+            function_tools=[_tool_definition(spec) for spec in request.tools]
+        )
+        told = model.prepare_messages(encode_history(request.messages, system=model.system), tools)
+        settings = self._settings(request)
+        async with AsyncExitStack() as stack:
+            answers: list[int] = []
+            _response_statuses.set(answers)
+            try:
+                stream = model.request_stream(told, settings, tools)
+                answer = await stack.enter_async_context(stream)
+            except SDK_PARSE_ERRORS as error:
+                if not answers:
+                    raise  # nothing came in, so it is not the vendor who is to blame
+                raise InvalidProviderResponse from error
+            yield await stack.enter_async_context(aclosing(decode_stream(answer)))
+
+    def _settings(self, request: ModelRequest) -> ModelSettings:
+        """The model's settings; one that nobody would read is an error, not a surprise."""
+        for key in sorted(request.settings.keys() - self._known_settings):
+            raise ProviderConfigError(
+                f"settings.{key}", f"model {request.model!r} has no such setting"
+            )
+        settings = dict(request.settings)
+        if request.max_output_tokens is not None:
+            settings["max_tokens"] = request.max_output_tokens
+        return cast("ModelSettings", settings)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+def _tool_definition(spec: ToolSpec) -> ToolDefinition:
+    return ToolDefinition(
+        name=spec.name,
+        description=spec.description,
+        parameters_json_schema=dict(spec.parameters),
+    )

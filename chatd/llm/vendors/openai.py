@@ -1,0 +1,59 @@
+"""How OpenAI, and whoever speaks like it, is reached. Imported late: see ``pydantic_ai``."""
+
+import httpx2
+from openai import AsyncOpenAI
+from pydantic_ai.models import Model
+from pydantic_ai.models.openai import (
+    OpenAIChatModel,
+    OpenAIChatModelSettings,
+    OpenAIResponsesModel,
+    OpenAIResponsesModelSettings,
+)
+from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
+    """OpenAI itself: the Responses API, the one whose reasoning can be sent back.
+
+    Nothing is stored at OpenAI (``openai_store``): the history is ours, and it is sent whole.
+    """
+    http = endpoint.http_client()
+    provider = OpenAIProvider(openai_client=_sdk_client(endpoint, http))
+
+    def model(name: str) -> Model[AsyncOpenAI]:
+        settings = OpenAIResponsesModelSettings(framing_announcement="never", openai_store=False)
+        return OpenAIResponsesModel(name, provider=provider, settings=settings)
+
+    known = frozenset(OpenAIResponsesModelSettings.__annotations__)
+    return ProviderClient(http=http, make_model=model, known_settings=known)
+
+
+def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
+    """Everybody else: Chat Completions, with ``max_tokens``, which all of them understand."""
+    http = endpoint.http_client()
+    provider = OpenAICompatibleProvider(endpoint.name, openai_client=_sdk_client(endpoint, http))
+    profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
+
+    def model(name: str) -> Model[AsyncOpenAI]:
+        settings = OpenAIChatModelSettings(framing_announcement="never")
+        return OpenAIChatModel(name, provider=provider, profile=profile, settings=settings)
+
+    known = frozenset(OpenAIChatModelSettings.__annotations__)
+    return ProviderClient(http=http, make_model=model, known_settings=known)
+
+
+def _sdk_client(endpoint: ProviderEndpoint, http: httpx2.AsyncClient) -> AsyncOpenAI:
+    return AsyncOpenAI(
+        api_key=endpoint.api_key or "none",  # the SDK insists on one; local servers do not look
+        base_url=endpoint.base_url or OPENAI_URL,
+        default_headers=endpoint.headers,
+        timeout=http.timeout,
+        max_retries=0,
+        http_client=http,
+    )

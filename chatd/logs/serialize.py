@@ -1,0 +1,64 @@
+"""Values as JSON can hold them and as everybody may see them."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.failure import REDACTED
+from chatd.logs.redaction import is_secret_name, redact_secrets
+
+MAX_DEPTH = 6
+"""Levels of nesting that are written; also what ends a value that contains itself."""
+MAX_ITEMS = 100
+"""Entries of one container that are written."""
+_PLACEHOLDER = "<{} that cannot be shown>"
+
+
+def serialize(value: Any, key: str = "") -> Any:
+    """The value of a field that is named ``key``, also one that raises when it is looked at."""
+    try:
+        return _serialize(value, key)
+    except Exception:  # noqa: BLE001  (a foreign mapping may do anything)
+        return _PLACEHOLDER.format(type(value).__qualname__)
+
+
+def call_or_placeholder(function: Callable[[Any], Any], value: Any) -> Any:
+    """What a value says of itself, or its type when even that fails."""
+    try:
+        return function(value)
+    except Exception:  # noqa: BLE001  (anything may happen in a foreign __str__)
+        return _PLACEHOLDER.format(type(value).__qualname__)
+
+
+def _serialize(value: Any, key: str = "", depth: int = 0) -> Any:  # noqa: C901 - one dispatch
+    if key and isinstance(value, str | bytes) and is_secret_name(key):
+        return REDACTED
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return redact_secrets(value)
+        case int():
+            return int(value) if abs(value) < 2**63 else f"<integer of {value.bit_length()} bits>"
+        case float():
+            return value if isfinite(value) else str(value)
+        case Mapping() | list() | tuple() | set() | frozenset() if depth == MAX_DEPTH:
+            return "…"
+        case Mapping():
+            items = list(value.items())[:MAX_ITEMS]
+            return {
+                redact_secrets(call_or_placeholder(str, k)): _serialize(
+                    v, call_or_placeholder(str, k), depth + 1
+                )
+                for k, v in items
+            }
+        case list() | tuple() | set() | frozenset():
+            return [_serialize(inner, "", depth + 1) for inner in list(value)[:MAX_ITEMS]]
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)  # an id of ours: no secret to look for
+        case _:
+            return redact_secrets(call_or_placeholder(str, value))

@@ -1,0 +1,67 @@
+"""The row of ``report_error`` as a value of the domain."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from chatd.domain.chat import Status
+from chatd.domain.explain import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.store.records import Row
+
+
+def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
+    return ChatDiagnostics(
+        now=row["now"],
+        chat_id=row["id"],
+        status=Status(row["status"]),
+        archived=row["archived"],
+        epoch=row["epoch"],
+        version=row["version"],
+        updated_at=row["updated_at"],
+        queue_length=row["queue_length"],
+        recoveries=row["recoveries"],
+        attempts=row["attempts"],
+        next_attempt_at=row["next_attempt_at"],
+        last_failure=row["last_failure"],
+        pending_since=row["pending_since"],
+        chats_ahead=row["ahead"],
+        action_deadline=row["action_deadline"],
+        worker=_worker_info(row),
+        heartbeat_at=row["heartbeat_at"],
+        reported_activity=_activity(row["doing"]),
+        workers=WorkerCapacity(
+            alive=row["alive"],
+            with_free_slots=row["with_room"],
+            free_slots=row["room"],
+            last_heartbeat_at=row["last_beat_at"],
+        ),
+        lease_seconds=lease_seconds,
+    )
+
+
+def _worker_info(row: Row) -> WorkerInfo | None:
+    if row["worker_id"] is None:
+        return None
+    return WorkerInfo(
+        worker_id=row["worker_id"],
+        host=row["host"],
+        pid=row["pid"],
+        version=row["worker_version"],
+        started_at=row["worker_started_at"],
+        heartbeat_at=row["worker_heartbeat_at"],
+    )
+
+
+def _activity(report: Mapping[str, Any] | None) -> Activity | None:
+    if report is None:
+        return None
+    return Activity(
+        epoch=report["epoch"],
+        stage=report.get("zone"),
+        started_at=_timestamp(report.get("since")),
+        deadline_at=_timestamp(report.get("until")),
+    )
+
+
+def _timestamp(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -1,0 +1,261 @@
+"""Bring the schema to where this chatd needs it, once, whoever else is trying to.
+
+Everything happens under one advisory lock of the session, and what is already applied is read
+inside it, so any number of processes may call ``up`` at the same moment. The lock is *tried* again
+and again and never waited for inside a statement: a waiting statement holds a snapshot, and
+``CREATE INDEX CONCURRENTLY`` in the process that holds the lock would wait for that snapshot, for
+ever. Behind a connection pooler a session lock means nothing, which is why the command line uses
+``create.direct_url`` here.
+
+What each failure does: a migration that fails is rolled back together with its row in
+``chatd_schema_migrations``; those before it stay. One without a transaction leaves what it did, no
+row, and an error that says so. A process that dies frees the lock. A table that is busy for longer
+than ten seconds fails the migration rather than queue every other client behind it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources.abc import Traversable
+from typing import TypeAlias
+
+import asyncpg
+import structlog
+
+from chatd import __version__
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.failure import sanitize_error_text
+from chatd.store import sql
+from chatd.store.database import Connection, is_unavailable, translate_errors
+from chatd.store.migrations.applied import (
+    CREATE_MIGRATIONS_TABLE,
+    MigrationState,
+    applied_rows,
+    check,
+    delete_sql,
+    insert_sql,
+    migration_state,
+    verified_versions,
+)
+from chatd.store.migrations.files import Migration, MigrationError, Script, load_migrations
+
+__all__ = [
+    "MigrationError",
+    "MigrationState",
+    "DatabaseTarget",
+    "check",
+    "down",
+    "sql_script",
+    "status",
+    "up",
+]
+
+_log = structlog.get_logger()
+_Q = sql.load("migrate")
+
+DatabaseTarget: TypeAlias = "str | Connection"
+"""A DSN, for which a connection is opened and closed, or a connection (never a pooled one)."""
+
+ADVISORY_LOCK_KEY = int.from_bytes(b"chatmigr", "big")
+"""The advisory lock of whoever migrates."""
+_LOCK_RETRY_SECONDS = 0.2
+_SESSION_SETTINGS = """\
+SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
+
+
+async def up(
+    target: DatabaseTarget,
+    *,
+    to: int | None = None,
+    folder: Traversable | None = None,
+    wait_seconds: float = 60,
+) -> list[Migration]:
+    """Apply what is pending, up to version ``to`` or the newest, and return what was applied.
+
+    ``folder`` holds the files, this chatd's own unless given; ``next_delay`` is how long another
+    process may take with its own migrations. Raises ``SchemaMismatch`` when the database is ahead,
+    ``MigrationError`` when a file was changed, failed, or the wait was too long, and
+    ``DatabaseUnavailable``.
+    """
+    migrations = load_migrations(folder)
+    async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
+        await connection.execute(CREATE_MIGRATIONS_TABLE)
+        chosen = _to_apply(await verified_versions(connection, migrations), migrations, to)
+        for migration in chosen:
+            seconds = await _run(connection, migration, migration.up, insert_sql(migration))
+            _log.info(
+                "migrate.applied", version=migration.version, name=migration.name, seconds=seconds
+            )
+    return chosen
+
+
+async def down(
+    target: DatabaseTarget, *, to: int, folder: Traversable | None = None, wait_seconds: float = 60
+) -> list[Migration]:
+    """Revert every migration after version ``to``, newest first; 0 reverts all. See ``up``."""
+    migrations = load_migrations(folder)
+    async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
+        chosen = _to_revert(await verified_versions(connection, migrations), migrations, to)
+        for migration in chosen:
+            seconds = await _run(connection, migration, migration.down, delete_sql(migration))
+            _log.info(
+                "migrate.reverted", version=migration.version, name=migration.name, seconds=seconds
+            )
+    return chosen
+
+
+async def status(
+    target: DatabaseTarget, *, folder: Traversable | None = None
+) -> list[MigrationState]:
+    """Every migration that this chatd or the database knows, in order."""
+    files = {migration.version: migration for migration in load_migrations(folder)}
+    async with _open_connection(target) as connection:
+        rows = {row["version"]: row for row in await applied_rows(connection)}
+    return [
+        migration_state(version, files.get(version), rows.get(version))
+        for version in sorted({*files, *rows})
+    ]
+
+
+async def sql_script(
+    target: "DatabaseTarget | None",
+    *,
+    start: int | None = None,
+    to: int | None = None,
+    folder: Traversable | None = None,
+) -> str:
+    """The SQL that ``up`` (or ``down``, when ``to`` is lower) would run, for psql.
+
+    ``start`` is the version to begin at; without it the database is asked, with it ``target_status`` may
+    be ``None``. The script keeps the books as well, so ``up`` continues where it ended.
+    """
+    migrations = load_migrations(folder)
+    if start is None:
+        if target is None:
+            raise MigrationError("Say which version to start at, or which database to ask.")
+        async with _open_connection(target) as connection:
+            start = max(await verified_versions(connection, migrations), default=0)
+    goal = len(migrations) if to is None else to
+    _check_version_exists(goal, migrations)
+    applied = range(1, start + 1)
+    if goal < start:
+        back = _to_revert(applied, migrations, goal)
+        parts = [_transaction_block(each.down, delete_sql(each)) for each in back]
+    else:
+        parts = [
+            _transaction_block(each.up, insert_sql(each))
+            for each in _to_apply(applied, migrations, goal)
+        ]
+    head = f"-- chatd {__version__}: schema {start:04} to {goal:04}. Run with psql."
+    return "\n\n".join([head, "\\set ON_ERROR_STOP on", CREATE_MIGRATIONS_TABLE, *parts]) + "\n"
+
+
+def _check_version_exists(version: int, migrations: Sequence[Migration]) -> None:
+    if not 0 <= version <= len(migrations):
+        raise MigrationError(
+            f"There is no migration {version:04}; the newest is {len(migrations):04}."
+        )
+
+
+def _to_apply(
+    applied: Iterable[int], migrations: Sequence[Migration], to: int | None
+) -> list[Migration]:
+    done = set(applied)
+    goal = len(migrations) if to is None else to
+    _check_version_exists(goal, migrations)
+    if done and goal < max(done):
+        raise MigrationError(
+            f"The database is at schema {max(done):04} already: to go back, use "
+            f"'chatd migrate down --to {goal}'."
+        )
+    return [each for each in migrations[:goal] if each.version not in done]
+
+
+def _to_revert(applied: Iterable[int], migrations: Sequence[Migration], to: int) -> list[Migration]:
+    _check_version_exists(to, migrations)
+    return [migrations[version - 1] for version in sorted(applied, reverse=True) if version > to]
+
+
+def _transaction_block(source: Script, record: str) -> str:
+    body = "\n\n".join([*source.statements(), record])
+    return f"BEGIN;\n{body}\nCOMMIT;" if source.transactional else body
+
+
+async def _run(connection: Connection, migration: Migration, source: Script, record: str) -> float:
+    """Run one script and record it; how many seconds that took."""
+    started = time.monotonic()
+    done = 0
+    try:
+        if source.transactional:
+            async with connection.transaction():
+                await connection.execute(source.sql)
+                await connection.execute(record)
+        else:
+            for statement in [*source.statements(), record]:
+                await connection.execute(statement)
+                done += 1
+    except asyncpg.PostgresError as error:
+        if is_unavailable(error):
+            raise
+        raise MigrationError(
+            _failure_message(source, error, done), migration=migration.label
+        ) from error
+    return round(time.monotonic() - started, 3)
+
+
+def _failure_message(
+    source: Script, error: asyncpg.PostgresError, completed_statements: int
+) -> str:
+    """What failed, where, and what is left of it."""
+    position = getattr(error, "position", None)
+    line = f" at line {source.sql.count(chr(10), 0, int(position)) + 1}" if position else ""
+    if source.transactional:
+        left = "nothing of it was kept"
+    else:
+        line = f" at statement {completed_statements + 1}"
+        left = f"the {completed_statements} statements before it are kept, since the file has no transaction"
+    hints = "".join(f" {text}." for text in (error.detail, error.hint) if text)
+    reason = sanitize_error_text(f"{error.args[0]} ({error.sqlstate}).{hints}")
+    return f"{source.file} failed{line}: {reason} {left[0].upper()}{left[1:]}."
+
+
+@asynccontextmanager
+async def _open_connection(target: DatabaseTarget) -> AsyncIterator[Connection]:
+    if not isinstance(target, str):
+        yield target
+        return
+    try:
+        with translate_errors(setting="database.direct_url, or database.url"):
+            connection = await asyncpg.connect(target, timeout=10)
+    except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = sanitize_error_text(str(error)) or type(error).__name__
+        raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
+    try:
+        with translate_errors():
+            await connection.execute(_SESSION_SETTINGS)
+            yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncIterator[None]:
+    deadline = time.monotonic() + wait_seconds
+    waiting = False
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK_KEY):
+        if not waiting:
+            holder = await connection.fetchval(_Q["holder"], ADVISORY_LOCK_KEY)
+            _log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
+            waiting = True
+        if time.monotonic() >= deadline:
+            holder = await connection.fetchval(_Q["holder"], ADVISORY_LOCK_KEY)
+            raise MigrationError(
+                f"Another process has been migrating for {wait_seconds:g} s: backend {holder}."
+            )
+        await asyncio.sleep(_LOCK_RETRY_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK_KEY)

@@ -1,0 +1,77 @@
+"""The notifier: tells the other processes of moves, after the fact and many at a time.
+
+A NOTIFY inside the transaction of a move makes all committers queue for one lock. So hints go out in
+a transaction of their own, and those that come while one is under way go together in the next.
+"""
+
+from typing import Final
+
+import anyio
+
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.stream_events import Hint
+from chatd.store import sql
+from chatd.store.database import Database
+from chatd.supervision.child import ChildHandle
+from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import NotificationMetrics
+
+_Q = sql.load("streams")
+_IDLE_SECONDS: Final = 3600.0
+"""Seconds; there is nothing to do until somebody has something to tell."""
+
+
+class Notifier:
+    """Coalesces hints per chat; the newest version wins."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sender: str,
+        batch_window_seconds: float = 0.02,
+        max_batch_size: int = 500,
+        metrics: NotificationMetrics | None = None,
+    ) -> None:
+        self._database = database
+        self._metrics = metrics or NotificationMetrics()
+        self._sender = sender
+        self._batch_window_seconds = batch_window_seconds
+        self._max_batch_size = max_batch_size
+        self._pending: dict[tuple[str, bool], Hint] = {}
+        self._wake_event = anyio.Event()
+
+    def enqueue(self, hint: Hint) -> None:
+        """Have ``hint`` told soon."""
+        key = (str(hint.chat_id), hint.status is None)
+        known = self._pending.get(key)
+        if known is None or known.version <= hint.version:
+            self._pending[key] = hint
+        self._wake_event.set()
+
+    async def step(self) -> None:
+        """Tell what waits, in one statement. What could not be told is left to polling."""
+        hints = [self._pending.pop(key) for key in list(self._pending)[: self._max_batch_size]]
+        if hints:
+            await self._database.fetch(
+                _Q["notify"], [encode_payload(hint, self._sender) for hint in hints]
+            )
+            self._metrics.sent.add(amount=len(hints))
+
+    async def run(self, child: ChildHandle) -> None:
+        outage = Outage(child, expected=(DatabaseUnavailable,))
+        child.ready()
+        while not child.stopping.is_set() or self._pending:
+            async with outage:
+                await self.step()
+            if child.stopping.is_set():
+                continue
+            # The first hint after a calm goes at once; in a storm they go together, fifty times a second.
+            await child.pause(self._batch_window_seconds)
+            if not self._pending:
+                self._wake_event = anyio.Event()
+                await child.pause(_IDLE_SECONDS, until=self._wake_event)
+
+
+def encode_payload(hint: Hint, sender: str) -> str:
+    return f"{sender} {hint.chat_id} {hint.version} {hint.status or '-'}"

@@ -1,0 +1,166 @@
+"""Rows of the database as values of the domain."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.message import Message, Part, QueuedMessage, Role, Visibility
+from chatd.domain.stream_events import JournalEntry
+from chatd.domain.transitions import Transition
+
+Row = asyncpg.Record | Mapping[str, Any]
+
+_USAGE_COLUMNS = tuple(one.name for one in fields(Usage))
+_PLAIN_CHAT_COLUMNS = tuple(one.name for one in fields(Chat) if one.name not in {"status", "usage"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionResult:
+    """What a move did: the chat as it is now, and the journal row (None: nothing had to change)."""
+
+    chat: Chat
+    entry: JournalEntry | None
+    queued_message: QueuedMessage | None = None
+    replayed: bool = field(default=False, compare=False)
+    """Whether this was done before, and only said again: the same answer all the same."""
+
+
+def chat(row: Row) -> Chat:
+    return Chat(
+        status=Status(row["status"]),
+        usage=Usage(*(row[name] for name in _USAGE_COLUMNS)),
+        **{name: row[name] for name in _PLAIN_CHAT_COLUMNS},
+    )
+
+
+_UUID_COLUMNS = tuple(one.name for one in fields(Chat) if one.type in (UUID, UUID | None))
+_TIMESTAMP_COLUMNS = tuple(
+    one.name for one in fields(Chat) if one.type in (datetime, datetime | None)
+)
+
+
+def _restore_types(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of ``chats`` that went through JSON, with its ids and its moments again."""
+    ids = {name: _uuid(row[name]) for name in _UUID_COLUMNS}
+    return {
+        **row,
+        **ids,
+        **{name: row[name] and _timestamp(row[name]) for name in _TIMESTAMP_COLUMNS},
+    }
+
+
+def _timestamp(value: datetime | str) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value).astimezone(UTC)  # JSON has the server's time zone
+
+
+def _uuid(value: UUID | str | None) -> UUID | None:
+    return UUID(value) if isinstance(value, str) else value
+
+
+def _usage(row: Row) -> Usage | None:
+    if row["input_tokens"] is None and row["output_tokens"] is None:
+        return None
+    return Usage(*(row[name] or 0 for name in _USAGE_COLUMNS))
+
+
+def message(row: Row) -> Message:
+    """A row of ``chat_messages``, as a record or as the object that ``to_jsonb`` makes of it."""
+    return Message(
+        id=row["id"],
+        chat_id=UUID(str(row["chat_id"])),
+        version=row["version"],
+        role=Role(row["role"]),
+        content=tuple(row["content"]),
+        model_config_id=_uuid(row["model_config_id"]),
+        usage=_usage(row),
+        finish_reason=row["finish_reason"],
+        created_at=_timestamp(row["created_at"]),
+        superseded=row.get("superseded_version") is not None,
+    )
+
+
+def queued_message(row: Row) -> QueuedMessage:
+    return QueuedMessage(
+        id=row["id"],
+        chat_id=UUID(str(row["chat_id"])),
+        content=tuple(row["content"]),
+        model_config_id=UUID(str(row["model_config_id"])),
+        created_at=_timestamp(row["created_at"]),
+    )
+
+
+def parts_after(
+    part_number: int, batches: Iterable[tuple[int, Sequence[Part]]]
+) -> tuple[Part, ...]:
+    """The parts that follow on part ``part_number``, from batches in order, each with its first number.
+
+    Batches overlap when a flush was said again, and early ones are missing when the server crashed:
+    what comes after a gap is left out.
+    """
+    found: list[Part] = []
+    for first, parts in batches:
+        known = part_number + 1 - first
+        if known < 0:
+            break
+        found.extend(parts[known:])
+        part_number = max(part_number, first + len(parts) - 1)
+    return tuple(found)
+
+
+def journal_entry(row: Row) -> JournalEntry:
+    """A row of ``chat_events``, as ``since`` returns it (with ``stored``) or as it stands."""
+    return JournalEntry(
+        chat_id=UUID(str(row["chat_id"])),
+        version=row["version"],
+        created_at=_timestamp(row["at"]),
+        transition=Transition(row["move"]),
+        status=Status(row["status"]),
+        epoch=row["epoch"],
+        worker_id=_uuid(row["worker_id"]),
+        data=row["data"],
+        messages=tuple(map(message, row.get("stored") or ())),
+    )
+
+
+def transition_result(
+    row: Row, transition: Transition, worker_id: UUID | None = None
+) -> TransitionResult:
+    """What a statement of a move answers when it is ``done``, now or when it was kept."""
+    kept = isinstance(row, dict)  # an answer that was kept has been through JSON
+    now = chat(_restore_types(row) if isinstance(row, dict) else row)
+    queued = row.get("queued")
+    return TransitionResult(
+        chat=now,
+        entry=None
+        if row["event_at"] is None
+        else _entry_of_transition(row, now, transition, worker_id),
+        queued_message=queued_message(queued) if queued else None,
+        replayed=kept,
+    )
+
+
+def _entry_of_transition(
+    row: Row, updated_chat: Chat, transition: Transition, worker_id: UUID | None
+) -> JournalEntry:
+    return JournalEntry(
+        chat_id=updated_chat.id,
+        version=updated_chat.version,
+        created_at=_timestamp(row["event_at"]),
+        transition=transition,
+        status=updated_chat.status,
+        epoch=updated_chat.epoch,
+        worker_id=worker_id,
+        data=row["event_data"],
+        messages=tuple(
+            message(stored)
+            for stored in row["messages"] or ()
+            if stored["visibility"] != Visibility.MODEL  # as ``since`` shows it to the others
+        ),
+    )

@@ -1,0 +1,160 @@
+"""What streams are made of: the snapshot they start from, the journal, and live parts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.chat import Chat
+from chatd.domain.message import Message, Part, QueuedMessage
+from chatd.domain.stream_events import Cursor, JournalEntry
+from chatd.store import records, sql
+from chatd.store.database import Database
+
+_Q = sql.load("streams")
+
+
+@dataclass(frozen=True, slots=True)
+class PartBatch:
+    """Consecutive parts of one epoch, the first of which has the number ``first_part``."""
+
+    chat_id: UUID
+    epoch: int
+    first_part: int
+    parts: Sequence[Part]
+
+    @property
+    def last_part(self) -> int:
+        return self.first_part + len(self.parts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A chat and all that a person sees of it, as of one moment."""
+
+    chat: Chat
+    messages: tuple[Message, ...]
+    queue: tuple[QueuedMessage, ...]
+    parts: tuple[Part, ...]
+    """Of the running step, from the first one on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumableRange:
+    """Which cursors can be resumed: from the edge before the oldest journal row to now."""
+
+    oldest_version: int
+    version: int
+    epoch: int
+    settled_part: int
+
+    def contains(self, cursor: Cursor) -> bool:
+        return (
+            self.oldest_version - 1 <= cursor.version <= self.version and cursor.epoch <= self.epoch
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatUpdates:
+    """What is new in one chat: journal rows, then the parts of its running step.
+
+    ``version`` is None for a chat that was deleted. ``journal_entries`` may stop short of ``version``; the
+    parts then belong to a step that is still to come. ``batches`` holds the parts past the cursor,
+    without a gap.
+    """
+
+    chat_id: UUID
+    version: int | None
+    epoch: int
+    settled_part: int
+    entries: tuple[JournalEntry, ...]
+    batches: tuple[PartBatch, ...]
+
+
+class StreamStore:
+    """Reads for streams, and the write of live parts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flush_parts(self, batches: Iterable[PartBatch]) -> None:
+        """Store parts for viewers on other replicas; what was settled meanwhile is left out."""
+        await self._database.fetch(
+            _Q["flush_parts"],
+            [
+                {
+                    "chat_id": batch.chat_id,
+                    "epoch": batch.epoch,
+                    "first": batch.first_part,
+                    "last": batch.last_part,
+                    "parts": batch.parts,
+                }
+                for batch in batches
+            ],
+        )
+
+    async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> Snapshot | None:
+        row = await self._database.fetchrow(_Q["snapshot"], chat_id, owner_id)
+        if row is None:
+            return None
+        return Snapshot(
+            chat=records.chat(row),
+            messages=tuple(map(records.message, row["messages"] or ())),
+            queue=tuple(map(records.queued_message, row["queue"] or ())),
+            parts=records.parts_after(row["parts_done"], row["batches"] or ()),
+        )
+
+    async def resumable_range(
+        self, chat_id: UUID, *, owner_id: str | None
+    ) -> ResumableRange | None:
+        """Which cursors of a chat can be resumed; None when there is no such chat."""
+        row = await self._database.fetchrow(_Q["span"], chat_id, owner_id)
+        if row is None:
+            return None
+        oldest = row["version"] + 1 if row["oldest"] is None else row["oldest"]
+        return ResumableRange(oldest, row["version"], row["epoch"], row["parts_done"])
+
+    async def updates_since(
+        self, cursors: Sequence[tuple[UUID, Cursor]], *, limit: int = 200
+    ) -> list[ChatUpdates]:
+        """What is new in the given chats since the given cursors, in one statement."""
+        answer = await self._database.fetch(
+            _Q["since"],
+            [chat_id for chat_id, _ in cursors],
+            [cursor.version for _, cursor in cursors],
+            [cursor.epoch for _, cursor in cursors],
+            [cursor.part for _, cursor in cursors],
+            limit,
+        )
+        asked = dict(cursors)
+        return [
+            ChatUpdates(
+                chat_id=row["id"],
+                version=row["version"],
+                epoch=row["epoch"] or 0,
+                settled_part=row["parts_done"] or 0,
+                entries=tuple(map(records.journal_entry, row["entries"] or ())),
+                batches=_batches_after(row, asked[row["id"]]),
+            )
+            for row in answer
+        ]
+
+    async def prune_journal(self, *, retention_days: float, limit: int = 5000) -> int:
+        """Drop journal rows past their retention; the number says whether there may be more."""
+        rows_gone = await self._database.fetch(_Q["forget_events"], retention_days, limit)
+        return len(rows_gone)
+
+    async def prune_parts(self, *, limit: int = 5000) -> int:
+        """Drop parts that no step will settle."""
+        return len(await self._database.fetch(_Q["forget_parts"], limit))
+
+
+def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:
+    """The parts past the cursor as one batch, or none."""
+    if not row["batches"]:
+        return ()
+    known = cursor.part if cursor.epoch == row["epoch"] else 0
+    after = max(known, row["parts_done"])
+    parts = records.parts_after(after, row["batches"])
+    return (PartBatch(row["id"], row["epoch"], after + 1, parts),) if parts else ()

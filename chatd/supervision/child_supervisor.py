@@ -1,0 +1,208 @@
+"""Keeps one child over all its restarts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import anyio
+import structlog
+
+from chatd.supervision.child import ChildSpec, FatalError, Restart
+from chatd.supervision.child_run import ChildRun, describe_error, flatten_group
+from chatd.supervision.restart_budget import Backoff, RestartBudget
+
+_log = structlog.get_logger()
+
+
+class ChildState(StrEnum):
+    WAITING = "waiting"  # for its turn, or for a sibling it needs
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSnapshot:
+    """How one child is doing; ``since`` is when its state began, on the supervisor's clock."""
+
+    name: str
+    state: ChildState
+    since: float
+    restarts: int
+    budget_left: int
+    last_error: str | None
+    status_note: str
+
+
+class ChildSupervisor:
+    """Starts a child when its turn has come, and again when it has ended, until it is stopped.
+
+    ``previous`` and ``dependencies`` are the siblings it waits for, ``dependents`` those it takes down with it.
+    ``started`` is set once the child was ready or has ended well: the next one's turn. ``ready`` is set
+    while it is ready. Everything happens in the one task that runs ``run``, shielded from outside:
+    a child is only ever ended through ``stop``, so that the order is the supervisor's.
+    """
+
+    _scope: anyio.CancelScope | None = None
+    _current_run: ChildRun | None = None
+    _stopping = False
+    _state = ChildState.WAITING
+    _since = 0.0
+    _restarts = 0
+    _last_error: str | None = None
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        *,
+        previous: "ChildSupervisor | None",
+        dependencies: tuple["ChildSupervisor", ...],
+        budget: RestartBudget,
+        backoff: Backoff,
+        stable_after_seconds: float,
+        start_timeout_seconds: float,
+        clock: Callable[[], float],
+        escalate: Callable[[Exception], None],
+    ) -> None:
+        self.spec = spec
+        self.dependencies = dependencies
+        self.dependents: list[ChildSupervisor] = []
+        self.started = anyio.Event()
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self._previous = previous
+        self._budget = budget
+        self._backoff = backoff
+        self._stable_after_seconds = stable_after_seconds
+        self._start_timeout_seconds = start_timeout_seconds
+        self._clock = clock
+        self._escalate = escalate
+        for need in dependencies:
+            need.dependents.append(self)
+
+    async def run(self) -> None:
+        """Run the child, again and again, until it has ended for good."""
+        try:
+            with anyio.CancelScope(shield=True) as self._scope:
+                if self._previous is not None:
+                    await self._previous.started.wait()
+                while not self._stopping:
+                    await self._wait_for_dependencies()
+                    life = await self._run_once()
+                    if not self._should_restart(life):
+                        break
+                    if not life.stop_requested:
+                        await self._back_off()
+        finally:
+            if self._state is not ChildState.FAILED:
+                self._set_state(ChildState.STOPPED)
+            self.ended.set()
+
+    async def stop(self, *, graceful: bool) -> None:
+        """End the child for good."""
+        self._stopping = True
+        if self._current_run is not None:
+            await self.stop_current(graceful=graceful)
+        else:
+            self.cancel()
+            await self.ended.wait()
+
+    async def stop_current(self, *, graceful: bool = True) -> None:
+        """End the present life of the child, if it has one; the keeper decides what follows."""
+        if self._current_run is not None:
+            self._set_state(ChildState.STOPPING)
+            if not await self._current_run.stop(graceful=graceful):
+                _log.error("supervisor.child_stuck", child=self.spec.name)
+
+    def cancel(self) -> None:
+        """End everything at once, in no order."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def snapshot(self) -> ChildSnapshot:
+        return ChildSnapshot(
+            name=self.spec.name,
+            state=self._state,
+            since=self._since,
+            restarts=self._restarts,
+            budget_left=self._budget.left,
+            last_error=self._last_error,
+            status_note=self._current_run.child.status_note
+            if self._current_run is not None
+            else "",
+        )
+
+    async def _wait_for_dependencies(self) -> None:
+        while missing := [need for need in self.dependencies if not need.ready.is_set()]:
+            await missing[0].ready.wait()
+
+    async def _run_once(self) -> ChildRun:
+        life = ChildRun(
+            self.spec, start_timeout_seconds=self._start_timeout_seconds, on_ready=self._on_ready
+        )
+        self._current_run = life
+        self._set_state(ChildState.STARTING)
+        try:
+            await life.run()
+        finally:
+            self._current_run = None
+            if self.ready.is_set():  # else siblings may be waiting for this very one
+                self.ready = anyio.Event()
+        if life.error is not None:
+            self._last_error = describe_error(life.error)
+            _log.error(
+                "supervisor.child_failed",
+                child=self.spec.name,
+                stopping=life.stop_requested,
+                exc_info=life.error,
+            )
+        return life
+
+    def _on_ready(self) -> None:
+        self._set_state(ChildState.RUNNING)
+        self.ready.set()
+        self.started.set()
+
+    def _should_restart(self, child_run: ChildRun) -> bool:
+        """Whether there is another life after this one; if not, who is to know."""
+        if child_run.stop_requested:
+            self._set_state(ChildState.WAITING)
+            return self.spec.restart is not Restart.TEMPORARY
+        error = child_run.error
+        for leaf in flatten_group(error) if error is not None else ():
+            if isinstance(leaf, FatalError):
+                return self._give_up(leaf)
+        if error is None or self.spec.restart is Restart.TEMPORARY:
+            self._set_state(ChildState.STOPPED if error is None else ChildState.FAILED)
+            self.started.set()
+            return False
+        if not self._budget.try_consume():
+            return self._give_up(self._budget.to_error(self.spec.name, error))
+        return True
+
+    def _give_up(self, reason: Exception) -> bool:
+        self._set_state(ChildState.FAILED)
+        self._escalate(reason)
+        return False
+
+    async def _back_off(self) -> None:
+        """Take down who cannot do without the child, and wait a while before the next life."""
+        if (
+            self._state is ChildState.RUNNING
+            and self._clock() - self._since >= self._stable_after_seconds
+        ):
+            self._backoff.reset()
+        self._set_state(ChildState.BACKING_OFF)
+        for sibling in reversed(self.dependents):
+            await sibling.stop_current()
+        await anyio.sleep(self._backoff.next_delay())
+        self._restarts += 1
+        self._set_state(ChildState.WAITING)
+        _log.info("supervisor.child_restarted", child=self.spec.name, restarts=self._restarts)
+
+    def _set_state(self, state: ChildState) -> None:
+        self._state = state
+        self._since = self._clock()

@@ -1,0 +1,92 @@
+"""The acquirer: claims pending chats while there is room for them."""
+
+from collections.abc import Callable, Sequence
+
+from chatd.domain.chat import Status
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.stream_events import RESYNC, Hint
+from chatd.store.leases import Claim, Leases
+from chatd.supervision.child import ChildHandle
+from chatd.supervision.periodic import Periodic
+from chatd.telemetry import tracing
+from chatd.telemetry.metrics import NotificationMetrics, TurnMetrics
+from chatd.worker.chat_tasks import ChatTaskPool
+from chatd.worker.lease import boottime
+
+_HINT_ARRIVAL_SECONDS = 0.25
+"""By when a hint of a pending chat has come, if it comes at all."""
+
+
+class Claimer:
+    """Woken by a hint that a chat is pending; polls every ``poll_seconds`` as the safety net."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        chat_tasks: ChatTaskPool,
+        *,
+        may_claim: Callable[[], bool],
+        poll_seconds: float = 1.0,
+        metrics: TurnMetrics | None = None,
+        hint_metrics: NotificationMetrics | None = None,
+    ) -> None:
+        self._leases = leases
+        self._chat_tasks = chat_tasks
+        self._may_claim = may_claim
+        self._metrics = metrics or TurnMetrics()
+        self._missed_hints = (hint_metrics or NotificationMetrics()).missed
+        self._prompted = True
+        """Whether there is a reason to find something, other than that it is time to look."""
+        self._hinted_at: float | None = None
+        self._loop = Periodic(
+            self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
+        )
+
+    def handle_hint(self, hint: Hint) -> None:
+        """A chat moved, somewhere."""
+        if hint.status is Status.PENDING or hint is RESYNC:
+            self._hinted_at = self._hinted_at or boottime()
+            self.wake()
+
+    def wake(self) -> None:
+        """There is room, or work."""
+        self._prompted = True
+        self._loop.wake()
+
+    async def step(self) -> bool:
+        """Claim what there is room for; True when there may be more."""
+        room = self._chat_tasks.free_slots
+        if room <= 0 or not self._may_claim():
+            self._prompted = True
+            return False
+        sent_at = boottime()
+        heard, self._prompted = self._prompted, False
+        hinted_at, self._hinted_at = self._hinted_at, None
+        with tracing.claim_span() as span:
+            claims = await self._leases.claim(room)
+            tracing.end_claim(span, len(claims))
+        for claim in claims:
+            self._chat_tasks.start(claim, renewed_at=sent_at)
+        self._record_metrics(claims, prompted=heard, hinted_at=hinted_at)
+        if len(claims) < room:
+            return False
+        self._prompted = True
+        return self._chat_tasks.free_slots > 0
+
+    def _record_metrics(
+        self, claims: Sequence[Claim], *, prompted: bool, hinted_at: float | None
+    ) -> None:
+        metrics = self._metrics
+        metrics.claims.add(amount=len(claims))
+        for claim in claims:
+            metrics.claim_wait.observe(claim.pending_seconds)
+            metrics.phase_seconds.add("line", amount=claim.pending_seconds)
+            if claim.result.chat.recoveries:
+                metrics.takeovers.add()
+            if not prompted and claim.pending_seconds > _HINT_ARRIVAL_SECONDS:
+                self._missed_hints.add("pending")
+        if claims and hinted_at is not None:
+            metrics.notification_to_claim.observe(boottime() - hinted_at)
+
+    async def run(self, child: ChildHandle) -> None:
+        await self._loop.run(child)

@@ -1,0 +1,146 @@
+"""One call of a model: from the history to an answer, streamed on the way.
+
+Slow things have a deadline of their own. A stream that says nothing for ``stream_idle_timeout_seconds`` is cut,
+and one that ends without a word why is a failure: neither vendor's library says so by itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from chatd.domain.failure import Failure, FailureKind, replace_unstorable_json
+from chatd.domain.message import Content, Message, fold
+from chatd.fanout.hub import ChatHub
+from chatd.fanout.topic import Preview
+from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.failures.classify import classify
+from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
+from chatd.supervision.progress import StageTimeout
+from chatd.telemetry import tracing
+from chatd.worker.flusher import Flusher
+from chatd.worker.lease import Lease
+from chatd.worker.tool_call_ids import ToolCallIds
+from chatd.worker.turn_limits import TurnLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponse:
+    """What a model said, to the end."""
+
+    content: Content
+    finished: Finished
+
+
+class ModelCall:
+    """Calls the model of one step; ``preview`` holds what it streamed, whatever became of it."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        hub: ChatHub,
+        flusher: Flusher,
+        limits: TurnLimits,
+        lease: Lease,
+        model: ModelConfig,
+    ) -> None:
+        self._provider = catalog.provider_of(model)
+        self._hub = hub
+        self._flusher = flusher
+        self._limits = limits
+        self._lease = lease
+        self._model = model
+        self._tool_call_ids = ToolCallIds()
+        self.preview: Preview = hub.start_step(
+            lease.chat.id, epoch=lease.chat.epoch, base=lease.chat.settled_part
+        )
+        self.started_at = anyio.current_time()
+        self.first_part_at: float | None = None
+        flusher.track(lease.chat.id, self.preview)
+
+    @property
+    def content(self) -> Content:
+        """What was streamed so far."""
+        return fold(self.preview.parts)
+
+    async def run(self, history: tuple[Message, ...]) -> ModelResponse | Failure:
+        """Call the model once. An exception that is nobody's failure is raised: it is a bug."""
+        request = ModelRequest(
+            model=self._model.model,
+            messages=history,
+            max_output_tokens=self._model.max_output_tokens,
+            settings=self._model.settings,
+            tools=tuple(map(_tool_spec, self._lease.chat.tools)),
+        )
+        with tracing.model_call_span(
+            chat=self._lease.chat,
+            provider=self._provider.name,
+            model=request.model,
+            max_tokens=request.max_output_tokens,
+        ) as span:
+            answer = await self._call_provider(request)
+            if isinstance(answer, Failure):
+                tracing.set_error(span, answer.kind.value)
+            else:
+                finished = answer.finished
+                tracing.record_response(span, reason=finished.reason, usage=finished.usage)
+        return answer
+
+    async def _call_provider(self, request: ModelRequest) -> ModelResponse | Failure:
+        try:
+            finished = await self._stream(request)
+        except StageTimeout as timeout:
+            return self._failure(_TIMEOUT_KINDS[timeout.stage], str(timeout))
+        except Exception as error:
+            failure = classify(error, provider=self._provider.name, model=self._model.name)
+            if failure is None:
+                raise
+            return failure
+        if finished is None:
+            return self._failure(FailureKind.TRUNCATED, "the answer was cut off before its end")
+        return ModelResponse(content=self.content, finished=finished)
+
+    async def _stream(self, request: ModelRequest) -> Finished | None:
+        progress, limits = self._lease.progress, self._limits
+        finished: Finished | None = None
+        with (
+            progress.stage("model call", limits.model_call_timeout_seconds),
+            progress.stage("model stream", limits.stream_idle_timeout_seconds) as silence,
+        ):
+            self._lease.ensure_valid()
+            async with self._provider.stream(request) as deltas:
+                async for delta in deltas:
+                    silence.mark("streaming")
+                    match delta:
+                        case PartDelta(part):
+                            self._publish(
+                                self._tool_call_ids.with_unique_id(replace_unstorable_json(part))
+                            )
+                        case Finished():
+                            finished = delta
+        return finished
+
+    def _publish(self, part: dict[str, object]) -> None:
+        if self.first_part_at is None:
+            self.first_part_at = anyio.current_time()
+        self._hub.publish_part(self._lease.chat.id, self.preview, part)
+        self._flusher.add_bytes(len(str(part.get("text", ""))))
+
+    def _failure(self, kind: FailureKind, message: str) -> Failure:
+        return Failure(
+            kind=kind,
+            message=f"{self._model.name} ({self._provider.name}): {message}",
+            provider=self._provider.name,
+            model=self._model.name,
+        )
+
+
+def _tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
+    return ToolSpec(
+        name=tool["name"], description=tool["description"], parameters=tool["parameters"]
+    )
+
+
+_TIMEOUT_KINDS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.STREAM_IDLE}

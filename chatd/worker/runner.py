@@ -1,0 +1,138 @@
+"""The runner: one chat, from the moment it is claimed until it is somebody else's or nobody's.
+
+It keeps what it has not stored yet in its hands; the writer stores it, whatever the database is up
+to, for as long as the lease lasts.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import structlog
+
+from chatd.domain.chat import LEASED
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.domain.failure import panic_failure
+from chatd.domain.outcomes import LossReason, TurnOutcome
+from chatd.supervision.child_run import is_being_cancelled
+from chatd.telemetry import tracing
+from chatd.worker.lease import Cause, Lease
+from chatd.worker.turn import Turn, TurnServices
+from chatd.worker.writer import Interrupted, Writer
+
+_log = structlog.get_logger()
+
+_STOP_TIMEOUT_SECONDS = 5.0
+"""How long a cancelled task may take to store what it has."""
+_LOSS_LOOKUP_SECONDS = 0.2
+"""How long to ask for better words than those that are known."""
+
+
+class Runner:
+    """Works one chat in hand; ``services`` is asked for at each turn, and kept for that turn."""
+
+    def __init__(
+        self, services: Callable[[], TurnServices], lease: Lease, *, draining: Callable[[], bool]
+    ) -> None:
+        self._services = services
+        self._lease = lease
+        self._draining = draining
+        self._writer = Writer(services().turns, services().change_bus, lease)
+
+    async def run(self, *, wait_seconds: float = 0.0) -> None:
+        """Work turns until the chat is not in hand any more.
+
+        ``next_delay`` is what is left of the backoff of an earlier owner.
+        """
+        try:
+            while self._lease.chat.status in LEASED and await self._run_turn(
+                self._services(), wait_seconds
+            ):
+                wait_seconds = 0.0
+        finally:
+            fence, shop = self._lease.fence, self._services()
+            shop.flusher.untrack(fence.chat_id, epoch=fence.epoch)
+            shop.hub.end_steps(fence.chat_id, epoch=fence.epoch)
+
+    async def _run_turn(self, services: TurnServices, wait_seconds: float) -> bool:
+        """One turn, counted, logged and traced; False when it turned out that the chat was lost."""
+        turn = Turn(services, self._lease, self._writer)
+        with services.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
+            try:
+                await self._guard(turn, wait_seconds)
+            except LeaseLost:
+                turn.stats.outcome = TurnOutcome.LOST
+                why = await self._loss_reason()
+                services.metrics.leases.leases_lost.add(why)
+                _log.warning("chat.lost", why=why)
+                return False
+            finally:
+                turn.stats.add_time("storing", self._writer.take_elapsed())
+                turn.stats.record_metrics(services.metrics.turns)
+                turn.stats.record_span(span)
+                turn.stats.log()
+        return True
+
+    async def _loss_reason(self) -> LossReason:
+        """Why the chat is not ours any more, if that can be had.
+
+        When the lease ran out here, the database is most likely not to be had either: that it ran out is
+        known, and is said at once.
+        """
+        expired = self._lease.remaining_seconds <= 0
+        seconds = _LOSS_LOOKUP_SECONDS if expired else _STOP_TIMEOUT_SECONDS
+        with anyio.move_on_after(seconds), suppress(DatabaseUnavailable):
+            return await self._services().turns.loss_reason(self._lease.fence)
+        return LossReason.EXPIRED if expired else LossReason.UNKNOWN
+
+    async def _guard(self, turn: Turn, wait_seconds: float) -> None:
+        """One turn, and the ways it may end."""
+        try:
+            with self._lease.scope() as scope:
+                if self._draining():
+                    await turn.release(reason="draining")
+                else:
+                    await turn.run(wait_seconds)
+            if scope.cancelled:
+                await self._stop(turn, self._lease.cause)
+        except Interrupted:
+            await self._stop(turn, Cause.INTERRUPTED)
+        except LeaseLost:
+            raise
+        except BaseException as error:  # the one place where a bug becomes a chat's failure
+            if _is_external_cancellation(error):
+                raise
+            await self._panic(turn, error)
+        self._lease.clear_interrupt()
+
+    async def _stop(self, turn: Turn, cause: Cause | None) -> None:
+        """The turn was cancelled: store what there is, or give the chat back."""
+        with anyio.move_on_after(_STOP_TIMEOUT_SECONDS, shield=True) as last_word:
+            match cause:
+                case Cause.INTERRUPTED:
+                    await turn.finish_interrupt()
+                case Cause.SHUTDOWN:
+                    await turn.release(reason="shutdown")
+                case _:
+                    raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
+        if last_word.cancelled_caught:
+            raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
+
+    async def _panic(self, turn: Turn, error: BaseException) -> None:
+        _log.error("chat.panicked", exc_info=error)
+        if self._lease.cause is not None:  # it broke while it was being stopped: the stop counts
+            await self._stop(turn, self._lease.cause)
+            return
+        try:
+            await turn.fail(panic_failure(error))
+        except Interrupted:
+            await turn.finish_interrupt()
+        turn.stats.outcome = TurnOutcome.PANICKED
+
+
+def _is_external_cancellation(error: BaseException) -> bool:
+    """Whether this task was told to end, rather than broken by what it called."""
+    if isinstance(error, asyncio.CancelledError):
+        return is_being_cancelled()
+    return isinstance(error, KeyboardInterrupt)

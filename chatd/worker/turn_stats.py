@@ -1,0 +1,93 @@
+"""What one turn cost and how it ended: the fields of its one canonical log line."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import structlog
+from opentelemetry.trace import Span
+
+from chatd.domain.chat import Chat, Usage
+from chatd.domain.failure import Failure
+from chatd.domain.outcomes import TurnOutcome
+from chatd.telemetry import tracing
+from chatd.telemetry.instruments import OTHER
+from chatd.telemetry.metrics import TurnMetrics
+from chatd.worker.model_call import ModelCall
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class TurnStats:
+    """Filled while a turn runs, counted and logged once when it has ended."""
+
+    chat: Chat
+    started_at: float = field(default_factory=anyio.current_time)
+    outcome: TurnOutcome = TurnOutcome.ABORTED
+    model: str | None = None
+    steps: int = 0
+    attempts: int = 0
+    parts: int = 0
+    first_part_seconds: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    failure: Failure | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    """Where the time went, in seconds."""
+
+    def add_time(self, phase: str, seconds: float) -> None:
+        """So much time was spent on this."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+
+    def record_call(self, call: ModelCall) -> None:
+        """A model call is over."""
+        now = anyio.current_time()
+        spoke_at = now if call.first_part_at is None else call.first_part_at
+        self.add_time("first_part", spoke_at - call.started_at)
+        self.add_time("streaming", now - spoke_at)
+        self.attempts += 1
+        self.parts += len(call.preview.parts)
+        if self.first_part_seconds is None and call.first_part_at is not None:
+            self.first_part_seconds = call.first_part_at - self.started_at
+
+    def add_usage(self, usage: Usage) -> None:
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+
+    def record_metrics(self, metrics: TurnMetrics) -> None:
+        """Add this turn to the others."""
+        metrics.ended.add(self.outcome)
+        metrics.duration.observe(anyio.current_time() - self.started_at)
+        metrics.steps.add(amount=self.steps)
+        metrics.parts_streamed.add(amount=self.parts)
+        for phase, seconds in self.phases.items():
+            metrics.phase_seconds.add(phase, amount=seconds)
+        if self.first_part_seconds is not None:
+            metrics.first_part.observe(self.first_part_seconds, self.model or OTHER)
+        if self.failure is not None:
+            metrics.failures.add(self.failure.kind)
+
+    def record_span(self, span: Span) -> None:
+        """Say it to those who trace."""
+        kind = self.failure.kind.value if self.failure else None
+        tracing.end_turn(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
+
+    def log(self) -> None:
+        """Say it: one line a turn, and never a word of what was said."""
+        _log.info(
+            "chat.turn",
+            outcome=self.outcome.value,
+            model=self.model,
+            steps=self.steps,
+            attempts=self.attempts,
+            parts=self.parts,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            first_part_seconds=_rounded(self.first_part_seconds),
+            seconds=_rounded(anyio.current_time() - self.started_at),
+            error_kind=self.failure.kind.value if self.failure else None,
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

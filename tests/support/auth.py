@@ -1,0 +1,87 @@
+"""Callers of a chatd that asks who they are."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx2
+
+from chatd.llm.provider import Provider
+from chatd.store.database import Database
+from chatd.store.tokens import Token, Tokens
+from support.in_process import InProcessDaemon, running_daemons
+from support.processes import TIMEOUT_SECONDS
+
+Bearer = dict[str, str]
+
+
+def bearer(token: str) -> Bearer:
+    """The header of who shows this token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+@dataclass
+class AuthenticatedDaemons:
+    """Daemons that ask for tokens, and the table of tokens, past any daemon."""
+
+    daemons: list[InProcessDaemon]
+    tokens: Tokens
+    database: Database
+
+    @property
+    def chatd(self) -> InProcessDaemon:
+        return self.daemons[0]
+
+    async def create_token(self, owner: str, **more: Any) -> tuple[Token, Bearer]:
+        """A new token of an owner, and the header to show it with."""
+        token, secret = await self.tokens.create(owner_id=owner, **more)
+        return token, bearer(secret)
+
+    async def new_caller_headers(self, owner: str, **more: Any) -> Bearer:
+        """The header of a new caller."""
+        return (await self.create_token(owner, **more))[1]
+
+
+@asynccontextmanager
+async def authenticated_daemons(
+    dsn: str, *providers: Provider, **sections: Any
+) -> AsyncIterator[AuthenticatedDaemons]:
+    """Daemons in the mode ``create_token``, as many as there are providers."""
+    database = Database(dsn, pool_size=3)
+    await database.open()
+    try:
+        async with running_daemons(dsn, providers, auth={"mode": "token"}, **sections) as daemons:
+            yield AuthenticatedDaemons(daemons, Tokens(database), database)
+    finally:
+        await database.close()
+
+
+async def create_chat_as(chatd: InProcessDaemon, headers: Bearer, **body: Any) -> dict[str, Any]:
+    """A chat of this caller."""
+    answer = await chatd.api.http.post("/api/v1/chats", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def get_as(
+    chatd: InProcessDaemon, path: str, headers: Bearer, **more: Any
+) -> httpx2.Response:
+    return await chatd.api.http.get(path, headers=headers, **more)
+
+
+async def last_accepted_at(http: httpx2.AsyncClient, path: str, headers: Bearer) -> float:
+    """Ask until one is refused; when the last request that was let in began.
+
+    A busy machine makes requests slow, but it lets in none that begins any later.
+    """
+    began = float("-inf")
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        while True:
+            now = anyio.current_time()
+            answer = await http.get(path, headers=headers)
+            if answer.status_code == 401:
+                return began
+            assert answer.status_code == 200, answer.text
+            began = now

@@ -1,0 +1,146 @@
+"""Chats in any state, put into the database by hand, past all moves."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from chatd.domain.chat import LEASED, Chat, Status
+from chatd.store import records
+from chatd.store.database import Database
+from chatd.store.leases import Leases, WorkerRegistration
+
+OWNER = "ann"
+WORKER = UUID("00000000-0000-4000-8000-000000000001")
+MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
+REGISTRATION = WorkerRegistration(host="here", pid=1, version="0", max_chats=10)
+OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
+
+
+def text_content(value: str) -> tuple[dict[str, str], ...]:
+    return ({"type": "text", "text": value},)
+
+
+async def insert_models(database: Database) -> None:
+    await database.fetch(
+        "INSERT INTO chat_model_configs (id, name, provider, model)"
+        " VALUES ($1, 'one', 'p', 'm'), ($2, 'two', 'p', 'm') ON CONFLICT DO NOTHING",
+        MODEL,
+        OTHER_MODEL,
+    )
+
+
+def columns_for(status: Status) -> dict[str, Any]:
+    """Columns that make a legal row of this status."""
+    columns: dict[str, Any] = {"status": status.value}
+    if status in LEASED:
+        columns |= {"worker_id": WORKER, "epoch": 1, "started_at": "now", "heartbeat_at": "now"}
+    if status is Status.ERROR:
+        columns |= {"last_error": "it broke", "last_error_detail": {"kind": "server"}}
+    if status is Status.PENDING:
+        columns["pending_since"] = "now"
+    if status is Status.REQUIRES_ACTION:
+        columns["action_deadline"] = "now"
+    return columns
+
+
+async def insert_chat(database: Database, **columns: Any) -> Chat:
+    """One row, as given. Times are the word ``now``."""
+    chat_id = uuid4()
+    columns = {
+        "id": chat_id,
+        "root_chat_id": chat_id,
+        "owner_id": OWNER,
+        "last_model_config_id": MODEL,
+        **columns,
+    }
+    times = {name for name, value in columns.items() if value == "now"}
+    values = {name: value for name, value in columns.items() if name not in times}
+    names = [*values, *times]
+    places = [f"${n}" for n in range(1, len(values) + 1)] + ["clock_timestamp()"] * len(times)
+    row = await database.fetchrow(
+        f"INSERT INTO chats ({', '.join(names)}) VALUES ({', '.join(places)}) RETURNING *",
+        *values.values(),
+    )
+    assert row is not None
+    return records.chat(row)
+
+
+def tool_call_content(*ids: str, tool: str = "weather") -> tuple[dict[str, str], ...]:
+    """Content parts that call a tool, once for each id."""
+    return tuple(
+        {"type": "tool-call", "tool_call_id": one, "tool_name": tool, "args": "{}"} for one in ids
+    )
+
+
+PENDING_CALL_IDS = ("c2", "c1", "c3")
+"""The ids of the calls that a chat of ``chat_with_status`` waits for, in their order."""
+
+
+async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int:
+    """An answer whose calls wait for the client; its id. The ledger is filled from its end."""
+    message_id: int = (
+        await database.fetch(
+            "INSERT INTO chat_messages (chat_id, version, role, content)"
+            " VALUES ($1, 1, 'assistant', $2) RETURNING id",
+            chat_id,
+            tool_call_content(*ids),
+        )
+    )[0]["id"]
+    for position, one in reversed(list(enumerate(ids, 1))):
+        await database.fetch(
+            "INSERT INTO chat_tool_calls"
+            " (chat_id, message_id, tool_call_id, tool_name, position, runs_at, epoch)"
+            " VALUES ($1, $2, $3, 'weather', $4, 'client', 0)",
+            chat_id,
+            message_id,
+            one,
+            position,
+        )
+    return message_id
+
+
+async def chat_with_status(
+    database: Database, status: Status, *, queued: int = 0, **more: Any
+) -> Chat:
+    """A chat in this status, with a user message in its history and some in its queue.
+
+    One that waits for its client waits for ``PENDING_CALL_IDS``, and has done so for long enough.
+    """
+    await insert_models(database)
+    chat = await insert_chat(database, **(columns_for(status) | {"queue_length": queued} | more))
+    await database.fetch(
+        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'user', $2)",
+        chat.id,
+        text_content("hello"),
+    )
+    if status is Status.REQUIRES_ACTION:
+        await insert_tool_calls(database, chat.id, *PENDING_CALL_IDS)
+    for number in range(queued):
+        await database.fetch(
+            "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
+            " VALUES ($1, $2, $3, $4)",
+            chat.id,
+            number + 1,
+            text_content(f"queued {number}"),
+            OTHER_MODEL,
+        )
+    return chat
+
+
+async def stored_rows(database: Database, chat: Chat) -> list[Any]:
+    """Everything that is stored of a chat: what a refused move must leave as it is."""
+    tables = ("chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls")
+    found: list[Any] = [
+        tuple(row) for row in await database.fetch("SELECT * FROM chats WHERE id = $1", chat.id)
+    ]
+    for table in tables:
+        answer = await database.fetch(
+            f"SELECT t.*::text FROM {table} t WHERE chat_id = $1 ORDER BY 1", chat.id
+        )
+        found.append([tuple(row) for row in answer])
+    return found
+
+
+async def register_worker(database: Database, leases: Leases) -> None:
+    """Have a worker listed, as its heartbeat does."""
+    async with database.dedicated_connection() as connection:
+        await leases.renew(connection, REGISTRATION)

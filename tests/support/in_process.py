@@ -1,0 +1,257 @@
+"""A chatd in this process: the real daemon on a real database, with a provider that a test directs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import anyio
+import anyio.lowlevel
+import httpx2
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from chatd.daemon import Daemon
+from chatd.domain.chat import Usage
+from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
+from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.llm.scripted.script import parse_script
+from chatd.settings import Settings
+from chatd.store.database import Database
+from support.openapi_conformance import assert_documented
+from support.processes import TIMEOUT_SECONDS, ApiClient, eventually
+
+Logs = Sequence[Mapping[str, Any]]
+ProviderFunction = Callable[[ModelRequest], AsyncIterator[Delta]]
+
+ECHO_SCRIPT = [{"text": "You said: {message}", "chunks": 4}]
+
+FAST_TURNS: Mapping[str, Mapping[str, Any]] = {
+    "database": {"pool_size": 5},
+    "http": {"port": 0},
+    "worker": {"shutdown_grace_seconds": 0},
+    "turn": {"max_attempts": 3, "backoff_seconds": 0.01, "backoff_max_seconds": 0.02},
+}
+"""Little patience, but leases of the usual length: a busy machine must not cost a test its chats."""
+
+NO_RENEWALS: Mapping[str, Any] = {"heartbeat_seconds": 600, "lease_seconds": 1800}
+"""For ``worker``: no beat tells it anything meanwhile, or renews a lease that a test has aged."""
+
+
+class FunctionProvider:
+    """A provider that does what a function says; ``requests`` holds the requests so far."""
+
+    name = "acted"
+
+    def __init__(self, respond: ProviderFunction) -> None:
+        self.respond = respond
+        self.requests: list[ModelRequest] = []
+
+    async def warm(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        self.requests.append(request)
+        return aclosing(self.respond(request))  # type: ignore[type-var]
+
+
+def text_delta(text: str, index: int = 0) -> PartDelta:
+    return PartDelta({"index": index, "type": "text", "text": text})
+
+
+def finished(reason: str = "stop") -> Finished:
+    return Finished(reason, Usage(input_tokens=1, output_tokens=1))
+
+
+def tool_call_delta(name: str, call_id: str, args: str = "{}", index: int = 0) -> PartDelta:
+    return PartDelta(
+        {
+            "index": index,
+            "type": "tool-call",
+            "tool_call_id": call_id,
+            "tool_name": name,
+            "args": args,
+        }
+    )
+
+
+def last_user_text(request: ModelRequest) -> str:
+    """What the user said last."""
+    last = [m for m in request.messages if m.role == "user"][-1]
+    return "".join(part.get("text", "") for part in last.content)
+
+
+def catalog(provider: Provider, *models: str) -> Catalog:
+    """Models ``running_daemon`` (the default) and ``two``, or as named, of one provider."""
+    names = models or ("one", "two")
+    return Catalog(
+        models=[
+            ModelConfig(name=name, provider="p", model=f"m-{name}", default=name == names[0])
+            for name in names
+        ],
+        providers={"p": provider},
+    )
+
+
+def scripted(
+    script: Sequence[Mapping[str, Any]] = ECHO_SCRIPT,
+    **scripts: Sequence[Mapping[str, Any]],
+) -> ScriptedProvider:
+    return ScriptedProvider(
+        script=parse_script(script, key="script"),
+        scripts={
+            name.replace("_", "-"): parse_script(steps, key=name) for name, steps in scripts.items()
+        },
+    )
+
+
+def settings(dsn: str, **sections: Mapping[str, Any]) -> Settings:
+    merged = {
+        name: {**FAST_TURNS.get(name, {}), **sections.get(name, {})}
+        for name in FAST_TURNS | sections
+    }
+    merged["database"]["url"] = dsn
+    return Settings.model_validate(merged)
+
+
+def _as_rendered(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A log line as it would be written: ids are text there."""
+    return {key: str(value) if isinstance(value, UUID) else value for key, value in line.items()}
+
+
+@dataclass
+class InProcessDaemon:
+    """One daemon, a client of it, and everything that was logged in this process."""
+
+    daemon: Daemon
+    api: ApiClient
+    logs: Logs
+    task: "asyncio.Task[None]"
+
+    def logged(self, event: str, **fields: Any) -> list[Mapping[str, Any]]:
+        lines = [_as_rendered(line) for line in list(self.logs) if line["event"] == event]
+        return [line for line in lines if fields.items() <= line.items()]
+
+    async def wait_for_log(self, event: str, **fields: Any) -> Mapping[str, Any]:
+        found = await eventually(
+            lambda: self.logged(event, **fields), describe=lambda: f"{event} in {self.logs[-20:]}"
+        )
+        return dict(found[0])
+
+    async def journal(self, chat_id: str, transition: str | None = None) -> list[dict[str, Any]]:
+        """The journal of a chat, or its rows of one move."""
+        answer = await self.api.http.get(f"/api/v1/chats/{chat_id}/events", params={"limit": 200})
+        assert answer.status_code == 200, answer.text
+        return [entry for entry in answer.json()["items"] if transition in {None, entry["move"]}]
+
+    async def stop(self) -> None:
+        """Stop in order, and see that it ends well."""
+        self.daemon.stop()
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            await asyncio.wait([self.task])
+        self.task.result()
+
+
+@asynccontextmanager
+async def running_daemon(
+    dsn: str, provider: Provider | None = None, *, models: Sequence[str] = (), **sections: Any
+) -> AsyncIterator[InProcessDaemon]:
+    """One daemon."""
+    async with running_daemons(dsn, [provider or scripted()], models=models, **sections) as daemons:
+        yield daemons[0]
+
+
+@asynccontextmanager
+async def running_daemons(
+    dsn: str, providers: Sequence[Provider], *, models: Sequence[str] = (), **sections: Any
+) -> AsyncIterator[list[InProcessDaemon]]:
+    """As many daemons as there are providers. At the end nothing may be left of any of them."""
+    async with AsyncExitStack() as stack:
+        logs = _logs.get()
+        if logs is None:
+            logs = await stack.enter_async_context(_assert_no_leaks())
+        yield [
+            await stack.enter_async_context(
+                _run_daemon(settings(dsn, **sections), catalog(provider, *models), logs)
+            )
+            for provider in providers
+        ]
+
+
+@asynccontextmanager
+async def _assert_no_leaks() -> AsyncIterator[Logs]:
+    """See that no task is left behind, and that no actor failed."""
+    before = asyncio.all_tasks()
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        token = _logs.set(logs)
+        try:
+            yield logs
+        finally:
+            _logs.reset(token)
+    await eventually(
+        lambda: not asyncio.all_tasks() - before,
+        describe=lambda: f"tasks are left: {asyncio.all_tasks() - before}",
+    )
+    failed = [line for line in logs if line["event"] in _FORBIDDEN_LOG_EVENTS]
+    assert not failed, failed
+
+
+_logs: ContextVar[Logs | None] = ContextVar("logs", default=None)
+"""Of the outermost daemon of this test."""
+
+_FORBIDDEN_LOG_EVENTS = frozenset(
+    {
+        "supervisor.child_failed",
+        "supervisor.escalated",
+        "supervisor.child_stuck",
+        "chat.store_failed",
+    }
+)
+"""What no test here is about, and none may cause."""
+
+
+@asynccontextmanager
+async def _run_daemon(
+    daemon_settings: Settings, models: Catalog, logs: Logs
+) -> AsyncIterator[InProcessDaemon]:
+    daemon = Daemon(daemon_settings, catalog=models, handle_signals=False)
+    task = asyncio.create_task(daemon.run(), name="daemon")
+    try:
+        ready = asyncio.create_task(daemon.supervisor.ready.wait())
+        await asyncio.wait([ready, task], return_when="FIRST_COMPLETED", timeout=TIMEOUT_SECONDS)
+        if not ready.done():
+            ready.cancel()
+            raise AssertionError(f"not ready: {logs}") from (
+                task.done() and task.exception()
+            ) or None
+        assert daemon.server is not None
+        url = f"http://127.0.0.1:{daemon.server.port}"
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+        async with httpx2.AsyncClient(
+            base_url=url,
+            timeout=TIMEOUT_SECONDS,
+            limits=limits,
+            event_hooks={"response": [assert_documented]},
+        ) as http:
+            yield InProcessDaemon(daemon, ApiClient(http), logs, task)
+    finally:
+        daemon.stop()
+        daemon.stop()  # do not wait for turns that are running
+        with anyio.CancelScope(shield=True), anyio.move_on_after(TIMEOUT_SECONDS):
+            await asyncio.wait([task])
+        if not task.done():
+            task.cancel()
+            raise AssertionError("the daemon did not stop")
+    task.result()
+
+
+async def fetch_rows(database: Database, query: str, *args: object) -> list[dict[str, Any]]:
+    """What is in the database."""
+    return [dict(row) for row in await database.fetch(query, *args)]

@@ -1,0 +1,134 @@
+"""What is true of every chat that only moves have touched, read from what is stored."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from chatd.domain.chat import Status
+from chatd.domain.transitions import TABLE, Transition
+from chatd.store.database import Database
+
+Row = Any
+
+
+def reachable_statuses(transition: Transition, status: Status | None) -> set[Status]:
+    """Every status that the table lets ``transition`` lead to from ``status``."""
+    return {
+        to
+        for (of, _), cells in TABLE.items()
+        if of is transition and (cell := cells.get(status)) is not None
+        for to in cell.statuses
+    }
+
+
+async def check_all(database: Database) -> int:
+    """Check every chat of the database; returns how many journal rows that were."""
+    chats = await database.fetch("SELECT * FROM chats")
+    journal = await _by_chat(database, "chat_events", "version")
+    messages = await _by_chat(database, "chat_messages", "id")
+    queue = await _by_chat(database, "chat_queued_messages", "position, id")
+    ledger = await _by_chat(database, "chat_tool_calls", "message_id, position")
+    for chat in chats:
+        rows = journal.get(chat["id"], [])
+        _check_journal(chat, rows)
+        _check_messages(rows, messages.get(chat["id"], []))
+        _check_queue(chat, rows, queue.get(chat["id"], []))
+        check_calls(chat, messages.get(chat["id"], []), ledger.get(chat["id"], []))
+    return sum(map(len, journal.values()))
+
+
+async def _by_chat(database: Database, table: str, order: str) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    for row in await database.fetch(f"SELECT * FROM {table} ORDER BY chat_id, {order}"):
+        found.setdefault(row["chat_id"], []).append(row)
+    return found
+
+
+def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
+    assert [row["version"] for row in rows] == list(range(1, chat["version"] + 1))
+    assert (rows[-1]["status"], rows[-1]["epoch"]) == (chat["status"], chat["epoch"])
+    status: Status | None = None
+    epoch = done = 0
+    for row in rows:
+        move = Transition(row["move"])
+        assert Status(row["status"]) in reachable_statuses(move, status), (status, dict(row))
+        assert row["epoch"] == epoch + (move in {Transition.CLAIM, Transition.EDIT}), dict(row)
+        if move in {Transition.CLAIM, Transition.EDIT}:
+            done = 0
+        if (settled := row["data"].get("parts_done")) is not None:
+            assert settled > done, dict(row)
+            done = settled
+        status, epoch = Status(row["status"]), row["epoch"]
+    assert done == chat["parts_done"]
+    moments = [row["at"] for row in rows]
+    assert moments == sorted(moments)
+
+
+def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
+    """A message is named by the journal row of the move that stored it, and they agree on order."""
+    named = [
+        (row["version"], message_id)
+        for row in rows
+        for message_id in row["data"].get("messages") or ()
+    ]
+    assert named == [(message["version"], message["id"]) for message in messages]
+    resets = [
+        (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
+    ]
+    for message in messages:
+        hidden = [
+            version
+            for version, first in resets
+            if message["version"] < version
+            and message["id"] >= first
+            and message["role"] != "system"
+        ]
+        assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
+
+
+def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
+    waiting: set[int] = set()
+    for row in rows:
+        data = row["data"]
+        if (queued := data.get("queued")) is not None:
+            waiting.add(queued)
+        if (promoted := data.get("promoted")) is not None:
+            waiting.remove(promoted)
+        waiting -= set(data.get("unqueued", ()))
+        if "queue_length" in data:
+            assert data["queue_length"] == len(waiting), dict(row)
+        assert row["status"] != Status.WAITING or not waiting, dict(row)
+    assert waiting == {row["id"] for row in queue}
+    assert chat["queue_length"] == len(queue)
+
+
+def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> None:
+    """Every call has exactly one result, in its order, or is what the chat waits for."""
+    waiting: dict[str, int] = {}
+    for message in messages:
+        if message["superseded_version"] is not None:
+            continue
+        assert message["role"] != "user" or not waiting, "a user message after an open call"
+        parts = message["content"]
+        for part in parts:
+            if part["type"] == "tool-call":
+                assert part["tool_call_id"] not in waiting
+                waiting[part["tool_call_id"]] = message["id"]
+        answered = [part["tool_call_id"] for part in parts if part["type"] == "tool-result"]
+        assert answered == [one for one in waiting if one in answered], "each once, in their order"
+        for one in answered:
+            del waiting[one]
+    assert bool(waiting) == (chat["status"] == Status.REQUIRES_ACTION)
+    rows = [row for row in ledger if row["completed_at"] is None]
+    assert [(row["tool_call_id"], row["message_id"]) for row in rows] == list(waiting.items())
+    assert all((row["completed_at"] is None) == (row["is_error"] is None) for row in ledger)
+
+
+def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
+    """What messages say, in order."""
+    return [row["content"][0]["text"] for row in messages if row["role"] == role]
+
+
+def has_no_duplicates(values: Sequence[str]) -> bool:
+    """Whether nothing is there twice."""
+    return not values or max(Counter(values).values()) == 1

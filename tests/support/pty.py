@@ -1,0 +1,126 @@
+"""Commands as people run them: in a pipe, or in a terminal of their own."""
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import chatd
+from support.processes import TIMEOUT_SECONDS, eventually
+
+_CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07")
+
+
+def environment(url: str) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
+    return clean | {"CHATD_URL": url, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+
+
+@dataclass
+class CommandResult:
+    """What a command gave."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+async def run_command(
+    url: str, *arguments: str, stdin: str = "", **variables: str
+) -> CommandResult:
+    """One command between pipes, to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "chatd",
+        *arguments,
+        env=environment(url) | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(chatd.__file__).parents[1],
+    )
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        out, err = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return CommandResult(process.returncode, out.decode(), err.decode())
+
+
+class Terminal:
+    """A command in a terminal; ``text`` is what it showed so far, without colours."""
+
+    def __init__(self, url: str, *arguments: str) -> None:
+        self._controller_fd, near = pty.openpty()
+        fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", sys.executable, "-m", "chatd", *arguments],  # Ctrl-C is a signal
+            env=environment(url),
+            stdin=near,
+            stdout=near,
+            stderr=near,
+        )
+        os.close(near)
+        self._bytes = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._controller_fd, 65536):
+                self._bytes += data
+        except OSError:  # the other end is gone
+            return
+
+    @property
+    def text(self) -> str:
+        raw = self._bytes.decode(errors="replace").replace("\r", "")
+        spaced = _CURSOR_FORWARD.sub(lambda skip: " " * int(skip[1] or 1), raw)
+        return _ESCAPES.sub("", spaced)
+
+    def type_keys(self, keys: str) -> None:
+        os.write(self._controller_fd, keys.encode())
+
+    async def wait_for_text(self, text: str, *, times: int = 1) -> None:
+        """Wait until the words were shown so often."""
+        await eventually(
+            lambda: self.text.count(text) >= times or self._assert_shown_if_ended(text),
+            describe=lambda: f"{text!r} in {self.text[-3000:]}",
+        )
+
+    def _assert_shown_if_ended(self, text: str) -> bool:
+        if self.process.poll() is not None and not self._reader.is_alive():
+            assert text in self.text, self.text[-3000:]
+        return False
+
+    async def wait_for_exit(self) -> int:
+        await eventually(
+            lambda: self.process.poll() is not None, describe=lambda: self.text[-3000:]
+        )
+        return self.process.returncode
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+        os.close(self._controller_fd)
+
+
+@contextmanager
+def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
+    """A terminal that is closed at the end."""
+    one = Terminal(url, *arguments)
+    try:
+        yield one
+    finally:
+        one.close()

@@ -1,0 +1,229 @@
+"""Callers, owners and reapers who make random moves on a few chats, all at once."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from chatd.domain.chat import BusyBehavior, Chat
+from chatd.domain.errors import LeaseLost, Refused
+from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.store.chats import Chats
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey
+from chatd.store.leases import Leases
+from chatd.store.messages import Messages
+from chatd.store.queue import Queue
+from chatd.store.stream_reads import PartBatch, StreamStore
+from chatd.store.tool_calls import ToolCalls, ToolResult
+from chatd.store.turns import FencingToken, Turns
+from support.concurrency import fencing_token
+from support.factories import MODEL, OWNER, text_content, tool_call_content
+
+Request = Callable[..., Awaitable[object]]
+
+ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
+
+
+class RandomWorkload:
+    """Random moves on a few chats by everybody at once."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.database = database
+        self.chats = Chats(database, max_queued_messages=4)
+        self.turns = Turns(database)
+        self.actions = ToolCalls(database)
+        self.streams = StreamStore(database)
+        self.chat_ids: list[UUID] = []
+        self.sent_texts: list[str] = []
+        self.transition_count = 0
+
+    async def start(self, count: int) -> None:
+        for _ in range(count):
+            created = await self.chats.create(owner_id=OWNER, model_config_id=MODEL)
+            self.chat_ids.append(created.chat.id)
+
+    async def caller(self, caller_number: int) -> None:
+        """A caller's day. Now and then it says the same twice at once, with the same key."""
+        for n in range(60):
+            chat_id = self.random.choice(self.chat_ids)
+            words = f"{caller_number}-{n}"
+            ask, says = await self.random_tool_results(), False
+            if ask is None:
+                ask, says = await self.random_request(chat_id, words)
+            if ask is None:
+                continue
+            key = self.random.choice([None, IdempotencyKey(OWNER, words, b"the same")])
+            times = 2 if key else 1
+            answers = await asyncio.gather(*(self.attempt(ask, key) for _ in range(times)))
+            done = [answer for answer in answers if answer is not None]
+            if not done:
+                continue
+            assert done[0] == done[-1], "two answers to one request"
+            self.transition_count += 1
+            if says:
+                self.sent_texts.append(words)
+
+    async def attempt(self, request: Request, key: IdempotencyKey | None) -> object:
+        """The answer; None for a refusal."""
+        try:
+            return await request(owner_id=OWNER, key=key)
+        except Refused:
+            return None
+
+    async def random_request(self, chat_id: UUID, label: str) -> tuple[Request | None, bool]:
+        """Something that a caller may want of a chat, and whether it says something."""
+        chats, messages, queue = self.chats, Messages(self.database), Queue(self.database)
+        match self.random.randrange(16):
+            case 0:
+                return partial(chats.interrupt, chat_id), False
+            case 1:
+                return partial(chats.describe, chat_id, title=label), False
+            case 2:
+                return partial(chats.archive, chat_id), False
+            case 3 | 4:
+                return partial(chats.archive, chat_id, archived=False), False
+            case 5 | 6:
+                said = await self.random_id(
+                    "SELECT id FROM chat_messages WHERE chat_id = $1", chat_id
+                )
+                edit = partial(messages.edit, chat_id, said, content=text_content(label))
+                return (edit, True) if said else (None, False)
+            case 7:
+                return partial(messages.clear, chat_id), False
+            case 8:
+                return partial(chats.retry, chat_id), False
+            case 9 | 10:
+                where, queued = await self.random_queued(chat_id)
+                return partial(queue.promote, where, queued), False
+            case 11:
+                await self.remove_queued(queue, *await self.random_queued(chat_id))
+                return None, False
+            case _:
+                busy = self.random.choice(list(BusyBehavior))
+                return partial(chats.send, chat_id, content=text_content(label), busy=busy), True
+
+    async def random_id(self, query: str, chat_id: UUID) -> int:
+        """One of what is there by now; 0 when there is nothing."""
+        found = await self.database.fetch(query, chat_id)
+        return int(self.random.choice(found)["id"]) if found else 0
+
+    async def random_queued(self, chat_id: UUID) -> tuple[UUID, int]:
+        """A message that waits by now, wherever; when there is none, one that is not there."""
+        found = await self.database.fetch("SELECT chat_id, id FROM chat_queued_messages")
+        row = self.random.choice(found) if found else {"chat_id": chat_id, "id": 0}
+        return row["chat_id"], row["id"]
+
+    async def delete_queued_message(self, queue: Queue, chat_id: UUID, queued: int) -> None:
+        try:
+            await queue.remove(chat_id, queued, owner_id=OWNER)
+        except Refused:
+            return
+        self.transition_count += 1
+
+    async def random_tool_results(self) -> Request | None:
+        """Now and then: to answer what some chat waited for a moment ago."""
+        asked = await self.database.fetch(
+            "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
+        )
+        if not asked or self.random.randrange(3):
+            return None
+        chat_id = self.random.choice(asked)["chat_id"]
+        ids = [row["tool_call_id"] for row in asked if row["chat_id"] == chat_id]
+        self.random.shuffle(ids)
+        given = [ToolResult(tool_call_id=one, result=1) for one in ids]
+        return partial(self.actions.submit, chat_id, results=given)
+
+    async def worker(self, worker_id: UUID, draining: asyncio.Event) -> None:
+        """An owner's day: claims, steps, retries, failures, ends, and now and then it just stops."""
+        leases = Leases(self.database, worker_id=worker_id)
+        while True:
+            last = draining.is_set()
+            claims = await leases.claim(2)
+            if not claims and last:
+                return
+            for claim in claims:
+                chat = claim.result.chat
+                try:
+                    while chat.worker_id == worker_id and chat.epoch == claim.result.chat.epoch:
+                        chat = await self.random_step(
+                            fencing_token(claim.result), chat, always_finish=last
+                        )
+                except LeaseLost:
+                    continue
+
+    async def random_step(self, fence: FencingToken, chat: Chat, *, always_finish: bool) -> Chat:
+        await self.streams.flush_parts(
+            [PartBatch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
+        )
+        stored: dict[str, Any] = {
+            "step": chat.committed_steps,
+            "messages": [ANSWER][: self.random.randrange(2)],
+            "parts_done": chat.settled_part + self.random.randrange(3),
+        }
+        match 9 if always_finish else self.random.randrange(20):
+            case 0:
+                ask = self.turns.release(fence, reason="test")
+            case 1 | 10 | 11:
+                ask = self.turns.fail(
+                    fence, step=chat.committed_steps, last_error="no", detail={}, settled_part=0
+                )
+            case 2:
+                ask = self.turns.record_retry(
+                    fence,
+                    step=chat.committed_steps,
+                    attempts=chat.attempts + 1,
+                    delay_seconds=0.0,
+                    settled_part=0,
+                    failure={},
+                )
+            case 3:
+                raise LeaseLost  # it dies here, and others find out
+            case 4 | 5:
+                ask = self.turns.commit_step(fence, **stored)
+            case n if n > 11:
+                made = tool_call_content(
+                    *self.random.sample(["a", "b", "c"], self.random.randrange(1, 4))
+                )
+                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
+                ask = self.turns.require_action(
+                    fence,
+                    calls=[PendingToolCall(part, None) for part in made],
+                    client_tool_timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
+                    **stored,
+                )
+                stored["messages"] = [ANSWER]  # if a stop comes first
+            case _:
+                ask = self.turns.finish_turn(fence, **stored)
+        try:
+            return (await ask).chat
+        except LeaseLost:
+            return (await self.turns.finish_interrupt(fence, **stored)).chat
+
+    async def reaper(self, draining: asyncio.Event) -> None:
+        leases = Leases(self.database, worker_id=uuid4())
+        while not draining.is_set() or await self.database.fetch(
+            "SELECT FROM chats WHERE worker_id IS NOT NULL"
+            " OR status IN ('pending', 'requires_action') LIMIT 1"
+        ):
+            if draining.is_set():  # nobody comes any more to hand anything in
+                await self.database.fetch(
+                    "UPDATE chats SET action_deadline = clock_timestamp()"
+                    " WHERE status = 'requires_action'"
+                )
+            await self.actions.expire(limit=2)
+            await leases.reap(lease_seconds=0.0, max_recoveries=2)
+            for one in await leases.orphaned_interrupts(lease_seconds=0.0):
+                try:
+                    await self.turns.reap_interrupt(
+                        one.fence,
+                        step=one.step,
+                        messages=one.messages,
+                        settled_part=one.settled_part,
+                    )
+                except LeaseLost:
+                    continue
+            await self.streams.prune_parts(limit=3)

@@ -1,0 +1,112 @@
+"""What an answer of the API must look like, by its own description."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from support.in_process import InProcessDaemon
+from support.openapi_conformance import document, find_operation, operations
+
+__all__ = [
+    "VALID_BODIES",
+    "PROBLEM_JSON",
+    "request_operation",
+    "find_operation",
+    "document",
+    "chat_operations",
+    "open_stream",
+    "operations",
+    "fetch_all_pages",
+    "assert_problem",
+]
+
+PROBLEM_JSON = "application/problem+json"
+
+VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("post", "/api/v1/chats"): {},
+    ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
+    ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("post", "/api/v1/chats/{chat_id}/tool-results"): {
+        "results": [{"tool_call_id": "a", "result": "sunny"}]
+    },
+    ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
+}
+"""A body that is right, for every operation that takes one."""
+
+
+def chat_operations() -> list[tuple[str, str]]:
+    """Method and path template of everything that is asked of one chat."""
+    return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
+
+
+def assert_problem(
+    answer: httpx2.Response, status: int, code: str, *expected_words: str
+) -> dict[str, Any]:
+    """See that ``answer`` is this problem, that its detail has these words, and that it is documented."""
+    assert answer.status_code == status, (answer.request.url, answer.status_code, answer.text)
+    assert answer.headers["content-type"] == PROBLEM_JSON
+    problem: dict[str, Any] = answer.json()
+    assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"}
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["title"]
+    assert problem["detail"]
+    for words in expected_words:
+        assert words in problem["detail"], problem
+    operation = find_operation(answer.request)
+    if operation is not None:
+        told = operation["responses"].get(str(status))
+        assert told, f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
+        assert list(told["content"]) == [PROBLEM_JSON]
+        assert code in told["content"][PROBLEM_JSON]["examples"], f"{code} is not documented here"
+    return problem
+
+
+async def request_operation(
+    chatd: InProcessDaemon, method: str, template: str, chat_id: str | None = None, **more: Any
+) -> httpx2.Response:
+    """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
+    if (method, template) in VALID_BODIES:
+        more.setdefault("json", VALID_BODIES[method, template])
+    return await chatd.api.http.request(method.upper(), fill_path(template, chat_id), **more)
+
+
+def fill_path(template: str, chat_id: str | None = None) -> str:
+    """A path of this template: of that chat, else of one that does not exist."""
+    path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
+
+
+def is_stream(operation: Mapping[str, Any]) -> bool:
+    """Whether an operation answers with events."""
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
+
+
+async def fetch_all_pages(
+    chatd: InProcessDaemon, path: str, cursor_param: str = "cursor", **params: Any
+) -> list[dict[str, Any]]:
+    """Everything that a list has, page by page."""
+    items: list[dict[str, Any]] = []
+    while True:
+        answer = await chatd.api.http.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["items"]) <= params["limit"]
+        assert page["items"] or page["next_cursor"] is None
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        assert len(page["items"]) == params["limit"], "a page that is not full, and not the last"
+        params[cursor_param] = page["next_cursor"]
+
+
+@asynccontextmanager
+async def open_stream(
+    chatd: InProcessDaemon, path: str, **more: Any
+) -> AsyncIterator[httpx2.Response]:
+    """A stream, answered and not yet read."""
+    async with chatd.api.http.stream("GET", path, **more) as answer:
+        yield answer

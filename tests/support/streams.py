@@ -1,0 +1,159 @@
+"""Following streams the hard way: by raw events, cut off anywhere, and compared event by event."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from support.in_process import InProcessDaemon
+from support.openapi_conformance import assert_event_documented
+from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+
+PlainEvent = tuple[str, Any, str | None]
+
+
+LARGE_LABELS = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
+"""About 240 kB as an event: a few fill what the network holds for a reader."""
+
+
+def stream_path(chat_id: str) -> str:
+    return f"/api/v1/chats/{chat_id}/stream"
+
+
+async def chat_stream_events(
+    chatd: InProcessDaemon, chat_id: str, after: str | None = None, *, after_in_query: bool = False
+) -> AsyncGenerator[SseEvent | None]:
+    """Events of one connection; None for a comment, which is sent when there is nothing to say."""
+    async for event in stream_events(
+        chatd, f"/api/v1/chats/{chat_id}/stream", after, after_in_query=after_in_query
+    ):
+        yield event
+
+
+async def stream_events(
+    chatd: InProcessDaemon, path: str, after: str | None = None, *, after_in_query: bool = False
+) -> AsyncGenerator[SseEvent | None]:
+    """The same of any stream."""
+    headers = {"last-event-id": after} if after is not None and not after_in_query else {}
+    params = {"after": after} if after is not None and after_in_query else {}
+    async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            if line.startswith(":"):
+                yield None
+            elif line:
+                name, _, value = line.partition(": ")
+                assert name in {"event", "id", "data"}, line
+                fields[name] = value
+            elif "event" in fields:
+                event = SseEvent(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                assert_event_documented(answer.request, event.event, event.data, event.id)
+                yield event
+                fields = {}
+
+
+@dataclass
+class BackgroundSubscriber:
+    """A connection that is listened to in the background; ``task`` ends when the stream does."""
+
+    events: list[SseEvent]
+    task: "asyncio.Task[None]"
+
+
+@asynccontextmanager
+async def background_subscriber(
+    chatd: InProcessDaemon, chat_id: str
+) -> AsyncIterator[BackgroundSubscriber]:
+    """Listen from now on, and hang up at the end; the snapshot has been heard by then."""
+    heard: list[SseEvent] = []
+
+    async def collect() -> None:
+        async with aclosing(chat_stream_events(chatd, chat_id)) as events:
+            async for event in events:
+                heard.extend([event] if event else [])
+
+    task = asyncio.create_task(collect())
+    try:
+        await eventually(lambda: heard or task.done())
+        yield BackgroundSubscriber(heard, task)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def available_events(
+    chatd: InProcessDaemon, chat_id: str, after: str | None = None
+) -> list[SseEvent]:
+    """All there is to hear now: up to the first keep-alive, or to the end of the stream."""
+    heard: list[SseEvent] = []
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with aclosing(chat_stream_events(chatd, chat_id, after)) as events:
+            async for event in events:
+                if event is None:
+                    break
+                heard.append(event)
+    return heard
+
+
+async def apply_some(chatd: InProcessDaemon, chat_id: str, view: ChatView, max_events: int) -> int:
+    """Apply at most so many events of one connection, then hang up; how many there were."""
+    count = 0
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with aclosing(chat_stream_events(chatd, chat_id, view.cursor)) as events:
+            while count < max_events:
+                event = await anext(events, None)
+                if event is None:
+                    break
+                view.apply(event)
+                count += 1
+    return count
+
+
+def journal_events(events: list[SseEvent]) -> list[PlainEvent]:
+    """What the journal makes every viewer hear, each with its place in the journal.
+
+    Which parts a viewer was shown before is its own affair, and stands in its cursors.
+    """
+    return [(e.event, e.data, journal_position(e)) for e in events if e.event != "message_part"]
+
+
+def journal_position(event: SseEvent) -> str | None:
+    if event.id is None:
+        return None
+    version, epoch, part = event.id.split(".")
+    return f"{version}.{epoch}{part[part.find('+') :] if '+' in part else ''}"
+
+
+@asynccontextmanager
+async def non_reading_client(chatd: InProcessDaemon, path: str) -> AsyncIterator[socket.socket]:
+    """A connection to a stream that is not read from, with as small a window as can be had."""
+    assert chatd.daemon.server is not None
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(wire, ("127.0.0.1", chatd.daemon.server.port))
+        request = f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
+        await loop.sock_sendall(wire, request.encode())
+        yield wire
+
+
+async def read_to_end(wire: socket.socket) -> bytes:
+    """All that was sent before the stream ended."""
+    read = bytearray()
+    loop = asyncio.get_running_loop()
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        while not read.endswith(b"\r\n0\r\n\r\n"):
+            piece = await loop.sock_recv(wire, 1 << 20)
+            assert piece, "cut off rather than ended"
+            read += piece
+    return bytes(read)
