@@ -92,7 +92,7 @@ async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
 
 async def open_chat(task: Task) -> Task:
     """Open a chat to ``send_loop`` in, and its stream, until ``close_held``."""
-    global _talk  # noqa: PLW0603 - one at a time, for the life of the process
+    global _current_chat  # noqa: PLW0603 - one at a time, for the life of the process
     line, stream = await connect(task["url"]), await connect(task["url"])
     chat_id = await _create_chat(line, _EMPTY_BODY)
     stream.request_stream(f"/api/v1/chats/{chat_id}/stream")

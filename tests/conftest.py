@@ -19,7 +19,7 @@ from chatd.embedded import Postgres
 from chatd.store.database import Database
 from chatd.store.migrations import migrate
 
-pytest_plugins = ["exercised"]
+pytest_plugins = ["support.log_event_coverage"]
 
 # What the machine has to do besides is no failure of a property.
 hypothesis.settings.register_profile(

@@ -68,12 +68,12 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    app.state.desk = context
+    app.state.context = context
     app.state.operations = operations
     app.state.not_ready = not_ready
     app.state.slow_request_seconds = slow_request_seconds
     app.state.max_body_bytes = max_body_bytes
-    app.state.rates = TokenBuckets(per_second=requests_per_second)
+    app.state.token_buckets = TokenBuckets(per_second=requests_per_second)
     problems.install(app)
     docs.install(app)
     # They are tried in turn, so those that are asked most come first; but list_stream before chats: its
@@ -88,9 +88,9 @@ def create_app(
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=lambda: app.state.max_body_bytes)
     app.add_middleware(
         AuthMiddleware,
-        keeper=authenticator or AnonymousAuthenticator(),
-        rates=app.state.rates,
-        open_to_all=PUBLIC_PATHS | {METRICS_PATH}
+        authenticator=authenticator or AnonymousAuthenticator(),
+        token_buckets=app.state.token_buckets,
+        public_paths=PUBLIC_PATHS | {METRICS_PATH}
         if operations and operations.public_metrics
         else PUBLIC_PATHS,
     )

@@ -72,7 +72,7 @@ class ApiContext:
 async def api_context(
     request: Request,
 ) -> ApiContext:  # async: a plain function would be run in a thread
-    found: ApiContext = request.app.state.desk
+    found: ApiContext = request.app.state.context
     return found
 
 

@@ -19,6 +19,6 @@ def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Your shell.")], /
 ) -> None:
     """Print the completion script for a shell."""
-    from chatd.cli.main import app as chatd  # noqa: PLC0415  (it lists this command)
+    from chatd.cli.main import app as chatd
 
     print(chatd.generate_completion(shell=shell))

@@ -44,7 +44,7 @@ def check(*, config: Config = None, json: Json = False) -> int:
         if not json:
             raise
         return _print_problems(config, error.problems)
-    from chatd.daemon.preflight import preflight_checks  # noqa: PLC0415  ('show' does not pay for it)
+    from chatd.daemon.preflight import preflight_checks
 
     refused = preflight_checks(loaded.settings)
     if json:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RETRY_TIMEOUT_SECONDS = 1.0
 """Somebody sits and waits: a server that is away is said to be away."""
 
-_TOKEN_HINT = "give it in $CHATD_TOKEN or with --token-file."
+_CREDENTIAL_HINT = "give it in $CHATD_TOKEN or with --token-file."
 
 _MIN_PREFIX_LENGTH = 4
 _ID_LENGTH = 36
@@ -51,7 +51,7 @@ class ServerOptions:
         return self._create_client()
 
     def _create_client(self, *, owner: str | None = None) -> "Client":
-        from chatd.client import Client  # noqa: PLC0415  (help does not pay for it)
+        from chatd.client import Client
 
         token = self.token
         if self.token_file is not None:
@@ -83,9 +83,9 @@ def run_with_client(
     server: ServerOptions | None, job: Callable[["Client"], Awaitable[int | None]]
 ) -> int:
     """Do ``job`` with a client; what goes wrong is a line for a person, and an exit code."""
-    import anyio  # noqa: PLC0415  (help does not pay for it)
+    import anyio
 
-    from chatd.client import ClientError  # noqa: PLC0415
+    from chatd.client import ClientError
 
     async def run() -> int:
         async with (server or ServerOptions()).client() as client:
@@ -122,11 +122,11 @@ def report_error(error: "ClientError | NoSuchChat") -> Exit:
         case ServerError():
             return Exit.SERVER_UNAVAILABLE
         case Unauthorized():
-            print_error(f"Make a token with 'chatd token create --owner NAME'; {_TOKEN_HINT}")
+            print_error(f"Make a token with 'chatd token create --owner NAME'; {_CREDENTIAL_HINT}")
             return Exit.UNAUTHORIZED
         case Forbidden():
             print_error(
-                f"Make an admin's with 'chatd token create --owner NAME --admin'; {_TOKEN_HINT}"
+                f"Make an admin's with 'chatd token create --owner NAME --admin'; {_CREDENTIAL_HINT}"
             )
             return Exit.UNAUTHORIZED
         case NotFound() | NoSuchChat():

@@ -44,19 +44,19 @@ def demo(
     json: Json = False,
 ) -> int:
     """Answer one prompt with everything embedded: the main job in one command."""
-    import anyio  # noqa: PLC0415  (only who runs it pays)
+    import anyio
 
-    from chatd import logs  # noqa: PLC0415
+    from chatd import logs
 
     logs.configure(level="info" if verbose else "warning")
     return anyio.run(_run_demo, prompt, model, json, backend_options={"use_uvloop": True})
 
 
 async def _run_demo(prompt: str, model_name: str | None, as_json: bool) -> int:
-    import anyio  # noqa: PLC0415
+    import anyio
 
-    from chatd.cli.dev_model import choose_dev_model, embedded_daemon  # noqa: PLC0415
-    from chatd.client import Client  # noqa: PLC0415
+    from chatd.cli.dev_model import choose_dev_model, embedded_daemon
+    from chatd.client import Client
 
     _print_progress("starting a model and a database, for this time only ...")
     async with (
@@ -76,7 +76,7 @@ async def _run_demo(prompt: str, model_name: str | None, as_json: bool) -> int:
 
 async def _stream_answer(client: "Client", prompt: str, *, silent: bool) -> str:
     """Create a chat and print its answer as it comes, unless it is to be silent."""
-    from chatd.client import MessagePart, PreviewReset, Transcript, text_of  # noqa: PLC0415
+    from chatd.client import MessagePart, PreviewReset, Transcript, text_of
 
     chat = await client.chats.create(prompt, title="Demo")
     _print_progress(f"POST /api/v1/chats -> 201, chat {chat['id']}")
@@ -104,7 +104,7 @@ async def _stream_answer(client: "Client", prompt: str, *, silent: bool) -> str:
 
 async def _print_stored(client: "Client", chat_id: str, *, as_json: bool) -> bool:
     """Say what is stored, and print it if it is asked for; whether it ended well."""
-    from chatd.client import text_of  # noqa: PLC0415
+    from chatd.client import text_of
 
     chat = await client.chats.get(chat_id)
     _print_progress(f"\nstored: chat {chat_id}")

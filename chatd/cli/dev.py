@@ -44,9 +44,9 @@ def dev(
     ] = None,
 ) -> int:
     """Run chatd with a database and a model of its own, for development."""
-    import anyio  # noqa: PLC0415  (only who runs it pays)
+    import anyio
 
-    from chatd import logs  # noqa: PLC0415
+    from chatd import logs
 
     logs.configure()
     anyio.run(
@@ -56,7 +56,7 @@ def dev(
 
 
 async def _serve(data: Path, port: int, model_name: str | None) -> None:
-    from chatd.cli.dev_model import choose_dev_model, embedded_daemon  # noqa: PLC0415
+    from chatd.cli.dev_model import choose_dev_model, embedded_daemon
 
     async with (
         choose_dev_model(model_name) as model,

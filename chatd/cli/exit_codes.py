@@ -43,10 +43,10 @@ class Exit(IntEnum):
 
 def exit_code_for(error: Exception) -> Exit | None:
     """The code of an error that chatd knows how to name; ``None`` means a bug."""
-    from chatd.llm.errors import ProviderConfigError  # noqa: PLC0415  (errors alone pay for these)
-    from chatd.settings.problems import ConfigurationError  # noqa: PLC0415
-    from chatd.supervision.child import FatalError  # noqa: PLC0415
-    from chatd.supervision.restart_budget import RestartBudgetExceeded  # noqa: PLC0415
+    from chatd.llm.errors import ProviderConfigError
+    from chatd.settings.problems import ConfigurationError
+    from chatd.supervision.child import FatalError
+    from chatd.supervision.restart_budget import RestartBudgetExceeded
 
     match error:
         case ConfigurationError() | ProviderConfigError() | DatabaseAccessDenied() | FatalError():

@@ -83,7 +83,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 
 def _configured_host_and_port(config: Config) -> tuple[str, int]:
-    from chatd.settings import load  # noqa: PLC0415 - with --url, nobody pays for it
+    from chatd.settings import load
 
     given = load(config).http
     host = given.host.strip("[]")

@@ -35,6 +35,9 @@ COMMANDS = {
     "completion": "Print the completion script for a shell.",
 }
 
+_PACKAGES = {"chat": "chat.command", "logs": "logs.command"}
+"""Commands with a package of their own."""
+
 app = App(
     name="chatd",
     help="A daemon that runs AI chats over PostgreSQL.",
@@ -47,7 +50,8 @@ Set it up:        chatd config check && chatd migrate up && chatd run
 More on each:     chatd COMMAND --help""",
 )
 for order, (name, sentence) in enumerate(COMMANDS.items()):
-    app.command(f"chatd.cli.{name}:app", name=name, help=sentence, sort_key=order)
+    module = _PACKAGES.get(name, name)
+    app.command(f"chatd.cli.{module}:app", name=name, help=sentence, sort_key=order)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

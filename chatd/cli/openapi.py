@@ -18,6 +18,6 @@ Examples:
 @app.default
 def openapi() -> None:
     """Print the OpenAPI description of the HTTP API."""
-    from chatd import daemon  # noqa: PLC0415  (help does not pay for it)
+    from chatd import daemon
 
     print(json.dumps(daemon.openapi(), indent=2, sort_keys=True))

@@ -21,9 +21,9 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 
 def load_settings(config: Path | None) -> "Settings":
     """Load the settings and set the log up. Raises ``ConfigurationError``."""
-    from chatd import logs  # noqa: PLC0415 - a command that may need none does not pay for them
-    from chatd.settings import load  # noqa: PLC0415
-    from chatd.settings.secrets import secret_values  # noqa: PLC0415
+    from chatd import logs
+    from chatd.settings import load
+    from chatd.settings.secrets import secret_values
 
     settings = load(config)
     logs.register_secrets(secret_values(settings))

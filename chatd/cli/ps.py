@@ -48,7 +48,7 @@ def ps(
     caller: CallerOptions | None = None,
 ) -> int:
     """List your chats and what they are doing, live."""
-    import sys  # noqa: PLC0415
+    import sys
 
     wanted: dict[str, Any] = {
         "status": status, "labels": label, "archived": archived, "q": q, "most": limit,
@@ -82,8 +82,8 @@ async def _print_events(client: "Client") -> None:
 
 async def _watch(client: "Client", filters: dict[str, Any]) -> None:
     """A table that is read anew whenever something moved: the server knows which chats it is about."""
-    import anyio  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
+    import anyio
+    from rich.live import Live
 
     moved = anyio.Event()
 

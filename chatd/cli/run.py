@@ -29,8 +29,8 @@ def run(*, config: Config = None) -> int:
     """Run the daemon."""
     try:
         settings = load_settings(config)
-        from chatd.daemon import run as serve  # noqa: PLC0415  (who has a good configuration pays)
-        from chatd.settings import load  # noqa: PLC0415
+        from chatd.daemon import run as serve
+        from chatd.settings import load
 
         return serve(settings, reload_settings=lambda: load(config))
     except Exception as error:
@@ -40,10 +40,10 @@ def run(*, config: Config = None) -> int:
 
 def _log_failure(error: Exception) -> None:
     """Say it as an event: whoever searches the log does not find the line for people."""
-    import structlog  # noqa: PLC0415  (help does not pay for these)
+    import structlog
 
-    from chatd import logs  # noqa: PLC0415
-    from chatd.logs.exceptions import loggable_message  # noqa: PLC0415
+    from chatd import logs
+    from chatd.logs.exceptions import loggable_message
 
     if not structlog.is_configured():  # the configuration would have said how
         logs.configure()

@@ -43,8 +43,8 @@ def rich_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
 ) -> "Table":
     """The same for a terminal that is watched; ``styles`` are the colours of cells, by what they say."""
-    from rich.table import Table  # noqa: PLC0415  (help does not pay for it)
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(*headers, box=None, pad_edge=False, header_style="bold", expand=False)
     for column in drawn.columns:

@@ -47,7 +47,7 @@ def tail(
     """Follow what happens in a chat."""
 
     async def job(client: "Client") -> None:
-        from chatd.client import IDLE_STATUSES, Snapshot, StatusChanged  # noqa: PLC0415
+        from chatd.client import IDLE_STATUSES, Snapshot, StatusChanged
 
         chat_id = await resolve_chat_id(client, chat)
         async with client.follow(chat_id, after, on_reconnect=report_reconnect) as events:
@@ -74,7 +74,7 @@ def _event_line(event: "Event") -> str:
 
 def _summary(event: "Event") -> str:
     """What a person wants to know of it."""
-    from chatd.client import (  # noqa: PLC0415
+    from chatd.client import (
         MessagePart,
         MessageStored,
         QueueChanged,

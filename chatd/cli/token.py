@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 def _parse_expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
     """A duration, or a date or time, in UTC unless it says otherwise."""
-    from chatd.cli.logs.times import parse_absolute_time, parse_duration  # noqa: PLC0415  (help does not pay for it)
+    from chatd.cli.logs.times import parse_absolute_time, parse_duration
 
     text, now = str(tokens[0].value), datetime.now(UTC)
     try:
@@ -59,7 +59,7 @@ def _parse_expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
 
 
 def _validate_owner(_: type, value: str) -> None:
-    from chatd.domain.owner import MAX_OWNER_LENGTH, is_valid_owner  # noqa: PLC0415
+    from chatd.domain.owner import MAX_OWNER_LENGTH, is_valid_owner
 
     if not is_valid_owner(value):
         raise ValueError(

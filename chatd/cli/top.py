@@ -54,7 +54,7 @@ def top(
     server: ServerOptions | None = None,
 ) -> int:
     """Show what one process is doing: its actors and the chats in hand, live."""
-    import sys  # noqa: PLC0415
+    import sys
 
     async def job(client: "Client") -> None:
         if json:
@@ -71,8 +71,8 @@ _MIN_INTERVAL_SECONDS = 0.1
 
 
 async def _watch(client: "Client", seconds: float) -> None:
-    import anyio  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
+    import anyio
+    from rich.live import Live
 
     with Live(_screen(await client.status()), auto_refresh=False, screen=True) as live:
         while True:
@@ -173,8 +173,8 @@ def _plain_lines(status: "ProcessStatus") -> Iterator[str]:
 
 
 def _screen(status: "ProcessStatus") -> "Group":
-    from rich.console import Group  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.text import Text
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
     return Group(

@@ -291,11 +291,11 @@ class Daemon:
         logs.configure(level=settings.log.level, format=settings.log.format)
         self._app.state.slow_request_seconds = settings.log.slow_request_seconds
         self._app.state.max_body_bytes = settings.http.max_body_bytes
-        self._app.state.rates.per_second = settings.limits.requests_per_second
+        self._app.state.token_buckets.per_second = settings.limits.requests_per_second
         self._loop_monitor.blocked_seconds = settings.log.loop_blocked_seconds
         self.services = with_reloaded_limits(self.services, settings)
         self._stream_sessions.max_per_owner = settings.limits.max_streams
-        self._app.state.desk = build_api_context(
+        self._app.state.context = build_api_context(
             settings, self.services, catalog, stream_sessions=self._stream_sessions
         )
         if self._worker_actors is not None:

@@ -12,7 +12,7 @@ from chatd.domain.stream_events import Cursor, JournalEntry
 class Preview:
     """The parts of one running step. They are numbered through the epoch; the first is ``base + 1``."""
 
-    __slots__ = ("base", "epoch", "local", "parts")
+    __slots__ = ("base", "epoch", "is_local", "parts")
 
     def __init__(self, epoch: int, base: int, *, is_local: bool) -> None:
         self.epoch = epoch
@@ -81,7 +81,15 @@ class Subscription:
 class Topic:
     """One chat: how far its journal was fed, its running step, and its viewers."""
 
-    __slots__ = ("chat_id", "fed", "gone", "hinted", "preview", "subscriptions", "wanted")
+    __slots__ = (
+        "chat_id",
+        "deleted",
+        "delivered",
+        "latest_announced",
+        "latest_known",
+        "preview",
+        "subscriptions",
+    )
 
     def __init__(self, chat_id: UUID) -> None:
         self.chat_id = chat_id

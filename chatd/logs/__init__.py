@@ -36,4 +36,4 @@ from chatd.logs.configure import bind_process, configure
 from chatd.logs.redaction import register_secrets
 from chatd.logs.uncaught import log_uncaught
 
-__all__ = ["configure", "register_secrets", "log_uncaught", "bind_process"]
+__all__ = ["bind_process", "configure", "log_uncaught", "register_secrets"]

@@ -13,10 +13,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 from typing_extensions import override
 
-from chatd.cli.logs.times import format_timestamp
 from chatd.logs import journald
 from chatd.logs.exceptions import exception_fields
-from chatd.logs.serialize import serialize
+from chatd.logs.serialize import format_timestamp, serialize
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]

@@ -20,7 +20,7 @@ def register_secrets(secrets: Iterable[str]) -> None:
 
     What was hidden before stays hidden: after a reload the old key may still be in use.
     """
-    global _known, _pattern  # noqa: PLW0603 - the log is one for the process
+    global _known_secrets, _secrets_pattern  # noqa: PLW0603 - the log is one for the process
     spelt = {form for one in secrets for form in (one, quote(one, safe=""), unquote(one))}
     _known_secrets |= {form for form in spelt if len(form) >= _MIN_SECRET_LENGTH}
     longest_first = sorted(_known_secrets, key=len, reverse=True)

@@ -1,7 +1,7 @@
 """Values as JSON can hold them and as everybody may see them."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,14 @@ MAX_DEPTH = 6
 """Levels of nesting that are written; also what ends a value that contains itself."""
 MAX_ITEMS = 100
 """Entries of one container that are written."""
+TIMESTAMP_LENGTH = 24
+"""Characters of a time as chatd writes it, which sorts as text: 2026-01-02T03:04:05.678Z."""
 _PLACEHOLDER = "<{} that cannot be shown>"
+
+
+def format_timestamp(at: datetime) -> str:
+    """A time as it stands in a line."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def serialize(value: Any, key: str = "") -> Any:

@@ -15,7 +15,7 @@ from chatd.store.database import Database
 
 _Q = sql.load("tokens")
 
-TOKEN_PREFIX = "chatd_"
+TOKEN_PREFIX = "chatd_"  # noqa: S105 - a prefix, not a secret
 """What every token begins with, so that people and scanners of leaked secrets know one."""
 
 _RANDOM_BYTES = 32

@@ -30,7 +30,7 @@ class _LivenessRule(TypedDict):
     """By what an owner counts as gone."""
 
     lease_seconds: float
-    locks_tell: bool
+    trust_free_locks: bool
 
 
 class Reaper:
@@ -65,7 +65,9 @@ class Reaper:
 
     async def step(self) -> bool:
         """Reap once; True when there may be more."""
-        gone = _LivenessRule(lease_seconds=self._lease_seconds, locks_tell=self._locks_reliable())
+        gone = _LivenessRule(
+            lease_seconds=self._lease_seconds, trust_free_locks=self._locks_reliable()
+        )
         waiting = await self._leases.find_reapable(**gone)
         reaped = await self._reap(gone) if waiting.orphaned_running else False
         finished = await self._finish_interrupts(gone) if waiting.orphaned_interrupting else False

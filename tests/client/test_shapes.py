@@ -1,8 +1,8 @@
 """The client's types say what the API's document says, and those who use it get them."""
 
-import types
 from collections.abc import Callable, Iterator
 from importlib.resources import files
+from types import UnionType
 from typing import (
     Any,
     Literal,
@@ -97,7 +97,7 @@ def unlike_dict(inner: Any, schema: dict[str, Any], at: str) -> Iterator[str]:
 BY_ORIGIN: dict[Any, Callable[[Any, dict[str, Any], str], Iterator[str]]] = {
     NotRequired: lambda inner, schema, at: unlike(inner[0], schema, at),
     Union: unlike_nullable,
-    types.UnionType: unlike_nullable,
+    UnionType: unlike_nullable,
     Literal: unlike_literal,
     list: unlike_list,
     dict: unlike_dict,

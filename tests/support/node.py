@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-CLIENT_DIR = Path(__file__).parents[1] / "clients" / "typescript"
+CLIENT_DIR = Path(__file__).parents[2] / "clients" / "typescript"
 
 
 def run(*command: str, folder: Path = CLIENT_DIR, timeout_seconds: float = 120) -> str:

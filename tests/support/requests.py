@@ -12,16 +12,16 @@ from support.in_process import InProcessDaemon
 from support.openapi_conformance import document, find_operation, operations
 
 __all__ = [
-    "VALID_BODIES",
     "PROBLEM_JSON",
-    "request_operation",
-    "find_operation",
-    "document",
+    "VALID_BODIES",
+    "assert_problem",
     "chat_operations",
+    "document",
+    "fetch_all_pages",
+    "find_operation",
     "open_stream",
     "operations",
-    "fetch_all_pages",
-    "assert_problem",
+    "request_operation",
 ]
 
 PROBLEM_JSON = "application/problem+json"

@@ -109,7 +109,7 @@ def unauthorized(detail: str) -> HttpProblem:
     )
 
 
-MISSING_TOKEN_DETAIL = "Send a token, in the header Authorization: Bearer TOKEN."
+UNAUTHENTICATED_DETAIL = "Send a token, in the header Authorization: Bearer TOKEN."
 
 
 def acting_identity(scope: Scope) -> Identity:

@@ -9,7 +9,7 @@ import anyio
 import jwt
 import structlog
 
-from chatd.api.auth.identity import MISSING_TOKEN_DETAIL, Grant, Identity, unauthorized
+from chatd.api.auth.identity import UNAUTHENTICATED_DETAIL, Grant, Identity, unauthorized
 from chatd.api.auth.jwks import ALGORITHMS, JwksClient, JwksUnavailable, VerificationKey
 from chatd.api.errors.problems import HttpProblem
 from chatd.domain.owner import is_valid_owner
@@ -61,7 +61,7 @@ class JwtAuthenticator:
     async def authenticate(self, credential: str | None) -> Grant:
         """The pass of a JWT, good until it expires. Raises ``HttpProblem`` (401, 503)."""
         if credential is None:
-            raise unauthorized(MISSING_TOKEN_DETAIL)
+            raise unauthorized(UNAUTHENTICATED_DETAIL)
         claims = self._verified_claims(credential, await self._signing_key(credential))
         owner_id = claims.get(self._owner_claim)
         if not is_valid_owner(owner_id):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from chatd.api.auth.identity import MISSING_TOKEN_DETAIL, Grant, Identity, unauthorized
+from chatd.api.auth.identity import UNAUTHENTICATED_DETAIL, Grant, Identity, unauthorized
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import TOKEN_PREFIX, Tokens, ValidToken, hash_token
 from chatd.supervision.child import ChildHandle
@@ -70,7 +70,7 @@ class TokenAuthenticator:
     async def authenticate(self, credential: str | None) -> Grant:
         """The pass of a token. Raises ``HttpProblem`` (401), ``DatabaseUnavailable``."""
         if credential is None:
-            raise unauthorized(MISSING_TOKEN_DETAIL)
+            raise unauthorized(UNAUTHENTICATED_DETAIL)
         asked = hash_token(credential)
         known = self._cached.get(asked)
         if known is None or not known.is_fresh(anyio.current_time()):

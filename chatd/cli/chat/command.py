@@ -51,13 +51,13 @@ def chat(
             else (await client.chats.get(await resolve_chat_id(client, chat)))["id"]
         )
         if not json and sys.stdin.isatty() and sys.stdout.isatty():
-            from chatd.cli.chat.interactive import InteractiveChat  # noqa: PLC0415  (a pipe does not pay for it)
+            from chatd.cli.chat.interactive import InteractiveChat
 
             chat_id = await InteractiveChat(client, chat_id, model=model).run()
             if chat_id is not None:
                 print(f"chatd chat {chat_id}", file=sys.stderr)
             return 0
-        from chatd.cli.chat.piped import PipedChat  # noqa: PLC0415
+        from chatd.cli.chat.piped import PipedChat
 
         return await PipedChat(client, chat_id, model=model, json=json).run()
 

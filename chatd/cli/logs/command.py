@@ -69,7 +69,7 @@ def logs(
     """Read the log: follow it, filter it, make it readable."""
     if events:
         return _print_event_table(json=json)
-    from chatd.cli.logs.filter import LogFilter  # noqa: PLC0415  (help does not pay for these)
+    from chatd.cli.logs.filter import LogFilter
 
     now = datetime.now(UTC)
     wanted = LogFilter(
@@ -96,7 +96,7 @@ def logs(
 
 def _chunk_sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterator[bytes | None]]":
     """The chunks of each file."""
-    from chatd.cli.logs.tail import TailedFile, read_chunks, read_file_chunks  # noqa: PLC0415
+    from chatd.cli.logs.tail import TailedFile, read_chunks, read_file_chunks
 
     if not files:
         yield read_chunks(sys.stdin.buffer)
@@ -112,7 +112,7 @@ def _print_matching(
     render: "Callable[[LogLine], bytes | None]",
 ) -> None:
     """Print what is wanted of a source, as soon as it is there."""
-    from chatd.cli.logs.parse import LineSplitter, parse_line  # noqa: PLC0415
+    from chatd.cli.logs.parse import LineSplitter, parse_line
 
     lines = LineSplitter()
     for chunk in chain(source, [None]):
@@ -130,14 +130,14 @@ def _raw_line(log_line: "LogLine") -> bytes | None:
 
 
 def _text_renderer(*, no_color: bool) -> "Callable[[LogLine], bytes]":
-    from chatd.cli.logs.render import LogRenderer  # noqa: PLC0415
+    from chatd.cli.logs.render import LogRenderer
 
     page = LogRenderer(colors=sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR")))
     return lambda entry: page.render(entry).encode("utf-8", "replace")
 
 
 def _parse_time_option(option: str, text: str | None, now: datetime) -> str | None:
-    from chatd.cli.logs.times import parse_time  # noqa: PLC0415
+    from chatd.cli.logs.times import parse_time
 
     try:
         return parse_time(text, now) if text is not None else None
@@ -149,7 +149,7 @@ def _parse_time_option(option: str, text: str | None, now: datetime) -> str | No
 
 def _print_event_table(*, json: bool) -> int:
     """The table of events."""
-    from chatd.logs.events import CONTEXT_FIELDS, log_events  # noqa: PLC0415
+    from chatd.logs.events import CONTEXT_FIELDS, log_events
 
     if json:
         print_json([asdict(event) for event in log_events().values()])

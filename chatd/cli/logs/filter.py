@@ -8,7 +8,8 @@ from fnmatch import translate
 from typing import Any
 
 from chatd.cli.logs.parse import LogLine
-from chatd.cli.logs.times import TIMESTAMP_LENGTH, parse_time
+from chatd.cli.logs.times import parse_time
+from chatd.logs.serialize import TIMESTAMP_LENGTH
 
 _JOURNAL_MARKER = b'"__REALTIME_TIMESTAMP"'
 _TIMESTAMP_PREFIX = b'{"timestamp": "'

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chatd.cli.logs.times import format_timestamp
 from chatd.logs.journald import PRIORITIES
+from chatd.logs.serialize import format_timestamp
 
 MAX_LINE_BYTES = 1024 * 1024
 """Bytes of one line; what is longer is cut into several, none of which is an event."""

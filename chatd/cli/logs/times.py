@@ -3,16 +3,10 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-TIMESTAMP_LENGTH = 24
-"""Characters of a time as chatd writes it, which sorts as text: 2026-01-02T03:04:05.678Z."""
+from chatd.logs.serialize import format_timestamp
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
-
-
-def format_timestamp(at: datetime) -> str:
-    """A time as it stands in a line."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_duration(text: str) -> timedelta | None:

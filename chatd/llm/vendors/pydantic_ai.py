@@ -89,7 +89,7 @@ class PydanticAIProvider:
         return self._client
 
     def _create_client(self) -> "ProviderClient":
-        reach = import_module("chatd.llm.vendors.client").Reach(
+        reach = import_module("chatd.llm.vendors.client").ProviderEndpoint(
             name=self._name,
             base_url=self._base_url,
             api_key=self._api_key,

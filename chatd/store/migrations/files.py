@@ -76,7 +76,7 @@ class Migration:
 def migrations_folder() -> Traversable:
     """The migrations of this chatd: in the installed package, or beside it in the repository."""
     installed = files("chatd") / "migrations"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "migrations"
 
 
 def load_migrations(folder: Traversable | None = None) -> list[Migration]:

@@ -41,9 +41,9 @@ from chatd.store.migrations.applied import (
 from chatd.store.migrations.files import Migration, MigrationError, Script, load_migrations
 
 __all__ = [
+    "DatabaseTarget",
     "MigrationError",
     "MigrationState",
-    "DatabaseTarget",
     "check",
     "down",
     "sql_script",
