@@ -1,3 +1,3 @@
-"""chatd runs AI chats over PostgreSQL. How the house is built: ``ARCHITECTURE.md`` beside this file."""
+"""chatd runs AI chats over PostgreSQL. ``docs/architecture/`` says how it is built."""
 
 __version__ = "0.1.0"

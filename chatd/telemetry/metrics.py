@@ -1,4 +1,4 @@
-"""All metrics, by who counts in them. ``deploy/metrics.md`` says the same; a test compares the two."""
+"""All metrics, by who counts in them. ``docs/operations/metrics.md`` is generated from it."""
 
 from collections.abc import Iterator
 from typing import Final

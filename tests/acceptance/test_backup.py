@@ -1,4 +1,4 @@
-"""A backup, taken and restored as the README says: all is in it, and it is good to go on from."""
+"""A backup, taken and restored as docs/operations/backup.md says: it holds everything and works."""
 
 import subprocess
 from pathlib import Path

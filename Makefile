@@ -1,0 +1,39 @@
+# Shortcuts for development. They use the virtual environment in .venv (see CONTRIBUTING.md).
+
+BIN := .venv/bin
+JOBS ?= 3
+PYTEST := $(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help check test test-all docs openapi generate bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: ## Lint, check formatting, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: ## Run the fast tests: unit and store
+	$(PYTEST) tests/unit tests/store
+
+test-all: ## Run all tests
+	$(PYTEST)
+
+docs: ## Build the documentation as a site in build/site
+	$(BIN)/zensical build --clean --strict
+
+openapi: ## Write clients/openapi.json, and the types of the TypeScript client
+	$(BIN)/chatd openapi > clients/openapi.json
+	cd clients/typescript && npm run generate
+
+generate: ## Write the generated tables of the documentation
+	$(BIN)/python docs/generate.py
+
+bench: ## Measure what this machine can do, in under 40 s
+	$(BIN)/python -m benchmarks --quick
+
+clean: ## Remove what builds and tests leave behind
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,215 @@
+"""Generator of the tables in the documentation that follow from the code.
+
+A page marks the place of a table with ``<!-- generated: NAME -->`` and ``<!-- end generated -->``.
+``python docs/generate.py`` writes all of them; ``--check`` names the pages that are not up to date.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from chatd.api.codes import REFUSALS
+from chatd.cli.root import COMMANDS
+from chatd.domain.chat import Status
+from chatd.domain.explain import Code
+from chatd.domain.moves import OWNER_MOVES, TABLE, Move, To
+from chatd.logs.events import BOUND, table
+from chatd.telemetry.metrics import Metrics
+
+DOCS = Path(__file__).parent
+OPENAPI = DOCS.parent / "clients" / "openapi.json"
+PLACE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+ACTORS = {
+    Move.ACQUIRE: "claimer",
+    Move.REAP: "reaper",
+    Move.REAP_INTERRUPT: "reaper",
+    Move.EXPIRE_ACTION: "reaper",
+}
+GROUPS = {
+    "turns": "Turns",
+    "leases": "Leases",
+    "streams": "Streams",
+    "hints": "Notifications",
+    "http": "Requests",
+    "process": "The process",
+    "census": "The database",
+}
+"""Headings of the groups of ``Metrics``, by attribute."""
+
+
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; pipes inside cells are escaped."""
+    lines = [
+        [*header],
+        ["---"] * len([*header]),
+        *([cell.replace("|", "\\|") for cell in row] for row in rows),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def code(text: str) -> str:
+    """Return ``text`` in Markdown's code style, or nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document that is checked in."""
+    parsed: dict[str, Any] = json.loads(OPENAPI.read_text("utf-8"))
+    return parsed
+
+
+def operations() -> str:
+    """Return the operations of the API, in the order of their paths."""
+    rows = []
+    for path, methods in document()["paths"].items():
+        for method, operation in methods.items():
+            text = operation.get("description", "").partition("\n\n")[0].replace("\n", " ")
+            sentence = text.partition(". ")[0].rstrip(".")
+            rows.append((f"`{method.upper()} {path}`", f"{sentence}."))
+    return markdown_table(("Operation", "Does"), rows)
+
+
+def events(union: str) -> str:
+    """Return the events of the union schema of this name, with the fields of their data."""
+    schemas = document()["components"]["schemas"]
+    rows = []
+    for reference in schemas[union]["oneOf"]:
+        event = schemas[reference["$ref"].rpartition("/")[2]]
+        properties = event["properties"]
+        data = properties["data"].get("$ref", "").rpartition("/")[2]
+        fields = ", ".join(code(name) for name in schemas.get(data, {}).get("properties", ()))
+        text = event["description"].replace("\n", " ")
+        rows.append((code(properties["event"]["const"]), text, fields))
+    return markdown_table(("Event", "Meaning", "Fields of `data`"), rows)
+
+
+def problems() -> str:
+    """Return every problem code with its HTTP status."""
+    rows = ((code(name), str(int(one.status)), one.when) for name, one in REFUSALS.items())
+    return markdown_table(("Code", "Status", "Meaning"), rows)
+
+
+def reasons() -> str:
+    """Return the codes of reasons in one sentence."""
+    return f"Codes: {', '.join(code(one) for one in Code)}. Several may hold at once.\n"
+
+
+def commands() -> str:
+    """Return the commands of the command line."""
+    return markdown_table(
+        ("Command", "Does"), ((code(f"chatd {name}"), text) for name, text in COMMANDS.items())
+    )
+
+
+def transitions() -> str:
+    """Return the table of transitions, from each status."""
+    header = ("Transition", "By", "new", *(code(status) for status in Status))
+    rows = []
+    for (move, busy), cells in TABLE.items():
+        name = code(move) + (f" ({code(busy)})" if busy else "")
+        by = "worker" if move in OWNER_MOVES else ACTORS.get(move, "caller")
+        rows.append((name, by, *(_cell(cells.get(status), status) for status in (None, *Status))))
+    return markdown_table(header, rows)
+
+
+def _cell(to: To | None, status: Status | None) -> str:
+    if to is None:
+        return "-"
+    if not to.counts:
+        return "unchanged"
+    others = {"queue": to.queued, "crash loop": to.given_up, "no message": to.silent}
+    special = "".join(f"; {why}: {other}" for why, other in others.items() if other)
+    return ("same" if to.status == status else str(to.status)) + special
+
+
+def log_events() -> str:
+    """Return every log event, with what it means and what to do."""
+    rows = []
+    for event in table().values():
+        bound = BOUND[event.context] if event.context else ()
+        fields = (*event.fields, *bound, *(("exception",) if event.exception else ()))
+        named = ", ".join(code(name) for name in fields)
+        rows.append((code(event.name), ", ".join(event.levels), event.means, event.do, named))
+    return markdown_table(("Event", "Level", "Meaning", "Action", "Fields"), rows)
+
+
+def metrics() -> str:
+    """Return every metric, in groups."""
+    return "\n".join(_metrics())
+
+
+def _metrics() -> Iterator[str]:
+    for group, heading in GROUPS.items():
+        rows = (
+            (code(one.name), one.kind, ", ".join(map(code, one.labels)), one.meaning)
+            for one in vars(getattr(Metrics(), group)).values()
+        )
+        yield f"## {heading}\n\n{markdown_table(('Metric', 'Kind', 'Labels', 'Meaning'), rows)}"
+
+
+def labels() -> str:
+    """Return the labels whose values are a fixed list."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in Metrics():
+        for label, values in zip(one.labels, one._vocabularies, strict=True):
+            if values is not None:
+                found.setdefault((label, ", ".join(values)), []).append(one.name)
+    rows = (
+        (code(label), ", ".join(map(code, names)), values)
+        for (label, values), names in found.items()
+    )
+    return markdown_table(("Label", "Of", "Values"), rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "operations": operations,
+    "chat_events": lambda: events("ChatEvent"),
+    "list_events": lambda: events("ListEvent"),
+    "problems": problems,
+    "reasons": reasons,
+    "commands": commands,
+    "transitions": transitions,
+    "log_events": log_events,
+    "metrics": metrics,
+    "labels": labels,
+}
+
+
+def generated(text: str) -> str:
+    """Return a page with its generated places filled."""
+
+    def fill(place: re.Match[str]) -> str:
+        begin, name, end = place.groups()
+        return f"{begin}\n{TABLES[name]()}\n{end}" if name in TABLES else place[0]
+
+    return PLACE.sub(fill, text)
+
+
+def pages() -> dict[Path, str]:
+    """Return the pages whose generated places are not up to date, as they should be."""
+    found = {}
+    for path in sorted(DOCS.rglob("*.md")):
+        text = path.read_text("utf-8")
+        if (new := generated(text)) != text:
+            found[path] = new
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Write the tables, or with ``--check`` report those that differ."""
+    outdated = pages()
+    for path, text in outdated.items():
+        if "--check" in arguments:
+            print(f"{path}: run 'make generate'", file=sys.stderr)
+        else:
+            path.write_text(text, "utf-8")
+            print(path)
+    return 1 if outdated and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

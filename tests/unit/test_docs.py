@@ -1,0 +1,128 @@
+"""The documentation: generated tables are up to date, links resolve, and what it names exists."""
+
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from chatd.cli.exits import Exit
+from chatd.cli.root import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "clients" / "typescript" / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
+LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def load_generator() -> ModuleType:
+    """Import ``docs/generate.py``, which is in no package."""
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prose(page: Path) -> str:
+    """Return a page without its code blocks."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as repository browsers and the site spell them."""
+    plain = (re.sub(r"[^\w\s-]", "", one.lower()).strip() for one in HEADING.findall(prose(page)))
+    return {re.sub(r"[-\s]+", "-", one) for one in plain}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_generated_tables_are_up_to_date() -> None:
+    outdated = [name(page) for page in load_generator().pages()]
+    assert not outdated, "run 'make generate'"
+
+
+def test_every_generated_place_has_a_generator() -> None:
+    places = {
+        found
+        for page in PAGES
+        for found in re.findall(r"<!-- generated: (\w+) -->", page.read_text())
+    }
+    assert places - {"settings"} == set(load_generator().TABLES)
+
+
+def nav_pages(node: object) -> Iterator[str]:
+    """Yield the pages of the site's navigation."""
+    match node:
+        case str():
+            yield node
+        case dict():
+            for inner in node.values():
+                yield from nav_pages(inner)
+        case list():
+            for inner in node:
+                yield from nav_pages(inner)
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    site = tomllib.loads((ROOT / "zensical.toml").read_text())
+    listed = [*nav_pages(site["project"]["nav"])]
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_every_decision_record_is_in_the_list() -> None:
+    folder = DOCS / "architecture" / "decisions"
+    listed = set(LINK.findall((folder / "index.md").read_text()))
+    assert listed == {page.name for page in folder.glob("0*.md")}
+
+
+def test_the_readme_is_short_and_has_its_two_commands() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 200
+    commands = [line for line in lines if line.startswith("python3 -m venv .venv && ")]
+    assert [re.search(r"bin/(chatd demo|pytest .*)$", line) is not None for line in commands] == [
+        True
+    ] * 2
+
+
+def test_every_exit_code_is_documented() -> None:
+    page = (DOCS / "operations" / "exit-codes.md").read_text()
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == [str(int(code)) for code in Exit]
+
+
+def test_commands_in_the_documentation_exist() -> None:
+    """Words after ``chatd`` at the beginning of a command, inside code."""
+    unknown = {
+        (name(page), word)
+        for page in PAGES
+        for word in re.findall(r"(?:^\$ |`|&& |bin/)chatd ([a-z]+)", page.read_text(), re.MULTILINE)
+        if word not in COMMANDS
+    }
+    assert not unknown
