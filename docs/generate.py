@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from chatd.api.codes import REFUSALS
-from chatd.cli.root import COMMANDS
+from chatd.api.errors.codes import PROBLEMS
+from chatd.cli.main import COMMANDS
 from chatd.domain.chat import Status
-from chatd.domain.explain import Code
-from chatd.domain.moves import OWNER_MOVES, TABLE, Move, To
-from chatd.logs.events import BOUND, table
+from chatd.domain.explain import ReasonCode
+from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition
+from chatd.logs import events as logs
 from chatd.telemetry.metrics import Metrics
 
 DOCS = Path(__file__).parent
@@ -24,19 +24,19 @@ OPENAPI = DOCS.parent / "clients" / "openapi.json"
 PLACE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 ACTORS = {
-    Move.ACQUIRE: "claimer",
-    Move.REAP: "reaper",
-    Move.REAP_INTERRUPT: "reaper",
-    Move.EXPIRE_ACTION: "reaper",
+    Transition.CLAIM: "claimer",
+    Transition.REAP: "reaper",
+    Transition.REAP_INTERRUPT: "reaper",
+    Transition.EXPIRE_ACTION: "reaper",
 }
 GROUPS = {
     "turns": "Turns",
     "leases": "Leases",
     "streams": "Streams",
-    "hints": "Notifications",
+    "notifications": "Notifications",
     "http": "Requests",
     "process": "The process",
-    "census": "The database",
+    "database": "The database",
 }
 """Headings of the groups of ``Metrics``, by attribute."""
 
@@ -89,13 +89,13 @@ def events(union: str) -> str:
 
 def problems() -> str:
     """Return every problem code with its HTTP status."""
-    rows = ((code(name), str(int(one.status)), one.when) for name, one in REFUSALS.items())
+    rows = ((code(name), str(int(one.status)), one.description) for name, one in PROBLEMS.items())
     return markdown_table(("Code", "Status", "Meaning"), rows)
 
 
 def reasons() -> str:
     """Return the codes of reasons in one sentence."""
-    return f"Codes: {', '.join(code(one) for one in Code)}. Several may hold at once.\n"
+    return f"Codes: {', '.join(code(one) for one in ReasonCode)}. Several may hold at once.\n"
 
 
 def commands() -> str:
@@ -109,31 +109,37 @@ def transitions() -> str:
     """Return the table of transitions, from each status."""
     header = ("Transition", "By", "new", *(code(status) for status in Status))
     rows = []
-    for (move, busy), cells in TABLE.items():
-        name = code(move) + (f" ({code(busy)})" if busy else "")
-        by = "worker" if move in OWNER_MOVES else ACTORS.get(move, "caller")
+    for (transition, busy), cells in TABLE.items():
+        name = code(transition) + (f" ({code(busy)})" if busy else "")
+        by = "worker" if transition in WORKER_TRANSITIONS else ACTORS.get(transition, "caller")
         rows.append((name, by, *(_cell(cells.get(status), status) for status in (None, *Status))))
     return markdown_table(header, rows)
 
 
-def _cell(to: To | None, status: Status | None) -> str:
-    if to is None:
+def _cell(target: Target | None, status: Status | None) -> str:
+    if target is None:
         return "-"
-    if not to.counts:
+    if not target.journaled:
         return "unchanged"
-    others = {"queue": to.queued, "crash loop": to.given_up, "no message": to.silent}
-    special = "".join(f"; {why}: {other}" for why, other in others.items() if other)
-    return ("same" if to.status == status else str(to.status)) + special
+    others = {
+        "queue": target.when_queued,
+        "crash loop": target.when_exhausted,
+        "no message": target.without_message,
+    }
+    special = "".join(f"; {case}: {other}" for case, other in others.items() if other)
+    return ("same" if target.status == status else str(target.status)) + special
 
 
 def log_events() -> str:
     """Return every log event, with what it means and what to do."""
     rows = []
-    for event in table().values():
-        bound = BOUND[event.context] if event.context else ()
+    for event in logs.log_events().values():
+        bound = logs.CONTEXT_FIELDS[event.context] if event.context else ()
         fields = (*event.fields, *bound, *(("exception",) if event.exception else ()))
         named = ", ".join(code(name) for name in fields)
-        rows.append((code(event.name), ", ".join(event.levels), event.means, event.do, named))
+        rows.append(
+            (code(event.name), ", ".join(event.levels), event.description, event.action, named)
+        )
     return markdown_table(("Event", "Level", "Meaning", "Action", "Fields"), rows)
 
 
@@ -145,7 +151,7 @@ def metrics() -> str:
 def _metrics() -> Iterator[str]:
     for group, heading in GROUPS.items():
         rows = (
-            (code(one.name), one.kind, ", ".join(map(code, one.labels)), one.meaning)
+            (code(one.name), one.kind, ", ".join(map(code, one.labels)), one.description)
             for one in vars(getattr(Metrics(), group)).values()
         )
         yield f"## {heading}\n\n{markdown_table(('Metric', 'Kind', 'Labels', 'Meaning'), rows)}"
@@ -155,7 +161,7 @@ def labels() -> str:
     """Return the labels whose values are a fixed list."""
     found: dict[tuple[str, str], list[str]] = {}
     for one in Metrics():
-        for label, values in zip(one.labels, one._vocabularies, strict=True):
+        for label, values in zip(one.labels, one._allowed_values, strict=True):
             if values is not None:
                 found.setdefault((label, ", ".join(values)), []).append(one.name)
     rows = (

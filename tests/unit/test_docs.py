@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from chatd.cli.exits import Exit
-from chatd.cli.root import COMMANDS
+from chatd.cli.exit_codes import Exit
+from chatd.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
