@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from chatd.settings.sections import RELOADABLE
 from chatd.settings.settings import KeyPath, Settings
 
 ENV_PREFIX = "CHATD_"
@@ -29,6 +30,7 @@ class Key:
     named: bool
     secret: bool
     structured: bool
+    reloadable: bool
     default: Any
     description: str
 
@@ -65,6 +67,8 @@ def _key(section: str, field: str, info: FieldInfo, *, named: bool) -> Key:
         named=named,
         secret=SecretStr in kinds,
         structured=bool(kinds & {dict, list}),
+        reloadable=RELOADABLE in info.metadata
+        or RELOADABLE in Settings.model_fields[section].metadata,
         default=default,
         description=info.description or "",
     )

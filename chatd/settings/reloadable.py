@@ -1,4 +1,4 @@
-"""What differs between two trees, and which of it a running process can take over."""
+"""Differences between two settings trees, and the part of them that a reload applies."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -6,41 +6,40 @@ from typing import Any
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.settings import KeyPath, Settings
 
-RELOADABLE_SECTIONS = frozenset({"limits", "log", "providers", "models", "turn"})
-RELOADABLE_KEYS = frozenset(
-    {
-        ("http", "max_body_bytes"),
-        ("http", "sse_keepalive_seconds"),
-        ("worker", "max_chats"),
-        ("worker", "max_queued_messages"),
-    }
-)
-"""What SIGHUP reloads. The rest shapes connections, leases and the tree of actors: it needs a start."""
-
 
 def is_reloadable(path: KeyPath) -> bool:
-    """Whether a running process takes a change of this key over."""
-    return path[0] in RELOADABLE_SECTIONS or path in RELOADABLE_KEYS
+    """Return whether SIGHUP applies a change of this key, or of this named table."""
+    return any(
+        key.reloadable
+        for key in known_keys().values()
+        if key.section == path[0] and (key.named or key.field == path[-1])
+    )
 
 
 def changed_keys(old: Settings, new: Settings) -> tuple[KeyPath, ...]:
-    """The keys whose values differ, in the order of the tree; a table that came or went as a whole."""
+    """List the keys whose values differ, in the order of the tree.
+
+    A named table that was added or removed is one entry.
+    """
     return tuple(_changed_keys(old, new))
 
 
 def merge_reloadable(old: Settings, new: Settings) -> Settings:
-    """What is in force after a reload: of ``new`` what is live, of ``old`` the rest."""
+    """Return the settings in force after a reload: reloadable keys of ``new``, all others of ``old``."""
     return old.model_copy(
-        update={section: _merge_section(section, old, new) for section in Settings.model_fields}
+        update={
+            section: _merge_section(section, named, old, new)
+            for section, (_, named) in sections().items()
+        }
     )
 
 
-def _merge_section(section: str, old: Settings, new: Settings) -> Any:
-    if section in RELOADABLE_SECTIONS:
-        return getattr(new, section)
-    table = getattr(new, section)
-    live = {key: getattr(table, key) for where, key in RELOADABLE_KEYS if where == section}
-    return getattr(old, section).model_copy(update=live)
+def _merge_section(section: str, named: bool, old: Settings, new: Settings) -> Any:
+    before, after = getattr(old, section), getattr(new, section)
+    if named:
+        return after if is_reloadable((section,)) else before
+    keys = [key for key in known_keys().values() if key.section == section and key.reloadable]
+    return before.model_copy(update={key.field: getattr(after, key.field) for key in keys})
 
 
 def _changed_keys(old: Settings, new: Settings) -> Iterator[KeyPath]:

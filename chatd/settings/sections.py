@@ -4,9 +4,15 @@ A ``timedelta`` would take ``5`` from TOML and refuse ``"7"`` from the environme
 mirrors the keyword of the actor that uses it; each description stands in ``config.example.toml``.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+T = TypeVar("T")
+
+RELOADABLE = object()
+Reloadable = Annotated[T, RELOADABLE]
+"""The type of a key or section that SIGHUP reloads. All others need a restart."""
 
 STRICT = ConfigDict(
     extra="forbid",
@@ -65,13 +71,13 @@ class HttpSettings(BaseModel):
     port: int = Field(
         default=8080, ge=0, le=65535, description="The port to listen on; 0 picks a free one."
     )
-    max_body_bytes: int = Field(
+    max_body_bytes: Reloadable[int] = Field(
         default=4 * 1024 * 1024,
         ge=0,
         description="The largest request body that is read; a larger one is answered 413. "
         "0: unlimited.",
     )
-    sse_keepalive_seconds: float = Field(
+    sse_keepalive_seconds: Reloadable[float] = Field(
         default=15,
         gt=0,
         description="How often a silent stream sends a comment, so that proxies keep it open.",
@@ -172,7 +178,7 @@ class WorkerSettings(BaseModel):
     enabled: bool = Field(
         default=True, description="Whether this process works on chats; false only serves HTTP."
     )
-    max_chats: int = Field(
+    max_chats: Reloadable[int] = Field(
         default=100, gt=0, description="The most chats that one worker has in hand at once."
     )
     poll_seconds: float = Field(
@@ -202,7 +208,7 @@ class WorkerSettings(BaseModel):
         ge=0,
         description="How long turns may go on after TERM before their chats are handed back.",
     )
-    max_queued_messages: int = Field(
+    max_queued_messages: Reloadable[int] = Field(
         default=20,
         ge=0,
         description="The most messages that may wait in one chat's queue. 0: unlimited.",

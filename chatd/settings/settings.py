@@ -23,6 +23,7 @@ from chatd.settings.sections import (
     LimitSettings,
     LogSettings,
     MetricsSettings,
+    Reloadable,
     StreamSettings,
     TurnSettings,
     WorkerSettings,
@@ -52,14 +53,14 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
-    limits: LimitSettings = Field(default_factory=LimitSettings)
+    limits: Reloadable[LimitSettings] = Field(default_factory=LimitSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
-    turn: TurnSettings = Field(default_factory=TurnSettings)
+    turn: Reloadable[TurnSettings] = Field(default_factory=TurnSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
-    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    models: dict[str, ModelSettings] = Field(default_factory=dict)
+    log: Reloadable[LogSettings] = Field(default_factory=LogSettings)
+    providers: Reloadable[dict[str, ProviderSettings]] = Field(default_factory=dict)
+    models: Reloadable[dict[str, ModelSettings]] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
