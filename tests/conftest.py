@@ -5,8 +5,11 @@ Each test gets a database of its own, copied from a template that is migrated on
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from socket import socket
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -30,13 +33,33 @@ hypothesis.settings.load_profile("chatd")
 TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
 
 
+_MEMORY_DIR = Path("/dev/shm")
+_MEMORY_BYTES = 2 * 1024**3
+"""Free space the file system in memory must have; containers often have 64 MB of it."""
+
+
+@contextmanager
+def _memory_tempdir() -> Iterator[None]:
+    """Make temporary folders in memory where there is room: a cluster there is about three times as fast."""
+    before = tempfile.tempdir
+    if os.access(_MEMORY_DIR, os.W_OK) and shutil.disk_usage(_MEMORY_DIR).free > _MEMORY_BYTES:
+        tempfile.tempdir = str(_MEMORY_DIR)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The DSN of a database that tests may create others beside."""
     if dsn := os.environ.get("CHATD_TEST_DSN"):
         yield dsn
         return
-    with Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded:
+    with (
+        _memory_tempdir(),
+        Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded,
+    ):
         yield embedded.dsn
 
 

@@ -4,15 +4,10 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
-from support.processes import (
-    ApiClient,
-    ChatView,
-    DatabaseInspector,
-    chatd_process,
-    client,
-    database_on_server,
-    inspect_database,
-)
+from support.database_inspector import DatabaseInspector, inspect_database
+from support.databases import database_on_server
+from support.processes import chatd_process
+from support.sse_client import ApiClient, ChatView, client
 
 from chatd.embedded.binaries import packaged_bin_dir
 

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from support.processes import ChatView, chatd_process, clients, eventually, inspect_database
+from support.database_inspector import inspect_database
+from support.eventually import eventually
+from support.processes import chatd_process
+from support.sse_client import ChatView, clients
 
 BRISK = """
 [worker]

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.processes import chatd_process, client, inspect_database
+from support.database_inspector import inspect_database
+from support.processes import chatd_process
+from support.sse_client import client
 
 SCRIPTS = """
 [providers.fake]

@@ -10,15 +10,10 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from support.processes import (
-    HANGING_SCRIPTS,
-    ChatdProcess,
-    ChatView,
-    client,
-    eventually,
-    inspect_database,
-    replicas,
-)
+from support.database_inspector import inspect_database
+from support.eventually import eventually
+from support.processes import HANGING_SCRIPTS, ChatdProcess, replicas
+from support.sse_client import ChatView, client
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAID = "anchovy"

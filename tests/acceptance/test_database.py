@@ -10,17 +10,11 @@ from pathlib import Path
 import anyio
 import asyncpg
 import pytest
-from support.processes import (
-    ApiClient,
-    ChatdProcess,
-    ChatView,
-    clients,
-    database_on_server,
-    eventually,
-    inspect_database,
-    replicas,
-    text_of,
-)
+from support.database_inspector import inspect_database
+from support.databases import database_on_server
+from support.eventually import eventually
+from support.processes import ChatdProcess, replicas
+from support.sse_client import ApiClient, ChatView, clients, text_of
 
 from chatd.embedded import Postgres, StopMode
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.processes import TIMEOUT_SECONDS, measure_scheduling_delay
+from support.eventually import TIMEOUT_SECONDS
+from support.scheduling_delay import measure_scheduling_delay
 
 import chatd
 from chatd.embedded import EmbeddedError, LocalModel, local_model, local_model_available, model

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from support.processes import TIMEOUT_SECONDS
+from support.eventually import TIMEOUT_SECONDS
 
 import chatd
 from chatd.embedded import EmbeddedError, Postgres, StopMode, binaries

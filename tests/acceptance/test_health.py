@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import chatd_process, eventually
+from support.eventually import eventually
+from support.processes import chatd_process
 
 from chatd.cli.exit_codes import Exit
 

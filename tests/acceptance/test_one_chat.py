@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from support.processes import ChatView, chatd_process, client
+from support.processes import chatd_process
+from support.sse_client import ChatView, client
 
 
 async def test_a_message_is_answered(tmp_path: Path, dsn: str) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from support.processes import TIMEOUT_SECONDS, ApiClient, ChatdProcess, chatd_process, client
+from support.eventually import TIMEOUT_SECONDS
+from support.processes import ChatdProcess, chatd_process
 from support.pty import CommandResult, run_command, terminal
+from support.sse_client import ApiClient, client
 
 from chatd.cli.exit_codes import Exit
 from chatd.client import Client as Caller

@@ -17,18 +17,11 @@ from socket import create_connection, socket
 from urllib.parse import urlsplit
 
 import pytest
-from support.processes import (
-    TIMEOUT_SECONDS,
-    ApiClient,
-    ChatdProcess,
-    ChatView,
-    DatabaseInspector,
-    chatd_process,
-    client,
-    database_on_server,
-    inspect_database,
-    replicas,
-)
+from support.database_inspector import DatabaseInspector, inspect_database
+from support.databases import database_on_server
+from support.eventually import TIMEOUT_SECONDS
+from support.processes import ChatdProcess, chatd_process, replicas
+from support.sse_client import ApiClient, ChatView, client
 
 from chatd.cli.exit_codes import Exit
 

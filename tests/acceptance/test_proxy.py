@@ -11,7 +11,8 @@ from socket import socket
 import anyio
 import httpx2
 import pytest
-from support.processes import ChatdProcess, chatd_process, eventually
+from support.eventually import eventually
+from support.processes import ChatdProcess, chatd_process
 
 from chatd.client import Client, StatusChanged, Transcript, text_of
 

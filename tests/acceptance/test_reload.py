@@ -7,16 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+from support.database_inspector import inspect_database
+from support.eventually import eventually
 from support.openai_stub import openai_stub
-from support.processes import (
-    ApiClient,
-    ChatdProcess,
-    ChatView,
-    chatd_process,
-    client,
-    eventually,
-    inspect_database,
-)
+from support.processes import ChatdProcess, chatd_process
+from support.sse_client import ApiClient, ChatView, client
 from support.systemd_stub import systemd_stub
 
 QUICK = "You hear version {version}: {{message}}"

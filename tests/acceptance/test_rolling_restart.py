@@ -9,7 +9,9 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import TaskGroup
-from support.processes import ApiClient, ChatdProcess, ChatView, chatd_process, client, eventually
+from support.eventually import eventually
+from support.processes import ChatdProcess, chatd_process
+from support.sse_client import ApiClient, ChatView, client
 from support.streams import journal_events
 
 STREAMS = 100

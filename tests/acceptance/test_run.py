@@ -10,8 +10,10 @@ from typing import Any
 
 import asyncpg
 import pytest
+from support.database_inspector import inspect_database
 from support.log_event_coverage import record_event
-from support.processes import ChatView, chatd_process, client, inspect_database
+from support.processes import chatd_process
+from support.sse_client import ChatView, client
 
 from chatd.cli.exit_codes import Exit
 from chatd.cli.main import main

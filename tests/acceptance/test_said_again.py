@@ -8,14 +8,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from support.processes import (
-    DatabaseInspector,
-    chatd_process,
-    client,
-    database_on_server,
-    eventually,
-    inspect_database,
-)
+from support.database_inspector import DatabaseInspector, inspect_database
+from support.databases import database_on_server
+from support.eventually import eventually
+from support.processes import chatd_process
+from support.sse_client import client
 from support.tcp_proxy import tcp_proxy
 
 

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 from support.fake_provider_server import CannedResponse, fake_provider_server
-from support.processes import ApiClient, chatd_process, client
+from support.processes import chatd_process
+from support.sse_client import ApiClient, client
 
 from chatd.store.database import Database
 from chatd.store.tokens import Tokens

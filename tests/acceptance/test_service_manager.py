@@ -13,15 +13,11 @@ from uuid import uuid4
 import anyio
 import httpx2
 import pytest
-from support.processes import (
-    ChatdProcess,
-    ChatView,
-    chatd_process,
-    client,
-    database_on_server,
-    eventually,
-    measure_scheduling_delay,
-)
+from support.databases import database_on_server
+from support.eventually import eventually
+from support.processes import ChatdProcess, chatd_process
+from support.scheduling_delay import measure_scheduling_delay
+from support.sse_client import ChatView, client
 from support.systemd_stub import SystemdStub, systemd_stub
 from support.tcp_proxy import tcp_proxy
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support.processes import eventually
+from support.eventually import eventually
 
 from chatd.cli.dev_model import LOCAL_MAX_OUTPUT_TOKENS
 from chatd.embedded import local_model_available

@@ -10,20 +10,11 @@ from uuid import UUID
 
 import anyio
 import pytest
-from support.processes import (
-    ApiClient,
-    ChatdProcess,
-    ChatView,
-    DatabaseInspector,
-    chatd_process,
-    client,
-    clients,
-    eventually,
-    inspect_database,
-    measure_scheduling_delay,
-    replicas,
-    text_of,
-)
+from support.database_inspector import DatabaseInspector, inspect_database
+from support.eventually import eventually
+from support.processes import ChatdProcess, chatd_process, replicas
+from support.scheduling_delay import measure_scheduling_delay
+from support.sse_client import ApiClient, ChatView, client, clients, text_of
 
 SCRIPTS = """
 [providers.fake]

@@ -9,21 +9,13 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
+from support.database_inspector import DatabaseInspector, inspect_database
+from support.databases import database_on_server
+from support.eventually import eventually
 from support.openai_stub import TOOL_CALL_DELTAS, Delta, openai_stub
-from support.processes import (
-    ApiClient,
-    ChatdProcess,
-    ChatView,
-    DatabaseInspector,
-    chatd_process,
-    clients,
-    database_on_server,
-    eventually,
-    inspect_database,
-    measure_scheduling_delay,
-    replicas,
-    text_of,
-)
+from support.processes import ChatdProcess, chatd_process, replicas
+from support.scheduling_delay import measure_scheduling_delay
+from support.sse_client import ApiClient, ChatView, clients, text_of
 from support.tcp_proxy import tcp_proxy
 
 SLOW = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."

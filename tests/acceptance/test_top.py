@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from support.processes import chatd_process, client
+from support.processes import chatd_process
 from support.pty import run_command, terminal
+from support.sse_client import client
 
 from chatd.cli.exit_codes import Exit
 

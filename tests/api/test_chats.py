@@ -4,15 +4,9 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-)
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import FunctionProvider, scripted, text_delta
 from support.requests import assert_problem, fetch_all_pages
 
 from chatd.llm.provider import ModelRequest

@@ -11,18 +11,17 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from support.in_process import (
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, fetch_rows, running_daemon
+from support.openapi_conformance import assert_event_documented, document
+from support.providers import (
     FunctionProvider,
-    InProcessDaemon,
-    fetch_rows,
     finished,
     last_user_text,
-    running_daemon,
     text_delta,
     tool_call_delta,
 )
-from support.openapi_conformance import assert_event_documented, document
-from support.processes import SseEvent, eventually
+from support.sse_client import SseEvent
 from support.streams import available_events, background_subscriber, stream_events
 
 from chatd.domain.stream_events import StreamEventType

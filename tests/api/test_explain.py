@@ -6,16 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-)
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, scripted, text_delta
 from support.requests import assert_problem
 
 from chatd import __version__

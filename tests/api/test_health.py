@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from support.databases import database_on_server
+from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
 from support.openapi_conformance import operations
-from support.processes import database_on_server, eventually
 from support.requests import PROBLEM_JSON, assert_problem, chat_operations, request_operation
 
 from chatd.embedded import Postgres

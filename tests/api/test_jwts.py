@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.auth import bearer, create_chat_as, get_as
+from support.eventually import eventually
 from support.identity_provider import (
     AUDIENCE,
     FOREIGN_KEY,
@@ -22,8 +23,9 @@ from support.identity_provider import (
     sign_token,
 )
 from support.in_process import InProcessDaemon, running_daemon
-from support.processes import chatd_process, eventually, measure_scheduling_delay
+from support.processes import chatd_process
 from support.requests import assert_problem, fill_path, is_stream, open_stream, operations
+from support.scheduling_delay import measure_scheduling_delay
 
 CHATS = "/api/v1/chats"
 

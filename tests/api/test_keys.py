@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from support.in_process import InProcessDaemon, running_daemon, scripted
-from support.processes import text_of
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import scripted
 from support.requests import assert_problem, document, operations, request_operation
+from support.sse_client import text_of
 
 CREATE = ("post", "/api/v1/chats")
 

@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import pytest
 from support.auth import authenticated_daemons, create_chat_as, get_as
-from support.in_process import InProcessDaemon, running_daemon, scripted
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import scripted
 from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
 
 from chatd.api.auth.rate_limit import TokenBuckets

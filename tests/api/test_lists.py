@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from support.in_process import InProcessDaemon, running_daemon, scripted
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import scripted
 from support.requests import assert_problem, fetch_all_pages
 
 from chatd.store.database import Database

@@ -4,14 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    last_user_text,
-    running_daemon,
-    text_delta,
-)
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import FunctionProvider, finished, last_user_text, text_delta
 from support.requests import assert_problem, fetch_all_pages
 
 from chatd.llm.provider import Delta, ModelRequest

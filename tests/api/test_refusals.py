@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
+from support.eventually import eventually
 from support.factories import chat_with_status, stored_rows, text_content
 from support.in_process import running_daemon
 from support.openapi_conformance import operations
-from support.processes import eventually
 from support.requests import (
     PROBLEM_JSON,
     VALID_BODIES,

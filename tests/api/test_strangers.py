@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 from support.auth import AuthenticatedDaemons, Bearer, authenticated_daemons, create_chat_as, get_as
+from support.eventually import TIMEOUT_SECONDS, eventually
 from support.factories import stored_rows
-from support.in_process import scripted
-from support.processes import TIMEOUT_SECONDS, eventually
+from support.providers import scripted
 from support.requests import (
     VALID_BODIES,
     assert_problem,

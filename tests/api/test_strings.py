@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from support.in_process import running_daemon
-from support.processes import text_of
+from support.sse_client import text_of
 
 GIVEN = {
     r"a\u0000b": "a\ufffdb",

@@ -17,9 +17,10 @@ from support.auth import (
     get_as,
     last_accepted_at,
 )
-from support.in_process import scripted
-from support.processes import TIMEOUT_SECONDS, eventually, measure_scheduling_delay
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.providers import scripted
 from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
+from support.scheduling_delay import measure_scheduling_delay
 
 from chatd.api.auth.identity import PUBLIC_PATHS
 from chatd.domain.errors import DatabaseUnavailable

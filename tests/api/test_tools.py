@@ -6,14 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    running_daemon,
-    text_delta,
-    tool_call_delta,
-)
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import FunctionProvider, finished, text_delta, tool_call_delta
 from support.requests import assert_problem
 
 from chatd.domain.message import Role

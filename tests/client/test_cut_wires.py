@@ -4,9 +4,10 @@ import random
 
 import anyio
 import pytest
-from support.in_process import InProcessDaemon, running_daemon, scripted
+from support.eventually import TIMEOUT_SECONDS
+from support.in_process import InProcessDaemon, running_daemon
 from support.load_balancer import load_balancer
-from support.processes import TIMEOUT_SECONDS
+from support.providers import scripted
 
 from chatd.client import Client, ConnectFailed, Snapshot, Transcript
 from chatd.client.types import BusyBehavior

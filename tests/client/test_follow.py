@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.processes import TIMEOUT_SECONDS
+from support.eventually import TIMEOUT_SECONDS
 
 from chatd.client import (
     ChatChanged,

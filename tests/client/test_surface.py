@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from support.in_process import ECHO_SCRIPT, running_daemon, scripted
+from support.in_process import running_daemon
+from support.providers import ECHO_SCRIPT, scripted
 
 from chatd.client import (
     ActionRequired,

@@ -7,14 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.database_inspector import inspect_database
+from support.eventually import TIMEOUT_SECONDS
 from support.load_balancer import load_balancer
-from support.processes import (
-    TIMEOUT_SECONDS,
-    ChatdProcess,
-    chatd_process,
-    inspect_database,
-    replicas,
-)
+from support.processes import ChatdProcess, chatd_process, replicas
 
 from chatd.client import (
     Client,

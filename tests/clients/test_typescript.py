@@ -8,9 +8,10 @@ from typing import Any
 
 import anyio
 import pytest
+from support.eventually import TIMEOUT_SECONDS
 from support.node import node_process as under_node
 from support.node import run
-from support.processes import TIMEOUT_SECONDS, ChatdProcess, chatd_process
+from support.processes import ChatdProcess, chatd_process
 
 KILLS = 10
 SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "

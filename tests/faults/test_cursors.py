@@ -5,17 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from support.in_process import (
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import (
     FunctionProvider,
-    InProcessDaemon,
     finished,
     last_user_text,
-    running_daemon,
-    running_daemons,
     text_delta,
     tool_call_delta,
 )
-from support.processes import ChatView, SseEvent, eventually
+from support.sse_client import ChatView, SseEvent
 from support.streams import (
     available_events,
     background_subscriber,

@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from support.in_process import InProcessDaemon, running_daemon, running_daemons, scripted
-from support.processes import TIMEOUT_SECONDS, SseEvent, eventually
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import scripted
 from support.requests import open_stream
+from support.sse_client import SseEvent
 from support.streams import LARGE_LABELS, non_reading_client, read_to_end, stream_events
 
 from chatd.domain.chat_list import decode_cursor, encode_cursor

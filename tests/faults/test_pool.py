@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
-from support.in_process import running_daemon, scripted
-from support.processes import ChatView, eventually
+from support.eventually import eventually
+from support.in_process import running_daemon
+from support.providers import scripted
+from support.sse_client import ChatView
 
 SPOKEN = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 

@@ -10,18 +10,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.in_process import (
-    NO_RENEWALS,
+from support.eventually import eventually
+from support.in_process import NO_RENEWALS, InProcessDaemon, running_daemon, running_daemons
+from support.providers import (
     FunctionProvider,
-    InProcessDaemon,
     finished,
     last_user_text,
-    running_daemon,
-    running_daemons,
     text_delta,
     tool_call_delta,
 )
-from support.processes import ChatView, eventually, text_of
+from support.sse_client import ChatView, text_of
 from support.streams import apply_some
 
 from chatd.llm.errors import ProviderError

@@ -5,15 +5,10 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    running_daemon,
-    scripted,
-    text_delta,
-)
-from support.processes import ChatView, SseEvent, eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon
+from support.providers import FunctionProvider, finished, scripted, text_delta
+from support.sse_client import ChatView, SseEvent
 from support.streams import (
     LARGE_LABELS,
     available_events,

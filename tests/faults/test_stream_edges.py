@@ -11,15 +11,10 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    running_daemon,
-    running_daemons,
-    text_delta,
-)
-from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, text_delta
+from support.sse_client import ChatView, SseEvent
 from support.streams import available_events, background_subscriber, journal_events
 
 from chatd.domain.message import NewMessage, Role

@@ -15,16 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    last_user_text,
-    running_daemons,
-    scripted,
-    text_delta,
-)
-from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually, text_of
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.in_process import InProcessDaemon, running_daemons
+from support.providers import FunctionProvider, finished, last_user_text, scripted, text_delta
+from support.sse_client import ChatView, SseEvent, text_of
 from support.streams import available_events, background_subscriber, journal_events
 
 from chatd.llm.errors import ProviderError

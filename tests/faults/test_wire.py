@@ -12,16 +12,12 @@ import anyio
 import asyncpg
 import httpx2
 import pytest
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    finished,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-)
-from support.processes import ChatView, database_on_server, eventually, measure_scheduling_delay
+from support.databases import database_on_server
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, scripted, text_delta
+from support.scheduling_delay import measure_scheduling_delay
+from support.sse_client import ChatView
 
 from chatd.daemon import daemon
 from chatd.embedded import Postgres

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+from support.eventually import eventually
 from support.factories import chat_with_status
-from support.in_process import FunctionProvider, fetch_rows, finished, running_daemon, text_delta
+from support.in_process import fetch_rows, running_daemon
 from support.metrics import MetricsObserver
-from support.processes import eventually
+from support.providers import FunctionProvider, finished, text_delta
 
 from chatd.domain.chat import Status
 from chatd.llm.provider import Delta, ModelRequest

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+from support.databases import database_on_server
+from support.eventually import eventually
 from support.factories import chat_with_status, insert_models
-from support.in_process import fetch_rows, running_daemon, scripted
+from support.in_process import fetch_rows, running_daemon
 from support.metrics import MetricsObserver, scrape
-from support.processes import database_on_server, eventually
+from support.providers import scripted
 
 from chatd import __version__
 from chatd.domain.chat import Status

@@ -1,9 +1,10 @@
 """Streams, hints and requests: what readers and callers get, and whether processes hear of each other."""
 
 from support.auth import authenticated_daemons, create_chat_as
-from support.in_process import InProcessDaemon, running_daemon, running_daemons, scripted
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemon, running_daemons
 from support.metrics import MetricsObserver, final_samples
-from support.processes import eventually
+from support.providers import scripted
 from support.requests import assert_problem
 from support.streams import (
     LARGE_LABELS,

@@ -4,9 +4,10 @@ import time
 from threading import get_native_id
 
 from support.factories import text_content
-from support.in_process import running_daemon, scripted
+from support.in_process import running_daemon
 from support.metrics import MetricsObserver, parse_samples
-from support.processes import thread_run_queue_seconds
+from support.providers import scripted
+from support.scheduling_delay import thread_run_queue_seconds
 
 from chatd.store.database import Database
 

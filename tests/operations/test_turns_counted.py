@@ -3,18 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from support.eventually import eventually
 from support.factories import OTHER_MODEL, chat_with_status, insert_models
-from support.in_process import (
-    FunctionProvider,
-    finished,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-    tool_call_delta,
-)
+from support.in_process import running_daemon, running_daemons
 from support.metrics import MetricsObserver, final_samples
-from support.processes import eventually
+from support.providers import FunctionProvider, finished, scripted, text_delta, tool_call_delta
 
 from chatd.domain.chat import Status, Usage
 from chatd.llm.errors import ProviderError

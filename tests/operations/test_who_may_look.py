@@ -3,9 +3,10 @@
 from uuid import UUID
 
 from support.auth import authenticated_daemons, create_chat_as
-from support.in_process import running_daemon, scripted
+from support.eventually import eventually
+from support.in_process import running_daemon
 from support.metrics import Samples, parse_samples, scrape
-from support.processes import eventually
+from support.providers import scripted
 from support.requests import assert_problem
 
 from chatd.telemetry.instruments import MAX_SERIES, Counter, Histogram

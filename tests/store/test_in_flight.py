@@ -4,8 +4,8 @@ import asyncio
 
 import anyio
 import pytest
+from support.eventually import TIMEOUT_SECONDS, eventually
 from support.factories import MODEL, OWNER, chat_with_status, stored_rows, text_content
-from support.processes import TIMEOUT_SECONDS, eventually
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import TooManyActiveChats

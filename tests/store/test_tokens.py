@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from support.processes import TIMEOUT_SECONDS
+from support.eventually import TIMEOUT_SECONDS
 from test_plans import BOTH, indexes, plan, scanned
 
 from chatd.domain.errors import TokenNotFound

@@ -11,8 +11,8 @@ import httpx2
 from chatd.llm.provider import Provider
 from chatd.store.database import Database
 from chatd.store.tokens import Token, Tokens
+from support.eventually import TIMEOUT_SECONDS
 from support.in_process import InProcessDaemon, running_daemons
-from support.processes import TIMEOUT_SECONDS
 
 Bearer = dict[str, str]
 

@@ -10,8 +10,8 @@ from chatd.domain.chat import Chat, Status
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
+from support.eventually import TIMEOUT_SECONDS
 from support.factories import MODEL, OWNER, columns_for
-from support.processes import TIMEOUT_SECONDS
 
 WAIT_SECONDS = TIMEOUT_SECONDS
 """Of patience for a fact that must come."""

@@ -1,8 +1,8 @@
-"""A chatd in this process: the real daemon on a real database, with a provider that a test directs."""
+"""A daemon in the process of the test: the real one, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +15,17 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from chatd.daemon import Daemon
-from chatd.domain.chat import Usage
-from chatd.llm.catalog import Catalog, ModelConfig
-from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
-from chatd.llm.scripted.provider import ScriptedProvider
-from chatd.llm.scripted.script import parse_script
+from chatd.llm.catalog import Catalog
+from chatd.llm.provider import Provider
 from chatd.settings import Settings
 from chatd.store.database import Database
+from support.eventually import TIMEOUT_SECONDS, eventually
 from support.openapi_conformance import assert_documented
-from support.processes import TIMEOUT_SECONDS, ApiClient, eventually
+from support.providers import catalog, scripted
+from support.sse_client import ApiClient
 
 Logs = Sequence[Mapping[str, Any]]
-ProviderFunction = Callable[[ModelRequest], AsyncIterator[Delta]]
 
-ECHO_SCRIPT = [{"text": "You said: {message}", "chunks": 4}]
 
 FAST_TURNS: Mapping[str, Mapping[str, Any]] = {
     "database": {"pool_size": 5},
@@ -38,78 +35,9 @@ FAST_TURNS: Mapping[str, Mapping[str, Any]] = {
 }
 """Little patience, but leases of the usual length: a busy machine must not cost a test its chats."""
 
+
 NO_RENEWALS: Mapping[str, Any] = {"heartbeat_seconds": 600, "lease_seconds": 1800}
 """For ``worker``: no beat tells it anything meanwhile, or renews a lease that a test has aged."""
-
-
-class FunctionProvider:
-    """A provider that does what a function says; ``requests`` holds the requests so far."""
-
-    name = "acted"
-
-    def __init__(self, respond: ProviderFunction) -> None:
-        self.respond = respond
-        self.requests: list[ModelRequest] = []
-
-    async def warm(self) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        self.requests.append(request)
-        return aclosing(self.respond(request))  # type: ignore[type-var]
-
-
-def text_delta(text: str, index: int = 0) -> PartDelta:
-    return PartDelta({"index": index, "type": "text", "text": text})
-
-
-def finished(reason: str = "stop") -> Finished:
-    return Finished(reason, Usage(input_tokens=1, output_tokens=1))
-
-
-def tool_call_delta(name: str, call_id: str, args: str = "{}", index: int = 0) -> PartDelta:
-    return PartDelta(
-        {
-            "index": index,
-            "type": "tool-call",
-            "tool_call_id": call_id,
-            "tool_name": name,
-            "args": args,
-        }
-    )
-
-
-def last_user_text(request: ModelRequest) -> str:
-    """What the user said last."""
-    last = [m for m in request.messages if m.role == "user"][-1]
-    return "".join(part.get("text", "") for part in last.content)
-
-
-def catalog(provider: Provider, *models: str) -> Catalog:
-    """Models ``running_daemon`` (the default) and ``two``, or as named, of one provider."""
-    names = models or ("one", "two")
-    return Catalog(
-        models=[
-            ModelConfig(name=name, provider="p", model=f"m-{name}", default=name == names[0])
-            for name in names
-        ],
-        providers={"p": provider},
-    )
-
-
-def scripted(
-    script: Sequence[Mapping[str, Any]] = ECHO_SCRIPT,
-    **scripts: Sequence[Mapping[str, Any]],
-) -> ScriptedProvider:
-    return ScriptedProvider(
-        script=parse_script(script, key="script"),
-        scripts={
-            name.replace("_", "-"): parse_script(steps, key=name) for name, steps in scripts.items()
-        },
-    )
 
 
 def settings(dsn: str, **sections: Mapping[str, Any]) -> Settings:
@@ -205,6 +133,7 @@ async def _assert_no_leaks() -> AsyncIterator[Logs]:
 
 _logs: ContextVar[Logs | None] = ContextVar("logs", default=None)
 """Of the outermost daemon of this test."""
+
 
 _FORBIDDEN_LOG_EVENTS = frozenset(
     {

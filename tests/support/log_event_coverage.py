@@ -14,7 +14,7 @@ from structlog._base import BoundLoggerBase
 
 from chatd.logs.events import log_events
 
-HERE = Path(__file__).parent
+TESTS_DIR = Path(__file__).parents[1]
 
 UNTESTED_EVENTS: Mapping[str, str] = {}
 """Events that no test can drive, and why."""
@@ -52,13 +52,13 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path) -> None:
-    if module_path.is_relative_to(HERE):
+    if module_path.is_relative_to(TESTS_DIR):
         _collected.add(module_path)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     tested = {item.path for item in (*session.items, *_deselected)}
-    _empty.update(str(path.relative_to(HERE)) for path in _collected - tested)
+    _empty.update(str(path.relative_to(TESTS_DIR)) for path in _collected - tested)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -98,7 +98,7 @@ def _is_full_run(config: pytest.Config) -> bool:
     some = config.getoption("lf", False) or config.getoption("collectonly")
     if some or _deselected or any("::" in argument for argument in config.args):
         return False
-    return set(HERE.rglob("test_*.py")) <= _collected
+    return set(TESTS_DIR.rglob("test_*.py")) <= _collected
 
 
 def _write_line(session: pytest.Session, text: str) -> None:

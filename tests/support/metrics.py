@@ -6,8 +6,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from chatd.telemetry.prometheus import PrometheusCollector
+from support.eventually import eventually
 from support.in_process import InProcessDaemon
-from support.processes import eventually
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chatd
-from support.processes import TIMEOUT_SECONDS, eventually
+from support.eventually import TIMEOUT_SECONDS, eventually
 
 _CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07")

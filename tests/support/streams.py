@@ -10,9 +10,10 @@ from typing import Any
 
 import anyio
 
+from support.eventually import TIMEOUT_SECONDS, eventually
 from support.in_process import InProcessDaemon
 from support.openapi_conformance import assert_event_documented
-from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from support.sse_client import ChatView, SseEvent
 
 PlainEvent = tuple[str, Any, str | None]
 

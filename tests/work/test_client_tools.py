@@ -5,17 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from support.in_process import (
-    FunctionProvider,
-    InProcessDaemon,
-    fetch_rows,
-    finished,
-    running_daemon,
-    running_daemons,
-    text_delta,
-    tool_call_delta,
-)
-from support.processes import ChatView, eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, fetch_rows, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, text_delta, tool_call_delta
+from support.sse_client import ChatView
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role

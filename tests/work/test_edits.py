@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
-from support.in_process import (
-    InProcessDaemon,
-    fetch_rows,
-    running_daemon,
-    running_daemons,
-    scripted,
-)
-from support.processes import TIMEOUT_SECONDS, ChatView, SseEvent, eventually
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.in_process import InProcessDaemon, fetch_rows, running_daemon, running_daemons
+from support.providers import scripted
+from support.sse_client import ChatView, SseEvent
 from support.streams import BackgroundSubscriber, background_subscriber, chat_stream_events
 
 from chatd.store.database import Database

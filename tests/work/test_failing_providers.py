@@ -5,19 +5,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from support.eventually import eventually
 from support.in_process import (
     NO_RENEWALS,
-    FunctionProvider,
     InProcessDaemon,
     fetch_rows,
-    finished,
-    last_user_text,
     running_daemon,
     running_daemons,
-    scripted,
-    text_delta,
 )
-from support.processes import ChatView, eventually
+from support.providers import FunctionProvider, finished, last_user_text, scripted, text_delta
+from support.sse_client import ChatView
 
 from chatd.domain.failure import RETRYABLE, FailureKind
 from chatd.llm.errors import ProviderError

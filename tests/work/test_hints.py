@@ -6,8 +6,10 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
-from support.in_process import InProcessDaemon, running_daemons, scripted
-from support.processes import ChatView, eventually
+from support.eventually import eventually
+from support.in_process import InProcessDaemon, running_daemons
+from support.providers import scripted
+from support.sse_client import ChatView
 
 from chatd.domain.chat import Status
 from chatd.domain.stream_events import Hint

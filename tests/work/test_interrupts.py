@@ -5,20 +5,23 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
+from support.eventually import eventually
 from support.in_process import (
     NO_RENEWALS,
-    FunctionProvider,
     InProcessDaemon,
     fetch_rows,
-    finished,
-    last_user_text,
     running_daemon,
     running_daemons,
+)
+from support.providers import (
+    FunctionProvider,
+    finished,
+    last_user_text,
     scripted,
     text_delta,
     tool_call_delta,
 )
-from support.processes import ChatView, eventually
+from support.sse_client import ChatView
 
 from chatd.domain.chat import Status
 from chatd.domain.stream_events import Hint

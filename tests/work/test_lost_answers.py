@@ -1,7 +1,8 @@
 """The database did what it was asked, but its answer was lost, and the world went on."""
 
-from support.in_process import running_daemon, scripted
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import running_daemon
+from support.providers import scripted
 
 from chatd.domain.errors import DatabaseUnavailable
 

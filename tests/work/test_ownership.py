@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.eventually import eventually
 from support.factories import (
     OWNER,
     chat_with_status,
@@ -15,16 +16,8 @@ from support.factories import (
     insert_models,
     register_worker,
 )
-from support.in_process import (
-    FunctionProvider,
-    fetch_rows,
-    finished,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-)
-from support.processes import eventually
+from support.in_process import fetch_rows, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, scripted, text_delta
 
 from chatd.domain.chat import Status
 from chatd.domain.stream_events import Hint

@@ -4,14 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from support.in_process import (
-    FunctionProvider,
-    finished,
-    last_user_text,
-    running_daemon,
-    text_delta,
-)
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import running_daemon
+from support.providers import FunctionProvider, finished, last_user_text, text_delta
 
 from chatd.llm.provider import Delta, ModelRequest
 

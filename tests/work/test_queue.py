@@ -3,15 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from support.in_process import (
-    FunctionProvider,
-    finished,
-    last_user_text,
-    running_daemon,
-    scripted,
-    text_delta,
-)
-from support.processes import ChatView, eventually
+from support.eventually import eventually
+from support.in_process import running_daemon
+from support.providers import FunctionProvider, finished, last_user_text, scripted, text_delta
+from support.sse_client import ChatView
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest

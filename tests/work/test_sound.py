@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import asyncpg
 import pytest
-from support.in_process import catalog, running_daemon, scripted, settings
-from support.processes import eventually
+from support.eventually import eventually
+from support.in_process import running_daemon, settings
+from support.providers import catalog, scripted
 from support.systemd_stub import SystemdStub, systemd_stub
 
 from chatd.daemon import Daemon

@@ -3,18 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from support.in_process import (
-    NO_RENEWALS,
-    FunctionProvider,
-    fetch_rows,
-    finished,
-    running_daemon,
-    running_daemons,
-    scripted,
-    text_delta,
-    tool_call_delta,
-)
-from support.processes import ChatView, eventually
+from support.eventually import eventually
+from support.in_process import NO_RENEWALS, fetch_rows, running_daemon, running_daemons
+from support.providers import FunctionProvider, finished, scripted, text_delta, tool_call_delta
+from support.sse_client import ChatView
 
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest

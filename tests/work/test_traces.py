@@ -9,17 +9,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from support.in_process import (
-    NO_RENEWALS,
+from support.eventually import eventually
+from support.in_process import NO_RENEWALS, running_daemon, running_daemons
+from support.providers import (
     FunctionProvider,
     finished,
     last_user_text,
-    running_daemon,
-    running_daemons,
     text_delta,
     tool_call_delta,
 )
-from support.processes import eventually
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest

@@ -1,0 +1,89 @@
+"""Providers that a test directs, and catalogs made of them."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from chatd.domain.chat import Usage
+from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
+from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.llm.scripted.script import parse_script
+
+ProviderFunction = Callable[[ModelRequest], AsyncIterator[Delta]]
+
+
+ECHO_SCRIPT = [{"text": "You said: {message}", "chunks": 4}]
+
+
+class FunctionProvider:
+    """A provider that does what a function says; ``requests`` holds the requests so far."""
+
+    name = "acted"
+
+    def __init__(self, respond: ProviderFunction) -> None:
+        self.respond = respond
+        self.requests: list[ModelRequest] = []
+
+    async def warm(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        self.requests.append(request)
+        return aclosing(self.respond(request))  # type: ignore[type-var]
+
+
+def text_delta(text: str, index: int = 0) -> PartDelta:
+    return PartDelta({"index": index, "type": "text", "text": text})
+
+
+def finished(reason: str = "stop") -> Finished:
+    return Finished(reason, Usage(input_tokens=1, output_tokens=1))
+
+
+def tool_call_delta(name: str, call_id: str, args: str = "{}", index: int = 0) -> PartDelta:
+    return PartDelta(
+        {
+            "index": index,
+            "type": "tool-call",
+            "tool_call_id": call_id,
+            "tool_name": name,
+            "args": args,
+        }
+    )
+
+
+def last_user_text(request: ModelRequest) -> str:
+    """What the user said last."""
+    last = [m for m in request.messages if m.role == "user"][-1]
+    return "".join(part.get("text", "") for part in last.content)
+
+
+def catalog(provider: Provider, *models: str) -> Catalog:
+    """Models ``running_daemon`` (the default) and ``two``, or as named, of one provider."""
+    names = models or ("one", "two")
+    return Catalog(
+        models=[
+            ModelConfig(name=name, provider="p", model=f"m-{name}", default=name == names[0])
+            for name in names
+        ],
+        providers={"p": provider},
+    )
+
+
+def scripted(
+    script: Sequence[Mapping[str, Any]] = ECHO_SCRIPT,
+    **scripts: Sequence[Mapping[str, Any]],
+) -> ScriptedProvider:
+    return ScriptedProvider(
+        script=parse_script(script, key="script"),
+        scripts={
+            name.replace("_", "-"): parse_script(steps, key=name) for name, steps in scripts.items()
+        },
+    )
