@@ -11,6 +11,9 @@ import pytest
 
 from chatd.cli.exit_codes import Exit
 from chatd.cli.main import COMMANDS
+from chatd.logs.events import log_events
+from chatd.settings.keys import known_keys
+from chatd.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -124,5 +127,36 @@ def test_commands_in_the_documentation_exist() -> None:
         for page in PAGES
         for word in re.findall(r"(?:^\$ |`|&& |bin/)chatd ([a-z]+)", page.read_text(), re.MULTILINE)
         if word not in COMMANDS
+    }
+    assert not unknown
+
+
+def names_in_code(page: Path) -> set[str]:
+    """Return what a page has in code style, outside of code blocks."""
+    return set(re.findall(r"`([^`\n]+)`", prose(page)))
+
+
+def test_dotted_names_are_settings_or_log_events() -> None:
+    """A key or an event that is renamed is renamed in the documentation too."""
+    keys = {f"{section}.{field}" for section, field in known_keys()}
+    prefixes = {one.partition(".")[0] for one in keys | log_events().keys()}
+    unknown = {
+        (name(page), found)
+        for page in PAGES
+        for found in names_in_code(page)
+        if re.fullmatch(r"[a-z]+\.[a-z_]+", found)
+        and found.partition(".")[0] in prefixes
+        and found not in keys | log_events().keys()
+    }
+    assert not unknown
+
+
+def test_metrics_in_the_documentation_exist() -> None:
+    metrics = {one.name for one in Metrics()}
+    unknown = {
+        (name(page), found)
+        for page in PAGES
+        for found in names_in_code(page)
+        if re.fullmatch(r"chatd_[a-z_]+", found) and found not in metrics
     }
     assert not unknown
