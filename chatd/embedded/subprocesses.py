@@ -29,7 +29,7 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 _POLL_INTERVAL_SECONDS = 0.01
-_DEATH_SIGNAL_PROGRAM = Path(__file__).with_name("tether.py")
+_DEATH_SIGNAL_PROGRAM = Path(__file__).with_name("parent_death_signal.py")
 
 
 class EmbeddedError(ChatdError):
