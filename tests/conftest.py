@@ -101,7 +101,9 @@ def dsn_for(server: str, database: str) -> str:
 async def _temporary_database(server: str, template: str | None) -> AsyncGenerator[str]:
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)
-    await admin.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    # Copying files costs half of what writing them through the log does.
+    copy = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
+    await admin.execute(f"CREATE DATABASE {name}{copy}")
     try:
         yield dsn_for(server, name)
     finally:
