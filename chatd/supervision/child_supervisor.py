@@ -7,9 +7,10 @@ from enum import StrEnum
 import anyio
 import structlog
 
+from chatd.supervision.backoff import Backoff
 from chatd.supervision.child import ChildSpec, FatalError, Restart
 from chatd.supervision.child_run import ChildRun, describe_error, flatten_group
-from chatd.supervision.restart_budget import Backoff, RestartBudget
+from chatd.supervision.restart_budget import RestartBudget
 
 _log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from types import TracebackType
 import anyio
 import structlog
 
+from chatd.supervision.backoff import Backoff
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.child_run import describe_error, flatten_group
-from chatd.supervision.restart_budget import Backoff
 
 _log = structlog.get_logger()
 

@@ -7,9 +7,10 @@ from functools import partial
 import anyio
 import structlog
 
+from chatd.supervision.backoff import Backoff
 from chatd.supervision.child import ChildSpec, Restart
 from chatd.supervision.child_supervisor import ChildSnapshot, ChildSupervisor
-from chatd.supervision.restart_budget import Backoff, RestartBudget
+from chatd.supervision.restart_budget import RestartBudget
 
 _log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from chatd.supervision.periodic import Periodic
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import NotificationMetrics, TurnMetrics
 from chatd.worker.chat_tasks import ChatTaskPool
-from chatd.worker.lease import boottime
+from chatd.worker.clock import boottime
 
 _HINT_ARRIVAL_SECONDS = 0.25
 """By when a hint of a pending chat has come, if it comes at all."""

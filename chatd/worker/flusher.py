@@ -13,7 +13,7 @@ from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import StreamMetrics
-from chatd.worker.lease import boottime
+from chatd.worker.clock import boottime
 
 
 class Flusher:

@@ -18,7 +18,7 @@ from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS, Outage
 from chatd.telemetry.metrics import LeaseMetrics
 from chatd.worker.chat_tasks import ChatTaskPool
-from chatd.worker.lease import boottime
+from chatd.worker.clock import boottime
 
 _log = structlog.get_logger()
 

@@ -1,6 +1,5 @@
 """A chat in hand: whose it is, how long that is certain, and how to make its task stop."""
 
-import time
 from enum import StrEnum
 
 from chatd.domain.chat import Chat
@@ -8,6 +7,7 @@ from chatd.domain.errors import LeaseLost
 from chatd.store.leases import ActivityReport
 from chatd.store.turns import FencingToken
 from chatd.supervision.progress import CancelScopeWithCause, Progress
+from chatd.worker.clock import boottime
 
 
 class Cause(StrEnum):
@@ -16,11 +16,6 @@ class Cause(StrEnum):
     INTERRUPTED = "interrupted"
     SHUTDOWN = "shutdown"
     LOST = "lost"
-
-
-def boottime() -> float:
-    """Seconds on a clock that also runs while the machine is suspended or the process stopped."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from chatd.worker.lease import Lease, boottime
+from chatd.worker.clock import boottime
+from chatd.worker.lease import Lease
 
 
 def oldest_renewal_age(leases: Iterable[Lease]) -> float:

@@ -14,9 +14,10 @@ from chatd.domain.transitions import Transition
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.records import TransitionResult
 from chatd.store.turns import Turns
-from chatd.supervision.restart_budget import Backoff
+from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
-from chatd.worker.lease import Lease, boottime
+from chatd.worker.clock import boottime
+from chatd.worker.lease import Lease
 
 T = TypeVar("T")
 
