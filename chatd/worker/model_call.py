@@ -6,7 +6,7 @@ and one that ends without a word why is a failure: neither vendor's library says
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
@@ -34,7 +34,14 @@ class ModelResponse:
 
 
 class ModelCall:
-    """Calls the model of one step; ``preview`` holds what it streamed, whatever became of it."""
+    """One call of the model of one step.
+
+    Entering it starts the step's preview and has the flusher track it. Leaving it ends the tracking.
+    ``preview`` then still holds the parts that were streamed, also after a failure or a cancellation.
+    """
+
+    preview: Preview
+    started_at: float
 
     def __init__(
         self,
@@ -53,12 +60,17 @@ class ModelCall:
         self._lease = lease
         self._model = model
         self._tool_call_ids = ToolCallIds()
-        self.preview: Preview = hub.start_step(
-            lease.chat.id, epoch=lease.chat.epoch, base=lease.chat.settled_part
-        )
-        self.started_at = anyio.current_time()
         self.first_part_at: float | None = None
-        flusher.track(lease.chat.id, self.preview)
+
+    async def __aenter__(self) -> Self:
+        chat = self._lease.chat
+        self.preview = self._hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
+        self.started_at = anyio.current_time()
+        self._flusher.track(chat.id, self.preview)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._flusher.untrack(self._lease.chat.id, epoch=self._lease.fence.epoch)
 
     @property
     def content(self) -> Content:

@@ -197,25 +197,24 @@ class Turn:
     async def _run_model_call(
         self, model: ModelConfig, history: tuple[Message, ...]
     ) -> ModelResponse | Failure:
-        shop = self._services
-        self._call = call = ModelCall(
-            catalog=shop.catalog,
-            hub=shop.hub,
-            flusher=shop.flusher,
-            limits=shop.limits,
+        services, counts = self._services, self._services.metrics.turns
+        async with ModelCall(
+            catalog=services.catalog,
+            hub=services.hub,
+            flusher=services.flusher,
+            limits=services.limits,
             lease=self._lease,
             model=model,
-        )
-        counts = shop.metrics.turns
-        counts.provider_calls.add(model.name)
-        try:
-            answer = await call.run(history)
-            if isinstance(answer, Failure):
-                counts.provider_errors.add(model.name, answer.kind)
-            return answer
-        finally:
-            shop.flusher.untrack(self._lease.chat.id, epoch=self._lease.fence.epoch)
-            self.stats.record_call(call)
+        ) as call:
+            self._call = call
+            counts.provider_calls.add(model.name)
+            try:
+                outcome = await call.run(history)
+            finally:
+                self.stats.record_call(call)
+        if isinstance(outcome, Failure):
+            counts.provider_errors.add(model.name, outcome.kind)
+        return outcome
 
     async def _store_response(self, model: ModelConfig, response: ModelResponse) -> bool:
         self._response = message = NewMessage(
