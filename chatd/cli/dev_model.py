@@ -6,31 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from chatd.daemon import Daemon
 from chatd.embedded import Postgres, local_model, local_model_available
 from chatd.llm.errors import ProviderConfigError
+from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.settings import Settings
 
 LOCAL_MAX_OUTPUT_TOKENS = 256
 """The longest answer of the local model: so small a one may not find an end by itself."""
 
 
-class _HostedProvider(NamedTuple):
-    key_variable: str
-    """Where its key stands."""
-    default_model: str
-    """The model that is asked for, unless another is wanted."""
-    model_pattern: re.Pattern[str]
-    """What its models are called."""
-
-
-_HOSTED_PROVIDERS = {
-    "openai": _HostedProvider("OPENAI_API_KEY", "gpt-5-mini", re.compile(r"(chat)?gpt|o\d|codex")),
-    "anthropic": _HostedProvider("ANTHROPIC_API_KEY", "claude-haiku-4-5", re.compile("claude")),
+_HOSTED_KINDS = {
+    kind.name: kind.api_key_variable
+    for kind in PROVIDER_KINDS.values()
+    if kind.api_key_variable is not None
 }
-"""By the kind of provider."""
+"""Kinds of provider that can be chosen, with the environment variable that holds the API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +53,11 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
         return
     kind = kind or next(iter(_kinds_with_key()), None)
     if kind is not None:
-        vendor = _HOSTED_PROVIDERS[kind]
-        model = model_name or vendor.default_model
+        variable = _HOSTED_KINDS[kind]
+        model = model_name or PROVIDER_KINDS[kind].default_model
         yield _dev_model(
-            f"{model} of {kind} ({vendor.key_variable} is set)",
-            {"kind": kind, "api_key": os.environ[vendor.key_variable]},
+            f"{model} of {kind} ({variable} is set)",
+            {"kind": kind, "api_key": os.environ[variable]},
             model,
         )
     else:
@@ -78,25 +71,23 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
 
 
 def _kinds_with_key() -> list[str]:
-    return [
-        kind for kind, vendor in _HOSTED_PROVIDERS.items() if os.environ.get(vendor.key_variable)
-    ]
+    return [kind for kind, variable in _HOSTED_KINDS.items() if os.environ.get(variable)]
 
 
 def _provider_kind_of(model: str) -> str:
-    """Whose model this is: by its name, else by the only key that is there."""
-    named = [
-        kind for kind, vendor in _HOSTED_PROVIDERS.items() if vendor.model_pattern.match(model)
+    """Return the kind of provider that has ``model``, by its name or by the only key in the environment."""
+    by_name = [
+        kind for kind in _HOSTED_KINDS if re.match(PROVIDER_KINDS[kind].model_pattern, model)
     ]
-    there, possible = _kinds_with_key(), named or [*_HOSTED_PROVIDERS]
-    match [kind for kind in possible if kind in there]:
+    with_key, possible = _kinds_with_key(), by_name or [*_HOSTED_KINDS]
+    match [kind for kind in possible if kind in with_key]:
         case [kind]:
             return kind
         case []:
-            variables = " or ".join(_HOSTED_PROVIDERS[kind].key_variable for kind in possible)
+            variables = " or ".join(_HOSTED_KINDS[kind] for kind in possible)
             raise ProviderConfigError("--model", f"{model} needs {variables} in the environment")
         case several:
-            variables = " and ".join(_HOSTED_PROVIDERS[kind].key_variable for kind in several)
+            variables = " and ".join(_HOSTED_KINDS[kind] for kind in several)
             problem = f"{variables} are set, and {model} may be of either: unset one"
             raise ProviderConfigError("--model", problem)
 

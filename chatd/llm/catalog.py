@@ -18,7 +18,8 @@ from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Provider
 from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.llm.scripted.script import DEFAULT_SCRIPT, parse_script
-from chatd.llm.vendors.pydantic_ai import CONNECTORS, PydanticAIProvider
+from chatd.llm.vendors import PROVIDER_KINDS
+from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 
 _log = structlog.get_logger()
 
@@ -157,15 +158,19 @@ def _default_model(models: Iterable[ModelConfig]) -> ModelConfig:
 
 
 def _build_provider(config: ProviderConfig) -> Provider:
-    if config.kind == "scripted":
-        return _build_scripted_provider(config)
-    if config.kind not in CONNECTORS:
-        kinds = ", ".join([*CONNECTORS, "scripted"])
-        problem = f"{config.kind!r} is none of {kinds}"
+    kind = PROVIDER_KINDS.get(config.kind)
+    if kind is None:
+        problem = f"{config.kind!r} is none of {', '.join(PROVIDER_KINDS)}"
         raise ProviderConfigError(f"providers.{config.name}.kind", problem)
-    if config.script is not None or config.scripts:
-        problem = "only a provider of kind 'scripted' plays scripts"
-        raise ProviderConfigError(f"providers.{config.name}.script", problem)
+    for key, reason in kind.violations(
+        base_url=config.base_url,
+        api_key=config.api_key,
+        script=config.script,
+        scripts=config.scripts,
+    ):
+        raise ProviderConfigError(f"providers.{config.name}.{key}", reason)
+    if kind.connector is None:
+        return _build_scripted_provider(config)
     return PydanticAIProvider(
         name=config.name,
         kind=config.kind,

@@ -27,7 +27,7 @@ variable was misspelt.
 """
 
 from chatd.settings.load import LoadedSettings, config_path, load, load_with_origins
-from chatd.settings.models import ModelSettings, ProviderKind, ProviderSettings
+from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.report import ShownSetting, shown_settings
 from chatd.settings.sections import (
@@ -56,7 +56,6 @@ __all__ = [
     "ModelSettings",
     "Origin",
     "Problem",
-    "ProviderKind",
     "ProviderSettings",
     "Settings",
     "ShownSetting",

@@ -1,22 +1,31 @@
 """The named sections of the tree: providers, and the models they serve."""
 
-from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
 
+from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.settings.sections import STRICT
 
 NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
 
 
-class ProviderKind(StrEnum):
-    """Which dialect a provider speaks."""
+def _known_kind(name: str) -> str:
+    """Return ``name`` if it is a kind of provider. Raise otherwise."""
+    if name not in PROVIDER_KINDS:
+        *names, last = map(repr, PROVIDER_KINDS)
+        kinds = f"{', '.join(names)} or {last}"
+        raise PydanticCustomError("enum", "Input should be {kinds}", {"kinds": kinds})
+    return name
 
-    OPENAI = "openai"
-    OPENAI_COMPATIBLE = "openai-compatible"
-    ANTHROPIC = "anthropic"
-    SCRIPTED = "scripted"
+
+def _describe_kinds() -> str:
+    kinds = [
+        f'"{kind.name}"' + (f" ({kind.description})" if kind.description else "")
+        for kind in PROVIDER_KINDS.values()
+    ]
+    return f"Which API it speaks: {', '.join(kinds[:-1])}, or {kinds[-1]}."
 
 
 class ProviderSettings(BaseModel):
@@ -24,10 +33,7 @@ class ProviderSettings(BaseModel):
 
     model_config = STRICT
 
-    kind: ProviderKind = Field(
-        description='Which dialect it speaks: "openai", "openai-compatible" (also vLLM, Ollama, '
-        'llama.cpp and gateways), "anthropic", or "scripted" (plays a script; for tests and demos).'
-    )
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(description=_describe_kinds())
     base_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s]+$",

@@ -15,7 +15,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from chatd.settings.models import ModelSettings, ProviderKind, ProviderSettings
+from chatd.llm.vendors import PROVIDER_KINDS
+from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.sections import (
     AuthSettings,
     DatabaseSettings,
@@ -192,17 +193,13 @@ def _duration_violations(worker: WorkerSettings, turn: TurnSettings) -> RuleViol
 
 def _provider_violations(providers: dict[str, ProviderSettings]) -> RuleViolations:
     for name, provider in providers.items():
-        path = ("providers", name)
-        kind = provider.kind
-        if kind is ProviderKind.OPENAI_COMPATIBLE and provider.base_url is None:
-            yield (*path, "base_url"), f'is required when kind is "{kind}"'
-        vendor = kind in {ProviderKind.OPENAI, ProviderKind.ANTHROPIC}
-        if vendor and not provider.api_key:
-            yield (*path, "api_key"), f'is required when kind is "{kind}"'
-        if kind is not ProviderKind.SCRIPTED:
-            for key, default in (("script", None), ("scripts", {})):
-                if getattr(provider, key) != default:
-                    yield (*path, key), f'is for kind "scripted" only, not "{kind}"'
+        for key, reason in PROVIDER_KINDS[provider.kind].violations(
+            base_url=provider.base_url,
+            api_key=provider.api_key,
+            script=provider.script,
+            scripts=provider.scripts,
+        ):
+            yield ("providers", name, key), reason
 
 
 def _model_violations(

@@ -8,6 +8,7 @@ were seen to send.
 from http import HTTPStatus
 
 from chatd.domain.failure import FailureKind as Kind
+from chatd.llm.vendors import PROVIDER_KINDS
 
 _CODE_KINDS: dict[str, Kind] = {
     "insufficient_quota": Kind.QUOTA,
@@ -104,15 +105,9 @@ EXCEPTION_KINDS: dict[tuple[str, str], Kind] = {
     ("asyncio", "IncompleteReadError"): Kind.NETWORK,
     ("h11", "ProtocolError"): Kind.NETWORK,
     **{
-        (sdk, name): kind
-        for sdk in ("openai", "anthropic")
-        for name, kind in {
-            "APITimeoutError": Kind.TIMEOUT,
-            "APIConnectionError": Kind.NETWORK,
-            "APIError": Kind.PROVIDER_ERROR,
-            "OpenAIError": Kind.CONFIGURATION,
-            "AnthropicError": Kind.CONFIGURATION,
-        }.items()
+        (kind.sdk, name): failure
+        for kind in PROVIDER_KINDS.values()
+        for name, failure in kind.sdk_errors.items()
     },
     **{
         (http, name): kind

@@ -1,8 +1,7 @@
-"""The vendors, through pydantic-ai's model classes (no Agent), imported when first needed.
+"""A provider over pydantic-ai's model classes (no Agent), which are imported when first needed.
 
-Importing a vendor's SDK takes about a second of CPU, so nothing here is imported with the module:
-``connection`` and its neighbours are loaded by name, in a worker thread, at ``warm()`` or at the
-first call.
+Importing an SDK takes about a second of CPU, so none is imported with this module: ``client`` and the
+connectors are loaded by name, in a worker thread, at ``warm()`` or at the first call.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,27 +12,19 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import anyio.to_thread
 
-from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Delta, ModelRequest
+from chatd.llm.vendors import PROVIDER_KINDS
 
 if TYPE_CHECKING:
     from chatd.llm.vendors.client import ProviderClient
-
-CONNECTORS = {
-    "openai": ("chatd.llm.vendors.openai", "connect_openai"),
-    "openai-compatible": ("chatd.llm.vendors.openai", "connect_compatible"),
-    "anthropic": ("chatd.llm.vendors.anthropic", "connect_anthropic"),
-}
-"""The kinds of provider, and where each one's connector stands."""
-
-_KINDS_WITHOUT_KEY = frozenset({"openai-compatible"})
+_PACKAGE = "chatd.llm.vendors"
 
 
 class PydanticAIProvider:
-    """A vendor's API.
+    """A provider whose API is called through its SDK.
 
-    ``kind`` is a key of ``CONNECTORS``; ``connect_seconds`` bounds the opening of a connection.
-    Raises ``ProviderConfigError`` when the vendor could not possibly be reached with what is given.
+    ``kind`` is a key of ``PROVIDER_KINDS`` that has a connector. ``connect_seconds`` bounds the opening of
+    a connection.
     """
 
     def __init__(
@@ -46,12 +37,6 @@ class PydanticAIProvider:
         headers: Mapping[str, str] | None = None,
         connect_seconds: float = 5.0,
     ) -> None:
-        if not api_key and kind not in _KINDS_WITHOUT_KEY:
-            raise ProviderConfigError(f"providers.{name}.api_key", f"kind {kind!r} needs a key")
-        if not base_url and kind == "openai-compatible":
-            raise ProviderConfigError(
-                f"providers.{name}.base_url", f"kind {kind!r} needs an address"
-            )
         self._name = name
         self._kind = kind
         self._base_url = base_url
@@ -70,14 +55,14 @@ class PydanticAIProvider:
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:
-        connection = await self._get_client()
-        async with connection.call(request) as deltas:
+        client = await self._get_client()
+        async with client.call(request) as deltas:
             yield deltas
 
     async def aclose(self) -> None:
-        connection, self._client = self._client, None
-        if connection is not None:
-            await connection.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def _get_client(self) -> "ProviderClient":
         if self._client is None:
@@ -89,15 +74,16 @@ class PydanticAIProvider:
         return self._client
 
     def _create_client(self) -> "ProviderClient":
-        reach = import_module("chatd.llm.vendors.client").ProviderEndpoint(
+        endpoint = import_module(f"{_PACKAGE}.client").ProviderEndpoint(
             name=self._name,
             base_url=self._base_url,
             api_key=self._api_key,
             headers=self._headers,
             connect_seconds=self._connect_seconds,
         )
-        module, connector = CONNECTORS[self._kind]
+        module, _, function = (PROVIDER_KINDS[self._kind].connector or "").partition(":")
         connect = cast(
-            "Callable[[object], ProviderClient]", getattr(import_module(module), connector)
+            "Callable[[object], ProviderClient]",
+            getattr(import_module(f"{_PACKAGE}.{module}"), function),
         )
-        return connect(reach)
+        return connect(endpoint)
