@@ -62,7 +62,7 @@ class BaselineStore:
 
     async def claim(self) -> asyncpg.Record:
         """Any pending chat: there are as many as there are callers."""
-        while not (rows := await self.pool.fetch(_LEASES["acquire"], self.worker_id, 1, None)):
+        while not (rows := await self.pool.fetch(_LEASES["claim"], self.worker_id, 1, None)):
             pass
         return rows[0]
 

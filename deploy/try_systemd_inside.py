@@ -247,7 +247,7 @@ def a_stop_drains_for_longer_than_systemd_would_wait_by_itself() -> None:
         f"SELECT string_agg(move, ' ' ORDER BY version) FROM chat_events"
         f" WHERE chat_id = '{chat_id}'"
     )
-    assert moves == "create acquire finish_turn", moves
+    assert moves == "create claim finish_turn", moves
     assert sql("SELECT count(*) FROM chats WHERE worker_id IS NOT NULL") == "0"
 
 

@@ -71,7 +71,7 @@ class Presenter:
     def journal_entry(self, entry: JournalEntry) -> JournalEntryOut:
         return JournalEntryOut(
             version=entry.version,
-            at=entry.created_at,
+            created_at=entry.created_at,
             transition=entry.transition,
             status=entry.status,
             epoch=entry.epoch,

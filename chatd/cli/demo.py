@@ -119,7 +119,7 @@ async def _print_stored(client: "Client", chat_id: str, *, as_json: bool) -> boo
         _print_progress(
             f"  message {message['id']}   {message['role']}: {text_of(message['content'])!r}"
         )
-    moves = [f"{e['move']} ({e['status']})" async for e in client.chats.events(chat_id)]
+    moves = [f"{e['transition']} ({e['status']})" async for e in client.chats.events(chat_id)]
     _print_progress(f"  {'journal':<11} {' -> '.join(moves)}")
     if as_json:
         print_json({"chat": chat, "messages": messages})

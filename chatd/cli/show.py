@@ -73,7 +73,7 @@ def _print_chat(chat: "Chat") -> None:
 def _print_explanation(explanation: "Explanation") -> None:
     """The reasons in words, then the facts that are not told above."""
     print()
-    for reason in explanation["because"]:
+    for reason in explanation["reasons"]:
         print(f"why         {reason['text']}")
     for name, value in _flatten(explanation):
         if name not in _SHOWN_ABOVE and value not in (None, "", [], {}):
@@ -81,7 +81,7 @@ def _print_explanation(explanation: "Explanation") -> None:
             print(f"  {name.replace('_', ' '):<28} {shown}")
 
 
-_SHOWN_ABOVE = frozenset({"because", "chat_id", "at", "status", "version", "queue_length"})
+_SHOWN_ABOVE = frozenset({"reasons", "chat_id", "at", "status", "version", "queue_length"})
 
 
 def _flatten(nested: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":

@@ -1,4 +1,4 @@
-"""``chatd top``: one process of chatd, live: its actors, and the chats in hand."""
+"""``chatd top``: live view of one process, its actors and its leased chats."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ Examples:
   chatd top
   chatd top --once
   chatd top --once --json |
-      jq -r '.chats[] | select(.still_seconds > 60).chat_id'""",
+      jq -r '.chats[] | select(.seconds_since_progress > 60).chat_id'""",
 )
 
 _ACTOR_COLUMNS = ("ACTOR", "STATE", "FOR", "RESTARTS", "LEFT", "NOTE")
@@ -36,11 +36,11 @@ _CHAT_COLUMNS = (
     "STATUS",
     "EPOCH",
     "STEP",
-    "HELD",
-    "IN",
+    "LEASED",
+    "STAGE",
     "FOR",
     "DEADLINE",
-    "STILL",
+    "IDLE",
     "LEASE",
 )
 
@@ -53,7 +53,7 @@ def top(
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> int:
-    """Show what one process is doing: its actors and the chats in hand, live."""
+    """Show one process live: its actors and the chats it leases."""
     import sys
 
     async def job(client: "Client") -> None:
@@ -82,7 +82,7 @@ async def _watch(client: "Client", seconds: float) -> None:
 
 def summary_lines(status: "ProcessStatus") -> list[str]:
     """What is said of the whole process."""
-    pool, versions, census = status["pool"], status["versions"], status["census"]
+    pool, versions, stats = status["pool"], status["versions"], status["database_stats"]
     where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
     return [
         f"{where}: {status['phase']}, up {format_duration(status['uptime_seconds'])}",
@@ -92,12 +92,12 @@ def summary_lines(status: "ProcessStatus") -> list[str]:
             f"PostgreSQL {versions['postgresql'] or 'unknown'}",
         ),
         _join_facts(
-            f"{len(status['chats'])} chats in hand, room for {status['room']}",
+            f"{len(status['chats'])} leased chats, {status['free_slots']} free slots",
             f"{status['streams']} streams",
             f"pool {pool['in_use']}/{pool['size']}, {pool['waiting']} waiting",
             f"loop lag {1000 * status['loop_lag_seconds']:.0f} ms",
         ),
-        "The database has not answered." if census is None else _stats_line(census),
+        "The database has not answered." if stats is None else _stats_line(stats),
     ]
 
 
@@ -105,7 +105,7 @@ def _stats_line(stats: "DatabaseStats") -> str:
     return _join_facts(
         f"{stats['workers']} workers",
         *(f"{number} {name}" for name, number in stats["chats"].items() if number),
-        f"first in line {format_duration(stats['oldest_pending_seconds'])}",
+        f"oldest pending for {format_duration(stats['oldest_pending_seconds'])}",
     )
 
 
@@ -134,9 +134,9 @@ def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
             one["chat_id"],
             one["status"],
             str(one["epoch"]),
-            str(one["step"]),
+            str(one["committed_steps"]),
             format_duration(one["leased_seconds"]),
-            one["zone"] or one["mark"] or "",
+            one["stage"] or one["last_progress"] or "",
             format_duration(one["stage_seconds"]),
             format_duration(one["deadline_seconds"]),
             format_duration(one["seconds_since_progress"]),

@@ -62,11 +62,11 @@ FailureKind: TypeAlias = Literal[
     "quota",
     "rate_limit",
     "overloaded",
-    "server",
+    "provider_error",
     "network",
-    "silence",
+    "stream_idle",
     "timeout",
-    "cut",
+    "truncated",
     "configuration",
     "step_limit",
     "crash_loop",
@@ -146,8 +146,8 @@ class JournalEntry(TypedDict):
     """A move that was made on a chat."""
 
     version: int
-    at: str
-    move: str
+    created_at: str
+    transition: str
     status: Status
     epoch: int
     worker_id: str | None
@@ -193,7 +193,7 @@ ReasonCode: TypeAlias = Literal[
     "archived",
     "no_worker",
     "no_free_slots",
-    "in_line",
+    "chats_ahead",
     "claim_expected",
     "lease_expired",
     "stopping",
@@ -223,16 +223,16 @@ class WorkerInfo(TypedDict):
     pid: int | None
     version: str | None
     started_at: str | None
-    last_beat_at: str | None
+    last_heartbeat_at: str | None
     last_heartbeat_seconds_ago: float | None
 
 
 class Activity(TypedDict):
-    """What the worker said at the chat's last beat; ``until`` is when it is cut without progress."""
+    """What the worker said at the chat's last beat; ``deadline_at`` is when it is cancelled without progress."""
 
-    zone: str | None
-    since: str | None
-    until: str | None
+    stage: str | None
+    started_at: str | None
+    deadline_at: str | None
     reported_seconds_ago: float | None
 
 
@@ -245,12 +245,12 @@ class Retry(TypedDict):
 
 
 class WorkerCapacity(TypedDict):
-    """The processes that work on chats, of all replicas; ``room`` is for how many chats more."""
+    """The processes that work on chats, of all replicas; ``free_slots`` is how many more chats they take."""
 
     alive: int
-    with_room: int
-    room: int
-    last_beat_at: str | None
+    with_free_slots: int
+    free_slots: int
+    last_heartbeat_at: str | None
 
 
 class Explanation(TypedDict):
@@ -264,16 +264,16 @@ class Explanation(TypedDict):
     status: Status
     version: int
     epoch: int
-    because: list[Reason]
-    owner: WorkerInfo | None
+    reasons: list[Reason]
+    worker: WorkerInfo | None
     lease_left_seconds: float | None
-    doing: Activity | None
+    activity: Activity | None
     retry: Retry | None
     last_failure: FailureDetail | None
     recoveries: int
     queue_length: int
     pending_since: str | None
-    ahead: int | None
+    chats_ahead: int | None
     action_deadline: str | None
     workers: WorkerCapacity
 
@@ -301,12 +301,12 @@ class LeasedChat(TypedDict):
     chat_id: str
     status: Status
     epoch: int
-    step: int
+    committed_steps: int
     leased_seconds: float
-    zone: str | None
+    stage: str | None
     stage_seconds: float
     deadline_seconds: float | None
-    mark: str | None
+    last_progress: str | None
     seconds_since_progress: float
     lease_left_seconds: float
 
@@ -337,7 +337,7 @@ class Versions(TypedDict):
 
 
 class ProcessStatus(TypedDict):
-    """How one process is. ``census`` is None until its database has answered."""
+    """How one process is. ``database_stats`` is None until its database has answered."""
 
     worker_id: str
     host: str
@@ -348,8 +348,8 @@ class ProcessStatus(TypedDict):
     versions: Versions
     actors: list[Actor]
     chats: list[LeasedChat]
-    room: int
+    free_slots: int
     streams: int
     pool: Pool
     loop_lag_seconds: float
-    census: DatabaseStats | None
+    database_stats: DatabaseStats | None

@@ -235,8 +235,8 @@ class Daemon:
             ChildSpec(name="listener", start=listener.run),
             ChildSpec(name="notifier", start=rooms.notifier.run),
             *(self._worker_actors.child_specs() if self._worker_actors else ()),
-            ChildSpec(name="watch", start=watch.run),
-            ChildSpec(name="list watch", start=list_watch.run),
+            ChildSpec(name="chat poller", start=watch.run),
+            ChildSpec(name="list poller", start=list_watch.run),
             *self._auth.child_specs,
             ChildSpec(
                 name="http",
@@ -244,7 +244,9 @@ class Daemon:
                 shutdown_seconds=given.http.drain_seconds + _HTTP_SHUTDOWN_SECONDS,
             ),
             *self._operations.child_specs(),
-            ChildSpec(name="warm-up", start=self._preload_providers, restart=Restart.TEMPORARY),
+            ChildSpec(
+                name="provider preload", start=self._preload_providers, restart=Restart.TEMPORARY
+            ),
         ]
 
     def _build_app(self) -> FastAPI:

@@ -118,7 +118,7 @@ def _leased_chat_out(lease: Lease, now: datetime) -> LeasedChatOut:
         chat_id=lease.fence.chat_id,
         status=chat.status,
         epoch=lease.fence.epoch,
-        step=chat.committed_steps,
+        committed_steps=chat.committed_steps,
         leased_seconds=(now - chat.started_at).total_seconds() if chat.started_at else 0.0,
         stage=seen.stage,
         stage_seconds=seen.stage_age_seconds,

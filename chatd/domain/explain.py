@@ -21,7 +21,7 @@ class ReasonCode(StrEnum):
     ARCHIVED = "archived"
     NO_WORKER = "no_worker"
     NO_FREE_SLOTS = "no_free_slots"
-    CHATS_AHEAD = "in_line"
+    CHATS_AHEAD = "chats_ahead"
     CLAIM_EXPECTED = "claim_expected"
     LEASE_EXPIRED = "lease_expired"
     STOPPING = "stopping"
@@ -174,20 +174,21 @@ def _pending(facts: ChatDiagnostics) -> Iterator[Reason]:
     elif not workers.with_free_slots:
         alive = workers.alive
         full = (
-            "the only live worker has no room"
+            "the only live worker has no free slot"
             if alive == 1
-            else f"none of the {alive} live workers has room"
+            else f"none of the {alive} live workers has a free slot"
         )
-        yield Reason(ReasonCode.NO_FREE_SLOTS, f"{waits}: {full} for another chat")
+        yield Reason(ReasonCode.NO_FREE_SLOTS, f"{waits}: {full}")
     elif facts.chats_ahead >= workers.free_slots:
         yield Reason(
             ReasonCode.CHATS_AHEAD,
-            f"{waits}: {_format_count(facts.chats_ahead, 'chat')} ahead of it in line, and room for {workers.free_slots}",
+            f"{waits}: {_format_count(facts.chats_ahead, 'chat')} ahead of it, "
+            f"and {_format_count(workers.free_slots, 'free slot')}",
         )
     else:
         yield Reason(
             ReasonCode.CLAIM_EXPECTED,
-            f"{waits}: {_format_count(workers.with_free_slots, 'worker')} with room should claim it at the next poll; "
+            f"{waits}: {_format_count(workers.with_free_slots, 'worker')} with free slots should claim it at the next poll; "
             "if not, see their logs",
         )
     if _is_backing_off(facts):
@@ -205,8 +206,8 @@ def _leased(facts: ChatDiagnostics) -> Iterator[Reason]:
     if facts.status is Status.INTERRUPTING:
         yield Reason(
             ReasonCode.STOPPING,
-            f"a stop was requested {_format_duration(facts.seconds_since(facts.updated_at))} ago; its worker has yet to store "
-            "what was said",
+            f"a stop was requested {_format_duration(facts.seconds_since(facts.updated_at))} ago; "
+            "its worker has yet to store the answer so far",
         )
     if _is_backing_off(facts):
         yield _backing_off(facts)
@@ -219,7 +220,7 @@ def _activity_reason(facts: ChatDiagnostics) -> Reason:
     if doing is None:
         return Reason(
             ReasonCode.ACTIVITY_UNKNOWN,
-            "what it is doing is unknown until its worker's next heartbeat",
+            "its activity is unknown until its worker's next heartbeat",
         )
     said = (
         f" (as of {_format_duration(facts.seconds_since(facts.heartbeat_at))} ago)"
@@ -234,7 +235,7 @@ def _activity_reason(facts: ChatDiagnostics) -> Reason:
         else ""
     )
     until = (
-        f"; cut at {_format_time(doing.deadline_at)} unless it makes progress"
+        f"; cancelled at {_format_time(doing.deadline_at)} unless it makes progress"
         if doing.deadline_at
         else ""
     )
@@ -277,7 +278,7 @@ def _failed(facts: ChatDiagnostics) -> Reason:
     return Reason(
         ReasonCode.FAILED,
         f"the last turn failed {_format_duration(facts.seconds_since(facts.updated_at))} ago{tried}: {_failure_kind(facts)}; "
-        "a retry or a message makes it go on",
+        "a retry or a message continues it",
     )
 
 

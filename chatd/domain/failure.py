@@ -27,11 +27,11 @@ class FailureKind(StrEnum):
     * `quota`: the account has no quota or credit left.
     * `rate_limit`: the provider limits the rate of requests.
     * `overloaded`: the provider has no capacity just now.
-    * `server`: the provider failed, or its answer cannot be read.
+    * `provider_error`: the provider failed, or its answer cannot be read.
     * `network`: the connection to the provider failed.
-    * `silence`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
+    * `stream_idle`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
     * `timeout`: the provider, the call or the turn took too long.
-    * `cut`: the answer ended before its end.
+    * `truncated`: the answer ended before its end.
     * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
     * `step_limit`: the turn took `turn.max_steps` steps without an end.
     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
@@ -47,11 +47,11 @@ class FailureKind(StrEnum):
     QUOTA = "quota"
     RATE_LIMIT = "rate_limit"
     OVERLOADED = "overloaded"
-    PROVIDER_ERROR = "server"
+    PROVIDER_ERROR = "provider_error"
     NETWORK = "network"
-    STREAM_IDLE = "silence"
+    STREAM_IDLE = "stream_idle"
     TIMEOUT = "timeout"
-    TRUNCATED = "cut"
+    TRUNCATED = "truncated"
     CONFIGURATION = "configuration"
     STEP_LIMIT = "step_limit"
     CRASH_LOOP = "crash_loop"

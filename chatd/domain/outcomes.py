@@ -15,7 +15,7 @@ class TurnOutcome(StrEnum):
     """Given back, because this process stops."""
     LOST = "lost"
     PANICKED = "panicked"
-    ABORTED = "cut"
+    ABORTED = "aborted"
     """The process was told to end at once, or its lease ran out: nothing was stored."""
 
 
@@ -35,7 +35,7 @@ class LossReason(StrEnum):
 class ReapReason(StrEnum):
     """Why a chat was taken from its worker."""
 
-    WORKER_DEAD = "owner_gone"
+    WORKER_DEAD = "worker_dead"
     """The worker's lock was free: its process or its connection is gone."""
     LEASE_EXPIRED = "lease_expired"
     INTERRUPTING = "interrupting"
@@ -45,15 +45,15 @@ class ReapReason(StrEnum):
 class StreamEndReason(StrEnum):
     """Why a stream ended."""
 
-    CLIENT_DISCONNECTED = "left"
+    CLIENT_DISCONNECTED = "client_disconnected"
     """Its reader left."""
     REVOKED = "revoked"
     """What its caller was let in with is not good any more."""
-    CHAT_DELETED = "gone"
+    CHAT_DELETED = "chat_deleted"
     """The chat was deleted."""
-    SLOW_CONSUMER = "slow"
+    SLOW_CONSUMER = "slow_consumer"
     """Too much waited for its reader."""
     DRAINING = "draining"
     """The process stops."""
-    ABORTED = "cut"
+    ABORTED = "aborted"
     """What comes next is not there to be shown, or the database was away."""

@@ -134,7 +134,7 @@ _KEEPS_STATUS = frozenset(
     }
 )
 
-_QUEUE_KEYS = frozenset({"queued", "promoted", "unqueued", "head"})
+_QUEUE_KEYS = frozenset({"queued", "promoted", "removed", "head"})
 """Fields of a journal row that say what happened to the queue."""
 
 
@@ -176,7 +176,7 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {
         "queue_length": data["queue_length"],
         "added": data.get("queued"),
-        "removed": [*said, *data.get("unqueued", ())],
+        "removed": [*said, *data.get("removed", ())],
         "head": data.get("head"),
     }
 

@@ -39,8 +39,8 @@ def log_events() -> Mapping[str, LogEvent]:
             fields=tuple(one.get("fields", ())),
             context=one.get("context"),
             exception=one.get("exception", False),
-            description=one["means"],
-            action=one["do"],
+            description=one["description"],
+            action=one["action"],
         )
         for name, one in tomllib.loads(text).items()
     }

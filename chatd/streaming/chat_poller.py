@@ -76,7 +76,7 @@ class ChatStreamPoller:
     def _count_missed(self, polled: Sequence[ChatUpdates]) -> None:
         """What a poll found before a hint came may be on its way; what is not here by the next was lost."""
         self._missed.add(
-            "watched", amount=sum(self._hub.is_unannounced(*one) for one in self._unannounced)
+            "subscribed", amount=sum(self._hub.is_unannounced(*one) for one in self._unannounced)
         )
         self._unannounced = [
             (news.chat_id, news.version)

@@ -62,7 +62,7 @@ class ChatEventReader:
                 events.append((replace(self.cursor, events_sent=number), kind, fields))
         if entry.epoch != self.cursor.epoch:
             self._settled_part = 0
-        self._settled_part = entry.data.get("parts_done", self._settled_part)
+        self._settled_part = entry.data.get("settled_part", self._settled_part)
         self._preview = None
         done = len(told_now) <= self.cursor.events_sent
         self.cursor = self.cursor.advanced_past(entry)

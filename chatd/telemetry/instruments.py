@@ -128,11 +128,11 @@ class ObservableMetric(_LabelledMetric):
         name: str,
         description: str,
         *,
-        kind: Literal["gauge", "counter"] = "gauge",
+        metric_kind: Literal["gauge", "counter"] = "gauge",
         **labels: AllowedValues,
     ) -> None:
         super().__init__(name, description, labels)
-        self.kind = kind
+        self.kind = metric_kind
         self.callback: ObserveCallback = lambda: None
 
     @property

@@ -1,4 +1,4 @@
-"""All metrics, by who counts in them. ``docs/operations/metrics.md`` is generated from it."""
+"""Table of all metrics, grouped by subject. ``docs/operations/metrics.md`` is generated from it."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,9 +10,9 @@ from chatd.domain.outcomes import LossReason, ReapReason, StreamEndReason, TurnO
 from chatd.domain.transitions import WORKER_TRANSITIONS, Transition
 from chatd.telemetry.instruments import Counter, Histogram, Instrument, ObservableMetric
 
-PHASES: Final = ("line", "first_part", "streaming", "client", "storing", "backoff")
-"""Where a turn's time goes: pending; until the model says something; while it speaks; while the client
-runs its tools; while the history is read and steps are stored; between two tries."""
+PHASES: Final = ("pending", "first_part", "streaming", "client", "storing", "backoff")
+"""Phases of a turn's time: pending before the claim; until the first part; while parts stream; while the
+client runs its tools; while history is read and steps are stored; between two attempts."""
 
 TOKEN_KINDS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 STREAM_KINDS: Final = ("chat", "list")
@@ -22,231 +22,247 @@ _FENCED_TRANSITIONS: Final = (*sorted(WORKER_TRANSITIONS), Transition.REAP_INTER
 
 
 class TurnMetrics:
-    """What turns cost, and how they end."""
+    """Outcomes and costs of turns."""
 
     def __init__(self) -> None:
-        self.claims = Counter("chatd_claims_total", "Chats that this process claimed.")
+        self.claims = Counter("chatd_claims_total", "Chats claimed by this process.")
         self.takeovers = Counter(
-            "chatd_takeovers_total", "Claims of chats that another worker had not finished."
+            "chatd_takeovers_total", "Claimed chats whose previous worker did not finish the turn."
         )
         self.claim_wait = Histogram(
-            "chatd_claim_wait_seconds", "How long a chat was pending before it was claimed."
+            "chatd_claim_wait_seconds", "Time a chat was pending before this process claimed it."
         )
         self.notification_to_claim = Histogram(
             "chatd_notification_to_claim_seconds",
-            "From the hint that a chat is pending to the claim it woke.",
+            "Time from the notification of a pending chat to the claim that it triggered.",
         )
         self.ended = Counter(
-            "chatd_turns_total", "Turns by how they ended.", outcome=tuple(TurnOutcome)
+            "chatd_turns_total", "Ended turns, by outcome.", outcome=tuple(TurnOutcome)
         )
-        self.duration = Histogram(
-            "chatd_turn_seconds", "How long a turn was in hand, from claim to end."
-        )
+        self.duration = Histogram("chatd_turn_seconds", "Duration of turns, from claim to end.")
         self.phase_seconds = Counter(
-            "chatd_turn_phase_seconds_total", "Where the time of turns went.", phase=PHASES
+            "chatd_turn_phase_seconds_total", "Time spent in turns, by phase.", phase=PHASES
         )
         self.first_part = Histogram(
             "chatd_first_part_seconds",
-            "From the start of a turn to the first part of its answer.",
+            "Time from the start of a turn to the first part of its answer.",
             model=None,
         )
-        self.steps = Counter("chatd_steps_total", "Steps of turns.")
-        self.provider_calls = Counter("chatd_provider_calls_total", "Calls of a model.", model=None)
+        self.steps = Counter("chatd_steps_total", "Committed steps of turns.")
+        self.provider_calls = Counter("chatd_provider_calls_total", "Calls to a model.", model=None)
         self.provider_errors = Counter(
             "chatd_provider_errors_total",
-            "Calls of a model that failed, tried again or not.",
+            "Calls to a model that failed, whether retried or not.",
             model=None,
             kind=_FAILURE_KINDS,
         )
         self.retries = Counter(
-            "chatd_retries_total", "Failed calls that are tried again.", kind=_FAILURE_KINDS
+            "chatd_retries_total", "Failed calls that are retried.", kind=_FAILURE_KINDS
         )
         self.failures = Counter(
-            "chatd_turn_failures_total", "Turns that ended in last_error.", kind=_FAILURE_KINDS
+            "chatd_turn_failures_total",
+            "Turns that ended with last_error set.",
+            kind=_FAILURE_KINDS,
         )
         self.tokens = Counter(
-            "chatd_tokens_total", "Tokens, as providers count them.", model=None, kind=TOKEN_KINDS
+            "chatd_tokens_total",
+            "Tokens, as counted by the providers.",
+            model=None,
+            kind=TOKEN_KINDS,
         )
         self.tool_calls = Counter(
             "chatd_tool_calls_total",
-            "Calls of tools, by who runs them; nobody: the model made the tool up.",
-            runs_at=("client", "nobody"),
+            "Tool calls, by executor. The executor is unknown if the chat has no tool of that name.",
+            executor=("client", "unknown"),
         )
-        self.parts_streamed = Counter("chatd_parts_streamed_total", "Parts that models streamed.")
+        self.parts_streamed = Counter("chatd_parts_streamed_total", "Parts streamed by models.")
 
 
 class LeaseMetrics:
-    """Whether what is owned is kept, and what becomes of it otherwise."""
+    """Renewal and loss of leases."""
 
     def __init__(self) -> None:
         self.heartbeat_duration = Histogram(
-            "chatd_heartbeat_seconds", "How long the statement takes that renews all chats in hand."
+            "chatd_heartbeat_seconds",
+            "Duration of the statement that renews all leases of this process.",
         )
         self.heartbeat_lag = Histogram(
-            "chatd_heartbeat_lag_seconds", "How much later than planned a heartbeat ended."
+            "chatd_heartbeat_lag_seconds", "Delay of the end of a heartbeat after its planned time."
         )
         self.leases_lost = Counter(
             "chatd_leases_lost_total",
-            "Chats in hand that were lost, by why.",
-            why=tuple(LossReason),
+            "Leases that this process lost, by reason.",
+            reason=tuple(LossReason),
         )
         self.fence_rejections = Counter(
             "chatd_fence_rejections_total",
-            "Writes of a worker that changed nothing, because it no longer has the chat.",
-            move=_FENCED_TRANSITIONS,
+            "Writes rejected because the worker no longer holds the lease, by transition.",
+            transition=_FENCED_TRANSITIONS,
         )
         self.reaps = Counter(
             "chatd_reaps_total",
-            "Chats that were taken from workers that are gone.",
+            "Chats reclaimed from dead workers, by reason.",
             reason=tuple(ReapReason),
         )
         self.crash_loops = Counter(
-            "chatd_crash_loops_total", "Chats that were reaped too often without progress."
+            "chatd_crash_loops_total",
+            "Chats that failed because they lost too many workers without progress.",
         )
         self.client_tool_timeouts = Counter(
-            "chatd_client_tool_timeouts_total", "Chats whose client took too long to run its tools."
+            "chatd_client_tool_timeouts_total",
+            "Chats whose client did not post its tool results before the deadline.",
         )
-        self.leased_chats = ObservableMetric("chatd_leased_chats", "Chats that this process owns.")
+        self.leased_chats = ObservableMetric("chatd_leased_chats", "Chats leased by this process.")
         self.free_slots = ObservableMetric(
-            "chatd_free_slots", "How many more chats this process would take."
+            "chatd_free_slots", "Number of further chats that this process would claim."
         )
         self.lease_age = ObservableMetric(
             "chatd_lease_age_seconds",
-            "How long ago the chat in hand was renewed that waits longest.",
+            "Age of the oldest lease renewal among leased chats.",
         )
         self.without_progress = ObservableMetric(
             "chatd_chats_without_progress",
-            "Chats in hand that made no progress for metrics.stalled_after_seconds.",
+            "Leased chats without progress for metrics.stalled_after_seconds.",
         )
         self.progress_age = ObservableMetric(
             "chatd_progress_age_seconds",
-            "How long ago the chat in hand made progress that has made none for longest.",
+            "Longest time since progress among leased chats.",
         )
 
 
 class StreamMetrics:
-    """What readers get."""
+    """Event streams and their subscribers."""
 
     def __init__(self) -> None:
         self.open_streams = ObservableMetric(
             "chatd_streams_open",
-            "Open streams, of one chat or of all of a caller.",
-            of=STREAM_KINDS,
+            "Open streams, of one chat or of a list of chats.",
+            kind=STREAM_KINDS,
         )
-        self.opened = Counter("chatd_streams_opened_total", "Streams that were opened.")
+        self.opened = Counter("chatd_streams_opened_total", "Opened streams.")
         self.ended = Counter(
-            "chatd_streams_ended_total", "Streams that ended, by why.", why=tuple(StreamEndReason)
+            "chatd_streams_ended_total", "Ended streams, by reason.", reason=tuple(StreamEndReason)
         )
         self.parts_flushed = Counter(
-            "chatd_parts_flushed_total", "Parts that were stored for viewers elsewhere."
+            "chatd_parts_flushed_total", "Parts stored for subscribers of other processes."
         )
         self.flush_delay = Histogram(
-            "chatd_flush_delay_seconds", "From a part that is streamed to the flush that stores it."
+            "chatd_flush_delay_seconds",
+            "Time from the first unstored part to the flush that stores it.",
         )
 
 
 class NotificationMetrics:
-    """Whether processes hear of each other."""
+    """Notifications between processes."""
 
     def __init__(self) -> None:
-        self.sent = Counter("chatd_notifications_sent_total", "Hints told to other processes.")
-        self.received = Counter("chatd_notifications_received_total", "Hints of other processes.")
+        self.sent = Counter(
+            "chatd_notifications_sent_total", "Notifications sent to other processes."
+        )
+        self.received = Counter(
+            "chatd_notifications_received_total", "Notifications received from other processes."
+        )
         self.missed = Counter(
             "chatd_notifications_missed_total",
-            "What polling found and no hint had told of: pending chats, news of watched chats.",
-            of=("pending", "watched"),
+            "Changes found by polling that no notification had announced: pending chats, changes of subscribed chats.",
+            kind=("pending", "subscribed"),
         )
 
 
 class HttpMetrics:
-    """What callers ask, and how they are answered."""
+    """Requests and responses."""
 
     def __init__(self) -> None:
         self.requests = Counter(
             "chatd_http_requests_total",
-            "Requests that were answered; route is its template.",
+            "Answered requests. The route is the template of the path.",
             method=HTTP_METHODS,
             route=None,
             status=None,
         )
         self.duration = Histogram(
             "chatd_http_request_seconds",
-            "From a request to the start of its answer.",
+            "Time from a request to the start of its response.",
             bounds=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
             method=HTTP_METHODS,
             route=None,
         )
         self.problems = Counter(
             "chatd_http_problems_total",
-            "Answers that are problems, by their code; limits that were hit are among them.",
+            "Problem responses, by code. Rejections by a limit are among them.",
             code=None,
         )
         self.replays = Counter(
             "chatd_idempotent_replays_total",
-            "Requests with an Idempotency-Key that had been done before.",
+            "Requests answered with the stored response of their Idempotency-Key.",
         )
 
 
 class ProcessMetrics:
-    """How the process and its database are."""
+    """Actors, event loop and connection pool of the process."""
 
     def __init__(self) -> None:
         self.info = ObservableMetric(
-            "chatd_info", "Always 1; the label says the version.", version=None
+            "chatd_info", "Always 1. The label holds the version.", version=None
         )
         self.info.callback = lambda: {(__version__,): 1.0}
         self.actor_up = ObservableMetric(
-            "chatd_actor_up", "Whether an actor that has not ended is running.", actor=None
+            "chatd_actor_up",
+            "1 if the actor is running, 0 if it is not. Actors that have ended are not listed.",
+            actor=None,
         )
         self.actor_restarts = ObservableMetric(
             "chatd_actor_restarts_total",
-            "How often an actor was started again.",
-            kind="counter",
+            "Restarts of an actor.",
+            metric_kind="counter",
             actor=None,
         )
         self.restart_budget_left = ObservableMetric(
             "chatd_restart_budget_left",
-            "Restarts that are left before the process gives up.",
+            "Restarts left before the process stops with an error.",
             actor=None,
         )
         self.loop_lag = Histogram(
-            "chatd_loop_lag_seconds", "How much later than planned the event loop came round."
+            "chatd_loop_lag_seconds", "Delay of the event loop behind its schedule."
         )
-        self.pool_size = ObservableMetric("chatd_pool_size", "The most pooled connections.")
+        self.pool_size = ObservableMetric(
+            "chatd_pool_size", "Maximum number of pooled connections."
+        )
         self.pool_in_use = ObservableMetric("chatd_pool_in_use", "Pooled connections in use.")
         self.pool_waiting = ObservableMetric(
-            "chatd_pool_waiting", "Statements that wait for a connection."
+            "chatd_pool_waiting", "Statements waiting for a connection."
         )
         self.pool_wait_seconds = ObservableMetric(
             "chatd_pool_wait_seconds_total",
-            "How long statements have waited for a connection.",
-            kind="counter",
+            "Total time that statements waited for a connection.",
+            metric_kind="counter",
         )
         self.statements = ObservableMetric(
-            "chatd_statements_total", "Statements sent through the pool.", kind="counter"
+            "chatd_statements_total", "Statements sent through the pool.", metric_kind="counter"
         )
 
 
 class DatabaseMetrics:
-    """What the database has, of all processes; it is asked every ``metrics.refresh_interval_seconds``."""
+    """Counts over the whole database, refreshed every ``metrics.refresh_interval_seconds``."""
 
     def __init__(self) -> None:
         self.reachable = ObservableMetric(
-            "chatd_database_reachable", "Whether the last census was answered."
+            "chatd_database_reachable",
+            "1 if the database answered the last query for its stats, else 0.",
         )
         self.chats = ObservableMetric(
             "chatd_chats",
-            "Chats by status. Of a large table, waiting is the planner's estimate.",
+            "Chats, by status. In a large table, waiting is the planner's estimate.",
             status=tuple(Status),
         )
         self.oldest_pending = ObservableMetric(
-            "chatd_oldest_pending_seconds", "How long the first chat in line has been there."
+            "chatd_oldest_pending_seconds", "Time that the oldest pending chat has been waiting."
         )
-        self.workers = ObservableMetric("chatd_workers", "Workers that renew what they own.")
+        self.workers = ObservableMetric("chatd_workers", "Workers with a current heartbeat.")
 
 
 class Metrics:
-    """One for each daemon."""
+    """All metrics of one daemon."""
 
     def __init__(self) -> None:
         self.turns = TurnMetrics()

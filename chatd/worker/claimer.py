@@ -80,7 +80,7 @@ class Claimer:
         metrics.claims.add(amount=len(claims))
         for claim in claims:
             metrics.claim_wait.observe(claim.pending_seconds)
-            metrics.phase_seconds.add("line", amount=claim.pending_seconds)
+            metrics.phase_seconds.add("pending", amount=claim.pending_seconds)
             if claim.result.chat.recoveries:
                 metrics.takeovers.add()
             if not prompted and claim.pending_seconds > _HINT_ARRIVAL_SECONDS:

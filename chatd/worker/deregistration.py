@@ -37,7 +37,7 @@ class Deregistration:
         for chat in owned:
             if chat.status is Status.RUNNING:
                 fence = FencingToken(chat.id, self._leases.worker_id, chat.epoch)
-                await self._apply(self._turns.release(fence, reason="sweep"))
+                await self._apply(self._turns.release(fence, reason="deregistration"))
         while left := await self._leases.own_interrupts():
             for one in left:
                 await self._apply(
@@ -63,8 +63,8 @@ class Deregistration:
         await child.stopping.wait()
         with anyio.move_on_after(self._timeout_seconds):
             try:
-                swept = await self.step()
+                released = await self.step()
             except DatabaseUnavailable:
                 _log.warning("worker.deregister_failed")
             else:
-                _log.info("worker.deregistered", swept=swept)
+                _log.info("worker.deregistered", released=released)

@@ -88,8 +88,8 @@ class Reaper:
             ):
                 if gave_up:
                     assert moved.chat.last_error_detail is not None  # noqa: S101 - it has one
-                    deaths = moved.chat.last_error_detail["attempts"]
-                    _log.error("chat.crash_loop", deaths=deaths, reason=reason.value)
+                    recoveries = moved.chat.last_error_detail["attempts"]
+                    _log.error("chat.crash_loop", recoveries=recoveries, reason=reason.value)
                 else:
                     _log.warning(
                         "chat.reaped", recoveries=moved.chat.recoveries, reason=reason.value

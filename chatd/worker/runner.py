@@ -63,9 +63,9 @@ class Runner:
                 await self._guard(turn, wait_seconds)
             except LeaseLost:
                 turn.stats.outcome = TurnOutcome.LOST
-                why = await self._loss_reason()
-                services.metrics.leases.leases_lost.add(why)
-                _log.warning("chat.lost", why=why)
+                reason = await self._loss_reason()
+                services.metrics.leases.leases_lost.add(reason)
+                _log.warning("chat.lost", reason=reason)
                 return False
             finally:
                 turn.stats.add_time("storing", self._writer.take_elapsed())

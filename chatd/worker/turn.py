@@ -150,7 +150,7 @@ class Turn:
         """Store ``messages``, and what their calls are answered at once, and do as ``step`` says."""
         match step:
             case RejectUnknownTools(calls):
-                self._services.metrics.turns.tool_calls.add("nobody", amount=len(calls))
+                self._services.metrics.turns.tool_calls.add("unknown", amount=len(calls))
                 await self._writer.commit_step(
                     [*messages, *_unknown_tool_errors(calls)], self._settled_part()
                 )
@@ -158,7 +158,7 @@ class Turn:
                 self._history = ()
                 return True
             case AwaitClientTools(calls, unknown):
-                self._services.metrics.turns.tool_calls.add("nobody", amount=len(unknown))
+                self._services.metrics.turns.tool_calls.add("unknown", amount=len(unknown))
                 self._services.metrics.turns.tool_calls.add("client", amount=len(calls))
                 await self._writer.require_action(
                     [*messages, *_unknown_tool_errors(unknown)],

@@ -77,7 +77,7 @@ async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, tcp_s
         with chatd_process(tmp_path, copy) as worker:
             await worker.wait_until_ready()
             async with client(worker) as api:
-                await stored.wait_for_transition(under_way, "acquire", times=2)
+                await stored.wait_for_transition(under_way, "claim", times=2)
                 await api.interrupt(under_way)
                 await api.wait_for_status(under_way, "waiting")
                 assert (await api.texts(under_way))[-1] == "You said: waits in line"

@@ -54,8 +54,8 @@ async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: 
                 chat_id, ChatView(), lambda view: view.status == "waiting"
             )
             moves = await db.journal(chat_id)
-            assert [row["move"] for row in moves] == [
-                *("create", "acquire", "reap", "acquire", "finish_turn")
+            assert [row["transition"] for row in moves] == [
+                *("create", "claim", "reap", "claim", "finish_turn")
             ]
             assert moves[2]["reason"] == "lease_expired"
             # The first owner held it no longer than the lease, and what it did then counts nothing.

@@ -35,7 +35,7 @@ async def test_the_process_is_killed_while_the_client_works(
             asked = await api.wait_for_status(chat["id"], "requires_action")
         first.kill()
     async with inspect_database(dsn) as stored:
-        assert await stored.transitions(chat["id"]) == ["create", "acquire", "require_action"]
+        assert await stored.transitions(chat["id"]) == ["create", "claim", "require_action"]
     with chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS) as second:
         await second.wait_until_ready()
         async with client(second) as api:
@@ -56,4 +56,4 @@ async def test_the_process_is_killed_while_the_client_works(
     async with inspect_database(dsn) as stored:
         moves = await stored.transitions(chat["id"])
         ended = "submit_tool_results" if in_time else "expire_action"
-        assert moves[3:] == [ended, "acquire", "finish_turn"]
+        assert moves[3:] == [ended, "claim", "finish_turn"]

@@ -96,7 +96,7 @@ async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -
                 headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
             )
             chat_id = answer.json()["id"]
-            await stored.wait_for_transition(chat_id, "acquire")
+            await stored.wait_for_transition(chat_id, "claim")
             (other,) = await stack.enter_async_context(
                 replicas(tmp_path, dsn, "b", environment=environment)
             )

@@ -105,13 +105,15 @@ async def test_a_restart_of_the_database_costs_nothing_but_time(
             await own_server.start()
 
         async with inspect_database(dsn) as db:
-            rows = await db.fetch_all("SELECT move, count(*) AS n FROM chat_events GROUP BY move")
+            rows = await db.fetch_all(
+                "SELECT transition, count(*) AS n FROM chat_events GROUP BY transition"
+            )
             # Who owned a chat owns it to the end: nothing was reaped, released or begun again.
-            assert {row["move"]: row["n"] for row in rows} == dict.fromkeys(
-                ("create", "acquire", "finish_turn"), CHATS
+            assert {row["transition"]: row["n"] for row in rows} == dict.fromkeys(
+                ("create", "claim", "finish_turn"), CHATS
             )
             assert await db.fetch_value("SELECT count(*) FROM chats WHERE status <> 'waiting'") == 0
-            claims = "SELECT count(DISTINCT worker_id) FROM chat_events WHERE move = 'acquire'"
+            claims = "SELECT count(DISTINCT worker_id) FROM chat_events WHERE transition = 'claim'"
             assert await db.fetch_value(claims) == 2
         for number, view in views.items():
             truth = {
@@ -165,6 +167,6 @@ async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
             await eventually(looked)
             owner.send_signal(signal.SIGCONT)
             await apis[other.name].wait_for_status(chat_id, "waiting")
-            assert await db.transitions(chat_id) == ["create", "acquire", "finish_turn"]
+            assert await db.transitions(chat_id) == ["create", "claim", "finish_turn"]
         assert await apis[other.name].texts(chat_id) == [answer(2)]
         assert not owner.logged("chat.lost")

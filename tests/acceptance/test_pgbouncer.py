@@ -137,9 +137,9 @@ async def a_killed_owner(
     await api.follow(chat_id, view, lambda view: view.status == "waiting")
     assert await stored.transitions(chat_id) == [
         "create",
-        "acquire",
+        "claim",
         "reap",
-        "acquire",
+        "claim",
         "finish_turn",
     ]
     assert list(view.messages.values())[1:] == await api.texts(chat_id)

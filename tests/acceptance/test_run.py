@@ -127,7 +127,7 @@ async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path,
             await api.follow(chat_id, view, lambda view: len(view.messages) == 4)
             await api.wait_for_status(chat_id, "waiting")
             assert await db.transitions(chat_id) == [
-                *("create", "acquire", "send", "finish_turn", "finish_turn")
+                *("create", "claim", "send", "finish_turn", "finish_turn")
             ]
             assert (await api.http.get("/readyz")).status_code == 200
 

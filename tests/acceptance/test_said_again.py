@@ -58,7 +58,7 @@ async def test_killed_between_commit_and_answer(tmp_path: Path, tcp_server: str,
             async with inspect_database(dsn) as hand:
                 await hand.fetch_value("BEGIN")
                 await hand.fetch_value(
-                    "INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id)"
+                    "INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id)"
                     " VALUES ('local', $1, '', gen_random_uuid())",
                     key["idempotency-key"],
                 )  # nobody knows yet whether it will be there, so the same key has to wait

@@ -54,7 +54,7 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
     assert answer
     assert f"assistant: {answer!r}" in done.stderr
     assert "a real but tiny model" in done.stderr
-    assert "create (pending) -> acquire (running) -> finish_turn (waiting)" in done.stderr
+    assert "create (pending) -> claim (running) -> finish_turn (waiting)" in done.stderr
 
 
 def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:

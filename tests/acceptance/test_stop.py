@@ -110,7 +110,7 @@ async def test_a_turn_that_ends_within_the_grace_is_finished_by_its_owner(
             a.send_signal(signal.SIGTERM)
         assert view.status == "running"  # the stream ended long before the turn
         assert await a.wait_for_exit() == 0
-        assert await db.transitions(chat_id) == ["create", "acquire", "finish_turn"]
+        assert await db.transitions(chat_id) == ["create", "claim", "finish_turn"]
         row = (await db.fetch_all("SELECT * FROM chats WHERE id = $1", UUID(chat_id)))[0]
         assert (row["status"], row["last_error"]) == ("waiting", None)
         assert await db.fetch_value("SELECT count(*) FROM workers") == 0
@@ -125,7 +125,7 @@ async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, ds
         AsyncExitStack() as stack,
     ):
         chat_id, view = (await own["a"].create("[[slow]]"))["id"], ChatView()
-        await db.wait_for_transition(chat_id, "acquire")
+        await db.wait_for_transition(chat_id, "claim")
         (other,) = await stack.enter_async_context(replicas(tmp_path, dsn, "b", scripts=SCRIPTS))
         apis = own | await stack.enter_async_context(clients([other]))
         async with anyio.create_task_group() as group:
@@ -135,12 +135,12 @@ async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, ds
                 asked_at = await db.now()
                 owner.send_signal(signal.SIGTERM)
                 released = await db.wait_for_transition(chat_id, "release")
-            took = (released["at"] - asked_at).total_seconds()
+            took = (released["created_at"] - asked_at).total_seconds()
             assert took < 0.3 + 2 + busy.total, busy
         assert await owner.wait_for_exit() == 0
         await watch(apis[other.name], chat_id, view, at_rest)
         assert await db.transitions(chat_id) == [
-            *("create", "acquire", "release", "acquire", "finish_turn")
+            *("create", "claim", "release", "claim", "finish_turn")
         ]
         assert view.messages == await stored(apis[other.name], chat_id)
         assert list(view.messages.values()) == ["[[slow]]", SLOW]
@@ -168,8 +168,8 @@ async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
                 assert await a.wait_for_exit() == 0
         for chat_id in chat_ids:
             *_, last = await db.journal(chat_id)
-            assert (last["move"], last["status"]) == ("release", "pending")
-            assert (last["at"] - asked_at).total_seconds() < 2 + busy.total
+            assert (last["transition"], last["status"]) == ("release", "pending")
+            assert (last["created_at"] - asked_at).total_seconds() < 2 + busy.total
         assert await owned(db) == []
         assert await db.fetch_value("SELECT count(last_error) + max(recoveries) FROM chats") == 0
         with chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS) as b:
@@ -198,7 +198,7 @@ async def test_who_only_serves_claims_nothing_and_shows_everything(
                     with chatd_process(tmp_path, dsn, name="work", scripts=SCRIPTS) as back:
                         await back.wait_until_ready()
                         # What was there before the worker is still there: nobody else claims.
-                        acquired = await db.wait_for_transition(chat_id, "acquire")
+                        acquired = await db.wait_for_transition(chat_id, "claim")
                         assert acquired["worker_id"] == back.worker_id
                         await eventually(lambda: at_rest(view))
                         assert await back.wait_for_log("chat.turn", chat_id=chat_id)
@@ -352,7 +352,7 @@ async def test_a_second_interrupt_before_the_first_is_done_changes_nothing(
         await apis[other.name].wait_for_status(chat_id, "waiting")
         assert await db.transitions(chat_id) == [
             "create",
-            "acquire",
+            "claim",
             "interrupt",
             "finish_interrupt",
         ]

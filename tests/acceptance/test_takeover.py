@@ -82,7 +82,7 @@ async def begun(
     """A chat in the middle of its answer, its owner, and another process that would finish it."""
     async with replicas(folder, dsn, "a", scripts=HELD) as (owner,), clients([owner]) as own:
         chat_id = (await own["a"].create(content))["id"]
-        await db.wait_for_transition(chat_id, "acquire")
+        await db.wait_for_transition(chat_id, "claim")
         async with (
             replicas(folder, dsn, "b", scripts=SCRIPTS) as (other,),
             clients([other]) as apis,
@@ -103,19 +103,19 @@ async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, d
             async with measure_scheduling_delay(other) as busy:
                 killed_at = await db.now()
                 owner.send_signal(signal.SIGKILL)
-                second = await db.wait_for_transition(chat_id, "acquire", times=2)
-            took = (second["at"] - killed_at).total_seconds()
+                second = await db.wait_for_transition(chat_id, "claim", times=2)
+            took = (second["created_at"] - killed_at).total_seconds()
             assert took < 3 + busy.total, busy
         await watch(apis[other.name], chat_id, bereft)
         assert (await db.transitions(chat_id)) == [
             "create",
-            "acquire",
+            "claim",
             "reap",
-            "acquire",
+            "claim",
             "finish_turn",
         ]
         _, first, reaped, *_ = await db.journal(chat_id)
-        assert reaped["reason"] == "owner_gone"
+        assert reaped["reason"] == "worker_dead"
         assert (first["worker_id"], second["worker_id"]) == (owner.worker_id, other.worker_id)
         truth = await stored(apis[other.name], chat_id)
         assert list(truth.values())[1:] == [SLOW]
@@ -177,7 +177,7 @@ async def test_what_an_interrupted_owner_had_said_outlives_it(
                 killed_at = await db.now()
                 owner.send_signal(signal.SIGKILL)
                 row = await db.wait_for_transition(chat_id, "reap_interrupt")
-            took = (row["at"] - killed_at).total_seconds()
+            took = (row["created_at"] - killed_at).total_seconds()
             assert took < 3 + busy.total, busy
         chat = await api.wait_for_status(chat_id, "waiting")
         assert chat["last_error"] is None
@@ -195,10 +195,10 @@ async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: st
         inspect_database(dsn) as db,
     ):
         chat_id = (await apis["a"].create("[[hang]]"))["id"]
-        await db.wait_for_transition(chat_id, "acquire")
+        await db.wait_for_transition(chat_id, "claim")
         owner, others = await db.wait_for_worker(chat_id, *alive)
         owner.send_signal(signal.SIGKILL)
-        await db.wait_for_transition(chat_id, "acquire", times=2)
+        await db.wait_for_transition(chat_id, "claim", times=2)
         owner, (last,) = await db.wait_for_worker(chat_id, *others)
         owner.send_signal(signal.SIGKILL)
         api = apis[last.name]
@@ -239,7 +239,7 @@ async def test_a_stopped_owner_wakes_up_to_nothing(
                 if rest is not None:
                     await talker.first_response_sent.wait()
                 before = await db.journal(chat_id)
-                assert [row["reason"] for row in before if row["move"] == "reap"] == [
+                assert [row["reason"] for row in before if row["transition"] == "reap"] == [
                     "lease_expired"
                 ]
                 owner.send_signal(signal.SIGCONT)
@@ -281,10 +281,12 @@ async def test_a_host_that_vanishes_is_replaced_and_stops_by_itself(
                 dead_at = await db.now()
                 wire.blackhole()
                 lost = await owner.wait_for_log("chat.lost", chat_id=chat_id)
-                taken = await db.wait_for_transition(chat_id, "acquire", times=2)
+                taken = await db.wait_for_transition(chat_id, "claim", times=2)
             late = timedelta(seconds=busy.total)
-            assert taken["at"] - dead_at < timedelta(seconds=4 + 2) + late  # a lease, and 2 s
-            assert said_at(lost) < taken["at"] + late
+            assert (
+                taken["created_at"] - dead_at < timedelta(seconds=4 + 2) + late
+            )  # a lease, and 2 s
+            assert said_at(lost) < taken["created_at"] + late
             assert (await db.journal(chat_id))[2]["reason"] == "lease_expired"
 
             # What was under way arrives now, late, while the other is working on the chat.

@@ -19,7 +19,7 @@ async def newest(api: ApiClient) -> str:
 
 async def moves(api: ApiClient, chat_id: str) -> list[str]:
     answer = await api.http.get(f"/api/v1/chats/{chat_id}/events")
-    return [entry["move"] for entry in answer.json()["items"]]
+    return [entry["transition"] for entry in answer.json()["items"]]
 
 
 async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, dsn: str) -> None:

@@ -22,7 +22,7 @@ async def test_the_picture_of_a_process(tmp_path: Path, dsn: str) -> None:
             [row] = [line for line in shown.stdout.splitlines() if line.startswith(chat["id"])]
             assert "running" in row
             assert "model stream" in row
-            for actor in ("listener", "heartbeat", "acquirer", "http", "census"):
+            for actor in ("listener", "heartbeat", "claimer", "http", "stats collector"):
                 assert any(line.startswith(actor) for line in shown.stdout.splitlines()), actor
             told = await run_command(chatd.url, "top", "--json")
             status = json.loads(told.stdout)

@@ -242,7 +242,7 @@ async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
         whole = (await chatd.api.http.get(path)).json()
         assert whole["next_cursor"] is None
         assert [e["version"] for e in whole["items"]] == list(range(1, rested["version"] + 1))
-        assert [e["move"] for e in whole["items"]] == ["create", "acquire", "finish_turn"]
+        assert [e["transition"] for e in whole["items"]] == ["create", "claim", "finish_turn"]
         assert whole["items"][-1]["status"] == "waiting"
         for limit in (1, 2, 3, 4):
             assert await fetch_all_pages(chatd, path, "after", limit=limit) == whole["items"]

@@ -27,7 +27,7 @@ async def explained(chatd: InProcessDaemon, chat_id: str) -> dict[str, Any]:
 
 
 def codes(explanation: dict[str, Any]) -> list[str]:
-    return [one["code"] for one in explanation["because"]]
+    return [one["code"] for one in explanation["reasons"]]
 
 
 async def until(chatd: InProcessDaemon, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
@@ -35,7 +35,7 @@ async def until(chatd: InProcessDaemon, chat_id: str, code: str, words: str = ""
 
     async def found() -> dict[str, Any] | None:
         explanation = await explained(chatd, chat_id)
-        said = {one["code"]: one["text"] for one in explanation["because"]}
+        said = {one["code"]: one["text"] for one in explanation["reasons"]}
         return explanation if words in said.get(code, "") and code in said else None
 
     return dict(await eventually(found, describe=lambda: f"{code} of {chat_id}"))
@@ -51,42 +51,44 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
         for chatd in (front, owner):
             told = await until(chatd, chat_id, "in_stage", "'model stream'")
             assert (told["status"], told["epoch"], told["pending_since"]) == ("running", 1, None)
-            assert told["owner"]["worker_id"] == str(owner.daemon.worker_id)
-            assert told["owner"]["version"] == __version__
-            assert told["owner"]["host"]
-            assert told["owner"]["pid"] > 0
-            assert 0 <= told["owner"]["last_heartbeat_seconds_ago"] < 30
-            assert told["doing"]["zone"] == "model stream"
-            assert 0 <= told["doing"]["reported_seconds_ago"] < 30
-            since, until_ = (datetime.fromisoformat(told["doing"][k]) for k in ("since", "until"))
+            assert told["worker"]["worker_id"] == str(owner.daemon.worker_id)
+            assert told["worker"]["version"] == __version__
+            assert told["worker"]["host"]
+            assert told["worker"]["pid"] > 0
+            assert 0 <= told["worker"]["last_heartbeat_seconds_ago"] < 30
+            assert told["activity"]["stage"] == "model stream"
+            assert 0 <= told["activity"]["reported_seconds_ago"] < 30
+            since, until_ = (
+                datetime.fromisoformat(told["activity"][k]) for k in ("started_at", "deadline_at")
+            )
             at = datetime.fromisoformat(told["at"])
             assert since < at < until_
             assert 30 < (until_ - since).total_seconds() < 90  # turn.stream_idle_timeout_seconds
             stale = chatd.daemon.settings.worker.lease_seconds
             assert stale - 30 < told["lease_left_seconds"] <= stale
             assert told["workers"]["alive"] == 1
-            assert told["workers"]["room"] == 99
-            assert told["ahead"] is None
+            assert told["workers"]["free_slots"] == 99
+            assert told["chats_ahead"] is None
             assert told["retry"] is None
             assert "secret" not in str(told)
         await owner.api.interrupt(chat_id)
         await owner.api.wait_for_status(chat_id, "waiting")
         told = await explained(front, chat_id)
         assert codes(told) == ["idle"]
-        assert (told["owner"], told["doing"], told["lease_left_seconds"]) == (None, None, None)
+        assert (told["worker"], told["activity"], told["lease_left_seconds"]) == (None, None, None)
 
 
 async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, scripted(HANG), worker=OFTEN) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await until(chatd, chat_id, "in_stage")
-        kept = await database.fetchrow("SELECT doing FROM chats WHERE id = $1", UUID(chat_id))
+        kept = await database.fetchrow("SELECT activity FROM chats WHERE id = $1", UUID(chat_id))
         assert kept is not None
-        assert kept["doing"].keys() == {"epoch", "zone", "since", "until"}
+        assert kept["activity"].keys() == {"epoch", "stage", "started_at", "deadline_at"}
     async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         told = await explained(chatd, chat_id)
         assert told["status"] == "pending"
-        assert told["doing"] is None
+        assert told["activity"] is None
 
 
 async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
@@ -96,9 +98,14 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
         await chatd.api.send(second, "more")
         told = await explained(chatd, second)
         assert codes(told) == ["no_worker", "messages_queued"]
-        assert (told["ahead"], told["queue_length"]) == (1, 1)
-        assert told["workers"] == {"alive": 0, "with_room": 0, "room": 0, "last_beat_at": None}
-        assert (await explained(chatd, first))["ahead"] == 0
+        assert (told["chats_ahead"], told["queue_length"]) == (1, 1)
+        assert told["workers"] == {
+            "alive": 0,
+            "with_free_slots": 0,
+            "free_slots": 0,
+            "last_heartbeat_at": None,
+        }
+        assert (await explained(chatd, first))["chats_ahead"] == 0
         await database.fetch(
             "INSERT INTO workers (worker_id, host, pid, version, max_chats, heartbeat_at) SELECT"
             " gen_random_uuid(), 'h', 1, '0', 5, clock_timestamp() - make_interval(secs => $1)",
@@ -106,9 +113,9 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
         )
         told = await explained(chatd, second)
         assert codes(told)[0] == "no_worker"
-        assert "for 30 s" in told["because"][0]["text"]
+        assert "for 30 s" in told["reasons"][0]["text"]
         await database.fetch("UPDATE workers SET heartbeat_at = clock_timestamp(), max_chats = 1")
-        assert codes(await explained(chatd, second))[0] == "in_line"
+        assert codes(await explained(chatd, second))[0] == "chats_ahead"
         assert codes(await explained(chatd, first))[0] == "claim_expected"
         await database.fetch("UPDATE workers SET max_chats = 0")
         assert codes(await explained(chatd, first))[0] == "no_free_slots"
@@ -130,7 +137,7 @@ async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
             assert told["retry"]["attempts"] == 1
             assert 0 < told["retry"]["next_attempt_in_seconds"] <= 600
             assert told["last_failure"]["kind"] == "rate_limit"
-            assert told["because"][0]["text"].endswith("for attempt 2 after rate_limit")
+            assert told["reasons"][0]["text"].endswith("for attempt 2 after rate_limit")
 
 
 async def test_a_chat_that_failed(dsn: str) -> None:
@@ -141,7 +148,7 @@ async def test_a_chat_that_failed(dsn: str) -> None:
         told = await explained(chatd, chat_id)
         assert codes(told) == ["failed"]
         assert told["last_failure"] == chat["last_error_detail"]
-        assert "auth" in told["because"][0]["text"]
+        assert "auth" in told["reasons"][0]["text"]
 
 
 async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Database) -> None:
@@ -171,7 +178,7 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
         await database.fetch("UPDATE chats SET status = 'interrupting'")
         told = await explained(chatd, chat_id)
         assert codes(told) == ["stopping", "activity_unknown"]
-        assert told["owner"]["host"] is None
+        assert told["worker"]["host"] is None
         await database.fetch("UPDATE chats SET status = 'running'")
         gate.set()
         await chatd.api.wait_for_status(chat_id, "waiting")

@@ -80,7 +80,7 @@ async def test_each_move_is_made_once(dsn: str, do: Doing, move: str) -> None:
             await do(client, chat["id"])
             assert address.connections == 2
             await resting(client, chat["id"])
-            moves = [entry["move"] async for entry in client.chats.events(chat["id"])]
+            moves = [entry["transition"] async for entry in client.chats.events(chat["id"])]
         assert moves.count(move) == 1
 
 

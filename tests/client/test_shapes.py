@@ -144,7 +144,7 @@ class Wrong(TypedDict):
 
 
 def test_what_differs_is_found() -> None:
-    names = ("status", "version", "because", "ahead", "owner", "workers")
+    names = ("status", "version", "reasons", "chats_ahead", "worker", "workers")
     properties = {name: SCHEMAS["Explanation"]["properties"][name] for name in names}
     schema = {"type": "object", "properties": properties, "required": [*names]}
     found = {one.partition(":")[0] for one in unlike(Wrong, schema, "x")}

@@ -175,4 +175,4 @@ async def test_what_happens_among_all_chats(dsn: str) -> None:
                 heard.append(await anext(events))
             assert heard[-1].data["id"] == old["id"]
         why = await client.chats.explain(new["id"])
-        assert why["because"][0]["text"]
+        assert why["reasons"][0]["text"]

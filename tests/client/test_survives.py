@@ -99,7 +99,7 @@ async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[Non
     assert viewer.snapshots == 1
     assert viewer.transcript.messages == stored
     assert [text_of(message["content"]) for message in stored] == ["go", TEXT]
-    moves = [entry["move"] async for entry in client.chats.events(chat["id"])]
+    moves = [entry["transition"] async for entry in client.chats.events(chat["id"])]
     assert moves.count("reap") == KILLS
 
 

@@ -247,7 +247,7 @@ async def test_a_journal_that_is_cut_under_a_viewer_ends_its_stream(
         async with background_subscriber(chatd, chat["id"]) as viewer:
             await database.fetch(
                 "WITH moved AS (UPDATE chats SET version = version + 2, title = 'x' RETURNING *)"
-                " INSERT INTO chat_events (chat_id, version, move, status, epoch, data)"
+                " INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)"
                 " SELECT id, version, 'describe', status, epoch,"
                 ' \'{"title": "x", "labels": {}, "archived": false}\' FROM moved'
             )

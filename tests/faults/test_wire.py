@@ -199,8 +199,10 @@ class Paced:
 
 
 async def moves(books: asyncpg.Connection) -> dict[str, int]:
-    rows = await books.fetch("SELECT move, count(*) AS n FROM chat_events GROUP BY move")
-    return {row["move"]: row["n"] for row in rows}
+    rows = await books.fetch(
+        "SELECT transition, count(*) AS n FROM chat_events GROUP BY transition"
+    )
+    return {row["transition"]: row["n"] for row in rows}
 
 
 async def pool_is_whole(database: Database, books: asyncpg.Connection, size: int) -> None:
@@ -243,7 +245,7 @@ async def test_a_cut_in_mid_turn_costs_nothing(wire: Wire, books: asyncpg.Connec
             await chatd.api.wait_for_status(chat_id, "waiting")
             assert await chatd.api.texts(chat_id) == ["Let me see."]
         assert len(paced.provider.requests) == 20
-        assert await moves(books) == dict.fromkeys(("create", "acquire", "finish_turn"), 20)
+        assert await moves(books) == dict.fromkeys(("create", "claim", "finish_turn"), 20)
         for event in ("supervisor.child_restarted", "chat.lost", "chat.reaped"):
             assert not chatd.logged(event)
         await eventually(
@@ -353,7 +355,7 @@ async def test_a_slow_wire_is_only_slow(wire: Wire, books: asyncpg.Connection) -
         chats = await asyncio.gather(*(chatd.api.create("hello") for _ in range(20)))
         for chat in chats:
             await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await moves(books) == dict.fromkeys(("create", "acquire", "finish_turn"), 20)
+        assert await moves(books) == dict.fromkeys(("create", "claim", "finish_turn"), 20)
         assert not chatd.logged("outage.began")
 
 
@@ -431,7 +433,7 @@ async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
             await chatd.api.send(chat_id, "and then")
         wire.on_sent = lose
         go.set()
-        ended = "SELECT count(*) FROM chat_events WHERE move = 'finish_turn' AND chat_id = $1"
+        ended = "SELECT count(*) FROM chat_events WHERE transition = 'finish_turn' AND chat_id = $1"
         await eventually(lambda: equals(books.fetchval(ended, UUID(chat_id)), 1))
         assert len(provider.requests) == 1
         taken[0].cut()
@@ -440,7 +442,7 @@ async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
         assert await chatd.api.texts(chat_id) == [secret] * turns
         assert list(view.messages.values())[1::2] == [secret] * turns
         assert len(provider.requests) == turns
-        assert await moves(books) == {"create": 1, "acquire": 1, "finish_turn": turns} | (
+        assert await moves(books) == {"create": 1, "claim": 1, "finish_turn": turns} | (
             {"send": 1} if queued else {}
         )
         assert not chatd.logged("chat.lost")
@@ -472,7 +474,7 @@ async def test_a_create_whose_answer_is_lost_is_told_as_unknown(
         answer = await asking
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         await eventually(lambda: all_at_rest(books))
-        assert await moves(books) == {"create": 1, "acquire": 1, "finish_turn": 1}
+        assert await moves(books) == {"create": 1, "claim": 1, "finish_turn": 1}
 
 
 class Crowd:

@@ -109,10 +109,10 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
         await eventually(lambda: held.called == 1)
         [message] = await chatd.api.routes.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
-        await meter.wait_for_increase("chatd_leases_lost_total", why="edited")
+        await meter.wait_for_increase("chatd_leases_lost_total", reason="edited")
         await eventually(lambda: held.called == 2)
         await chatd.api.http.delete(f"/api/v1/chats/{chat['id']}")
-        await meter.wait_for_increase("chatd_leases_lost_total", why="deleted")
+        await meter.wait_for_increase("chatd_leases_lost_total", reason="deleted")
         assert await meter.increase("chatd_turns_total", outcome="lost") == 2
 
 
@@ -126,7 +126,7 @@ async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> N
         await eventually(lambda: held.called)
         await fetch_rows(database, "UPDATE chats SET epoch = epoch + 1")
         held.go.set()
-        await meter.wait_for_increase("chatd_fence_rejections_total", move="finish_turn")
+        await meter.wait_for_increase("chatd_fence_rejections_total", transition="finish_turn")
         await meter.wait_for_increase("chatd_leases_lost_total")
         assert await meter.increase("chatd_fence_rejections_total") == 1
 
@@ -144,7 +144,7 @@ async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database
         await chat_with_status(database, Status.RUNNING, recoveries=3, **model)
         await chatd.daemon._worker_actors._reaper.step()
         await meter.wait_for_increase("chatd_takeovers_total", 2)
-        assert await meter.increase("chatd_reaps_total", reason="owner_gone") == 2
+        assert await meter.increase("chatd_reaps_total", reason="worker_dead") == 2
         assert await meter.increase("chatd_reaps_total", reason="lease_expired") == 1
         assert await meter.increase("chatd_reaps_total", reason="interrupting") == 1
         assert await meter.increase("chatd_crash_loops_total") == 1

@@ -31,12 +31,12 @@ async def test_streams_that_are_open_and_that_their_readers_left(dsn: str) -> No
             background_subscriber(chatd, chat["id"]),
             chatd.api.http.stream("GET", "/api/v1/chats/stream"),
         ):
-            await meter.wait_for_value("chatd_streams_open", 1, of="chat")
-            await meter.wait_for_value("chatd_streams_open", 1, of="list")
+            await meter.wait_for_value("chatd_streams_open", 1, kind="chat")
+            await meter.wait_for_value("chatd_streams_open", 1, kind="list")
             assert await meter.increase(ENDED) == 0
-        await meter.wait_for_increase(ENDED, 2, why="left")
-        await meter.wait_for_value("chatd_streams_open", 0, of="chat")
-        await meter.wait_for_value("chatd_streams_open", 0, of="list")
+        await meter.wait_for_increase(ENDED, 2, reason="client_disconnected")
+        await meter.wait_for_value("chatd_streams_open", 0, kind="chat")
+        await meter.wait_for_value("chatd_streams_open", 0, kind="list")
         assert await meter.increase("chatd_streams_opened_total") == 2
 
 
@@ -46,15 +46,15 @@ async def test_streams_that_end_by_themselves(dsn: str) -> None:
         gone, cut, last = [await chatd.api.create() for _ in range(3)]
         async with background_subscriber(chatd, gone["id"]):
             await chatd.api.http.delete(f"/api/v1/chats/{gone['id']}")
-            await meter.wait_for_increase(ENDED, why="gone")
+            await meter.wait_for_increase(ENDED, reason="chat_deleted")
         async with background_subscriber(chatd, cut["id"]):
             [subscription] = viewers(chatd)
             subscription.topic.disconnect_all()
-            await meter.wait_for_increase(ENDED, why="cut")
+            await meter.wait_for_increase(ENDED, reason="aborted")
         async with background_subscriber(chatd, last["id"]) as heard:
             await chatd.stop()
             await eventually(heard.task.done)
-        assert final_samples(chatd).sum_of(ENDED, why="draining") == 1
+        assert final_samples(chatd).sum_of(ENDED, reason="draining") == 1
         assert final_samples(chatd).sum_of(ENDED) == 3
 
 
@@ -71,7 +71,7 @@ async def test_a_reader_that_is_too_slow(dsn: str) -> None:
                     f"/api/v1/chats/{chat['id']}", json={"labels": LARGE_LABELS}
                 )
             await read_to_end(wire)
-        await meter.wait_for_increase(ENDED, why="slow")
+        await meter.wait_for_increase(ENDED, reason="slow_consumer")
 
 
 async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
             async for _ in answer.aiter_bytes():
                 pass
         at.chatd.api.http.headers.update(boss)
-        await (await MetricsObserver.start(at.chatd)).wait_for_value(ENDED, 1, why="revoked")
+        await (await MetricsObserver.start(at.chatd)).wait_for_value(ENDED, 1, reason="revoked")
 
 
 async def test_parts_that_are_stored_for_viewers_elsewhere(dsn: str) -> None:
@@ -131,17 +131,17 @@ async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None
             """A poll finds some of them so early that a hint might still be on its way."""
             chat = await front.api.create("hello")
             await front.api.wait_for_status(chat["id"], "waiting")
-            return await meter.increase("chatd_notifications_missed_total", of="pending") > 0
+            return await meter.increase("chatd_notifications_missed_total", kind="pending") > 0
 
         await eventually(missed)
         chat = await front.api.create()
         async with background_subscriber(back, chat["id"]) as heard:
             await front.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "new"})
             await eventually(lambda: len(heard.events) == 2)
-            await meter.wait_for_increase("chatd_notifications_missed_total", of="watched")
+            await meter.wait_for_increase("chatd_notifications_missed_total", kind="subscribed")
             await back.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "newer"})
             await eventually(lambda: len(heard.events) == 3)
-        assert await meter.increase("chatd_notifications_missed_total", of="watched") == 1
+        assert await meter.increase("chatd_notifications_missed_total", kind="subscribed") == 1
 
 
 async def test_requests_by_route_and_status(dsn: str) -> None:

@@ -77,8 +77,8 @@ async def test_where_the_time_of_a_turn_goes(dsn: str) -> None:
 
         assert await spent("first_part") >= 0.6
         assert await spent("streaming") >= 0.3
-        assert await spent("line") >= 0.3 + 0.15  # the second waited for the first
-        assert await meter.increase("chatd_claim_wait_seconds_sum") == await spent("line")
+        assert await spent("pending") >= 0.3 + 0.15  # the second waited for the first
+        assert await meter.increase("chatd_claim_wait_seconds_sum") == await spent("pending")
         in_hand = [await spent(p) for p in ("first_part", "streaming", "storing")]
         assert sum(in_hand) <= await meter.increase("chatd_turn_seconds_sum")
         assert await meter.increase("chatd_first_part_seconds_sum") >= 0.6
@@ -136,14 +136,14 @@ async def test_tools_by_who_runs_them_and_the_time_of_the_client(dsn: str) -> No
         chat = await chatd.api.create("go", tools=[TOOL])
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         await meter.wait_for_increase("chatd_turns_total", outcome="requires_action")
-        assert await meter.increase("chatd_tool_calls_total", runs_at="client") == 2
-        assert await meter.increase("chatd_tool_calls_total", runs_at="nobody") == 1
+        assert await meter.increase("chatd_tool_calls_total", executor="client") == 2
+        assert await meter.increase("chatd_tool_calls_total", executor="unknown") == 1
         assert await meter.increase("chatd_turn_phase_seconds_total", phase="client") == 0
         await chatd.api.submit_tool_results(chat["id"], {"a": 1, "b": 2})
         await chatd.api.wait_for_status(chat["id"], "waiting")
         await meter.wait_for_increase("chatd_turns_total", outcome="finished")
-        assert await meter.increase("chatd_tool_calls_total", runs_at="client") == 2
-        assert await meter.increase("chatd_tool_calls_total", runs_at="nobody") == 2
+        assert await meter.increase("chatd_tool_calls_total", executor="client") == 2
+        assert await meter.increase("chatd_tool_calls_total", executor="unknown") == 2
         assert await meter.increase("chatd_steps_total") == 3
         took = await meter.increase("chatd_turn_phase_seconds_total", phase="client")
         assert 0 < took < 30

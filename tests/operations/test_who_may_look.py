@@ -95,25 +95,25 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
             return dict(answer.json())
 
         seen = await status()
-        assert (seen["chats"], seen["room"]) == ([], 7)
+        assert (seen["chats"], seen["free_slots"]) == ([], 7)
         chat = await chatd.api.create("[[hang]]")
         await eventually(lambda: provider.open_streams)
         seen = await status()
         [hand] = seen["chats"]  # type: ignore[misc]
         assert (hand["chat_id"], hand["status"], hand["epoch"]) == (chat["id"], "running", 1)
-        assert (hand["zone"], hand["step"]) == ("model stream", 0)
+        assert (hand["stage"], hand["committed_steps"]) == ("model stream", 0)
         assert 0 < hand["deadline_seconds"] <= 60
         assert 0 < hand["lease_left_seconds"] <= 15
         assert 0 <= hand["stage_seconds"] <= hand["leased_seconds"] + 1
         assert UUID(str(seen["worker_id"])) == chatd.daemon.worker_id
-        assert (seen["phase"], seen["room"], seen["streams"]) == ("serving", 6, 0)
+        assert (seen["phase"], seen["free_slots"], seen["streams"]) == ("serving", 6, 0)
         actors = {actor["name"]: actor for actor in seen["actors"]}  # type: ignore[attr-defined]
         assert actors["heartbeat"]["state"] == "running"
         assert actors["heartbeat"]["budget_left"] == 5
         assert next(iter(actors)) == "listener"
 
         async def counted() -> bool:
-            census = (await status())["census"]
+            census = (await status())["database_stats"]
             return census is not None and census["chats"]["running"] == 1  # type: ignore[index]
 
         await eventually(counted)

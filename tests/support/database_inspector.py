@@ -32,13 +32,13 @@ class DatabaseInspector:
     async def journal(self, chat_id: str) -> list[asyncpg.Record]:
         """All moves of a chat, in order."""
         return await self.fetch_all(
-            "SELECT version, at, move, status, epoch, worker_id, data::jsonb->>'reason' AS reason,"
+            "SELECT version, created_at, transition, status, epoch, worker_id, data::jsonb->>'reason' AS reason,"
             " data FROM chat_events WHERE chat_id = $1 ORDER BY version",
             UUID(chat_id),
         )
 
     async def transitions(self, chat_id: str) -> list[str]:
-        return [row["move"] for row in await self.journal(chat_id)]
+        return [row["transition"] for row in await self.journal(chat_id)]
 
     async def wait_for_transition(
         self, chat_id: str, transition: str, *, times: int = 1
@@ -46,7 +46,7 @@ class DatabaseInspector:
         """Wait for a move to have been made so often; its journal row."""
 
         async def made() -> asyncpg.Record | None:
-            rows = [row for row in await self.journal(chat_id) if row["move"] == transition]
+            rows = [row for row in await self.journal(chat_id) if row["transition"] == transition]
             return rows[times - 1] if len(rows) >= times else None
 
         row: asyncpg.Record = await eventually(
@@ -61,7 +61,7 @@ class DatabaseInspector:
 
         async def claims() -> list[UUID]:
             rows = await self.journal(chat_id)
-            return [row["worker_id"] for row in rows if row["move"] == "acquire"]
+            return [row["worker_id"] for row in rows if row["transition"] == "claim"]
 
         *_, worker_id = await eventually(claims, describe=lambda: f"an owner of {chat_id}")
         (owner,) = (one for one in processes if one.worker_id == worker_id)

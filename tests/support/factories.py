@@ -34,7 +34,7 @@ def columns_for(status: Status) -> dict[str, Any]:
     if status in LEASED:
         columns |= {"worker_id": WORKER, "epoch": 1, "started_at": "now", "heartbeat_at": "now"}
     if status is Status.ERROR:
-        columns |= {"last_error": "it broke", "last_error_detail": {"kind": "server"}}
+        columns |= {"last_error": "it broke", "last_error_detail": {"kind": "provider_error"}}
     if status is Status.PENDING:
         columns["pending_since"] = "now"
     if status is Status.REQUIRES_ACTION:
@@ -88,7 +88,7 @@ async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int
     for position, one in reversed(list(enumerate(ids, 1))):
         await database.fetch(
             "INSERT INTO chat_tool_calls"
-            " (chat_id, message_id, tool_call_id, tool_name, position, runs_at, epoch)"
+            " (chat_id, message_id, tool_call_id, tool_name, position, executor, epoch)"
             " VALUES ($1, $2, $3, 'weather', $4, 'client', 0)",
             chat_id,
             message_id,

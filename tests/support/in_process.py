@@ -77,7 +77,9 @@ class InProcessDaemon:
         """The journal of a chat, or its rows of one move."""
         answer = await self.api.http.get(f"/api/v1/chats/{chat_id}/events", params={"limit": 200})
         assert answer.status_code == 200, answer.text
-        return [entry for entry in answer.json()["items"] if transition in {None, entry["move"]}]
+        return [
+            entry for entry in answer.json()["items"] if transition in {None, entry["transition"]}
+        ]
 
     async def stop(self) -> None:
         """Stop in order, and see that it ends well."""

@@ -50,17 +50,17 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     status: Status | None = None
     epoch = done = 0
     for row in rows:
-        move = Transition(row["move"])
+        move = Transition(row["transition"])
         assert Status(row["status"]) in reachable_statuses(move, status), (status, dict(row))
         assert row["epoch"] == epoch + (move in {Transition.CLAIM, Transition.EDIT}), dict(row)
         if move in {Transition.CLAIM, Transition.EDIT}:
             done = 0
-        if (settled := row["data"].get("parts_done")) is not None:
+        if (settled := row["data"].get("settled_part")) is not None:
             assert settled > done, dict(row)
             done = settled
         status, epoch = Status(row["status"]), row["epoch"]
-    assert done == chat["parts_done"]
-    moments = [row["at"] for row in rows]
+    assert done == chat["settled_part"]
+    moments = [row["created_at"] for row in rows]
     assert moments == sorted(moments)
 
 
@@ -94,7 +94,7 @@ def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
             waiting.add(queued)
         if (promoted := data.get("promoted")) is not None:
             waiting.remove(promoted)
-        waiting -= set(data.get("unqueued", ()))
+        waiting -= set(data.get("removed", ()))
         if "queue_length" in data:
             assert data["queue_length"] == len(waiting), dict(row)
         assert row["status"] != Status.WAITING or not waiting, dict(row)

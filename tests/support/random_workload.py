@@ -162,7 +162,7 @@ class RandomWorkload:
         stored: dict[str, Any] = {
             "step": chat.committed_steps,
             "messages": [ANSWER][: self.random.randrange(2)],
-            "parts_done": chat.settled_part + self.random.randrange(3),
+            "settled_part": chat.settled_part + self.random.randrange(3),
         }
         match 9 if always_finish else self.random.randrange(20):
             case 0:

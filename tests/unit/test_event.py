@@ -122,8 +122,8 @@ TRIED: Mapping[str, Any] = {
     "attempt": 2,
     "delay_seconds": 1.5,
     "next_attempt_at": "2026-01-01T00:00:00Z",
-    "failure": {"kind": "server"},
-    "parts_done": 9,
+    "failure": {"kind": "provider_error"},
+    "settled_part": 9,
 }
 CALLS: Mapping[str, Any] = {
     "calls": [{"tool_call_id": "c1", "tool_name": "weather"}],
@@ -144,18 +144,21 @@ TELLS: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "interrupt, promoted": (row(Transition.INTERRUPT, P, SAID, **PROMOTED), [M, Q, S]),
     "edit": (row(Transition.EDIT, P, SAID, reset_from=3, queue_length=0), [GONE, M, S]),
     "edit, with a queue": (
-        row(Transition.EDIT, P, SAID, reset_from=3, unqueued=[4, 5], queue_length=0),
+        row(Transition.EDIT, P, SAID, reset_from=3, removed=[4, 5], queue_length=0),
         [GONE, M, Q, S],
     ),
-    "unqueue": (row(Transition.REMOVE_QUEUED, R, unqueued=[4], queue_length=1), [Q]),
-    "unqueue, of an error": (row(Transition.REMOVE_QUEUED, E, unqueued=[4], queue_length=1), [Q]),
+    "remove_queued": (row(Transition.REMOVE_QUEUED, R, removed=[4], queue_length=1), [Q]),
+    "remove_queued, of an error": (
+        row(Transition.REMOVE_QUEUED, E, removed=[4], queue_length=1),
+        [Q],
+    ),
     "promote, running": (row(Transition.PROMOTE, I, head=4, queue_length=2), [Q, S]),
     "promote, said": (row(Transition.PROMOTE, P, TOOLS, SAID, **PROMOTED), [M, M, Q, S]),
     "send, overtaking": (row(Transition.SEND, I, queued=4, head=4, queue_length=2), [Q, S]),
     "retry": (row(Transition.RETRY, P), [S]),
     "clear": (row(Transition.CLEAR, W, reset_from=2, queue_length=0), [GONE, S]),
     "clear, with a queue": (
-        row(Transition.CLEAR, W, reset_from=2, unqueued=[4], queue_length=0),
+        row(Transition.CLEAR, W, reset_from=2, removed=[4], queue_length=0),
         [GONE, Q, S],
     ),
     "clear, nothing there": (row(Transition.CLEAR, W, queue_length=0), [S]),
@@ -164,7 +167,7 @@ TELLS: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "archive": (row(Transition.ARCHIVE, W, **SHOWN), [StreamEventType.CHAT]),
     "archive, of an error": (row(Transition.ARCHIVE, E, **SHOWN), [StreamEventType.CHAT]),
     "unarchive": (row(Transition.UNARCHIVE, W, **SHOWN), [StreamEventType.CHAT]),
-    "acquire": (row(Transition.CLAIM, R), [S]),
+    "claim": (row(Transition.CLAIM, R), [S]),
     "commit_step, answer": (row(Transition.COMMIT_STEP, R, ANSWERED), [M]),
     "commit_step, tools": (row(Transition.COMMIT_STEP, R, TOOLS), [M]),
     "commit_step, nothing": (row(Transition.COMMIT_STEP, R), [RESET]),
@@ -192,8 +195,8 @@ TELLS: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "finish_interrupt": (row(Transition.FINISH_INTERRUPT, W, ANSWERED), [M, S]),
     "finish_interrupt, nothing": (row(Transition.FINISH_INTERRUPT, W), [RESET, S]),
     "fail": (row(Transition.FAIL, E, **REASON), [RESET, ERROR, S]),
-    "release": (row(Transition.RELEASE, P, why="shutdown"), [RESET, S]),
-    "reap": (row(Transition.REAP, P, reason="owner_gone"), [RESET, S]),
+    "release": (row(Transition.RELEASE, P, reason="shutdown"), [RESET, S]),
+    "reap": (row(Transition.REAP, P, reason="worker_dead"), [RESET, S]),
     "reap, given up": (row(Transition.REAP, E, **REASON), [RESET, ERROR, S]),
     "reap_interrupt": (row(Transition.REAP_INTERRUPT, W, ANSWERED), [M, S]),
     "reap_interrupt, nothing": (
@@ -220,7 +223,7 @@ def test_what_a_row_tells(name: str) -> None:
             "added": entry.data.get("queued"),
             "removed": [
                 *([4] if "promoted" in entry.data else []),
-                *entry.data.get("unqueued", []),
+                *entry.data.get("removed", []),
             ],
             "head": entry.data.get("head"),
         }
@@ -232,7 +235,7 @@ def test_what_a_row_tells(name: str) -> None:
         assert fields[ERROR] == REASON
     if StreamEventType.RETRY in fields:
         assert fields[StreamEventType.RETRY] == {
-            k: v for k, v in TRIED.items() if k != "parts_done"
+            k: v for k, v in TRIED.items() if k != "settled_part"
         }
     if StreamEventType.CHAT in fields:
         assert fields[StreamEventType.CHAT] == SHOWN

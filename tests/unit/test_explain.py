@@ -51,11 +51,11 @@ def facts(status: Status, **more: Any) -> ChatDiagnostics:
         "next_attempt_at": None,
         "last_failure": None,
         "pending_since": ago(12) if status is Status.PENDING else None,
-        "ahead": 0,
+        "chats_ahead": 0,
         "action_deadline": None,
-        "owner": WorkerInfo(worker_id=UUID(int=2)) if owned else None,
+        "worker": WorkerInfo(worker_id=UUID(int=2)) if owned else None,
         "heartbeat_at": ago(4) if owned else None,
-        "told": None,
+        "reported_activity": None,
         "workers": workers(),
         "lease_seconds": 20.0,
     }
@@ -95,11 +95,11 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.PENDING, workers=workers(1, 0, 0), ahead=3),
+        facts(Status.PENDING, workers=workers(1, 0, 0), chats_ahead=3),
         [
             (
                 ReasonCode.NO_FREE_SLOTS,
-                "pending for 12 s: the only live worker has no room for another chat",
+                "pending for 12 s: the only live worker has no free slot",
             )
         ],
     ),
@@ -108,16 +108,16 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.NO_FREE_SLOTS,
-                "pending for 12 s: none of the 3 live workers has room for another chat",
+                "pending for 12 s: none of the 3 live workers has a free slot",
             )
         ],
     ),
     (
-        facts(Status.PENDING, ahead=21, queue_length=2),
+        facts(Status.PENDING, chats_ahead=21, queue_length=2),
         [
             (
                 ReasonCode.CHATS_AHEAD,
-                "pending for 12 s: 21 chats ahead of it in line, and room for 20",
+                "pending for 12 s: 21 chats ahead of it, and 20 free slots",
             ),
             (ReasonCode.MESSAGES_QUEUED, "2 queued messages wait for the pending turn to end"),
         ],
@@ -128,7 +128,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
             (
                 ReasonCode.CLAIM_EXPECTED,
                 (
-                    "pending for 2 min: 2 workers with room should claim it at the next poll; "
+                    "pending for 2 min: 2 workers with free slots should claim it at the next poll; "
                     "if not, see their logs"
                 ),
             ),
@@ -137,33 +137,35 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.RUNNING, told=STREAMING),
+        facts(Status.RUNNING, reported_activity=STREAMING),
         [
             (
                 ReasonCode.IN_STAGE,
-                "in 'model stream' for 8 s; cut at 14:03:52 UTC unless it makes progress (as of 4 s ago)",
+                "in 'model stream' for 8 s; cancelled at 14:03:52 UTC unless it makes progress (as of 4 s ago)",
             )
         ],
     ),
     (
-        facts(Status.RUNNING, told=Activity(epoch=3)),
+        facts(Status.RUNNING, reported_activity=Activity(epoch=3)),
         [(ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)")],
     ),
     (
-        facts(Status.RUNNING, told=Activity(epoch=2, stage="model stream")),
+        facts(Status.RUNNING, reported_activity=Activity(epoch=2, stage="model stream")),
         [
             (
                 ReasonCode.ACTIVITY_UNKNOWN,
-                "what it is doing is unknown until its worker's next heartbeat",
+                "its activity is unknown until its worker's next heartbeat",
             )
         ],
     ),
     (
-        facts(Status.RUNNING, told=STREAMING, **RETRY),
+        facts(Status.RUNNING, reported_activity=STREAMING, **RETRY),
         [(ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
     ),
     (
-        facts(Status.RUNNING, told=Activity(epoch=3), heartbeat_at=ago(25), recoveries=2),
+        facts(
+            Status.RUNNING, reported_activity=Activity(epoch=3), heartbeat_at=ago(25), recoveries=2
+        ),
         [
             (
                 ReasonCode.LEASE_EXPIRED,
@@ -174,11 +176,11 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.INTERRUPTING, queue_length=1, told=Activity(epoch=3)),
+        facts(Status.INTERRUPTING, queue_length=1, reported_activity=Activity(epoch=3)),
         [
             (
                 ReasonCode.STOPPING,
-                "a stop was requested 12 s ago; its worker has yet to store what was said",
+                "a stop was requested 12 s ago; its worker has yet to store the answer so far",
             ),
             (ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)"),
             (ReasonCode.MESSAGES_QUEUED, "1 queued message waits for this turn to end"),
@@ -215,7 +217,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.FAILED,
-                "the last turn failed 2 h ago at attempt 1: auth; a retry or a message makes it go on",
+                "the last turn failed 2 h ago at attempt 1: auth; a retry or a message continues it",
             ),
             (ReasonCode.MESSAGES_QUEUED, "3 queued messages wait for a retry or a message"),
         ],
@@ -233,12 +235,18 @@ def test_every_code_is_said_of_something() -> None:
 
 
 moments = st.datetimes(
-    NOW.replace(year=1990, tzinfo=None), NOW.replace(year=2090, tzinfo=None), timezones=st.just(UTC)
+    NOW.replace(year=1990, tzinfo=None),
+    NOW.replace(year=2090, tzinfo=None),
+    timezones=st.just(UTC),
 )
 maybe = st.none() | moments
 counts = st.integers(0, 10**6)
-zones = st.builds(
-    Activity, epoch=st.integers(2, 3), zone=st.none() | st.text(), since=maybe, until=maybe
+activities = st.builds(
+    Activity,
+    epoch=st.integers(2, 3),
+    stage=st.none() | st.text(),
+    started_at=maybe,
+    deadline_at=maybe,
 )
 anything = st.builds(
     facts,
@@ -251,12 +259,16 @@ anything = st.builds(
     next_attempt_at=maybe,
     last_failure=st.none() | st.dictionaries(st.sampled_from(["kind", "attempts"]), st.text()),
     pending_since=maybe,
-    ahead=counts,
+    chats_ahead=counts,
     action_deadline=maybe,
     heartbeat_at=maybe,
-    told=st.none() | zones,
+    reported_activity=st.none() | activities,
     workers=st.builds(
-        WorkerCapacity, alive=counts, with_room=counts, room=counts, last_beat_at=maybe
+        WorkerCapacity,
+        alive=counts,
+        with_free_slots=counts,
+        free_slots=counts,
+        last_heartbeat_at=maybe,
     ),
     lease_seconds=st.floats(0.1, 1e6),
 )

@@ -106,5 +106,5 @@ def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
 def test_the_detail_says_whether_another_attempt_may_help() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     detail = Failure(kind=FailureKind.PROVIDER_ERROR, message="No.").detail(attempts=3, at=at)
-    assert (detail["retryable"], detail["attempts"], detail["kind"]) == (True, 3, "server")
+    assert (detail["retryable"], detail["attempts"], detail["kind"]) == (True, 3, "provider_error")
     json.dumps(detail)

@@ -63,7 +63,7 @@ class Watched:
             CHAT,
             entries,
             after_version=read_from,
-            **{**known, "parts_done": 0, "batches": [], **more},
+            **{**known, "settled_part": 0, "batches": [], **more},
         )
 
     @property
@@ -297,7 +297,7 @@ def test_the_parts_of_the_next_try_wait_for_the_row_that_ends_this_one() -> None
     preview = one.hub.start_step(CHAT, epoch=0, base=1)
     one.hub.publish_part(CHAT, preview, {"text": "second try"})
     assert words(one.viewer) == []
-    one.hub.publish(retry(2, parts_done=1))
+    one.hub.publish(retry(2, settled_part=1))
     shown = one.viewer.pull()
     assert [kind for _, kind, _ in shown] == [
         StreamEventType.PREVIEW_RESET,

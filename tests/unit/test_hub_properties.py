@@ -61,7 +61,7 @@ class Read:
 
     version: int
     epoch: int
-    parts_done: int
+    settled_part: int
     entries: tuple[JournalEntry, ...]
     first: int
     parts: tuple[Part, ...]
@@ -78,7 +78,7 @@ class World:
         self.journal: list[JournalEntry] = []
         self.oldest = 1
         self.status = Status.WAITING
-        self.epoch = self.parts_done = 0
+        self.epoch = self.settled_part = 0
         self.owner: UUID | None = None
         self.tries: list[Try] = []
         self.running: Try | None = None
@@ -91,8 +91,8 @@ class World:
         self, move: Transition, status: Status, *roles: Role, text: str = "", **data: Any
     ) -> JournalEntry:
         version = self.version + 1
-        if "parts_done" in data:
-            self.parts_done = data["parts_done"]
+        if "settled_part" in data:
+            self.settled_part = data["settled_part"]
         entry = JournalEntry(
             chat_id=CHAT,
             version=version,
@@ -111,7 +111,7 @@ class World:
         return entry
 
     def begin_try(self) -> Try:
-        self.running = Try(self.epoch, self.parts_done, self.version)
+        self.running = Try(self.epoch, self.settled_part, self.version)
         self.tries.append(self.running)
         return self.running
 
@@ -121,19 +121,19 @@ class World:
         assert ended is not None
         ended.ended = self.version + 1
         streamed = ended.base + len(ended.words) if settles else 0
-        return max(streamed, self.parts_done + 1)
+        return max(streamed, self.settled_part + 1)
 
     def read(self, cursor: Cursor, *, most: int) -> Read:
         entries = self.journal[max(cursor.version, self.oldest - 1) :][:most]
         known = cursor.part if cursor.epoch == self.epoch else 0
-        after = max(known, self.parts_done)
+        after = max(known, self.settled_part)
         words: Sequence[str] = ()
         if self.running is not None:
             words = self.running.words[: self.running.flushed][after - self.running.base :]
         return Read(
             self.version,
             self.epoch,
-            self.parts_done,
+            self.settled_part,
             tuple(entries),
             after + 1,
             tuple(map(part, words)),
@@ -278,7 +278,7 @@ class Replica:
         if owner == HERE and b % 2:
             self.end_runner(0, 0)
         world = self.world
-        world.epoch, world.owner, world.parts_done = world.epoch + 1, owner, 0
+        world.epoch, world.owner, world.settled_part = world.epoch + 1, owner, 0
         self._owner_moved(world.move(Transition.CLAIM, Status.RUNNING), owner)
         self._start_step()
 
@@ -315,11 +315,11 @@ class Replica:
                     Status.RUNNING,
                     Role.ASSISTANT,
                     text=running.text,
-                    parts_done=done,
+                    settled_part=done,
                 )
             case "tools":
                 entry = world.move(
-                    Transition.COMMIT_STEP, Status.RUNNING, Role.TOOL, parts_done=done
+                    Transition.COMMIT_STEP, Status.RUNNING, Role.TOOL, settled_part=done
                 )
             case "retry":
                 entry = world.move(
@@ -329,7 +329,7 @@ class Replica:
                     delay_seconds=0,
                     next_attempt_at=None,
                     failure={},
-                    parts_done=done,
+                    settled_part=done,
                 )
             case _:
                 entry = world.move(
@@ -340,7 +340,7 @@ class Replica:
                     text=running.text,
                     promoted=1,
                     queue_length=0,
-                    parts_done=done,
+                    settled_part=done,
                 )
         self._owner_moved(entry, world.owner, heard=b > 1)
         self._start_step()
@@ -363,7 +363,7 @@ class Replica:
                     Status.WAITING,
                     *roles,
                     text=running.text,
-                    parts_done=done,
+                    settled_part=done,
                 )
             case "asked":
                 entry = world.move(
@@ -373,7 +373,7 @@ class Replica:
                     text=running.text,
                     calls=[],
                     deadline="soon",
-                    parts_done=done,
+                    settled_part=done,
                 )
             case "interrupted":
                 entry = world.move(
@@ -381,13 +381,15 @@ class Replica:
                     Status.WAITING,
                     *roles,
                     text=running.text,
-                    parts_done=done,
+                    settled_part=done,
                 )
             case "failed":
                 reason = {"last_error": "no", "last_error_detail": None}
-                entry = world.move(Transition.FAIL, Status.ERROR, **reason, parts_done=done)
+                entry = world.move(Transition.FAIL, Status.ERROR, **reason, settled_part=done)
             case _:
-                entry = world.move(Transition.RELEASE, Status.PENDING, why="test", parts_done=done)
+                entry = world.move(
+                    Transition.RELEASE, Status.PENDING, reason="test", settled_part=done
+                )
         self._owner_moved(entry, owner, heard=b > 1)
         self.ending += [world.epoch] if owner == HERE else []
 
@@ -413,11 +415,11 @@ class Replica:
             text = "".join(running.words[: running.flushed])
             roles = (Role.ASSISTANT,) if text else ()
             entry = world.move(
-                Transition.REAP_INTERRUPT, Status.WAITING, *roles, text=text, parts_done=done
+                Transition.REAP_INTERRUPT, Status.WAITING, *roles, text=text, settled_part=done
             )
         else:
             entry = world.move(
-                Transition.REAP, Status.PENDING, reason="x", recoveries=1, parts_done=done
+                Transition.REAP, Status.PENDING, reason="x", recoveries=1, settled_part=done
             )
         self.unheard.append(entry.version)
 
@@ -467,8 +469,8 @@ class Replica:
         if running is not None:
             world.end_try(settles=False)
             self._bury(running)
-        world.epoch, world.owner, world.parts_done = world.epoch + 1, None, 0
-        dropped = {"unqueued": [1]} if b % 2 else {}
+        world.epoch, world.owner, world.settled_part = world.epoch + 1, None, 0
+        dropped = {"removed": [1]} if b % 2 else {}
         entry = world.move(
             Transition.EDIT, Status.PENDING, Role.USER, text="instead",
             reset_from=1, queue_length=0, **dropped,
@@ -527,7 +529,7 @@ class Replica:
             after_version=cursor.version,
             version=read.version,
             epoch=read.epoch,
-            settled_part=read.parts_done,
+            settled_part=read.settled_part,
             batches=[(read.first, read.parts)] if read.parts else [],
         )
 
@@ -556,23 +558,23 @@ class Replica:
         (read, entries), client.opening = client.opening, None
         assert client.subscription is not None
         if client.cursor is None:
-            cursor = Cursor(read.version, read.epoch, read.parts_done)
-            self.hub.attach(client.subscription, cursor, read.parts_done, read.parts)
+            cursor = Cursor(read.version, read.epoch, read.settled_part)
+            self.hub.attach(client.subscription, cursor, read.settled_part, read.parts)
             client.viewer = ChatEventReader(
-                client.subscription, cursor, settled_part=read.parts_done
+                client.subscription, cursor, settled_part=read.settled_part
             )
             parts = client.viewer.snapshot_parts()
             client.start(client.viewer.cursor, parts)
             client.seen = self._try_at(client.viewer.cursor) if parts else None
             return
         client.viewer = ChatEventReader(
-            client.subscription, client.cursor, settled_part=read.parts_done
+            client.subscription, client.cursor, settled_part=read.settled_part
         )
         events = client.viewer.events_for(tuple(entries))
         assert client.viewer.cursor.version == read.version
-        client.viewer.set_settled_part(read.parts_done)
+        client.viewer.set_settled_part(read.settled_part)
         begin = Cursor(read.version, read.epoch)
-        self.hub.attach(client.subscription, begin, read.parts_done, read.parts)
+        self.hub.attach(client.subscription, begin, read.settled_part, read.parts)
         for event in events:
             client.arrive(event)
 
@@ -675,7 +677,7 @@ class Replica:
 Action = tuple[str, int, int]
 
 OFTEN = {
-    "acquire": 20, "stream": 40, "flush": 15, "next_step": 10, "end_turn": 4, "end_runner": 3,
+    "claim": 20, "stream": 40, "flush": 15, "next_step": 10, "end_turn": 4, "end_runner": 3,
     "reap": 3, "zombie_streams": 6, "describe": 3, "send": 12, "interrupt": 2, "edit": 3, "feed": 9,
     "hear": 24, "wrong_hint": 1, "deaf": 1, "read": 24, "answer": 24, "forget_events": 1, "open": 15,
     "opened": 15, "pull": 40, "cut": 4,

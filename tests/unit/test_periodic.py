@@ -75,7 +75,7 @@ async def test_the_jitter_only_ever_shortens_the_wait() -> None:
 @on_virtual_time
 async def test_more_work_than_was_taken_means_another_step_at_once() -> None:
     step = Steps(3, 1, 0)
-    async with running(periodic(step), ChildHandle("acquirer")):
+    async with running(periodic(step), ChildHandle("claimer")):
         await anyio.sleep(11)
     assert step.at == [0, 0, 0, 10]
 
@@ -89,7 +89,7 @@ async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_o
         steps += 1
         return True
 
-    async with running(periodic(greedy), ChildHandle("acquirer")):
+    async with running(periodic(greedy), ChildHandle("claimer")):
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
     assert 5 < steps < 20
@@ -99,7 +99,7 @@ async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_o
 async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
     step = Steps()
     loop = periodic(step)
-    async with running(loop, ChildHandle("acquirer")):
+    async with running(loop, ChildHandle("claimer")):
         await anyio.sleep(3)
         loop.wake()
         loop.wake()
@@ -111,7 +111,7 @@ async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
 async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
     step = Steps(takes=2)
     loop = periodic(step)
-    async with running(loop, ChildHandle("acquirer")):
+    async with running(loop, ChildHandle("claimer")):
         await anyio.sleep(1)
         loop.wake()
         await anyio.sleep(4)
@@ -123,7 +123,7 @@ async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
 async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
     step = Steps(takes=takes)
     loop = periodic(step, every_seconds=1000)
-    async with running(loop, ChildHandle("acquirer")):
+    async with running(loop, ChildHandle("claimer")):
         for at in sorted(wakes):
             await anyio.sleep_until(at + 0.5)
             loop.wake()

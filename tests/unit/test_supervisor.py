@@ -329,13 +329,13 @@ async def test_a_child_takes_down_those_that_need_it_and_they_come_back_after_it
         ChildSpec(name="heartbeat", start=noting(fails(times=1))),
         ChildSpec(name="chats", start=noting(serve), depends_on=("heartbeat",)),
         ChildSpec(name="reaper", start=noting(serve)),
-        ChildSpec(name="acquirer", start=noting(serve), depends_on=("chats",)),
+        ChildSpec(name="claimer", start=noting(serve), depends_on=("chats",)),
     )
     with capture_logs():
         async with running(tree):
             await anyio.sleep(10)
             assert "".join(seen) == (
-                "+heartbeat+chats+reaper+acquirer-heartbeat-acquirer-chats+heartbeat+chats+acquirer"
+                "+heartbeat+chats+reaper+claimer-heartbeat-claimer-chats+heartbeat+chats+claimer"
             )
             assert [c.restarts for c in tree.snapshot()] == [1, 0, 0, 0]
 

@@ -43,6 +43,6 @@ def test_rows_fit_their_columns_and_who_is_stuck_comes_first() -> None:
     rows = chat_rows(status)
     assert all(len(row) == len(_CHAT_COLUMNS) for row in rows)
     assert [row[0] for row in rows] == ["stuck", moving["chat_id"]]
-    assert "2 chats in hand, room for 99" in "\n".join(summary_lines(status))
-    status["census"] = None
+    assert "2 leased chats, 99 free slots" in "\n".join(summary_lines(status))
+    status["database_stats"] = None
     assert summary_lines(status)[-1] == "The database has not answered."

@@ -20,7 +20,7 @@ FAIL = JournalEntry(
     status=Status.ERROR,
     epoch=2,
     worker_id=None,
-    data={"last_error": "no", "last_error_detail": {}, "parts_done": 9},
+    data={"last_error": "no", "last_error_detail": {}, "settled_part": 9},
 )
 """A row of three events."""
 

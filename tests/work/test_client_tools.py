@@ -92,8 +92,8 @@ async def test_the_model_goes_on_with_what_the_client_hands_in(
         ]
         assert provider.requests[1].messages[-1].role is Role.TOOL
         assert await chatd.api.texts(chat["id"]) == ["Let me look. ", "2 results"]
-        moves = [entry["move"] for entry in await chatd.journal(chat["id"])]
-        assert moves[2:] == ["require_action", "submit_tool_results", "acquire", "finish_turn"]
+        moves = [entry["transition"] for entry in await chatd.journal(chat["id"])]
+        assert moves[2:] == ["require_action", "submit_tool_results", "claim", "finish_turn"]
         turns = [line["outcome"] for line in chatd.logged("chat.turn")]
         assert turns == ["requires_action", "finished"]
         journal = str(await chatd.journal(chat["id"]))

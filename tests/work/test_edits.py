@@ -25,8 +25,8 @@ EDITORS, EDITS = 8, 25
 
 FENCED = """
     SELECT count(*) FROM (
-        SELECT move, lag(status) OVER (ORDER BY version) AS before FROM chat_events WHERE chat_id = $1
-    ) entries WHERE move = 'edit' AND before = 'running'
+        SELECT transition, lag(status) OVER (ORDER BY version) AS before FROM chat_events WHERE chat_id = $1
+    ) entries WHERE transition = 'edit' AND before = 'running'
 """
 """Edits of a chat that took it out of the hands of who worked on it, by the journal."""
 
@@ -164,7 +164,7 @@ async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) 
         counted = [await fenced(database, editor.chat_id) for editor in editors]
         assert sum(counted) == EDITORS * EDITS == 200
         lost = [line for line in daemons[0].logs if line["event"] == "chat.lost"]
-        assert {line["why"] for line in lost} == {"edited"}
+        assert {line["reason"] for line in lost} == {"edited"}
 
 
 def told(viewer: BackgroundSubscriber) -> list[str]:
@@ -185,7 +185,7 @@ async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
             await chatd.api.wait_for_status(chat["id"], "waiting")
             await eventually(lambda: provider.open_streams == 0)
             await eventually(lambda: told(viewer) == ["history_reset", "message", "message"])
-        await chatd.wait_for_log("chat.lost", chat_id=chat["id"], why="edited")
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"], reason="edited")
         turns = chatd.logged("chat.turn", chat_id=chat["id"])
         assert sorted(turn["outcome"] for turn in turns) == ["finished", "lost"]
 
@@ -209,7 +209,7 @@ async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
                 assert viewer.events[-1].event == "deleted"
                 assert viewer.events[-1].data == {"id": chat["id"]}
         await eventually(lambda: provider.open_streams == 0)
-        await first.wait_for_log("chat.lost", chat_id=chat["id"], why="deleted")
+        await first.wait_for_log("chat.lost", chat_id=chat["id"], reason="deleted")
         for method in ("GET", "DELETE"):
             assert (await other.api.http.request(method, path)).status_code == 404
         assert (await other.api.http.get("/api/v1/chats")).json()["items"] == []

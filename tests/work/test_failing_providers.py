@@ -179,8 +179,10 @@ async def test_a_restart_in_mid_backoff_goes_on_with_the_count_and_the_wait(
         [event] = await second.journal(chat["id"], "fail")
         assert len(calls) == 2
         assert failed["last_error_detail"]["attempts"] == 2
-        [at] = await fetch_rows(database, "SELECT at FROM chat_events WHERE move = 'fail'")
-        assert at["at"] >= row["next_attempt_at"]
+        [at] = await fetch_rows(
+            database, "SELECT created_at FROM chat_events WHERE transition = 'fail'"
+        )
+        assert at["created_at"] >= row["next_attempt_at"]
         assert event["epoch"] == 2
 
 

@@ -62,7 +62,7 @@ def heard() -> tuple[ChangeBus, list[Hint]]:
     return ChangeBus(ChatHub(), notify_replicas=told.append), told
 
 
-# -- the acquirer ---------------------------------------------------------------------------------
+# -- the claimer ----------------------------------------------------------------------------------
 
 
 async def test_no_more_chats_than_there_is_room_for(dsn: str) -> None:
@@ -90,15 +90,15 @@ async def test_two_processes_share_the_work_and_no_chat_is_worked_twice(dsn: str
         second.go.set()
         for chat_id in chats:
             await daemons[1].api.wait_for_status(chat_id, "waiting")
-            assert [e["move"] for e in await daemons[1].journal(chat_id)] == [
+            assert [e["transition"] for e in await daemons[1].journal(chat_id)] == [
                 "create",
-                "acquire",
+                "claim",
                 "finish_turn",
             ]
         assert first.most == second.most == 5
 
 
-async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
+async def test_a_hint_wakes_the_claimer_long_before_its_poll(dsn: str) -> None:
     slow = {"poll_seconds": 600}
     async with running_daemons(dsn, [scripted(), scripted()], worker=slow) as daemons:
         front, back = daemons
@@ -106,7 +106,7 @@ async def test_a_hint_wakes_the_acquirer_long_before_its_poll(dsn: str) -> None:
         for _ in range(3):
             chat = await front.api.create("hello")
             await front.api.wait_for_status(chat["id"], "waiting")
-            [acquired] = await front.journal(chat["id"], "acquire")
+            [acquired] = await front.journal(chat["id"], "claim")
             assert acquired["worker_id"] == str(back.daemon.worker_id)
 
 
@@ -125,7 +125,7 @@ async def test_a_process_that_serves_only_claims_nothing(dsn: str, database: Dat
         chat = await front.api.create("hello")
         async with running_daemon(dsn) as back:
             await back.api.wait_for_status(chat["id"], "waiting")
-            [acquired] = await back.journal(chat["id"], "acquire")
+            [acquired] = await back.journal(chat["id"], "claim")
             assert acquired["worker_id"] == str(back.daemon.worker_id)
         assert await fetch_rows(database, "SELECT * FROM workers") == []
 
@@ -154,9 +154,9 @@ async def test_a_lost_connection_costs_the_lock_but_no_chat(dsn: str, database: 
             await eventually(lambda before=before: retaken(database, before))
         held.go.set()
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert [e["move"] for e in await chatd.journal(chat["id"])] == [
+        assert [e["transition"] for e in await chatd.journal(chat["id"])] == [
             "create",
-            "acquire",
+            "claim",
             "finish_turn",
         ]
         assert chatd.logged("outage.began", child="heartbeat")
@@ -196,10 +196,10 @@ async def test_without_its_lock_a_worker_claims_nothing(dsn: str, database: Data
             chat = await chatd.api.create("hello")
             statements = chatd.daemon.services.database.statement_count
             await eventually(lambda: chatd.daemon.services.database.statement_count > statements)
-            acquirer_ran = asyncio.Event()
-            chatd.daemon.services.change_bus.subscribe(lambda _: acquirer_ran.set())
+            claimer_ran = asyncio.Event()
+            chatd.daemon.services.change_bus.subscribe(lambda _: claimer_ran.set())
             await chatd.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "x"})
-            await acquirer_ran.wait()
+            await claimer_ran.wait()
             assert (await chatd.api.chat(chat["id"]))["status"] == "pending"
             await squatter.fetchval(f"SELECT pg_advisory_unlock({key})", worker_id)
             await chatd.api.wait_for_status(chat["id"], "waiting")
@@ -266,7 +266,7 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
         hand.renewed_at -= 1201
         await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
         assert held.now == 0
-        assert (await chatd.journal(chat["id"]))[-1]["move"] == "acquire"  # nothing was written
+        assert (await chatd.journal(chat["id"]))[-1]["transition"] == "claim"  # nothing was written
 
 
 # -- the reaper -----------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ async def test_the_reaper_takes_what_is_aged_and_leaves_what_is_fresh(database: 
     [event] = await fetch_rows(
         database, "SELECT data FROM chat_events WHERE chat_id = $1", fresh.id
     )
-    assert event["data"]["reason"] == "owner_gone"
+    assert event["data"]["reason"] == "worker_dead"
 
 
 async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> None:
@@ -323,7 +323,7 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert row["last_error"]
     [line] = logged
     [event] = await fetch_rows(database, "SELECT data FROM chat_events")
-    assert (line["event"], line["deaths"]) == ("chat.crash_loop", 4)
+    assert (line["event"], line["recoveries"]) == ("chat.crash_loop", 4)
     assert line["reason"] == event["data"]["reason"]
 
 
@@ -368,14 +368,14 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
     for number in range(4):
         await chats.describe(chat.id, owner_id=OWNER, title=str(number))
     await database.fetch(
-        "UPDATE chat_events SET at = clock_timestamp() - interval '8 days' WHERE version <= 3"
+        "UPDATE chat_events SET created_at = clock_timestamp() - interval '8 days' WHERE version <= 3"
     )
     running = await chat_with_status(database, Status.RUNNING)
     idle = await chat_with_status(database, Status.WAITING)
     part = [{"index": 0, "type": "text", "text": "x"}]
     for owner, epoch in ((running, 0), (running, 1), (idle, 0)):
         await database.fetch(
-            "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, $2, 1, 1, $3)",
+            "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, $2, 1, 1, $3)",
             owner.id,
             epoch,
             part,
@@ -446,7 +446,9 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
     chats = Chats(database)
     chat = (await chats.create(owner_id=OWNER, model_config_id=(await one_model(database)))).chat
     await chats.describe(chat.id, owner_id=OWNER, title="x")
-    await database.fetch("UPDATE chat_events SET at = clock_timestamp() - interval '1 year'")
+    await database.fetch(
+        "UPDATE chat_events SET created_at = clock_timestamp() - interval '1 year'"
+    )
     leases = Leases(database, worker_id=uuid4())
     await Janitor(
         StreamStore(database), leases, IdempotencyStore(database), ChatLists(database)
@@ -482,9 +484,11 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hub.publish_part(chats[0].id, previews[0], {"index": 0, "type": "text", "text": "3"})
     await flusher.step()
     stored = await fetch_rows(
-        database, "SELECT first, last FROM chat_parts WHERE chat_id = $1 ORDER BY 1", chats[0].id
+        database,
+        "SELECT first_part, last_part FROM chat_parts WHERE chat_id = $1 ORDER BY 1",
+        chats[0].id,
     )
-    assert [(row["first"], row["last"]) for row in stored] == [(1, 3), (4, 4)]
+    assert [(row["first_part"], row["last_part"]) for row in stored] == [(1, 3), (4, 4)]
     for chat in chats:
         flusher.untrack(chat.id, epoch=chat.epoch - 1)
         assert chat.id in flusher._steps
@@ -498,7 +502,7 @@ async def test_one_statement_flushes_all_chats(database: Database) -> None:
 async def test_a_flush_of_a_chat_that_moved_on_stores_nothing(database: Database) -> None:
     streams = StreamStore(database)
     part = [{"index": 0, "type": "text", "text": "late"}]
-    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, settled_part=5)
     await streams.flush_parts([PartBatch(chat.id, 1, 1, part)])  # an older epoch
     await streams.flush_parts([PartBatch(chat.id, 2, 5, part)])  # settled already
     idle = await chat_with_status(database, Status.WAITING)
@@ -594,7 +598,7 @@ async def test_a_stop_hands_back_what_is_running_and_the_next_process_finishes_i
             await after.api.wait_for_status(chat_id, "waiting")
             assert await after.api.texts(chat_id) == ["You said: hello"]
             [release] = await after.journal(chat_id, "release")
-            assert release["data"]["why"] == "shutdown"
+            assert release["data"]["reason"] == "shutdown"
 
 
 async def test_a_grace_lets_a_turn_end(dsn: str, database: Database) -> None:

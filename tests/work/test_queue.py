@@ -54,7 +54,7 @@ async def test_the_queue_is_worked_in_order_each_with_its_model(dsn: str) -> Non
             f"m-{'two' if n % 2 else 'one'} on {n}" for n in range(6)
         ]
         assert await api.texts(chat["id"], "user") == list("012345")
-        assert len(await chatd.journal(chat["id"], "acquire")) == 1  # one owner worked them all
+        assert len(await chatd.journal(chat["id"], "claim")) == 1  # one owner worked them all
 
 
 async def test_a_message_that_does_not_name_a_model_keeps_the_chat_s(dsn: str) -> None:

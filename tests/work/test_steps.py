@@ -36,9 +36,9 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
         assert result["tool_call_id"] == call["tool_call_id"]
         assert result["is_error"] is True
         assert "no tool named weather" in result["result"]
-        assert [e["move"] for e in await chatd.journal(chat["id"])] == [
+        assert [e["transition"] for e in await chatd.journal(chat["id"])] == [
             "create",
-            "acquire",
+            "claim",
             "commit_step",
             "finish_turn",
         ]

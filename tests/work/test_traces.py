@@ -250,7 +250,9 @@ async def test_without_a_provider_nothing_is_made_and_nothing_stored(dsn: str) -
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        rows = await chatd.daemon.services.database.fetch("SELECT asked_in, claimed_in FROM chats")
+        rows = await chatd.daemon.services.database.fetch(
+            "SELECT request_traceparent, claim_traceparent FROM chats"
+        )
         assert [tuple(row) for row in rows] == [(None, None)]
     with tracing.store_span("x") as span, tracing.request_span("GET", REMOTE) as other:
         assert span is other

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 class WorkerInfoOut(BaseModel):
     """The worker that has the chat. All but its id is null when it is no longer listed."""
 
-    model_config = ConfigDict(title="Owner")
+    model_config = ConfigDict(title="WorkerInfo")
 
     worker_id: UUID
     host: str | None
@@ -35,7 +35,7 @@ class WorkerInfoOut(BaseModel):
 class ActivityOut(BaseModel):
     """What the worker said at the chat's last beat; `until` is when it is cut without progress."""
 
-    model_config = ConfigDict(title="Doing")
+    model_config = ConfigDict(title="Activity")
 
     stage: str | None = Field(examples=["model stream"])
     started_at: datetime | None
@@ -56,7 +56,7 @@ class RetryOut(BaseModel):
 class WorkerCapacityOut(BaseModel):
     """The processes that work on chats, of all replicas."""
 
-    model_config = ConfigDict(title="Workers")
+    model_config = ConfigDict(title="WorkerCapacity")
 
     alive: int
     with_free_slots: int
@@ -67,7 +67,7 @@ class WorkerCapacityOut(BaseModel):
 class ReasonOut(BaseModel):
     """A reason: a stable code for programs, a sentence for people."""
 
-    model_config = ConfigDict(title="Because")
+    model_config = ConfigDict(title="Reason")
 
     code: ReasonCode
     text: str

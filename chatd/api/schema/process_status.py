@@ -1,4 +1,4 @@
-"""The shape of ``/statusz``: how one process is, for those who operate it. Nothing that was said."""
+"""Response of ``/statusz``: the status of one process, for operators. No message content."""
 
 from datetime import datetime
 from uuid import UUID
@@ -23,14 +23,14 @@ class ActorOut(BaseModel):
 
 
 class LeasedChatOut(BaseModel):
-    """A chat in hand, and where its turn is."""
+    """A chat leased by this process, and the progress of its turn."""
 
-    model_config = ConfigDict(title="ChatInHand")
+    model_config = ConfigDict(title="LeasedChat")
 
     chat_id: UUID
     status: Status
     epoch: int
-    step: int
+    committed_steps: int
     leased_seconds: float
     stage: str | None
     stage_seconds: float
@@ -53,9 +53,9 @@ class PoolOut(BaseModel):
 
 
 class DatabaseStatsOut(BaseModel):
-    """What the database had, of all processes, `seconds_ago`."""
+    """Counts over the whole database, collected `seconds_ago`."""
 
-    model_config = ConfigDict(title="Census")
+    model_config = ConfigDict(title="DatabaseStats")
 
     seconds_ago: float
     chats: dict[Status, int]
@@ -64,7 +64,7 @@ class DatabaseStatsOut(BaseModel):
 
 
 class Versions(BaseModel):
-    """Of chatd and of what it runs on."""
+    """Versions of chatd and of its environment."""
 
     chatd: str
     python: str
@@ -72,7 +72,7 @@ class Versions(BaseModel):
 
 
 class ProcessStatusOut(BaseModel):
-    """How this process is. `census` is null until the database has answered."""
+    """Status of this process. `database_stats` is null until the database has answered."""
 
     model_config = ConfigDict(title="ProcessStatus")
 

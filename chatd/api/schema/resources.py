@@ -78,12 +78,12 @@ class FileInput(_Request):
 
 
 def _content_kind(value: object) -> str | None:
-    return "words" if isinstance(value, str) else "parts" if isinstance(value, list) else None
+    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
 
 
 PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
 ContentInput = Annotated[
-    Annotated[NonEmptyStr, Tag("words")]
+    Annotated[NonEmptyStr, Tag("text")]
     | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
     Discriminator(
         _content_kind,
@@ -234,7 +234,7 @@ class JournalEntryOut(BaseModel):
     model_config = ConfigDict(title="JournalEntry")
 
     version: int
-    at: datetime
+    created_at: datetime
     transition: str
     status: Status
     epoch: int

@@ -52,7 +52,7 @@ Tools = Annotated[
 class ToolResultInput(BaseModel):
     """What came of one call; `result` is any JSON."""
 
-    model_config = ConfigDict(extra="forbid", title="ToolResult")
+    model_config = ConfigDict(extra="forbid", title="ToolResultInput")
 
     tool_call_id: NonEmptyStr
     result: JsonValue

@@ -26,7 +26,9 @@ def build_auth(settings: Settings, database: Database) -> AuthComponents:
             return AuthComponents(AnonymousAuthenticator())
         case "token":
             doorkeeper = TokenAuthenticator(Tokens(database))
-            return AuthComponents(doorkeeper, [ChildSpec(name="doorkeeper", start=doorkeeper.run)])
+            return AuthComponents(
+                doorkeeper, [ChildSpec(name="authenticator", start=doorkeeper.run)]
+            )
         case "jwt":
             from chatd.api.auth.jwks import JwksClient  # noqa: PLC0415
             from chatd.api.auth.jwt import JwtAuthenticator  # noqa: PLC0415 (only this mode pays for cryptography)
@@ -39,4 +41,4 @@ def build_auth(settings: Settings, database: Database) -> AuthComponents:
                 owner_claim=given.owner_claim,
                 admin_claim=given.admin_claim,
             )
-            return AuthComponents(jwts, [ChildSpec(name="doorkeeper", start=jwts.run)])
+            return AuthComponents(jwts, [ChildSpec(name="authenticator", start=jwts.run)])

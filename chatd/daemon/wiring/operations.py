@@ -66,7 +66,7 @@ class OperationsComponents:
 
     def child_specs(self) -> Sequence[ChildSpec]:
         return [
-            ChildSpec(name="census", start=self._stats_collector.run),
+            ChildSpec(name="stats collector", start=self._stats_collector.run),
         ]
 
 

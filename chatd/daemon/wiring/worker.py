@@ -136,7 +136,7 @@ class WorkerActors:
     def child_specs(self) -> Sequence[ChildSpec]:
         return [
             # Before the heartbeat, so that it ends after it: who was listed takes its row away.
-            ChildSpec(name="farewell", start=self._deregistration.run),
+            ChildSpec(name="deregistration", start=self._deregistration.run),
             ChildSpec(name="heartbeat", start=self._heartbeat.run),
             ChildSpec(name="watchdog", start=self._watchdog.run),
             ChildSpec(name="flusher", start=self._flusher.run),
@@ -146,7 +146,7 @@ class WorkerActors:
                 depends_on=("heartbeat",),
                 shutdown_seconds=self._grace_seconds + _RELEASE_SECONDS,
             ),
-            ChildSpec(name="acquirer", start=self._claimer.run, depends_on=("chats",)),
+            ChildSpec(name="claimer", start=self._claimer.run, depends_on=("chats",)),
             ChildSpec(name="reaper", start=self._reaper.run),
             ChildSpec(name="janitor", start=self._janitor.run),
         ]
