@@ -10,7 +10,6 @@ from uuid import UUID
 
 import anyio
 import anyio.lowlevel
-import httpx2
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -20,7 +19,7 @@ from chatd.llm.provider import Provider
 from chatd.settings import Settings
 from chatd.store.database import Database
 from support.eventually import TIMEOUT_SECONDS, eventually
-from support.openapi_conformance import assert_documented
+from support.http import http_client
 from support.providers import catalog, scripted
 from support.sse_client import ApiClient
 
@@ -164,13 +163,7 @@ async def _run_daemon(
             ) or None
         assert daemon.server is not None
         url = f"http://127.0.0.1:{daemon.server.port}"
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        async with httpx2.AsyncClient(
-            base_url=url,
-            timeout=TIMEOUT_SECONDS,
-            limits=limits,
-            event_hooks={"response": [assert_documented]},
-        ) as http:
+        async with http_client(url) as http:
             yield InProcessDaemon(daemon, ApiClient(http), logs, task)
     finally:
         daemon.stop()

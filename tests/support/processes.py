@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx2
 
 from support.eventually import TIMEOUT_SECONDS, eventually
+from support.http import NO_TLS
 from support.log_event_coverage import record_event
 
 SCRIPTS = """
@@ -139,7 +140,7 @@ class ChatdProcess:
         listening = await self.wait_for_log("http.listening")
         self.port = int(listening["port"])
         self.url = f"http://{listening['host']}:{self.port}"
-        async with httpx2.AsyncClient(base_url=self.url) as client:
+        async with httpx2.AsyncClient(base_url=self.url, verify=NO_TLS) as client:
 
             async def answers() -> bool:
                 return (await client.get("/readyz")).status_code == 200

@@ -10,7 +10,8 @@ import anyio
 import httpx2
 
 from support.eventually import TIMEOUT_SECONDS, eventually
-from support.openapi_conformance import assert_documented, assert_event_documented
+from support.http import http_client
+from support.openapi_conformance import assert_event_documented
 from support.processes import ChatdProcess
 
 
@@ -170,14 +171,8 @@ class ApiClient:
 
 @asynccontextmanager
 async def client(chatd: ChatdProcess) -> AsyncIterator[ApiClient]:
-    """A client of one process."""
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx2.AsyncClient(
-        base_url=chatd.url,
-        timeout=TIMEOUT_SECONDS,
-        limits=limits,
-        event_hooks={"response": [assert_documented]},
-    ) as http:
+    """Yield a client of one process."""
+    async with http_client(chatd.url) as http:
         yield ApiClient(http)
 
 
