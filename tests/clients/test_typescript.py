@@ -90,7 +90,7 @@ async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) ->
     assert end["text"] == text
     assert end["stored"] == ["go", text]
     assert end["moves"].count("reap") == KILLS
-    assert (end["snapshots"], end["gaps"] >= KILLS) == (1, True)
+    assert (end["snapshots"], end["reconnects"] >= KILLS) == (1, True)
     assert all(text.startswith(event["preview"]) for event in events)
     ids = [event["id"] for event in events]
     assert len(ids) == len(set(ids)) > KILLS

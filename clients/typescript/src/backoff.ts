@@ -1,42 +1,42 @@
-/** When to try again, and when to stop trying. Waits double from 0.1 to 5 seconds, with jitter. */
+/** Retry delays that double from 0.1 to 5 seconds, with jitter, until a timeout. */
 export class Backoff {
   #failures = 0;
-  #silentSince: number | undefined;
+  #unansweredSince: number | undefined;
 
-  /** `patienceSeconds` is how long a silence of the server is borne; `Infinity`: for ever. */
+  /** `retryTimeoutSeconds`: how long to retry without any response; `Infinity`: without end. */
   constructor(
-    private readonly patienceSeconds: number,
-    private readonly firstSeconds = 0.1,
-    private readonly mostSeconds = 5,
+    private readonly retryTimeoutSeconds: number,
+    private readonly initialSeconds = 0.1,
+    private readonly maxSeconds = 5,
   ) {}
 
-  /** The server is there, whatever it will say: patience is as at the start. */
-  answered(): void {
-    this.#silentSince = undefined;
+  /** Note a response, whatever it says: the retry timeout starts over. */
+  onResponse(): void {
+    this.#unansweredSince = undefined;
   }
 
-  /** It said something of use: the next wait is short again. */
-  progressed(): void {
+  /** Note progress: the next delay is short again. */
+  onProgress(): void {
     this.#failures = 0;
   }
 
-  /** How long to wait before the next try; undefined: patience is out. */
-  waitSeconds(atLeast = 0): number | undefined {
+  /** Return the seconds to wait before the next attempt; undefined: the retry timeout is over. */
+  nextDelay(minSeconds = 0): number | undefined {
     const now = performance.now() / 1000;
-    this.#silentSince ??= now;
-    const longest = Math.min(this.mostSeconds, this.firstSeconds * 2 ** Math.min(this.#failures, 30));
+    this.#unansweredSince ??= now;
+    const longest = Math.min(this.maxSeconds, this.initialSeconds * 2 ** Math.min(this.#failures, 30));
     this.#failures += 1;
-    const wait = Math.max(atLeast, longest * (0.5 + Math.random() / 2));
-    return wait < this.#silentSince + this.patienceSeconds - now ? wait : undefined;
+    const delay = Math.max(minSeconds, longest * (0.5 + Math.random() / 2));
+    return delay < this.#unansweredSince + this.retryTimeoutSeconds - now ? delay : undefined;
   }
 }
 
-/** Timers fire at once when they are asked for more than they can count to. */
+/** Convert to milliseconds, bounded: timers beyond 2^31 fire at once. */
 export function milliseconds(seconds: number): number {
   return Math.min(seconds * 1000, 2 ** 31 - 1);
 }
 
-/** Wait; throws the signal's reason when it is aborted. */
+/** Wait. Throws the signal's reason when it is aborted. */
 export function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import { Following, ofAllChats, ofOneChat, type FollowOptions } from "./follow.js";
+import { EventStream, chatListRules, chatRules, type FollowOptions } from "./follow.js";
 import { Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
   ChangeChat,
@@ -23,23 +23,23 @@ interface Page<Item> {
   next_cursor?: string | null;
 }
 
-/** The items of all pages; the next page is asked for when it is needed. */
-async function* pages<Item>(
+/** Yield the items of all pages. A page is fetched when it is needed. */
+async function* paginate<Item>(
   http: Http,
   path: string,
   query: Query,
-  key = "cursor",
+  cursorParam = "cursor",
 ): AsyncGenerator<Item, void, undefined> {
-  let place: string | undefined;
+  let cursor: string | undefined;
   do {
-    const asked = place === undefined ? query : { ...query, [key]: place };
-    const page = await http.ask<Page<Item>>("GET", path, { query: asked });
+    const pageQuery = cursor === undefined ? query : { ...query, [cursorParam]: cursor };
+    const page = await http.request<Page<Item>>("GET", path, { query: pageQuery });
     yield* page.items;
-    place = page.next_cursor ?? undefined;
-  } while (place !== undefined);
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor !== undefined);
 }
 
-/** A caller of one chatd, or of several behind one address. */
+/** A client of one chatd, or of several behind one address. */
 export class Client {
   readonly chats: Chats;
   readonly messages: Messages;
@@ -53,42 +53,42 @@ export class Client {
     this.queue = new Queue(this.#http);
   }
 
-  /** The models that a chat may ask for. */
+  /** Return the models that a chat may use. */
   async models(): Promise<Model[]> {
-    return (await this.#http.ask<Page<Model>>("GET", "/models")).items;
+    return (await this.#http.request<Page<Model>>("GET", "/models")).items;
   }
 
-  /** Answer all the calls that the chat waits for; it goes on with them. */
+  /** Post the results of all tool calls that the chat waits for. */
   submitToolResults(
     chatId: string,
     results: readonly ToolResult[],
     options: RequestOptions = {},
   ): Promise<Chat> {
-    return this.#http.ask("POST", `/chats/${chatId}/tool-results`, { ...options, body: { results } });
+    return this.#http.request("POST", `/chats/${chatId}/tool-results`, { ...options, body: { results } });
   }
 
   /**
-   * What happens in a chat, each event once, over cut wires and restarts of the server.
+   * Follow a chat: each event once, across cut connections and restarts of the server.
    *
    * Begins with a `snapshot`, or after the event `after`. Ends when the chat is deleted.
    */
-  follow(chatId: string, options: FollowOptions = {}): Following<ChatEvent> {
-    return new Following(this.#http, `/chats/${chatId}/stream`, options, ofOneChat());
+  follow(chatId: string, options: FollowOptions = {}): EventStream<ChatEvent> {
+    return new EventStream(this.#http, `/chats/${chatId}/stream`, options, chatRules());
   }
 
-  /** What happens among all your chats: each as it is, whenever one of them moved. */
-  followAll(options: FollowOptions = {}): Following<ListEvent> {
-    return new Following(this.#http, "/chats/stream", options, ofAllChats());
+  /** Follow the list of your chats: each chat as it is, whenever it changes. */
+  followAll(options: FollowOptions = {}): EventStream<ListEvent> {
+    return new EventStream(this.#http, "/chats/stream", options, chatListRules());
   }
 }
 
 export interface ListOptions {
   archived?: boolean;
   status?: Status;
-  /** `name` or `name:value`; all of them must be there. */
+  /** `name` or `name:value`; all of them must match. */
   labels?: readonly string[];
   parent?: string;
-  /** Looked for in titles. */
+  /** Part of the title. */
   q?: string;
   pageSize?: number;
 }
@@ -103,71 +103,71 @@ export class Chats {
   ): Promise<Chat> {
     const { signal, idempotencyKey, ...fields } = more;
     const body = content === undefined ? fields : { content, ...fields };
-    return this.http.ask("POST", "/chats", { ...given({ signal, idempotencyKey }), body });
+    return this.http.request("POST", "/chats", { ...dropUndefined({ signal, idempotencyKey }), body });
   }
 
-  /** One chat, as it is now. */
+  /** Return one chat, as it is now. */
   get(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("GET", `/chats/${chatId}`, options);
+    return this.http.request("GET", `/chats/${chatId}`, options);
   }
 
-  /** Your chats, most recently touched first. */
+  /** Yield your chats, the most recently changed first. */
   list({ labels, pageSize = 50, ...more }: ListOptions = {}): AsyncGenerator<Chat, void, undefined> {
-    return pages(this.http, "/chats", { ...more, label: labels, limit: pageSize });
+    return paginate(this.http, "/chats", { ...more, label: labels, limit: pageSize });
   }
 
-  /** Change title or labels at any time; archive or unarchive a chat, with its family, at rest. */
-  change(chatId: string, fields: ChangeChat, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("PATCH", `/chats/${chatId}`, { ...options, body: fields });
+  /** Change title or labels at any time; archive or unarchive an idle chat. */
+  update(chatId: string, fields: ChangeChat, options: RequestOptions = {}): Promise<Chat> {
+    return this.http.request("PATCH", `/chats/${chatId}`, { ...options, body: fields });
   }
 
-  /** Delete a chat and all that was said in it. */
+  /** Delete a chat and everything that is stored about it. */
   delete(chatId: string, options: RequestOptions = {}): Promise<void> {
-    return this.http.ask("DELETE", `/chats/${chatId}`, options);
+    return this.http.request("DELETE", `/chats/${chatId}`, options);
   }
 
-  /** Stop what the chat is doing. What the model said so far is kept. */
+  /** Interrupt the running turn. What the model said so far is kept. */
   interrupt(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("POST", `/chats/${chatId}/interrupt`, options);
+    return this.http.request("POST", `/chats/${chatId}/interrupt`, options);
   }
 
-  /** Try a failed turn again, without a new message. */
+  /** Retry a failed turn, without a new message. */
   retry(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("POST", `/chats/${chatId}/retry`, options);
+    return this.http.request("POST", `/chats/${chatId}/retry`, options);
   }
 
-  /** Begin anew in the same chat: what was said is no longer shown or told to the model. */
+  /** Clear the history, all but the system prompt. */
   clear(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("POST", `/chats/${chatId}/clear`, options);
+    return this.http.request("POST", `/chats/${chatId}/clear`, options);
   }
 
-  /** What the chat is doing, who does it, and what it waits for. */
+  /** Explain why the chat is in its state: its worker, its activity, and what it waits for. */
   explain(chatId: string, options: RequestOptions = {}): Promise<Explanation> {
-    return this.http.ask("GET", `/chats/${chatId}/explain`, options);
+    return this.http.request("GET", `/chats/${chatId}/explain`, options);
   }
 
-  /** The journal: every move that was made on the chat, oldest first. */
+  /** Yield the journal: every transition of the chat, oldest first. */
   events(
     chatId: string,
     { after = 0, pageSize = 100 }: { after?: number; pageSize?: number } = {},
   ): AsyncGenerator<JournalEntry, void, undefined> {
-    return pages(this.http, `/chats/${chatId}/events`, { after, limit: pageSize }, "after");
+    return paginate(this.http, `/chats/${chatId}/events`, { after, limit: pageSize }, "after");
   }
 }
 
 export class Messages {
   constructor(private readonly http: Http) {}
 
-  /** The history, oldest first, from the start or after a message. */
+  /** Yield the history, oldest first, from the start or after a message. */
   list(
     chatId: string,
     { afterId = 0, pageSize = 100 }: { afterId?: number; pageSize?: number } = {},
   ): AsyncGenerator<Message, void, undefined> {
     const query = { after_id: afterId, limit: pageSize };
-    return pages(this.http, `/chats/${chatId}/messages`, query, "after_id");
+    return paginate(this.http, `/chats/${chatId}/messages`, query, "after_id");
   }
 
-  /** Say something; `busy_behavior` is what to do when the chat is busy: by default, to wait. */
+  /** Send a message. `busy_behavior` says what happens when the chat is busy: by default it is queued. */
   send(
     chatId: string,
     content: Content,
@@ -175,11 +175,11 @@ export class Messages {
   ): Promise<Sent> {
     const { signal, idempotencyKey, ...fields } = more;
     const body = { content, ...fields };
-    const options = given({ signal, idempotencyKey });
-    return this.http.ask("POST", `/chats/${chatId}/messages`, { ...options, body });
+    const options = dropUndefined({ signal, idempotencyKey });
+    return this.http.request("POST", `/chats/${chatId}/messages`, { ...options, body });
   }
 
-  /** Say it differently: the message and all later ones are replaced by a new one. */
+  /** Edit a message: it and all later ones are replaced by a new one, which is answered. */
   edit(
     chatId: string,
     messageId: number,
@@ -187,31 +187,31 @@ export class Messages {
     options: RequestOptions = {},
   ): Promise<Message> {
     const path = `/chats/${chatId}/messages/${messageId}`;
-    return this.http.ask("PATCH", path, { ...options, body: { content } });
+    return this.http.request("PATCH", path, { ...options, body: { content } });
   }
 }
 
 export class Queue {
   constructor(private readonly http: Http) {}
 
-  /** The messages that wait for the running turn to end, the next one first. */
+  /** Return the queued messages, the next one first. */
   async list(chatId: string, options: RequestOptions = {}): Promise<QueuedMessage[]> {
-    const page = await this.http.ask<Page<QueuedMessage>>("GET", `/chats/${chatId}/queue`, options);
+    const page = await this.http.request<Page<QueuedMessage>>("GET", `/chats/${chatId}/queue`, options);
     return page.items;
   }
 
-  /** Take a message out of the queue. */
+  /** Remove a queued message. */
   remove(chatId: string, queuedId: number, options: RequestOptions = {}): Promise<void> {
-    return this.http.ask("DELETE", `/chats/${chatId}/queue/${queuedId}`, options);
+    return this.http.request("DELETE", `/chats/${chatId}/queue/${queuedId}`, options);
   }
 
-  /** Answer a waiting message now; what is running is stopped first. */
+  /** Answer a queued message next; the running turn is interrupted. */
   promote(chatId: string, queuedId: number, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.ask("POST", `/chats/${chatId}/queue/${queuedId}/promote`, options);
+    return this.http.request("POST", `/chats/${chatId}/queue/${queuedId}/promote`, options);
   }
 }
 
-function given({ signal, idempotencyKey }: { [K in keyof RequestOptions]: RequestOptions[K] | undefined }) {
+function dropUndefined({ signal, idempotencyKey }: { [K in keyof RequestOptions]: RequestOptions[K] | undefined }) {
   return {
     ...(signal === undefined ? {} : { signal }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),

@@ -1,30 +1,30 @@
-/** What may go wrong for a caller: the server cannot be reached, or it refuses and says why. */
+/** Errors of the client: the server cannot be reached, or it rejects a request. */
 
-/** Everything that this client throws on purpose. */
+/** Base class of every error that this client throws on purpose. */
 export class ClientError extends Error {
-  /** Whether the same request may well succeed later. */
-  passing = false;
-  /** Seconds after which the server asks to be asked again. */
+  /** Whether the same request may succeed later. */
+  retryable = false;
+  /** Seconds after which the server asks to retry. */
   retryAfter: number | undefined;
 }
 
-/** No answer could be had, however often it was asked; `cause` says what happened last. */
-export class Unreachable extends ClientError {
-  override name = "Unreachable";
-  override passing = true;
+/** No response in spite of retries; `cause` is the last failure. */
+export class ConnectFailed extends ClientError {
+  override name = "ConnectFailed";
+  override retryable = true;
 
   constructor(
     readonly url: string,
-    why: string,
+    reason: string,
     options?: ErrorOptions,
   ) {
-    super(`No answer from ${url}: ${why}`, options);
+    super(`No answer from ${url}: ${reason}`, options);
   }
 }
 
-/** Something answers at this address, but not as a chatd would. */
-export class NotChatd extends ClientError {
-  override name = "NotChatd";
+/** A response that does not come from chatd. */
+export class UnexpectedResponse extends ClientError {
+  override name = "UnexpectedResponse";
 
   constructor(readonly url: string) {
     super(`What answers at ${url} is not a chatd.`);
@@ -36,12 +36,11 @@ export interface FieldProblem {
   message: string;
 }
 
-const PASSING = new Set([502, 503, 504]);
+const RETRYABLE_STATUSES = new Set([502, 503, 504]);
 
 /**
- * The server refused. `code` is stable and meant for programs, `detail` for people; `errors` names
- * each field that is wrong. What stands between client and server may refuse in words of its own:
- * then `code` is `unknown`.
+ * A rejected request. `code` is stable and meant for programs, `detail` for people; `errors` names each
+ * invalid field. `code` is `unknown` when a proxy between client and server rejected the request.
  */
 export class ChatdHTTPError extends ClientError {
   override name = "ChatdHTTPError";
@@ -54,14 +53,14 @@ export class ChatdHTTPError extends ClientError {
     problem: unknown,
     retryAfter?: number,
   ) {
-    const told = (problem ?? {}) as { code?: string; detail?: string; errors?: FieldProblem[] };
-    const code = told.code ?? "unknown";
-    super(`${told.detail || "The server gave no reason."} (${status} ${code})`);
+    const body = (problem ?? {}) as { code?: string; detail?: string; errors?: FieldProblem[] };
+    const code = body.code ?? "unknown";
+    super(`${body.detail || "The server gave no reason."} (${status} ${code})`);
     this.code = code;
-    this.detail = told.detail ?? "";
-    this.errors = told.errors ?? [];
+    this.detail = body.detail ?? "";
+    this.errors = body.errors ?? [];
     this.retryAfter = retryAfter;
-    // A full queue does not empty by asking again: 429 passes only when it says after how long.
-    this.passing = PASSING.has(status) || (status === 429 && retryAfter !== undefined);
+    // 429 is retryable only with a Retry-After: a full queue does not empty by asking again.
+    this.retryable = RETRYABLE_STATUSES.has(status) || (status === 429 && retryAfter !== undefined);
   }
 }

@@ -1,126 +1,126 @@
 /**
- * Streams that go on over cut wires, killed servers and deploys.
+ * Streams that reconnect after cut connections, killed servers and deployments.
  *
- * A stream is a row of connections. Each begins where the one before ended, at the id of the last
- * whole event; the server tells the rest and nothing else, so what is handed out is told exactly once.
+ * A stream is a sequence of connections. Each resumes at the id of the last complete event of the one before,
+ * and the server sends exactly the rest, so each event is yielded once.
  */
 
 import { Backoff, sleep } from "./backoff.js";
-import { ClientError, Unreachable } from "./errors.js";
+import { ClientError, ConnectFailed } from "./errors.js";
 import type { Http } from "./http.js";
 import type { ChatEvent, ListEvent } from "./shapes.js";
 import { Parser, type ServerSentEvent } from "./sse.js";
 
 export interface FollowOptions {
-  /** The id of the last event you have; without it, a `snapshot` comes first. */
+  /** The id of the last event you have. Without it, the stream begins with a `snapshot`. */
   after?: string;
-  /** Hangs up; the iteration then throws the signal's reason. */
+  /** Ends the stream; the iteration then throws the signal's reason. */
   signal?: AbortSignal;
-  /** How long to go on without an answer; by default for ever. */
-  patienceSeconds?: number;
-  /** Told of each break: why (undefined: the server ended the stream in order), and the wait. */
-  onGap?: (why: ClientError | undefined, waitSeconds: number) => void;
+  /** How long to reconnect without any response; by default without end. */
+  retryTimeoutSeconds?: number;
+  /** Called before each reconnect with the error, if the server did not end the stream in order, and the delay. */
+  onReconnect?: (reason: ClientError | undefined, delaySeconds: number) => void;
 }
 
-/** Ids of the latest events, to know one that something on the way tells twice. */
-const REMEMBERED = 256;
+/** How many recent ids are remembered, to recognise an event that a proxy delivers twice. */
+const MAX_SEEN_IDS = 256;
 
-/** What a kind of stream knows of its events. */
-export interface Rules<E> {
-  /** Whether something on the way tells this again. */
-  isRepeated(told: ServerSentEvent): boolean;
-  /** Whether it says anything that was not known. */
-  isNews(event: E): boolean;
-  /** Whether nothing comes after it. */
+/** How one kind of stream treats its events. */
+export interface EventRules<E> {
+  /** Return whether this event was delivered before. */
+  isDuplicate(raw: ServerSentEvent): boolean;
+  /** Return whether the event holds anything new. */
+  isNew(event: E): boolean;
+  /** Return whether the stream ends with this event. */
   isLast(event: E): boolean;
 }
 
-/** The events of a stream: iterate over it once. `cursor` is where to go on another time. */
-export class Following<E extends ChatEvent | ListEvent> implements AsyncIterable<E> {
+/** The events of a stream: iterate over it once. `cursor` resumes it another time. */
+export class EventStream<E extends ChatEvent | ListEvent> implements AsyncIterable<E> {
   cursor: string | undefined;
-  #over = false;
+  #finished = false;
 
   constructor(
     private readonly http: Http,
     private readonly path: string,
     private readonly options: FollowOptions,
-    private readonly rules: Rules<E>,
+    private readonly rules: EventRules<E>,
   ) {
     this.cursor = options.after;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<E, void, undefined> {
-    const backoff = new Backoff(this.options.patienceSeconds ?? Infinity);
-    while (!this.#over) {
-      let heard = false;
-      let why: ClientError | undefined;
+    const backoff = new Backoff(this.options.retryTimeoutSeconds ?? Infinity);
+    while (!this.#finished) {
+      let received = false;
+      let reason: ClientError | undefined;
       try {
-        for await (const event of this.#connection(() => backoff.answered())) {
-          heard = true;
+        for await (const event of this.#connection(() => backoff.onResponse())) {
+          received = true;
           yield event;
         }
       } catch (error) {
-        if (!(error instanceof ClientError) || !error.passing) throw error;
-        why = error;
+        if (!(error instanceof ClientError) || !error.retryable) throw error;
+        reason = error;
       }
-      if (heard) backoff.progressed();
-      if (!this.#over) await this.#pause(backoff, why, heard);
+      if (received) backoff.onProgress();
+      if (!this.#finished) await this.#pause(backoff, reason, received);
     }
   }
 
   async *#connection(onOpen: () => void): AsyncGenerator<E, void, undefined> {
     const parser = new Parser();
     for await (const chunk of this.http.stream(this.path, this.cursor, this.options.signal, onOpen)) {
-      for (const told of parser.feed(chunk)) {
-        if (told.event === "draining" || this.rules.isRepeated(told)) continue;
-        if (isBeginning(told)) this.cursor = undefined;
-        if (told.id !== undefined) this.cursor = told.id;
-        const event = { ...told, data: JSON.parse(told.data) } as E;
-        this.#over = this.rules.isLast(event);
-        if (this.rules.isNews(event)) yield event;
-        if (this.#over) return;
+      for (const raw of parser.feed(chunk)) {
+        if (raw.event === "draining" || this.rules.isDuplicate(raw)) continue;
+        if (restartsStream(raw)) this.cursor = undefined;
+        if (raw.id !== undefined) this.cursor = raw.id;
+        const event = { ...raw, data: JSON.parse(raw.data) } as E;
+        this.#finished = this.rules.isLast(event);
+        if (this.rules.isNew(event)) yield event;
+        if (this.#finished) return;
       }
     }
   }
 
-  /** Until the next try: at once when the server asked to come again, unless it only said so. */
-  async #pause(backoff: Backoff, why: ClientError | undefined, heard: boolean): Promise<void> {
-    const wait = backoff.waitSeconds(why?.retryAfter);
-    if (wait === undefined) {
-      throw why ?? new Unreachable(this.path, "the stream ends before it says anything");
+  /** Wait for the next attempt: no time if the server ended a stream that had sent something. */
+  async #pause(backoff: Backoff, reason: ClientError | undefined, received: boolean): Promise<void> {
+    const delay = backoff.nextDelay(reason?.retryAfter);
+    if (delay === undefined) {
+      throw reason ?? new ConnectFailed(this.path, "the stream ended before it sent anything");
     }
-    const pause = heard && why === undefined ? 0 : wait;
-    this.options.onGap?.(why, pause);
+    const pause = received && reason === undefined ? 0 : delay;
+    this.options.onReconnect?.(reason, pause);
     await sleep(pause, this.options.signal);
   }
 }
 
-function isBeginning({ event }: ServerSentEvent): boolean {
+function restartsStream({ event }: ServerSentEvent): boolean {
   return event === "reset" || event === "snapshot";
 }
 
-/** Each event of a chat has an id of its own; only a new beginning may use old ones again. */
-export function ofOneChat(): Rules<ChatEvent> {
+/** The rules of one chat's stream. Each event has an id of its own; only a restart may repeat old ones. */
+export function chatRules(): EventRules<ChatEvent> {
   const ids = new Set<string>();
   return {
-    isRepeated(told) {
-      if (isBeginning(told)) ids.clear();
-      if (told.id === undefined) return false;
-      if (ids.has(told.id)) return true;
-      ids.add(told.id);
-      if (ids.size > REMEMBERED) {
+    isDuplicate(raw) {
+      if (restartsStream(raw)) ids.clear();
+      if (raw.id === undefined) return false;
+      if (ids.has(raw.id)) return true;
+      ids.add(raw.id);
+      if (ids.size > MAX_SEEN_IDS) {
         const [oldest] = ids;
         ids.delete(oldest as string);
       }
       return false;
     },
-    isNews: () => true,
+    isNew: () => true,
     isLast: (event) => event.event === "deleted",
   };
 }
 
-/** A list is told as states: of each chat, only what is newer than what was told before is news. */
-export function ofAllChats(): Rules<ListEvent> {
+/** The rules of the list's stream. It sends states: of each chat, only newer versions are new. */
+export function chatListRules(): EventRules<ListEvent> {
   let versions = new Map<string, number>();
   const isNewer = (id: string, version: number): boolean => {
     if (version <= (versions.get(id) ?? -1)) return false;
@@ -128,8 +128,8 @@ export function ofAllChats(): Rules<ListEvent> {
     return true;
   };
   return {
-    isRepeated: () => false, // ids mark how far the list was read, and several events may share one
-    isNews(event) {
+    isDuplicate: () => false, // an id marks how far the list was read, so several events may share one
+    isNew(event) {
       switch (event.event) {
         case "snapshot":
           versions = new Map(event.data.items.map((chat) => [chat.id, chat.version]));

@@ -1,108 +1,111 @@
-/** Requests that may be repeated: what was lost on the way is asked again, and done once. */
+/** Requests that are retried when their response is lost, and executed once. */
 
 import { Backoff, sleep } from "./backoff.js";
-import { ChatdHTTPError, ClientError, NotChatd, Unreachable } from "./errors.js";
-import { Watch } from "./watch.js";
+import { ChatdHTTPError, ClientError, ConnectFailed, UnexpectedResponse } from "./errors.js";
+import { Timeout } from "./timeout.js";
 
 export interface ClientOptions {
-  /** A token, or what gives one whenever a request is made. */
+  /** A token, or a function that returns one for each request. */
   token?: string | (() => string | Promise<string>);
-  /** Whom to act for; for admins. */
+  /** The owner to act for; for admins. */
   owner?: string;
-  /** What one answer may take. */
+  /** How long one response may take. */
   timeoutSeconds?: number;
-  /** How long a request is repeated while no answer can be had; `Infinity`: for ever. */
-  patienceSeconds?: number;
+  /** How long a request is retried without any response; `Infinity`: without end. */
+  retryTimeoutSeconds?: number;
   /**
-   * How long a stream may say nothing before its wire is taken for dead: more than the server's
+   * How long a stream may send nothing before its connection counts as dead: longer than the server's
    * `http.sse_keepalive_seconds`.
    */
-  silenceSeconds?: number;
+  readTimeoutSeconds?: number;
   fetch?: typeof fetch;
 }
 
 export interface RequestOptions {
   signal?: AbortSignal;
-  /** A name of your own for this request; without it, it gets one. */
+  /** Your own idempotency key; by default a new one. */
   idempotencyKey?: string;
 }
 
 export type Query = Record<string, string | number | boolean | readonly string[] | undefined>;
 
-interface Asked extends RequestOptions {
+interface RequestData extends RequestOptions {
   body?: unknown;
   query?: Query;
 }
 
-const KEYED = new Set(["POST", "PATCH"]);
+const METHODS_WITH_IDEMPOTENCY_KEY = new Set(["POST", "PATCH"]);
 
 export class Http {
-  readonly #url: string;
+  readonly #baseUrl: string;
   readonly #fetch: typeof fetch;
 
   constructor(
     baseUrl: string,
     private readonly options: ClientOptions,
   ) {
-    this.#url = `${baseUrl.replace(/\/+$/, "")}/api/v1`;
+    this.#baseUrl = `${baseUrl.replace(/\/+$/, "")}/api/v1`;
     this.#fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
   }
 
   /**
-   * The JSON of the answer; undefined when it has no body.
+   * Return the JSON of the response; undefined when it has no body.
    *
-   * Repeated while the connection breaks or the server says "later". A POST or PATCH carries the
-   * same key each time, so it is done once however often it arrives.
+   * Retried when the connection breaks or the server is unavailable. A POST or PATCH carries the same
+   * idempotency key each time, so it is executed once.
    */
-  async ask<T>(method: string, path: string, asked: Asked = {}): Promise<T> {
-    const backoff = new Backoff(this.options.patienceSeconds ?? 30);
+  async request<T>(method: string, path: string, data: RequestData = {}): Promise<T> {
+    const backoff = new Backoff(this.options.retryTimeoutSeconds ?? 30);
     const headers: Record<string, string> = { accept: "application/json" };
-    if (KEYED.has(method)) headers["idempotency-key"] = asked.idempotencyKey ?? newKey();
-    if (asked.body !== undefined) headers["content-type"] = "application/json";
+    if (METHODS_WITH_IDEMPOTENCY_KEY.has(method)) {
+      headers["idempotency-key"] = data.idempotencyKey ?? newIdempotencyKey();
+    }
+    if (data.body !== undefined) headers["content-type"] = "application/json";
     for (let repeated = false; ; repeated = true) {
       try {
-        return await this.#once<T>(method, path, headers, asked);
+        return await this.#sendOnce<T>(method, path, headers, data);
       } catch (error) {
-        if (repeated && method === "DELETE" && isNotFound(error)) return undefined as T; // done before
-        const wait = isPassing(error) ? backoff.waitSeconds(error.retryAfter) : undefined;
-        if (wait === undefined) throw error;
-        await sleep(wait, asked.signal);
+        // The attempt whose response was lost has deleted it.
+        if (repeated && method === "DELETE" && isNotFound(error)) return undefined as T;
+        const delay = isRetryable(error) ? backoff.nextDelay(error.retryAfter) : undefined;
+        if (delay === undefined) throw error;
+        await sleep(delay, data.signal);
       }
     }
   }
 
-  /** An open stream of events, cut when nothing comes for too long. */
+  /** Yield the bytes of a stream of events. The connection is closed when nothing arrives for too long. */
   async *stream(path: string, after: string | undefined, signal?: AbortSignal, onOpen?: () => void) {
-    const silence = this.options.silenceSeconds ?? 45;
-    const watch = new Watch(silence, signal);
+    const readTimeout = this.options.readTimeoutSeconds ?? 45;
+    const timeout = new Timeout(readTimeout, signal);
     const headers: Record<string, string> = { accept: "text/event-stream" };
     if (after !== undefined) headers["last-event-id"] = after;
     try {
-      const answer = await this.#send("GET", path, headers, {}, watch);
-      if (!answer.headers.get("content-type")?.startsWith("text/event-stream") || !answer.body) {
-        throw new NotChatd(this.#url);
+      const response = await this.#send("GET", path, headers, {}, timeout);
+      if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
+        throw new UnexpectedResponse(this.#baseUrl);
       }
       onOpen?.();
-      const reader = answer.body.getReader();
+      const reader = response.body.getReader();
       while (true) {
-        watch.rewind();
-        const { done, value } = await this.#translated(watch, () => reader.read());
+        timeout.restart();
+        const { done, value } = await this.#translateErrors(timeout, () => reader.read());
         if (done) return;
         yield value;
       }
     } finally {
-      watch.stop();
+      timeout.stop();
     }
   }
 
-  async #once<T>(method: string, path: string, headers: Record<string, string>, asked: Asked) {
-    const watch = new Watch(this.options.timeoutSeconds ?? 30, asked.signal);
+  async #sendOnce<T>(method: string, path: string, headers: Record<string, string>, data: RequestData) {
+    const timeout = new Timeout(this.options.timeoutSeconds ?? 30, data.signal);
     try {
-      const answer = await this.#send(method, path, headers, asked, watch);
-      const text = await this.#translated(watch, () => answer.text());
-      return (text === "" ? undefined : this.#read(text)) as T;
+      const response = await this.#send(method, path, headers, data, timeout);
+      const text = await this.#translateErrors(timeout, () => response.text());
+      return (text === "" ? undefined : this.#parse(text)) as T;
     } finally {
-      watch.stop();
+      timeout.stop();
     }
   }
 
@@ -110,57 +113,57 @@ export class Http {
     method: string,
     path: string,
     headers: Record<string, string>,
-    { body, query }: Asked,
-    watch: Watch,
+    { body, query }: RequestData,
+    timeout: Timeout,
   ): Promise<Response> {
-    const request: RequestInit = {
+    const init: RequestInit = {
       method,
-      headers: { ...headers, ...(await this.#identity()) },
-      signal: watch.signal,
+      headers: { ...headers, ...(await this.#authHeaders()) },
+      signal: timeout.signal,
       cache: "no-store",
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     };
-    const answer = await this.#translated(watch, () =>
-      this.#fetch(`${this.#url}${path}${written(query)}`, request),
+    const response = await this.#translateErrors(timeout, () =>
+      this.#fetch(`${this.#baseUrl}${path}${queryString(query)}`, init),
     );
-    if (answer.ok) return answer;
-    const problem = await this.#translated(watch, () => answer.text());
-    throw new ChatdHTTPError(answer.status, parsed(problem), retryAfter(answer));
+    if (response.ok) return response;
+    const problem = await this.#translateErrors(timeout, () => response.text());
+    throw new ChatdHTTPError(response.status, parseJson(problem), retryAfter(response));
   }
 
-  async #identity(): Promise<Record<string, string>> {
+  async #authHeaders(): Promise<Record<string, string>> {
     const { token, owner } = this.options;
-    const given = typeof token === "function" ? await token() : token;
+    const bearer = typeof token === "function" ? await token() : token;
     return {
-      ...(given === undefined ? {} : { authorization: `Bearer ${given}` }),
-      ...(owner === undefined ? {} : { "x-chatd-owner": inUtf8(owner) }),
+      ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+      ...(owner === undefined ? {} : { "x-chatd-owner": headerBytes(owner) }),
     };
   }
 
-  async #translated<T>(watch: Watch, act: () => Promise<T>): Promise<T> {
+  async #translateErrors<T>(timeout: Timeout, act: () => Promise<T>): Promise<T> {
     try {
       return await act();
     } catch (error) {
-      watch.outer?.throwIfAborted();
-      throw new Unreachable(this.#url, watch.ranOut ? "it says nothing" : String(error), {
+      timeout.outer?.throwIfAborted();
+      throw new ConnectFailed(this.#baseUrl, timeout.expired ? "it sends nothing" : String(error), {
         cause: error,
       });
     }
   }
 
-  #read(text: string): unknown {
-    const value = parsed(text);
-    if (value === undefined) throw new NotChatd(this.#url);
+  #parse(text: string): unknown {
+    const value = parseJson(text);
+    if (value === undefined) throw new UnexpectedResponse(this.#baseUrl);
     return value;
   }
 }
 
-/** The text of a header, one character for each byte: `fetch` takes no others. */
-function inUtf8(text: string): string {
+/** Return the UTF-8 bytes of a header as characters: `fetch` accepts no others. */
+function headerBytes(text: string): string {
   return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -168,7 +171,7 @@ function parsed(text: string): unknown {
   }
 }
 
-function written(query: Query = {}): string {
+function queryString(query: Query = {}): string {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value === undefined) continue;
@@ -178,29 +181,29 @@ function written(query: Query = {}): string {
   return text === "" ? "" : `?${text}`;
 }
 
-/** `Retry-After`: seconds, or a date. */
-function retryAfter(answer: Response): number | undefined {
-  const text = answer.headers.get("retry-after");
+/** Return the seconds of `Retry-After`, which is a number or a date. */
+function retryAfter(response: Response): number | undefined {
+  const text = response.headers.get("retry-after");
   if (text === null) return undefined;
   if (/^\d+$/.test(text)) return Number(text);
-  const moment = Date.parse(text);
-  return Number.isNaN(moment) ? undefined : Math.max(0, (moment - Date.now()) / 1000);
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, (date - Date.now()) / 1000);
 }
 
-function isPassing(error: unknown): error is ClientError {
-  return error instanceof ClientError && error.passing;
+function isRetryable(error: unknown): error is ClientError {
+  return error instanceof ClientError && error.retryable;
 }
 
 function isNotFound(error: unknown): boolean {
   return error instanceof ChatdHTTPError && error.status === 404;
 }
 
-/** Unique enough also where `crypto` is missing: Node 18, and pages that came over plain HTTP. */
-function newKey(): string {
+/** Return a unique key, also where `crypto` is missing: Node 18, and pages served over plain HTTP. */
+function newIdempotencyKey(): string {
   const uuid = globalThis.crypto?.randomUUID?.();
-  return uuid ?? `${Date.now().toString(36)}-${Array.from({ length: 4 }, random).join("")}`;
+  return uuid ?? `${Date.now().toString(36)}-${Array.from({ length: 4 }, randomText).join("")}`;
 }
 
-function random(): string {
+function randomText(): string {
   return Math.random().toString(36).slice(2, 10);
 }

@@ -1,4 +1,4 @@
-/** The shapes of the API, by the names of its document. */
+/** The types of the API, by the names of its document. */
 
 import type { components } from "./openapi.js";
 
@@ -28,7 +28,7 @@ export type Explanation = Schemas["Explanation"];
 export type ChatEvent = Schemas["ChatEvent"];
 export type ListEvent = Schemas["ListEvent"];
 
-/** The text a person reads: all text parts, joined. */
+/** Return the text of all text parts, joined. */
 export function textOf(content: readonly (Part | Fragment)[]): string {
   return content.map((part) => (part.type === "text" ? part.text : "")).join("");
 }

@@ -1,15 +1,15 @@
-/** Server-sent events out of bytes, by the rules of the WHATWG's HTML standard (9.2.6). */
+/** Parser of server-sent events, by the WHATWG's HTML standard (9.2.6). */
 
 export interface ServerSentEvent {
   event: string;
   data: string;
-  /** Its own; undefined when it brought none. */
+  /** Undefined when the event had none. */
   id?: string;
 }
 
 const LINE_END = /\r\n|\n|\r/;
 
-/** Give it bytes as they come, however they are cut; what is not finished is not an event. */
+/** Parses bytes in chunks of any size; an incomplete event is not yielded. */
 export class Parser {
   #decoder = new TextDecoder();
   #afterCr = false;
@@ -18,7 +18,7 @@ export class Parser {
   #data: string[] = [];
   #id: string | undefined;
 
-  /** The events that `chunk` completes. */
+  /** Yield the events that `chunk` completes. */
   *feed(chunk: Uint8Array): Generator<ServerSentEvent> {
     let text = this.#decoder.decode(chunk, { stream: true });
     if (text === "") return;
@@ -28,9 +28,9 @@ export class Parser {
     const [first = "", ...others] = text.split(LINE_END);
     this.#line.push(first);
     for (const other of others) {
-      const told = this.#take(this.#line.join(""));
+      const event = this.#take(this.#line.join(""));
       this.#line = [other];
-      if (told !== undefined) yield told;
+      if (event !== undefined) yield event;
     }
   }
 
@@ -46,15 +46,15 @@ export class Parser {
   }
 
   #dispatch(): ServerSentEvent | undefined {
-    const told = {
+    const event = {
       event: this.#event || "message",
       data: this.#data.join("\n"),
       ...(this.#id === undefined ? {} : { id: this.#id }),
     };
-    const said = this.#data.length > 0;
+    const hasData = this.#data.length > 0;
     this.#event = "";
     this.#data = [];
     this.#id = undefined;
-    return said ? told : undefined;
+    return hasData ? event : undefined;
   }
 }

@@ -10,8 +10,8 @@ function read(...chunks: Uint8Array[]): ServerSentEvent[] {
   return chunks.flatMap((chunk) => [...parser.feed(chunk)]);
 }
 
-/** The standard's algorithm on a whole stream, word by word. */
-function byTheBook(bytes: Uint8Array): ServerSentEvent[] {
+/** The standard's algorithm, applied to a complete stream. */
+function referenceParse(bytes: Uint8Array): ServerSentEvent[] {
   const lines = new TextDecoder().decode(bytes).split(/\r\n|\n|\r/).slice(0, -1);
   const events: ServerSentEvent[] = [];
   let event = "";
@@ -25,8 +25,8 @@ function byTheBook(bytes: Uint8Array): ServerSentEvent[] {
       continue;
     }
     if (line.startsWith(":")) continue;
-    const [, name, given = ""] = /^([^:]*):?(.*)$/s.exec(line) ?? [];
-    const value = given.startsWith(" ") ? given.slice(1) : given;
+    const [, name, rest = ""] = /^([^:]*):?(.*)$/s.exec(line) ?? [];
+    const value = rest.startsWith(" ") ? rest.slice(1) : rest;
     if (name === "event") event = value;
     if (name === "data") data += `${value}\n`;
     if (name === "id" && !value.includes("\0")) id = value;
@@ -41,8 +41,8 @@ const LINES = [
 const ENDS = ["\n", "\r", "\r\n"];
 const TAILS = ["", "data: cut", "data: cut\n", "\n"];
 
-/** Numbers that are the same in each run (mulberry32). */
-function dice(seed: number): (below: number) => number {
+/** Return a generator of numbers that are the same in each run (mulberry32). */
+function randomNumbers(seed: number): (below: number) => number {
   return (below) => {
     seed = (seed + 0x6d2b79f5) | 0;
     let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -51,17 +51,17 @@ function dice(seed: number): (below: number) => number {
   };
 }
 
-test("any cutting gives what the standard says", () => {
-  const throwDice = dice(7);
-  const pick = (from: readonly string[]) => from[throwDice(from.length)] as string;
+test("chunk boundaries do not change the events", () => {
+  const random = randomNumbers(7);
+  const pick = (from: readonly string[]) => from[random(from.length)] as string;
   for (let round = 0; round < 500; round += 1) {
     let text = pick(["", "\ufeff"]);
-    for (let count = throwDice(14); count > 0; count -= 1) text += pick(LINES) + pick(ENDS);
+    for (let count = random(14); count > 0; count -= 1) text += pick(LINES) + pick(ENDS);
     const bytes = ENCODER.encode(text + pick(TAILS));
-    const expected = byTheBook(bytes);
+    const expected = referenceParse(bytes);
     const chunks: Uint8Array[] = [];
     for (let at = 0; at < bytes.length; ) {
-      const next = at + 1 + throwDice(6);
+      const next = at + 1 + random(6);
       chunks.push(bytes.slice(at, next));
       at = next;
     }
@@ -71,7 +71,7 @@ test("any cutting gives what the standard says", () => {
   }
 });
 
-test("an event is told as soon as it is whole, whatever ends its lines", () => {
+test("an event is yielded as soon as it is complete, with any line end", () => {
   for (const end of ENDS) {
     const parser = new Parser();
     const lines = ENCODER.encode(["event: status", "data: {}", "id: 7", ""].join(end));
@@ -83,12 +83,12 @@ test("an event is told as soon as it is whole, whatever ends its lines", () => {
   }
 });
 
-test("a character that is cut in the middle is put together", () => {
+test("a character that is split between chunks is joined", () => {
   const bytes = ENCODER.encode("data: 🎈\n\n");
   assert.deepEqual(read(bytes.slice(0, 8), bytes.slice(8)), [{ event: "message", data: "🎈" }]);
 });
 
-test("what is not finished is not an event", () => {
+test("an incomplete event is not yielded", () => {
   assert.deepEqual(read(ENCODER.encode("data: half")), []);
   assert.deepEqual(read(ENCODER.encode("data: half\n")), []);
 });

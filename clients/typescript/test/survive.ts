@@ -1,6 +1,6 @@
 /**
- * Follows the answer to "go" and says each event on standard output; whoever listens kills the server
- * now and then. At last it says what it put together, and what is stored.
+ * Follows the answer to "go" and prints each event to standard output, while the test kills the server
+ * repeatedly. At the end it prints the text of the events, and what is stored.
  */
 import { Client, textOf, type Message } from "../src/index.js";
 
@@ -9,9 +9,9 @@ const chat = await client.chats.create("go");
 let text = "";
 let preview = "";
 let snapshots = 0;
-let gaps = 0;
+let reconnects = 0;
 
-for await (const event of client.follow(chat.id, { onGap: () => (gaps += 1) })) {
+for await (const event of client.follow(chat.id, { onReconnect: () => (reconnects += 1) })) {
   if (event.event === "snapshot") {
     snapshots += 1;
     preview = textOf(event.data.parts);
@@ -19,9 +19,9 @@ for await (const event of client.follow(chat.id, { onGap: () => (gaps += 1) })) 
   else if (event.event === "preview_reset") preview = "";
   else if (event.event === "message" && event.data.role === "assistant") {
     text = textOf(event.data.content);
-    if (!text.startsWith(preview)) throw new Error(`previewed ${preview}, said ${text}`);
+    if (!text.startsWith(preview)) throw new Error(`preview ${preview}, said ${text}`);
   }
-  tell({ event: event.event, id: event.id, preview });
+  print({ event: event.event, id: event.id, preview });
   if (event.event === "status" && event.data.status !== "running" && text !== "") break;
 }
 
@@ -29,8 +29,8 @@ const stored: Message[] = [];
 for await (const message of client.messages.list(chat.id)) stored.push(message);
 const moves: string[] = [];
 for await (const entry of client.chats.events(chat.id)) moves.push(entry.move);
-tell({ event: "end", text, snapshots, gaps, stored: stored.map(({ content }) => textOf(content)), moves });
+print({ event: "end", text, snapshots, reconnects, stored: stored.map(({ content }) => textOf(content)), moves });
 
-function tell(what: unknown): void {
-  process.stdout.write(`${JSON.stringify(what)}\n`);
+function print(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
 }

@@ -1,8 +1,8 @@
 import { milliseconds } from "./backoff.js";
 
-/** An abort signal that follows another, and fires by itself when nothing rewinds it in time. */
-export class Watch {
-  ranOut = false;
+/** An abort signal that follows another one, and fires by itself unless it is restarted in time. */
+export class Timeout {
+  expired = false;
   readonly #controller = new AbortController();
   readonly #abort = () => this.#controller.abort(this.outer?.reason);
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -13,23 +13,23 @@ export class Watch {
   ) {
     outer?.throwIfAborted();
     outer?.addEventListener("abort", this.#abort, { once: true });
-    this.rewind();
+    this.restart();
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Start the time anew. */
-  rewind(): void {
+  /** Start the time over. */
+  restart(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.ranOut = true;
+      this.expired = true;
       this.#controller.abort();
     }, milliseconds(this.seconds));
   }
 
-  /** It is over: let go of the connection, if it is still held. */
+  /** Stop, and abort the request if it is still open. */
   stop(): void {
     clearTimeout(this.#timer);
     this.outer?.removeEventListener("abort", this.#abort);
