@@ -19,7 +19,7 @@ COMMANDS = {
     "dev": "Run chatd with a database and a model of its own, for development.",
     "chat": "Talk in the terminal.",
     "ps": "List your chats and what they are doing, live.",
-    "top": "Show what one process is doing: its actors and the chats in hand, live.",
+    "top": "Show one process live: its actors and the chats it leases.",
     "show": "Show a chat: its messages, its queue, and what it is doing.",
     "tail": "Follow what happens in a chat.",
     "interrupt": "Stop what a chat is doing.",

@@ -27,7 +27,11 @@ TOOLS = [{"name": "weather", "parameters": {"type": "object"}}]
 async def test_the_process_is_killed_while_the_client_works(
     tmp_path: Path, dsn: str, in_time: bool
 ) -> None:
-    settings = "" if in_time else "[turn]\naction_seconds = 0.2\n[worker]\nreap_seconds = 60\n"
+    settings = (
+        ""
+        if in_time
+        else "[turn]\nclient_tool_timeout_seconds = 0.2\n[worker]\nreap_interval_seconds = 60\n"
+    )
     with chatd_process(tmp_path, dsn, name="a", settings=settings, scripts=SCRIPTS) as first:
         await first.wait_until_ready()
         async with client(first) as api:

@@ -188,7 +188,7 @@ async def test_what_an_interrupted_owner_had_said_outlives_it(
 
 
 async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: str) -> None:
-    settings = "[worker]\nmax_recoveries = 1\nreap_seconds = 0.2"
+    settings = "[worker]\nmax_recoveries = 1\nreap_interval_seconds = 0.2"
     async with (
         replicas(tmp_path, dsn, "a", "b", "c", settings=settings, scripts=SCRIPTS) as alive,
         clients(alive) as apis,
@@ -217,7 +217,7 @@ async def test_a_stopped_owner_wakes_up_to_nothing(
     tmp_path: Path, dsn: str, rest: list[Delta] | None
 ) -> None:
     """While it slept its lease ran out, and its model's answer came, or was cut off."""
-    settings = "[worker]\nheartbeat_seconds = 0.5\nstale_after_seconds = 3\nreap_seconds = 0.2\n"
+    settings = "[worker]\nheartbeat_seconds = 0.5\nlease_seconds = 3\nreap_interval_seconds = 0.2\n"
     async with openai_stub(rest) as talker:
         with (
             chatd_process(

@@ -157,7 +157,10 @@ async def test_a_client_that_takes_too_long(dsn: str) -> None:
             yield part
         yield finished()
 
-    quick = {"turn": {"action_seconds": 0.05}, "worker": {"reap_interval_seconds": 0.05}}
+    quick = {
+        "turn": {"client_tool_timeout_seconds": 0.05},
+        "worker": {"reap_interval_seconds": 0.05},
+    }
     async with running_daemon(dsn, FunctionProvider(act), **quick) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chatd.api.create("go", tools=[TOOL])

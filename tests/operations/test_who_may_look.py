@@ -39,7 +39,7 @@ async def test_with_authentication_admins_may(dsn: str) -> None:
 
 
 async def test_metrics_can_be_opened_and_the_status_cannot(dsn: str) -> None:
-    async with authenticated_daemons(dsn, scripted(), metrics={"open": True}) as at:
+    async with authenticated_daemons(dsn, scripted(), metrics={"public": True}) as at:
         http = at.chatd.api.http
         assert (await http.get("/metrics")).status_code == 200
         assert (

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
 
 def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr("chatd.logs.configure._process_fields", {})
+    monkeypatch.setattr(sys.modules["chatd.logs.configure"], "_process_fields", {})
     log = started(out)
     logs.bind_process(worker_id="me")
     log.info("a.b")

@@ -143,7 +143,7 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[providers.'a b']\nkind = 'scripted'", "a name is made of letters, digits"),
         ("[http]\nport = 'x'", "http.port: must be a valid integer"),
         ("[http]\nport = -1", "got -1"),
-        ("[turn]\nturn_seconds = inf", "turn.timeout_seconds: must be a finite number"),
+        ("[turn]\ntimeout_seconds = inf", "turn.timeout_seconds: must be a finite number"),
         ("[providers.x]\n", "providers.x.kind: is required (not set)"),
         ("[providers.x]\nkind = 'gpt'", "got 'gpt'"),
         ("[auth]\nmode = 'jwt'", 'auth.jwks: is required when auth.mode is "jwt"'),

@@ -185,7 +185,9 @@ async def test_calls_that_share_an_id_or_have_none_fit_are_told_apart(dsn: str) 
 async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
     provider = calling([tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)])
     brisk = {"reap_interval_seconds": 0.05}
-    async with running_daemon(dsn, provider, worker=brisk, turn={"action_seconds": 0.05}) as chatd:
+    async with running_daemon(
+        dsn, provider, worker=brisk, turn={"client_tool_timeout_seconds": 0.05}
+    ) as chatd:
         chat = await chatd.api.create("go", tools=TOOLS)
         await chatd.api.wait_for_status(chat["id"], "waiting")
         expected = [("c1", "timed out", True), ("c2", "timed out", True)]

@@ -47,7 +47,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
         429,
     ),
 }
-SILENCE = {"silence_seconds": 0.5}
+SILENCE = {"stream_idle_timeout_seconds": 0.5}
 
 
 async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: str) -> None:
@@ -76,7 +76,11 @@ async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: s
 
 async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: str) -> None:
     provider = scripted(trickle=[{"text": "x" * 10_000, "chunks": 10_000, "delay_seconds": 0.01}])
-    limits = {"model_call_timeout_seconds": 0.2, "silence_seconds": 5, "max_attempts": 2}
+    limits = {
+        "model_call_timeout_seconds": 0.2,
+        "stream_idle_timeout_seconds": 5,
+        "max_attempts": 2,
+    }
     async with running_daemon(dsn, provider, turn=limits) as chatd:
         chat = await chatd.api.create("[[trickle]]")
         detail = (await chatd.api.wait_for_status(chat["id"], "error"))["last_error_detail"]
@@ -86,7 +90,7 @@ async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: st
 async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
     provider = scripted(flaky=[{"error": {"status": 500}}])
     limits = {
-        "turn_seconds": 2,
+        "timeout_seconds": 2,
         "backoff_seconds": 20,
         "backoff_max_seconds": 60,
         "max_attempts": 99,
