@@ -18,7 +18,7 @@ from benchmarks.in_process import PacedProvider, in_process_daemon
 from benchmarks.replica import PARTS, Process, baseline_process, replica
 from chatd.daemon import Daemon
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 
 TARGET_LEVEL = 16
 """Chats in flight at which the requirements hold."""

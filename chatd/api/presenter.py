@@ -6,8 +6,8 @@ from uuid import UUID
 from chatd.api.schema.parts import public_part
 from chatd.api.schema.resources import ChatOut, JournalEntryOut, MessageOut, QueuedMessageOut, Usage
 from chatd.domain.chat import Chat
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
-from chatd.domain.stream_events import JournalEntry
 
 
 class Presenter:

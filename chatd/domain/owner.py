@@ -3,7 +3,7 @@
 import re
 from typing import Final, TypeGuard
 
-from chatd.domain.failure import replace_unstorable
+from chatd.domain.sanitize import replace_unstorable
 
 LOCAL_OWNER: Final = "local"
 """Whose everything is without authentication, which is for loopback only."""

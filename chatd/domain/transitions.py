@@ -1,20 +1,23 @@
-"""The table of moves: every legal change of a chat, and nothing else.
+"""The table of transitions: every legal change of a chat, and nothing else.
 
-A move is one transaction that locks the chat's row, checks this table, adds one to ``version``,
-writes, and appends one row to the journal. The store has one method per move; its tests are
-generated from ``TABLE`` and cover every (move, status) cell, also each that must be refused.
-Deleting a chat is no move: it is legal from everywhere, and leaves no row that could be written to.
+A transition is one transaction that locks the chat's row, checks this table, adds one to ``version``,
+writes, and appends one entry to the journal. The store has one command per transition. Its tests are
+generated from ``TABLE`` and cover every (transition, status) cell, also each that must be refused.
+Deleting a chat is no transition: it is legal from everywhere, and leaves no row that could be written to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import KW_ONLY, dataclass, field
+from enum import Enum, StrEnum, auto
 from typing import Final
 
 from chatd.domain.chat import IDLE, BusyBehavior, Status
+from chatd.domain.outcomes import LossReason
 
 
 class Transition(StrEnum):
+    """A legal change of a chat."""
+
     CREATE = "create"
     SEND = "send"
     INTERRUPT = "interrupt"
@@ -39,29 +42,29 @@ class Transition(StrEnum):
     REAP_INTERRUPT = "reap_interrupt"
     EXPIRE_ACTION = "expire_action"
 
+    @property
+    def rule(self) -> "Rule":
+        """The transition's row in the table."""
+        return RULES[self]
 
-WORKER_TRANSITIONS: Final = frozenset(
-    {
-        Transition.COMMIT_STEP,
-        Transition.RECORD_RETRY,
-        Transition.REQUIRE_ACTION,
-        Transition.FINISH_TURN,
-        Transition.FINISH_INTERRUPT,
-        Transition.FAIL,
-        Transition.RELEASE,
-    }
-)
-"""Moves that only the chat's owner makes, fenced by worker and epoch."""
+
+class Actor(Enum):
+    """A kind of actor that makes transitions."""
+
+    CALLER = auto()
+    CLAIMER = auto()
+    WORKER = auto()
+    """The worker that holds the chat's lease. Its writes are fenced by worker and epoch."""
+    REAPER = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a move leads.
+    """The status that a transition leads to.
 
-    ``queued`` is where it leads when messages are queued, ``given_up`` where it leads when the chat
-    crashed too often, ``without_message`` where it leads when nothing is said with it; None: to ``status`` all
-    the same. A move that does not ``count`` is allowed but changes nothing: no new version, no row in
-    the journal.
+    ``when_queued`` replaces ``status`` when messages are queued, ``when_exhausted`` when the chat lost too
+    many workers, ``without_message`` when the caller sends no message along. A transition that is not
+    ``journaled`` is allowed but changes nothing: no new version, no journal entry.
     """
 
     status: Status
@@ -72,67 +75,146 @@ class Target:
 
     @property
     def statuses(self) -> frozenset[Status]:
-        """Everywhere it may lead."""
-        ways = (self.status, self.when_queued, self.when_exhausted, self.without_message)
-        return frozenset(status for status in ways if status is not None)
+        """Every status that the transition may lead to."""
+        targets = (self.status, self.when_queued, self.when_exhausted, self.without_message)
+        return frozenset(status for status in targets if status is not None)
+
+
+Targets = Mapping[Status | None, Target]
+"""Targets by the status before; None is a chat that does not exist. A missing status is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A row of the table: who makes a transition, from where to where, and its effects.
+
+    A transition whose targets depend on the busy behavior of its message has ``targets_when_busy``
+    instead of ``targets``.
+    """
+
+    actor: Actor
+    targets: Targets = field(default_factory=dict)
+    _: KW_ONLY
+    targets_when_busy: Mapping[BusyBehavior, Targets] = field(default_factory=dict)
+    starts_turn: bool = False
+    """The transition requests an answer, so the chat records the trace of its request."""
+    keeps_status: bool = False
+    """The status is the same before and after, so streams send no ``status`` event."""
+    changes_description: bool = False
+    """The title, the labels or the archived flag changed."""
+    commits_preview: bool = False
+    """A message replaces the live parts. If the transition stores none, they are void."""
+    discards_preview: bool = False
+    """The live parts will not become a message."""
+    loss_reason: LossReason | None = None
+    """The reason why the worker that held the chat lost it by this transition."""
+
+    @property
+    def variants(self) -> Mapping[BusyBehavior | None, Targets]:
+        """The targets by busy behavior; None for a transition that has none."""
+        return dict(self.targets_when_busy.items()) or {None: self.targets}
 
 
 _W, _P, _R = Status.WAITING, Status.PENDING, Status.RUNNING
 _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
-
-Targets = Mapping[Status | None, Target]
 
 _UNCHANGED: Final[Targets] = {status: Target(status) for status in Status}
 _NOT_WAITING: Final[Targets] = {status: Target(status) for status in Status if status is not _W}
 _IDLE_UNCHANGED: Final[Targets] = {status: Target(status) for status in sorted(IDLE)}
 _IDLE_TO_PENDING: Final[Targets] = {_W: Target(_P), _E: Target(_P)}
 
-TABLE: Final[Mapping[tuple[Transition, BusyBehavior | None], Targets]] = {
-    (Transition.CREATE, None): {None: Target(_P, without_message=_W)},
-    (Transition.SEND, BusyBehavior.QUEUE): {**_UNCHANGED, **_IDLE_TO_PENDING},
-    (Transition.SEND, BusyBehavior.INTERRUPT): {
-        **_UNCHANGED,
-        **_IDLE_TO_PENDING,
-        _R: Target(_I),
-        _A: Target(_P),
-    },
-    (Transition.SEND, BusyBehavior.REJECT): _IDLE_TO_PENDING,
-    (Transition.INTERRUPT, None): {
-        _R: Target(_I),
-        _P: Target(_W, when_queued=_P),
-        _A: Target(_W, when_queued=_P),
-        _I: Target(_I, journaled=False),
-        _W: Target(_W, journaled=False),
-        _E: Target(_E, journaled=False),
-    },
-    (Transition.SUBMIT_TOOL_RESULTS, None): {_A: Target(_P)},
-    (Transition.EDIT, None): {status: Target(_P) for status in Status},
-    (Transition.REMOVE_QUEUED, None): _NOT_WAITING,
-    (Transition.PROMOTE, None): {
-        _P: Target(_P),
-        _R: Target(_I),
-        _I: Target(_I),
-        _A: Target(_P),
-        _E: Target(_P),
-    },
-    (Transition.RETRY, None): {_E: Target(_P)},
-    (Transition.CLEAR, None): {_W: Target(_W), _E: Target(_W)},
-    (Transition.DESCRIBE, None): _UNCHANGED,
-    (Transition.ARCHIVE, None): _IDLE_UNCHANGED,
-    (Transition.UNARCHIVE, None): _IDLE_UNCHANGED,
-    (Transition.CLAIM, None): {_P: Target(_R)},
-    (Transition.COMMIT_STEP, None): {_R: Target(_R)},
-    (Transition.RECORD_RETRY, None): {_R: Target(_R)},
-    (Transition.REQUIRE_ACTION, None): {_R: Target(_A)},
-    (Transition.FINISH_TURN, None): {_R: Target(_W, when_queued=_R)},
-    (Transition.FINISH_INTERRUPT, None): {_I: Target(_W, when_queued=_R)},
-    (Transition.FAIL, None): {_R: Target(_E)},
-    (Transition.RELEASE, None): {_R: Target(_P)},
-    (Transition.REAP, None): {_R: Target(_P, when_exhausted=_E)},
-    (Transition.REAP_INTERRUPT, None): {_I: Target(_W, when_queued=_P)},
-    (Transition.EXPIRE_ACTION, None): {_A: Target(_P)},
+RULES: Final[Mapping[Transition, Rule]] = {
+    Transition.CREATE: Rule(Actor.CALLER, {None: Target(_P, without_message=_W)}, starts_turn=True),
+    Transition.SEND: Rule(
+        Actor.CALLER,
+        targets_when_busy={
+            BusyBehavior.QUEUE: {**_UNCHANGED, **_IDLE_TO_PENDING},
+            BusyBehavior.INTERRUPT: {
+                **_UNCHANGED,
+                **_IDLE_TO_PENDING,
+                _R: Target(_I),
+                _A: Target(_P),
+            },
+            BusyBehavior.REJECT: _IDLE_TO_PENDING,
+        },
+        starts_turn=True,
+    ),
+    Transition.INTERRUPT: Rule(
+        Actor.CALLER,
+        {
+            _R: Target(_I),
+            _P: Target(_W, when_queued=_P),
+            _A: Target(_W, when_queued=_P),
+            _I: Target(_I, journaled=False),
+            _W: Target(_W, journaled=False),
+            _E: Target(_E, journaled=False),
+        },
+    ),
+    Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P)}, starts_turn=True),
+    Transition.EDIT: Rule(
+        Actor.CALLER,
+        {status: Target(_P) for status in Status},
+        starts_turn=True,
+        loss_reason=LossReason.EDITED,
+    ),
+    Transition.REMOVE_QUEUED: Rule(Actor.CALLER, _NOT_WAITING, keeps_status=True),
+    Transition.PROMOTE: Rule(
+        Actor.CALLER,
+        {_P: Target(_P), _R: Target(_I), _I: Target(_I), _A: Target(_P), _E: Target(_P)},
+    ),
+    Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}, starts_turn=True),
+    Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
+    Transition.DESCRIBE: Rule(
+        Actor.CALLER, _UNCHANGED, keeps_status=True, changes_description=True
+    ),
+    Transition.ARCHIVE: Rule(
+        Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True, changes_description=True
+    ),
+    Transition.UNARCHIVE: Rule(
+        Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True, changes_description=True
+    ),
+    Transition.CLAIM: Rule(Actor.CLAIMER, {_P: Target(_R)}),
+    Transition.COMMIT_STEP: Rule(
+        Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True
+    ),
+    Transition.RECORD_RETRY: Rule(
+        Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True
+    ),
+    Transition.REQUIRE_ACTION: Rule(Actor.WORKER, {_R: Target(_A)}, commits_preview=True),
+    Transition.FINISH_TURN: Rule(
+        Actor.WORKER, {_R: Target(_W, when_queued=_R)}, commits_preview=True
+    ),
+    Transition.FINISH_INTERRUPT: Rule(
+        Actor.WORKER, {_I: Target(_W, when_queued=_R)}, commits_preview=True
+    ),
+    Transition.FAIL: Rule(Actor.WORKER, {_R: Target(_E)}, discards_preview=True),
+    Transition.RELEASE: Rule(Actor.WORKER, {_R: Target(_P)}, discards_preview=True),
+    Transition.REAP: Rule(
+        Actor.REAPER,
+        {_R: Target(_P, when_exhausted=_E)},
+        discards_preview=True,
+        loss_reason=LossReason.REAPED,
+    ),
+    Transition.REAP_INTERRUPT: Rule(
+        Actor.REAPER,
+        {_I: Target(_W, when_queued=_P)},
+        commits_preview=True,
+        loss_reason=LossReason.REAPED,
+    ),
+    Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P)}),
 }
-"""(move, what a message does when the chat is busy) → from → to. A cell that is missing is refused."""
+"""The table, by transition."""
+
+TABLE: Final[Mapping[tuple[Transition, BusyBehavior | None], Targets]] = {
+    (transition, busy): targets
+    for transition, rule in RULES.items()
+    for busy, targets in rule.variants.items()
+}
+"""The targets of the table, by transition and busy behavior."""
+
+WORKER_TRANSITIONS: Final = frozenset(
+    transition for transition, rule in RULES.items() if rule.actor is Actor.WORKER
+)
 
 
 def target_status(
@@ -144,14 +226,14 @@ def target_status(
     exhausted: bool = False,
     without_message: bool = False,
 ) -> Status | None:
-    """Where ``transition`` leads from ``status``; None when the table refuses it."""
-    cell = TABLE[transition, busy].get(status)
-    if cell is None:
+    """Return where ``transition`` leads from ``status``; None when the table refuses it."""
+    target = TABLE[transition, busy].get(status)
+    if target is None:
         return None
-    if without_message and cell.without_message is not None:
-        return cell.without_message
-    if exhausted and cell.when_exhausted is not None:
-        return cell.when_exhausted
-    if has_queue and cell.when_queued is not None:
-        return cell.when_queued
-    return cell.status
+    if without_message and target.without_message is not None:
+        return target.without_message
+    if exhausted and target.when_exhausted is not None:
+        return target.when_exhausted
+    if has_queue and target.when_queued is not None:
+        return target.when_queued
+    return target.status

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import RESYNC, Hint, JournalEntry
+from chatd.domain.hint import RESYNC, Hint
+from chatd.domain.journal import JournalEntry
 from chatd.fanout.hub import ChatHub
 
 HintListener = Callable[[Hint], None]

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
-from chatd.domain.stream_events import Cursor, JournalEntry
 from chatd.fanout.topic import Preview, Subscription, Topic
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import anyio
 
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery, SentVersions
-from chatd.domain.stream_events import RESYNC, Hint
+from chatd.domain.hint import RESYNC, Hint
 
 
 class ListSubscription:

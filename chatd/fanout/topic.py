@@ -5,8 +5,9 @@ from uuid import UUID
 
 import anyio
 
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
-from chatd.domain.stream_events import Cursor, JournalEntry
 
 
 class Preview:

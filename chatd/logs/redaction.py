@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from chatd.domain.failure import MAX_ERROR_LENGTH, REDACTED, sanitize_error_text
+from chatd.domain.sanitize import MAX_ERROR_LENGTH, REDACTED, sanitize_error_text
 
 _MIN_SECRET_LENGTH = 6
 """Characters of a secret that is looked for everywhere: a shorter one would be found in any word."""

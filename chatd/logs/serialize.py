@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.failure import REDACTED
+from chatd.domain.sanitize import REDACTED
 from chatd.logs.redaction import is_secret_name, redact_secrets
 
 MAX_DEPTH = 6

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import PydanticBaseSettingsSource
 
-from chatd.domain.failure import sanitize_error_text
+from chatd.domain.sanitize import sanitize_error_text
 from chatd.settings.keys import is_required, known_keys, sections
 from chatd.settings.problems import ConfigurationError, Problem
 from chatd.settings.settings import KeyPath, Settings

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from chatd.domain.failure import REDACTED, sanitize_error_text
+from chatd.domain.sanitize import REDACTED, sanitize_error_text
 from chatd.settings.keys import known_keys, sections
 from chatd.settings.load import LoadedSettings
 from chatd.settings.settings import KeyPath

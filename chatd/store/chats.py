@@ -6,8 +6,8 @@ from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.failure import replace_unstorable, replace_unstorable_json
 from chatd.domain.message import Content, NewMessage, Role
+from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import TransitionExecutor

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from chatd.domain.failure import replace_unstorable_json
 from chatd.domain.message import Content
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commands import TransitionExecutor

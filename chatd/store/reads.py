@@ -5,8 +5,8 @@ from uuid import UUID
 from chatd.domain.chat import Chat
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.explain import ChatDiagnostics
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
-from chatd.domain.stream_events import JournalEntry
 from chatd.store import records, sql
 from chatd.store.database import Database
 from chatd.store.diagnostics import chat_diagnostics

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Part, QueuedMessage, Role, Visibility
-from chatd.domain.stream_events import JournalEntry
 from chatd.domain.transitions import Transition
 
 Row = asyncpg.Record | Mapping[str, Any]

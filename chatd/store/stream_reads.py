@@ -7,8 +7,9 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Part, QueuedMessage
-from chatd.domain.stream_events import Cursor, JournalEntry
 from chatd.store import records, sql
 from chatd.store.database import Database
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.failure import replace_unstorable, replace_unstorable_json
+from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import TransitionExecutor

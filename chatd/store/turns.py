@@ -12,9 +12,9 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
-from chatd.domain.failure import replace_unstorable_json
 from chatd.domain.message import Message, NewMessage, PendingToolCall
 from chatd.domain.outcomes import LossReason
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.database import Database

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Part
-from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.stream_events import StreamEventType, stream_events
 from chatd.fanout.topic import Preview, Subscription
 
 CursorEvent = tuple[Cursor, StreamEventType, Mapping[str, Any] | Message]

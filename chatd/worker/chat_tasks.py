@@ -7,7 +7,7 @@ import anyio
 import structlog
 
 from chatd.domain.chat import LEASED, Status
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.store.leases import Claim, Renewal
 from chatd.supervision.child import ChildHandle
 from chatd.worker.lease import Cause, Lease

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.domain.stream_events import RESYNC, Hint
+from chatd.domain.hint import RESYNC, Hint
 from chatd.store.leases import Claim, Leases
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import anyio
 
-from chatd.domain.failure import Failure, FailureKind, replace_unstorable_json
+from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Content, Message, fold
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig

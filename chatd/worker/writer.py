@@ -8,8 +8,8 @@ import anyio
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.domain.hint import Hint
 from chatd.domain.message import Message, NewMessage, PendingToolCall
-from chatd.domain.stream_events import Hint
 from chatd.domain.transitions import Transition
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.records import TransitionResult

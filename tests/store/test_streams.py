@@ -19,8 +19,9 @@ from support.factories import (
 from test_moves import make, may_queue
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import NewMessage, Part, Role, Visibility
-from chatd.domain.stream_events import Cursor, JournalEntry
 from chatd.domain.transitions import TABLE, Transition
 from chatd.store.chats import Chats
 from chatd.store.database import Database

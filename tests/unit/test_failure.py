@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.failure import (
+from chatd.domain.failure import Failure, FailureKind, panic_failure
+from chatd.domain.sanitize import (
     MAX_ERROR_LENGTH,
-    Failure,
-    FailureKind,
-    panic_failure,
     replace_unstorable,
     replace_unstorable_json,
     sanitize_error_text,

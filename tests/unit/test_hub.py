@@ -9,7 +9,10 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Cursor, Hint, JournalEntry, StreamEventType
+from chatd.domain.cursor import Cursor
+from chatd.domain.hint import Hint
+from chatd.domain.journal import JournalEntry
+from chatd.domain.stream_events import StreamEventType
 from chatd.domain.transitions import Transition
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub

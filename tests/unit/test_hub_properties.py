@@ -22,8 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Part, Role
-from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.stream_events import StreamEventType, stream_events
 from chatd.domain.transitions import Transition
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview, Subscription

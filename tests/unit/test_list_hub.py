@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
 from chatd.domain.chat_list import DELETED_VERSION, ChangeBatch, ChatChange, ListQuery
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.fanout.list_hub import ListHub, ListSubscription
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,7 +160,7 @@ async def test_a_viewer_wakes_for_news_for_the_end_and_when_it_leaves() -> None:
     for wake in (
         lambda _: read(hub, 1, touch(random.randrange(10**9), 1, 0.5)),
         lambda _: hub.wake_all(),
-        lambda view: view.leave(),
+        lambda view: view.disconnect(),
     ):
         view = hub.subscribe("ann")
         hub.attach(view, at(0))

@@ -12,7 +12,7 @@ from support.providers import scripted
 from support.sse_client import ChatView
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.store.database import Database
 from chatd.store.notifications.listener import decode_payload
 

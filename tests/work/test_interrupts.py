@@ -24,7 +24,7 @@ from support.providers import (
 from support.sse_client import ChatView
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database

@@ -20,7 +20,7 @@ from support.in_process import fetch_rows, running_daemon, running_daemons
 from support.providers import FunctionProvider, finished, scripted, text_delta
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.llm.provider import Delta, ModelRequest

@@ -21,9 +21,10 @@ from chatd.api.schema.events import ChatEvent, SseMediaType, sse_response
 from chatd.api.schema.parts import public_delta
 from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, encode_event, iterate
+from chatd.domain.cursor import Cursor
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.message import Message, client_tool_calls, pending_tool_calls
-from chatd.domain.stream_events import Cursor, StreamEventType
+from chatd.domain.stream_events import StreamEventType
 from chatd.fanout.topic import Subscription
 from chatd.store.stream_reads import Snapshot
 from chatd.streaming.event_reader import ChatEventReader, CursorEvent

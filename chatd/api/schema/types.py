@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
-from chatd.domain.failure import replace_unstorable
+from chatd.domain.sanitize import replace_unstorable
 
 MAX_JSON_DEPTH = 64
 """How deep JSON of a caller's own may be nested: it is walked here, and by the database."""

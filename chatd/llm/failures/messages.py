@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatd.domain.failure import FailureKind, sanitize_error_text
+from chatd.domain.failure import FailureKind
+from chatd.domain.sanitize import sanitize_error_text
 from chatd.llm.errors import ProviderConfigError, ProviderError, UnsupportedContent
 from chatd.llm.failures.table import kind_for_exception
 

@@ -25,7 +25,7 @@ import structlog
 
 from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.domain.failure import sanitize_error_text
+from chatd.domain.sanitize import sanitize_error_text
 from chatd.store import sql
 from chatd.store.database import Connection, is_unavailable, translate_errors
 from chatd.store.migrations.applied import (

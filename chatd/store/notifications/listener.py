@@ -7,7 +7,7 @@ import anyio
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.store.database import Connection, Database, translate_errors
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage

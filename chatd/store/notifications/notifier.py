@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.domain.stream_events import Hint
+from chatd.domain.hint import Hint
 from chatd.store import sql
 from chatd.store.database import Database
 from chatd.supervision.child import ChildHandle

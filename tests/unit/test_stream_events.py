@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import Status
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Role
-from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.stream_events import StreamEventType, stream_events
 from chatd.domain.transitions import TABLE, Transition
 
 numbers = st.integers(0, 10**18 - 1)

@@ -6,7 +6,9 @@ from uuid import UUID
 import pytest
 
 from chatd.domain.chat import Status
-from chatd.domain.stream_events import Cursor, JournalEntry, StreamEventType, stream_events
+from chatd.domain.cursor import Cursor
+from chatd.domain.journal import JournalEntry
+from chatd.domain.stream_events import StreamEventType, stream_events
 from chatd.domain.transitions import Transition
 from chatd.fanout.hub import ChatHub
 from chatd.streaming.event_reader import ChatEventReader, CursorEvent

@@ -1,0 +1,50 @@
+"""The cursor of a chat's stream."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from chatd.domain.journal import JournalEntry
+
+_MAX_DIGITS: Final = 18
+"""Digits of a number that certainly fits into a bigint."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """A position in a chat's stream, written ``version.epoch.part`` or ``version.epoch.part+events_sent``.
+
+    It names the last journal entry that was sent completely, and the last live part of which epoch. An
+    entry that makes several events may be cut in the middle, so the cursor counts the events of the next
+    entry that were sent as well.
+    """
+
+    version: int
+    epoch: int = 0
+    part: int = 0
+    events_sent: int = 0
+    """Events of the entry ``version + 1`` that were sent before the connection was cut."""
+
+    def __str__(self) -> str:
+        text = f"{self.version}.{self.epoch}.{self.part}"
+        return f"{text}+{self.events_sent}" if self.events_sent else text
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read the text that ``str`` wrote. Raises ``ValueError`` for anything else."""
+        position, plus, events_sent = text.partition("+")
+        numbers = [*position.split("."), events_sent if plus else "0"]
+        if all(map(_is_number, numbers)):
+            match [int(number) for number in numbers]:
+                case [version, epoch, part, sent]:
+                    return cls(version, epoch, part, sent)
+        raise ValueError(f"not a cursor: {text[:80]!r}")
+
+    def advanced_past(self, entry: JournalEntry) -> "Cursor":
+        """Return the cursor of a subscriber that was sent all events of ``entry``."""
+        if entry.epoch != self.epoch:
+            return Cursor(entry.version, entry.epoch, 0)
+        return replace(self, version=entry.version, events_sent=0)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS

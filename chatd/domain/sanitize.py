@@ -1,0 +1,65 @@
+"""Text from elsewhere, made fit to be stored, logged and shown."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+REDACTED = "[redacted]"
+"""Text that replaces a secret, wherever it is shown or written."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SECRET_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
+    for pattern in (
+        r"()-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*-----|\Z)",
+        r"""((?:api[-_ ]?key|(?:access|refresh|auth|id)[-_]token|secret|passwd|password|authorization)
+             ["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?)
+            [^\s"',;&}]{6,}""",
+        r"(\b(?:bearer|basic)\s+)(?=\S*\d)[\w.~+/\-]{8,}=*",
+        r"([?&](?:key|token|sig|signature)=)[^&\s\"']+",
+        r"(://)[^/\s:@]*:[^/\s@]+(?=@)",
+        r"""()\b(?:(?:sk|pk|rk)[-_][\w\-*]{8,} | gh[pousr]_\w{16,} | github_pat_\w{16,}
+             | (?:key|tok|hf|glpat)[-_](?=\S*\d)[\w\-]{16,} | xox[a-z]-[\w\-]{8,}
+             | AKIA[0-9A-Z]{12,} | AIza[\w\-]{20,} | eyJ[\w\-]{8,}\.[\w\-]{4,}(?:\.[\w\-]*)?)""",
+    )
+)
+"""Patterns of secrets. Group 1 is the text before the secret, which is kept."""
+
+MAX_ERROR_LENGTH = 2_000
+"""Characters of an error text that are kept."""
+_MAX_SCANNED_LENGTH = 4 * MAX_ERROR_LENGTH
+"""Characters of an error text that are searched for secrets. The rest is dropped."""
+
+
+def replace_unstorable(text: str) -> str:
+    """Replace characters that PostgreSQL cannot hold in text or jsonb: NUL and lone surrogates."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def sanitize_error_text(text: str) -> str:
+    """Return an error text fit to be stored and shown: storable, bounded, and without secrets."""
+    if len(text) > _MAX_SCANNED_LENGTH:
+        # Cut at a space, so that no half of a secret is left unrecognised.
+        text = text[:_MAX_SCANNED_LENGTH].rpartition(" ")[0] or text[:MAX_ERROR_LENGTH]
+    text = replace_unstorable(text)
+    for secret in _SECRET_PATTERNS:
+        text = secret.sub(rf"\1{REDACTED}", text)
+    return text[:MAX_ERROR_LENGTH]
+
+
+def replace_unstorable_json(value: Any) -> Any:
+    """Apply ``replace_unstorable`` to every string in a JSON value; replace NaN and infinity by null."""
+    match value:
+        case str():
+            return replace_unstorable(value)
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {
+                replace_unstorable(str(k)): replace_unstorable_json(v) for k, v in value.items()
+            }
+        case list() | tuple():
+            return [replace_unstorable_json(v) for v in value]
+        case _:
+            return value
