@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatd.domain.chat import Status
-from chatd.domain.explain import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
 from chatd.store.records import Row
 
 

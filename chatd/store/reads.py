@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from chatd.domain.chat import Chat
+from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.errors import ChatNotFound
-from chatd.domain.explain import ChatDiagnostics
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
 from chatd.store import records, sql

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import LEASED, Status
-from chatd.domain.explain import (
-    Activity,
-    ChatDiagnostics,
-    Reason,
-    ReasonCode,
-    WorkerCapacity,
-    WorkerInfo,
-    reasons,
-)
+from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.domain.explain import Reason, ReasonCode, reasons
 
 NOW = datetime(2026, 1, 1, 14, 3, 0, tzinfo=UTC)
 
@@ -78,7 +71,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         facts(Status.WAITING, archived=True, updated_at=ago(3 * 86400)),
         [
             (ReasonCode.ARCHIVED, "archived: it takes no messages until it is unarchived"),
-            (ReasonCode.IDLE, "idle for 3 days: there is nothing to do until a message comes"),
+            (ReasonCode.IDLE, "idle for 3 d 0 h: there is nothing to do until a message comes"),
         ],
     ),
     (
@@ -90,7 +83,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.NO_WORKER,
-                "pending for 12 s: no worker has ever sent a heartbeat, as far as is known",
+                "pending for 12 s: no worker is known to have ever sent a heartbeat",
             )
         ],
     ),
@@ -128,7 +121,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
             (
                 ReasonCode.CLAIM_EXPECTED,
                 (
-                    "pending for 2 min: 2 workers with free slots should claim it at the next poll; "
+                    "pending for 2 min 30 s: 2 workers with free slots should claim it at the next poll; "
                     "if not, see their logs"
                 ),
             ),
@@ -191,7 +184,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.AWAITING_TOOL_RESULTS,
-                "waiting for the client's tool results until 14:04:30 UTC, another 90 s",
+                "waiting for the client's tool results until 14:04:30 UTC, another 1 min 30 s",
             )
         ],
     ),
@@ -217,7 +210,7 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.FAILED,
-                "the last turn failed 2 h ago at attempt 1: auth; a retry or a message continues it",
+                "the last turn failed 2 h 30 min ago at attempt 1: auth; a retry or a message continues it",
             ),
             (ReasonCode.MESSAGES_QUEUED, "3 queued messages wait for a retry or a message"),
         ],

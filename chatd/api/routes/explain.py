@@ -13,7 +13,8 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.schema.parts import DocumentedAs
 from chatd.api.schema.resources import FailureDetail
 from chatd.domain.chat import Status
-from chatd.domain.explain import Activity, ChatDiagnostics, ReasonCode, reasons
+from chatd.domain.diagnostics import Activity, ChatDiagnostics
+from chatd.domain.explain import ReasonCode, reasons
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 

@@ -1,0 +1,100 @@
+"""The facts about a chat that explain its state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.chat import LEASED, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """The worker that holds a chat. Only its id is known after its row in ``workers`` is gone."""
+
+    worker_id: UUID
+    host: str | None = None
+    pid: int | None = None
+    version: str | None = None
+    started_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """The stage of a chat that its worker reported with its last heartbeat, and its deadline."""
+
+    epoch: int
+    stage: str | None = None
+    started_at: datetime | None = None
+    deadline_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCapacity:
+    """The workers with a fresh heartbeat, and how many more chats they take."""
+
+    alive: int
+    with_free_slots: int
+    free_slots: int
+    last_heartbeat_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDiagnostics:
+    """All facts about a chat at ``now``, by the database's clock.
+
+    ``chats_ahead`` is counted up to a bound.
+    """
+
+    now: datetime
+    chat_id: UUID
+    status: Status
+    archived: bool
+    epoch: int
+    version: int
+    updated_at: datetime
+    queue_length: int
+    recoveries: int
+    attempts: int
+    next_attempt_at: datetime | None
+    last_failure: Mapping[str, Any] | None
+    pending_since: datetime | None
+    chats_ahead: int
+    action_deadline: datetime | None
+    worker: WorkerInfo | None
+    heartbeat_at: datetime | None
+    reported_activity: Activity | None
+    workers: WorkerCapacity
+    lease_seconds: float
+
+    @property
+    def activity(self) -> Activity | None:
+        """The activity that the chat's worker reported. A former worker's report does not count."""
+        is_current = (
+            self.status in LEASED
+            and self.reported_activity is not None
+            and self.reported_activity.epoch == self.epoch
+        )
+        return self.reported_activity if is_current else None
+
+    @property
+    def lease_left_seconds(self) -> float | None:
+        """Seconds until other workers may take the chat; negative when they may."""
+        if self.status not in LEASED or self.heartbeat_at is None:
+            return None
+        return self.lease_seconds - self.seconds_since(self.heartbeat_at)
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether the chat waits for its next attempt."""
+        return (
+            self.attempts > 0
+            and self.next_attempt_at is not None
+            and self.next_attempt_at > self.now
+        )
+
+    def seconds_since(self, moment: datetime) -> float:
+        """Return the seconds from ``moment`` to ``now``."""
+        return (self.now - moment).total_seconds()
