@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from chatd.domain.duration import format_duration
+
 if TYPE_CHECKING:
     from chatd.client import Chat, Part
 
@@ -30,12 +32,9 @@ def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
 
 
 def format_age(timestamp: str, now: datetime) -> str:
-    """How long ago, in the largest unit."""
-    seconds = max(0, int((now - datetime.fromisoformat(timestamp)).total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+    """Return how long ago a time was, in its largest unit."""
+    age = now - datetime.fromisoformat(timestamp)
+    return format_duration(max(age.total_seconds(), 0), units=1)
 
 
 def utc_now() -> datetime:

@@ -10,6 +10,7 @@ from chatd.cli.connection import ServerOptions, run_with_client
 from chatd.cli.options import Flag
 from chatd.cli.output import Json, print_json
 from chatd.cli.table import ACTOR_STATE_STYLES, CHAT_STATUS_STYLES, format_table, rich_table
+from chatd.domain.duration import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -85,7 +86,7 @@ def summary_lines(status: "ProcessStatus") -> list[str]:
     pool, versions, stats = status["pool"], status["versions"], status["database_stats"]
     where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
     return [
-        f"{where}: {status['phase']}, up {format_duration(status['uptime_seconds'])}",
+        f"{where}: {status['phase']}, up {_duration_cell(status['uptime_seconds'])}",
         _join_facts(
             f"chatd {versions['chatd']}",
             f"Python {versions['python']}",
@@ -105,7 +106,7 @@ def _stats_line(stats: "DatabaseStats") -> str:
     return _join_facts(
         f"{stats['workers']} workers",
         *(f"{number} {name}" for name, number in stats["chats"].items() if number),
-        f"oldest pending for {format_duration(stats['oldest_pending_seconds'])}",
+        f"oldest pending for {_duration_cell(stats['oldest_pending_seconds'])}",
     )
 
 
@@ -118,7 +119,7 @@ def actor_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
         (
             one["name"],
             one["state"],
-            format_duration(one["seconds"]),
+            _duration_cell(one["seconds"]),
             str(one["restarts"]),
             str(one["budget_left"]),
             one["note"] or one["last_error"] or "",
@@ -135,32 +136,19 @@ def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
             one["status"],
             str(one["epoch"]),
             str(one["committed_steps"]),
-            format_duration(one["leased_seconds"]),
+            _duration_cell(one["leased_seconds"]),
             one["stage"] or one["last_progress"] or "",
-            format_duration(one["stage_seconds"]),
-            format_duration(one["deadline_seconds"]),
-            format_duration(one["seconds_since_progress"]),
-            format_duration(one["lease_left_seconds"]),
+            _duration_cell(one["stage_seconds"]),
+            _duration_cell(one["deadline_seconds"]),
+            _duration_cell(one["seconds_since_progress"]),
+            _duration_cell(one["lease_left_seconds"]),
         )
         for one in sorted(status["chats"], key=lambda one: -one["seconds_since_progress"])
     ]
 
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-
-
-def format_duration(seconds: float | None) -> str:
-    """A length of time in the space that a column has."""
-    if seconds is None:
-        return "-"
-    if round(abs(seconds), 1) < _MINUTE:
-        return f"{seconds:.1f} s"
-    sign, whole = "-" if seconds < 0 else "", int(round(abs(seconds), 1))
-    if whole < _HOUR:
-        return f"{sign}{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < _DAY:
-        return f"{sign}{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{sign}{whole // _DAY} d {whole % _DAY // _HOUR} h"
+def _duration_cell(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(seconds, decimals=1)
 
 
 def _plain_lines(status: "ProcessStatus") -> Iterator[str]:

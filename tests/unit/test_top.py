@@ -1,41 +1,24 @@
-"""How ``chatd top`` puts lengths of time, and which chat comes first."""
+"""The tables of ``chatd top``."""
 
 from typing import Any
-
-import pytest
 
 from chatd.api.openapi.examples import EXAMPLES
 from chatd.cli.top import (
     _ACTOR_COLUMNS,
     _CHAT_COLUMNS,
+    _duration_cell,
     actor_rows,
     chat_rows,
-    format_duration,
     summary_lines,
 )
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "-"),
-        (0, "0.0 s"),
-        (0.26, "0.3 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 min 0 s"),
-        (61, "1 min 1 s"),
-        (119.9, "1 min 59 s"),
-        (3599.9, "59 min 59 s"),
-        (7260, "2 h 1 min"),
-        (90_000, "1 d 1 h"),
-        (-3.2, "-3.2 s"),
-    ],
-)
-def test_lengths_of_time(seconds: float | None, words: str) -> None:
-    assert format_duration(seconds) == words
+def test_unknown_duration_is_a_dash() -> None:
+    assert _duration_cell(None) == "-"
+    assert _duration_cell(59.94) == "59.9 s"
 
 
-def test_rows_fit_their_columns_and_who_is_stuck_comes_first() -> None:
+def test_rows_fit_their_columns_and_the_stuck_chat_comes_first() -> None:
     status: Any = dict(EXAMPLES["ProcessStatus"])
     assert all(len(row) == len(_ACTOR_COLUMNS) for row in actor_rows(status))
     [moving] = status["chats"]
