@@ -28,9 +28,9 @@ class ChatTaskPool:
         self,
         services: TurnServices,
         *,
-        max_chats: int = 100,
-        local_lease_seconds: float = 15.0,
-        grace_seconds: float = 10.0,
+        max_chats: int,
+        local_lease_seconds: float,
+        grace_seconds: float,
     ) -> None:
         self.services = services
         """What turns work with that begin from now on; it may be replaced."""

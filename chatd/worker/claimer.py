@@ -26,7 +26,7 @@ class Claimer:
         chat_tasks: ChatTaskPool,
         *,
         may_claim: Callable[[], bool],
-        poll_seconds: float = 1.0,
+        poll_seconds: float,
         metrics: TurnMetrics | None = None,
         hint_metrics: NotificationMetrics | None = None,
     ) -> None:

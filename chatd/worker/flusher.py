@@ -24,8 +24,8 @@ class Flusher:
         streams: StreamStore,
         change_bus: ChangeBus,
         *,
-        flush_interval_seconds: float = 0.1,
-        flush_bytes: int = 4096,
+        flush_interval_seconds: float,
+        flush_bytes: int,
         metrics: StreamMetrics | None = None,
     ) -> None:
         self._metrics = metrics or StreamMetrics()

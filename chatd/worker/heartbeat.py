@@ -35,8 +35,8 @@ class Heartbeat:
         leases: Leases,
         chat_tasks: ChatTaskPool,
         *,
-        heartbeat_seconds: float = 5.0,
-        max_chats: int = 100,
+        heartbeat_seconds: float,
+        max_chats: int,
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()

@@ -1,4 +1,4 @@
-"""The janitor: what is past its retention goes, a little at a time."""
+"""Janitor: deletes rows past their retention, in small batches."""
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.chat_lists import ChatLists
@@ -8,9 +8,13 @@ from chatd.store.stream_reads import StreamStore
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 
+_SWEEP_INTERVAL_SECONDS = 60.0
+_BATCH_SIZE = 5_000
+"""Rows of one kind that one sweep deletes at most, so that no statement takes long."""
+
 
 class Janitor:
-    """Sweeps every ``sweep_interval_seconds``."""
+    """Actor that deletes what is past its retention, once a minute."""
 
     def __init__(
         self,
@@ -19,10 +23,9 @@ class Janitor:
         idempotency: IdempotencyStore,
         chat_lists: ChatLists,
         *,
-        event_retention_days: float = 7.0,
-        idempotency_retention_hours: float = 24.0,
-        lease_seconds: float = 20.0,
-        sweep_interval_seconds: float = 60.0,
+        event_retention_days: float,
+        idempotency_retention_hours: float,
+        lease_seconds: float,
     ) -> None:
         self._streams = streams
         self._leases = leases
@@ -33,22 +36,21 @@ class Janitor:
         self._worker_retention_seconds = 10 * lease_seconds
         self._loop = Periodic(
             self.step,
-            interval_seconds=sweep_interval_seconds,
+            interval_seconds=_SWEEP_INTERVAL_SECONDS,
             expected_errors=(DatabaseUnavailable,),
         )
 
     async def step(self) -> bool:
-        """Sweep once; True when there may be more."""
-        most = 5_000
+        """Delete one batch of each kind. Return True if there may be more."""
         days = self._event_retention_days
-        events = await self._streams.prune_journal(retention_days=days, limit=most)
-        tombstones = await self._chat_lists.prune_tombstones(retention_days=days, limit=most)
-        parts = await self._streams.prune_parts(limit=most)
+        events = await self._streams.prune_journal(retention_days=days, limit=_BATCH_SIZE)
+        tombstones = await self._chat_lists.prune_tombstones(retention_days=days, limit=_BATCH_SIZE)
+        parts = await self._streams.prune_parts(limit=_BATCH_SIZE)
         keys = await self._idempotency.prune(
-            retention_hours=self._idempotency_retention_hours, limit=most
+            retention_hours=self._idempotency_retention_hours, limit=_BATCH_SIZE
         )
         await self._leases.prune_workers(max_silence_seconds=self._worker_retention_seconds)
-        return most in {events, tombstones, parts, keys}
+        return _BATCH_SIZE in {events, tombstones, parts, keys}
 
     async def run(self, child: ChildHandle) -> None:
         await self._loop.run(child)

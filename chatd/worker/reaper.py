@@ -43,9 +43,9 @@ class Reaper:
         tool_calls: ToolCalls,
         change_bus: ChangeBus,
         *,
-        reap_interval_seconds: float = 1.0,
-        lease_seconds: float = 20.0,
-        max_recoveries: int = 3,
+        reap_interval_seconds: float,
+        lease_seconds: float,
+        max_recoveries: int,
         locks_reliable: Callable[[], bool] = lambda: True,
         metrics: LeaseMetrics | None = None,
     ) -> None:

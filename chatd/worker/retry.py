@@ -9,9 +9,9 @@ from chatd.domain.failure import Failure
 class RetryPolicy:
     """At most ``max_attempts`` tries of one step; the waits double from ``backoff_seconds`` on."""
 
-    max_attempts: int = 5
-    backoff_seconds: float = 1.0
-    backoff_max_seconds: float = 60.0
+    max_attempts: int
+    backoff_seconds: float
+    backoff_max_seconds: float
 
     def delay(self, failure: Failure, *, attempts: int, jitter: float) -> float | None:
         """Seconds to wait after the ``attempts``-th try failed; None: do not try again.

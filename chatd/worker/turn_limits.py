@@ -7,11 +7,11 @@ from dataclasses import dataclass
 class TurnLimits:
     """How long the parts of a turn may take, in seconds, and how many steps it may have."""
 
-    stream_idle_timeout_seconds: float = 60.0
+    stream_idle_timeout_seconds: float
     """For a stream that says nothing."""
-    model_call_timeout_seconds: float = 600.0
+    model_call_timeout_seconds: float
     """For one call of a model."""
-    timeout_seconds: float = 3600.0
-    client_tool_timeout_seconds: float = 300.0
+    timeout_seconds: float
+    client_tool_timeout_seconds: float
     """For a client to run its tools."""
-    max_steps: int = 50
+    max_steps: int

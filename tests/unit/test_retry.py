@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.failure import RETRYABLE, Failure, FailureKind
+from chatd.settings import TurnSettings
 from chatd.worker.retry import RetryPolicy
 
 seconds = st.floats(0.001, 600.0)
@@ -17,6 +18,15 @@ policies = st.builds(
     st.floats(1.0, 1000.0),
 )
 dice = st.floats(0.0, 1.0)
+
+
+def default_policy(**changes: int) -> RetryPolicy:
+    turn = TurnSettings(**changes)
+    return RetryPolicy(
+        max_attempts=turn.max_attempts,
+        backoff_seconds=turn.backoff_seconds,
+        backoff_max_seconds=turn.backoff_max_seconds,
+    )
 
 
 def failure(
@@ -76,9 +86,9 @@ def test_what_the_provider_asks_for_is_the_least_that_is_waited(
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_only_what_another_try_may_cure_is_tried_again(kind: FailureKind) -> None:
-    delay = RetryPolicy().delay(failure(kind), attempts=1, jitter=0.5)
+    delay = default_policy().delay(failure(kind), attempts=1, jitter=0.5)
     assert (delay is not None) == (kind in RETRYABLE)
-    asked = RetryPolicy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
+    asked = default_policy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
     assert (asked is not None) == (kind in RETRYABLE)
 
 
@@ -91,9 +101,9 @@ def test_there_are_exactly_so_many_tries(policy: RetryPolicy, drawn: float) -> N
 
 
 def test_the_waits_of_the_defaults() -> None:
-    policy = RetryPolicy()
+    policy = default_policy()
     waits = [policy.delay(failure(), attempts=n, jitter=1.0) for n in range(1, 6)]
     assert waits == [1.0, 2.0, 4.0, 8.0, None]
-    patient = RetryPolicy(max_attempts=50)
+    patient = default_policy(max_attempts=50)
     assert patient.delay(failure(), attempts=49, jitter=1.0) == 60.0
     assert patient.delay(failure(), attempts=49, jitter=0.0) == 30.0

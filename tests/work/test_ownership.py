@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.actors import make_flusher, make_janitor, make_reaper
 from support.eventually import eventually
 from support.factories import (
     OWNER,
@@ -24,17 +25,13 @@ from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.llm.provider import Delta, ModelRequest
-from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
-from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
 from chatd.worker.deregistration import Deregistration
-from chatd.worker.flusher import Flusher
-from chatd.worker.janitor import Janitor
 from chatd.worker.reaper import Reaper
 
 
@@ -274,10 +271,7 @@ async def test_a_chat_whose_lease_ran_out_is_dropped(dsn: str, database: Databas
 
 def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
     hints, told = heard()
-    leases = Leases(database, worker_id=uuid4())
-    return Reaper(
-        leases, Turns(database), ToolCalls(database), hints, lease_seconds=20, max_recoveries=3
-    ), told
+    return make_reaper(database, hints), told
 
 
 AGED = "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '21 seconds' WHERE id = $1"
@@ -407,15 +401,7 @@ async def test_the_janitor_sweeps_what_is_old_and_nothing_else(database: Databas
             hours * 3600,
         )
     keys = IdempotencyStore(database)
-    janitor = Janitor(
-        StreamStore(database),
-        leases,
-        keys,
-        ChatLists(database),
-        event_retention_days=7,
-        idempotency_retention_hours=6,
-        lease_seconds=20,
-    )
+    janitor = make_janitor(database, leases)
     assert await janitor.step() is False
     versions = await fetch_rows(
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
@@ -450,9 +436,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
         "UPDATE chat_events SET created_at = clock_timestamp() - interval '1 year'"
     )
     leases = Leases(database, worker_id=uuid4())
-    await Janitor(
-        StreamStore(database), leases, IdempotencyStore(database), ChatLists(database)
-    ).step()
+    await make_janitor(database, leases).step()
     [left] = await fetch_rows(database, "SELECT version FROM chat_events")
     assert left["version"] == 2
 
@@ -463,7 +447,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
 async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hints, told = heard()
     hub = ChatHub()
-    flusher = Flusher(StreamStore(database), hints)
+    flusher = make_flusher(database, hints)
     chats = [await chat_with_status(database, Status.RUNNING) for _ in range(5)]
     previews = []
     for chat in chats:
