@@ -1,20 +1,28 @@
-"""The shop floor: the actors that claim chats, work them, and pick up after those who died.
+"""The worker: actors that claim chats, run their turns and recover the chats of dead workers.
 
 ::
 
-    acquirer ──claims──▶ roster ──one task each──▶ runner ──▶ turn: history → next_step → model → store
-    heartbeat ──renews, or says lost──▶ roster          watchdog ──lease ran out──▶ roster
-    flusher ──parts to other replicas──▶ store          reaper ──chats of the dead──▶ pending
-    janitor ──what is past its retention──▶ gone
+    claimer ──claims──▶ chat_tasks ──task per lease──▶ runner ──▶ turn: history → next_step → model → store
+    heartbeat ──renews leases──▶ chat_tasks        watchdog ──drops expired leases──▶ chat_tasks
+    flusher ──streamed parts──▶ store              reaper ──chats of dead workers──▶ pending
+    janitor ──deletes expired rows                 deregistration ──releases the rest at shutdown
 
-A turn has four ways to go wrong, and they never mix:
+A ``Lease`` is a chat that this process holds: a fencing token, a local deadline and a cancel scope.
+``Writer`` makes the transitions of a leased chat durable, whatever the database does, until the lease
+expires.
 
-* **refused**: an illegal request; the API says so and nothing was written.
-* **failed**: this turn cannot succeed; ``last_error`` says why, the status is ``error``.
-* **lost**: the epoch moved on; the runner stops, writes nothing, and says so once.
-* **broken**: infrastructure beyond patience, for the supervisor to judge.
+A turn can end badly in four ways, and they never mix:
 
-An exception that nobody expected is a **panic**: the chat fails with "chat processing panicked", the
-traceback goes to the log, and everybody else goes on. A database that is away is none of these: the
-runner keeps the answer in its hands and tries again until its lease is up.
+* **refused**: the request is not legal. The API answers 4xx and nothing was written.
+* **failed**: the turn cannot succeed. ``last_error`` says why and the status is ``error``.
+* **lost**: the lease is over or another worker has the chat. The task stops, writes nothing and logs one
+  line.
+* **broken**: the infrastructure is down for longer than the lease. The lease runs out and a reaper takes
+  over.
+
+An exception that nobody expected is a **panic**: the chat fails with "chat processing panicked: …", the
+traceback goes to the log, and all other chats go on. A database outage is none of these: the writer keeps
+the response in memory and retries until the lease expires.
+
+Actors have no default numbers: these stand in ``settings``, and ``daemon.wiring.worker`` passes them.
 """

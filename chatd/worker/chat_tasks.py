@@ -1,4 +1,4 @@
-"""The roster: the chats in hand, each worked by a task of its own."""
+"""Task pool: one task per leased chat."""
 
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -18,10 +18,10 @@ _log = structlog.get_logger()
 
 
 class ChatTaskPool:
-    """At most ``max_chats`` chats at once.
+    """Actor that runs a task for each of at most ``max_chats`` leased chats.
 
-    Asked to stop, it lets them finish their turns for ``grace_seconds`` (or until ``stop_now``) and has
-    the rest given back.
+    When it stops, it lets the tasks finish their turns for ``grace_seconds`` (or until ``stop_now``) and
+    then has the remaining chats released.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ChatTaskPool:
         grace_seconds: float,
     ) -> None:
         self.services = services
-        """What turns work with that begin from now on; it may be replaced."""
+        """Dependencies of the turns that start from now on. A reload replaces them."""
         self.max_chats = max_chats
         self._local_lease_seconds = local_lease_seconds
         self._grace_seconds = grace_seconds
@@ -43,43 +43,45 @@ class ChatTaskPool:
         self._stop_now = anyio.Event()
         self._draining = False
         self.on_slot_free: Callable[[], None] = lambda: None
-        """Called when a full roster has room again."""
+        """Called when a full pool has a free slot again."""
         self.on_suspect: Callable[[], None] = lambda: None
-        """Called when a hint says that a chat in hand may not be ours any more."""
+        """Called when a hint suggests that another worker may have a leased chat."""
 
     @property
     def free_slots(self) -> int:
-        """How many more chats can be taken in hand."""
+        """Number of chats that can be claimed now."""
         if self._group is None or self._draining:
             return 0
         return self.max_chats - len(self._leases)
 
     @property
     def leases(self) -> tuple[Lease, ...]:
-        """The chats in hand, as they are now."""
+        """The leases that are held now."""
         return tuple(self._leases.values())
 
-    # -- work ---------------------------------------------------------------------------------
+    # -- tasks --------------------------------------------------------------------------------
 
     def start(self, claim: Claim, *, renewed_at: float) -> None:
-        """Start a task for a chat that was just claimed, by a statement sent at ``renewed_at``."""
-        assert self._group is not None  # noqa: S101 - there is no room without a group
-        hand = Lease(
+        """Start a task for a chat that was claimed by a statement sent at ``renewed_at``."""
+        assert self._group is not None  # noqa: S101 - free_slots is 0 without a group
+        lease = Lease(
             claim.result.chat, renewed_at=renewed_at, local_lease_seconds=self._local_lease_seconds
         )
-        fenced = self._leases.get(hand.chat.id)
-        if fenced is not None:  # an edit took the chat out of our own hands, and it came back
+        fenced = self._leases.get(lease.chat.id)
+        if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
-        self._leases[hand.chat.id] = hand
+        self._leases[lease.chat.id] = lease
         self.services.change_bus.publish(claim.result.entry)
-        self._group.start_soon(self._run_chat, hand, claim.next_attempt_in_seconds)
+        self._group.start_soon(self._run_chat, lease, claim.next_attempt_in_seconds)
 
     async def _run_chat(self, lease: Lease, wait_seconds: float) -> None:
-        structlog.contextvars.bind_contextvars(**lease.log_context())  # for all that this task logs
+        structlog.contextvars.bind_contextvars(
+            **lease.log_context()
+        )  # on every line that this task logs
         try:
             runner = Runner(lambda: self.services, lease, draining=lambda: self._draining)
             await runner.run(wait_seconds=wait_seconds)
-        except Exception as error:  # noqa: BLE001 - beyond this chat's own means: its lease runs out
+        except Exception as error:  # noqa: BLE001 - it could not be stored: the lease runs out
             _log.error("chat.store_failed", exc_info=error)
         finally:
             was_full = self.free_slots == 0
@@ -90,12 +92,12 @@ class ChatTaskPool:
             if was_full:
                 self.on_slot_free()
 
-    # -- what others have to say about chats in hand --------------------------------------------
+    # -- hints and renewals ----------------------------------------------------------------------
 
     def handle_hint(self, hint: Hint) -> None:
-        """A chat moved, somewhere. A hint proves nothing: the next beat says what is so."""
-        hand = self._leases.get(hint.chat_id)
-        if hand is None or hint.status is None or hint.version <= hand.chat.version:
+        """Call ``on_suspect`` if a leased chat seems to be lost. The next heartbeat checks it."""
+        lease = self._leases.get(hint.chat_id)
+        if lease is None or hint.status is None or hint.version <= lease.chat.version:
             return
         if hint.status is not Status.RUNNING:
             self.on_suspect()
@@ -103,27 +105,28 @@ class ChatTaskPool:
     def apply_renewals(
         self, leases: Iterable[Lease], renewals: Iterable[Renewal], *, sent_at: float
     ) -> None:
-        """The heartbeat asked for these chats, and these answered."""
-        answered = {(beat.chat_id, beat.epoch): beat for beat in renewals}
-        for hand in leases:
-            beat = answered.get((hand.fence.chat_id, hand.fence.epoch))
-            if beat is not None:
-                hand.renewed_at = sent_at
-                # An answer that crossed a move of the owner speaks of the turn before.
-                if beat.status is Status.INTERRUPTING and beat.version > hand.chat.version:
-                    hand.cancel(Cause.INTERRUPTED)
-            elif hand.chat.status in LEASED and not hand.transition_in_flight:
-                hand.cancel(Cause.LOST)
+        """Renew, interrupt or drop each of ``leases``, by what a heartbeat sent at ``sent_at`` found."""
+        renewed = {(renewal.chat_id, renewal.epoch): renewal for renewal in renewals}
+        for lease in leases:
+            renewal = renewed.get((lease.fence.chat_id, lease.fence.epoch))
+            if renewal is not None:
+                lease.renewed_at = sent_at
+                # A result read before the task's own transition describes the previous turn: ignore it.
+                if renewal.status is Status.INTERRUPTING and renewal.version > lease.chat.version:
+                    lease.cancel(Cause.INTERRUPTED)
+            elif lease.chat.status in LEASED and not lease.transition_in_flight:
+                lease.cancel(Cause.LOST)
 
     async def drop_expired(self) -> None:
-        """Drop what could not be renewed in time. The watchdog asks for this, whatever hangs."""
-        for hand in self.leases:
-            if hand.remaining_seconds <= 0:
-                hand.cancel(Cause.LOST)
+        """Cancel the tasks whose lease has expired. The watchdog calls this, whatever hangs."""
+        for lease in self.leases:
+            if lease.remaining_seconds <= 0:
+                lease.cancel(Cause.LOST)
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- start and stop --------------------------------------------------------------------------
 
     async def run(self, child: ChildHandle) -> None:
+        """Run the tasks until the stop, and then drain them."""
         async with anyio.create_task_group() as group:
             self._group, self._draining = group, False
             try:
@@ -138,18 +141,18 @@ class ChatTaskPool:
         if self._leases and self._grace_seconds > 0:
             self._empty = anyio.Event()
             with anyio.move_on_after(self._grace_seconds):
-                async with anyio.create_task_group() as either:
+                async with anyio.create_task_group() as group:
                     for event in (self._empty, self._stop_now):
-                        either.start_soon(_cancel_when_set, event, either.cancel_scope)
-        for hand in self.leases:
-            hand.cancel(Cause.SHUTDOWN)
+                        group.start_soon(_cancel_when_set, event, group.cancel_scope)
+        for lease in self.leases:
+            lease.cancel(Cause.SHUTDOWN)
 
     def stop_claiming(self) -> None:
-        """No new chats from now on."""
+        """Report no free slots from now on."""
         self._draining = True
 
     def stop_now(self) -> None:
-        """Do not wait for the turns that are running."""
+        """End the grace period of running turns."""
         self._stop_now.set()
 
 

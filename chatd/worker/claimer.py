@@ -1,4 +1,4 @@
-"""The acquirer: claims pending chats while there is room for them."""
+"""Claimer: claims pending chats while there are free slots."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,11 +14,11 @@ from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 
 _HINT_ARRIVAL_SECONDS = 0.25
-"""By when a hint of a pending chat has come, if it comes at all."""
+"""A chat that was pending for longer should have been announced by a hint."""
 
 
 class Claimer:
-    """Woken by a hint that a chat is pending; polls every ``poll_seconds`` as the safety net."""
+    """Actor that claims after a hint of a pending chat, and every ``poll_seconds`` as the safety net."""
 
     def __init__(
         self,
@@ -36,39 +36,39 @@ class Claimer:
         self._metrics = metrics or TurnMetrics()
         self._missed_hints = (hint_metrics or NotificationMetrics()).missed
         self._prompted = True
-        """Whether there is a reason to find something, other than that it is time to look."""
+        """Set if there is a reason to expect pending chats, other than that a poll is due."""
         self._hinted_at: float | None = None
         self._loop = Periodic(
             self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
         )
 
     def handle_hint(self, hint: Hint) -> None:
-        """A chat moved, somewhere."""
+        """Claim soon if the hint announces a pending chat."""
         if hint.status is Status.PENDING or hint is RESYNC:
             self._hinted_at = self._hinted_at or boottime()
             self.wake()
 
     def wake(self) -> None:
-        """There is room, or work."""
+        """Claim soon: there is a free slot or a pending chat."""
         self._prompted = True
         self._loop.wake()
 
     async def step(self) -> bool:
-        """Claim what there is room for; True when there may be more."""
-        room = self._chat_tasks.free_slots
-        if room <= 0 or not self._may_claim():
+        """Claim as many chats as there are free slots. Return True if there may be more."""
+        free_slots = self._chat_tasks.free_slots
+        if free_slots <= 0 or not self._may_claim():
             self._prompted = True
             return False
         sent_at = boottime()
-        heard, self._prompted = self._prompted, False
+        prompted, self._prompted = self._prompted, False
         hinted_at, self._hinted_at = self._hinted_at, None
         with tracing.claim_span() as span:
-            claims = await self._leases.claim(room)
+            claims = await self._leases.claim(free_slots)
             tracing.end_claim(span, len(claims))
         for claim in claims:
             self._chat_tasks.start(claim, renewed_at=sent_at)
-        self._record_metrics(claims, prompted=heard, hinted_at=hinted_at)
-        if len(claims) < room:
+        self._record_metrics(claims, prompted=prompted, hinted_at=hinted_at)
+        if len(claims) < free_slots:
             return False
         self._prompted = True
         return self._chat_tasks.free_slots > 0
@@ -89,4 +89,5 @@ class Claimer:
             metrics.notification_to_claim.observe(boottime() - hinted_at)
 
     async def run(self, child: ChildHandle) -> None:
+        """Repeat ``step`` until the stop."""
         await self._loop.run(child)

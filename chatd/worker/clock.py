@@ -6,7 +6,7 @@ import time
 def boottime() -> float:
     """Return seconds on a clock that also runs while the machine is suspended.
 
-    A lease must not outlive a suspended laptop or a paused virtual machine: PostgreSQL's clock has gone on,
-    and another worker may have the chat.
+    A lease must not outlast the suspension of a machine: PostgreSQL's clock went on meanwhile, and another
+    worker may have the chat.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,7 +1,7 @@
-"""The last word of a process that stops in order: what it still owns goes back, and its row goes.
+"""Orderly shutdown: release the leases this worker still holds, then delete its ``workers`` row.
 
-The runners have given their chats back by now. What is left was claimed by a statement whose answer
-never came, or by a task that did not end in time.
+The tasks have released their chats before. What is left was claimed by a statement whose response was lost,
+or belongs to a task that did not end in time.
 """
 
 from collections.abc import Awaitable
@@ -19,37 +19,37 @@ from chatd.supervision.child import ChildHandle
 
 _log = structlog.get_logger()
 
+_TIMEOUT_SECONDS = 4.0
+"""Less than the supervisor allows: an orderly end is better than a cancelled one."""
+
 
 class Deregistration:
-    """Waits for the end, and sweeps then."""
+    """Actor that waits for the stop and then deregisters the worker."""
 
-    def __init__(
-        self, leases: Leases, turns: Turns, change_bus: ChangeBus, *, timeout_seconds: float = 4.0
-    ) -> None:
+    def __init__(self, leases: Leases, turns: Turns, change_bus: ChangeBus) -> None:
         self._leases = leases
         self._turns = turns
         self._change_bus = change_bus
-        self._timeout_seconds = timeout_seconds
 
     async def step(self) -> int:
-        """Give back what is still owned; returns how many chats that was."""
-        owned = await self._leases.leased_chats()
-        for chat in owned:
+        """Release what is still leased and deregister. Return the number of released chats."""
+        leased = await self._leases.leased_chats()
+        for chat in leased:
             if chat.status is Status.RUNNING:
                 fence = FencingToken(chat.id, self._leases.worker_id, chat.epoch)
                 await self._apply(self._turns.release(fence, reason="deregistration"))
-        while left := await self._leases.own_interrupts():
-            for one in left:
+        while interrupts := await self._leases.own_interrupts():
+            for interrupt in interrupts:
                 await self._apply(
                     self._turns.reap_interrupt(
-                        one.fence,
-                        step=one.step,
-                        messages=one.messages,
-                        settled_part=one.settled_part,
+                        interrupt.fence,
+                        step=interrupt.step,
+                        messages=interrupt.messages,
+                        settled_part=interrupt.settled_part,
                     )
                 )
         await self._leases.deregister()
-        return len(owned)
+        return len(leased)
 
     async def _apply(self, transition: Awaitable[TransitionResult]) -> None:
         try:
@@ -59,9 +59,10 @@ class Deregistration:
         self._change_bus.publish(moved.entry)
 
     async def run(self, child: ChildHandle) -> None:
+        """Wait for the stop, and deregister then."""
         child.ready()
         await child.stopping.wait()
-        with anyio.move_on_after(self._timeout_seconds):
+        with anyio.move_on_after(_TIMEOUT_SECONDS):
             try:
                 released = await self.step()
             except DatabaseUnavailable:

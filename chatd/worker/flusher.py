@@ -1,7 +1,7 @@
-"""The parts flusher: what local steps stream is stored now and then, for viewers elsewhere.
+"""Flusher: stores streamed parts in batches, for subscribers of other replicas.
 
-One statement a tick for all chats of the process. A step that ends between two ticks is never
-flushed at all: its message says everything.
+One statement per flush serves all chats of the process. A step that ends between two flushes is never
+flushed: its message holds everything.
 """
 
 from uuid import UUID
@@ -17,7 +17,10 @@ from chatd.worker.clock import boottime
 
 
 class Flusher:
-    """Knows the running steps of this process, and how much of each is stored."""
+    """Actor that stores the new parts of all running steps every ``flush_interval_seconds``.
+
+    ``flush_bytes`` of new text make it flush early.
+    """
 
     def __init__(
         self,
@@ -42,13 +45,13 @@ class Flusher:
         )
 
     def track(self, chat_id: UUID, preview: Preview) -> None:
-        """A step starts; not one of an owner that was fenced and does not know it yet."""
-        known = self._steps.get(chat_id)
-        if known is None or known[0].epoch <= preview.epoch:
+        """Flush the parts of this step from now on, unless a newer epoch is tracked already."""
+        tracked = self._steps.get(chat_id)
+        if tracked is None or tracked[0].epoch <= preview.epoch:
             self._steps[chat_id] = (preview, preview.base)
 
     def add_bytes(self, size: int) -> None:
-        """So many more bytes wait; past ``flush_bytes`` they do not wait for the tick."""
+        """Record ``size`` new bytes, and flush early if ``flush_bytes`` are waiting."""
         if self._unflushed_since is None:
             self._unflushed_since = boottime()
         self._unflushed_bytes += size
@@ -57,13 +60,13 @@ class Flusher:
             self._loop.wake()
 
     def untrack(self, chat_id: UUID, *, epoch: int) -> None:
-        """The step of this epoch is about to be stored, or thrown away."""
-        known = self._steps.get(chat_id)
-        if known is not None and known[0].epoch <= epoch:
+        """Stop flushing the step of this epoch: it is about to be stored or discarded."""
+        tracked = self._steps.get(chat_id)
+        if tracked is not None and tracked[0].epoch <= epoch:
             del self._steps[chat_id]
 
     async def step(self) -> None:
-        """Store what is new, of all steps at once."""
+        """Store the new parts of all steps in one statement."""
         self._unflushed_bytes = 0
         since, self._unflushed_since = self._unflushed_since, None
         batches = [
@@ -78,10 +81,11 @@ class Flusher:
         if since is not None:
             self._metrics.flush_delay.observe(boottime() - since)
         for batch in batches:
-            known = self._steps.get(batch.chat_id)
-            if known is not None and known[0].epoch == batch.epoch and known[1] < batch.last_part:
-                self._steps[batch.chat_id] = (known[0], max(known[1], batch.last_part))
+            preview, flushed = self._steps.get(batch.chat_id, (None, 0))
+            if preview is not None and preview.epoch == batch.epoch and flushed < batch.last_part:
+                self._steps[batch.chat_id] = (preview, batch.last_part)
             self._change_bus.publish_parts(batch.chat_id)
 
     async def run(self, child: ChildHandle) -> None:
+        """Repeat ``step`` until the stop."""
         await self._loop.run(child)

@@ -1,7 +1,7 @@
-"""The heartbeat: one statement renews every chat in hand, on a connection of its own.
+"""Heartbeat: one statement renews all leases of this worker, on a connection of its own.
 
-The same connection holds this worker's lock: whoever can take that lock knows that the process, or
-its connection, is gone. Without its own lock a worker claims nothing.
+The same connection holds this worker's session lock. Another worker that can take that lock knows that this
+process, or its connection, is gone. A worker without its own lock claims nothing.
 """
 
 import socket
@@ -23,11 +23,11 @@ from chatd.worker.clock import boottime
 _log = structlog.get_logger()
 
 _LOCK_RETRY_SECONDS = 0.02
-"""A reaper that looks at our lock holds it for the length of one statement."""
+"""Pause between two tries for the lock. A reaper that tests it holds it for one statement."""
 
 
 class Heartbeat:
-    """Beats every ``heartbeat_seconds``, and when it is woken."""
+    """Actor that renews the leases every ``heartbeat_seconds``, and when it is woken."""
 
     def __init__(
         self,
@@ -49,38 +49,39 @@ class Heartbeat:
         self._woken = anyio.Event()
         self.holds_lock = False
         self._locks_reliable_at = 0.0
-        """When the others have their locks again too."""
+        """When all living workers have their locks again."""
         self._distrusts_locks = False
-        """Whether locks may have been freed when nobody died, before this worker took its own."""
+        """Set if locks may have been freed without a death before this worker took its own."""
         self._progress_at = boottime()
 
     @property
     def locks_reliable(self) -> bool:
-        """Whether a worker whose lock is free is gone.
+        """True if a free lock means that its worker is dead.
 
-        A server that lost one of its sessions to a crash ends all of them, and so does one that is
-        promoted; that frees every lock. Who had to take its own again gives the others the time to.
+        PostgreSQL ends all sessions when one of them crashes or when a standby is promoted, which frees
+        every lock. A worker that had to take its lock again gives the others time to take theirs.
         """
         return self.holds_lock and boottime() >= self._locks_reliable_at
 
     @property
     def seconds_since_progress(self) -> float:
-        """How long ago it last renewed, or began to reach for a database that is away.
+        """Seconds since the last renewal, or since the last attempt to connect during an outage.
 
-        An outage is waited out, try after try, so it is no silence. What is: a statement that never
-        ends, a lock that cannot be had. Nothing but a new process, with a new name, cures these.
+        It stays low while an outage is waited out. It rises when a statement never ends or the lock
+        cannot be taken. Only a new process with a new ``worker_id`` cures that.
         """
         return boottime() - self._progress_at
 
     def distrust_locks(self) -> None:
-        """Give the others time to take their locks again, before a free one counts as a death."""
+        """Give the other workers time to take their locks again before a free one counts as a death."""
         self._distrusts_locks = True
 
     def wake(self) -> None:
-        """Beat now: a chat in hand may not be ours any more, or the others are to know something."""
+        """Renew now: a lease may be lost, or the registration changed."""
         self._woken.set()
 
     async def run(self, child: ChildHandle) -> None:
+        """Connect, take the lock and renew, again after each outage, until the stop."""
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             self._progress_at = boottime()
@@ -97,17 +98,19 @@ class Heartbeat:
                     self._progress_at = boottime()
 
     async def step(self, connection: Connection) -> None:
-        """One beat. A database that does not answer within a beat is away."""
-        hands = self._chat_tasks.leases
+        """Renew all leases. Raise ``DatabaseUnavailable`` after ``heartbeat_seconds``."""
+        leases = self._chat_tasks.leases
         sent_at = boottime()
         try:
             with anyio.fail_after(self._heartbeat_seconds):
-                beats = await self._leases.renew(
-                    connection, self._registration(), [hand.activity() for hand in hands]
+                renewals = await self._leases.renew(
+                    connection, self._registration(), [lease.activity() for lease in leases]
                 )
         except TimeoutError as error:
-            raise DatabaseUnavailable("The lease could not be renewed within a beat.") from error
-        self._chat_tasks.apply_renewals(hands, beats, sent_at=sent_at)
+            raise DatabaseUnavailable(
+                "The leases could not be renewed within one heartbeat."
+            ) from error
+        self._chat_tasks.apply_renewals(leases, renewals, sent_at=sent_at)
         self._record_metrics(sent_at, boottime())
 
     def _record_metrics(self, sent_at: float, ended_at: float) -> None:

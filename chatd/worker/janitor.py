@@ -53,4 +53,5 @@ class Janitor:
         return _BATCH_SIZE in {events, tombstones, parts, keys}
 
     async def run(self, child: ChildHandle) -> None:
+        """Repeat ``step`` until the stop."""
         await self._loop.run(child)

@@ -1,4 +1,4 @@
-"""How the chats in hand are, at a glance: for the metrics and for people."""
+"""Summary figures of the leased chats, for metrics and process status."""
 
 from collections.abc import Iterable
 
@@ -7,20 +7,20 @@ from chatd.worker.lease import Lease
 
 
 def oldest_renewal_age(leases: Iterable[Lease]) -> float:
-    """Seconds since the chat was renewed that waits longest for it; 0: there is none."""
-    return max((boottime() - hand.renewed_at for hand in leases), default=0.0)
+    """Return the seconds since the oldest renewal among ``leases``. 0 if there are none."""
+    return max((boottime() - lease.renewed_at for lease in leases), default=0.0)
 
 
 def seconds_since_progress(lease: Lease) -> float:
-    """Seconds since a chat made progress: it marked a step, or went into a zone."""
-    seen = lease.progress.snapshot()
+    """Return the seconds since the task last marked progress or entered a stage."""
+    progress = lease.progress.snapshot()
     return (
-        min(seen.seconds_since_progress, seen.stage_age_seconds)
-        if seen.stage
-        else seen.seconds_since_progress
+        min(progress.seconds_since_progress, progress.stage_age_seconds)
+        if progress.stage
+        else progress.seconds_since_progress
     )
 
 
 def count_stalled(leases: Iterable[Lease], after_seconds: float) -> int:
-    """How many made no progress for so long."""
-    return sum(seconds_since_progress(hand) >= after_seconds for hand in leases)
+    """Return how many chats made no progress for ``after_seconds``."""
+    return sum(seconds_since_progress(lease) >= after_seconds for lease in leases)

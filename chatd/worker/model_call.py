@@ -1,7 +1,7 @@
-"""One call of a model: from the history to an answer, streamed on the way.
+"""Model call: from the history to a response, streamed on the way.
 
-Slow things have a deadline of their own. A stream that says nothing for ``stream_idle_timeout_seconds`` is cut,
-and one that ends without a word why is a failure: neither vendor's library says so by itself.
+A stream that is silent for ``stream_idle_timeout_seconds`` is aborted. A stream that ends without a finish
+reason is a failure: neither SDK raises in that case.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from chatd.worker.turn_limits import TurnLimits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResponse:
-    """What a model said, to the end."""
+    """A complete response of a model."""
 
     content: Content
     finished: Finished
@@ -75,11 +75,11 @@ class ModelCall:
 
     @property
     def content(self) -> Content:
-        """What was streamed so far."""
+        """The content that was streamed so far."""
         return fold(self.preview.parts)
 
     async def run(self, history: tuple[Message, ...]) -> ModelResponse | Failure:
-        """Call the model once. An exception that is nobody's failure is raised: it is a bug."""
+        """Call the model once. An exception that is no failure of the provider is a bug, and is raised."""
         request = ModelRequest(
             model=self._model.model,
             messages=history,
@@ -93,13 +93,13 @@ class ModelCall:
             model=request.model,
             max_tokens=request.max_output_tokens,
         ) as span:
-            answer = await self._call_provider(request)
-            if isinstance(answer, Failure):
-                tracing.set_error(span, answer.kind.value)
+            outcome = await self._call_provider(request)
+            if isinstance(outcome, Failure):
+                tracing.set_error(span, outcome.kind.value)
             else:
-                finished = answer.finished
+                finished = outcome.finished
                 tracing.record_response(span, reason=finished.reason, usage=finished.usage)
-        return answer
+        return outcome
 
     async def _call_provider(self, request: ModelRequest) -> ModelResponse | Failure:
         try:
@@ -120,12 +120,12 @@ class ModelCall:
         finished: Finished | None = None
         with (
             progress.stage("model call", limits.model_call_timeout_seconds),
-            progress.stage("model stream", limits.stream_idle_timeout_seconds) as silence,
+            progress.stage("model stream", limits.stream_idle_timeout_seconds) as stream,
         ):
             self._lease.ensure_valid()
             async with self._provider.stream(request) as deltas:
                 async for delta in deltas:
-                    silence.mark("streaming")
+                    stream.mark("streaming")
                     match delta:
                         case PartDelta(part):
                             self._publish(

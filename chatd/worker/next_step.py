@@ -1,6 +1,6 @@
-"""What to do next for one chat, from what is stored and nothing else.
+"""Next step of a turn, decided from the stored history alone.
 
-Because it reads only what is stored, a crash resumes at the right step.
+Because nothing else is read, a turn resumes at the right step after a crash.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,19 +18,19 @@ from chatd.domain.message import (
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
-    """Somebody said something that the model has not answered."""
+    """Call the model: the last message is not the model's."""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectUnknownTools:
-    """The model called tools that nobody has, and these calls have no result yet."""
+    """Answer calls of tools that do not exist with errors."""
 
     calls: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitClientTools:
-    """The model called tools that the chat's client runs; ``unknown_calls`` are calls of no tool at all."""
+    """Wait for the client to run ``calls``. Answer ``unknown_calls`` with errors."""
 
     calls: tuple[PendingToolCall, ...]
     unknown_calls: tuple[Part, ...] = ()
@@ -38,7 +38,7 @@ class AwaitClientTools:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """It is the user's turn."""
+    """End the turn: the model's response is complete."""
 
 
 NextStep = CallModel | RejectUnknownTools | AwaitClientTools | Finish
@@ -47,17 +47,17 @@ NextStep = CallModel | RejectUnknownTools | AwaitClientTools | Finish
 def next_step(
     history: Sequence[Message | NewMessage], *, client_tools: Collection[str] = ()
 ) -> NextStep:
-    """Decide from the end of the history. ``client_tools`` are the names of what the client runs."""
+    """Return what to do after ``history``. ``client_tools`` names the tools that the client runs."""
     if calls := pending_tool_calls(history):
         unknown = tuple(call.part for call in calls if call.part["tool_name"] not in client_tools)
-        asked = tuple(call for call in calls if call.part["tool_name"] in client_tools)
-        return AwaitClientTools(asked, unknown) if asked else RejectUnknownTools(unknown)
+        known = tuple(call for call in calls if call.part["tool_name"] in client_tools)
+        return AwaitClientTools(known, unknown) if known else RejectUnknownTools(unknown)
     last = next((m.role for m in reversed(history) if m.role is not Role.SYSTEM), None)
     return CallModel() if last in {Role.USER, Role.TOOL} else Finish()
 
 
 def steps_taken(history: Sequence[Message]) -> int:
-    """How many answers of the model are stored since the user last spoke."""
+    """Return the number of model responses since the last user message."""
     taken = 0
     for message in reversed(history):
         if message.role is Role.USER:

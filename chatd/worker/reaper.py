@@ -1,10 +1,10 @@
-"""The reaper: gives the chats of the dead back, so that somebody finishes them.
+"""Reaper: gives the chats of dead workers back to ``pending``, with errors cleared.
 
 It does the same for chats whose client took too long to run its tools.
 
-Dead owners are found twice: by their lock, within a second, when the process or its connection is
-gone; by their lease, when a host vanished without a word. A wrong guess costs a turn that is begun anew,
-and no more: the claim that follows raises the epoch, and what the old owner writes changes nothing.
+A dead worker is detected in two ways: by its free session lock, within a second, if the process or its
+connection has ended; by its expired lease, if the host vanished. A wrong guess only costs a turn that
+starts again: the next claim raises the epoch, and writes of the old worker change nothing.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _log = structlog.get_logger()
 
 
 class _LivenessRule(TypedDict):
-    """By what an owner counts as gone."""
+    """The evidence by which a worker counts as dead."""
 
     lease_seconds: float
     trust_free_locks: bool
 
 
 class Reaper:
-    """Looks every ``reap_interval_seconds``. Any number of replicas may do so at the same time."""
+    """Actor that reaps every ``reap_interval_seconds``. All replicas run one at the same time."""
 
     def __init__(
         self,
@@ -64,21 +64,21 @@ class Reaper:
         )
 
     async def step(self) -> bool:
-        """Reap once; True when there may be more."""
-        gone = _LivenessRule(
+        """Reap once. Return True if there may be more."""
+        liveness = _LivenessRule(
             lease_seconds=self._lease_seconds, trust_free_locks=self._locks_reliable()
         )
-        waiting = await self._leases.find_reapable(**gone)
-        reaped = await self._reap(gone) if waiting.orphaned_running else False
-        finished = await self._finish_interrupts(gone) if waiting.orphaned_interrupting else False
-        expired = await self._expire_tool_calls() if waiting.action_overdue else False
+        found = await self._leases.find_reapable(**liveness)
+        reaped = await self._reap(liveness) if found.orphaned_running else False
+        finished = await self._finish_interrupts(liveness) if found.orphaned_interrupting else False
+        expired = await self._expire_tool_calls() if found.action_overdue else False
         return reaped or finished or expired
 
     async def _reap(self, liveness: _LivenessRule) -> bool:
-        """Running chats of the dead: pending again."""
+        """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
         reaped = await self._leases.reap(**liveness, max_recoveries=self._max_recoveries)
         for moved in reaped:
-            assert moved.entry is not None  # noqa: S101 - who was reaped has moved
+            assert moved.entry is not None  # noqa: S101 - reap journals each chat
             gave_up = moved.chat.status is Status.ERROR
             reason = ReapReason(moved.entry.data["reason"])
             self._metrics.reaps.add(reason)
@@ -87,7 +87,7 @@ class Reaper:
                 chat_id=moved.chat.id, epoch=moved.chat.epoch
             ):
                 if gave_up:
-                    assert moved.chat.last_error_detail is not None  # noqa: S101 - it has one
+                    assert moved.chat.last_error_detail is not None  # noqa: S101 - reap sets it
                     recoveries = moved.chat.last_error_detail["attempts"]
                     _log.error("chat.crash_loop", recoveries=recoveries, reason=reason.value)
                 else:
@@ -98,18 +98,21 @@ class Reaper:
         return bool(reaped)
 
     async def _finish_interrupts(self, liveness: _LivenessRule) -> bool:
-        """Interrupting chats of the dead: store what they had flushed."""
-        abandoned = await self._leases.orphaned_interrupts(**liveness)
-        for one in abandoned:
+        """Finish the interrupts of dead workers: store what these had flushed."""
+        orphans = await self._leases.orphaned_interrupts(**liveness)
+        for orphan in orphans:
             try:
                 moved = await self._turns.reap_interrupt(
-                    one.fence, step=one.step, messages=one.messages, settled_part=one.settled_part
+                    orphan.fence,
+                    step=orphan.step,
+                    messages=orphan.messages,
+                    settled_part=orphan.settled_part,
                 )
             except LeaseLost:
-                continue  # its owner, or another reaper, was quicker
+                continue  # its worker, or another reaper, was quicker
             self._metrics.reaps.add(ReapReason.INTERRUPTING)
             with structlog.contextvars.bound_contextvars(
-                chat_id=one.fence.chat_id, epoch=one.fence.epoch
+                chat_id=orphan.fence.chat_id, epoch=orphan.fence.epoch
             ):
                 _log.warning(
                     "chat.reaped",
@@ -117,10 +120,10 @@ class Reaper:
                     reason=ReapReason.INTERRUPTING.value,
                 )
             self._change_bus.publish(moved.entry)
-        return bool(abandoned)
+        return bool(orphans)
 
     async def _expire_tool_calls(self) -> bool:
-        """Chats whose client took too long: the model is told so, and goes on."""
+        """Answer overdue tool calls of clients with an error, so that the turn goes on."""
         expired = await self._tool_calls.expire()
         self._metrics.client_tool_timeouts.add(amount=len(expired))
         for moved in expired:
@@ -132,4 +135,5 @@ class Reaper:
         return bool(expired)
 
     async def run(self, child: ChildHandle) -> None:
+        """Repeat ``step`` until the stop."""
         await self._loop.run(child)

@@ -1,4 +1,4 @@
-"""Whether a failed step is tried again, and when. Pure: the dice are handed in."""
+"""Retry policy: whether and when to retry a failed step. Pure: the caller passes the jitter."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,25 @@ from chatd.domain.failure import Failure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """At most ``max_attempts`` tries of one step; the waits double from ``backoff_seconds`` on."""
+    """At most ``max_attempts`` attempts of one step, with delays that double from ``backoff_seconds``."""
 
     max_attempts: int
     backoff_seconds: float
     backoff_max_seconds: float
 
     def delay(self, failure: Failure, *, attempts: int, jitter: float) -> float | None:
-        """Seconds to wait after the ``attempts``-th try failed; None: do not try again.
+        """Return the seconds to wait after the ``attempts``-th attempt failed. None: do not retry.
 
-        Half of the backoff is fixed and half is drawn (``jitter``, 0 to 1), so that chats that failed
-        together do not come back together. What the provider asked for is the least that is waited;
-        when it asks for more than ``backoff_max_seconds``, waiting would only hide the failure.
+        Half of the backoff is fixed and half is scaled by ``jitter`` (0 to 1), so that chats that failed
+        together do not retry together. The provider's Retry-After is the lower bound. If it is above
+        ``backoff_max_seconds``, the turn fails: waiting for so long would hide the failure.
         """
         if not failure.retryable or attempts >= self.max_attempts:
             return None
         backoff = min(self.backoff_seconds * 2.0 ** min(attempts - 1, 30), self.backoff_max_seconds)
-        drawn = backoff * (0.5 + 0.5 * jitter)
+        delay = backoff * (0.5 + 0.5 * jitter)
         if failure.retry_after_seconds is None:
-            return drawn
+            return delay
         if failure.retry_after_seconds > self.backoff_max_seconds:
             return None
-        return max(drawn, failure.retry_after_seconds)
+        return max(delay, failure.retry_after_seconds)

@@ -1,7 +1,7 @@
-"""The runner: one chat, from the moment it is claimed until it is somebody else's or nobody's.
+"""Runner: runs the turns of one leased chat until the lease ends.
 
-It keeps what it has not stored yet in its hands; the writer stores it, whatever the database is up
-to, for as long as the lease lasts.
+What the task has not stored yet stays in memory. The writer stores it, whatever the database does, for as
+long as the lease lasts.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from chatd.worker.writer import Interrupted, Writer
 _log = structlog.get_logger()
 
 _STOP_TIMEOUT_SECONDS = 5.0
-"""How long a cancelled task may take to store what it has."""
+"""Timeout for storing the result of a cancelled turn."""
 _LOSS_LOOKUP_SECONDS = 0.2
-"""How long to ask for better words than those that are known."""
+"""Timeout for looking up why a lease was lost, once it has already expired locally."""
 
 
 class Runner:
-    """Works one chat in hand; ``services`` is asked for at each turn, and kept for that turn."""
+    """Runs the turns of one leased chat. ``services`` is called once per turn, so that a reload applies."""
 
     def __init__(
         self, services: Callable[[], TurnServices], lease: Lease, *, draining: Callable[[], bool]
@@ -41,9 +41,9 @@ class Runner:
         self._writer = Writer(services().turns, services().change_bus, lease)
 
     async def run(self, *, wait_seconds: float = 0.0) -> None:
-        """Work turns until the chat is not in hand any more.
+        """Run turns until the chat is not leased any more.
 
-        ``next_delay`` is what is left of the backoff of an earlier owner.
+        ``wait_seconds`` is the rest of the backoff that an earlier worker recorded.
         """
         try:
             while self._lease.chat.status in LEASED and await self._run_turn(
@@ -51,12 +51,12 @@ class Runner:
             ):
                 wait_seconds = 0.0
         finally:
-            fence, shop = self._lease.fence, self._services()
-            shop.flusher.untrack(fence.chat_id, epoch=fence.epoch)
-            shop.hub.end_steps(fence.chat_id, epoch=fence.epoch)
+            fence, services = self._lease.fence, self._services()
+            services.flusher.untrack(fence.chat_id, epoch=fence.epoch)
+            services.hub.end_steps(fence.chat_id, epoch=fence.epoch)
 
     async def _run_turn(self, services: TurnServices, wait_seconds: float) -> bool:
-        """One turn, counted, logged and traced; False when it turned out that the chat was lost."""
+        """Run one turn, and count, log and trace it. Return False if the lease was lost."""
         turn = Turn(services, self._lease, self._writer)
         with services.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
             try:
@@ -75,10 +75,10 @@ class Runner:
         return True
 
     async def _loss_reason(self) -> LossReason:
-        """Why the chat is not ours any more, if that can be had.
+        """Return why the lease was lost, as far as the database can tell in time.
 
-        When the lease ran out here, the database is most likely not to be had either: that it ran out is
-        known, and is said at once.
+        If it expired locally, the database is most likely unavailable. Then wait a moment only, and report
+        the expiry.
         """
         expired = self._lease.remaining_seconds <= 0
         seconds = _LOSS_LOOKUP_SECONDS if expired else _STOP_TIMEOUT_SECONDS
@@ -87,7 +87,7 @@ class Runner:
         return LossReason.EXPIRED if expired else LossReason.UNKNOWN
 
     async def _guard(self, turn: Turn, wait_seconds: float) -> None:
-        """One turn, and the ways it may end."""
+        """Run one turn, and handle its cancellation, its interrupt and its panic."""
         try:
             with self._lease.scope() as scope:
                 if self._draining():
@@ -100,15 +100,15 @@ class Runner:
             await self._stop(turn, Cause.INTERRUPTED)
         except LeaseLost:
             raise
-        except BaseException as error:  # the one place where a bug becomes a chat's failure
+        except BaseException as error:  # a bug becomes the failure of this chat
             if _is_external_cancellation(error):
                 raise
             await self._panic(turn, error)
         self._lease.clear_interrupt()
 
     async def _stop(self, turn: Turn, cause: Cause | None) -> None:
-        """The turn was cancelled: store what there is, or give the chat back."""
-        with anyio.move_on_after(_STOP_TIMEOUT_SECONDS, shield=True) as last_word:
+        """Store the result of a cancelled turn, or release the chat."""
+        with anyio.move_on_after(_STOP_TIMEOUT_SECONDS, shield=True) as deadline:
             match cause:
                 case Cause.INTERRUPTED:
                     await turn.finish_interrupt()
@@ -116,12 +116,12 @@ class Runner:
                     await turn.release(reason="shutdown")
                 case _:
                     raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
-        if last_word.cancelled_caught:
+        if deadline.cancelled_caught:
             raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
 
     async def _panic(self, turn: Turn, error: BaseException) -> None:
         _log.error("chat.panicked", exc_info=error)
-        if self._lease.cause is not None:  # it broke while it was being stopped: the stop counts
+        if self._lease.cause is not None:  # it failed while it was stopping: finish the stop
             await self._stop(turn, self._lease.cause)
             return
         try:
@@ -132,7 +132,7 @@ class Runner:
 
 
 def _is_external_cancellation(error: BaseException) -> bool:
-    """Whether this task was told to end, rather than broken by what it called."""
+    """Return True if this task itself was cancelled, rather than something that it awaited."""
     if isinstance(error, asyncio.CancelledError):
         return is_being_cancelled()
     return isinstance(error, KeyboardInterrupt)

@@ -1,29 +1,29 @@
-"""The ids of an answer's tool calls, made fit to name one call each.
+"""Unique ids for the tool calls of one response.
 
-A result is matched to its call by id, here and at the vendor's. Models and their vendors are not
-always careful with them: the same id twice in one answer, an empty one, or a very long one.
+A result is matched to its call by id, here and at the provider. Some models send the same id twice in one
+response, an empty id, or a very long one.
 """
 
 from typing import Any
 
 MAX_TOOL_CALL_ID_LENGTH = 200
-"""Characters of an id that is kept: it is a key of ``chat_tool_calls``, and no place for prose."""
+"""Longest id that is kept as it is. Ids are keys of ``chat_tool_calls``."""
 
 
 class ToolCallIds:
-    """Settles the ids of one answer, fragment by fragment, before anybody sees them."""
+    """Ids of the tool calls of one response, assigned before any subscriber sees them."""
 
     def __init__(self) -> None:
         self._assigned: dict[int, str] = {}
 
     def with_unique_id(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """The fragment, with an id that no other call of this answer has."""
-        given = delta.get("tool_call_id")
-        if given is None:
+        """Return ``delta`` with an id that no other call of this response has."""
+        proposed = delta.get("tool_call_id")
+        if proposed is None:
             return delta
         index = delta["index"]
         if index not in self._assigned:
-            self._assigned[index] = self._unique_id(given, index)
+            self._assigned[index] = self._unique_id(proposed, index)
         return {**delta, "tool_call_id": self._assigned[index]}
 
     def _unique_id(self, proposed: str, index: int) -> str:

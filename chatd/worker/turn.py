@@ -1,7 +1,7 @@
-"""One turn: step by step, from what is stored to an answer that is stored, or to a failure.
+"""Turn: step by step, from the stored history to a stored response or a failure.
 
-A step that failed may be tried again; how often and when is durable, so that the next owner goes on
-where this one stopped.
+A failed step may be retried. The number of attempts and the next due time are durable, so that another
+worker goes on where this one stopped.
 """
 
 import random
@@ -54,7 +54,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnServices:
-    """What every runner works with."""
+    """Dependencies of a turn."""
 
     turns: Turns
     change_bus: ChangeBus
@@ -68,7 +68,7 @@ class TurnServices:
 
 
 class Turn:
-    """Works one turn of a chat in hand; ``stats`` counts what it costs."""
+    """One turn of a leased chat. ``stats`` records its cost and its outcome."""
 
     def __init__(self, services: TurnServices, lease: Lease, writer: Writer) -> None:
         self._services = services
@@ -80,9 +80,9 @@ class Turn:
         self.stats = TurnStats(lease.chat)
 
     async def run(self, wait_seconds: float) -> None:
-        """Go on until the turn is over. Raises ``Interrupted`` and ``Lost``."""
+        """Run steps until the turn is over. Raise ``Interrupted`` or ``LeaseLost``."""
         if self._lease.chat.status is Status.INTERRUPTING:
-            raise Interrupted  # before this turn began, and nobody heard how the last one ended
+            raise Interrupted  # the previous turn ended, but its response was lost
         try:
             with self._lease.progress.stage("turn", self._services.limits.timeout_seconds):
                 await self._wait(wait_seconds)
@@ -92,7 +92,7 @@ class Turn:
             await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(timeout)))
 
     async def finish_interrupt(self) -> None:
-        """Store what there is: the whole answer, or what was said of it. No call stays open."""
+        """Store the response, whole or as far as it was streamed, and close all open tool calls."""
         messages = [self._response] if self._response else []
         if self._response is None and self._call is not None:
             model_id = self._lease.chat.last_model_config_id
@@ -103,7 +103,7 @@ class Turn:
         await self._writer.finish_interrupt(messages, self._settled_part())
 
     async def release(self, *, reason: str) -> None:
-        """Give the chat back, or stop if that was asked meanwhile."""
+        """Release the chat, or finish the interrupt that was requested meanwhile."""
         self.stats.outcome = TurnOutcome.RELEASED
         try:
             await self._writer.release(reason=reason)
@@ -111,8 +111,8 @@ class Turn:
             await self.finish_interrupt()
 
     async def fail(self, failure: Failure, *, attempts: int | None = None) -> None:
-        """The turn cannot succeed: keep the reason."""
-        tried = self._lease.chat.attempts + 1 if attempts is None else attempts
+        """Store ``failure`` as the chat's ``last_error``."""
+        attempts_made = self._lease.chat.attempts + 1 if attempts is None else attempts
         self.stats.outcome, self.stats.failure = TurnOutcome.FAILED, failure
         _log.warning(
             "chat.failed",
@@ -120,17 +120,17 @@ class Turn:
             provider=failure.provider,
             model=failure.model,
             status_code=failure.status_code,
-            attempts=tried,
+            attempts=attempts_made,
             reason=failure.loggable,
         )
         await self._writer.fail(
             last_error=failure.message,
-            detail=failure.detail(attempts=tried, at=datetime.now(UTC)),
+            detail=failure.detail(attempts=attempts_made, at=datetime.now(UTC)),
             settled_part=self._settled_part(),
         )
 
     async def _step(self) -> bool:
-        """One step; False when the turn is over."""
+        """Run one step. Return False if the turn is over."""
         self._history = history = await self._writer.history()
         self.stats.steps += 1
         if self.stats.steps == 1:
@@ -147,7 +147,7 @@ class Turn:
     async def _end_step(
         self, step: RejectUnknownTools | AwaitClientTools | Finish, messages: list[NewMessage]
     ) -> bool:
-        """Store ``messages``, and what their calls are answered at once, and do as ``step`` says."""
+        """Store ``messages`` with the results of unknown tools. Return False if the turn is over."""
         match step:
             case RejectUnknownTools(calls):
                 self._services.metrics.turns.tool_calls.add("unknown", amount=len(calls))
@@ -231,11 +231,11 @@ class Turn:
                     model.name, kind.removesuffix("_tokens"), amount=tokens
                 )
         step = self._next_step([message])
-        assert not isinstance(step, CallModel)  # noqa: S101 - nobody asks after an answer
+        assert not isinstance(step, CallModel)  # noqa: S101 - a response needs no further model call
         return await self._end_step(step, [message])
 
     async def _retry_or_fail(self, failure: Failure) -> bool:
-        """Wait and go on, or give up."""
+        """Record a retry and wait for it, or fail. Return False if the turn is over."""
         attempts = self._lease.chat.attempts + 1
         delay = self._services.retry.delay(
             failure, attempts=attempts, jitter=self._services.jitter()
@@ -268,22 +268,22 @@ class Turn:
             await anyio.sleep(seconds)
 
     def _settled_part(self) -> int:
-        """The number of the last part that was streamed."""
+        """Return the number of the last part that was streamed."""
         return self._call.preview.last_part if self._call else self._lease.chat.settled_part
 
 
 def _client_tool_seconds(history: Sequence[Message]) -> float:
-    """How long the client took to run its tools, when this turn goes on with what they returned."""
+    """Return the seconds that the client took to run its tools, if the turn goes on with their results."""
     match history:
-        case [*_, asked, Message(role=Role.TOOL) as answered]:
-            tracing.record_client_tools(asked.created_at, answered.created_at)
-            return max((answered.created_at - asked.created_at).total_seconds(), 0.0)
+        case [*_, calls, Message(role=Role.TOOL) as results]:
+            tracing.record_client_tools(calls.created_at, results.created_at)
+            return max((results.created_at - calls.created_at).total_seconds(), 0.0)
         case _:
             return 0.0
 
 
 def _unknown_tool_errors(calls: Sequence[Part]) -> list[NewMessage]:
-    """What the model is told of calls that nobody can run."""
+    """Return the error results of calls of tools that do not exist, as a message if there are any."""
     if not calls:
         return []
     return [error_results(calls, lambda call: f"There is no tool named {call['tool_name']}.")]

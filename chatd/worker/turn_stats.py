@@ -1,4 +1,4 @@
-"""What one turn cost and how it ended: the fields of its one canonical log line."""
+"""Statistics of one turn: the fields of its canonical log line, its span and its metrics."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class TurnStats:
-    """Filled while a turn runs, counted and logged once when it has ended."""
+    """Cost and outcome of one turn. Filled while it runs, reported once it has ended."""
 
     chat: Chat
     started_at: float = field(default_factory=anyio.current_time)
@@ -33,29 +33,30 @@ class TurnStats:
     output_tokens: int = 0
     failure: Failure | None = None
     phases: dict[str, float] = field(default_factory=dict)
-    """Where the time went, in seconds."""
+    """Seconds spent per phase. See ``telemetry.metrics.PHASES``."""
 
     def add_time(self, phase: str, seconds: float) -> None:
-        """So much time was spent on this."""
+        """Add ``seconds`` to a phase."""
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     def record_call(self, call: ModelCall) -> None:
-        """A model call is over."""
+        """Record the duration and the parts of a model call that has ended."""
         now = anyio.current_time()
-        spoke_at = now if call.first_part_at is None else call.first_part_at
-        self.add_time("first_part", spoke_at - call.started_at)
-        self.add_time("streaming", now - spoke_at)
+        first_part_at = now if call.first_part_at is None else call.first_part_at
+        self.add_time("first_part", first_part_at - call.started_at)
+        self.add_time("streaming", now - first_part_at)
         self.attempts += 1
         self.parts += len(call.preview.parts)
         if self.first_part_seconds is None and call.first_part_at is not None:
             self.first_part_seconds = call.first_part_at - self.started_at
 
     def add_usage(self, usage: Usage) -> None:
+        """Add the tokens of one response."""
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
 
     def record_metrics(self, metrics: TurnMetrics) -> None:
-        """Add this turn to the others."""
+        """Add this turn to the metrics."""
         metrics.ended.add(self.outcome)
         metrics.duration.observe(anyio.current_time() - self.started_at)
         metrics.steps.add(amount=self.steps)
@@ -68,12 +69,12 @@ class TurnStats:
             metrics.failures.add(self.failure.kind)
 
     def record_span(self, span: Span) -> None:
-        """Say it to those who trace."""
+        """Set the outcome on the span of the turn."""
         kind = self.failure.kind.value if self.failure else None
         tracing.end_turn(span, outcome=self.outcome, steps=self.steps, error_kind=kind)
 
     def log(self) -> None:
-        """Say it: one line a turn, and never a word of what was said."""
+        """Log the one canonical line of the turn. It holds no content of the chat."""
         _log.info(
             "chat.turn",
             outcome=self.outcome.value,

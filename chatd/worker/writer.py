@@ -1,4 +1,4 @@
-"""Writing for an owner: patient while the database is away, and never the same thing twice."""
+"""Durable writes of a leased chat: retried during an outage, and never applied twice."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from random import random
@@ -22,19 +22,19 @@ from chatd.worker.lease import Lease
 T = TypeVar("T")
 
 _RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
-"""Seconds between two tries while the database is away, at first and at most."""
+"""Backoff between two tries while the database is unavailable."""
 
 
 class Interrupted(Exception):
-    """A stop was asked before this could be stored."""
+    """An interrupt was requested before this could be stored."""
 
 
 class Writer:
-    """The moves of one chat in hand.
+    """The transitions of one leased chat.
 
-    A statement whose answer was cut off may have taken effect. So after an outage, and whenever no
-    row answers to the fence, the chat is looked at: it may be stored already, it may be interrupting,
-    or it may be somebody else's, which raises ``LeaseLost``.
+    A statement whose response was lost may have been committed. So when no row matches the fencing token,
+    the writer reads the chat: the transition may be applied already, an interrupt may have been
+    requested, or another worker has the chat, which raises ``LeaseLost``.
     """
 
     def __init__(self, turns: Turns, change_bus: ChangeBus, lease: Lease) -> None:
@@ -44,9 +44,9 @@ class Writer:
         self._elapsed_seconds = 0.0
 
     def take_elapsed(self) -> float:
-        """Seconds that reading and storing took since this was asked last."""
-        spent, self._elapsed_seconds = self._elapsed_seconds, 0.0
-        return spent
+        """Return the seconds that reading and storing took since the last call."""
+        elapsed, self._elapsed_seconds = self._elapsed_seconds, 0.0
+        return elapsed
 
     async def history(self) -> tuple[Message, ...]:
         with tracing.store_span("history"):
@@ -97,7 +97,7 @@ class Writer:
         )
 
     async def finish_interrupt(self, messages: Sequence[NewMessage], settled_part: int) -> None:
-        """Store what there is; a chat that turns out not to be interrupting is left running."""
+        """Store what there is. A chat that turns out not to be interrupting stays running."""
         step = self._lease.chat.committed_steps
         await self._apply(
             Transition.FINISH_INTERRUPT,
@@ -135,12 +135,12 @@ class Writer:
                 detail=detail,
                 settled_part=settled_part,
             ),
-            # A turn that was cut in the middle of its finish may have finished all the same.
+            # The commit of the turn's end may have succeeded although its response was lost.
             lambda chat: chat.status is Status.ERROR or chat.committed_steps > step,
         )
 
     async def release(self, *, reason: str) -> None:
-        """Give the chat back; the end of its turn may have been cut off on its way, and be stored."""
+        """Release the chat. The end of its turn may be stored although its response was lost."""
         step = self._lease.chat.committed_steps
         await self._apply(
             Transition.RELEASE,
@@ -169,7 +169,7 @@ class Writer:
             self._lease.transition_in_flight = False
 
     async def _reconcile(self, is_applied: Callable[[Chat], bool]) -> Chat:
-        """What became of the chat that did not answer to the fence."""
+        """Return the chat that did not match the fencing token, if the transition was applied."""
         chat = await self._retry_until_lease_expires(
             lambda: self._turns.current(self._lease.chat.id)
         )
@@ -184,7 +184,7 @@ class Writer:
         raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
 
     async def _retry_until_lease_expires(self, statement: Callable[[], Awaitable[T]]) -> T:
-        backoff, began = None, boottime()
+        backoff, started_at = None, boottime()
         try:
             while True:
                 try:
@@ -198,4 +198,4 @@ class Writer:
                     await anyio.sleep(backoff.next_delay())
                     self._lease.ensure_valid()
         finally:
-            self._elapsed_seconds += boottime() - began
+            self._elapsed_seconds += boottime() - started_at
