@@ -44,7 +44,7 @@ class Exit(IntEnum):
 def exit_code_for(error: Exception) -> Exit | None:
     """The code of an error that chatd knows how to name; ``None`` means a bug."""
     from chatd.llm.errors import ProviderConfigError
-    from chatd.settings.problems import ConfigurationError
+    from chatd.settings.report import ConfigurationError
     from chatd.supervision.child import FatalError
     from chatd.supervision.restart_budget import RestartBudgetExceeded
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chatd.settings.settings import is_loopback
+from chatd.settings.types import is_loopback
 from chatd.supervision.child import FatalError
 
 _FIRST_FD = 3

@@ -1,22 +1,82 @@
-"""Every key with its value and its origin, and no secret: what ``config show`` prints."""
+"""Reports on a configuration: all problems with their places, and all values with their origins."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
+from chatd.domain.errors import ChatdError
 from chatd.domain.sanitize import REDACTED, sanitize_error_text
-from chatd.settings.keys import known_keys, sections
-from chatd.settings.load import LoadedSettings
-from chatd.settings.settings import KeyPath
-from chatd.settings.source_values import Origin
+from chatd.settings.keys import env_name, setting_values
+from chatd.settings.settings import Settings
+from chatd.settings.types import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration. ``key`` is spelt as in its source, so that a search finds it."""
+
+    key: str
+    reason: str
+    source: str
+
+    @property
+    def text(self) -> str:
+        """The problem in one line."""
+        where = f" ({self.source})" if self.source else ""
+        return f"{self.key}: {self.reason}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Source of a value: its kind, and the file or variable."""
+
+    kind: Literal["default", "file", "env", "credential"]
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The kind and the place in one line."""
+        return f"{self.kind} {self.where}".strip()
+
+    def spell(self, path: KeyPath) -> str:
+        """Return a key as this source spells it."""
+        return env_name(path) if self.kind == "env" else ".".join(path)
+
+    def problem(self, path: KeyPath, reason: str) -> Problem:
+        """Return a problem with the key that this source gives."""
+        if self.kind == "env":
+            return Problem(self.where, reason, "environment")
+        return Problem(".".join(path), reason, self.text)
+
+
+class ConfigurationError(ChatdError):
+    """Unusable configuration, with every problem that was found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.text for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, the file they were read from, and the origin of each key that is set."""
+
+    settings: Settings
+    file: Path | None
+    origins: Mapping[KeyPath, Origin]
+
+    def origin(self, path: KeyPath) -> Origin:
+        """Return the origin of a key."""
+        return self.origins.get(path, Origin("default"))
 
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """One key, its value fit for JSON, and where the value came from."""
+    """One key, its value as JSON without secrets, and the origin of the value."""
 
     key: str
     value: Any
@@ -24,21 +84,11 @@ class ShownSetting:
 
 
 def shown_settings(loaded: LoadedSettings) -> list[ShownSetting]:
-    """All keys in the order of the tree; a section of named tables has them once for each name."""
+    """List all keys in the order of the models. A section of named tables has them once per name."""
     return [
         ShownSetting(".".join(path), _json_value(path, value), loaded.origin(path))
-        for path, value in _setting_values(loaded)
+        for path, value in setting_values(loaded.settings)
     ]
-
-
-def _setting_values(loaded: LoadedSettings) -> Iterator[tuple[KeyPath, Any]]:
-    for section, (_, named) in sections().items():
-        table = getattr(loaded.settings, section)
-        tables: Mapping[str | None, BaseModel] = table if named else {None: table}
-        for name, inner in tables.items():
-            for key in known_keys().values():
-                if key.section == section:
-                    yield key.path(name), getattr(inner, key.field)
 
 
 def _json_value(path: KeyPath, value: Any) -> Any:
@@ -47,8 +97,6 @@ def _json_value(path: KeyPath, value: Any) -> Any:
             return redact_url(value.get_secret_value())
         case SecretStr():
             return REDACTED
-        case str():
-            return sanitize_error_text(value)
         case Mapping():
             return {
                 sanitize_error_text(str(key)): _json_value(path, inner)
@@ -63,10 +111,10 @@ def _json_value(path: KeyPath, value: Any) -> Any:
 
 
 def redact_url(url: str) -> str:
-    """A database URL without its password, or nothing of it when it is not plainly a URL.
+    """Return a database URL without its password, or nothing of it if it is not plainly a URL.
 
-    A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login,
-    which is why an ``@`` anywhere else hides everything. The query may hold secrets too.
+    A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login.
+    An ``@`` anywhere else therefore hides everything. The query may hold secrets too.
     """
     try:
         parts = urlsplit(url)

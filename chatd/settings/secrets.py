@@ -1,40 +1,27 @@
-"""The secrets that are configured, for those who must keep them out of what they write."""
+"""Secret values of the configuration, for the log to redact."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
+from chatd.settings.keys import setting_values
 from chatd.settings.settings import Settings
 
 
 def secret_values(settings: Settings) -> Iterator[str]:
-    """Every secret value; of a URL also what is secret in it alone."""
-    for secret in _walk_secrets(settings):
-        yield secret
-        if "://" in secret:
-            yield from _url_secrets(secret)
-
-
-def _walk_secrets(value: object) -> Iterator[str]:
-    match value:
-        case SecretStr():
-            yield value.get_secret_value()
-        case BaseModel():
-            for field in type(value).model_fields:
-                yield from _walk_secrets(getattr(value, field))
-        case Mapping():
-            for inner in value.values():
-                yield from _walk_secrets(inner)
-        case list() | tuple():
-            for inner in value:
-                yield from _walk_secrets(inner)
-        case _:
-            return
+    """Yield every secret value, and of a URL also its secret parts alone."""
+    for _, value in setting_values(settings):
+        for inner in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(inner, SecretStr):
+                secret = inner.get_secret_value()
+                yield secret
+                if "://" in secret:
+                    yield from _url_secrets(secret)
 
 
 def _url_secrets(url: str) -> Iterator[str]:
-    """The password of a URL, and the values of its query that are named like one."""
+    """Yield the password of a URL, and query values with a name like ``password``."""
     try:
         parts = urlsplit(url)
     except ValueError:

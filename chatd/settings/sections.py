@@ -1,326 +1,309 @@
-"""The fixed sections of the tree. Durations are plain seconds, with the unit in the name.
+"""Sections of the settings. Durations are plain numbers, with the unit in the name.
 
-A ``timedelta`` would take ``5`` from TOML and refuse ``"7"`` from the environment. Each default
-mirrors the keyword of the actor that uses it; each description stands in ``config.example.toml``.
+A ``timedelta`` would accept ``5`` from TOML and reject ``"7"`` from the environment. A field holds
+everything about its key: type, limits, default, description, and whether a reload applies it.
+``config.example.toml`` and the reference page are generated from these fields.
 """
 
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-
-T = TypeVar("T")
-
-RELOADABLE = object()
-Reloadable = Annotated[T, RELOADABLE]
-"""The type of a key or section that SIGHUP reloads. All others need a restart."""
-
-STRICT = ConfigDict(
-    extra="forbid",
-    frozen=True,
-    allow_inf_nan=False,
-    hide_input_in_errors=True,
-    validate_default=True,
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
 )
-"""Every table of the tree: nothing unknown, nothing changed later, no secret in an error."""
+
+from chatd.settings.types import (
+    CorsOrigins,
+    DatabaseUrl,
+    JwksSource,
+    NonEmptyText,
+    Reloadable,
+    Section,
+    check_rules,
+)
+
+RENEWALS_PER_LEASE = 3
+"""Renewals that must fit into a lease: one may be lost and one late without losing chats."""
 
 
-class DatabaseSettings(BaseModel):
-    """PostgreSQL, the one thing chatd needs."""
+class DatabaseSettings(Section):
+    """PostgreSQL, the only service that chatd needs."""
 
-    model_config = STRICT
-
-    url: SecretStr = Field(
-        default=SecretStr("postgresql:///chatd"),
-        description="Where the database is: a postgresql:// URL. A secret; it may hold a password.",
+    url: DatabaseUrl = Field(
+        SecretStr("postgresql:///chatd"),
+        description="Address of the database: a postgresql:// URL. It may hold a password.",
     )
-    direct_url: SecretStr | None = Field(
-        default=None,
-        description="A URL past any connection pooler, for LISTEN, session locks and migrations, "
-        "when url goes through one. Not set: url serves for these too.",
+    direct_url: DatabaseUrl | None = Field(
+        None,
+        examples=["postgresql:///chatd"],
+        description="Address that bypasses a connection pooler, for LISTEN, session locks and migrations. "
+        "Needed if url goes through a pooler. Not set: url.",
     )
     pool_size: int = Field(
-        default=10, ge=2, le=1000, description="The most pooled connections of one process."
+        10, ge=2, le=1000, description="Maximum pooled connections of one process."
     )
     migrate_on_start: bool = Field(
-        default=False,
-        description="Whether run applies pending migrations itself. Otherwise it refuses to start "
-        "until 'chatd migrate up' was run.",
+        False,
+        description="Apply pending migrations at start. If false, chatd refuses to start until "
+        "'chatd migrate up' has run.",
     )
-    connect_timeout_seconds: float = Field(
-        default=10, gt=0, description="How long one attempt to connect may take."
+    connect_timeout_seconds: PositiveFloat = Field(
+        10, description="Time limit for one attempt to connect."
     )
-    statement_timeout_seconds: float = Field(
-        default=10,
-        gt=0,
-        description="How long one statement may take, and how long a free connection may be waited "
-        "for, before the database counts as away. Keep it below worker.lease_seconds - "
-        "worker.heartbeat_seconds (15), or one stalled statement loses the chat.",
+    statement_timeout_seconds: PositiveFloat = Field(
+        10,
+        description="Time limit for one statement, and for waiting for a free connection, after which "
+        "the database counts as unavailable. Keep it below worker.lease_seconds - "
+        "worker.heartbeat_seconds (15), or one slow statement loses the chat.",
     )
 
 
-class HttpSettings(BaseModel):
+class HttpSettings(Section):
     """The HTTP server."""
 
-    model_config = STRICT
-
-    host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description="The address to listen on. Without authentication it must be a loopback one.",
+    host: NonEmptyText = Field(
+        "127.0.0.1",
+        description="Address to listen on. Without authentication it must be a loopback address.",
     )
-    port: int = Field(
-        default=8080, ge=0, le=65535, description="The port to listen on; 0 picks a free one."
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on. 0: any free port.")
+    max_body_bytes: Reloadable[NonNegativeInt] = Field(
+        4 * 1024 * 1024,
+        description="Maximum size of a request body. Larger ones get 413. 0: unlimited.",
     )
-    max_body_bytes: Reloadable[int] = Field(
-        default=4 * 1024 * 1024,
-        ge=0,
-        description="The largest request body that is read; a larger one is answered 413. "
-        "0: unlimited.",
+    sse_keepalive_seconds: Reloadable[PositiveFloat] = Field(
+        15,
+        description="Interval of comments on a stream without events, so that proxies keep it open.",
     )
-    sse_keepalive_seconds: Reloadable[float] = Field(
-        default=15,
-        gt=0,
-        description="How often a silent stream sends a comment, so that proxies keep it open.",
+    keepalive_timeout_seconds: PositiveFloat = Field(
+        75,
+        description="Time after which a connection without a request is closed. Keep it longer than the "
+        "timeout of clients and proxies, or one of them sends a request while it is being closed.",
     )
-    keepalive_timeout_seconds: float = Field(
-        default=75,
-        gt=0,
-        description="How long a connection without a request is kept. Keep it longer than clients "
-        "and proxies keep theirs, or one of them sends a request just as it is closed.",
+    drain_seconds: NonNegativeFloat = Field(
+        0,
+        description="Time after SIGTERM during which requests are still served while /readyz reports "
+        "failure, so that a load balancer stops sending requests before the port closes.",
     )
-    drain_seconds: float = Field(
-        default=0,
-        ge=0,
-        description="How long after TERM requests are still taken while /readyz says no, so that a "
-        "balancer that asks it sends nothing more by the time the port closes.",
+    cors_origins: CorsOrigins = Field(
+        [],
+        description='Origins of web pages that may call from a browser, such as "https://app.example.com". '
+        "Pages served from chatd's own address always may.",
     )
-    cors_origins: list[str] = Field(
-        default=[],
-        description="Web sites whose pages may call from a browser, such as "
-        '"https://app.example.com". Pages that come from the address of chatd itself may always.',
-    )
-    idempotency_retention_hours: float = Field(
-        default=24,
-        gt=0,
-        description="How long the answer to a request with an Idempotency-Key is kept, so that the "
-        "same request, repeated, changes nothing and gets the same answer.",
+    idempotency_retention_hours: PositiveFloat = Field(
+        24,
+        description="How long the response to a request with an Idempotency-Key is stored, so that a "
+        "repeat changes nothing and gets the same response.",
     )
 
 
-class AuthSettings(BaseModel):
-    """Who may call, and whose chats a caller sees."""
-
-    model_config = STRICT
+class AuthSettings(Section):
+    """Authentication of callers. The owner it yields decides which chats a caller sees."""
 
     mode: Literal["none", "token", "jwt"] = Field(
-        default="none",
-        description='How callers prove who they are. "none": not at all, for loopback only; "token": '
-        "with a token of 'chatd token create'; \"jwt\": with a JWT that an identity provider signed.",
+        "none",
+        description='Method. "none": no authentication, on loopback only; "token": tokens of '
+        "'chatd token create'; \"jwt\": JWTs signed by an identity provider.",
     )
-    jwks: str | None = Field(
-        default=None,
-        description="The provider's public keys, as a JSON Web Key Set: an https:// URL (http:// on "
-        "loopback), or the absolute path of a file. It is read again every five minutes, and when a "
-        "token names a key that is not in it. This and the next two are required for jwt. A JWT must be "
-        "signed with RS256 to RS512, PS256 to PS512, ES256 to ES512 or EdDSA, and have exp, iss and "
-        "aud; its iat and nbf may be 3 s ahead of this clock.",
+    jwks: JwksSource | None = Field(
+        None,
+        examples=["https://login.example.com/.well-known/jwks.json"],
+        description="Public keys of the identity provider, as a JSON Web Key Set: an https:// URL (http:// "
+        "on loopback), or the absolute path of a file. Read again every five minutes, and when a token "
+        "names an unknown key. Required for jwt, like issuer and audience. A JWT must be signed with "
+        "RS256 to RS512, PS256 to PS512, ES256 to ES512 or EdDSA, and have exp, iss and aud. Its iat and "
+        "nbf may be 3 s ahead of this clock.",
     )
-    issuer: str | None = Field(
-        default=None, min_length=1, description="Who must have made a JWT: its claim iss."
+    issuer: NonEmptyText | None = Field(
+        None, examples=["https://login.example.com/"], description="Required claim iss of a JWT."
     )
-    audience: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Whom a JWT must be for: its claim aud, or one of several in it.",
+    audience: NonEmptyText | None = Field(
+        None,
+        examples=["chatd"],
+        description="Required claim aud of a JWT, or one of several values in it.",
     )
-    owner_claim: str = Field(
-        default="sub", min_length=1, description="The claim of a JWT that names the owner."
-    )
-    admin_claim: str | None = Field(
-        default=None,
-        min_length=1,
-        description="The claim of a JWT that must be true for an admin. Not set: no JWT is an admin.",
+    owner_claim: NonEmptyText = Field("sub", description="Claim of a JWT that names the owner.")
+    admin_claim: NonEmptyText | None = Field(
+        None,
+        examples=["chatd_admin"],
+        description="Claim of a JWT that is true for an admin. Not set: no JWT is an admin's.",
     )
 
+    @model_validator(mode="after")
+    def _check_jwt_keys(self) -> Self:
+        required = ("jwks", "issuer", "audience") if self.mode == "jwt" else ()
+        check_rules(
+            ((name,), 'is required when auth.mode is "jwt"')
+            for name in required
+            if getattr(self, name) is None
+        )
+        return self
 
-class LimitSettings(BaseModel):
-    """What one owner may ask for; 0 always means unlimited. What is beyond a limit is refused with a
-    problem that names it. See also http.max_body_bytes and worker.max_queued_messages.
+
+class LimitSettings(Section):
+    """Limits per owner. 0 always means unlimited. A request beyond a limit is rejected with a problem
+    that names the limit. See also http.max_body_bytes and worker.max_queued_messages.
     """
 
-    model_config = STRICT
-
-    max_content_parts: int = Field(default=100, ge=0, description="The most parts of one message.")
-    max_labels: int = Field(default=64, ge=0, description="The most labels of one chat.")
+    max_content_parts: NonNegativeInt = Field(100, description="Maximum parts of one message.")
+    max_labels: NonNegativeInt = Field(64, description="Maximum labels of one chat.")
     max_chats_in_flight: int = Field(
-        default=1000,
+        1000,
         ge=0,
         le=1_000_000,
-        description="The most chats of one owner that are pending, running, interrupting or waiting "
-        "for tool results, on all replicas together.",
+        description="Maximum chats of one owner that are pending, running, interrupting or waiting for "
+        "tool results, on all replicas together.",
     )
-    max_streams: int = Field(
-        default=1000, ge=0, description="The most streams one owner has open on one process."
+    max_streams: NonNegativeInt = Field(
+        1000, description="Maximum open streams of one owner on one process."
     )
-    requests_per_second: int = Field(
-        default=500,
-        ge=0,
-        description="The most requests of one owner to one process per second; after a pause, as "
-        "many at once.",
+    requests_per_second: NonNegativeInt = Field(
+        500,
+        description="Maximum requests per second of one owner to one process. After a pause, as many are "
+        "accepted at once.",
     )
 
 
-class WorkerSettings(BaseModel):
-    """Claiming chats, holding them, and taking over those of the dead."""
-
-    model_config = STRICT
+class WorkerSettings(Section):
+    """Claiming and running chats, and recovering those of dead workers."""
 
     enabled: bool = Field(
-        default=True, description="Whether this process works on chats; false only serves HTTP."
+        True, description="Run chats on this process. If false, it only serves HTTP."
     )
-    max_chats: Reloadable[int] = Field(
-        default=100, gt=0, description="The most chats that one worker has in hand at once."
+    max_chats: Reloadable[PositiveInt] = Field(
+        100, description="Maximum chats that the worker leases at once."
     )
-    poll_seconds: float = Field(
-        default=1, gt=0, description="How often to look for work when no hint came."
+    poll_seconds: PositiveFloat = Field(
+        1, description="Interval of checks for pending chats when no notification arrives."
     )
-    heartbeat_seconds: float = Field(
-        default=5,
-        gt=0,
-        description="How often a worker renews the leases of all its chats in hand.",
+    heartbeat_seconds: PositiveFloat = Field(
+        5, description="Interval at which a worker renews its leases."
     )
-    lease_seconds: float = Field(
-        default=20,
-        gt=0,
-        description="How long a lease is: how old the last renewal may be before others take the "
-        "chat. At least three times heartbeat_seconds; the same on every replica.",
+    lease_seconds: PositiveFloat = Field(
+        20,
+        description="Age of the last renewal at which other workers may take the chat. At least three "
+        "times heartbeat_seconds. The same on every replica.",
     )
-    reap_interval_seconds: float = Field(
-        default=1, gt=0, description="How often to look for chats whose worker has gone."
+    reap_interval_seconds: PositiveFloat = Field(
+        1, description="Interval of checks for chats of dead workers."
     )
-    max_recoveries: int = Field(
-        default=3,
-        ge=0,
-        description="How many workers a chat may lose without progress before it fails.",
+    max_recoveries: NonNegativeInt = Field(
+        3, description="Number of workers a chat may lose without progress before it fails."
     )
-    shutdown_grace_seconds: float = Field(
-        default=10,
-        ge=0,
-        description="How long turns may go on after TERM before their chats are handed back.",
+    shutdown_grace_seconds: NonNegativeFloat = Field(
+        10,
+        description="Time that turns may take to finish after SIGTERM, before their chats are released.",
     )
-    max_queued_messages: Reloadable[int] = Field(
-        default=20,
-        ge=0,
-        description="The most messages that may wait in one chat's queue. 0: unlimited.",
+    max_queued_messages: Reloadable[NonNegativeInt] = Field(
+        20, description="Maximum messages in the queue of one chat. 0: unlimited."
+    )
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> Self:
+        least = RENEWALS_PER_LEASE * self.heartbeat_seconds
+        if self.lease_seconds < least:
+            reason = (
+                f"must be at least {RENEWALS_PER_LEASE} times worker.heartbeat_seconds ({least:g}), "
+                f"got {self.lease_seconds:g}: one late renewal would lose chats"
+            )
+            check_rules([(("lease_seconds",), reason)])
+        return self
+
+
+class TurnSettings(Section):
+    """Limits of one turn, from a user's message to the model's final answer."""
+
+    max_steps: PositiveInt = Field(50, description="Maximum model calls in one turn.")
+    max_attempts: PositiveInt = Field(
+        5, description="Maximum attempts of one model call, the first included."
+    )
+    backoff_seconds: PositiveFloat = Field(
+        1, description="Pause after the first failed attempt. It doubles each time."
+    )
+    backoff_max_seconds: PositiveFloat = Field(
+        60, description="Longest pause. If a provider asks for a longer one, the turn fails."
+    )
+    stream_idle_timeout_seconds: PositiveFloat = Field(
+        60, description="Time without streamed output after which a model call is aborted."
+    )
+    model_call_timeout_seconds: PositiveFloat = Field(
+        600, description="Time limit for one model call."
+    )
+    timeout_seconds: PositiveFloat = Field(3600, description="Time limit for the whole turn.")
+    client_tool_timeout_seconds: PositiveFloat = Field(
+        300, description="Time limit for a client to submit its tool results."
+    )
+    max_tools: NonNegativeInt = Field(
+        64, description="Maximum client-run tools of one chat. 0: unlimited."
+    )
+
+    @model_validator(mode="after")
+    def _check_backoff(self) -> Self:
+        if self.backoff_max_seconds < self.backoff_seconds:
+            reason = (
+                f"must not be less than turn.backoff_seconds ({self.backoff_seconds:g}), "
+                f"got {self.backoff_max_seconds:g}"
+            )
+            check_rules([(("backoff_max_seconds",), reason)])
+        return self
+
+
+class StreamSettings(Section):
+    """Streams of events to clients."""
+
+    flush_interval_seconds: PositiveFloat = Field(
+        0.1, description="Interval at which streamed parts are shared with other replicas."
+    )
+    flush_bytes: PositiveInt = Field(
+        4096, description="Amount of unshared parts that is shared before the interval ends."
+    )
+    subscriber_buffer: PositiveInt = Field(
+        1024,
+        description="Maximum undelivered events of one subscriber. Beyond that its stream ends, and the "
+        "client resumes it.",
+    )
+    event_retention_days: PositiveFloat = Field(
+        7, description="Days during which a stream can be resumed. Older events are deleted."
     )
 
 
-class TurnSettings(BaseModel):
-    """The limits of one turn: from a user's message to the model's final answer."""
-
-    model_config = STRICT
-
-    max_steps: int = Field(default=50, gt=0, description="The most model calls in one turn.")
-    max_attempts: int = Field(
-        default=5, gt=0, description="How often one model call is tried, the first try included."
-    )
-    backoff_seconds: float = Field(
-        default=1,
-        gt=0,
-        description="The pause after a first failed attempt; it doubles each time.",
-    )
-    backoff_max_seconds: float = Field(
-        default=60,
-        gt=0,
-        description="The longest pause; a provider that asks for a longer one ends the turn.",
-    )
-    stream_idle_timeout_seconds: float = Field(
-        default=60, gt=0, description="How long a model may stream nothing before the call is cut."
-    )
-    model_call_timeout_seconds: float = Field(
-        default=600, gt=0, description="How long one model call may take in all."
-    )
-    timeout_seconds: float = Field(
-        default=3600, gt=0, description="How long one turn may take in all."
-    )
-    client_tool_timeout_seconds: float = Field(
-        default=300, gt=0, description="How long a client may take to hand in its tool results."
-    )
-    max_tools: int = Field(
-        default=64,
-        ge=0,
-        description="The most tools of one chat that its client runs. 0: unlimited.",
-    )
-
-
-class StreamSettings(BaseModel):
-    """What clients follow while a turn runs."""
-
-    model_config = STRICT
-
-    flush_interval_seconds: float = Field(
-        default=0.1, gt=0, description="How often streamed parts are shared with other replicas."
-    )
-    flush_bytes: int = Field(
-        default=4096, gt=0, description="How much may collect before parts are shared sooner."
-    )
-    subscriber_buffer: int = Field(
-        default=1024,
-        gt=0,
-        description="How many events a reader may be behind before its stream ends; it resumes.",
-    )
-    event_retention_days: float = Field(
-        default=7,
-        gt=0,
-        description="How many days a stream can be resumed; older events go.",
-    )
-
-
-class MetricsSettings(BaseModel):
-    """What operators watch."""
-
-    model_config = STRICT
+class MetricsSettings(Section):
+    """Metrics for operators."""
 
     public: bool = Field(
-        default=False,
-        description="Whether /metrics is shown to everybody. Otherwise, with authentication, it takes "
-        "an admin's token, as it speaks of all owners together.",
+        False,
+        description="Serve /metrics to everybody. If false, and with authentication, it requires an "
+        "admin's token, because it covers all owners.",
     )
-    refresh_interval_seconds: float = Field(
-        default=5,
-        gt=0,
-        description="How often the database is asked what it has, such as chats by status; /metrics "
-        "shows the last answer.",
+    refresh_interval_seconds: PositiveFloat = Field(
+        5,
+        description="Interval at which database-wide figures, such as chats by status, are collected for "
+        "/metrics.",
     )
-    stalled_after_seconds: float = Field(
-        default=120,
-        gt=0,
-        description="How long a chat in hand may make no progress before it is counted as one that "
-        "does not.",
+    stalled_after_seconds: PositiveFloat = Field(
+        120, description="Time without progress after which a leased chat counts as stalled."
     )
 
 
-class LogSettings(BaseModel):
+class LogSettings(Section):
     """The log, on standard error."""
 
-    model_config = STRICT
-
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least serious level that is written."
+        "info", description="Lowest level that is written."
     )
     format: Literal["auto", "json", "console"] = Field(
-        default="auto",
-        description='"json": one object per line; "console": readable text; "auto": console on a '
-        "terminal, else json.",
+        "auto",
+        description='"json": one object per line; "console": readable text; "auto": console on a terminal, '
+        "otherwise json.",
     )
-    loop_blocked_seconds: float = Field(
-        default=1,
-        gt=0,
-        description="How long the event loop may be blocked before the stack of what blocks it is logged.",
+    loop_blocked_seconds: PositiveFloat = Field(
+        1,
+        description="Time after which a blocked event loop is logged, with the stack that blocks it.",
     )
-    slow_request_seconds: float = Field(
-        default=1,
-        gt=0,
-        description="How long a request may take before it is logged at level info (a quicker one: "
-        "debug).",
+    slow_request_seconds: PositiveFloat = Field(
+        1, description="Duration from which a request is logged at level info. Quicker ones: debug."
     )
