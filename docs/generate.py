@@ -1,7 +1,8 @@
-"""Generator of the tables in the documentation that follow from the code.
+"""Generator of the tables in the documentation that follow from the code, and of the example config.
 
 A page marks the place of a table with ``<!-- generated: NAME -->`` and ``<!-- end generated -->``.
-``python docs/generate.py`` writes all of them; ``--check`` names the pages that are not up to date.
+``config.example.toml`` is generated as a whole. ``python docs/generate.py`` writes all of them.
+``--check`` names the files that are not up to date.
 """
 
 import json
@@ -17,9 +18,17 @@ from chatd.domain.chat import Status
 from chatd.domain.explain import ReasonCode
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition
 from chatd.logs import events as logs
+from chatd.settings.keys import sections
+from chatd.settings.reference import (
+    example_config,
+    reference_row,
+    section_description,
+    section_keys,
+)
 from chatd.telemetry.metrics import Metrics
 
 DOCS = Path(__file__).parent
+EXAMPLE_CONFIG = DOCS.parent / "config.example.toml"
 OPENAPI = DOCS.parent / "clients" / "openapi.json"
 PLACE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
@@ -171,6 +180,19 @@ def labels() -> str:
     return markdown_table(("Label", "Of", "Values"), rows)
 
 
+def settings() -> str:
+    """Return every configuration key, in sections."""
+    return "\n".join(_settings())
+
+
+def _settings() -> Iterator[str]:
+    for section, (_, named) in sections().items():
+        header = ("Key", "Type", "Default", "Reloadable", "Description")
+        table = markdown_table(header, map(reference_row, section_keys(section)))
+        title = f"{section}.NAME" if named else section
+        yield f"### `[{title}]`\n\n{section_description(section)}\n\n{table}"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "operations": operations,
     "chat_events": lambda: events("ChatEvent"),
@@ -182,6 +204,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "log_events": log_events,
     "metrics": metrics,
     "labels": labels,
+    "settings": settings,
 }
 
 
@@ -196,8 +219,10 @@ def generated(text: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Return the pages whose generated places are not up to date, as they should be."""
+    """Return the files that are not up to date, as they should be."""
     found = {}
+    if EXAMPLE_CONFIG.read_text("utf-8") != example_config():
+        found[EXAMPLE_CONFIG] = example_config()
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text("utf-8")
         if (new := generated(text)) != text:
