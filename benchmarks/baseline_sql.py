@@ -14,12 +14,12 @@ import asyncpg
 from benchmarks.replica import ANSWER
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.idempotency import NO_KEY
 
 _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns")
 POOL_SIZE = 10
 """As chatd's own."""
 
-_UNUSED_CREATE_PARAMETERS = (None,) * 5
 _MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 
 
@@ -46,41 +46,59 @@ class BaselineStore:
 
     async def create(self, content: str) -> UUID:
         given = [_message("user", content, self.model_id)]
-        rows = await self.pool.fetch(
+        rows = await self._fetch(
             _CHATS["create"],
-            "local",
-            "",
-            "{}",
-            self.model_id,
-            json.dumps(given),
-            True,
-            "[]",
-            *_UNUSED_CREATE_PARAMETERS,
+            owner_id="local",
+            title="",
+            labels="{}",
+            model_config_id=self.model_id,
+            messages=json.dumps(given),
+            starts_turn=True,
+            tools="[]",
+            limits=None,
+            request_traceparent=None,
+            **NO_KEY,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id
 
     async def claim(self) -> asyncpg.Record:
         """Any pending chat: there are as many as there are callers."""
-        while not (rows := await self.pool.fetch(_LEASES["claim"], self.worker_id, 1, None)):
-            pass
+        rows: list[asyncpg.Record] = []
+        while not rows:
+            rows = await self._fetch(
+                _LEASES["claim"], worker_id=self.worker_id, limit=1, claim_traceparent=None
+            )
         return rows[0]
 
     async def history(self, chat: asyncpg.Record) -> list[Any]:
-        rows = await self.pool.fetch(_TURNS["history"], chat["id"])
+        rows = await self._fetch(_TURNS["history"], chat_id=chat["id"])
         return [json.loads(row["content"]) for row in rows]
 
     async def finish(self, chat: asyncpg.Record) -> None:
         said = [_message("assistant", ANSWER, self.model_id)]
-        fence = (chat["id"], self.worker_id, chat["epoch"], chat["step"])
-        ends = (Transition.FINISH_TURN.value, "running", True)
-        await self.pool.fetch(_TURNS["finish"], *fence, json.dumps(said), 8, *ends)
+        await self._fetch(
+            _TURNS["finish"],
+            chat_id=chat["id"],
+            worker_id=self.worker_id,
+            epoch=chat["epoch"],
+            step=chat["committed_steps"],
+            messages=json.dumps(said),
+            settled_part=8,
+            transition=Transition.FINISH_TURN.value,
+            from_status="running",
+            keep_lease=True,
+        )
 
     async def run_turn(self) -> None:
         await self.create("Which way to the station?")
         chat = await self.claim()
         await self.history(chat)
         await self.finish(chat)
+
+    async def _fetch(self, query: sql.Query, **values: object) -> list[asyncpg.Record]:
+        text, args = query.bind(**values)
+        return await self.pool.fetch(text, *args)
 
 
 def _message(role: str, text: str, model_id: UUID) -> dict[str, Any]:

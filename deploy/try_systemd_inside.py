@@ -244,7 +244,7 @@ def a_stop_drains_for_longer_than_systemd_would_wait_by_itself() -> None:
     assert told.count("chatd.service: Deactivated successfully") == 1, told
     assert "timed out" not in told
     moves = sql(
-        f"SELECT string_agg(move, ' ' ORDER BY version) FROM chat_events"
+        f"SELECT string_agg(transition, ' ' ORDER BY version) FROM chat_events"
         f" WHERE chat_id = '{chat_id}'"
     )
     assert moves == "create claim finish_turn", moves

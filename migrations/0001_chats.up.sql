@@ -1,46 +1,52 @@
--- The whole house of chatd: chats and their history, the journal, live parts, the ledger of tool
--- calls, and who may call. The table of states (which columns go with which status) is held by the
--- CHECK constraints of `chats`, so that not even psql can store a chat that no move could make.
+-- Initial schema: chats, messages, journal, preview parts, tool calls, workers, idempotency keys,
+-- access tokens. The CHECK constraints of `chats` hold the table of statuses (which columns are set
+-- with which status), so that not even psql can store a chat that no transition could produce.
 
 CREATE TABLE chat_model_configs (
     id             uuid PRIMARY KEY,                  -- derived from the name
     name           text NOT NULL UNIQUE CHECK (name <> ''),
     provider       text NOT NULL,
-    model          text NOT NULL,
-    context_limit  integer CHECK (context_limit > 0),
+    model          text NOT NULL,                     -- the provider's name for it
+    context_limit  integer CHECK (context_limit > 0), -- tokens
     settings       jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(settings) = 'object'),
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE TABLE workers (
-    worker_id     uuid PRIMARY KEY,                   -- fresh for every process start
+    worker_id     uuid PRIMARY KEY,                   -- new at every process start
     host          text NOT NULL,
     pid           integer NOT NULL,
     version       text NOT NULL,
     max_chats     integer NOT NULL,
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()   -- in no index: its updates stay HOT
+    heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()   -- no index: updates stay HOT
 ) WITH (fillfactor = 50);
 
+-- `activity` is what the worker reported with its last heartbeat: {"epoch", "stage", "started_at",
+-- "deadline_at"}. No transition clears it. It is valid while its epoch is the chat's epoch.
+--
+-- The two traceparents (W3C trace context) are set while tracing is on: that of the request whose
+-- message is due for an answer, and that of the first claim for that answer.
 CREATE TABLE chats (
     id                    uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     owner_id              text NOT NULL CHECK (owner_id <> ''),
     parent_chat_id        uuid REFERENCES chats ON DELETE CASCADE,
-    root_chat_id          uuid NOT NULL REFERENCES chats ON DELETE CASCADE,   -- itself, for a root
+    root_chat_id          uuid NOT NULL REFERENCES chats ON DELETE CASCADE,   -- a root: its own id
     title                 text NOT NULL DEFAULT '',
     status                text NOT NULL DEFAULT 'waiting',
     last_error            text,
     last_error_detail     jsonb,
-    worker_id             uuid,
-    started_at            timestamptz,                -- when the owner claimed it
-    heartbeat_at          timestamptz,                -- in no index: its updates stay HOT
-    pending_since         timestamptz,                -- its place in the line of claims
-    action_deadline       timestamptz,                -- until when it waits for client-run tools
+    worker_id             uuid,                       -- the holder of the lease
+    started_at            timestamptz,                -- when that worker claimed the chat
+    heartbeat_at          timestamptz,                -- in no index: updates stay HOT
+    activity              jsonb,                      -- in no index: updates stay HOT
+    pending_since         timestamptz,                -- pending chats are claimed in this order
+    action_deadline       timestamptz,                -- how long the client may run its tools
     epoch                 bigint NOT NULL DEFAULT 0 CHECK (epoch >= 0),
     version               bigint NOT NULL DEFAULT 1 CHECK (version >= 1),
-    step                  bigint NOT NULL DEFAULT 0 CHECK (step >= 0),
-    parts_done            bigint NOT NULL DEFAULT 0 CHECK (parts_done >= 0),
+    committed_steps       bigint NOT NULL DEFAULT 0 CHECK (committed_steps >= 0),
+    settled_part          bigint NOT NULL DEFAULT 0 CHECK (settled_part >= 0),
     recoveries            integer NOT NULL DEFAULT 0 CHECK (recoveries >= 0),
     attempts              integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     next_attempt_at       timestamptz,
@@ -49,6 +55,8 @@ CREATE TABLE chats (
     labels                jsonb NOT NULL DEFAULT '{}',
     tools                 jsonb NOT NULL DEFAULT '[]',
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
+    request_traceparent   text,
+    claim_traceparent     text,
     input_tokens          bigint NOT NULL DEFAULT 0,
     output_tokens         bigint NOT NULL DEFAULT 0,
     cache_read_tokens     bigint NOT NULL DEFAULT 0,
@@ -59,67 +67,113 @@ CREATE TABLE chats (
 
     CONSTRAINT chats_status_known CHECK (
         status IN ('waiting', 'pending', 'running', 'interrupting', 'requires_action', 'error')),
-    CONSTRAINT chats_owner_while_worked CHECK (
+    CONSTRAINT chats_lease_columns CHECK (
         CASE WHEN status IN ('running', 'interrupting')
              THEN worker_id IS NOT NULL AND started_at IS NOT NULL AND heartbeat_at IS NOT NULL
                   AND epoch > 0
              ELSE worker_id IS NULL AND started_at IS NULL AND heartbeat_at IS NULL END),
-    CONSTRAINT chats_error_with_reason CHECK (
+    CONSTRAINT chats_error_has_reason CHECK (
         CASE WHEN status = 'error' THEN last_error IS NOT NULL AND last_error <> ''
              ELSE last_error IS NULL AND last_error_detail IS NULL END),
-    CONSTRAINT chats_pending_has_place CHECK ((status = 'pending') = (pending_since IS NOT NULL)),
+    CONSTRAINT chats_pending_since_set CHECK ((status = 'pending') = (pending_since IS NOT NULL)),
     CONSTRAINT chats_action_has_deadline CHECK (
         (status = 'requires_action') = (action_deadline IS NOT NULL)),
-    CONSTRAINT chats_archived_at_rest CHECK (NOT archived OR status IN ('waiting', 'error')),
-    CONSTRAINT chats_idle_without_queue CHECK (status <> 'waiting' OR queue_length = 0),
-    CONSTRAINT chats_retry_while_working CHECK (
+    CONSTRAINT chats_archived_only_idle CHECK (NOT archived OR status IN ('waiting', 'error')),
+    CONSTRAINT chats_waiting_without_queue CHECK (status <> 'waiting' OR queue_length = 0),
+    CONSTRAINT chats_retry_only_in_turn CHECK (
         status IN ('pending', 'running', 'interrupting')
         OR (attempts = 0 AND next_attempt_at IS NULL)),
-    CONSTRAINT chats_recoveries_while_working CHECK (
+    CONSTRAINT chats_recoveries_only_in_turn CHECK (
         status IN ('pending', 'running', 'interrupting') OR recoveries = 0),
-    CONSTRAINT chats_root_of_itself CHECK (parent_chat_id IS NOT NULL OR root_chat_id = id),
+    CONSTRAINT chats_root_is_itself CHECK (parent_chat_id IS NOT NULL OR root_chat_id = id),
     CONSTRAINT chats_not_its_parent CHECK (parent_chat_id <> id),
     CONSTRAINT chats_error_detail_object CHECK (jsonb_typeof(last_error_detail) = 'object'),
     CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object'),
     CONSTRAINT chats_tools_array CHECK (jsonb_typeof(tools) = 'array')
 ) WITH (
-    fillfactor = 70,                                  -- room for a beat on the row's own page
+    fillfactor = 70,                                  -- keeps heartbeats on the row's own page
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_cost_delay = 1
 );
 
--- The claim reads this one and nothing else.
-CREATE INDEX chats_pending ON chats (pending_since) WHERE status = 'pending';
--- Renewing, reaping, releasing: the few rows that are owned.
-CREATE INDEX chats_owned ON chats (worker_id) WHERE worker_id IS NOT NULL;
--- A caller's list, most recently touched first.
-CREATE INDEX chats_of_owner ON chats (owner_id, updated_at DESC, id DESC);
-CREATE INDEX chats_of_family ON chats (root_chat_id);
-CREATE INDEX chats_of_parent ON chats (parent_chat_id) WHERE parent_chat_id IS NOT NULL;
+-- The claim reads this index and no other.
+CREATE INDEX chats_pending_idx ON chats (pending_since) WHERE status = 'pending';
+-- Renewing, reaping, releasing: the few chats that are leased.
+CREATE INDEX chats_leased_idx ON chats (worker_id) WHERE worker_id IS NOT NULL;
+-- The reaper looks every second for the chat whose client has the earliest deadline.
+CREATE INDEX chats_action_deadline_idx ON chats (action_deadline) WHERE status = 'requires_action';
+-- Counting an owner's active chats against its limit.
+CREATE INDEX chats_active_idx ON chats (owner_id)
+    WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');
+-- Counting failed chats, every few seconds.
+CREATE INDEX chats_failed_idx ON chats (id) WHERE status = 'error';
+-- An owner's list, most recently updated first. The columns that a list is filtered by are
+-- included, so that a page is found without reading the rows that it skips.
+CREATE INDEX chats_owner_updated_idx ON chats (owner_id, updated_at DESC, id DESC)
+    INCLUDE (status, archived, parent_chat_id);
+CREATE INDEX chats_parent_updated_idx ON chats (parent_chat_id, updated_at DESC, id DESC)
+    WHERE parent_chat_id IS NOT NULL;
+CREATE INDEX chats_root_idx ON chats (root_chat_id);
 
--- The workers that own chats and have let go of their lock, which they hold while they live. A free
--- lock says nothing of owners that have not renewed since this server started: its start freed every
--- lock. Looking takes each lock for the length of the statement.
-CREATE FUNCTION chat_gone_workers(looking uuid) RETURNS SETOF uuid LANGUAGE sql VOLATILE AS $$
-    WITH owners AS MATERIALIZED (
+-- The workers that hold leases but not their session lock, which a worker keeps while it lives. A
+-- free lock is no evidence against a worker that has not renewed since this server started, because
+-- the start freed every lock. The check itself takes each lock until the end of the transaction.
+CREATE FUNCTION chat_dead_workers(observer uuid) RETURNS SETOF uuid LANGUAGE sql VOLATILE AS $$
+    WITH holders AS MATERIALIZED (
         SELECT worker_id, max(heartbeat_at) AS heartbeat_at FROM chats
-        WHERE worker_id IS NOT NULL AND worker_id <> looking
+        WHERE worker_id IS NOT NULL AND worker_id <> observer
         GROUP BY worker_id
     )
-    SELECT worker_id FROM owners
+    SELECT worker_id FROM holders
     WHERE heartbeat_at > pg_postmaster_start_time()
       AND pg_try_advisory_xact_lock(hashtextextended(worker_id::text, 0))
+$$;
+
+-- The number of an owner's active chats, counted up to the limit.
+CREATE FUNCTION chat_active_count(owner text, max_active integer) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT count(*) FROM (
+        SELECT FROM chats
+        WHERE owner_id = owner
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        LIMIT max_active
+    ) active
+$$;
+
+-- The same, one statement of the owner at a time. The count comes after the lock, in a statement of
+-- its own, so its snapshot includes what the previous holder of the lock has committed.
+CREATE FUNCTION chat_active_count_serialized(owner text, max_active integer) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('active chats: ' || owner, 1));
+    SELECT chat_active_count(owner, max_active)
+$$;
+
+-- The reason why an owner may not have one more active chat, or null when it may. `limits` is an
+-- object with "max_active_chats". A limit that is missing does not apply, and null has no limits.
+--
+-- The answer is exact as long as an owner has at most 64 statements under way at the same moment.
+-- An owner that is further than that from its limit takes no lock.
+CREATE FUNCTION chat_owner_refusal(owner text, limits jsonb) RETURNS text
+LANGUAGE sql VOLATILE STRICT AS $$
+    SELECT 'too_many_active_chats'
+    FROM (SELECT (limits->>'max_active_chats')::integer AS max_active) applied,
+         chat_active_count(owner, max_active) AS active
+    WHERE max_active IS NOT NULL
+      AND CASE WHEN active < max_active - 64 THEN false
+               WHEN active >= max_active THEN true
+               ELSE chat_active_count_serialized(owner, max_active) >= max_active END
 $$;
 
 CREATE TABLE chat_messages (
     chat_id             uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
     id                  bigint GENERATED ALWAYS AS IDENTITY,
-    version             bigint NOT NULL,              -- the move that stored it
+    version             bigint NOT NULL,              -- the transition that stored it
     role                text NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
     content             jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
-    visibility          text NOT NULL DEFAULT 'both' CHECK (visibility IN ('both', 'user', 'model')),
-    compressed          boolean NOT NULL DEFAULT false,   -- covered by a later summary
-    superseded_version  bigint,                       -- the edit that hid it; null while it counts
+    visibility          text NOT NULL DEFAULT 'both'
+                        CHECK (visibility IN ('both', 'user', 'model')),
+    compacted           boolean NOT NULL DEFAULT false,   -- covered by a later summary
+    superseded_version  bigint,                       -- the transition that hid it, or null
     model_config_id     uuid REFERENCES chat_model_configs,
     finish_reason       text,
     input_tokens        integer,
@@ -131,77 +185,112 @@ CREATE TABLE chat_messages (
     PRIMARY KEY (chat_id, id)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 
--- New messages arrive as one jsonb array; this makes rows of it, in order.
-CREATE FUNCTION chat_given_messages(given jsonb) RETURNS TABLE (
+-- Rows for chat_messages, in order, from a jsonb array of new messages.
+CREATE FUNCTION chat_message_rows(messages jsonb) RETURNS TABLE (
     n bigint, role text, content jsonb, visibility text, model_config_id uuid, finish_reason text,
     input_tokens integer, output_tokens integer, cache_read_tokens integer,
     cache_write_tokens integer, reasoning_tokens integer
 ) LANGUAGE sql IMMUTABLE AS $$
-    SELECT m.n, m.given->>'role', m.given->'content', COALESCE(m.given->>'visibility', 'both'),
-           (m.given->>'model_config_id')::uuid, m.given->>'finish_reason',
-           (m.given->'usage'->>'input_tokens')::integer,
-           (m.given->'usage'->>'output_tokens')::integer,
-           (m.given->'usage'->>'cache_read_tokens')::integer,
-           (m.given->'usage'->>'cache_write_tokens')::integer,
-           (m.given->'usage'->>'reasoning_tokens')::integer
-    FROM jsonb_array_elements(given) WITH ORDINALITY AS m (given, n)
+    SELECT m.n, m.message->>'role', m.message->'content',
+           COALESCE(m.message->>'visibility', 'both'),
+           (m.message->>'model_config_id')::uuid, m.message->>'finish_reason',
+           (m.message->'usage'->>'input_tokens')::integer,
+           (m.message->'usage'->>'output_tokens')::integer,
+           (m.message->'usage'->>'cache_read_tokens')::integer,
+           (m.message->'usage'->>'cache_write_tokens')::integer,
+           (m.message->'usage'->>'reasoning_tokens')::integer
+    FROM jsonb_array_elements(messages) WITH ORDINALITY AS m (message, n)
+$$;
+
+-- The tokens that the same array adds to the chat.
+CREATE FUNCTION chat_messages_usage(messages jsonb) RETURNS TABLE (
+    input_tokens bigint, output_tokens bigint, cache_read_tokens bigint,
+    cache_write_tokens bigint, reasoning_tokens bigint
+) LANGUAGE sql IMMUTABLE AS $$
+    SELECT COALESCE(sum(m.input_tokens), 0), COALESCE(sum(m.output_tokens), 0),
+           COALESCE(sum(m.cache_read_tokens), 0), COALESCE(sum(m.cache_write_tokens), 0),
+           COALESCE(sum(m.reasoning_tokens), 0)
+    FROM chat_message_rows(messages) m
 $$;
 
 CREATE TABLE chat_queued_messages (
-    chat_id          uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
-    id               bigint GENERATED ALWAYS AS IDENTITY,
-    position         bigint NOT NULL,                 -- the head has the lowest; ties go by id
-    content          jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
-    model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
-    created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    chat_id              uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
+    id                   bigint GENERATED ALWAYS AS IDENTITY,
+    position             bigint NOT NULL,             -- lowest first; ties are ordered by id
+    content              jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
+    model_config_id      uuid NOT NULL REFERENCES chat_model_configs,
+    request_traceparent  text,                        -- becomes the chat's when it is dequeued
+    created_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (chat_id, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
--- The journal: one row a move, in the order of `version`, without a gap. It is the stream.
+-- The journal: one row for each transition, in the order of `version` and without a gap. Streams
+-- are made of it.
 CREATE TABLE chat_events (
-    chat_id    uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
-    version    bigint NOT NULL,
-    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-    move       text NOT NULL,
-    status     text NOT NULL,
-    epoch      bigint NOT NULL,
-    worker_id  uuid,
-    data       jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
+    chat_id     uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
+    version     bigint NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    transition  text NOT NULL,
+    status      text NOT NULL,
+    epoch       bigint NOT NULL,
+    worker_id   uuid,
+    data        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
     PRIMARY KEY (chat_id, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
-CREATE INDEX chat_events_by_age ON chat_events USING brin (at);
+CREATE INDEX chat_events_created_idx ON chat_events USING brin (created_at);
 
--- What a running step has streamed so far, in batches: for viewers on other replicas, and for a
--- reaper. It may be lost with the server: the step is then run again.
+-- What a running step has streamed so far, in batches: for subscribers on other replicas, and for
+-- the reaper. A server crash may lose it; the step is then run again.
 CREATE UNLOGGED TABLE chat_parts (
-    chat_id  uuid NOT NULL,                           -- no foreign key: it would lock the chat's row
-    epoch    bigint NOT NULL,
-    first    bigint NOT NULL,                         -- numbers of the first and the last of `parts`
-    last     bigint NOT NULL CHECK (last >= first),
-    parts    jsonb NOT NULL CHECK (jsonb_array_length(parts) = last - first + 1),
-    PRIMARY KEY (chat_id, epoch, last)
+    chat_id     uuid NOT NULL,                        -- a foreign key would lock the chat's row
+    epoch       bigint NOT NULL,
+    first_part  bigint NOT NULL,                      -- numbers of the first and last of `parts`
+    last_part   bigint NOT NULL CHECK (last_part >= first_part),
+    parts       jsonb NOT NULL CHECK (jsonb_array_length(parts) = last_part - first_part + 1),
+    PRIMARY KEY (chat_id, epoch, last_part)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
--- The ledger: a row before a tool call starts, completed after it, so that a crash can tell.
+-- The ledger of tool calls: a row is stored before a call starts and completed after it ends, so
+-- that a crash in between can be told from a call that never started. Models repeat call ids in
+-- later messages; within one message an id names one call.
 CREATE TABLE chat_tool_calls (
     chat_id       uuid NOT NULL,
     tool_call_id  text NOT NULL,
-    message_id    bigint NOT NULL,                    -- the assistant message that made the call
+    message_id    bigint NOT NULL,                    -- the assistant's message that made the call
+    position      integer NOT NULL DEFAULT 0,         -- of the call among those of its message
     tool_name     text NOT NULL,
-    runs_at       text NOT NULL CHECK (runs_at IN ('server', 'client')),
+    executor      text NOT NULL CHECK (executor IN ('server', 'client')),
     idempotent    boolean NOT NULL DEFAULT false,
     epoch         bigint NOT NULL,
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     completed_at  timestamptz,
     is_error      boolean,
-    PRIMARY KEY (chat_id, tool_call_id),
+    PRIMARY KEY (chat_id, message_id, tool_call_id),
     FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE
 );
-CREATE INDEX chat_tool_calls_open ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
+CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
+
+-- The result of a tool call as a part of a message.
+CREATE FUNCTION chat_tool_result(
+    tool_call_id text, tool_name text, result jsonb, is_error boolean
+) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('type', 'tool-result', 'tool_call_id', tool_call_id,
+                              'tool_name', tool_name, 'result', result, 'is_error', is_error)
+$$;
+
+-- Deleted chats, for list subscribers that were not connected at the time.
+CREATE TABLE chat_tombstones (
+    owner_id    text NOT NULL,
+    chat_id     uuid NOT NULL,
+    deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (owner_id, deleted_at, chat_id)
+);
+CREATE INDEX chat_tombstones_deleted_idx ON chat_tombstones USING brin (deleted_at);
 
 CREATE TABLE api_tokens (
     id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     owner_id      text NOT NULL CHECK (owner_id <> ''),
+    name          text NOT NULL DEFAULT '',           -- what the token is for
     hash          bytea NOT NULL UNIQUE,
     admin         boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -210,13 +299,17 @@ CREATE TABLE api_tokens (
     last_used_at  timestamptz
 );
 
+-- The responses of requests that were made with an idempotency key. A response is stored as the row
+-- that the transition returned. The API renders the first response and every replay from that row.
+-- Deleting a chat clears its responses and leaves the keys, so that no request is executed twice.
 CREATE TABLE idempotency_keys (
-    owner_id     text NOT NULL,
-    key          text NOT NULL,
-    fingerprint  bytea NOT NULL,                      -- of method, path and body
-    status_code  integer NOT NULL,
-    answer       jsonb NOT NULL,
-    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    owner_id      text NOT NULL,
+    key           text NOT NULL,
+    request_hash  bytea NOT NULL,                     -- of method, path and body
+    chat_id       uuid NOT NULL,
+    response      jsonb,
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, key)
 );
-CREATE INDEX idempotency_keys_by_age ON idempotency_keys USING brin (created_at);
+CREATE INDEX idempotency_keys_chat_idx ON idempotency_keys (chat_id);
+CREATE INDEX idempotency_keys_created_idx ON idempotency_keys USING brin (created_at);

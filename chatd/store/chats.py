@@ -10,11 +10,12 @@ from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store.commands import TransitionExecutor, owner_limits
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
 from chatd.store.turns import message_rows
+from chatd.telemetry import tracing
 
 _Q = sql.load("chats")
 
@@ -36,7 +37,7 @@ class Chats:
         self._database = database
         self._executor = TransitionExecutor(database)
         self._max_queued = max_queued_messages or None
-        self._max_in_flight = max_chats_in_flight or None
+        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
 
     async def create(
         self,
@@ -63,17 +64,19 @@ class Chats:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
-        return await self._executor.create(
+        return await self._executor.execute(
+            Transition.CREATE,
             _Q["create"],
-            owner_id,
-            replace_unstorable(title),
-            replace_unstorable_json(labels or {}),
-            model_config_id,
-            message_rows(messages),
-            content is not None,
-            replace_unstorable_json(tools),
-            self._max_in_flight,
             key=key,
+            owner_id=owner_id,
+            title=replace_unstorable(title),
+            labels=replace_unstorable_json(labels or {}),
+            model_config_id=model_config_id,
+            messages=message_rows(messages),
+            starts_turn=content is not None,
+            tools=replace_unstorable_json(tools),
+            limits=self._limits,
+            request_traceparent=tracing.current_traceparent(),
         )
 
     async def send(
@@ -94,14 +97,15 @@ class Chats:
         return await self._executor.execute(
             Transition.SEND,
             _Q["send"],
-            chat_id,
-            owner_id,
-            replace_unstorable_json(content),
-            model_config_id,
-            busy_behavior.value,
-            self._max_queued,
-            self._max_in_flight,
             key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            content=replace_unstorable_json(content),
+            model_config_id=model_config_id,
+            busy_behavior=busy_behavior.value,
+            max_queued=self._max_queued,
+            limits=self._limits,
+            request_traceparent=tracing.current_traceparent(),
         )
 
     async def interrupt(
@@ -109,7 +113,7 @@ class Chats:
     ) -> TransitionResult:
         """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
         return await self._executor.execute(
-            Transition.INTERRUPT, _Q["interrupt"], chat_id, owner_id, key=key
+            Transition.INTERRUPT, _Q["interrupt"], key=key, chat_id=chat_id, owner_id=owner_id
         )
 
     async def retry(
@@ -121,7 +125,13 @@ class Chats:
             ChatNotFound, ChatArchived, NotFailed, TooManyChats
         """
         return await self._executor.execute(
-            Transition.RETRY, _Q["retry"], chat_id, owner_id, self._max_in_flight, key=key
+            Transition.RETRY,
+            _Q["retry"],
+            key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            limits=self._limits,
+            request_traceparent=tracing.current_traceparent(),
         )
 
     async def describe(
@@ -137,10 +147,10 @@ class Chats:
         return await self._executor.execute(
             Transition.DESCRIBE,
             _Q["describe"],
-            chat_id,
-            owner_id,
-            *_title_and_labels(title, labels),
             key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            **_title_and_labels(title, labels),
         )
 
     async def archive(
@@ -161,7 +171,12 @@ class Chats:
             ChatNotFound, FamilyBusy
         """
         answer = await self._executor.execute_many(
-            _Q["archive"], chat_id, owner_id, archived, *_title_and_labels(title, labels), key=key
+            _Q["archive"],
+            key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            archived=archived,
+            **_title_and_labels(title, labels),
         )
         move = Transition.ARCHIVE if archived else Transition.UNARCHIVE
         return [records.transition_result(row, move) for row in answer]
@@ -172,14 +187,16 @@ class Chats:
         Raises:
             ChatNotFound
         """
-        gone = await self._database.fetch(_Q["delete"], chat_id, owner_id)
-        if not gone:
+        deleted = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
+        if not deleted:
             raise ChatNotFound(chat_id)
-        return [(row["id"], row["version"]) for row in gone]
+        return [(row["id"], row["version"]) for row in deleted]
 
 
-def _title_and_labels(title: str | None, labels: Mapping[str, str] | None) -> tuple[object, object]:
-    return (
-        None if title is None else replace_unstorable(title),
-        None if labels is None else replace_unstorable_json(labels),
-    )
+def _title_and_labels(
+    title: str | None, labels: Mapping[str, str] | None
+) -> Mapping[str, object | None]:
+    return {
+        "title": None if title is None else replace_unstorable(title),
+        "labels": None if labels is None else replace_unstorable_json(labels),
+    }

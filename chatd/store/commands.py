@@ -27,22 +27,26 @@ from chatd.store import records
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore, key_arguments
 from chatd.store.records import TransitionResult
-from chatd.telemetry import tracing
+from chatd.store.sql import Query
 
 _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
-    "archived": ChatArchived,
-    "busy": ChatBusy,
-    "call_unknown": ToolCallUnknown,
-    "chat_tree_busy": ChatTreeBusy,
-    "full": QueueFull,
-    "in_flight": TooManyActiveChats,
-    "no_action": NoActionRequired,
-    "no_message": MessageNotFound,
-    "no_queued": QueuedMessageNotFound,
-    "not_failed": NothingToRetry,
-    "not_users": NotAUserMessage,
-    "results_missing": ToolResultsMissing,
+    error.code: error
+    for error in (
+        ChatArchived,
+        ChatBusy,
+        ChatTreeBusy,
+        MessageNotFound,
+        NoActionRequired,
+        NotAUserMessage,
+        NothingToRetry,
+        QueueFull,
+        QueuedMessageNotFound,
+        TooManyActiveChats,
+        ToolCallUnknown,
+        ToolResultsMissing,
+    )
 }
+"""Refusals by the outcome that a statement returns for them, which is their code."""
 
 _IDEMPOTENCY_CONSTRAINT = "idempotency_keys_pkey"
 
@@ -50,67 +54,36 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
-_STARTS_TURN = frozenset(
-    {Transition.SEND, Transition.RETRY, Transition.EDIT, Transition.SUBMIT_TOOL_RESULTS}
-)
-"""Moves that ask for an answer: they keep the trace of their request, in the last parameter."""
+def owner_limits(*, max_active_chats: int) -> Mapping[str, int] | None:
+    """Return the limits that ``chat_owner_refusal`` applies; 0 is no limit."""
+    return {"max_active_chats": max_active_chats} if max_active_chats else None
 
 
 class TransitionExecutor:
-    """Statements of callers' moves, each of which ends with the parameters of its key, if it has one."""
+    """Runs the statements of callers' transitions, with the parameters of an idempotency key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idempotency = IdempotencyStore(database)
 
-    async def create(
-        self, query: str, *args: object, key: IdempotencyKey | None
-    ) -> TransitionResult:
-        """A statement that makes a chat, or no row, when the owner may not have one more."""
-        last = (*key_arguments(key), tracing.current_traceparent())
-        while True:
-            try:
-                row = await self._database.fetchrow(query, *args, *last)
-            except asyncpg.UniqueViolationError as error:
-                kept = await self._stored_response(error, key)
-            else:
-                if row is not None:
-                    return records.transition_result(row, Transition.CREATE)
-                kept = None if key is None else await self._idempotency.lookup(key)
-                if kept is None:
-                    raise TooManyActiveChats
-            if kept is not None:
-                return records.transition_result(kept, Transition.CREATE)
-
     async def execute(
-        self,
-        transition: Transition,
-        query: str,
-        chat_id: UUID,
-        *args: object,
-        key: IdempotencyKey | None,
+        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
     ) -> TransitionResult:
-        """A statement that moves one chat."""
-        asks = (tracing.current_traceparent(),) if transition in _STARTS_TURN else ()
-        (row,) = await self.execute_many(query, chat_id, *args, key=key, trailing_args=asks)
+        """Run the statement of a transition of one chat."""
+        (row,) = await self.execute_many(query, key=key, **values)
         return records.transition_result(row, transition)
 
     async def execute_many(
-        self,
-        query: str,
-        chat_id: UUID,
-        *args: object,
-        key: IdempotencyKey | None,
-        trailing_args: tuple[str | None, ...] = (),
+        self, query: Query, *, key: IdempotencyKey | None, **values: object
     ) -> Sequence[records.Row]:
-        """A statement that moves a chat, and others with it; its own row is the first.
+        """Run the statement of a transition of a chat and others; the first row is the chat's own.
 
-        Said again with its key, the row that was kept is all that there is. A refusal is no answer
-        that is kept; but what was done once is not refused when it is asked about again.
+        With an idempotency key, a repeat returns the stored response, which is one row. Rejections
+        are not stored. A request that succeeded once is never rejected on repeat.
         """
         while True:
             try:
-                found = await self._run(query, chat_id, *args, *key_arguments(key), *trailing_args)
+                found = await self._run(query, **values, **key_arguments(key))
             except asyncpg.UniqueViolationError as error:
                 kept = await self._stored_response(error, key)
             except Refused:
@@ -123,24 +96,25 @@ class TransitionExecutor:
                 return [kept]
 
     async def execute_without_key(
-        self, transition: Transition, query: str, chat_id: UUID, *args: object
+        self, transition: Transition, query: Query, **values: object
     ) -> TransitionResult:
-        """A statement that takes no key, as it can be repeated without harm."""
-        (row,) = await self._run(query, chat_id, *args)
+        """Run a statement that takes no key, because repeating it does no harm."""
+        (row,) = await self._run(query, **values)
         return records.transition_result(row, transition)
 
-    async def _run(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
+    async def _run(self, query: Query, **values: object) -> Sequence[asyncpg.Record]:
         while True:
-            found = await self._database.fetch(query, *args)
+            found = await self._database.fetch(query, **values)
+            chat_id = values.get("chat_id")
             if not found:
-                assert isinstance(args[0], UUID)  # noqa: S101 - every statement names its chat first
-                raise ChatNotFound(args[0])
+                assert isinstance(chat_id, UUID)  # noqa: S101 - only create has none, and a row
+                raise ChatNotFound(chat_id)
             outcome = found[0]["outcome"]
             if outcome == "done":
                 return found
-            if outcome != "again":  # each "again" is another's move that went through
-                refusal = _ERRORS_BY_OUTCOME[outcome]
-                raise refusal(_message_naming(refusal, found[0].get("named")), chat_id=args[0])
+            if outcome != "stale":  # each "stale" is a transition of somebody else that committed
+                error = _ERRORS_BY_OUTCOME[outcome]
+                raise error(_message_naming(error, found[0].get("tool_call_ids")), chat_id=chat_id)
 
     async def _stored_response(
         self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None

@@ -8,13 +8,14 @@ into ``DatabaseUnavailable``, once; callers wait it out, or answer 503.
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, overload
 
 import asyncpg
 from anyio import fail_after, move_on_after
 from pydantic_core import from_json, to_json
 
 from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
+from chatd.store.sql import Query
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -170,7 +171,15 @@ class Database:
             with translate_errors():
                 await self._pool.expire_connections()
 
-    async def fetch(self, query: str, *args: object) -> Sequence[asyncpg.Record]:
+    @overload
+    async def fetch(self, query: Query, /, **values: object) -> Sequence[asyncpg.Record]: ...
+
+    @overload
+    async def fetch(self, query: str, /, *args: object) -> Sequence[asyncpg.Record]: ...
+
+    async def fetch(
+        self, query: Query | str, /, *args: object, **values: object
+    ) -> Sequence[asyncpg.Record]:
         """All rows of one statement, in a transaction of its own.
 
         The wait for a free connection has the same limit as the statement: when the database answers
@@ -179,6 +188,7 @@ class Database:
         Raises:
             DatabaseAway: it cannot be reached; whether the statement took effect is then unknown.
         """
+        text, args = query.bind(**values) if isinstance(query, Query) else (query, args)
         if self._pool is None:
             raise DatabaseUnavailable
         self.statement_count += 1
@@ -186,7 +196,7 @@ class Database:
             connection = await self._acquire(self._pool)
             self.connections_in_use += 1
             try:
-                return await connection.fetch(query, *args)
+                return await connection.fetch(text, *args)
             finally:
                 self.connections_in_use -= 1
                 # A connection that cannot be given back is dropped; the answer stays what it is.
@@ -203,9 +213,18 @@ class Database:
             self.waiting_statements -= 1
             self.wait_seconds_total += monotonic() - began
 
-    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
-        """The only row of one statement, or None."""
-        rows = await self.fetch(query, *args)
+    @overload
+    async def fetchrow(self, query: Query, /, **values: object) -> asyncpg.Record | None: ...
+
+    @overload
+    async def fetchrow(self, query: str, /, *args: object) -> asyncpg.Record | None: ...
+
+    async def fetchrow(
+        self, query: Query | str, /, *args: object, **values: object
+    ) -> asyncpg.Record | None:
+        """Return the only row of one statement, or None."""
+        text, args = query.bind(**values) if isinstance(query, Query) else (query, args)
+        rows = await self.fetch(text, *args)
         return rows[0] if rows else None
 
     @asynccontextmanager

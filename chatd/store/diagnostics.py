@@ -24,16 +24,16 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         next_attempt_at=row["next_attempt_at"],
         last_failure=row["last_failure"],
         pending_since=row["pending_since"],
-        chats_ahead=row["ahead"],
+        chats_ahead=row["chats_ahead"],
         action_deadline=row["action_deadline"],
         worker=_worker_info(row),
         heartbeat_at=row["heartbeat_at"],
-        reported_activity=_activity(row["doing"]),
+        reported_activity=_activity(row["activity"]),
         workers=WorkerCapacity(
             alive=row["alive"],
-            with_free_slots=row["with_room"],
-            free_slots=row["room"],
-            last_heartbeat_at=row["last_beat_at"],
+            with_free_slots=row["with_free_slots"],
+            free_slots=row["free_slots"],
+            last_heartbeat_at=row["last_heartbeat_at"],
         ),
         lease_seconds=lease_seconds,
     )
@@ -57,9 +57,9 @@ def _activity(report: Mapping[str, Any] | None) -> Activity | None:
         return None
     return Activity(
         epoch=report["epoch"],
-        stage=report.get("zone"),
-        started_at=_timestamp(report.get("since")),
-        deadline_at=_timestamp(report.get("until")),
+        stage=report.get("stage"),
+        started_at=_timestamp(report.get("started_at")),
+        deadline_at=_timestamp(report.get("deadline_at")),
     )
 
 

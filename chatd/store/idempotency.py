@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from chatd.domain.errors import ChatNotFound, IdempotencyKeyReused
 from chatd.store import sql
 from chatd.store.database import Database
 
-_Q = sql.load("keys")
+_Q = sql.load("idempotency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,22 @@ class IdempotencyKey:
     request_hash: bytes
 
 
-def key_arguments(key: IdempotencyKey | None) -> tuple[str | None, str | None, bytes | None]:
-    """The three last parameters of every statement that keeps its answer."""
-    return (None, None, None) if key is None else (key.owner_id, key.key, key.request_hash)
+NO_KEY: Final[Mapping[str, None]] = {
+    "idempotency_owner": None,
+    "idempotency_key": None,
+    "request_hash": None,
+}
+
+
+def key_arguments(key: IdempotencyKey | None) -> Mapping[str, str | bytes | None]:
+    """Return the parameters that every statement has which stores its response."""
+    if key is None:
+        return NO_KEY
+    return {
+        "idempotency_owner": key.owner_id,
+        "idempotency_key": key.key,
+        "request_hash": key.request_hash,
+    }
 
 
 class IdempotencyStore:
@@ -40,16 +53,18 @@ class IdempotencyStore:
         Raises:
             KeyReused, ChatNotFound (it was deleted since, and its answers with it)
         """
-        row = await self._database.fetchrow(_Q["kept"], key.owner_id, key.key)
+        row = await self._database.fetchrow(_Q["lookup"], owner_id=key.owner_id, key=key.key)
         if row is None:
             return None
-        if row["fingerprint"] != key.request_hash:
+        if row["request_hash"] != key.request_hash:
             raise IdempotencyKeyReused(key=key.key)
-        if row["answer"] is None:
+        if row["response"] is None:
             raise ChatNotFound(row["chat_id"])
-        answer: Mapping[str, Any] = row["answer"]
-        return answer
+        response: Mapping[str, Any] = row["response"]
+        return response
 
     async def prune(self, *, retention_hours: float, limit: int = 5000) -> int:
         """Drop what is older than that; the number says whether there may be more."""
-        return len(await self._database.fetch(_Q["forget_keys"], retention_hours, limit))
+        return len(
+            await self._database.fetch(_Q["prune"], retention_hours=retention_hours, limit=limit)
+        )

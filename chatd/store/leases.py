@@ -90,17 +90,19 @@ class Leases:
 
     async def deregister(self) -> None:
         """Be listed no more."""
-        await self._database.fetch(_Q["leave"], self.worker_id)
+        await self._database.fetch(_Q["deregister"], worker_id=self.worker_id)
 
     async def try_worker_lock(self, connection: Connection) -> bool:
         """Take this worker's lock on ``connection``; False when somebody is just looking at it."""
+        text, args = _Q["try_worker_lock"].bind(worker_id=str(self.worker_id))
         with translate_errors():
-            return bool(await connection.fetchval(_Q["hold_own_lock"], str(self.worker_id)))
+            return bool(await connection.fetchval(text, *args))
 
     async def terminate_stale_session(self, connection: Connection) -> None:
         """End an earlier session of this worker that the server has not missed yet."""
+        text, args = _Q["terminate_stale_session"].bind(worker_id=str(self.worker_id))
         with translate_errors():
-            await connection.fetch(_Q["end_ghost"], str(self.worker_id))
+            await connection.fetch(text, *args)
 
     async def renew(
         self,
@@ -113,20 +115,20 @@ class Leases:
         They go in the order of their ids, as a family is locked that is deleted.
         """
         activities = sorted(activities, key=lambda one: one.chat_id)
+        text, args = _Q["renew"].bind(
+            worker_id=self.worker_id,
+            chat_ids=[one.chat_id for one in activities],
+            epochs=[one.epoch for one in activities],
+            stages=[one.stage for one in activities],
+            stage_seconds=[one.seconds_in_stage for one in activities],
+            stage_seconds_left=[one.seconds_until_deadline for one in activities],
+            host=registration.host,
+            pid=registration.pid,
+            version=registration.version,
+            max_chats=registration.max_chats,
+        )
         with translate_errors():
-            answer = await connection.fetch(
-                _Q["renew"],
-                self.worker_id,
-                [one.chat_id for one in activities],
-                [one.epoch for one in activities],
-                [one.stage for one in activities],
-                [one.seconds_in_stage for one in activities],
-                [one.seconds_until_deadline for one in activities],
-                registration.host,
-                registration.pid,
-                registration.version,
-                registration.max_chats,
-            )
+            answer = await connection.fetch(text, *args)
         return [
             Renewal(row["id"], row["epoch"], row["version"], Status(row["status"]))
             for row in answer
@@ -135,22 +137,24 @@ class Leases:
     async def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` pending chats, longest waiting first."""
         answer = await self._database.fetch(
-            _Q["acquire"], self.worker_id, limit, tracing.current_traceparent()
+            _Q["claim"],
+            worker_id=self.worker_id,
+            limit=limit,
+            claim_traceparent=tracing.current_traceparent(),
         )
         return [
             Claim(
                 records.transition_result(row, Transition.CLAIM, self.worker_id),
                 max(row["next_attempt_in"] or 0.0, 0.0),
-                max(row["waited"], 0.0),
+                max(row["pending_seconds"], 0.0),
             )
             for row in answer
         ]
 
     async def leased_chats(self) -> list[Chat]:
         """What the database thinks that this worker owns."""
-        return [
-            records.chat(row) for row in await self._database.fetch(_Q["owned"], self.worker_id)
-        ]
+        answer = await self._database.fetch(_Q["leased_chats"], worker_id=self.worker_id)
+        return [records.chat(row) for row in answer]
 
     async def find_reapable(
         self, *, lease_seconds: float, trust_free_locks: bool = True
@@ -160,7 +164,10 @@ class Leases:
         Their workers are gone when their lease ran out, or, if ``trust_free_locks``, when their lock is free.
         """
         row = await self._database.fetchrow(
-            _Q["look"], self.worker_id, lease_seconds, trust_free_locks
+            _Q["find_reapable"],
+            worker_id=self.worker_id,
+            lease_seconds=lease_seconds,
+            trust_free_locks=trust_free_locks,
         )
         assert row is not None  # noqa: S101 - an aggregate returns one row
         return ReapableWork(row["running"], row["interrupting"], row["overdue"])
@@ -175,7 +182,12 @@ class Leases:
     ) -> list[TransitionResult]:
         """Make running chats pending whose owner is gone."""
         answer = await self._database.fetch(
-            _Q["reap"], self.worker_id, lease_seconds, trust_free_locks, max_recoveries, limit
+            _Q["reap"],
+            worker_id=self.worker_id,
+            lease_seconds=lease_seconds,
+            trust_free_locks=trust_free_locks,
+            max_recoveries=max_recoveries,
+            limit=limit,
         )
         return [records.transition_result(row, Transition.REAP, self.worker_id) for row in answer]
 
@@ -183,21 +195,27 @@ class Leases:
         self, *, lease_seconds: float, trust_free_locks: bool = True, limit: int = 100
     ) -> list[OrphanedInterrupt]:
         """Interrupting chats whose owner is gone; each is to be finished with ``reap_interrupt``."""
-        return await self._interrupted_chats(lease_seconds, trust_free_locks, limit)
+        return await self._interrupted_chats(
+            lease_seconds=lease_seconds, trust_free_locks=trust_free_locks, limit=limit
+        )
 
     async def own_interrupts(self, *, limit: int = 100) -> list[OrphanedInterrupt]:
         """Interrupting chats of this worker, when it is about to leave; to be finished likewise."""
-        return await self._interrupted_chats(None, False, limit)
+        return await self._interrupted_chats(
+            lease_seconds=None, trust_free_locks=False, limit=limit
+        )
 
-    async def _interrupted_chats(self, *query_args: object) -> list[OrphanedInterrupt]:
-        answer = await self._database.fetch(_Q["interrupting"], self.worker_id, *query_args)
+    async def _interrupted_chats(self, **values: object) -> list[OrphanedInterrupt]:
+        answer = await self._database.fetch(
+            _Q["orphaned_interrupts"], worker_id=self.worker_id, **values
+        )
         return [
             OrphanedInterrupt(
                 fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
-                step=row["step"],
+                step=row["committed_steps"],
                 settled_part=row["last_part"],
                 messages=interrupted_message(
-                    fold(records.parts_after(row["parts_done"], row["batches"] or ())),
+                    fold(records.parts_after(row["settled_part"], row["batches"] or ())),
                     model_config_id=row["last_model_config_id"],
                 ),
             )
@@ -206,4 +224,4 @@ class Leases:
 
     async def prune_workers(self, *, max_silence_seconds: float) -> None:
         """Drop the rows of workers that left without saying so."""
-        await self._database.fetch(_Q["forget_workers"], max_silence_seconds)
+        await self._database.fetch(_Q["prune_workers"], silent_seconds=max_silence_seconds)

@@ -6,10 +6,11 @@ from chatd.domain.message import Content
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store.commands import TransitionExecutor, owner_limits
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
+from chatd.telemetry import tracing
 
 _Q = sql.load("messages")
 
@@ -19,7 +20,7 @@ class Messages:
 
     def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
         self._executor = TransitionExecutor(database)
-        self._max_in_flight = max_chats_in_flight or None
+        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
 
     async def edit(
         self,
@@ -40,12 +41,13 @@ class Messages:
         return await self._executor.execute(
             Transition.EDIT,
             _Q["edit"],
-            chat_id,
-            owner_id,
-            message_id,
-            replace_unstorable_json(content),
-            self._max_in_flight,
             key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            message_id=message_id,
+            content=replace_unstorable_json(content),
+            limits=self._limits,
+            request_traceparent=tracing.current_traceparent(),
         )
 
     async def clear(
@@ -57,5 +59,5 @@ class Messages:
             ChatNotFound, ChatArchived, ChatBusy
         """
         return await self._executor.execute(
-            Transition.CLEAR, _Q["clear"], chat_id, owner_id, key=key
+            Transition.CLEAR, _Q["clear"], key=key, chat_id=chat_id, owner_id=owner_id
         )

@@ -34,13 +34,13 @@ class Models:
     async def upsert(self, models: Sequence[ModelRow]) -> None:
         """Have these as rows, as they are now."""
         await self._database.fetch(
-            _Q["keep"],
-            [model.id for model in models],
-            [model.name for model in models],
-            [model.provider for model in models],
-            [model.model for model in models],
-            [model.context_limit for model in models],
-            [dict(model.settings) for model in models],
+            _Q["upsert"],
+            ids=[model.id for model in models],
+            names=[model.name for model in models],
+            providers=[model.provider for model in models],
+            models=[model.model for model in models],
+            context_limits=[model.context_limit for model in models],
+            settings=[dict(model.settings) for model in models],
         )
 
     async def names(self) -> Mapping[UUID, str]:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store.commands import TransitionExecutor, owner_limits
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
@@ -17,7 +17,7 @@ class Queue:
 
     def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
         self._executor = TransitionExecutor(database)
-        self._max_in_flight = max_chats_in_flight or None
+        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
 
     async def remove(
         self, chat_id: UUID, queued_id: int, *, owner_id: str | None
@@ -28,7 +28,11 @@ class Queue:
             ChatNotFound, QueuedMessageNotFound
         """
         return await self._executor.execute_without_key(
-            Transition.REMOVE_QUEUED, _Q["unqueue"], chat_id, owner_id, queued_id
+            Transition.REMOVE_QUEUED,
+            _Q["remove"],
+            chat_id=chat_id,
+            owner_id=owner_id,
+            queued_id=queued_id,
         )
 
     async def promote(
@@ -47,9 +51,9 @@ class Queue:
         return await self._executor.execute(
             Transition.PROMOTE,
             _Q["promote"],
-            chat_id,
-            owner_id,
-            queued_id,
-            self._max_in_flight,
             key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            queued_id=queued_id,
+            limits=self._limits,
         )

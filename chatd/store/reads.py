@@ -28,29 +28,34 @@ class ChatReader:
         self._database = database
 
     async def chat(self, chat_id: UUID, *, owner_id: str | None) -> Chat:
-        row = await self._database.fetchrow(_Q["chat"], chat_id, owner_id)
+        row = await self._database.fetchrow(_Q["chat"], chat_id=chat_id, owner_id=owner_id)
         if row is None:
             raise ChatNotFound(chat_id)
         return records.chat(row)
 
     async def messages_after(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
-        answer = await self._database.fetch(_Q["messages_after"], chat_id, message_id, limit)
+        answer = await self._database.fetch(
+            _Q["messages_after"], chat_id=chat_id, message_id=message_id, limit=limit
+        )
         return [records.message(row) for row in answer]
 
     async def messages_before(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
         """The latest ones before ``message_id``, oldest first."""
-        answer = await self._database.fetch(_Q["messages_before"], chat_id, message_id, limit)
+        answer = await self._database.fetch(
+            _Q["messages_before"], chat_id=chat_id, message_id=message_id, limit=limit
+        )
         return [records.message(row) for row in answer]
 
     async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
         """The messages that wait, the next one first."""
-        return [
-            records.queued_message(row) for row in await self._database.fetch(_Q["queue"], chat_id)
-        ]
+        answer = await self._database.fetch(_Q["queue"], chat_id=chat_id)
+        return [records.queued_message(row) for row in answer]
 
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """The journal, oldest first."""
-        answer = await self._database.fetch(_Q["entries"], chat_id, after, limit)
+        answer = await self._database.fetch(
+            _Q["journal"], chat_id=chat_id, version=after, limit=limit
+        )
         return [records.journal_entry(row) for row in answer]
 
     async def explain(
@@ -58,7 +63,11 @@ class ChatReader:
     ) -> ChatDiagnostics:
         """Why a chat is where it is, in one statement."""
         row = await self._database.fetchrow(
-            _Q["explain"], chat_id, owner_id, lease_seconds, MAX_CHATS_AHEAD
+            _Q["explain"],
+            chat_id=chat_id,
+            owner_id=owner_id,
+            lease_seconds=lease_seconds,
+            max_ahead=MAX_CHATS_AHEAD,
         )
         if row is None:
             raise ChatNotFound(chat_id)

@@ -115,17 +115,17 @@ def parts_after(
 
 
 def journal_entry(row: Row) -> JournalEntry:
-    """A row of ``chat_events``, as ``since`` returns it (with ``stored``) or as it stands."""
+    """Return a row of ``chat_events`` as a value, with its messages if ``updates_since`` read it."""
     return JournalEntry(
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
-        created_at=_timestamp(row["at"]),
-        transition=Transition(row["move"]),
+        created_at=_timestamp(row["created_at"]),
+        transition=Transition(row["transition"]),
         status=Status(row["status"]),
         epoch=row["epoch"],
         worker_id=_uuid(row["worker_id"]),
         data=row["data"],
-        messages=tuple(map(message, row.get("stored") or ())),
+        messages=tuple(map(message, row.get("messages") or ())),
     )
 
 
@@ -139,7 +139,7 @@ def transition_result(
     return TransitionResult(
         chat=now,
         entry=None
-        if row["event_at"] is None
+        if row["entry_created_at"] is None
         else _entry_of_transition(row, now, transition, worker_id),
         queued_message=queued_message(queued) if queued else None,
         replayed=kept,
@@ -152,15 +152,16 @@ def _entry_of_transition(
     return JournalEntry(
         chat_id=updated_chat.id,
         version=updated_chat.version,
-        created_at=_timestamp(row["event_at"]),
+        created_at=_timestamp(row["entry_created_at"]),
         transition=transition,
         status=updated_chat.status,
         epoch=updated_chat.epoch,
         worker_id=worker_id,
-        data=row["event_data"],
+        data=row["entry_data"],
         messages=tuple(
             message(stored)
             for stored in row["messages"] or ()
-            if stored["visibility"] != Visibility.MODEL  # as ``since`` shows it to the others
+            if stored["visibility"]
+            != Visibility.MODEL  # as ``updates_since`` reads it for the others
         ),
     )

@@ -7,7 +7,7 @@ from chatd.domain.chat import Status
 from chatd.store import sql
 from chatd.store.database import Database
 
-_Q = sql.load("census")
+_Q = sql.load("stats")
 
 EXACT_COUNT_MAX_BYTES = 16 * 1024 * 1024
 """Of a table of chats that is counted exactly: some thirty thousand chats, a few milliseconds."""
@@ -40,12 +40,14 @@ class DatabaseStats:
 
     async def collect(self) -> StatsSnapshot:
         row = await self._database.fetchrow(
-            _Q["census"], self._lease_seconds, self._exact_count_max_bytes
+            _Q["collect"],
+            lease_seconds=self._lease_seconds,
+            exact_count_max_bytes=self._exact_count_max_bytes,
         )
         assert row is not None  # noqa: S101 - an aggregate returns one row
         return StatsSnapshot(
             chats={status: row[status] for status in Status},
-            oldest_pending_seconds=row["oldest_pending"],
+            oldest_pending_seconds=row["oldest_pending_seconds"],
             workers=row["workers"],
             server_version=row["server_version"],
         )

@@ -13,7 +13,7 @@ from chatd.domain.message import Message, Part, QueuedMessage
 from chatd.store import records, sql
 from chatd.store.database import Database
 
-_Q = sql.load("streams")
+_Q = sql.load("stream_reads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class StreamStore:
         """Store parts for viewers on other replicas; what was settled meanwhile is left out."""
         await self._database.fetch(
             _Q["flush_parts"],
-            [
+            batches=[
                 {
                     "chat_id": batch.chat_id,
                     "epoch": batch.epoch,
-                    "first": batch.first_part,
-                    "last": batch.last_part,
+                    "first_part": batch.first_part,
+                    "last_part": batch.last_part,
                     "parts": batch.parts,
                 }
                 for batch in batches
@@ -96,37 +96,39 @@ class StreamStore:
         )
 
     async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> Snapshot | None:
-        row = await self._database.fetchrow(_Q["snapshot"], chat_id, owner_id)
+        row = await self._database.fetchrow(_Q["snapshot"], chat_id=chat_id, owner_id=owner_id)
         if row is None:
             return None
         return Snapshot(
             chat=records.chat(row),
             messages=tuple(map(records.message, row["messages"] or ())),
             queue=tuple(map(records.queued_message, row["queue"] or ())),
-            parts=records.parts_after(row["parts_done"], row["batches"] or ()),
+            parts=records.parts_after(row["settled_part"], row["batches"] or ()),
         )
 
     async def resumable_range(
         self, chat_id: UUID, *, owner_id: str | None
     ) -> ResumableRange | None:
         """Which cursors of a chat can be resumed; None when there is no such chat."""
-        row = await self._database.fetchrow(_Q["span"], chat_id, owner_id)
+        row = await self._database.fetchrow(
+            _Q["resumable_range"], chat_id=chat_id, owner_id=owner_id
+        )
         if row is None:
             return None
         oldest = row["version"] + 1 if row["oldest"] is None else row["oldest"]
-        return ResumableRange(oldest, row["version"], row["epoch"], row["parts_done"])
+        return ResumableRange(oldest, row["version"], row["epoch"], row["settled_part"])
 
     async def updates_since(
         self, cursors: Sequence[tuple[UUID, Cursor]], *, limit: int = 200
     ) -> list[ChatUpdates]:
         """What is new in the given chats since the given cursors, in one statement."""
         answer = await self._database.fetch(
-            _Q["since"],
-            [chat_id for chat_id, _ in cursors],
-            [cursor.version for _, cursor in cursors],
-            [cursor.epoch for _, cursor in cursors],
-            [cursor.part for _, cursor in cursors],
-            limit,
+            _Q["updates_since"],
+            chat_ids=[chat_id for chat_id, _ in cursors],
+            versions=[cursor.version for _, cursor in cursors],
+            epochs=[cursor.epoch for _, cursor in cursors],
+            parts=[cursor.part for _, cursor in cursors],
+            limit=limit,
         )
         asked = dict(cursors)
         return [
@@ -134,7 +136,7 @@ class StreamStore:
                 chat_id=row["id"],
                 version=row["version"],
                 epoch=row["epoch"] or 0,
-                settled_part=row["parts_done"] or 0,
+                settled_part=row["settled_part"] or 0,
                 entries=tuple(map(records.journal_entry, row["entries"] or ())),
                 batches=_batches_after(row, asked[row["id"]]),
             )
@@ -143,12 +145,14 @@ class StreamStore:
 
     async def prune_journal(self, *, retention_days: float, limit: int = 5000) -> int:
         """Drop journal rows past their retention; the number says whether there may be more."""
-        rows_gone = await self._database.fetch(_Q["forget_events"], retention_days, limit)
-        return len(rows_gone)
+        deleted = await self._database.fetch(
+            _Q["prune_journal"], retention_days=retention_days, limit=limit
+        )
+        return len(deleted)
 
     async def prune_parts(self, *, limit: int = 5000) -> int:
         """Drop parts that no step will settle."""
-        return len(await self._database.fetch(_Q["forget_parts"], limit))
+        return len(await self._database.fetch(_Q["prune_parts"], limit=limit))
 
 
 def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:
@@ -156,6 +160,6 @@ def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]
     if not row["batches"]:
         return ()
     known = cursor.part if cursor.epoch == row["epoch"] else 0
-    after = max(known, row["parts_done"])
+    after = max(known, row["settled_part"])
     parts = records.parts_after(after, row["batches"])
     return (PartBatch(row["id"], row["epoch"], after + 1, parts),) if parts else ()

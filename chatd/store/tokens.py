@@ -67,21 +67,28 @@ class Tokens:
     ) -> tuple[Token, str]:
         """A new token, and the secret, which nobody can read again."""
         secret = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-        lasting = expires.total_seconds() if isinstance(expires, timedelta) else None
-        until = expires if isinstance(expires, datetime) else None
+        lifetime = expires.total_seconds() if isinstance(expires, timedelta) else None
+        expires_at = expires if isinstance(expires, datetime) else None
         row = await self._database.fetchrow(
-            _Q["create"], owner_id, hash_token(secret), admin, name, lasting, until
+            _Q["create"],
+            owner_id=owner_id,
+            hash=hash_token(secret),
+            admin=admin,
+            name=name,
+            lifetime_seconds=lifetime,
+            expires_at=expires_at,
         )
         assert row is not None  # noqa: S101 - an INSERT of one row returns one row
         return _token(row), secret
 
     async def list(self, *, owner_id: str | None = None) -> Sequence[Token]:
         """All tokens, or an owner's, the oldest first."""
-        return [_token(row) for row in await self._database.fetch(_Q["list"], owner_id)]
+        answer = await self._database.fetch(_Q["list"], owner_id=owner_id)
+        return [_token(row) for row in answer]
 
     async def revoke(self, token_id: UUID) -> Token:
         """Have a token work no more, for good. Raises ``TokenNotFound``."""
-        row = await self._database.fetchrow(_Q["revoke"], token_id)
+        row = await self._database.fetchrow(_Q["revoke"], token_id=token_id)
         if row is None:
             raise TokenNotFound(token_id)
         return _token(row)
@@ -90,7 +97,9 @@ class Tokens:
         self, token_hashes: Collection[bytes], *, used_hashes: Collection[bytes] = ()
     ) -> Sequence[ValidToken]:
         """Which of these are valid now; ``used_hashes`` ones have their last use recorded."""
-        answer = await self._database.fetch(_Q["check"], list(token_hashes), list(used_hashes))
+        answer = await self._database.fetch(
+            _Q["validate"], hashes=list(token_hashes), used_hashes=list(used_hashes)
+        )
         return [
             ValidToken(row["hash"], row["owner_id"], row["admin"], row["expires_in"])
             for row in answer

@@ -12,8 +12,9 @@ from chatd.store.commands import TransitionExecutor
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
+from chatd.telemetry import tracing
 
-_Q = sql.load("actions")
+_Q = sql.load("tool_calls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +56,14 @@ class ToolCalls:
         return await self._executor.execute(
             Transition.SUBMIT_TOOL_RESULTS,
             _Q["submit_tool_results"],
-            chat_id,
-            owner_id,
-            [result.to_json() for result in results],
             key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            results=[result.to_json() for result in results],
+            request_traceparent=tracing.current_traceparent(),
         )
 
     async def expire(self, *, limit: int = 100) -> list[TransitionResult]:
         """Answer the calls of chats whose client took too long, and let the model go on."""
-        answer = await self._database.fetch(_Q["expire_action"], limit)
+        answer = await self._database.fetch(_Q["expire_action"], limit=limit)
         return [records.transition_result(row, Transition.EXPIRE_ACTION) for row in answer]

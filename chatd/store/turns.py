@@ -19,10 +19,11 @@ from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
+from chatd.store.sql import Query
 from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")
-_TOOL_CALLS = sql.load("actions")
+_TOOL_CALLS = sql.load("tool_calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ _LOSS_REASONS = {
 
 
 def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
-    """New messages in the shape of ``chat_given_messages``, fit to be stored."""
+    """New messages in the shape that ``chat_message_rows`` reads, fit to be stored."""
     return [
         {
             "role": message.role.value,
@@ -65,20 +66,24 @@ class Turns:
 
     async def history(self, chat_id: UUID) -> tuple[Message, ...]:
         """What the model is shown, oldest first."""
-        return tuple(map(records.message, await self._database.fetch(_Q["history"], chat_id)))
+        return tuple(
+            map(records.message, await self._database.fetch(_Q["history"], chat_id=chat_id))
+        )
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """The chat as it is now, whoever owns it."""
-        row = await self._database.fetchrow(_Q["standing"], chat_id)
+        row = await self._database.fetchrow(_Q["current"], chat_id=chat_id)
         return records.chat(row) if row else None
 
     async def loss_reason(self, fence: FencingToken) -> LossReason:
         """How a chat was lost, for those who read logs."""
-        row = await self._database.fetchrow(_Q["fate"], fence.chat_id, fence.epoch)
+        row = await self._database.fetchrow(
+            _Q["loss_reason"], chat_id=fence.chat_id, epoch=fence.epoch
+        )
         assert row is not None  # noqa: S101 - it selects from nothing
-        if not row["there"]:
+        if not row["found"]:
             return LossReason.DELETED
-        return _LOSS_REASONS.get(row["move"], LossReason.EXPIRED)
+        return _LOSS_REASONS.get(row["transition"], LossReason.EXPIRED)
 
     async def commit_step(
         self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int
@@ -88,9 +93,9 @@ class Turns:
             Transition.COMMIT_STEP,
             fence,
             _Q["commit_step"],
-            step,
-            message_rows(messages),
-            settled_part,
+            step=step,
+            messages=message_rows(messages),
+            settled_part=settled_part,
         )
 
     async def require_action(
@@ -111,11 +116,11 @@ class Turns:
             Transition.REQUIRE_ACTION,
             fence,
             _TOOL_CALLS["require_action"],
-            step,
-            message_rows(messages),
-            settled_part,
-            client_tool_timeout_seconds,
-            [
+            step=step,
+            messages=message_rows(messages),
+            settled_part=settled_part,
+            timeout_seconds=client_tool_timeout_seconds,
+            calls=[
                 {
                     "tool_call_id": call.id,
                     "tool_name": call.part["tool_name"],
@@ -182,11 +187,11 @@ class Turns:
             Transition.RECORD_RETRY,
             fence,
             _Q["record_retry"],
-            step,
-            attempts,
-            delay_seconds,
-            settled_part,
-            replace_unstorable_json(failure),
+            step=step,
+            attempts=attempts,
+            delay_seconds=delay_seconds,
+            settled_part=settled_part,
+            failure=replace_unstorable_json(failure),
         )
 
     async def fail(
@@ -203,15 +208,15 @@ class Turns:
             Transition.FAIL,
             fence,
             _Q["fail"],
-            step,
-            last_error,
-            replace_unstorable_json(detail),
-            settled_part,
+            step=step,
+            last_error=last_error,
+            last_error_detail=replace_unstorable_json(detail),
+            settled_part=settled_part,
         )
 
     async def release(self, fence: FencingToken, *, reason: str) -> TransitionResult:
         """Give the chat back, unharmed."""
-        return await self._apply_fenced(Transition.RELEASE, fence, _Q["release"], reason)
+        return await self._apply_fenced(Transition.RELEASE, fence, _Q["release"], reason=reason)
 
     async def _finish(
         self,
@@ -228,23 +233,27 @@ class Turns:
             transition,
             fence,
             _Q["finish"],
-            step,
-            message_rows(messages),
-            settled_part,
-            transition.value,
-            expected_status.value,
-            keep_lease,
+            step=step,
+            messages=message_rows(messages),
+            settled_part=settled_part,
+            transition=transition.value,
+            from_status=expected_status.value,
+            keep_lease=keep_lease,
         )
 
     async def _apply_fenced(
-        self, transition: Transition, fence: FencingToken, query: str, *args: object
+        self, transition: Transition, fence: FencingToken, query: Query, /, **values: object
     ) -> TransitionResult:
         while True:
             row = await self._database.fetchrow(
-                query, fence.chat_id, fence.worker_id, fence.epoch, *args
+                query,
+                chat_id=fence.chat_id,
+                worker_id=fence.worker_id,
+                epoch=fence.epoch,
+                **values,
             )
             if row is None:
                 self._metrics.fence_rejections.add(transition)
                 raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch, move=transition)
-            if row["outcome"] != "again":
+            if row["outcome"] != "stale":
                 return records.transition_result(row, transition, fence.worker_id)

@@ -159,7 +159,7 @@ async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
             async def looked() -> bool:
                 rows = await db.fetch_all(
                     "SELECT query_start FROM pg_stat_activity"
-                    " WHERE query LIKE '-- leases.look%' AND datname = current_database()"
+                    " WHERE query LIKE '-- leases.find_reapable%' AND datname = current_database()"
                 )
                 looks.update(row["query_start"] for row in rows)
                 return len(looks) > 2

@@ -144,7 +144,7 @@ async def test_who_waited_for_the_lock_answers_what_is_asked_by_then(database: D
         await other.execute("UPDATE chats SET version = version + 2 WHERE id = $1", chat.id)
         await other.execute(
             "INSERT INTO chat_tool_calls"
-            " (chat_id, message_id, tool_call_id, tool_name, position, runs_at, epoch)"
+            " (chat_id, message_id, tool_call_id, tool_name, position, executor, epoch)"
             " SELECT chat_id, id, 'other', 'weather', 9, 'client', 0 FROM chat_messages"
             " WHERE chat_id = $1 AND role = 'assistant'",
             chat.id,
@@ -163,7 +163,7 @@ def asking(*ids: str) -> dict[str, Any]:
         "messages": [NewMessage(role=Role.ASSISTANT, content=made)],
         "calls": [PendingToolCall(part, None) for part in made],
         "action_seconds": 60.0,
-        "parts_done": 1,
+        "settled_part": 1,
     }
 
 
@@ -183,7 +183,7 @@ async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> 
         {"tool_call_id": "a", "tool_name": "weather"},
     ]
     _, _, ledger = await stored(database, chat.id)
-    assert [(row["tool_call_id"], row["runs_at"], row["epoch"]) for row in ledger] == [
+    assert [(row["tool_call_id"], row["executor"], row["epoch"]) for row in ledger] == [
         ("b", "client", chat.epoch),
         ("a", "client", chat.epoch),
     ]
@@ -316,9 +316,9 @@ async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, q
         said = sum(m["role"] == "user" for m in messages) + row["queue_length"]
         assert said == 2 + queued
         (journal,) = await wide.fetch(
-            "SELECT move FROM chat_events WHERE chat_id = $1 AND version = $2", chat.id, 2
+            "SELECT transition FROM chat_events WHERE chat_id = $1 AND version = $2", chat.id, 2
         )
-        ended.add(journal["move"])
+        ended.add(journal["transition"])
         await wide.fetch("DELETE FROM chats WHERE id = $1", chat.id)
     moves = {
         Transition.SUBMIT_TOOL_RESULTS,

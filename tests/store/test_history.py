@@ -102,7 +102,7 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert (moved.chat.epoch, moved.chat.worker_id) == (2, None)
     assert (moved.chat.attempts, moved.chat.recoveries) == (0, 0)
     assert moved.entry is not None
-    assert len(moved.entry.data["unqueued"]) == 2
+    assert len(moved.entry.data["removed"]) == 2
     assert await queue_of(database, chat) == []
     assert await database.fetch("SELECT FROM chat_parts") == []
     before = await stored_rows(database, chat)
@@ -322,7 +322,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
     await say(database, chat, "assistant", "hi")
     await Chats(database).describe(chat.id, owner_id=OWNER, title="a journal")
     await database.fetch(
-        "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, 1, 1, 1, $2)",
+        "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, 1, 1, 1, $2)",
         chat.id,
         [{}],
     )

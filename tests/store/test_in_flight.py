@@ -12,6 +12,7 @@ from chatd.domain.errors import TooManyActiveChats
 from chatd.store import sql
 from chatd.store.chats import Chats
 from chatd.store.database import Database
+from chatd.store.idempotency import NO_KEY
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 
@@ -54,14 +55,30 @@ async def all_connected(wide: Database) -> None:
     await asyncio.gather(*waiting)
 
 
+def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
+    """Return the statement and the arguments that create a pending chat of the owner."""
+    return sql.load("chats")["create"].bind(
+        owner_id=OWNER,
+        title="",
+        labels={},
+        model_config_id=MODEL,
+        messages=[],
+        starts_turn=True,
+        tools=[],
+        limits={"max_active_chats": max_active_chats},
+        request_traceparent=None,
+        **NO_KEY,
+    )
+
+
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
 async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str) -> None:
     """A count that is read while another's move is not committed yet would be too low."""
     chats = Chats(wide, max_chats_in_flight=1)
-    asked = (OWNER, "", {}, MODEL, [], True, [], 1, None, None, None, None)
+    text, args = creation(max_active_chats=1)
     async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
-        await other.fetch(sql.load("chats")["create"], *asked)
+        await other.fetch(text, *args)
         mine = asyncio.create_task(
             chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
         )
@@ -79,10 +96,10 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
 
 async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
     chats = Chats(wide, max_chats_in_flight=1000)
-    asked = (OWNER, "", {}, MODEL, [], True, [], 1000, None, None, None, None)
+    text, args = creation(max_active_chats=1000)
     async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
-        await other.fetch(sql.load("chats")["create"], *asked)
+        await other.fetch(text, *args)
         with anyio.fail_after(TIMEOUT_SECONDS):
             await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
 

@@ -124,7 +124,7 @@ async def test_twenty_at_once_are_one(wide: Database, move: Transition) -> None:
     scene, ask = await set_up(wide, move)
     answers = await gather_all(*(ask(scene, KEY) for _ in range(20)))
     assert all(answer == answers[0] for answer in answers)
-    rows = await wide.fetch("SELECT FROM chat_events WHERE move = $1", move.value)
+    rows = await wide.fetch("SELECT FROM chat_events WHERE transition = $1", move.value)
     assert len(rows) == 1
 
 
@@ -239,7 +239,7 @@ async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> Non
     with pytest.raises(ChatNotFound, match=str(created.chat.id)):
         await create()
     assert await count(database, "chats") == 0
-    (row,) = await database.fetch("SELECT answer, chat_id FROM idempotency_keys")
+    (row,) = await database.fetch("SELECT response, chat_id FROM idempotency_keys")
     assert tuple(row) == (None, created.chat.id)
 
 

@@ -88,7 +88,7 @@ async def test_an_owner_without_its_lock_is_gone_at_once(database: Database) -> 
     assert moved.chat.status is Status.PENDING
     assert moved.chat.pending_since == chat.started_at
     assert moved.entry is not None
-    assert moved.entry.data["reason"] == "owner_gone"
+    assert moved.entry.data["reason"] == "worker_dead"
     assert moved.entry.worker_id == REAPER
 
 
@@ -199,7 +199,7 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     await reap(database)
     turns = Turns(database)
-    said: dict[str, Any] = {"step": 0, "messages": [], "parts_done": 0}
+    said: dict[str, Any] = {"step": 0, "messages": [], "settled_part": 0}
     for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
         with pytest.raises(LeaseLost):
             await move(fence_of(chat), **said)
@@ -322,7 +322,7 @@ def said(words: str, index: int = 0) -> dict[str, Any]:
 
 async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     """Text and reasoning stand by themselves; a half-made tool call does not."""
-    chat = await chat_with_status(database, Status.INTERRUPTING, parts_done=10, step=4)
+    chat = await chat_with_status(database, Status.INTERRUPTING, settled_part=10, committed_steps=4)
     thought = {"index": 0, "type": "reasoning", "text": "hm"}
     call = {"index": 2, "type": "tool-call", "tool_call_id": "a", "tool_name": "f", "args": "{"}
     await flush(database, chat, 11, thought, said("Hel", 1))
@@ -376,7 +376,7 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
 async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) -> None:
     chat = await chat_with_status(database, Status.INTERRUPTING, epoch=3)
     await database.fetch(
-        "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, 2, 1, 1, $2)",
+        "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, 2, 1, 1, $2)",
         chat.id,
         [said("old")],
     )

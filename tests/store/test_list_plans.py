@@ -77,13 +77,16 @@ async def connection(crowded: str) -> AsyncIterator[Connection]:
         yield one
 
 
-async def run(connection: Connection, name: str, *args: str, generic: bool = True) -> Any:
-    """Run a query of lists, and explain what was done; arguments as SQL."""
+async def run(connection: Connection, name: str, *, generic: bool = True, **values: str) -> Any:
+    """Run a query of lists, and explain what was done; values as SQL."""
+    query = sql.load("chat_lists")[name]
+    query.check(values)
     mode = "force_generic_plan" if generic else "force_custom_plan"
     await connection.execute(f"SET plan_cache_mode = {mode}")
-    await connection.execute(f"PREPARE asked AS {sql.load('lists')[name]}")
+    await connection.execute(f"PREPARE asked AS {query.text}")
     answer = await connection.fetchval(
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked ({', '.join(args)})"
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked"
+        f" ({', '.join(values[name] for name in query.parameters)})"
     )
     await connection.execute("DEALLOCATE asked")
     (root,) = json.loads(answer)
@@ -94,52 +97,51 @@ def buffers(plan: Any) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-async def place(connection: Connection, depth: int) -> tuple[str, str]:
+async def place(connection: Connection, depth: int) -> dict[str, str]:
     row = await connection.fetchrow(
         "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET $2",
         OWNER,
         depth,
     )
     assert row is not None
-    return f"'{row[0].isoformat()}'", f"'{row[1]}'"
+    return {"before_updated_at": f"'{row[0].isoformat()}'", "before_id": f"'{row[1]}'"}
 
 
-FIRST = ("NULL", "NULL")
-ANY = ("NULL", "NULL", "false")
+PAGE = {"owner_id": f"'{OWNER}'", "limit": "51"}
+FIRST = {"before_updated_at": "NULL", "before_id": "NULL"}
+ANY = {"archived": "NULL", "statuses": "NULL", "only_roots": "false"}
 PLAIN = {
     "everything": ANY,
-    "not archived": ("false", "NULL", "false"),
-    "archived": ("true", "NULL", "false"),
-    "status": ("NULL", "'{error,running}'", "false"),
-    "roots": ("NULL", "NULL", "true"),
-    "all of it": ("false", "'{waiting}'", "true"),
+    "not archived": {**ANY, "archived": "false"},
+    "archived": {**ANY, "archived": "true"},
+    "status": {**ANY, "statuses": "'{error,running}'"},
+    "roots": {**ANY, "only_roots": "true"},
+    "all of it": {"archived": "false", "statuses": "'{waiting}'", "only_roots": "true"},
 }
-NOTHING = ("'{}'", "'{}'", "NULL")
+NOTHING = {"labels": "'{}'", "label_names": "'{}'", "title_contains": "NULL"}
 MATCHING = {
-    "label": ('array[\'{"team": "red"}\'::jsonb]', "'{}'", "NULL"),
-    "name": ("'{}'", "'{project}'", "NULL"),
-    "words": ("'{}'", "'{}'", "'NUMBER'"),
+    "label": {**NOTHING, "labels": 'array[\'{"team": "red"}\'::jsonb]'},
+    "name": {**NOTHING, "label_names": "'{project}'"},
+    "words": {**NOTHING, "title_contains": "'NUMBER'"},
 }
 
 
 @BOTH
 @pytest.mark.parametrize("filters", PLAIN.values(), ids=PLAIN)
 async def test_a_page_is_found_in_the_index_alone(
-    connection: Connection, filters: tuple[str, ...], generic: bool
+    connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
     """And what it costs does not depend on where it is."""
     costs = []
     for before in (FIRST, await place(connection, DEPTH)):
-        found = await run(
-            connection, "page", f"'{OWNER}'", *before, "51", *filters, generic=generic
-        )
+        found = await run(connection, "page", **PAGE, **before, **filters, generic=generic)
         assert found["Actual Rows"] == 51
         assert scanned(found) == set()
         assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}
         (inner,) = (node for node in nodes(found) if node["Node Type"] == "Index Only Scan")
-        assert inner["Index Name"] == "chats_of_owner"
+        assert inner["Index Name"] == "chats_owner_updated_idx"
         assert inner["Heap Fetches"] == 0
-        assert indexes(found) == {"chats_of_owner", "chats_pkey"}
+        assert indexes(found) == {"chats_owner_updated_idx", "chats_pkey"}
         costs.append(buffers(found))
     first, deep = costs
     assert abs(deep - first) < 10, costs
@@ -149,14 +151,14 @@ async def test_a_page_is_found_in_the_index_alone(
 @BOTH
 @pytest.mark.parametrize("filters", MATCHING.values(), ids=MATCHING)
 async def test_what_no_index_holds_is_read_in_order(
-    connection: Connection, filters: tuple[str, ...], generic: bool
+    connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
     costs = []
     for before in (FIRST, await place(connection, DEPTH)):
-        args = (f"'{OWNER}'", *before, "51", *ANY, *filters)
-        found = await run(connection, "page_matching", *args, generic=generic)
+        values = {**PAGE, **before, **ANY, **filters}
+        found = await run(connection, "page_matching", **values, generic=generic)
         assert found["Actual Rows"] == 51
-        assert indexes(found) == {"chats_of_owner"}
+        assert indexes(found) == {"chats_owner_updated_idx"}
         assert kinds(found) == {"Limit", "Index Scan"}
         costs.append(buffers(found))
     first, deep = costs
@@ -167,8 +169,8 @@ async def test_what_no_index_holds_is_read_in_order(
 async def test_what_matches_nothing_reads_the_list_once_and_sorts_nothing(
     connection: Connection, generic: bool
 ) -> None:
-    args = (f"'{OWNER}'", *FIRST, "51", *ANY, "'{}'", "'{}'", "'no such words'")
-    found = await run(connection, "page_matching", *args, generic=generic)
+    values = {**PAGE, **FIRST, **ANY, **NOTHING, "title_contains": "'no such words'"}
+    found = await run(connection, "page_matching", **values, generic=generic)
     assert found["Actual Rows"] == 0
     assert kinds(found) == {"Limit", "Index Scan"}
 
@@ -177,10 +179,11 @@ async def test_what_matches_nothing_reads_the_list_once_and_sorts_nothing(
 async def test_children_are_found_by_their_parent(connection: Connection, generic: bool) -> None:
     costs = []
     for before in (FIRST, await place(connection, DEPTH)):
-        args = (f"'{OWNER}'", *before, "51", "NULL", "NULL", f"'{PARENT}'", *NOTHING)
-        found = await run(connection, "page_of_children", *args, generic=generic)
+        values = {**PAGE, **before, **NOTHING, "archived": "NULL", "statuses": "NULL"}
+        values["parent_chat_id"] = f"'{PARENT}'"
+        found = await run(connection, "page_of_children", **values, generic=generic)
         assert found["Actual Rows"] == 51
-        assert indexes(found) == {"chats_of_parent"}
+        assert indexes(found) == {"chats_parent_updated_idx"}
         assert kinds(found) == {"Limit", "Index Scan"}
         costs.append(buffers(found))
     assert abs(costs[0] - costs[1]) < 20, costs
@@ -192,9 +195,14 @@ async def test_what_was_touched_is_found_without_reading_the_rest(
 ) -> None:
     """Nothing, an hour, or everything of a list: a read brings so many, and reads no more than that."""
     for since, rows in (("'infinity'", 1), ("now() - interval '1 hour'", 30), ("'-infinity'", 200)):
-        args = (f"'{{{OWNER}}}'", f"array[{since}]::timestamptz[]", "'{}'", "200")
-        found = await run(connection, "touched", *args, generic=generic)
+        values = {
+            "owner_ids": f"'{{{OWNER}}}'",
+            "since": f"array[{since}]::timestamptz[]",
+            "known_versions": "'{}'",
+            "limit": "200",
+        }
+        found = await run(connection, "changed_since", **values, generic=generic)
         assert found["Actual Rows"] == rows
-        assert indexes(found) == {"chats_of_owner", "chats_pkey", "chat_tombstones_pkey"}
+        assert indexes(found) == {"chats_owner_updated_idx", "chats_pkey", "chat_tombstones_pkey"}
         assert scanned(found) == set()
         assert buffers(found) < 20 + 6 * rows, (since, buffers(found))

@@ -59,13 +59,13 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
     dropped = [
         queued_id
-        for row in await wide.fetch("SELECT data->'unqueued' AS ids FROM chat_events")
+        for row in await wide.fetch("SELECT data->'removed' AS ids FROM chat_events")
         for queued_id in row["ids"] or ()
     ]
     assert has_no_duplicates(stored + queued)
     assert set(stored + queued) <= set(mill.sent_texts)
     assert len(stored + queued) + len(dropped) == len(mill.sent_texts) == len(set(mill.sent_texts))
-    made = {row["move"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
+    made = {row["transition"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
     assert made >= {
         Transition.SEND,
         Transition.INTERRUPT,

@@ -49,14 +49,14 @@ class Nothing(Exception):
 
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
-STEP = {"step": 0, "messages": [ANSWER], "parts_done": 7}
+STEP = {"step": 0, "messages": [ANSWER], "settled_part": 7}
 CALLING = tool_call_content("z", "a")
 ASKING = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
     "calls": [PendingToolCall(part, None) for part in CALLING],
     "action_seconds": 60.0,
-    "parts_done": 7,
+    "settled_part": 7,
 }
 
 
@@ -199,11 +199,11 @@ async def check(
     assert after.version == before.version + 1
     assert moved.entry is not None
     journal = await database.fetch("SELECT * FROM chat_events WHERE chat_id = $1", before.id)
-    assert [(r["version"], r["move"], r["status"], r["epoch"]) for r in journal] == [
+    assert [(r["version"], r["transition"], r["status"], r["epoch"]) for r in journal] == [
         (after.version, move.value, after.status.value, after.epoch)
     ]
     assert moved.entry.data == journal[0]["data"]
-    assert moved.entry.created_at == journal[0]["at"]
+    assert moved.entry.created_at == journal[0]["created_at"]
     if after.status is not Status.ERROR:
         assert after.last_error is None
         assert after.last_error_detail is None

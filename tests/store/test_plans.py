@@ -10,6 +10,7 @@ from support.factories import MODEL, OWNER, WORKER, insert_models
 
 from chatd.store import sql
 from chatd.store.database import Connection, Database
+from chatd.store.idempotency import NO_KEY
 
 FILL = """
 INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since,
@@ -25,7 +26,7 @@ FROM (SELECT n, gen_random_uuid() AS id,
       FROM generate_series(1, 6000) n) made;
 INSERT INTO chat_messages (chat_id, version, role, content)
 SELECT id, 1, 'user', '[]' FROM chats, generate_series(1, 5);
-INSERT INTO chat_events (chat_id, version, move, status, epoch)
+INSERT INTO chat_events (chat_id, version, transition, status, epoch)
 SELECT id, n, 'send', 'waiting', 1 FROM chats, generate_series(1, 5) n;
 ANALYZE;
 """
@@ -39,9 +40,12 @@ async def filled(database: Database) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def plan(connection: Connection, file: str, name: str, *args: Any, generic: bool) -> Any:
-    """The plan of a named query: for these arguments, or the one that is kept for any."""
-    return await plan_of(connection, sql.load(file)[name], *args, generic=generic)
+async def plan(
+    connection: Connection, file: str, name: str, *, generic: bool, **values: Any
+) -> Any:
+    """Return the plan of a named query: for these values, or the one that is kept for any."""
+    text, args = sql.load(file)[name].bind(**values)
+    return await plan_of(connection, text, *args, generic=generic)
 
 
 async def plan_of(connection: Connection, query: str, *args: Any, generic: bool) -> Any:
@@ -76,28 +80,37 @@ def scanned(plan: Any) -> set[str]:
     return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
 
 
-NO_KEY = (None, None, None)
-LISTED = ("here", 1, "0", 10)
+REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10}
+REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": True}
 BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 
 
 @BOTH
 async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, generic: bool) -> None:
-    found = await plan(filled, "leases", "acquire", WORKER, 10, None, generic=generic)
-    assert indexes(found) == {"chats_pending", "chats_pkey"}
+    found = await plan(
+        filled,
+        "leases",
+        "claim",
+        worker_id=WORKER,
+        limit=10,
+        claim_traceparent=None,
+        generic=generic,
+    )
+    assert indexes(found) == {"chats_pending_idx", "chats_pkey"}
     assert scanned(found) == set()
     assert "Sort" not in kinds(found)
 
 
 @BOTH
 async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic: bool) -> None:
-    for name, args in {
-        "owned": (WORKER,),
-        "reap": (UUID(int=9), 20.0, True, 3, 100),
-        "interrupting": (UUID(int=9), 20.0, True, 100),
-    }.items():
-        found = await plan(filled, "leases", name, *args, generic=generic)
-        assert "chats_owned" in indexes(found), name
+    asks: dict[str, dict[str, Any]] = {
+        "leased_chats": {"worker_id": WORKER},
+        "reap": {**REAPER, "max_recoveries": 3, "limit": 100},
+        "orphaned_interrupts": {**REAPER, "limit": 100},
+    }
+    for name, values in asks.items():
+        found = await plan(filled, "leases", name, **values, generic=generic)
+        assert "chats_leased_idx" in indexes(found), name
         assert "chats" not in scanned(found), name
 
 
@@ -111,21 +124,30 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
         " + interval '1 hour' WHERE id IN (SELECT id FROM chats WHERE status = 'waiting' LIMIT 200)"
     )
     await filled.execute("ANALYZE chats")
-    for file, name, args in (
-        ("leases", "look", (UUID(int=9), 20.0, True)),
-        ("actions", "expire_action", (100,)),
-    ):
-        found = await plan(filled, file, name, *args, generic=generic)
+    asks: dict[tuple[str, str], dict[str, Any]] = {
+        ("leases", "find_reapable"): REAPER,
+        ("tool_calls", "expire_action"): {"limit": 100},
+    }
+    for (file, name), values in asks.items():
+        found = await plan(filled, file, name, **values, generic=generic)
         assert "chats" not in scanned(found), name
-        assert "chats_action_deadline" in indexes(found), name
+        assert "chats_action_deadline_idx" in indexes(found), name
 
 
 @BOTH
 async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
-    some = ([1] * len(ids), ["zone"] * len(ids), [1.0] * len(ids), [9.0] * len(ids))
-    found = await plan(filled, "leases", "renew", WORKER, ids, *some, *LISTED, generic=generic)
-    assert indexes(found) & {"chats_pkey", "chats_owned"}
+    leases = {
+        "chat_ids": ids,
+        "epochs": [1] * len(ids),
+        "stages": ["stage"] * len(ids),
+        "stage_seconds": [1.0] * len(ids),
+        "stage_seconds_left": [9.0] * len(ids),
+    }
+    found = await plan(
+        filled, "leases", "renew", worker_id=WORKER, **leases, **REGISTRATION, generic=generic
+    )
+    assert indexes(found) & {"chats_pkey", "chats_leased_idx"}
     assert "chats" not in scanned(found)
 
 
@@ -135,7 +157,9 @@ async def test_messages_are_paged_through_their_key(
     filled: Connection, generic: bool, name: str
 ) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats LIMIT 1")
-    found = await plan(filled, "reads", name, chat_id, 10**6, 50, generic=generic)
+    found = await plan(
+        filled, "reads", name, chat_id=chat_id, message_id=10**6, limit=50, generic=generic
+    )
     assert indexes(found) == {"chat_messages_pkey"}
     assert scanned(found) == set()
 
@@ -143,29 +167,47 @@ async def test_messages_are_paged_through_their_key(
 @BOTH
 async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
-    ask: dict[tuple[str, str], tuple[Any, ...]] = {
-        ("chats", "send"): (chat_id, OWNER, [], None, "queue", 20, 1000, *NO_KEY, None),
-        ("chats", "interrupt"): (chat_id, OWNER, *NO_KEY),
-        ("actions", "submit_tool_results"): (chat_id, OWNER, [], *NO_KEY, None),
-        ("actions", "require_action"): (chat_id, WORKER, 1, 0, [], 0, 60.0, []),
-        ("turns", "history"): (chat_id,),
-        ("turns", "commit_step"): (chat_id, WORKER, 1, 0, [], 0),
-        ("turns", "finish"): (chat_id, WORKER, 1, 0, [], 0, "finish_turn", "running", True),
-        ("streams", "snapshot"): (chat_id, OWNER),
-        ("streams", "span"): (chat_id, OWNER),
-        ("streams", "since"): ([chat_id], [1], [1], [0], 200),
-        ("reads", "entries"): (chat_id, 1, 100),
-        ("reads", "explain"): (chat_id, OWNER, 20.0, 10_000),
+    caller = {"chat_id": chat_id, "owner_id": OWNER}
+    fence = {"chat_id": chat_id, "worker_id": WORKER, "epoch": 1}
+    step = {**fence, "step": 0, "messages": [], "settled_part": 0}
+    sent = {
+        "content": [],
+        "model_config_id": None,
+        "busy_behavior": "queue",
+        "max_queued": 20,
+        "limits": {"max_active_chats": 1000},
+        "request_traceparent": None,
     }
-    for (file, name), args in ask.items():
-        found = await plan(filled, file, name, *args, generic=generic)
+    cursors = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0], "limit": 200}
+    finished = {"transition": "finish_turn", "from_status": "running", "keep_lease": True}
+    ask: dict[tuple[str, str], dict[str, Any]] = {
+        ("chats", "send"): {**caller, **sent, **NO_KEY},
+        ("chats", "interrupt"): {**caller, **NO_KEY},
+        ("tool_calls", "submit_tool_results"): {
+            **caller,
+            "results": [],
+            "request_traceparent": None,
+            **NO_KEY,
+        },
+        ("tool_calls", "require_action"): {**step, "timeout_seconds": 60.0, "calls": []},
+        ("turns", "history"): {"chat_id": chat_id},
+        ("turns", "commit_step"): step,
+        ("turns", "finish"): {**step, **finished},
+        ("stream_reads", "snapshot"): caller,
+        ("stream_reads", "resumable_range"): caller,
+        ("stream_reads", "updates_since"): cursors,
+        ("reads", "journal"): {"chat_id": chat_id, "version": 1, "limit": 100},
+        ("reads", "explain"): {**caller, "lease_seconds": 20.0, "max_ahead": 10_000},
+    }
+    for (file, name), values in ask.items():
+        found = await plan(filled, file, name, **values, generic=generic)
         assert not scanned(found) & {"chats", "chat_messages", "chat_events"}, name
 
 
 async def test_no_index_knows_the_heartbeat(filled: Connection) -> None:
     """It would take every beat off its page: no HOT update, and bloat by the hour."""
     definitions = [row[0] for row in await filled.fetch("SELECT indexdef FROM pg_indexes")]
-    assert any("chats_owned" in definition for definition in definitions)
+    assert any("chats_leased_idx" in definition for definition in definitions)
     assert [definition for definition in definitions if "heartbeat_at" in definition] == []
 
 
@@ -184,10 +226,10 @@ async def test_pages_leave_room_for_beats(filled: Connection) -> None:
 async def test_chats_in_flight_are_counted_among_those_in_flight(
     filled: Connection, generic: bool
 ) -> None:
-    body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_in_flight_of'")
-    query = body.replace("= owner", "= $1").replace("LIMIT most", "LIMIT $2")
+    body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_active_count'")
+    query = body.replace("= owner", "= $1").replace("LIMIT max_active", "LIMIT $2")
     found = await plan_of(filled, query, OWNER, 1000, generic=generic)
-    assert indexes(found) == {"chats_in_flight"}
+    assert indexes(found) == {"chats_active_idx"}
     assert scanned(found) == set()
 
 
@@ -200,13 +242,18 @@ async def test_a_census_reads_no_table(filled: Connection) -> None:
         " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
     )
     await filled.execute("VACUUM ANALYZE chats")
-    query = sql.load("census")["census"]
-    answer = await filled.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", 20.0, 0)
+    text, args = sql.load("stats")["collect"].bind(lease_seconds=20.0, exact_count_max_bytes=0)
+    answer = await filled.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *args)
     [root] = json.loads(answer)
     ran = [node for node in nodes(root["Plan"]) if node["Actual Loops"]]
     assert "chats" not in {
         node.get("Relation Name") for node in ran if node["Node Type"] == "Seq Scan"
     }
-    assert {"chats_pending", "chats_owned", "chats_action_deadline", "chats_failed"} == {
+    assert {
+        "chats_pending_idx",
+        "chats_leased_idx",
+        "chats_action_deadline_idx",
+        "chats_failed_idx",
+    } == {
         node["Index Name"] for node in ran if "Index Name" in node and "chats" in node["Index Name"]
     }

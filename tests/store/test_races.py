@@ -105,7 +105,7 @@ async def test_sends_against_finish(wide: Database, speakers: int) -> None:
     assert tuple(chat) == ("waiting", 0)
     ways = {  # the test is worth something only when both ways into history were taken
         way
-        for row in await wide.fetch("SELECT data FROM chat_events WHERE move = 'send'")
+        for row in await wide.fetch("SELECT data FROM chat_events WHERE transition = 'send'")
         for way in ("queued" if "queued" in row["data"] else "appended",)
     }
     assert ways == {"queued", "appended"}
@@ -131,7 +131,7 @@ async def queue_one(connection: Any, chat: Chat, words: str, position: int) -> N
 
 
 Ask = Callable[[Database, Chat], Awaitable[TransitionResult]]
-STEP: dict[str, Any] = {"step": 0, "messages": [ANSWER], "parts_done": 0}
+STEP: dict[str, Any] = {"step": 0, "messages": [ANSWER], "settled_part": 0}
 
 
 @dataclass(frozen=True)
@@ -402,7 +402,7 @@ async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> Non
     """The answer was cut off, and the owner says the same again."""
     chat = await chat_with_status(database, Status.RUNNING)
     turns = Turns(database)
-    said: dict[str, Any] = {"step": 0, "attempts": 1, "parts_done": 0, "failure": {}}
+    said: dict[str, Any] = {"step": 0, "attempts": 1, "settled_part": 0, "failure": {}}
     await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
     with pytest.raises(LeaseLost):
         await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)

@@ -169,8 +169,8 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
     (Status.WAITING, "chats_epoch_check", {"epoch": -1}),
     (Status.RUNNING, "chats_epoch_check", {"epoch": -1}),
     (Status.WAITING, "chats_version_check", {"version": 0}),
-    (Status.WAITING, "chats_step_check", {"step": -1}),
-    (Status.WAITING, "chats_parts_done_check", {"parts_done": -1}),
+    (Status.WAITING, "chats_committed_steps_check", {"committed_steps": -1}),
+    (Status.WAITING, "chats_settled_part_check", {"settled_part": -1}),
     (Status.RUNNING, "chats_recoveries_check", {"recoveries": -1}),
     (Status.RUNNING, "chats_attempts_check", {"attempts": -1}),
     (Status.RUNNING, "chats_queue_length_check", {"queue_length": -1}),
@@ -178,7 +178,7 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
     (Status.WAITING, "chats_labels_object", {"labels": ["a"]}),
     (Status.WAITING, "chats_tools_array", {"tools": {"a": 1}}),
     (Status.WAITING, "chats_owner_id_check", {"owner_id": ""}),
-    (Status.WAITING, "chats_root_of_itself", {"root_chat_id": NOBODY}),
+    (Status.WAITING, "chats_root_is_itself", {"root_chat_id": NOBODY}),
 ]
 
 
@@ -194,7 +194,7 @@ async def test_odd_values_are_refused(
     with pytest.raises(asyncpg.CheckViolationError) as inserted:
         await chat_with_status(database, status, **columns)
     # -1 breaks the rule about owned chats too; PostgreSQL names the first that it looks at
-    expected = {constraint, "chats_owner_while_worked"} if name == "epoch" else {constraint}
+    expected = {constraint, "chats_lease_columns"} if name == "epoch" else {constraint}
     assert {update.value.constraint_name, inserted.value.constraint_name} <= expected
 
 
@@ -205,7 +205,10 @@ async def test_a_chat_is_not_its_own_parent(database: Database) -> None:
 
 
 async def test_a_batch_says_truly_how_many_parts_it_has(database: Database) -> None:
-    query = "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, 1, $2, $3, $4)"
+    query = (
+        "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts)"
+        " VALUES ($1, 1, $2, $3, $4)"
+    )
     for first, last, parts in [(1, 2, [{}]), (2, 1, []), (1, 1, [{}, {}])]:
         with pytest.raises(asyncpg.CheckViolationError):
             await database.fetch(query, NOBODY, first, last, parts)

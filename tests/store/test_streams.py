@@ -48,7 +48,7 @@ async def flush(database: Database, chat: Chat, first: int, *words: str, epoch: 
 async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
     """What a flush stores whose snapshot was older than the move that settled its parts."""
     await database.fetch(
-        "INSERT INTO chat_parts (chat_id, epoch, first, last, parts) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, $2, $3, $4, $5)",
         chat.id,
         epoch,
         first,
@@ -202,18 +202,18 @@ STEP_ENDS = [
 ]
 
 
-@pytest.mark.parametrize("parts_done", [0, 6, 7, 30])
+@pytest.mark.parametrize("settled_part", [0, 6, 7, 30])
 @pytest.mark.parametrize("move", STEP_ENDS)
 async def test_every_end_of_a_step_moves_the_parts_on(
-    database: Database, move: Transition, parts_done: int
+    database: Database, move: Transition, settled_part: int
 ) -> None:
     """So the parts of the next try can never be taken for parts of this one."""
     status = Status.INTERRUPTING if "interrupt" in move else Status.RUNNING
-    chat = await chat_with_status(database, status, parts_done=parts_done, queued=1)
+    chat = await chat_with_status(database, status, settled_part=settled_part, queued=1)
     moved = await make(database, move, None, chat)
-    assert moved.chat.settled_part > parts_done
+    assert moved.chat.settled_part > settled_part
     assert moved.entry is not None
-    assert moved.entry.data["parts_done"] == moved.chat.settled_part
+    assert moved.entry.data["settled_part"] == moved.chat.settled_part
 
 
 # -- since ---------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ PARTS_CASES: dict[str, tuple[Cursor, tuple[int, tuple[Part, ...]] | None]] = {
 @pytest.mark.parametrize("case", PARTS_CASES)
 async def test_since_reads_the_parts_past_the_cursor(database: Database, case: str) -> None:
     cursor, expected = PARTS_CASES[case]
-    chat = await chat_with_status(database, Status.RUNNING, epoch=3, parts_done=10)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=3, settled_part=10)
     await slip_in(database, chat, 1, "settled", epoch=3)
     await slip_in(database, chat, 11, "old", "epoch", epoch=2)
     await flush(database, chat, 11, "a", "b", epoch=3)
@@ -314,7 +314,7 @@ async def test_since_reads_the_parts_past_the_cursor(database: Database, case: s
 
 
 async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> None:
-    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, settled_part=5)
     idle = await chat_with_status(database, Status.PENDING, epoch=2)
     await StreamStore(database).flush_parts(
         [
@@ -445,7 +445,7 @@ async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
 
 
 async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -> None:
-    chat = await chat_with_status(database, Status.RUNNING, epoch=2, parts_done=5)
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2, settled_part=5)
     idle = await chat_with_status(database, Status.WAITING, epoch=2)
     await slip_in(database, chat, 9, "an older epoch", epoch=1)
     await slip_in(database, chat, 5, "settled", epoch=2)

@@ -87,7 +87,7 @@ async def verified_versions(connection: Connection, migrations: Sequence[Migrati
 async def applied_rows(connection: Connection) -> list[asyncpg.Record]:
     if await connection.fetchval("SELECT to_regclass('chatd_schema_migrations')") is None:
         return []
-    return await connection.fetch(_Q["applied"])
+    return await connection.fetch(_Q["applied"].text)
 
 
 def migration_state(

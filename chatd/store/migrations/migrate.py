@@ -245,11 +245,11 @@ async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncI
     waiting = False
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK_KEY):
         if not waiting:
-            holder = await connection.fetchval(_Q["holder"], ADVISORY_LOCK_KEY)
+            holder = await _lock_holder(connection)
             _log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
             waiting = True
         if time.monotonic() >= deadline:
-            holder = await connection.fetchval(_Q["holder"], ADVISORY_LOCK_KEY)
+            holder = await _lock_holder(connection)
             raise MigrationError(
                 f"Another process has been migrating for {wait_seconds:g} s: backend {holder}."
             )
@@ -259,3 +259,9 @@ async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncI
     finally:
         if not connection.is_closed():
             await connection.fetchval("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK_KEY)
+
+
+async def _lock_holder(connection: Connection) -> str | None:
+    text, args = _Q["lock_holder"].bind(lock=ADVISORY_LOCK_KEY)
+    holder: str | None = await connection.fetchval(text, *args)
+    return holder

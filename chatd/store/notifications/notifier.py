@@ -16,7 +16,7 @@ from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.telemetry.metrics import NotificationMetrics
 
-_Q = sql.load("streams")
+_Q = sql.load("notifications")
 _IDLE_SECONDS: Final = 3600.0
 """Seconds; there is nothing to do until somebody has something to tell."""
 
@@ -54,7 +54,7 @@ class Notifier:
         hints = [self._pending.pop(key) for key in list(self._pending)[: self._max_batch_size]]
         if hints:
             await self._database.fetch(
-                _Q["notify"], [encode_payload(hint, self._sender) for hint in hints]
+                _Q["notify"], payloads=[encode_payload(hint, self._sender) for hint in hints]
             )
             self._metrics.sent.add(amount=len(hints))
 

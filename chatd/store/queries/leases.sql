@@ -1,180 +1,182 @@
--- Owning a chat: claiming, renewing, and taking from those who are gone. Leases use the database's
--- clock, and the clock of this moment rather than of the transaction's start.
+-- Leases: claiming chats, renewing them, and reclaiming them from dead workers. They use the
+-- clock of the database, and clock_timestamp() rather than the start of the transaction.
+--
+-- A worker is dead when its session lock is free (only if `:trust_free_locks`), and its lease is
+-- over after `:lease_seconds` without a heartbeat. Either is enough to reclaim a chat.
 
--- name: leave
--- $1 worker
-DELETE FROM workers WHERE worker_id = $1;
+-- name: deregister
+DELETE FROM workers WHERE worker_id = :worker_id;
 
--- name: hold_own_lock
--- The proof of life: a lock of this session, free the moment the process or its connection is gone.
--- A reaper that tries it holds it for one statement at most, so ask again when it is taken; and
--- never twice, as each time would count.
--- $1 worker
-SELECT pg_try_advisory_lock(hashtextextended($1::text, 0));
+-- name: try_worker_lock
+-- Take the worker's lock in this session: the proof that it lives, freed with its process or its
+-- connection. A reaper that checks the lock holds it for one statement at most, so try again
+-- when it is taken. Take it once only, because the same session may take it repeatedly and would
+-- have to free it as often.
+SELECT pg_try_advisory_lock(hashtextextended(:worker_id::text, 0));
 
--- name: end_ghost
--- End an earlier session of this worker that still holds its lock: when the network swallows the end
--- of a connection, the server may not miss it for hours. A reaper that looks at the lock is in the
--- middle of a statement, so who holds it and is idle is a ghost.
--- $1 worker
+-- name: terminate_stale_session
+-- Terminate an earlier session of this worker that still holds its lock. When the network loses
+-- the end of a connection, the server may not notice for hours. A reaper that checks the lock is
+-- inside a statement, so a holder that is idle is such a session.
 SELECT pg_terminate_backend(l.pid)
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.datid = l.database
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
-  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended($1::text, 0)
+  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(:worker_id::text, 0)
   AND a.state = 'idle' AND l.pid <> pg_backend_pid();
 
--- name: acquire
--- Claim pending chats, longest waiting first; rows that another claims at this moment are passed by.
--- A chat that was taken from the dead keeps the trace of its first owner's claim.
--- $1 worker, $2 most, $3 trace of this claim
+-- name: claim
+-- Claim pending chats, longest pending first, and skip those that another worker is claiming. A
+-- chat that was reclaimed from a dead worker keeps the traceparent of its first claim.
 WITH due AS MATERIALIZED (
-    SELECT id, updated_at AS since FROM chats WHERE status = 'pending'
-    ORDER BY pending_since LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
-), chat AS (
+    SELECT id, updated_at AS last_updated_at FROM chats WHERE status = 'pending'
+    ORDER BY pending_since LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'running',
-        worker_id = $1,
+        worker_id = :worker_id,
         epoch = c.epoch + 1,
         started_at = clock_timestamp(),
         heartbeat_at = clock_timestamp(),
         pending_since = NULL,
-        parts_done = 0,
-        claimed_in = CASE WHEN c.recoveries > 0 THEN c.claimed_in ELSE $3 END
+        settled_part = 0,
+        claim_traceparent = CASE WHEN c.recoveries > 0 THEN c.claim_traceparent
+                                 ELSE :claim_traceparent END
     FROM due WHERE c.id = due.id
-    RETURNING c.*, due.since
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id)
-    SELECT id, version, 'acquire', status, epoch, worker_id FROM chat
-    RETURNING chat_id, at, data
+    RETURNING c.*, due.last_updated_at
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id)
+    SELECT id, version, 'claim', status, epoch, worker_id FROM updated
+    RETURNING chat_id, created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages,
-       EXTRACT(EPOCH FROM chat.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in,
-       EXTRACT(EPOCH FROM chat.started_at - chat.since)::float8 AS waited
-FROM chat JOIN event ON event.chat_id = chat.id;
+       EXTRACT(EPOCH FROM updated.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in,
+       EXTRACT(EPOCH FROM updated.started_at - updated.last_updated_at)::float8 AS pending_seconds
+FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 
 -- name: renew
--- One beat: this process as a row of `workers`, also when it was frozen for so long that its row was
--- forgotten, and the chats in hand, with what each is doing, for those who ask why it takes so long. Who
--- is missing from the answer is lost. Only chats in hand are renewed: one that was claimed by a
--- statement whose answer never came runs out by itself.
--- $1 worker, $2 chats, $3 epochs, $4 zones, $5 seconds in the zone, $6 seconds until it is cut,
--- $7 host, $8 pid, $9 version, $10 most chats at once
-WITH alive AS (
-    INSERT INTO workers (worker_id, host, pid, version, max_chats) VALUES ($1, $7, $8, $9, $10)
+-- Record one heartbeat: of the worker's row, which is inserted again if it was pruned while the
+-- process was frozen, and of the given leased chats with their activity. A chat that is missing
+-- from the result is lost. Only the given chats are renewed, so that a chat that was claimed by
+-- a statement whose result was lost expires.
+WITH registration AS (
+    INSERT INTO workers (worker_id, host, pid, version, max_chats)
+    VALUES (:worker_id, :host, :pid, :version, :max_chats)
     ON CONFLICT (worker_id) DO UPDATE SET
         heartbeat_at = clock_timestamp(), max_chats = EXCLUDED.max_chats
 )
 UPDATE chats c SET
     heartbeat_at = clock_timestamp(),
-    doing = jsonb_strip_nulls(jsonb_build_object(
-        'epoch', hand.epoch,
-        'zone', hand.zone,
-        'since', clock_timestamp() - make_interval(secs => hand.seconds),
-        'until', clock_timestamp() + make_interval(secs => LEAST(hand.seconds_left, 1e9))))
-FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::float8[])
-    AS hand (id, epoch, zone, seconds, seconds_left)
-WHERE c.id = hand.id AND c.worker_id = $1
+    activity = jsonb_strip_nulls(jsonb_build_object(
+        'epoch', lease.epoch,
+        'stage', lease.stage,
+        'started_at', clock_timestamp() - make_interval(secs => lease.seconds),
+        'deadline_at',
+        clock_timestamp() + make_interval(secs => LEAST(lease.seconds_left, 1e9))))
+FROM unnest(:chat_ids::uuid[], :epochs::bigint[], :stages::text[], :stage_seconds::float8[],
+            :stage_seconds_left::float8[])
+    AS lease (id, epoch, stage, seconds, seconds_left)
+WHERE c.id = lease.id AND c.worker_id = :worker_id
 RETURNING c.id, c.epoch, c.version, c.status;
 
--- name: owned
--- What a process still owns, by its name; asked once, when it stops.
--- $1 worker
-SELECT * FROM chats WHERE worker_id = $1;
+-- name: leased_chats
+-- Read what a worker holds. It asks once, when it stops.
+SELECT * FROM chats WHERE worker_id = :worker_id;
 
--- name: look
--- Whether anybody's chats wait for a reaper: running ones, interrupting ones, ones whose client took
--- too long. Asked every second by every process, so it says as little as can be.
--- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells that its worker is gone
-WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
+-- name: find_reapable
+-- Return whether there is work for a reaper: running chats and interrupting chats of dead
+-- workers, and chats whose client missed its deadline. Every process asks every second, so the
+-- result is small.
+WITH dead AS MATERIALIZED (
+    SELECT worker_id FROM chat_dead_workers(:worker_id) AS d (worker_id) WHERE :trust_free_locks
 )
 SELECT COALESCE(bool_or(c.status = 'running'), false) AS running,
        COALESCE(bool_or(c.status = 'interrupting'), false) AS interrupting,
        COALESCE((SELECT min(action_deadline) FROM chats WHERE status = 'requires_action')
                 < clock_timestamp(), false) AS overdue
-FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
+FROM chats c LEFT JOIN dead ON dead.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL
-  AND (gone.worker_id IS NOT NULL
-       OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2));
+  AND (dead.worker_id IS NOT NULL
+       OR c.heartbeat_at < clock_timestamp() - make_interval(secs => :lease_seconds));
 
 -- name: reap
--- Chats whose owner is gone are pending again, with errors cleared. Gone is who let go of its lock,
--- or did not renew for too long. A chat that was taken too often without any progress is given up.
--- $1 worker (the reaper's own), $2 stale after seconds, $3 whether a free lock tells, $4 most recoveries,
--- $5 most chats
-WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
-), stale AS MATERIALIZED (
-    SELECT c.id, gone.worker_id IS NOT NULL AS owner_gone, c.recoveries + 1 AS deaths,
-           CASE WHEN c.recoveries >= $4 THEN
+-- Make running chats of dead workers pending again, with errors cleared. A chat that was reclaimed
+-- `:max_recoveries` times without progress fails with the kind crash_loop instead.
+WITH dead AS MATERIALIZED (
+    SELECT worker_id FROM chat_dead_workers(:worker_id) AS d (worker_id) WHERE :trust_free_locks
+), reclaimed AS MATERIALIZED (
+    SELECT c.id, dead.worker_id IS NOT NULL AS worker_dead, c.recoveries + 1 AS recoveries,
+           CASE WHEN c.recoveries >= :max_recoveries THEN
                'chat given up: its worker died ' || c.recoveries + 1 || ' times without progress'
-           END AS given_up
-    FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
+           END AS crash_loop_error
+    FROM chats c LEFT JOIN dead ON dead.worker_id = c.worker_id
     WHERE c.worker_id IS NOT NULL AND c.status = 'running'
-      AND (gone.worker_id IS NOT NULL
-           OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2))
-    ORDER BY c.id LIMIT $5 FOR NO KEY UPDATE OF c SKIP LOCKED
-), chat AS (
+      AND (dead.worker_id IS NOT NULL
+           OR c.heartbeat_at < clock_timestamp() - make_interval(secs => :lease_seconds))
+    ORDER BY c.id LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        status = CASE WHEN given_up IS NULL THEN 'pending' ELSE 'error' END,
-        pending_since = CASE WHEN given_up IS NULL THEN c.started_at END,
-        last_error = given_up,
-        last_error_detail = CASE WHEN given_up IS NOT NULL THEN jsonb_build_object(
-            'kind', 'crash_loop', 'message', given_up,
+        status = CASE WHEN crash_loop_error IS NULL THEN 'pending' ELSE 'error' END,
+        pending_since = CASE WHEN crash_loop_error IS NULL THEN c.started_at END,
+        last_error = crash_loop_error,
+        last_error_detail = CASE WHEN crash_loop_error IS NOT NULL THEN jsonb_build_object(
+            'kind', 'crash_loop', 'message', crash_loop_error,
             'provider', NULL, 'model', NULL, 'status_code', NULL, 'retryable', false,
-            'attempts', deaths, 'at', clock_timestamp()) END,
-        recoveries = CASE WHEN given_up IS NULL THEN deaths ELSE 0 END,
-        attempts = CASE WHEN given_up IS NULL THEN c.attempts ELSE 0 END,
-        next_attempt_at = CASE WHEN given_up IS NULL THEN c.next_attempt_at END,
-        parts_done = c.parts_done + 1,
+            'attempts', reclaimed.recoveries, 'at', clock_timestamp()) END,
+        recoveries = CASE WHEN crash_loop_error IS NULL THEN reclaimed.recoveries ELSE 0 END,
+        attempts = CASE WHEN crash_loop_error IS NULL THEN c.attempts ELSE 0 END,
+        next_attempt_at = CASE WHEN crash_loop_error IS NULL THEN c.next_attempt_at END,
+        settled_part = c.settled_part + 1,
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL
-    FROM stale WHERE c.id = stale.id
-    RETURNING c.*, stale.owner_gone
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT id, version, 'reap', status, epoch, $1, jsonb_strip_nulls(jsonb_build_object(
-        'reason', CASE WHEN owner_gone THEN 'owner_gone' ELSE 'lease_expired' END,
-        'recoveries', recoveries, 'parts_done', parts_done))
+    FROM reclaimed WHERE c.id = reclaimed.id
+    RETURNING c.*, reclaimed.worker_dead
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT id, version, 'reap', status, epoch, :worker_id, jsonb_strip_nulls(jsonb_build_object(
+        'reason', CASE WHEN worker_dead THEN 'worker_dead' ELSE 'lease_expired' END,
+        'recoveries', recoveries, 'settled_part', settled_part))
         || CASE WHEN last_error IS NULL THEN '{}' ELSE jsonb_build_object(
             'last_error', last_error, 'last_error_detail', last_error_detail) END
-    FROM chat
-    RETURNING chat_id, at, data
+    FROM updated
+    RETURNING chat_id, created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM chat JOIN event ON event.chat_id = chat.id;
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 
--- name: interrupting
--- Interrupting chats whose owner is gone, or who are this worker's own when it leaves, with what was
--- streamed of their answers; each is then finished.
--- $1 worker (who asks), $2 stale after seconds; null: its own, $3 whether a free lock tells, $4 most chats
-WITH gone AS MATERIALIZED (
-    SELECT worker_id FROM chat_gone_workers($1) AS g (worker_id) WHERE $3
+-- name: orphaned_interrupts
+-- Read interrupting chats of dead workers, with what was streamed of their answers, so that each
+-- can be finished. When `:lease_seconds` is null, read those of `:worker_id` itself, which is
+-- stopping.
+WITH dead AS MATERIALIZED (
+    SELECT worker_id FROM chat_dead_workers(:worker_id) AS d (worker_id) WHERE :trust_free_locks
 )
-SELECT c.id, c.worker_id, c.epoch, c.step, c.last_model_config_id,
-       c.parts_done,
-       (SELECT jsonb_agg(jsonb_build_array(p.first, p.parts) ORDER BY p.last) FROM chat_parts p
-        WHERE p.chat_id = c.id AND p.epoch = c.epoch AND p.first > c.parts_done) AS batches,
-       (SELECT COALESCE(max(p.last), c.parts_done) FROM chat_parts p
+SELECT c.id, c.worker_id, c.epoch, c.committed_steps, c.last_model_config_id,
+       c.settled_part,
+       (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
+        FROM chat_parts p
+        WHERE p.chat_id = c.id AND p.epoch = c.epoch AND p.first_part > c.settled_part) AS batches,
+       (SELECT COALESCE(max(p.last_part), c.settled_part) FROM chat_parts p
         WHERE p.chat_id = c.id AND p.epoch = c.epoch) AS last_part
-FROM chats c LEFT JOIN gone ON gone.worker_id = c.worker_id
+FROM chats c LEFT JOIN dead ON dead.worker_id = c.worker_id
 WHERE c.worker_id IS NOT NULL AND c.status = 'interrupting'
-  AND CASE WHEN $2::float8 IS NULL THEN c.worker_id = $1
-      ELSE gone.worker_id IS NOT NULL
-           OR c.heartbeat_at < clock_timestamp() - make_interval(secs => $2) END
-ORDER BY c.id LIMIT $4;
+  AND CASE WHEN :lease_seconds::float8 IS NULL THEN c.worker_id = :worker_id
+      ELSE dead.worker_id IS NOT NULL
+           OR c.heartbeat_at < clock_timestamp() - make_interval(secs => :lease_seconds) END
+ORDER BY c.id LIMIT :limit;
 
--- name: forget_workers
--- Rows of processes that left without saying so, and own nothing.
--- $1 seconds without a beat
+-- name: prune_workers
+-- Delete the rows of processes that ended without deregistering and hold no lease.
 DELETE FROM workers w
-WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)
+WHERE heartbeat_at < clock_timestamp() - make_interval(secs => :silent_seconds)
   AND NOT EXISTS (SELECT FROM chats c WHERE c.worker_id = w.worker_id);

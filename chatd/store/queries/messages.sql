@@ -1,114 +1,120 @@
--- The moves that change a chat's history. What they take out of it is superseded: kept, and hidden.
+-- Transitions that callers make on a chat's history. Messages that they remove are superseded: kept
+-- in the table and hidden. For the parameters that all of them share, see chats.sql.
 
 -- name: edit
--- A message of the user said differently: it and all that came after it are superseded, the queue is
--- dropped, and the chat is to be answered anew. The epoch moves on, so whoever works on it is fenced.
--- $1 chat, $2 owner (null: anybody), $3 message, $4 content,
--- $5 most in flight or null, $6 $7 $8 key, $9 trace
-WITH seen AS MATERIALIZED (
-    SELECT version FROM chats WHERE id = $1
+-- Replace a user's message: supersede it and everything after it, empty the queue, and make the
+-- chat pending. The epoch rises, so a worker that holds the chat is fenced.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
-), said AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    FOR NO KEY UPDATE
+), target_message AS MATERIALIZED (
     SELECT role FROM chat_messages
-    WHERE chat_id = $1 AND id = $3 AND superseded_version IS NULL AND visibility <> 'model'
-), asked AS MATERIALIZED (
+    WHERE chat_id = :chat_id AND id = :message_id
+      AND superseded_version IS NULL AND visibility <> 'model'
+), decision AS MATERIALIZED (
     SELECT locked.id,
            CASE
-               WHEN locked.version <> seen.version THEN 'again'
-               WHEN NOT EXISTS (SELECT FROM said) THEN 'no_message'
-               WHEN (SELECT role FROM said) <> 'user' THEN 'not_users'
-               WHEN locked.archived THEN 'archived'
-               WHEN locked.status IN ('waiting', 'error') AND chat_owner_is_busy(locked.owner_id, $5)
-                   THEN 'in_flight'
+               WHEN locked.version <> snapshot.version THEN 'stale'
+               WHEN NOT EXISTS (SELECT FROM target_message) THEN 'message_not_found'
+               WHEN (SELECT role FROM target_message) <> 'user' THEN 'not_a_user_message'
+               WHEN locked.archived THEN 'chat_archived'
+               WHEN locked.status IN ('waiting', 'error')
+                   THEN COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
                ELSE 'done'
            END AS outcome
-    FROM locked, seen
+    FROM locked, snapshot
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
-    FROM asked, locked
-    WHERE asked.outcome = 'done' AND m.chat_id = asked.id AND m.id >= $3
+    FROM decision, locked
+    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.id >= :message_id
       AND m.superseded_version IS NULL
-), closed AS (
+), closed_tool_calls AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
-    FROM asked WHERE asked.outcome = 'done' AND t.chat_id = asked.id AND t.completed_at IS NULL
-), dropped AS (
-    DELETE FROM chat_queued_messages q USING asked
-    WHERE asked.outcome = 'done' AND q.chat_id = asked.id
+    FROM decision
+    WHERE decision.outcome = 'done' AND t.chat_id = decision.id AND t.completed_at IS NULL
+), dequeued AS (
+    DELETE FROM chat_queued_messages q USING decision
+    WHERE decision.outcome = 'done' AND q.chat_id = decision.id
     RETURNING q.id
-), cleared AS (
-    DELETE FROM chat_parts p USING asked WHERE asked.outcome = 'done' AND p.chat_id = asked.id
-), chat AS (
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING decision
+    WHERE decision.outcome = 'done' AND p.chat_id = decision.id
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = COALESCE(c.pending_since, clock_timestamp()),
         epoch = c.epoch + 1,
-        parts_done = 0,
+        settled_part = 0,
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL,
         action_deadline = NULL,
-        asked_in = $9,
+        request_traceparent = :request_traceparent,
         last_error = NULL,
         last_error_detail = NULL,
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
         queue_length = 0
-    FROM asked WHERE c.id = asked.id AND asked.outcome = 'done'
+    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
-), stored AS (
+), inserted AS (
     INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
-    SELECT id, version, 'user', $4, last_model_config_id FROM chat
+    SELECT id, version, 'user', :content, last_model_config_id FROM updated
     RETURNING *
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
-    SELECT chat.id, chat.version, 'edit', chat.status, chat.epoch, jsonb_strip_nulls(jsonb_build_object(
-        'reset_from', $3::bigint,
-        'messages', (SELECT jsonb_agg(id) FROM stored),
-        'unqueued', (SELECT jsonb_agg(id ORDER BY id) FROM dropped),
-        'queue_length', chat.queue_length))
-    FROM chat
-    RETURNING at, data
-), answer AS (
-    SELECT asked.outcome, chat.*, event.at AS event_at, event.data AS event_data,
-           (SELECT jsonb_agg(to_jsonb(stored)) FROM stored) AS messages
-    FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
-), kept AS (
-    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $6, $7, $8, id, to_jsonb(answer) FROM answer WHERE $7::text IS NOT NULL AND outcome = 'done'
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    SELECT updated.id, updated.version, 'edit', updated.status, updated.epoch,
+           jsonb_strip_nulls(jsonb_build_object(
+               'reset_from', :message_id::bigint,
+               'messages', (SELECT jsonb_agg(id) FROM inserted),
+               'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
+               'queue_length', updated.queue_length))
+    FROM updated
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, updated.*,
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_response AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
-SELECT * FROM answer;
+SELECT * FROM response;
 
 -- name: clear
--- Start over, with the system prompt and nothing else.
--- $1 chat, $2 owner (null: anybody), $3 $4 $5 key
-WITH seen AS MATERIALIZED (
-    SELECT version FROM chats WHERE id = $1
+-- Supersede the whole history of an idle chat except the system prompt, and empty its queue.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = $1 AND owner_id = COALESCE($2, owner_id) FOR NO KEY UPDATE
-), asked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    FOR NO KEY UPDATE
+), decision AS MATERIALIZED (
     SELECT locked.id,
            CASE
-               WHEN locked.version <> seen.version THEN 'again'
-               WHEN locked.archived THEN 'archived'
-               WHEN locked.status NOT IN ('waiting', 'error') THEN 'busy'
+               WHEN locked.version <> snapshot.version THEN 'stale'
+               WHEN locked.archived THEN 'chat_archived'
+               WHEN locked.status NOT IN ('waiting', 'error') THEN 'chat_busy'
                ELSE 'done'
            END AS outcome
-    FROM locked, seen
+    FROM locked, snapshot
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
-    FROM asked, locked
-    WHERE asked.outcome = 'done' AND m.chat_id = asked.id AND m.role <> 'system'
+    FROM decision, locked
+    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.role <> 'system'
       AND m.superseded_version IS NULL
     RETURNING m.id
-), dropped AS (
-    DELETE FROM chat_queued_messages q USING asked
-    WHERE asked.outcome = 'done' AND q.chat_id = asked.id
+), dequeued AS (
+    DELETE FROM chat_queued_messages q USING decision
+    WHERE decision.outcome = 'done' AND q.chat_id = decision.id
     RETURNING q.id
-), chat AS (
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
@@ -116,22 +122,25 @@ WITH seen AS MATERIALIZED (
         last_error = NULL,
         last_error_detail = NULL,
         queue_length = 0
-    FROM asked WHERE c.id = asked.id AND asked.outcome = 'done'
+    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, data)
-    SELECT chat.id, chat.version, 'clear', chat.status, chat.epoch, jsonb_strip_nulls(jsonb_build_object(
-        'reset_from', (SELECT min(id) FROM superseded),
-        'unqueued', (SELECT jsonb_agg(id ORDER BY id) FROM dropped),
-        'queue_length', chat.queue_length))
-    FROM chat
-    RETURNING at, data
-), answer AS (
-    SELECT asked.outcome, chat.*, event.at AS event_at, event.data AS event_data,
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    SELECT updated.id, updated.version, 'clear', updated.status, updated.epoch,
+           jsonb_strip_nulls(jsonb_build_object(
+               'reset_from', (SELECT min(id) FROM superseded),
+               'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
+               'queue_length', updated.queue_length))
+    FROM updated
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, updated.*,
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
-    FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true
-), kept AS (
-    INSERT INTO idempotency_keys (owner_id, key, fingerprint, chat_id, answer)
-    SELECT $3, $4, $5, id, to_jsonb(answer) FROM answer WHERE $4::text IS NOT NULL AND outcome = 'done'
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_response AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
-SELECT * FROM answer;
+SELECT * FROM response;

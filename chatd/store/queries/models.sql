@@ -1,29 +1,29 @@
--- Models that chats may name.
+-- The models that chats may name.
 
--- name: keep
--- The configured models as rows, so that a chat's model always resolves. Several processes may start
--- at the same moment: DO UPDATE would heed one unique index and stumble over the other, so what is
--- new goes in by DO NOTHING, in one order.
--- $1 ids, $2 names (an id is derived from its name), $3 providers, $4 models, $5 context limits, $6 settings
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::jsonb[])
-        AS g (id, name, provider, model, context_limit, settings)
-), other AS MATERIALIZED (
-    SELECT c.id FROM chat_model_configs c JOIN given g ON g.id = c.id
+-- name: upsert
+-- Store the configured models, so that a chat's model always resolves. An id is derived from its
+-- name. Several processes may start at the same moment. DO UPDATE would handle a conflict of one
+-- unique index and fail on the other, so new rows are inserted with DO NOTHING, in one order.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(:ids::uuid[], :names::text[], :providers::text[], :models::text[],
+                         :context_limits::integer[], :settings::jsonb[])
+        AS i (id, name, provider, model, context_limit, settings)
+), locked AS MATERIALIZED (
+    SELECT c.id FROM chat_model_configs c JOIN input i ON i.id = c.id
     WHERE (c.provider, c.model, c.context_limit, c.settings)
-          IS DISTINCT FROM (g.provider, g.model, g.context_limit, g.settings)
+          IS DISTINCT FROM (i.provider, i.model, i.context_limit, i.settings)
     ORDER BY c.id FOR NO KEY UPDATE OF c
-), changed AS (
+), updated AS (
     UPDATE chat_model_configs c SET
-        provider = g.provider, model = g.model, context_limit = g.context_limit,
-        settings = g.settings, updated_at = clock_timestamp()
-    FROM other JOIN given g ON g.id = other.id
-    WHERE c.id = other.id
+        provider = i.provider, model = i.model, context_limit = i.context_limit,
+        settings = i.settings, updated_at = clock_timestamp()
+    FROM locked JOIN input i ON i.id = locked.id
+    WHERE c.id = locked.id
 )
 INSERT INTO chat_model_configs (id, name, provider, model, context_limit, settings)
-SELECT id, name, provider, model, context_limit, settings FROM given ORDER BY id
+SELECT id, name, provider, model, context_limit, settings FROM input ORDER BY id
 ON CONFLICT DO NOTHING;
 
 -- name: names
--- Every model that a chat may name, also one that is no longer configured.
+-- Read every model that a chat may name, including those that are no longer configured.
 SELECT id, name FROM chat_model_configs;

@@ -1,43 +1,42 @@
--- The moves that an owner makes. Each says whose it is (chat, worker, epoch) and which step it
--- stores; no row means that the chat is no longer this owner's, and that nothing was written.
+-- Transitions that the worker makes while it runs a turn. Each is fenced: it names the lease (chat,
+-- worker, epoch) and the step that it stores. No row means that the lease is lost, and that nothing
+-- was written.
 --
--- Every move that ends a step, well or badly, moves `parts_done` on by at least one, also when nothing
--- was streamed: so (epoch, parts_done) names one try of one step, and nobody takes the parts of the
--- next for parts of this one.
+-- Every transition that ends an attempt of a step raises `settled_part` by at least one, also
+-- when no part was streamed. So (epoch, settled_part) identifies one attempt of one step, and no
+-- reader takes the parts of the next attempt for parts of this one.
 
 -- name: history
--- What the model is shown, oldest first.
--- $1 chat
+-- Read what the model is shown, oldest first.
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at
 FROM chat_messages
-WHERE chat_id = $1 AND superseded_version IS NULL AND NOT compressed AND visibility <> 'user'
+WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted AND visibility <> 'user'
 ORDER BY id;
 
--- name: standing
--- What became of a chat whose owner did not hear the answer to its last statement.
--- $1 chat
-SELECT * FROM chats WHERE id = $1;
+-- name: current
+-- Read a chat whose worker did not receive the result of its last statement.
+SELECT * FROM chats WHERE id = :chat_id;
 
--- name: fate
--- How an owner lost its chat: the last move of others that ends an ownership, of this epoch or the one
--- that an edit gave; null when none did, or when the chat is not there any more.
--- $1 chat, $2 epoch
-SELECT EXISTS (SELECT FROM chats WHERE id = $1) AS there,
-       (SELECT move FROM chat_events
-        WHERE chat_id = $1 AND epoch BETWEEN $2 AND $2 + 1
-          AND move IN ('edit', 'reap', 'reap_interrupt')
-        ORDER BY version DESC LIMIT 1) AS move;
+-- name: loss_reason
+-- Read how a lease was lost: the last transition by others that ends a lease, of this epoch or
+-- of the epoch that an edit made; null when there is none. `found` is false when the chat was
+-- deleted.
+SELECT EXISTS (SELECT FROM chats WHERE id = :chat_id) AS found,
+       (SELECT transition FROM chat_events
+        WHERE chat_id = :chat_id AND epoch BETWEEN :epoch AND :epoch + 1
+          AND transition IN ('edit', 'reap', 'reap_interrupt')
+        ORDER BY version DESC LIMIT 1) AS transition;
 
 -- name: commit_step
--- Store one step of a running turn and go on: progress, so retries and recoveries start afresh.
--- $1 chat, $2 worker, $3 epoch, $4 step, $5 messages, $6 last part
-WITH chat AS (
+-- Store one step of a running turn and go on. It is progress, so attempts and recoveries start
+-- over.
+WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        step = c.step + 1,
-        parts_done = GREATEST($6, c.parts_done + 1),
+        committed_steps = c.committed_steps + 1,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
@@ -46,212 +45,217 @@ WITH chat AS (
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
         cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
         reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens
-    FROM (
-        SELECT COALESCE(sum(input_tokens), 0) AS input_tokens,
-               COALESCE(sum(output_tokens), 0) AS output_tokens,
-               COALESCE(sum(cache_read_tokens), 0) AS cache_read_tokens,
-               COALESCE(sum(cache_write_tokens), 0) AS cache_write_tokens,
-               COALESCE(sum(reasoning_tokens), 0) AS reasoning_tokens
-        FROM chat_given_messages($5)
-    ) used
-    WHERE c.id = $1 AND c.worker_id = $2 AND c.epoch = $3 AND c.step = $4 AND c.status = 'running'
+    FROM chat_messages_usage(:messages) used
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
-), stored AS (
+), inserted AS (
     INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
                                cache_write_tokens, reasoning_tokens)
-    SELECT chat.id, chat.version, m.role, m.content, m.visibility, m.model_config_id,
+    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
            m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
            m.cache_write_tokens, m.reasoning_tokens
-    FROM chat, chat_given_messages($5) m ORDER BY m.n
+    FROM updated, chat_message_rows(:messages) m ORDER BY m.n
     RETURNING *
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT chat.id, chat.version, 'commit_step', chat.status, chat.epoch, chat.worker_id,
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'commit_step', updated.status, updated.epoch,
+           updated.worker_id,
            jsonb_build_object(
-               'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM stored),
-               'parts_done', chat.parts_done)
-    FROM chat
-    RETURNING at, data
+               'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted),
+               'settled_part', updated.settled_part)
+    FROM updated
+    RETURNING created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
-FROM chat, event;
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+FROM updated, journal_entry;
 
 -- name: finish
--- Store the last step and end the turn, in one. The head of the queue, if there is one, becomes the
--- next turn: of the same owner ($9 true), or of whoever claims it.
--- $1 chat, $2 worker, $3 epoch, $4 step, $5 messages, $6 last part, $7 move, $8 status it ends, $9 keep
-WITH seen AS MATERIALIZED (
-    SELECT version FROM chats WHERE id = $1
+-- Store the last step and end the turn. `:transition` says which end it is and `:from_status`
+-- from which status. The head of the queue becomes the next turn: of the same worker if
+-- `:keep_lease`, else of the worker that claims it.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
     SELECT id, version FROM chats
-    WHERE id = $1 AND worker_id = $2 AND epoch = $3 AND step = $4 AND status = $8
+    WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
+      AND committed_steps = :step AND status = :from_status
     FOR NO KEY UPDATE
-), asked AS MATERIALIZED (
-    SELECT locked.id, CASE WHEN locked.version <> seen.version THEN 'again' ELSE 'done' END AS outcome
-    FROM locked, seen
-), head AS MATERIALIZED (
-    SELECT q.* FROM chat_queued_messages q, asked
-    WHERE asked.outcome = 'done' AND q.chat_id = asked.id
+), decision AS MATERIALIZED (
+    SELECT locked.id,
+           CASE WHEN locked.version <> snapshot.version THEN 'stale' ELSE 'done' END AS outcome
+    FROM locked, snapshot
+), queue_head AS MATERIALIZED (
+    SELECT q.* FROM chat_queued_messages q, decision
+    WHERE decision.outcome = 'done' AND q.chat_id = decision.id
     ORDER BY q.position, q.id LIMIT 1
-), taken AS (
-    DELETE FROM chat_queued_messages q USING head WHERE q.chat_id = head.chat_id AND q.id = head.id
-), next AS MATERIALIZED (
-    SELECT CASE WHEN NOT EXISTS (SELECT FROM head) THEN 'waiting'
-                WHEN $9 THEN 'running'
+), dequeued AS (
+    DELETE FROM chat_queued_messages q USING queue_head
+    WHERE q.chat_id = queue_head.chat_id AND q.id = queue_head.id
+), next_turn AS MATERIALIZED (
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN 'waiting'
+                WHEN :keep_lease THEN 'running'
                 ELSE 'pending' END AS status,
-           EXISTS (SELECT FROM head) AND $9 AS kept
-), chat AS (
+           EXISTS (SELECT FROM queue_head) AND :keep_lease AS leased
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        step = c.step + 1,
-        parts_done = GREATEST($6, c.parts_done + 1),
-        status = next.status,
-        worker_id = CASE WHEN next.kept THEN c.worker_id END,
-        started_at = CASE WHEN next.kept THEN c.started_at END,
-        heartbeat_at = CASE WHEN next.kept THEN c.heartbeat_at END,
-        pending_since = CASE WHEN next.status = 'pending' THEN clock_timestamp() END,
+        committed_steps = c.committed_steps + 1,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        status = next_turn.status,
+        worker_id = CASE WHEN next_turn.leased THEN c.worker_id END,
+        started_at = CASE WHEN next_turn.leased THEN c.started_at END,
+        heartbeat_at = CASE WHEN next_turn.leased THEN c.heartbeat_at END,
+        pending_since = CASE WHEN next_turn.status = 'pending' THEN clock_timestamp() END,
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
-        queue_length = c.queue_length - CASE WHEN next.status = 'waiting' THEN 0 ELSE 1 END,
-        asked_in = CASE WHEN EXISTS (SELECT FROM head) THEN (SELECT asked_in FROM head)
-                        ELSE c.asked_in END,
-        last_model_config_id = COALESCE((SELECT model_config_id FROM head), c.last_model_config_id),
+        queue_length = c.queue_length - CASE WHEN next_turn.status = 'waiting' THEN 0 ELSE 1 END,
+        request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
+                                   THEN (SELECT request_traceparent FROM queue_head)
+                                   ELSE c.request_traceparent END,
+        last_model_config_id = COALESCE((SELECT model_config_id FROM queue_head),
+                                        c.last_model_config_id),
         input_tokens = c.input_tokens + used.input_tokens,
         output_tokens = c.output_tokens + used.output_tokens,
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
         cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
         reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens
-    FROM asked, next, (
-        SELECT COALESCE(sum(input_tokens), 0) AS input_tokens,
-               COALESCE(sum(output_tokens), 0) AS output_tokens,
-               COALESCE(sum(cache_read_tokens), 0) AS cache_read_tokens,
-               COALESCE(sum(cache_write_tokens), 0) AS cache_write_tokens,
-               COALESCE(sum(reasoning_tokens), 0) AS reasoning_tokens
-        FROM chat_given_messages($5)
-    ) used
-    WHERE c.id = asked.id AND asked.outcome = 'done'
+    FROM decision, next_turn, chat_messages_usage(:messages) used
+    WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
-), stored AS (
+), inserted AS (
     INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
                                cache_write_tokens, reasoning_tokens)
-    SELECT chat.id, chat.version, m.role, m.content, m.visibility, m.model_config_id,
+    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
            m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
            m.cache_write_tokens, m.reasoning_tokens
-    FROM chat, (
-        SELECT * FROM chat_given_messages($5)
+    FROM updated, (
+        SELECT * FROM chat_message_rows(:messages)
         UNION ALL
-        SELECT 1000000, 'user', head.content, 'both', head.model_config_id,
+        SELECT 1000000, 'user', queue_head.content, 'both', queue_head.model_config_id,
                NULL, NULL, NULL, NULL, NULL, NULL
-        FROM head
+        FROM queue_head
     ) m ORDER BY m.n
     RETURNING *
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT chat.id, chat.version, $7, chat.status, chat.epoch, $2,
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, :transition, updated.status, updated.epoch, :worker_id,
            jsonb_strip_nulls(jsonb_build_object(
-               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM stored),
-               'promoted', (SELECT id FROM head),
-               'parts_done', chat.parts_done,
-               'queue_length', chat.queue_length))
-    FROM chat
-    RETURNING at, data
+               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
+               'promoted', (SELECT id FROM queue_head),
+               'settled_part', updated.settled_part,
+               'queue_length', updated.queue_length))
+    FROM updated
+    RETURNING created_at, data
 )
-SELECT asked.outcome, chat.*, event.at AS event_at, event.data AS event_data,
-       (SELECT jsonb_agg(to_jsonb(stored) ORDER BY id) FROM stored) AS messages
-FROM asked LEFT JOIN chat ON true LEFT JOIN event ON true;
+SELECT decision.outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true;
 
 -- name: record_retry
--- The step failed and will be tried again: how often, and when, must outlive this owner.
--- $1 chat, $2 worker, $3 epoch, $4 step, $5 attempts so far, $6 seconds until the next, $7 last part,
--- $8 failure
-WITH chat AS (
+-- Record that an attempt of a step failed and when the next is due, so that both outlive the
+-- worker. `:attempts` counts this one.
+WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        parts_done = GREATEST($7, c.parts_done + 1),
-        attempts = $5,
-        next_attempt_at = clock_timestamp() + make_interval(secs => $6)
-    WHERE c.id = $1 AND c.worker_id = $2 AND c.epoch = $3 AND c.step = $4 AND c.status = 'running'
-      AND c.attempts = $5 - 1
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        attempts = :attempts,
+        next_attempt_at = clock_timestamp() + make_interval(secs => :delay_seconds)
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running' AND c.attempts = :attempts - 1
     RETURNING c.*
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT chat.id, chat.version, 'record_retry', chat.status, chat.epoch, chat.worker_id,
-           jsonb_build_object('attempt', $5::integer, 'delay_seconds', $6::float8,
-                              'next_attempt_at', chat.next_attempt_at, 'parts_done', chat.parts_done,
-                              'failure', $8::jsonb)
-    FROM chat
-    RETURNING at, data
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'record_retry', updated.status, updated.epoch,
+           updated.worker_id,
+           jsonb_build_object('attempt', :attempts::integer,
+                              'delay_seconds', :delay_seconds::float8,
+                              'next_attempt_at', updated.next_attempt_at,
+                              'settled_part', updated.settled_part,
+                              'failure', :failure::jsonb)
+    FROM updated
+    RETURNING created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM chat, event;
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated, journal_entry;
 
 -- name: fail
--- The turn cannot succeed: keep the reason. What was queued stays queued.
--- $1 chat, $2 worker, $3 epoch, $4 step, $5 reason, $6 detail, $7 last part
-WITH chat AS (
+-- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue.
+WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'error',
-        last_error = $5,
-        last_error_detail = $6,
+        last_error = :last_error,
+        last_error_detail = :last_error_detail,
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL,
-        parts_done = GREATEST($7, c.parts_done + 1),
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL
-    WHERE c.id = $1 AND c.worker_id = $2 AND c.epoch = $3 AND c.step = $4 AND c.status = 'running'
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT chat.id, chat.version, 'fail', chat.status, chat.epoch, $2,
-           jsonb_build_object('last_error', chat.last_error, 'last_error_detail', chat.last_error_detail,
-                              'parts_done', chat.parts_done)
-    FROM chat
-    RETURNING at, data
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'fail', updated.status, updated.epoch, :worker_id,
+           jsonb_build_object('last_error', updated.last_error,
+                              'last_error_detail', updated.last_error_detail,
+                              'settled_part', updated.settled_part)
+    FROM updated
+    RETURNING created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM chat, event;
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated, journal_entry;
 
 -- name: release
--- Give a chat back, unharmed: it costs no attempt, leaves no error, and keeps its place in the line.
--- $1 chat, $2 worker, $3 epoch, $4 why
-WITH chat AS (
+-- Give a chat back because the worker stops. It costs no attempt, leaves no error, and the chat
+-- keeps its place among the pending ones.
+WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = c.started_at,
-        parts_done = c.parts_done + 1,
+        settled_part = c.settled_part + 1,
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL
-    WHERE c.id = $1 AND c.worker_id = $2 AND c.epoch = $3 AND c.status = 'running'
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.status = 'running'
     RETURNING c.*
-), cleared AS (
-    DELETE FROM chat_parts p USING chat WHERE p.chat_id = chat.id
-), event AS (
-    INSERT INTO chat_events (chat_id, version, move, status, epoch, worker_id, data)
-    SELECT chat.id, chat.version, 'release', chat.status, chat.epoch, $2,
-           jsonb_build_object('why', $4::text, 'parts_done', chat.parts_done)
-    FROM chat
-    RETURNING at, data
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'release', updated.status, updated.epoch, :worker_id,
+           jsonb_build_object('reason', :reason::text, 'settled_part', updated.settled_part)
+    FROM updated
+    RETURNING created_at, data
 )
-SELECT 'done' AS outcome, chat.*, event.at AS event_at, event.data AS event_data, NULL::jsonb AS messages
-FROM chat, event;
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated, journal_entry;

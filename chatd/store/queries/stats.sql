@@ -1,0 +1,31 @@
+-- Figures of the whole database for operators. Every process reads them every few seconds, so these
+-- statements read indexes only, and nothing that grows with the history.
+
+-- name: collect
+-- Count chats by status and workers that are alive, and read the age of the oldest pending chat.
+-- Waiting chats are the total without all others: the exact total while the table has at most
+-- `:exact_count_max_bytes`, else the planner's estimate. A worker is alive within
+-- `:lease_seconds` of its last heartbeat.
+WITH leased AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE status = 'running') AS running,
+           count(*) FILTER (WHERE status = 'interrupting') AS interrupting
+    FROM chats WHERE worker_id IS NOT NULL
+), counted AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM chats WHERE status = 'pending') AS pending,
+           (SELECT count(*) FROM chats WHERE status = 'requires_action') AS requires_action,
+           (SELECT count(*) FROM chats WHERE status = 'error') AS error,
+           CASE WHEN pg_relation_size('chats') <= :exact_count_max_bytes
+                THEN (SELECT count(*) FROM chats)
+                ELSE (SELECT GREATEST(reltuples, 0)::bigint FROM pg_class
+                      WHERE oid = 'chats'::regclass)
+           END AS chats
+)
+SELECT pending, running, interrupting, requires_action, error,
+       GREATEST(chats - pending - running - interrupting - requires_action - error, 0) AS waiting,
+       EXTRACT(EPOCH FROM clock_timestamp()
+               - (SELECT min(pending_since) FROM chats WHERE status = 'pending')
+       )::float8 AS oldest_pending_seconds,
+       (SELECT count(*) FROM workers
+        WHERE heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds)) AS workers,
+       current_setting('server_version') AS server_version
+FROM leased, counted;

@@ -1,0 +1,194 @@
+-- Tools that the client runs: requesting their results and receiving them.
+--
+-- A chat has open rows in chat_tool_calls when and only when its status is 'requires_action'.
+-- The transition into that status opens them. Every transition out of it closes them and stores
+-- a result of each in the history.
+
+-- name: require_action
+-- Store one step whose tools the client is to run, and give up the lease until it has. Fenced by
+-- worker, epoch and step like the transitions of turns.sql. Queued messages stay in the queue.
+-- `:calls` are objects of tool_call_id, tool_name, and message_id (null: of the message stored
+-- here).
+WITH updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        committed_steps = c.committed_steps + 1,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        status = 'requires_action',
+        action_deadline = clock_timestamp() + make_interval(secs => :timeout_seconds),
+        worker_id = NULL,
+        started_at = NULL,
+        heartbeat_at = NULL,
+        recoveries = 0,
+        attempts = 0,
+        next_attempt_at = NULL,
+        input_tokens = c.input_tokens + used.input_tokens,
+        output_tokens = c.output_tokens + used.output_tokens,
+        cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
+        cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
+        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens
+    FROM chat_messages_usage(:messages) used
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running'
+    RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
+                               finish_reason, input_tokens, output_tokens, cache_read_tokens,
+                               cache_write_tokens, reasoning_tokens)
+    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
+           m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
+           m.cache_write_tokens, m.reasoning_tokens
+    FROM updated, chat_message_rows(:messages) m ORDER BY m.n
+    RETURNING *
+), opened_tool_calls AS (
+    INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, position, executor,
+                                 epoch)
+    SELECT updated.id,
+           COALESCE((call->>'message_id')::bigint,
+                    (SELECT id FROM inserted WHERE role = 'assistant' ORDER BY id LIMIT 1)),
+           call->>'tool_call_id', call->>'tool_name', n, 'client', updated.epoch
+    FROM updated, jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)
+    ON CONFLICT (chat_id, message_id, tool_call_id)
+        DO UPDATE SET completed_at = NULL, is_error = NULL
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'require_action', updated.status, updated.epoch, :worker_id,
+           jsonb_build_object(
+               'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted),
+               'calls', (SELECT jsonb_agg(call - 'message_id' ORDER BY n)
+                         FROM jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)),
+               'deadline', updated.action_deadline,
+               'settled_part', updated.settled_part)
+    FROM updated
+    RETURNING created_at, data
+)
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+FROM updated, journal_entry;
+
+-- name: submit_tool_results
+-- Store the client's results as one message, in the order of the calls, and make the chat pending.
+-- There must be one result for each open call and no other; `tool_call_ids` names what is wrong.
+-- `:results` are objects of tool_call_id, result, is_error. About 'stale', see chats.sql.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    FOR NO KEY UPDATE
+), input AS MATERIALIZED (
+    SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
+           (item->'is_error')::boolean AS is_error, n,
+           row_number() OVER (PARTITION BY item->>'tool_call_id' ORDER BY n) AS occurrence
+    FROM jsonb_array_elements(:results) WITH ORDINALITY AS results (item, n)
+), open_tool_calls AS MATERIALIZED (
+    SELECT t.* FROM chat_tool_calls t, locked
+    WHERE t.chat_id = locked.id AND t.completed_at IS NULL
+), mismatches AS MATERIALIZED (
+    SELECT array_agg(i.tool_call_id ORDER BY i.n)
+               FILTER (WHERE o.tool_call_id IS NULL OR i.occurrence > 1) AS unknown,
+           array_agg(o.tool_call_id ORDER BY o.message_id, o.position)
+               FILTER (WHERE i.tool_call_id IS NULL) AS missing
+    FROM open_tool_calls o FULL JOIN input i ON i.tool_call_id = o.tool_call_id
+), decision AS MATERIALIZED (
+    SELECT locked.id,
+           CASE
+               WHEN locked.version <> snapshot.version THEN 'stale'
+               WHEN locked.status <> 'requires_action' THEN 'no_action_required'
+               WHEN mismatches.unknown IS NOT NULL THEN 'tool_call_unknown'
+               WHEN mismatches.missing IS NOT NULL THEN 'tool_results_missing'
+               ELSE 'done'
+           END AS outcome,
+           CASE WHEN locked.status = 'requires_action'
+                THEN COALESCE(mismatches.unknown, mismatches.missing) END AS tool_call_ids
+    FROM locked, snapshot, mismatches
+), closed_tool_calls AS (
+    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = i.is_error
+    FROM decision, input i
+    WHERE decision.outcome = 'done' AND t.chat_id = decision.id AND t.completed_at IS NULL
+      AND t.tool_call_id = i.tool_call_id
+    RETURNING t.message_id, t.position,
+              chat_tool_result(t.tool_call_id, t.tool_name, i.result, i.is_error) AS part
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = 'pending',
+        pending_since = clock_timestamp(),
+        action_deadline = NULL,
+        request_traceparent = COALESCE(:request_traceparent, c.request_traceparent)
+    FROM decision
+    WHERE c.id = decision.id AND decision.outcome = 'done'
+    RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, version, role, content)
+    SELECT updated.id, updated.version, 'tool',
+           (SELECT jsonb_agg(part ORDER BY message_id, position) FROM closed_tool_calls)
+    FROM updated
+    RETURNING *
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    SELECT updated.id, updated.version, 'submit_tool_results', updated.status, updated.epoch,
+           jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM inserted))
+    FROM updated
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, decision.tool_call_ids, updated.*,
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_response AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM response;
+
+-- name: expire_action
+-- Answer the open calls of chats whose client missed the deadline with errors, and make those
+-- chats pending. A chat that changed between the snapshot and the lock is left to the next run,
+-- because its open calls may be others by now.
+WITH overdue AS MATERIALIZED (
+    SELECT id, version FROM chats
+    WHERE status = 'requires_action' AND action_deadline < (SELECT clock_timestamp())
+    ORDER BY action_deadline LIMIT :limit
+), locked AS MATERIALIZED (
+    SELECT c.id FROM chats c JOIN overdue o ON o.id = c.id AND o.version = c.version
+    WHERE c.status = 'requires_action'
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+), closed_tool_calls AS (
+    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
+    FROM locked WHERE t.chat_id = locked.id AND t.completed_at IS NULL
+    RETURNING t.chat_id, t.message_id, t.position,
+              chat_tool_result(t.tool_call_id, t.tool_name, '"timed out"', true) AS part
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = 'pending',
+        pending_since = clock_timestamp(),
+        action_deadline = NULL
+    FROM locked WHERE c.id = locked.id
+    RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, version, role, content)
+    SELECT updated.id, updated.version, 'tool', jsonb_agg(t.part ORDER BY t.message_id, t.position)
+    FROM updated JOIN closed_tool_calls t ON t.chat_id = updated.id
+    GROUP BY updated.id, updated.version
+    RETURNING *
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    SELECT updated.id, updated.version, 'expire_action', updated.status, updated.epoch,
+           jsonb_build_object('messages', (SELECT COALESCE(jsonb_agg(id), '[]') FROM inserted
+                                           WHERE inserted.chat_id = updated.id))
+    FROM updated
+    RETURNING chat_id, created_at, data
+)
+SELECT 'done' AS outcome, updated.*,
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted
+        WHERE inserted.chat_id = updated.id) AS messages
+FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
