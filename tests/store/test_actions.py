@@ -162,7 +162,7 @@ def asking(*ids: str) -> dict[str, Any]:
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=made)],
         "calls": [PendingToolCall(part, None) for part in made],
-        "action_seconds": 60.0,
+        "client_tool_timeout_seconds": 60.0,
         "settled_part": 1,
     }
 

@@ -18,6 +18,7 @@ from chatd.cli.main import main
 from chatd.domain.errors import DatabaseUnavailable, SchemaMismatch
 from chatd.store.database import Connection
 from chatd.store.migrations import files, migrate
+from chatd.store.migrations.files import load_migrations
 from chatd.store.migrations.migrate import MigrationError
 
 FILES = {
@@ -199,7 +200,7 @@ async def run_like_psql(conn: Connection, script: str) -> None:
 
 async def test_two_processes_apply_once(empty_dsn: str, folder: Path) -> None:
     code = (
-        "import asyncio, pathlib, sys; from chatd.store import migrate; "
+        "import asyncio, pathlib, sys; from chatd.store.migrations import migrate; "
         "done = asyncio.run(migrate.up(sys.argv[1], folder=pathlib.Path(sys.argv[2]))); "
         "print(len(done))"
     )
@@ -274,7 +275,7 @@ def test_files_that_make_no_sense_are_refused(
     tmp_path: Path, files: dict[str, str], words: str
 ) -> None:
     with pytest.raises(MigrationError) as caught:
-        files.load_migrations(write(tmp_path / "wrong", files))
+        load_migrations(write(tmp_path / "wrong", files))
     assert words in str(caught.value)
 
 

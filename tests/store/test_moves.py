@@ -55,7 +55,7 @@ ASKING = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
     "calls": [PendingToolCall(part, None) for part in CALLING],
-    "action_seconds": 60.0,
+    "client_tool_timeout_seconds": 60.0,
     "settled_part": 7,
 }
 
@@ -116,7 +116,7 @@ async def make(
     if not answer:
         raise Nothing
     first = answer[0]
-    return first if isinstance(first, TransitionResult) else first.moved
+    return first if isinstance(first, TransitionResult) else first.result
 
 
 async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
@@ -286,7 +286,7 @@ async def test_the_fence(database: Database, move: Transition, wrong: str) -> No
     more = {
         "worker": {"worker_id": REAPER},
         "epoch": {"epoch": 2},
-        "step": {"step": 1},
+        "step": {"committed_steps": 1},
     }[wrong]
     chat = await chat_with_status(database, status, **more)
     stale = FencingToken(chat.id, WORKER, 1)

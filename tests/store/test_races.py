@@ -328,13 +328,13 @@ async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> 
     workers = [uuid4() for _ in range(8)]
     taken = await gather_all(*map(claim_all, workers))
     claims = [claim for batches in taken for batch in batches for claim in batch]
-    assert {claim.moved.chat.id for claim in claims} == set(line)
+    assert {claim.result.chat.id for claim in claims} == set(line)
     assert len(claims) == 200
-    assert {claim.moved.chat.epoch for claim in claims} == {5}
+    assert {claim.result.chat.epoch for claim in claims} == {5}
     for worker_id, batches in zip(workers, taken, strict=True):
-        assert {c.moved.chat.worker_id for batch in batches for c in batch} <= {worker_id}
+        assert {c.result.chat.worker_id for batch in batches for c in batch} <= {worker_id}
         assert all(len(batch) <= 7 for batch in batches)
-        places = [sorted(place[claim.moved.chat.id] for claim in batch) for batch in batches]
+        places = [sorted(place[claim.result.chat.id] for claim in batch) for batch in batches]
         flat = [number for batch in places for number in batch]
         assert flat == sorted(flat), "longest waiting first"
     assert sum(any(batches) for batches in taken) > 1, "they did claim side by side"

@@ -272,7 +272,7 @@ class Replica:
         if self.world.owner == HERE:
             running.preview = self.hub.start_step(CHAT, epoch=running.epoch, base=running.base)
 
-    def acquire(self, a: int, b: int) -> None:
+    def claim(self, a: int, b: int) -> None:
         """A runner here may begin before the one before it has ended."""
         if self.world.status is not Status.PENDING:
             return
