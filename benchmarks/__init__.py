@@ -1,4 +1,4 @@
-"""``chatd bench``: what this machine, this PostgreSQL and this chatd can do, in figures to judge by.
+"""Benchmarks: what this machine, this PostgreSQL and this chatd can do (``python -m benchmarks``).
 
 The model plays a script without a delay, so every figure is chatd's and PostgreSQL's alone. Next to
 a rate stands its *floor*: the same work without chatd, measured in the same run in alternating

@@ -64,7 +64,7 @@ def _figures(
             title="round trips",
             value=sum(turn.values()),
             unit="/turn",
-            description="POST to finished with a stream open: ReadyForQuery on the wire, without idle polling",
+            description="POST to finished with a stream open: ReadyForQuery received, without idle polling",
             target=Target("≤", 6),
             detail=dict(sorted(shown.items(), key=lambda pair: -pair[1])),
         ),
@@ -73,7 +73,7 @@ def _figures(
             title="statements",
             value=(said - polled) / count,
             unit="/turn",
-            description="Execute or Query on the wire, of the same turns; more round trips would be overhead",
+            description="Execute or Query sent, of the same turns; more round trips would be overhead",
             detail={"taken off: idle polling": polled / count, "once per connection": once},
         ),
     ]

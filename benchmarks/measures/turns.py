@@ -185,7 +185,7 @@ def _cpu_figure(result: LevelResult, baseline: LevelResult) -> Figure:
         value=percentile(result.cpu_seconds_per_turn, 50) * 1000,
         unit="ms/turn",
         baseline=percentile(baseline.cpu_seconds_per_turn, 50) * 1000,
-        description="of the serving process alone, without PostgreSQL: the figure a busy machine disturbs least",
+        description="of the serving process alone, without PostgreSQL: other load disturbs it least",
     )
 
 

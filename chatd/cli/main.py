@@ -31,7 +31,6 @@ COMMANDS = {
     "token": "Create, list and revoke the tokens that callers authenticate with.",
     "logs": "Read the log: follow it, filter it, make it readable.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
-    "bench": "Measure what this machine and database can do.",
     "completion": "Print the completion script for a shell.",
 }
 

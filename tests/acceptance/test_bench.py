@@ -1,4 +1,4 @@
-"""``chatd bench`` measures, says so in JSON, and leaves nothing behind; its counting is right."""
+"""``python -m benchmarks`` measures, prints JSON, and leaves nothing behind; its counting is right."""
 
 import json
 import os
@@ -11,22 +11,23 @@ from typing import Any
 import asyncpg
 import pytest
 
+from benchmarks.__main__ import app
 from benchmarks.figures import Figure, Section, Target, percentile
 from benchmarks.measures import MEASURES
 from benchmarks.pg_proxy import CountingProxy
 from benchmarks.report import print_report
-from chatd.cli.bench import app
 from chatd.store.database import Database
 
+ROOT = Path(__file__).parents[2]
 QUICK = ["round-trips", "wake", "claims", "heartbeats"]
 DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'chatd_bench_%'"
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "chatd", "bench", *arguments]
+    command = [sys.executable, "-m", "benchmarks", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "CHATD_CONFIG"}
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env=environment
+        command, capture_output=True, text=True, check=False, timeout=120, env=environment, cwd=ROOT
     )
 
 
@@ -57,7 +58,7 @@ def test_a_name_it_does_not_know_is_refused_with_those_it_does() -> None:
     ran = bench("--only", "speed")
     assert ran.returncode == 1
     assert ran.stdout == ""
-    assert ran.stderr.startswith("chatd: No measure speed; there are: start, ")
+    assert ran.stderr.startswith("benchmarks: No measure speed; there are: start, ")
 
 
 async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
