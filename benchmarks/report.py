@@ -69,7 +69,7 @@ def _table(figures: Sequence[Figure]) -> Table:
 def _target_cell(figure: Figure) -> Text:
     if figure.target is None:
         return Text("")
-    mark, style = ("✓", "green") if figure.ok else ("✗", "bold red")
+    mark, style = ("✓", "green") if figure.target_met else ("✗", "bold red")
     sign = " floors" if figure.target.applies_to == "ratio" else ""
     return Text(f"{figure.target.comparison} {figure.target.bound:g}{sign} {mark}", style=style)
 

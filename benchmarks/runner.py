@@ -70,7 +70,7 @@ async def _measure_all(
                         report_progress=partial(_show_progress, status, name),
                     )
                     sections.append(section := await _measure(name, bench))
-                    mark = "[red]✗[/red]" if section.broken else "[green]✓[/green]"
+                    mark = "[red]✗[/red]" if section.error else "[green]✓[/green]"
                     console.print(f"{mark} {name} [dim]{section.seconds:.0f} s[/dim]")
                 return place.server, sections
 

@@ -173,7 +173,7 @@ def _http_figure(level: int, result: LevelResult, baseline: LevelResult) -> Figu
         unit="turns/s",
         baseline=baseline.rate,
         description="POST a chat, follow its stream to the end; floor: a bare FastAPI app",
-        target=Target("≥", 0.5, of="ratio") if level == TARGET_LEVEL else None,
+        target=Target("≥", 0.5, applies_to="ratio") if level == TARGET_LEVEL else None,
         detail=_ratio_range(result, baseline),
     )
 
@@ -197,7 +197,7 @@ def _first_part_figure(level: int, result: LevelResult, baseline: LevelResult) -
         unit="ms",
         baseline=percentile(baseline.first_part_seconds, 50) * 1000,
         description="from sending the POST to the first part at the client (p50)",
-        target=Target("≤", 3, of="ratio") if level == TARGET_LEVEL else None,
+        target=Target("≤", 3, applies_to="ratio") if level == TARGET_LEVEL else None,
         detail={
             "p99": percentile(result.first_part_seconds, 99) * 1000,
             "floor p99": percentile(baseline.first_part_seconds, 99) * 1000,

@@ -91,7 +91,7 @@ async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) 
 def test_what_is_asked_of_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
     fast = Figure(
         name="rate", title="turns", value=60, unit="/s", description="so many", baseline=100,
-        target=Target("≥", 0.5, of="ratio"),
+        target=Target("≥", 0.5, applies_to="ratio"),
     )  # fmt: skip
     slow = Figure(
         name="idle", title="idle", value=3, unit="/s", description="polls", target=Target("<", 3)
