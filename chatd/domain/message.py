@@ -22,6 +22,8 @@ Content = tuple[Part, ...]
 
 
 class Role(StrEnum):
+    """Author of a message."""
+
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"

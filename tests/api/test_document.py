@@ -52,6 +52,14 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
         assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
 
 
+def test_every_schema_has_its_name_as_title_and_a_description() -> None:
+    schemas = document()["components"]["schemas"]
+    assert {name: schema.get("title") for name, schema in schemas.items()} == {
+        name: name for name in schemas
+    }
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+
+
 def test_every_operation_says_what_it_is_for() -> None:
     for method, path, operation in operations():
         assert operation["summary"], (method, path)
@@ -108,9 +116,9 @@ def spelt(tree: ast.Module) -> Iterator[str]:
                         ):
                             yield code
             case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name), args=args) if name in {
-                "BadRequest",
-                "answer",
-                "documented",
+                "HttpProblem",
+                "problem_response",
+                "problem_responses",
             }:
                 yield from (
                     one.value

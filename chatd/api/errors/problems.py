@@ -28,24 +28,24 @@ _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class FieldProblem(BaseModel):
-    """One thing that is wrong with a request."""
+    """Problem with one field of a request."""
 
     where: str = Field(examples=["body.content"])
     message: str
 
 
 class Problem(BaseModel):
-    """Why a request was refused."""
+    """Reason why a request was rejected."""
 
     type: str = "about:blank"
     title: str = Field(examples=["Conflict"])
     status: int = Field(examples=[409])
     code: str = Field(
         examples=["chat_busy"],
-        description="Stable; meant for programs.",
+        description="Stable code for programs.",
         json_schema_extra={"enum": [*sorted(PROBLEMS)]},
     )
-    detail: str = Field(examples=["The chat is busy."], description="Meant for people.")
+    detail: str = Field(examples=["The chat is busy."], description="Sentence for people.")
     errors: list[FieldProblem] = []
 
 

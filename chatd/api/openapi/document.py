@@ -37,6 +37,7 @@ _RETRY_AFTER = {
     }
 }
 _PAGE_SCHEMA_NAME = re.compile(r"Page_(\w+?)(?:Out)?_")
+_PAGE_DESCRIPTION = {"description": "One page of a list."}
 
 
 def finalize(document: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +154,12 @@ def _rename_schemas(document: dict[str, Any]) -> dict[str, Any]:
         text = text.replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{better}"')
     renamed: dict[str, Any] = json.loads(text)
     schemas = renamed["components"]["schemas"]
-    renamed["components"]["schemas"] = {names[name]: schemas[name] for name in sorted(schemas)}
+    renamed["components"]["schemas"] = {
+        names[name]: _PAGE_DESCRIPTION | schemas[name] | {"title": names[name]}
+        if _PAGE_SCHEMA_NAME.fullmatch(name)
+        else schemas[name] | {"title": names[name]}
+        for name in sorted(schemas)
+    }
     return renamed
 
 

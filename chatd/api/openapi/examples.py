@@ -98,38 +98,38 @@ _SNAPSHOT: Final = {
 }
 
 EVENTS: Final[Mapping[str, Any]] = {
-    "SnapshotEvent": _event("snapshot", _SNAPSHOT, "3.1.4"),
-    "StatusEvent": _event("status", {"status": "running", "epoch": 1}, "2.1.0"),
-    "MessageEvent": _event("message", ANSWER, "2.1.4+1"),
-    "MessagePartEvent": _event("message_part", _DELTA, "2.1.1"),
-    "PreviewResetEvent": _event("preview_reset", {}, "2.1.4+1"),
-    "HistoryResetEvent": _event("history_reset", {"from_message_id": 1}, "3.1.4+1"),
-    "QueueUpdateEvent": _event(
+    "Snapshot": _event("snapshot", _SNAPSHOT, "3.1.4"),
+    "StatusChanged": _event("status", {"status": "running", "epoch": 1}, "2.1.0"),
+    "MessageStored": _event("message", ANSWER, "2.1.4+1"),
+    "MessagePart": _event("message_part", _DELTA, "2.1.1"),
+    "PreviewReset": _event("preview_reset", {}, "2.1.4+1"),
+    "HistoryReset": _event("history_reset", {"from_message_id": 1}, "3.1.4+1"),
+    "QueueChanged": _event(
         "queue_update", {"queue_length": 1, "added": 7, "removed": [], "head": None}, "3.1.4"
     ),
-    "ActionRequiredEvent": _event(
+    "ActionRequired": _event(
         "action_required",
         {"calls": [_PENDING_TOOL_CALL], "deadline": "2026-03-01T09:35:02Z"},
         "3.1.4+2",
     ),
-    "RetryEvent": _event(
+    "RetryScheduled": _event(
         "retry",
         {"attempt": 1, "delay_seconds": 1.3, "next_attempt_at": _ENDED_AT, "failure": FAILURE},
         "3.1.4",
     ),
-    "ErrorEvent": _event(
+    "TurnFailed": _event(
         "error",
         {"last_error": "The model is overloaded.", "last_error_detail": FAILURE},
         "3.1.4+1",
     ),
-    "DescribedEvent": _event(
+    "ChatUpdated": _event(
         "chat", {"title": "The sky", "labels": {"topic": "physics"}, "archived": False}, "4.1.4"
     ),
-    "DeletedEvent": _event("deleted", {"id": _CHAT_ID}, None),
-    "ResetEvent": _event("reset", {"reason": "this cursor cannot be resumed"}, None),
-    "DrainingEvent": _event("draining", {}, None),
-    "ListSnapshotEvent": _event("snapshot", {"items": [CHAT], "next_cursor": None}, None),
-    "ChatMovedEvent": _event("chat", CHAT, None),
+    "ChatDeleted": _event("deleted", {"id": _CHAT_ID}, None),
+    "StreamReset": _event("reset", {"reason": "this cursor cannot be resumed"}, None),
+    "Draining": _event("draining", {}, None),
+    "ChatListSnapshot": _event("snapshot", {"items": [CHAT], "next_cursor": None}, None),
+    "ChatChanged": _event("chat", CHAT, None),
 }
 
 EXAMPLES: Final[Mapping[str, Any]] = {

@@ -26,18 +26,18 @@ class Header:
 
 OWNER = Header(
     "x-chatd-owner",
-    "The owner whom an admin acts for; others may only name themselves.",
+    "Owner that an admin acts for. Other callers may only name themselves.",
     {"type": "string", "minLength": 1, "maxLength": MAX_OWNER_LENGTH, "pattern": OWNER_PATTERN},
 )
 IDEMPOTENCY_KEY = Header(
     "idempotency-key",
-    "A name of your own for this request, such as a UUID. A repetition with the same key and body "
-    "changes nothing and gets the same answer.",
+    "Unique key of this request, such as a UUID. Repeating it with the same key and body changes "
+    "nothing and returns the stored response.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 )
 LAST_EVENT_ID = Header(
     "last-event-id",
-    "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
+    "Id of the last event received, as browsers send it. It takes precedence over `after`.",
     {"type": "string"},
 )
 

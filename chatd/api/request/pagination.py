@@ -14,7 +14,7 @@ from chatd.api.errors.problems import HttpProblem
 from chatd.api.schema.resources import ChatOut, Page
 from chatd.domain.chat import Chat
 
-Limit = Annotated[int, Query(ge=1, le=200, description="The most items of a page.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items on the page.")]
 
 
 def chat_page(

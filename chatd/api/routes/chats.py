@@ -43,7 +43,7 @@ Version = Annotated[
 async def create_chat(
     body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
+    """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     moved = await context.chats.create(
         owner_id=caller.owner_id,
@@ -60,7 +60,7 @@ async def create_chat(
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
-    """One chat."""
+    """Return a chat."""
     chat = await context.reads.chat(chat_id, owner_id=caller.owner_filter)
     await context.ensure_model_names(chat.last_model_config_id)
     return context.present.chat(chat)
@@ -73,10 +73,7 @@ async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
 async def update_chat(
     chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Change title or labels at any time; archive or unarchive a chat at rest, with its family.
-
-    A chat's family are the chats that it has started, and so on; no chat starts others yet.
-    """
+    """Change title or labels at any time. Archive or unarchive an idle chat, with its descendants."""
     if body.archived is not None:
         family = await context.chats.archive(
             chat_id,
@@ -109,9 +106,9 @@ async def update_chat(
     responses=problem_responses("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
-    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+    """Delete a chat, its descendants, and everything stored of them. A running turn ends.
 
-    Nothing else removes a chat: it is kept until it is deleted.
+    Chats are kept until they are deleted.
     """
     for gone, version in await context.chats.delete(chat_id, owner_id=caller.owner_filter):
         context.change_bus.publish_deleted(gone, version)
@@ -121,7 +118,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
+    """Stop the running turn. The answer so far is kept. Safe to repeat."""
     return await context.publish(
         await context.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -136,7 +133,7 @@ async def interrupt_chat(
 async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Try a failed turn again, without a new message."""
+    """Retry the failed turn without a new message."""
     return await context.publish(
         await context.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -149,7 +146,7 @@ async def retry_chat(
 async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
+    """Clear the history and the queue, but not the system prompt. The chat must be idle."""
     return await context.publish(
         await context.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -157,6 +154,7 @@ async def clear_chat(
 
 @router.get(
     "/chats/{chat_id}/events",
+    summary="List journal entries",
     dependencies=[RejectUnknownParameters],
     responses=problem_responses("chat_not_found"),
 )
@@ -167,7 +165,7 @@ async def list_events(
     after: Version = 0,
     limit: Limit = 100,
 ) -> Page[JournalEntryOut]:
-    """The chat's journal: every move that was made on it, oldest first."""
+    """Return the chat's journal: all its transitions, oldest first."""
     await context.reads.chat(chat_id, owner_id=caller.owner_filter)
     found = await context.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
@@ -178,7 +176,7 @@ async def list_events(
 
 @router.get("/models", tags=["models"])
 async def list_models(_caller: Caller, context: Context) -> Page[ModelOut]:
-    """The models that a chat may ask for."""
+    """Return the models that a chat may use."""
     default = context.catalog.default
     return Page(
         items=[

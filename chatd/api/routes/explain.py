@@ -1,11 +1,11 @@
-"""The route that says why a chat is where it is."""
+"""Route that explains the state of a chat."""
 
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
@@ -20,9 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
 class WorkerInfoOut(BaseModel):
-    """The worker that has the chat. All but its id is null when it is no longer listed."""
-
-    model_config = ConfigDict(title="WorkerInfo")
+    """Worker that holds the lease. All fields but its id are null if it is no longer registered."""
 
     worker_id: UUID
     host: str | None
@@ -34,9 +32,10 @@ class WorkerInfoOut(BaseModel):
 
 
 class ActivityOut(BaseModel):
-    """What the worker said at the chat's last beat; `until` is when it is cut without progress."""
+    """Activity that the worker reported with the chat's last heartbeat.
 
-    model_config = ConfigDict(title="Activity")
+    Without progress the stage is cancelled at `deadline_at`.
+    """
 
     stage: str | None = Field(examples=["model stream"])
     started_at: datetime | None
@@ -45,37 +44,31 @@ class ActivityOut(BaseModel):
 
 
 class RetryOut(BaseModel):
-    """A step that failed, and is tried again."""
+    """Failed step that is retried."""
 
-    model_config = ConfigDict(title="Retry")
-
-    attempts: int = Field(description="How often it was tried.")
+    attempts: int = Field(description="Number of attempts so far.")
     next_attempt_at: datetime | None
     next_attempt_in_seconds: float | None
 
 
 class WorkerCapacityOut(BaseModel):
-    """The processes that work on chats, of all replicas."""
-
-    model_config = ConfigDict(title="WorkerCapacity")
+    """Workers with a current heartbeat, of all replicas."""
 
     alive: int
     with_free_slots: int
-    free_slots: int = Field(description="How many more chats they would take.")
+    free_slots: int = Field(description="Number of further chats that they would claim.")
     last_heartbeat_at: datetime | None
 
 
 class ReasonOut(BaseModel):
-    """A reason: a stable code for programs, a sentence for people."""
-
-    model_config = ConfigDict(title="Reason")
+    """Reason with a stable code for programs and a sentence for people."""
 
     code: ReasonCode
     text: str
 
 
 class Explanation(BaseModel):
-    """Why a chat is where it is. All times are the database's."""
+    """Explanation of the state of a chat. All times are the database's."""
 
     chat_id: UUID
     at: datetime
@@ -92,7 +85,7 @@ class Explanation(BaseModel):
     queue_length: int
     pending_since: datetime | None
     chats_ahead: int | None = Field(
-        description="Chats before it in the line; at most 10,000 are counted."
+        description="Pending chats that are claimed before it. At most 10,000 are counted."
     )
     action_deadline: datetime | None
     workers: WorkerCapacityOut
@@ -100,7 +93,7 @@ class Explanation(BaseModel):
 
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
-    """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
+    """Explain the state of a chat: its worker, its activity, and what it waits for."""
     facts = await context.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )

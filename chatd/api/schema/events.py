@@ -1,8 +1,8 @@
-"""What a stream may send: a schema for every type of event.
+"""Schemas of stream events, one class for each type.
 
-The document describes a stream as a sequence of these; the wire has each as server-sent events do,
-with ``data`` as JSON. Like content parts they are dressed by hand, and nothing is made of these
-models while a stream runs: the tests see that what is sent fits them.
+The OpenAPI document describes a stream as a sequence of these. On the wire each is a server-sent event
+with ``data`` as JSON. Streams encode plain mappings and do not instantiate these models. Tests validate
+what is sent against them.
 """
 
 from datetime import datetime
@@ -26,54 +26,58 @@ from chatd.domain.chat import Status
 
 
 class Empty(BaseModel):
-    """Nothing more to say."""
+    """Empty object."""
 
 
 class PendingToolCall(BaseModel):
-    """A call of a tool that you run."""
+    """Call of a client tool that has no result yet."""
 
     tool_call_id: str
     tool_name: str
-    args: str = Field(description="JSON, as the model wrote it.")
+    args: str = Field(description="JSON as written by the model.")
 
 
 class ActionRequiredData(BaseModel):
-    """The model waits for these results, until the deadline."""
+    """Pending tool calls, and the deadline for their results."""
 
     calls: list[PendingToolCall]
     deadline: datetime
 
 
 class SnapshotData(BaseModel):
-    """The whole chat, as of one moment."""
+    """Complete chat at one point in time."""
 
     chat: ChatOut
     messages: list[MessageOut]
     queue: list[QueuedMessageOut]
-    parts: Deltas = Field(description="What the answer under way has said so far.")
+    parts: Deltas = Field(description="Parts of the running answer so far.")
     action_required: ActionRequiredData | None = Field(
-        description="What you are to do, if the status is `requires_action`."
+        description="Pending tool calls, if the status is `requires_action`."
     )
 
 
 class StatusChangedData(BaseModel):
+    """New status of the chat."""
+
     status: Status
-    epoch: int = Field(description="Rises with each claim by a worker, and with each edit.")
+    epoch: int = Field(
+        description="Fencing token of the chat. It rises with each claim and each edit."
+    )
 
 
 class QueueChangedData(BaseModel):
-    """What changed in the queue."""
+    """Change of the queue."""
 
     queue_length: int
-    added: int | None = Field(description="The id of a message that is queued now.")
+    added: int | None = Field(description="Id of a message that was queued.")
     removed: list[int] = Field(
-        description="The ids of those no longer queued, whether answered or removed."
+        description="Ids of messages that left the queue, whether promoted or removed."
     )
-    head: int | None = Field(description="The id of one that was brought to the front.")
+    head: int | None = Field(description="Id of a message that was moved to the front.")
 
 
 class RetryScheduledData(BaseModel):
-    """The model is tried again, later."""
+    """Scheduled retry of a failed step."""
 
     attempt: int
     delay_seconds: float
@@ -82,156 +86,162 @@ class RetryScheduledData(BaseModel):
 
 
 class TurnFailedData(BaseModel):
-    """The turn failed."""
+    """Reason of the failed turn."""
 
     last_error: str
     last_error_detail: FailureDetail
 
 
 class ChatUpdatedData(BaseModel):
+    """Title, labels and archived flag of the chat."""
+
     title: Title
     labels: Labels
     archived: bool
 
 
 class HistoryResetData(BaseModel):
-    """Drop the messages from this id on, and the preview; the events that follow bring what is new."""
+    """First message that is no longer part of the history. Drop it, all later messages and the preview."""
 
     from_message_id: int
 
 
 class ChatDeletedData(BaseModel):
-    """This chat is gone."""
+    """Id of the deleted chat."""
 
     id: UUID
 
 
 class StreamResetData(BaseModel):
+    """Reason why the stream cannot be resumed."""
+
     reason: str
 
 
 class ChatListSnapshotData(BaseModel):
-    """Your most recent chats."""
+    """The most recently updated chats."""
 
     items: list[ChatOut]
-    next_cursor: str | None = Field(description="For `GET /chats`, to go on where these end.")
+    next_cursor: str | None = Field(
+        description="Cursor for `GET /chats` to read the chats that follow."
+    )
 
 
 class _WithCursor(BaseModel):
-    id: str = Field(description="Resume with this, and you get exactly what follows.")
+    id: str = Field(description="Cursor. Resuming with it delivers exactly the events that follow.")
 
 
 class _WithoutCursor(BaseModel):
-    id: str | None = Field(default=None, description="Resume with the last id that you have.")
+    id: str | None = Field(default=None, description="Absent. Resume with the last id received.")
 
 
 class Snapshot(_WithCursor):
-    """The chat as it is: show it, and drop what you have shown of it."""
+    """Complete state of the chat. It replaces everything received before."""
 
     event: Literal["snapshot"]
     data: SnapshotData
 
 
 class StatusChanged(_WithCursor):
-    """What the chat is doing now."""
+    """Change of the chat's status."""
 
     event: Literal["status"]
     data: StatusChangedData
 
 
 class MessageStored(_WithCursor):
-    """A message was stored. If it is the assistant's, it replaces the preview."""
+    """Stored message. A message of the assistant replaces the preview."""
 
     event: Literal["message"]
     data: MessageOut
 
 
 class MessagePart(_WithCursor):
-    """A piece of the answer under way, to be added to the preview."""
+    """Delta of the running answer, to be appended to the preview."""
 
     event: Literal["message_part"]
     data: AnyDelta
 
 
 class PreviewReset(_WithCursor):
-    """Clear the preview: the answer is streamed again, or not at all."""
+    """Request to clear the preview. The answer is streamed again, or not at all."""
 
     event: Literal["preview_reset"]
     data: Empty
 
 
 class HistoryReset(_WithCursor):
-    """A message was edited, or the history cleared."""
+    """Edit of a message, or clearing of the history."""
 
     event: Literal["history_reset"]
     data: HistoryResetData
 
 
 class QueueChanged(_WithCursor):
-    """A message was queued, or is no longer."""
+    """Change of the message queue."""
 
     event: Literal["queue_update"]
     data: QueueChangedData
 
 
 class ActionRequired(_WithCursor):
-    """The model calls tools that you run: post their results."""
+    """Call of client tools. The client posts their results."""
 
     event: Literal["action_required"]
     data: ActionRequiredData
 
 
 class RetryScheduled(_WithCursor):
-    """The model failed in a way that may pass."""
+    """Failure of a model call that will be retried."""
 
     event: Literal["retry"]
     data: RetryScheduledData
 
 
 class TurnFailed(_WithCursor):
-    """The turn failed, and why."""
+    """Failure of the turn, with its reason."""
 
     event: Literal["error"]
     data: TurnFailedData
 
 
 class ChatUpdated(_WithCursor):
-    """Title, labels or archived: all three as they are now."""
+    """Change of title, labels or archived flag."""
 
     event: Literal["chat"]
     data: ChatUpdatedData
 
 
 class ChatDeleted(_WithoutCursor):
-    """A chat was deleted; its own stream ends with this."""
+    """Deletion of a chat. It is the last event of the chat's own stream."""
 
     event: Literal["deleted"]
     data: ChatDeletedData
 
 
 class StreamReset(_WithoutCursor):
-    """The cursor that you named cannot be resumed; a `snapshot` follows."""
+    """Refusal of the cursor of the request. A `snapshot` follows."""
 
     event: Literal["reset"]
     data: StreamResetData
 
 
 class Draining(_WithoutCursor):
-    """This process stops: connect again, and another one goes on."""
+    """Shutdown of this process. Reconnect to continue on another one."""
 
     event: Literal["draining"]
     data: Empty
 
 
 class ChatListSnapshot(_WithoutCursor):
-    """Your chats as they are."""
+    """Snapshot of the list of chats."""
 
     event: Literal["snapshot"]
     data: ChatListSnapshotData
 
 
 class ChatChanged(_WithoutCursor):
-    """A chat moved: this is all of it. Drop it if your `version` of it is as high."""
+    """Complete state of a changed chat. Ignore it if the version already received is as high."""
 
     event: Literal["chat"]
     data: ChatOut
@@ -258,7 +268,7 @@ class ChatEvent(
         ]
     ]
 ):
-    """An event of one chat's stream."""
+    """Event of the stream of one chat."""
 
 
 class ListEvent(
@@ -269,20 +279,20 @@ class ListEvent(
         ]
     ]
 ):
-    """An event of the stream of all your chats."""
+    """Event of the stream of all chats of the owner."""
 
 
 class SseMediaType(Response):
-    """Names the media type of a stream to the document."""
+    """Response class that names the media type of a stream in the document."""
 
     media_type = "text/event-stream"
 
 
-_DESCRIPTION = """Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
-this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
-field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing."""
+_DESCRIPTION = """Server-sent events. OpenAPI 3.1 cannot describe the events of a stream, so this schema is that of
+each event: `event` and `id` are the fields of these names, and `data` is that field, parsed as JSON. Lines
+that begin with a colon are comments that keep the connection alive."""
 
 
 def sse_response(event_model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that streams these events; its class is ``SseMediaType``."""
+    """Return the ``responses`` of a route that streams these events. Its response class is ``SseMediaType``."""
     return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": event_model}}

@@ -26,7 +26,7 @@ class DocumentedAs:
 
 
 class TextPart(BaseModel):
-    """Words."""
+    """Text."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "text", "text": "Hi!"}]})
 
@@ -35,26 +35,26 @@ class TextPart(BaseModel):
 
 
 class ReasoningPart(BaseModel):
-    """What the model thought on its way, as far as it tells."""
+    """Reasoning of the model, as far as the provider returns it."""
 
     type: Literal["reasoning"]
     text: str = ""
 
 
 class ToolCallPart(BaseModel):
-    """The model asks for a tool."""
+    """Tool call by the model."""
 
     type: Literal["tool-call"]
     tool_call_id: str
     tool_name: str
     args: str = Field(
-        description="JSON, as the model wrote it; it may be malformed.",
+        description="JSON as written by the model. It may be malformed.",
         examples=['{"city": "Bern"}'],
     )
 
 
 class ToolResultPart(BaseModel):
-    """What a tool answered, or why it did not."""
+    """Result of a tool call, or the error that replaces it."""
 
     type: Literal["tool-result"]
     tool_call_id: str
@@ -64,7 +64,7 @@ class ToolResultPart(BaseModel):
 
 
 class SourcePart(BaseModel):
-    """Something the model says it took its answer from."""
+    """Source that the model cites."""
 
     type: Literal["source"]
     url: str | None = None
@@ -72,11 +72,11 @@ class SourcePart(BaseModel):
 
 
 class FilePart(BaseModel):
-    """A file, inline."""
+    """Inline file."""
 
     type: Literal["file"]
     media_type: str = Field(examples=["image/png"])
-    data: str = Field(description="base64")
+    data: str = Field(description="Base64 data.")
 
 
 AnyPart = Annotated[
@@ -87,25 +87,25 @@ Parts = Annotated[list[dict[str, Any]], DocumentedAs(list[AnyPart])]
 
 
 class _Delta(BaseModel):
-    index: int = Field(description="Which content part of the answer this adds to.", ge=0)
+    index: int = Field(description="Index of the content part that this delta belongs to.", ge=0)
 
 
 class TextDelta(_Delta):
-    """Words to add at the end."""
+    """Text to append to the part."""
 
     type: Literal["text"]
     text: str
 
 
 class ReasoningDelta(_Delta):
-    """Thoughts to add at the end."""
+    """Reasoning to append to the part."""
 
     type: Literal["reasoning"]
     text: str
 
 
 class ToolCallDelta(_Delta):
-    """A call that is being written: `args` is to be added at the end, what else is here is new."""
+    """Piece of a streamed tool call. Append `args`; other fields replace what was there."""
 
     type: Literal["tool-call"]
     tool_call_id: str | None = None
@@ -114,11 +114,11 @@ class ToolCallDelta(_Delta):
 
 
 class SourceDelta(_Delta, SourcePart):
-    """A source, whole."""
+    """Complete source."""
 
 
 class FileDelta(_Delta, FilePart):
-    """A file, whole."""
+    """Complete file."""
 
 
 AnyDelta = Annotated[

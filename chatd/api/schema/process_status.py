@@ -3,15 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from chatd.domain.chat import Status
 
 
 class ActorOut(BaseModel):
-    """An actor of the supervision tree."""
-
-    model_config = ConfigDict(title="Actor")
+    """An actor of the supervision tree. `seconds` is the time in its state."""
 
     name: str
     state: str
@@ -25,8 +23,6 @@ class ActorOut(BaseModel):
 class LeasedChatOut(BaseModel):
     """A chat leased by this process, and the progress of its turn."""
 
-    model_config = ConfigDict(title="LeasedChat")
-
     chat_id: UUID
     status: Status
     epoch: int
@@ -36,16 +32,14 @@ class LeasedChatOut(BaseModel):
     stage_seconds: float
     deadline_seconds: float | None
     last_progress: str | None = Field(
-        description="The last step that the turn noted, such as `streaming` or `backing off`."
+        description="The last progress mark of the turn, such as `streaming` or `backing off`."
     )
     seconds_since_progress: float
     lease_left_seconds: float
 
 
 class PoolOut(BaseModel):
-    """Connections to the database."""
-
-    model_config = ConfigDict(title="Pool")
+    """Connection pool of the database."""
 
     size: int
     in_use: int
@@ -54,8 +48,6 @@ class PoolOut(BaseModel):
 
 class DatabaseStatsOut(BaseModel):
     """Counts over the whole database, collected `seconds_ago`."""
-
-    model_config = ConfigDict(title="DatabaseStats")
 
     seconds_ago: float
     chats: dict[Status, int]
@@ -73,8 +65,6 @@ class Versions(BaseModel):
 
 class ProcessStatusOut(BaseModel):
     """Status of this process. `database_stats` is null until the database has answered."""
-
-    model_config = ConfigDict(title="ProcessStatus")
 
     worker_id: UUID
     host: str

@@ -1,4 +1,4 @@
-"""The shapes of the API."""
+"""Request and response models of the API."""
 
 import base64
 from datetime import datetime
@@ -27,10 +27,10 @@ from chatd.domain.message import Role
 MAX_TITLE_LENGTH = 500
 
 MAX_BIGINT = 2**63 - 1
-"""What the database can count to."""
+"""Largest bigint of PostgreSQL."""
 
 MessageId = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
-"""The id of a message, or of one that waits."""
+"""Id of a stored or queued message."""
 
 
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
@@ -48,14 +48,14 @@ def _check_base64(value: str) -> str:
 
 
 _BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-"""For the document; a large file is read faster than it is matched."""
+"""Pattern for the document only: decoding a large file is faster than matching it."""
 
 Base64 = Annotated[
     NonEmptyStr,
     AfterValidator(_check_base64),
     WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
 ]
-"""Contents, never an address: nobody makes this host fetch something for them."""
+"""File contents. URLs are not accepted, so that no client makes this host fetch something."""
 
 
 class _Request(BaseModel):
@@ -63,18 +63,18 @@ class _Request(BaseModel):
 
 
 class TextInput(_Request):
-    """Words."""
+    """Text."""
 
     type: Literal["text"]
     text: NonEmptyStr
 
 
 class FileInput(_Request):
-    """A file, inline."""
+    """Inline file."""
 
     type: Literal["file"]
     media_type: NonEmptyStr = Field(examples=["image/png"])
-    data: Base64 = Field(description="base64", examples=["aGVsbG8="])
+    data: Base64 = Field(description="Base64 data.", examples=["aGVsbG8="])
 
 
 def _content_kind(value: object) -> str | None:
@@ -90,52 +90,61 @@ ContentInput = Annotated[
         custom_error_type="content_type",
         custom_error_message="Input should be a string or a list of parts",
     ),
-    Field(description="NonEmptyStr, or a list of parts.", examples=["Why is the sky blue?"]),
+    Field(description="A non-empty string, or a list of parts.", examples=["Why is the sky blue?"]),
 ]
 
 
 class CreateChat(_Request):
+    """Request to create a chat."""
+
     content: ContentInput | None = Field(
-        default=None, description="The first message; without one the chat waits for it."
+        default=None, description="The first message. Without it the chat is `waiting`."
     )
     title: Title = ""
-    model: str | None = Field(default=None, description="A name of `GET /models`.")
+    model: str | None = Field(default=None, description="Name of a model of `GET /models`.")
     system_prompt: str | None = Field(
         default=None,
-        description="What the model is told before anything else: the first message, of the role "
-        "`system`. It cannot be changed later.",
+        description="Instructions for the model, stored as the first message with the role "
+        "`system`. They cannot be changed later.",
     )
     labels: Labels = Field(default_factory=dict)
     tools: Tools = Field(default_factory=list)
 
 
 class UpdateChat(_Request):
+    """Changes of a chat. Fields that are absent stay as they are."""
+
     title: Title | None = None
     labels: Labels | None = Field(
-        default=None, description="All labels; they replace those before."
+        default=None, description="All labels. They replace the previous ones."
     )
     archived: bool | None = Field(
-        default=None, description="Whether it is put aside: it then takes no message."
+        default=None,
+        description="True to archive the chat and its descendants. Archived chats accept no messages.",
     )
 
 
 class SendMessage(_Request):
+    """Message of the user."""
+
     content: ContentInput
     model: str | None = Field(
         default=None,
-        description="A name of `GET /models`, for this message and later ones; else the chat's model.",
+        description="Name of a model of `GET /models`, for this and later messages. Default: the chat's model.",
     )
     busy_behavior: BusyBehavior = Field(
-        default=BusyBehavior.QUEUE, description="What to do when the chat is busy."
+        default=BusyBehavior.QUEUE, description="Behavior if the chat is busy."
     )
 
 
 class EditMessage(_Request):
+    """New content of a user message."""
+
     content: ContentInput
 
 
 class Usage(BaseModel):
-    """Tokens."""
+    """Token counts, as reported by the provider."""
 
     input_tokens: int
     output_tokens: int
@@ -155,23 +164,21 @@ class Usage(BaseModel):
 
 
 class FailureDetail(BaseModel):
-    """Why a turn failed, for programs."""
+    """Reason of a failed turn, for programs."""
 
     kind: FailureKind
     message: str
     provider: str | None
     model: str | None
-    status_code: int | None = Field(description="The HTTP status that the provider answered.")
-    retryable: bool = Field(description="Whether another attempt may cure it.")
+    status_code: int | None = Field(description="HTTP status of the provider's response.")
+    retryable: bool = Field(description="True if another attempt may succeed.")
     attempts: int
     at: datetime
 
 
 class ChatOut(BaseModel):
-    """A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+    """Chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
     `requires_action`."""
-
-    model_config = ConfigDict(title="Chat")
 
     id: UUID
     owner_id: str
@@ -194,7 +201,7 @@ class ChatOut(BaseModel):
 
 
 class MessageOut(BaseModel):
-    model_config = ConfigDict(title="Message")
+    """Stored message. Its `id` rises within the chat."""
 
     id: int
     chat_id: UUID
@@ -203,14 +210,14 @@ class MessageOut(BaseModel):
     model: str | None
     usage: Usage | None
     finish_reason: str | None = Field(
-        description="Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or a word of "
-        "its vendor's; `interrupted`, when it was stopped. Null if no model wrote this."
+        description="Reason why the model stopped: `stop`, `length`, `content_filter`, `tool_call`, or a value "
+        "of its provider; `interrupted` after an interrupt. Null if no model wrote the message."
     )
     created_at: datetime
 
 
 class QueuedMessageOut(BaseModel):
-    model_config = ConfigDict(title="QueuedMessage")
+    """Message that is queued until the running turn ends."""
 
     id: int
     chat_id: UUID
@@ -220,7 +227,7 @@ class QueuedMessageOut(BaseModel):
 
 
 class SendMessageResult(BaseModel):
-    """What became of a message: it is in the history, or it waits in the queue."""
+    """Accepted message: stored in the history, or queued."""
 
     queued: bool
     message: MessageOut | None
@@ -229,9 +236,7 @@ class SendMessageResult(BaseModel):
 
 
 class JournalEntryOut(BaseModel):
-    """A row of the chat's journal."""
-
-    model_config = ConfigDict(title="JournalEntry")
+    """Transition of a chat, as recorded in its journal."""
 
     version: int
     created_at: datetime
@@ -243,7 +248,7 @@ class JournalEntryOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    model_config = ConfigDict(title="Model")
+    """Model that a chat may use."""
 
     id: UUID
     name: str
@@ -256,11 +261,11 @@ Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[Item]):
-    """Some items, and where to go on."""
+    """One page of a list."""
 
     items: list[Item]
     next_cursor: str | None = Field(
         default=None,
-        description="Null at the end. Else give it to the same request again: of chats as `cursor`, "
-        "of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.",
+        description="Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, "
+        "as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.",
     )

@@ -1,4 +1,4 @@
-"""The shapes of tools that the client runs, and of what they returned."""
+"""Request models of tools that the client runs, and of their results."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ ToolParameters = Annotated[
 
 
 class Tool(BaseModel):
-    """A tool that the chat's client runs when the model calls it."""
+    """Tool that the client runs when the model calls it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,7 @@ class Tool(BaseModel):
         examples=["weather"]
     )
     description: Annotated[str, Sanitized] = Field(
-        default="", description="What it is for, for the model."
+        default="", description="Purpose of the tool, for the model."
     )
     parameters: ToolParameters
 
@@ -45,18 +45,20 @@ def _unique_names(tools: list[Tool]) -> list[Tool]:
 Tools = Annotated[
     list[Tool],
     AfterValidator(_unique_names),
-    Field(description="Tools that you run: the chat waits for their results."),
+    Field(description="Tools that the client runs. The chat waits for their results."),
 ]
 
 
 class ToolResultInput(BaseModel):
-    """What came of one call; `result` is any JSON."""
+    """Result of one tool call. `result` is any JSON value."""
 
-    model_config = ConfigDict(extra="forbid", title="ToolResultInput")
+    model_config = ConfigDict(extra="forbid")
 
     tool_call_id: NonEmptyStr
     result: JsonValue
-    is_error: bool = Field(default=False, description="Whether the tool failed; the model is told.")
+    is_error: bool = Field(
+        default=False, description="True if the tool failed. The model receives it as an error."
+    )
 
     def to_domain(self) -> ToolResult:
         return ToolResult(
@@ -65,7 +67,7 @@ class ToolResultInput(BaseModel):
 
 
 class SubmitToolResults(BaseModel):
-    """Results of all open calls of a chat, each once."""
+    """Results of all pending tool calls of a chat, one for each."""
 
     model_config = ConfigDict(extra="forbid")
 
