@@ -1,12 +1,16 @@
-"""HTTP in, SSE out.
+"""The HTTP API: requests in, responses and server-sent events out.
 
-This room and ``work`` never call each other: they meet in the store, which is the truth, and in the
-hub, which is fast. A request is one move or one read. A stream subscribes first, then reads, then
-drops what it has twice; after that one batched read serves all streams of the process.
+This package and ``worker`` never call each other. They meet in the store, which holds the truth, and in
+``fanout``, which is fast. A request is one transition or one read.
 
-A request passes the ``door`` first, where a ``Authenticator`` says whose it is: ``AnonymousAuthenticator`` without
-authentication, the ``TokenAuthenticator`` by tokens, ``Jwts`` by what an identity provider signed. Routes take a
-``CallerOptions``, and streams begin a ``Stay``, which ends when their caller may not be here any more.
-Who is nobody gets 401; another's chat is 404; what is beyond a limit names it. When the database or
-the key set is away, it is 503, and who is inside stays.
+A request passes the middlewares that ``app`` lists, of which ``auth`` decides who is calling. A route
+then gets its ``Caller`` from ``request``, calls the store through ``ApiContext``, and presents the result
+by the models of ``schema``. Streams come from ``streaming`` as protocol-neutral events, and ``sse`` spells
+them. An error becomes a problem with a stable code in ``errors``, and ``openapi`` describes all of it.
+
+The rules that hold everywhere: a request without a valid credential gets 401. A chat of another owner is
+404, as if it did not exist. A limit that was exceeded is named in the response. While the database or
+the identity provider's key set is unavailable, requests get 503 and open streams stay open.
+
+The order of imports is a contract in ``pyproject.toml``.
 """

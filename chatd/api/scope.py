@@ -1,31 +1,34 @@
-"""What a request carries through the layers: their keys in its scope, and how its headers are read."""
+"""Keys under which a request's scope carries values between layers, and readers of its headers."""
 
 from typing import Final
 
 from starlette.types import Scope
 
 REQUEST_ID: Final = "chatd.request_id"
-"""A request's id."""
+"""The request's id: ``str``."""
 
-GRANT: Final = "chatd.pass"
-"""The ``Pass`` of its caller."""
+GRANT: Final = "chatd.grant"
+"""The ``Grant`` of the caller, absent on public paths."""
 
-PROBLEM_CODE: Final = "chatd.problem"
-"""The code of the problem that it was answered with, if it was one."""
+IDENTITY: Final = "chatd.identity"
+"""The ``Identity`` that the request acts for, once it was resolved."""
+
+PROBLEM_CODE: Final = "chatd.problem_code"
+"""The code of the problem that the response is, if it is one."""
 
 
 def route_template(scope: Scope) -> str | None:
-    """The template of the path that was asked for: the path itself may hold anything."""
+    """Return the template of the route's path. The path itself may contain anything."""
     path: str | None = getattr(scope.get("route"), "path", None)
     return path
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
-    """Every header of this name."""
+    """Return the values of all headers of this name."""
     return [value for header, value in scope["headers"] if header == name]
 
 
 def single_header(scope: Scope, name: bytes) -> bytes | None:
-    """The header of this name; None unless it is there exactly once."""
-    found = header_values(scope, name)
-    return found[0] if len(found) == 1 else None
+    """Return the value of this header. None unless there is exactly one."""
+    values = header_values(scope, name)
+    return values[0] if len(values) == 1 else None

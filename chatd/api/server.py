@@ -8,11 +8,12 @@ from http import HTTPStatus
 import anyio
 import structlog
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatd.api.errors import problems
+from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
 from chatd.fanout.hub import ChatHub
 from chatd.supervision.child import ChildHandle, FatalError
 
@@ -116,7 +117,7 @@ class Server:
         handed = self._inherited_socket()
         listener = handed or self._bind()
         self._host, self.port = listener.getsockname()[:2]
-        leaving = _ConnectionDrain(self._app)
+        leaving = ConnectionDrainMiddleware(self._app)
         config = uvicorn.Config(
             leaving,
             http=_Protocol,
@@ -169,22 +170,3 @@ class Server:
             ) from error
         listener.setblocking(False)
         return listener
-
-
-class _ConnectionDrain:
-    """The application; once ``draining``, callers are told with each answer to connect anew.
-
-    A connection that is kept would be closed under the request that a caller just sends on it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.draining = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def parting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, parting if self.draining else send)

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.auth.identity import StreamSession
+from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.stream_events import StreamEventType

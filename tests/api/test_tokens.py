@@ -22,7 +22,7 @@ from support.providers import scripted
 from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
 from support.scheduling_delay import measure_scheduling_delay
 
-from chatd.api.auth.identity import PUBLIC_PATHS
+from chatd.api.app import PUBLIC_PATHS
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import hash_token
 

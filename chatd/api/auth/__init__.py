@@ -1,1 +1,11 @@
-"""The package ``auth``."""
+"""Authentication: turns a credential into an identity, before anything else looks at a request.
+
+``AuthMiddleware`` asks the ``Authenticator`` that ``auth.mode`` selects: ``AnonymousAuthenticator``,
+``TokenAuthenticator`` (access tokens, stored hashed) or ``JwtAuthenticator`` (JWTs of an identity
+provider). The result is a ``Grant``, which a token's revocation or expiry ends. Streams are long, so
+each registers a ``StreamSession`` with its grant and ends with it.
+
+A grant is for whoever sent the credential. Whom the request acts for may differ, for admins:
+``request.caller`` resolves that. Authentication must not cost a round trip for each request, hence the
+cache in ``tokens``, and a revoked token must be rejected everywhere within a second, hence its loop.
+"""

@@ -26,7 +26,7 @@ ALGORITHMS: Mapping[str, Sequence[str]] = {
     "P-521": ("ES512",),
     "Ed25519": ("EdDSA",),
 }
-"""What a key of each kind may verify: signatures of a private key that we do not have, nothing else."""
+"""Algorithms by kind of key. All are asymmetric: chatd never holds a key that could sign."""
 
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 _MAX_BYTES = 1024 * 1024
@@ -34,22 +34,22 @@ _FETCH_TIMEOUT_SECONDS = 5.0
 
 
 class JwksUnavailable(ChatdError):
-    """The key set cannot be read just now."""
+    """The identity provider's key set is temporarily unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, and the algorithms it may be used with."""
+    """A public key and the algorithms that it may verify."""
 
     material: AllowedPublicKeys
     algorithms: Sequence[str]
 
 
 class JwksClient:
-    """The keys of ``source``, a path or a URL.
+    """Reader of the key set at ``source``, a path or a URL.
 
-    It is read every ``refresh_interval_seconds``, and when a key is asked for that it does not have, but not
-    more often than every ``min_refresh_interval_seconds``. While it cannot be read, the keys it had stay.
+    The set is read every ``refresh_interval_seconds``, and when an unknown key is requested, but then at
+    most every ``min_refresh_interval_seconds``. While it cannot be read, the last keys stay in use.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class JwksClient:
         )
 
     async def key(self, kid: str | None) -> VerificationKey | None:
-        """The key of this name; without a name, the only one there is. Raises ``JwksUnavailable``."""
+        """Return the key with this id, or the only key if ``kid`` is None. Raises ``JwksUnavailable``."""
         if self._find(kid) is None:
             async with self._refresh_lock:
                 if self._find(kid) is None and self._may_refresh():
@@ -81,25 +81,25 @@ class JwksClient:
         return self._find(kid)
 
     async def refresh(self) -> None:
-        """Read the set anew. Raises ``JwksUnavailable``."""
+        """Read the key set again. Raises ``JwksUnavailable``."""
         async with self._refresh_lock:
             await self._refresh()
 
     async def check_readable(self) -> None:
-        """See that a file can be read: at the start that is a mistake, no outage. Raises ``FatalError``."""
+        """Check that a file can be read: if not, the configuration is wrong. Raises ``FatalError``."""
         if not _is_url(self._source):
             with self._fatal_if_file():
                 await self._load()
 
     async def run(self, child: ChildHandle) -> None:
-        """Keep the keys fresh."""
+        """Refresh the keys periodically."""
         with self._fatal_if_file():
             await self.refresh()
         await self._loop.run(child)
 
     @contextmanager
     def _fatal_if_file(self) -> Iterator[None]:
-        """At the start a file that cannot be read is a mistake; a URL may be had later."""
+        """Raise ``FatalError`` if a file cannot be read at startup. A URL may become readable later."""
         try:
             yield
         except JwksUnavailable as error:
@@ -128,8 +128,8 @@ class JwksClient:
                 text = await (_fetch if _is_url(self._source) else _read_file)(self._source)
             return _parse(from_json(text))
         except (httpx2.HTTPError, OSError, ValueError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
-            raise JwksUnavailable(f"auth.jwks: cannot read {self._source}: {why}") from error
+            reason = str(error) or type(error).__name__
+            raise JwksUnavailable(f"auth.jwks: cannot read {self._source}: {reason}") from error
 
 
 def _is_url(source: str) -> bool:
@@ -145,10 +145,10 @@ async def _fetch(source: str) -> bytes:
     text = b""
     async with (
         httpx2.AsyncClient(timeout=_FETCH_TIMEOUT_SECONDS) as http,
-        http.stream("GET", source) as answer,
+        http.stream("GET", source) as response,
     ):
-        answer.raise_for_status()
-        async for chunk in answer.aiter_bytes():
+        response.raise_for_status()
+        async for chunk in response.aiter_bytes():
             text += chunk
             if len(text) > _MAX_BYTES:
                 raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
@@ -156,14 +156,14 @@ async def _fetch(source: str) -> bytes:
 
 
 def _parse(document: Any) -> Mapping[str | None, VerificationKey]:
-    """The keys of a set by their names. Raises ``ValueError`` when there is none that can be used."""
-    given = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(given, list):
-        raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - for whoever wrote the file
+    """Return the usable keys of a key set by id. Raises ``ValueError`` if there is none."""
+    jwks = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(jwks, list):
+        raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - the content is wrong, not a call
     keys: dict[str | None, VerificationKey] = {}
-    for one in given:
-        kid = one.get("kid") if isinstance(one, dict) else None
-        key = _parse_key(one) if isinstance(one, dict) and isinstance(kid, str | None) else None
+    for jwk in jwks:
+        kid = jwk.get("kid") if isinstance(jwk, dict) else None
+        key = _parse_key(jwk) if isinstance(jwk, dict) and isinstance(kid, str | None) else None
         if key is not None:
             keys[kid] = key
     if not keys:
@@ -172,11 +172,11 @@ def _parse(document: Any) -> Mapping[str | None, VerificationKey]:
 
 
 def _parse_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
-    """None for a key of another kind or purpose; a secret one (``oct``) has no place in a key set."""
+    """Return a public key. None for other kinds: symmetric keys (``oct``) are never accepted."""
     kind = "RSA" if jwk.get("kty") == "RSA" else jwk.get("crv")
-    fitting = ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
-    named = jwk.get("alg")
-    algorithms = tuple(name for name in fitting if named is None or named == name)
+    supported = ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
+    declared = jwk.get("alg")
+    algorithms = tuple(name for name in supported if declared is None or declared == name)
     if not algorithms or jwk.get("use", "sig") != "sig":
         return None
     public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}

@@ -1,4 +1,4 @@
-"""Callers whom an identity provider vouches for, with JSON Web Tokens."""
+"""Authentication by JSON Web Tokens of an identity provider."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import anyio
 import jwt
 import structlog
 
-from chatd.api.auth.identity import UNAUTHENTICATED_DETAIL, Grant, Identity, unauthorized
+from chatd.api.auth.identity import NO_CREDENTIAL_DETAIL, Grant, Identity, unauthorized
 from chatd.api.auth.jwks import ALGORITHMS, JwksClient, JwksUnavailable, VerificationKey
 from chatd.api.errors.problems import HttpProblem
 from chatd.domain.owner import is_valid_owner
@@ -18,10 +18,10 @@ from chatd.supervision.child import ChildHandle
 _log = structlog.get_logger()
 
 _CLOCK_SKEW_SECONDS = 3.0
-"""How far the provider's clock may be ahead: no token is refused for having been made in the future."""
+"""Tolerated lead of the provider's clock: a token issued just now must not be rejected as not valid yet."""
 
 _MAX_LIFETIME_SECONDS = 10 * 365 * 86_400.0
-"""A moment that is further away than this is as good as none."""
+"""Bound on a token's remaining lifetime, so that timers get a number they can handle."""
 
 _ALLOWED_ALGORITHMS = frozenset(name for names in ALGORITHMS.values() for name in names)
 _DECODER = jwt.PyJWT(options={"enforce_minimum_key_length": True})
@@ -30,17 +30,18 @@ _REASONS: Mapping[type[Exception], str] = {
     jwt.ExpiredSignatureError: "it has expired",
     jwt.ImmatureSignatureError: "it is not valid yet",
     jwt.InvalidAudienceError: "it is for another audience",
-    jwt.InvalidIssuerError: "it is of another issuer",
+    jwt.InvalidIssuerError: "it is from another issuer",
     jwt.MissingRequiredClaimError: "a claim is missing",
-    jwt.InvalidAlgorithmError: "its algorithm is not one of its key",
+    jwt.InvalidAlgorithmError: "its algorithm does not fit its key",
     jwt.InvalidSignatureError: "its signature is wrong",
 }
 
 
 class JwtAuthenticator:
-    """Knows callers by what a trusted ``issuer`` says of them to this ``audience``.
+    """Authenticator for JWTs that a trusted ``issuer`` signed for this ``audience``.
 
-    ``owner_claim`` names the owner. Who has ``admin_claim`` as true is an admin (None: nobody is).
+    ``owner_claim`` is the claim with the owner's name. A caller whose ``admin_claim`` is true is an
+    admin. Without an ``admin_claim`` there are no admins.
     """
 
     def __init__(
@@ -59,24 +60,24 @@ class JwtAuthenticator:
         self._admin_claim = admin_claim
 
     async def authenticate(self, credential: str | None) -> Grant:
-        """The pass of a JWT, good until it expires. Raises ``HttpProblem`` (401, 503)."""
+        """Return the grant of a JWT, valid until the JWT expires. Raises ``HttpProblem`` (401, 503)."""
         if credential is None:
-            raise unauthorized(UNAUTHENTICATED_DETAIL)
+            raise unauthorized(NO_CREDENTIAL_DETAIL)
         claims = self._verified_claims(credential, await self._signing_key(credential))
         owner_id = claims.get(self._owner_claim)
         if not is_valid_owner(owner_id):
             raise _invalid_jwt(f"its claim {self._owner_claim} names no owner")
-        left = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _MAX_LIFETIME_SECONDS)
-        if left <= 0:
+        lifetime = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _MAX_LIFETIME_SECONDS)
+        if lifetime <= 0:
             raise _invalid_jwt(_REASONS[jwt.ExpiredSignatureError])
         admin = self._admin_claim is not None and claims.get(self._admin_claim) is True
-        return Grant(identity=Identity(owner_id, admin), expires_at=anyio.current_time() + left)
+        return Grant(identity=Identity(owner_id, admin), expires_at=anyio.current_time() + lifetime)
 
     async def run(self, child: ChildHandle) -> None:
         await self._jwks.run(child)
 
     async def _signing_key(self, credential: str) -> VerificationKey:
-        """The key that the token says it was signed with; nothing it says is believed yet."""
+        """Return the key that the token names in its header, which is not verified yet."""
         try:
             header = jwt.get_unverified_header(credential)
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -90,7 +91,7 @@ class JwtAuthenticator:
             _log.warning("auth.jwks_unavailable", error=str(error))
             raise HttpProblem(
                 "jwks_unavailable",
-                "The key set of the identity provider cannot be read just now; try again.",
+                "The identity provider's key set is temporarily unavailable; try again.",
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 headers={"retry-after": "1"},
             ) from error

@@ -1,4 +1,4 @@
-"""The door: nobody comes to a route, or has a body read, before it is known who it is."""
+"""Authentication middleware: rejects unauthenticated requests before anything reads their body."""
 
 import math
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from http import HTTPStatus
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatd.api.auth.identity import PUBLIC_PATHS, Authenticator, Grant
+from chatd.api.auth.identity import Authenticator, Grant
 from chatd.api.auth.rate_limit import TokenBuckets
 from chatd.api.errors import problems
 from chatd.api.errors.problems import HttpProblem
@@ -16,7 +16,11 @@ from chatd.domain.errors import DatabaseUnavailable
 
 
 class AuthMiddleware:
-    """Puts a ``Grant`` into the scope of every request, or answers for the application: 401, 429, 503."""
+    """Middleware that puts the caller's ``Grant`` into the scope, or answers 401, 429 or 503.
+
+    Requests of ``public_paths`` pass without a grant. Every other path needs one, whether it exists
+    or not.
+    """
 
     def __init__(
         self,
@@ -24,7 +28,7 @@ class AuthMiddleware:
         *,
         authenticator: Authenticator,
         token_buckets: TokenBuckets,
-        public_paths: Collection[str] = PUBLIC_PATHS,
+        public_paths: Collection[str],
     ) -> None:
         self._app = app
         self._public_paths = public_paths
@@ -38,28 +42,28 @@ class AuthMiddleware:
         try:
             scope[GRANT] = await self._authenticate(scope)
         except (HttpProblem, DatabaseUnavailable) as error:
-            refusal = problems.to_response(error)
-            await refusal(scope, receive, send)
+            response = problems.to_response(error)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     async def _authenticate(self, scope: Scope) -> Grant:
-        passed = await self._authenticator.authenticate(_bearer_token(scope))
-        wait = self._token_buckets.take(passed.identity.owner_id, anyio.current_time())
-        if wait:
+        grant = await self._authenticator.authenticate(_bearer_token(scope))
+        wait_seconds = self._token_buckets.take(grant.identity.owner_id, anyio.current_time())
+        if wait_seconds:
             raise HttpProblem(
                 "too_many_requests",
                 "Too many requests (limits.requests_per_second).",
                 HTTPStatus.TOO_MANY_REQUESTS,
-                headers={"retry-after": str(math.ceil(wait))},
+                headers={"retry-after": str(math.ceil(wait_seconds))},
             )
-        return passed
+        return grant
 
 
 def _bearer_token(scope: Scope) -> str | None:
-    """What stands behind ``Bearer`` in the header, if there is one such header."""
-    given = single_header(scope, b"authorization")
-    if given is None:
+    """Return the token of the ``Authorization`` header, if there is exactly one such header."""
+    value = single_header(scope, b"authorization")
+    if value is None:
         return None
-    scheme, _, credential = given.decode("latin-1").partition(" ")
+    scheme, _, credential = value.decode("latin-1").partition(" ")
     return credential.strip() or None if scheme.lower() == "bearer" else None

@@ -1,47 +1,51 @@
-"""How often each owner may ask: a bucket of tokens for everyone."""
+"""Rate limit: one token bucket for each owner."""
 
 _SWEEP_THRESHOLD = 10_000
-"""So many owners are kept before those whose bucket is full again are forgotten."""
+"""Number of stored buckets from which full ones are removed."""
 
 _EPSILON = 1e-4
-"""Of a token. The clock is that coarse at 27,000 tokens a second after it has run for a year."""
+"""Tolerance, in tokens, for the floating-point resolution of the monotonic clock.
+
+The clock is that coarse at 27,000 tokens a second after it has run for a year.
+"""
 
 
 class TokenBuckets:
-    """``per_second`` requests of each owner, and as many at once after a pause of a second.
+    """Token buckets that refill with ``per_second`` tokens a second and hold as many (0: unlimited).
 
-    A bucket is kept as what it lacked when it was asked last: what has dripped in since is taken off, and
-    no request may make it lack more than all. The caller says what time it is. ``per_second`` 0:
-    unlimited.
+    A bucket is stored as its deficit at its last request. The refill since then is computed, so
+    nothing runs between requests. The caller passes the time.
     """
 
     def __init__(self, *, per_second: int = 500) -> None:
         self.per_second = per_second
-        """It may be changed at any time."""
+        """May be changed at any time."""
         self._buckets: dict[str, tuple[float, float]] = {}
         self._sweep_at = _SWEEP_THRESHOLD
 
     def take(self, owner_id: str, now: float) -> float:
-        """Seconds to wait before asking again; 0.0: go ahead, one token was taken."""
+        """Take one token of this owner. Return 0.0, or the seconds to wait if there is none."""
         if not self.per_second:
             return 0.0
-        lacks = 1 + self._deficit(self._buckets.get(owner_id, (0.0, now)), now)
-        over = lacks - self.per_second
-        if over > _EPSILON:
-            return over / self.per_second
+        deficit = 1 + self._deficit(self._buckets.get(owner_id, (0.0, now)), now)
+        excess = deficit - self.per_second
+        if excess > _EPSILON:
+            return excess / self.per_second
         if len(self._buckets) >= self._sweep_at:
-            self._buckets = {
-                name: bucket
-                for name, bucket in self._buckets.items()
-                if self._deficit(bucket, now) > 0.0
-            }
-            self._sweep_at = max(
-                _SWEEP_THRESHOLD, 2 * len(self._buckets)
-            )  # or many would be walked each time
-        self._buckets[owner_id] = (lacks, now)
+            self._sweep(now)
+        self._buckets[owner_id] = (deficit, now)
         return 0.0
 
+    def _sweep(self, now: float) -> None:
+        """Remove full buckets. The next sweep is due at twice what is left, so that sweeps stay rare."""
+        self._buckets = {
+            owner_id: bucket
+            for owner_id, bucket in self._buckets.items()
+            if self._deficit(bucket, now) > 0.0
+        }
+        self._sweep_at = max(_SWEEP_THRESHOLD, 2 * len(self._buckets))
+
     def _deficit(self, bucket: tuple[float, float], now: float) -> float:
-        """Tokens that are missing now."""
-        lacked, asked_at = bucket
-        return max(lacked - (now - asked_at) * self.per_second, 0.0)
+        """Return the number of tokens that the bucket lacks now."""
+        last_deficit, last_at = bucket
+        return max(last_deficit - (now - last_at) * self.per_second, 0.0)

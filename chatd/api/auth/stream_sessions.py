@@ -1,23 +1,50 @@
-"""The open streams of each caller: how many there may be, and that they end with the caller's pass."""
+"""Sessions of open streams: limited per owner, and ended with the credential that opened them."""
 
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 
-from chatd.api.auth.identity import Grant, StreamSession
+from chatd.api.auth.identity import Grant
 from chatd.api.errors.problems import HttpProblem
 
 
+class StreamSession:
+    """Permission of one open stream: it counts until it is closed, and ends with its grant."""
+
+    def __init__(self, on_close: Callable[["StreamSession"], None]) -> None:
+        self.ended = False
+        """True once the caller may not follow the stream any more."""
+        self._end_callback: Callable[[], None] | None = None
+        self._on_close = on_close
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the stream must end, or at once if it must end already."""
+        self._end_callback = callback
+        if self.ended:
+            callback()
+
+    def end(self) -> None:
+        """Have the stream end: its grant has ended."""
+        self.ended = True
+        if self._end_callback is not None:
+            self._end_callback()
+
+    def close(self) -> None:
+        """Count the stream as closed."""
+        self._on_close(self)
+
+
 class StreamSessions:
-    """The stays of this process. ``max_per_owner`` is how many one owner may have (0: unlimited)."""
+    """The open streams of this process, at most ``max_per_owner`` of each owner (0: unlimited)."""
 
     def __init__(self, *, max_per_owner: int = 1000) -> None:
         self.max_per_owner = max_per_owner
         self._open_counts: Counter[str] = Counter()
 
     def start(self, grant: Grant) -> StreamSession:
-        """A stay, which counts until it is closed. Raises ``HttpProblem`` (429)."""
+        """Return a session that counts until it is closed. Raises ``HttpProblem`` (429)."""
         owner_id = grant.identity.owner_id
         if self.max_per_owner and self._open_counts[owner_id] >= self.max_per_owner:
             raise HttpProblem(
@@ -27,19 +54,19 @@ class StreamSessions:
             )
         timer: asyncio.TimerHandle | None = None
 
-        def close(stay: StreamSession) -> None:
+        def close(session: StreamSession) -> None:
             if timer is not None:
                 timer.cancel()
-            grant.stream_sessions.discard(stay)
+            grant.end_callbacks.discard(session.end)
             self._open_counts[owner_id] -= 1
             if not self._open_counts[owner_id]:
                 del self._open_counts[owner_id]
 
-        stay = StreamSession(close)
+        session = StreamSession(close)
         self._open_counts[owner_id] += 1
-        grant.stream_sessions.add(stay)
+        grant.end_callbacks.add(session.end)
         if grant.ended:
-            stay.end()
+            session.end()
         elif grant.expires_at < math.inf:
-            timer = asyncio.get_running_loop().call_at(grant.expires_at, stay.end)
-        return stay
+            timer = asyncio.get_running_loop().call_at(grant.expires_at, session.end)
+        return session

@@ -1,9 +1,9 @@
-"""The doorkeeper: lets in who shows a token, and shows out whose token is not valid any more.
+"""Authentication by access tokens, with a cache that is validated twice a second.
 
-It remembers the tokens that are in use, and asks for all of them in one statement every half second;
-so a request costs no round trip, and a token that was revoked anywhere is refused here within a
-second. Tokens it does not know are asked for together, one statement at a time: however many
-strangers knock, the database hears of it once a round trip.
+Tokens in use are cached and validated together in one statement every half second. A request thus
+costs no round trip, and a token that was revoked on any replica is rejected here within a second.
+Unknown tokens are looked up in batches, one statement at a time, so a flood of requests with invalid
+tokens costs the database one statement per round trip.
 """
 
 from collections.abc import Collection
@@ -11,28 +11,28 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from chatd.api.auth.identity import UNAUTHENTICATED_DETAIL, Grant, Identity, unauthorized
+from chatd.api.auth.identity import NO_CREDENTIAL_DETAIL, Grant, Identity, unauthorized
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.tokens import TOKEN_PREFIX, Tokens, ValidToken, hash_token
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 
 _CACHE_TTL_SECONDS = 0.9
-"""How old an answer may be: with the length of a request, a second at most."""
+"""Maximum age of a validation. Together with the statement itself it stays below a second."""
 
 _IDLE_TTL_SECONDS = 60.0
-"""How long a token is asked for after it was used last."""
+"""Time after its last use for which a token stays cached."""
 
 _LAST_USED_INTERVAL_SECONDS = 10.0
-"""How often the use of a token is recorded."""
+"""Minimum interval between two updates of a token's ``last_used_at``."""
 
 _MAX_REJECTED = 10_000
-"""How many refused tokens are remembered. None ever becomes valid again."""
+"""Number of rejected tokens to remember. A rejected token never becomes valid again."""
 
 
 @dataclass(slots=True)
 class _CachedToken:
-    """A token that is in use: what it lets in, and when it was asked for, used, recorded as used."""
+    """A token in use: its grant, and when it was last validated, used, and recorded as used."""
 
     grant: Grant
     checked_at: float
@@ -45,7 +45,7 @@ class _CachedToken:
 
 @dataclass(slots=True)
 class _LookupBatch:
-    """Tokens that are asked for in one statement, and what became of it."""
+    """Tokens to look up in one statement, and the outcome of that statement."""
 
     token_hashes: set[bytes] = field(default_factory=set)
     done: bool = False
@@ -53,7 +53,7 @@ class _LookupBatch:
 
 
 class TokenAuthenticator:
-    """Knows callers by the tokens of ``chatd token create``."""
+    """Authenticator for the access tokens of ``chatd token create``."""
 
     def __init__(self, tokens: Tokens, *, check_interval_seconds: float = 0.5) -> None:
         self._tokens = tokens
@@ -68,28 +68,28 @@ class TokenAuthenticator:
         )
 
     async def authenticate(self, credential: str | None) -> Grant:
-        """The pass of a token. Raises ``HttpProblem`` (401), ``DatabaseUnavailable``."""
+        """Return the grant of a token. Raises ``HttpProblem`` (401), ``DatabaseUnavailable``."""
         if credential is None:
-            raise unauthorized(UNAUTHENTICATED_DETAIL)
-        asked = hash_token(credential)
-        known = self._cached.get(asked)
-        if known is None or not known.is_fresh(anyio.current_time()):
-            if credential.startswith(TOKEN_PREFIX) and asked not in self._rejected:
-                await self._look_up(asked)
-            known = self._cached.get(asked)
-        if known is None:
+            raise unauthorized(NO_CREDENTIAL_DETAIL)
+        token_hash = hash_token(credential)
+        cached = self._cached.get(token_hash)
+        if cached is None or not cached.is_fresh(anyio.current_time()):
+            if credential.startswith(TOKEN_PREFIX) and token_hash not in self._rejected:
+                await self._look_up(token_hash)
+            cached = self._cached.get(token_hash)
+        if cached is None:
             raise unauthorized("This token is unknown, expired or revoked.")
-        known.used_at = anyio.current_time()
-        return known.grant
+        cached.used_at = anyio.current_time()
+        return cached.grant
 
     async def step(self) -> None:
-        """Ask for the tokens that are in use."""
+        """Validate the cached tokens, and drop those that expired or are no longer used."""
         now = anyio.current_time()
-        for asked, known in tuple(self._cached.items()):
-            if now >= known.grant.expires_at:
-                self._reject(asked)
-            elif not known.grant.stream_sessions and now - known.used_at > _IDLE_TTL_SECONDS:
-                self._evict(asked)
+        for token_hash, cached in tuple(self._cached.items()):
+            if now >= cached.grant.expires_at:
+                self._reject(token_hash)
+            elif not cached.grant.end_callbacks and now - cached.used_at > _IDLE_TTL_SECONDS:
+                self._evict(token_hash)
         if self._cached:
             await self._validate(tuple(self._cached))
 
@@ -97,58 +97,57 @@ class TokenAuthenticator:
         await self._loop.run(child)
 
     async def _look_up(self, token_hash: bytes) -> None:
-        """Ask for a token, together with all others that are waiting to be asked for."""
-        mine = self._next_batch
-        mine.token_hashes.add(token_hash)
+        """Look up a token, in one statement with all others that are waiting for a look-up."""
+        batch = self._next_batch
+        batch.token_hashes.add(token_hash)
         async with self._lookup_lock:
-            if not mine.done:
-                if mine is self._next_batch:
+            if not batch.done:
+                if batch is self._next_batch:
                     self._next_batch = _LookupBatch()
                 try:
-                    await self._validate(mine.token_hashes)
+                    await self._validate(batch.token_hashes)
                 except DatabaseUnavailable as error:
-                    mine.error = error
-                mine.done = True
-        if mine.error is not None:
-            raise DatabaseUnavailable(str(mine.error)) from mine.error
+                    batch.error = error
+                batch.done = True
+        if batch.error is not None:
+            raise DatabaseUnavailable(str(batch.error)) from batch.error
 
     async def _validate(self, token_hashes: Collection[bytes]) -> None:
         now = anyio.current_time()
-        used = [asked for asked in token_hashes if self._should_record_use(asked, now)]
+        used_hashes = [one for one in token_hashes if self._should_record_use(one, now)]
         found = {
             valid.token_hash: valid
-            for valid in await self._tokens.validate(token_hashes, used_hashes=used)
+            for valid in await self._tokens.validate(token_hashes, used_hashes=used_hashes)
         }
-        for asked in token_hashes:
-            if asked in found and asked not in self._rejected:
-                self._store(found[asked], now)
+        for token_hash in token_hashes:
+            if token_hash in found and token_hash not in self._rejected:
+                self._store(found[token_hash], now)
             else:
-                self._reject(asked)
-        for asked in used:
-            if asked in self._cached:
-                self._cached[asked].recorded_at = now
+                self._reject(token_hash)
+        for token_hash in used_hashes:
+            if token_hash in self._cached:
+                self._cached[token_hash].recorded_at = now
 
     def _should_record_use(self, token_hash: bytes, now: float) -> bool:
-        """Whether the use of a token is to be recorded: one that is new here was used just now."""
-        known = self._cached.get(token_hash)
-        if known is None:
+        """Return whether to record the use of a token. A token that is not cached was used just now."""
+        cached = self._cached.get(token_hash)
+        if cached is None:
             return True
-        used = bool(known.grant.stream_sessions) or known.used_at > known.recorded_at
-        return used and now - known.recorded_at >= _LAST_USED_INTERVAL_SECONDS
+        used = bool(cached.grant.end_callbacks) or cached.used_at > cached.recorded_at
+        return used and now - cached.recorded_at >= _LAST_USED_INTERVAL_SECONDS
 
     def _store(self, valid_token: ValidToken, now: float) -> None:
         identity = Identity(valid_token.owner_id, valid_token.admin)
-        known = self._cached.get(valid_token.token_hash)
-        if known is None or known.grant.identity != identity:
+        cached = self._cached.get(valid_token.token_hash)
+        if cached is None or cached.grant.identity != identity:
             self._evict(valid_token.token_hash)
-            known = self._cached[valid_token.token_hash] = _CachedToken(
+            cached = self._cached[valid_token.token_hash] = _CachedToken(
                 Grant(identity=identity), now, now, now
             )
-        known.checked_at = max(known.checked_at, now)
-        if (
-            valid_token.expires_in_seconds is not None
-        ):  # as of the answer: who comes back then is refused
-            known.grant.expires_at = anyio.current_time() + valid_token.expires_in_seconds
+        cached.checked_at = max(cached.checked_at, now)
+        if valid_token.expires_in_seconds is not None:
+            # Counted from the answer, so a little late: when its streams end, the database rejects it too.
+            cached.grant.expires_at = anyio.current_time() + valid_token.expires_in_seconds
 
     def _reject(self, token_hash: bytes) -> None:
         if len(self._rejected) >= _MAX_REJECTED:
@@ -157,6 +156,6 @@ class TokenAuthenticator:
         self._evict(token_hash)
 
     def _evict(self, token_hash: bytes) -> None:
-        known = self._cached.pop(token_hash, None)
-        if known is not None:
-            known.grant.end()
+        cached = self._cached.pop(token_hash, None)
+        if cached is not None:
+            cached.grant.end()

@@ -1,4 +1,4 @@
-"""Counts requests, by the template of their route: a path that nobody serves is ``other``."""
+"""Middleware that counts and times requests."""
 
 from http import HTTPStatus
 from time import monotonic
@@ -11,7 +11,10 @@ from chatd.telemetry.metrics import HttpMetrics
 
 
 class MetricsMiddleware:
-    """A stream counts when it begins, as what it takes is up to its reader."""
+    """Middleware that records each request under the template of its route, or ``other`` without one.
+
+    A request is recorded when its response starts: how long a stream then takes is up to its client.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
         self._app = app
@@ -21,20 +24,20 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, answered = monotonic(), False
+        started_at, response_started = monotonic(), False
 
-        async def noted(message: Message) -> None:
-            nonlocal answered
+        async def send_and_record(message: Message) -> None:
+            nonlocal response_started
             if message["type"] == "http.response.start":
-                answered = True
-                self._record(scope, message["status"], monotonic() - began)
+                response_started = True
+                self._record(scope, message["status"], monotonic() - started_at)
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_record)
         except Exception:
-            if not answered:  # whoever is further out answers for it
-                self._record(scope, HTTPStatus.INTERNAL_SERVER_ERROR, monotonic() - began)
+            if not response_started:  # a middleware further out answers 500
+                self._record(scope, HTTPStatus.INTERNAL_SERVER_ERROR, monotonic() - started_at)
             raise
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:

@@ -1,7 +1,8 @@
-"""Every request has an id, and its lines in the log have it too.
+"""Middleware that gives each request an id, a log line and a span.
 
-The id is the caller's (``X-Request-Id``), if it is fit to be one, or a fresh one; it is answered in
-the same header, also with every problem. A caller that reports it has named the lines to look for.
+The id is the client's ``X-Request-Id`` if that is valid, else a new one. Every response has it in the
+same header, problems included, and every log line of the request carries it, so a client that reports
+the id has named the lines to look for.
 """
 
 import logging
@@ -24,9 +25,10 @@ _VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}")
 
 
 class RequestIdMiddleware:
-    """Names each request, and logs it: at debug, or louder when it was slow or failed.
+    """Middleware that assigns request ids and logs each request once its response starts.
 
-    ``slow_seconds`` says what an answer may take to begin.
+    The log level is debug. It is info from ``slow_seconds`` to the start of the response on, and
+    warning for a 5xx.
     """
 
     def __init__(self, app: ASGIApp, *, slow_seconds: Callable[[], float]) -> None:
@@ -39,29 +41,29 @@ class RequestIdMiddleware:
             return
         request_id = _client_request_id(scope) or uuid4().hex
         scope[REQUEST_ID] = request_id
-        began, answered = perf_counter(), False
+        started_at, response_complete = perf_counter(), False
         method = scope["method"]
 
-        async def named(message: Message) -> None:
-            nonlocal answered
+        async def send_with_id(message: Message) -> None:
+            nonlocal response_complete
             if message["type"] == "http.response.start":
                 header = (REQUEST_ID_HEADER, request_id.encode())
                 message["headers"] = [*message.get("headers", ()), header]
-                self._log_request(scope, message["status"], perf_counter() - began)
+                self._log_request(scope, message["status"], perf_counter() - started_at)
                 tracing.end_request(span, method, route_template(scope), message["status"])
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
-                answered = True
+                response_complete = True
             await send(message)
 
-        # Never unbound: a request is a task of its own.
+        # Never unbound: each request runs in a task of its own.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         with tracing.request_span(method, _traceparent(scope)) as span:
             try:
-                await self._app(scope, receive, named)
+                await self._app(scope, receive, send_with_id)
             except Exception:
-                if not answered:
+                if not response_complete:
                     raise
-                # It is logged (``http.unexpected``) and answered; raised on, it would be logged again.
+                # Answered, and logged as ``http.unexpected``. Raised on, uvicorn would log it again.
 
     def _log_request(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG
@@ -81,19 +83,19 @@ class RequestIdMiddleware:
 
 
 def _chat_id(scope: Scope) -> str | None:
-    """The chat that the path names, if it is the id of one."""
-    named = scope.get("path_params", {}).get("chat_id")
+    """Return the chat id in the path, if there is a valid one."""
+    value = scope.get("path_params", {}).get("chat_id")
     try:
-        return str(UUID(named)) if isinstance(named, str) else None
+        return str(UUID(value)) if isinstance(value, str) else None
     except ValueError:
         return None
 
 
 def _client_request_id(scope: Scope) -> str | None:
-    given = single_header(scope, REQUEST_ID_HEADER)
-    return given.decode() if given is not None and _VALID_REQUEST_ID.fullmatch(given) else None
+    value = single_header(scope, REQUEST_ID_HEADER)
+    return value.decode() if value is not None and _VALID_REQUEST_ID.fullmatch(value) else None
 
 
 def _traceparent(scope: Scope) -> str | None:
-    given = single_header(scope, b"traceparent")
-    return None if given is None else given.decode("latin-1")
+    value = single_header(scope, b"traceparent")
+    return None if value is None else value.decode("latin-1")

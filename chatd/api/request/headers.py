@@ -1,8 +1,4 @@
-"""The headers that this API knows, and how one is read.
-
-They are read from the scope and not declared as FastAPI's parameters, which would cost more than the
-rest of a route's way in. ``document`` describes them by the rules that stand here.
-"""
+"""The request headers of this API, their rules, and how to read one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +13,7 @@ from chatd.domain.owner import MAX_OWNER_LENGTH, OWNER_PATTERN
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header: its name in lower case, what it is for, and what it may say, as JSON schema has it."""
+    """A request header: its name in lower case, its purpose, and its values as a JSON schema."""
 
     name: str
     description: str
@@ -26,30 +22,30 @@ class Header:
 
 OWNER = Header(
     "x-chatd-owner",
-    "Owner that an admin acts for. Other callers may only name themselves.",
+    "The owner for whom an admin acts. Everybody else may only name themselves.",
     {"type": "string", "minLength": 1, "maxLength": MAX_OWNER_LENGTH, "pattern": OWNER_PATTERN},
 )
 IDEMPOTENCY_KEY = Header(
     "idempotency-key",
-    "Unique key of this request, such as a UUID. Repeating it with the same key and body changes "
-    "nothing and returns the stored response.",
+    "A unique name for this request that you choose, such as a UUID. A repetition with the same key and "
+    "body changes nothing and gets the same response.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 )
 LAST_EVENT_ID = Header(
     "last-event-id",
-    "Id of the last event received, as browsers send it. It takes precedence over `after`.",
+    "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
     {"type": "string"},
 )
 
 
 def header_value(scope: Scope, header: Header) -> str | None:
-    """What the header says, as it came (ISO 8859-1). Raises ``HttpProblem`` when it is there twice."""
-    found = header_values(scope, header.name.encode())
-    if len(found) > 1:
+    """Return the header's value, decoded as ISO 8859-1. Raises ``HttpProblem`` if there are several."""
+    values = header_values(scope, header.name.encode())
+    if len(values) > 1:
         raise invalid_header(header, "it is there more than once")
-    return found[0].decode("latin-1") if found else None
+    return values[0].decode("latin-1") if values else None
 
 
 def invalid_header(header: Header, reason: str) -> HttpProblem:
-    """The refusal of a header."""
+    """Return the 422 for a header that breaks its rules."""
     return invalid_request(FieldProblem(where=f"header.{header.name}", message=reason))

@@ -1,4 +1,4 @@
-"""``Idempotency-IdempotencyKey``: a request that is said again is done once, and answered every time."""
+"""Idempotency keys: a request with one is executed once, and its response replayed for repeats."""
 
 import hashlib
 import re
@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from chatd.api.auth.identity import acting_identity
 from chatd.api.request import headers
+from chatd.api.request.caller import acting_identity
 from chatd.store.idempotency import IdempotencyKey
 
 MAX_KEY_LENGTH: int = headers.IDEMPOTENCY_KEY.schema["maxLength"]
@@ -15,7 +15,7 @@ _KEY_PATTERN = re.compile(headers.IDEMPOTENCY_KEY.schema["pattern"])
 
 
 async def idempotency_key(request: Request) -> IdempotencyKey | None:
-    """The key of a request; everything that was asked goes into its fingerprint, byte by byte."""
+    """Return the request's key, with a hash over method, path and body. Raises ``HttpProblem`` (422)."""
     key = headers.header_value(request.scope, headers.IDEMPOTENCY_KEY)
     if key is None:
         return None
@@ -23,9 +23,9 @@ async def idempotency_key(request: Request) -> IdempotencyKey | None:
         raise headers.invalid_header(
             headers.IDEMPOTENCY_KEY, f"it must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
         )
-    asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
-    asked.update(await request.body())
-    return IdempotencyKey(acting_identity(request.scope).owner_id, key, asked.digest())
+    request_hash = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
+    request_hash.update(await request.body())
+    return IdempotencyKey(acting_identity(request.scope).owner_id, key, request_hash.digest())
 
 
 IdempotencyKeyHeader = Annotated[IdempotencyKey | None, Depends(idempotency_key)]

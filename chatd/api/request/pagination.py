@@ -1,4 +1,4 @@
-"""Pages: how many items one holds, and the cursor that leads to the next page of a list of chats."""
+"""Pages of a list of chats: their size, and the cursor that leads to the next one."""
 
 import base64
 import binascii
@@ -14,13 +14,13 @@ from chatd.api.errors.problems import HttpProblem
 from chatd.api.schema.resources import ChatOut, Page
 from chatd.domain.chat import Chat
 
-Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items on the page.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items of the page.")]
 
 
 def chat_page(
     chats: Sequence[Chat], limit: int, present: Callable[[Chat], ChatOut]
 ) -> Page[ChatOut]:
-    """A page of at most ``limit`` chats, of which one more were asked for."""
+    """Return a page of at most ``limit`` chats. One more in ``chats`` shows that there is a next page."""
     return Page(
         items=[present(chat) for chat in chats[:limit]],
         next_cursor=_encode_cursor(chats[limit - 1]) if len(chats) > limit else None,
@@ -28,19 +28,19 @@ def chat_page(
 
 
 def _encode_cursor(chat: Chat) -> str:
-    place = f"{chat.updated_at.isoformat()} {chat.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    position = f"{chat.updated_at.isoformat()} {chat.id}"
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """When the last chat of the page before was touched, and its id. Raises ``HttpProblem`` (422)."""
+    """Return the time of update and the id that a page ended with. Raises ``HttpProblem`` (422)."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        moment, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(chat_id)
+        updated_at, chat_id = base64.urlsafe_b64decode(padded).decode().split(" ")
+        return datetime.fromisoformat(updated_at).astimezone(UTC), UUID(chat_id)
     except (ValueError, OverflowError, binascii.Error) as error:
         raise HttpProblem(
             "invalid_cursor",
-            "cursor: it is not one that this API has given.",
+            "cursor: it was not issued by this API.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         ) from error

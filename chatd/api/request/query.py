@@ -1,6 +1,6 @@
-"""Query parameters: an operation that has some refuses others, as unknown fields of a body are refused.
+"""Query parameters: unknown ones are rejected, as unknown fields of a body are.
 
-A filter that is misspelt would else let everything through.
+Otherwise a misspelt filter would let everything through.
 """
 
 import difflib
@@ -11,15 +11,15 @@ from fastapi.routing import APIRoute
 from chatd.api.errors.problems import FieldProblem, invalid_request
 
 _MAX_NAME_LENGTH = 80
-"""Characters of a name that are said back."""
+"""Characters of an unknown name that the response repeats."""
 
 
 async def reject_unknown_parameters(request: Request) -> None:
-    """Raise ``HttpProblem`` (422) for parameters that nobody knows here."""
+    """Raise ``HttpProblem`` (422) for query parameters that the route does not have."""
     if not request.scope["query_string"]:
         return
     route = request.scope["route"]
-    assert isinstance(route, APIRoute)  # noqa: S101 - only these have dependencies
+    assert isinstance(route, APIRoute)  # noqa: S101 - only such routes have dependencies
     known = [parameter.alias for parameter in route.dependant.query_params]
     errors = [
         FieldProblem(
@@ -39,4 +39,4 @@ def _unknown_parameter_message(name: str, known: list[str]) -> str:
 
 
 RejectUnknownParameters = Depends(reject_unknown_parameters)
-"""For every operation that has query parameters."""
+"""Dependency of every operation that has query parameters."""
