@@ -9,7 +9,12 @@ class ChatdError(Exception):
 
     def __init__(self, message: str | None = None, **context: Any) -> None:
         self.context = context
-        super().__init__(message or (self.__doc__ or "").strip())
+        super().__init__(message or self.description())
+
+    @classmethod
+    def description(cls) -> str:
+        """Return the class docstring: the default message, and the text of the API's documentation."""
+        return (cls.__doc__ or "").strip()
 
 
 class Refused(ChatdError):
@@ -19,7 +24,7 @@ class Refused(ChatdError):
 
 
 class ChatNotFound(Refused):
-    """There is no such chat."""
+    """There is no chat with this id."""
 
     code = "chat_not_found"
 
@@ -28,7 +33,7 @@ class ChatNotFound(Refused):
 
 
 class ChatBusy(Refused):
-    """The chat is busy."""
+    """The chat is busy; this operation requires an idle chat."""
 
     code = "chat_busy"
 
@@ -46,7 +51,7 @@ class QueueFull(Refused):
 
 
 class MessageNotFound(Refused):
-    """There is no such message in this chat's history."""
+    """The chat's history has no message with this id."""
 
     code = "message_not_found"
 
@@ -58,7 +63,7 @@ class NotAUserMessage(Refused):
 
 
 class QueuedMessageNotFound(Refused):
-    """There is no such message in this chat's queue; it may have moved to the history already."""
+    """The chat's queue has no message with this id; it may have moved to the history already."""
 
     code = "queued_message_not_found"
 
@@ -70,13 +75,13 @@ class NothingToRetry(Refused):
 
 
 class IdempotencyKeyReused(Refused):
-    """This Idempotency-Key was used for another request."""
+    """The Idempotency-Key was used for another request."""
 
     code = "idempotency_key_reused"
 
 
 class ChatTreeBusy(Refused):
-    """A chat of this family is busy, so none of it was archived."""
+    """A chat of this tree is busy, so none of them was archived."""
 
     code = "chat_tree_busy"
 
@@ -88,25 +93,25 @@ class NoActionRequired(Refused):
 
 
 class ToolCallUnknown(Refused):
-    """There is a result for a call that is not open, or there are two for one call."""
+    """There is a result for a call that is not pending, or there are two for one call."""
 
     code = "tool_call_unknown"
 
 
 class ToolResultsMissing(Refused):
-    """Some open calls have no result; all must be answered at once."""
+    """Some pending calls have no result; all must be sent at once."""
 
     code = "tool_results_missing"
 
 
 class ModelNotFound(Refused):
-    """There is no such model."""
+    """No model of this name is configured."""
 
     code = "model_not_found"
 
 
 class TooManyActiveChats(Refused):
-    """Too many of this owner's chats are in flight (limits.max_chats_in_flight)."""
+    """Too many of the owner's chats are active (limits.max_chats_in_flight)."""
 
     code = "too_many_active_chats"
 

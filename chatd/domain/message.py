@@ -22,7 +22,7 @@ Content = tuple[Part, ...]
 
 
 class Role(StrEnum):
-    """Author of a message."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"

@@ -60,7 +60,7 @@ async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
             assert chat[nothing] is None
         assert set(chat["usage"].values()) == {0}
         assert await chatd.api.chat(chat["id"]) == chat
-        assert await chatd.api.routes.messages(chat["id"]) == []
+        assert await chatd.api.messages(chat["id"]) == []
 
 
 async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
@@ -69,7 +69,7 @@ async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
         assert (chat["status"], chat["model"]) == ("pending", "one")
         rested = await chatd.api.wait_for_status(chat["id"], "waiting")
         assert rested.keys() == CHAT
-        messages = await chatd.api.routes.messages(chat["id"])
+        messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["system", "user", "assistant"]
         assert await chatd.api.texts(chat["id"], "system") == ["Be brief."]
         assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
@@ -82,7 +82,7 @@ async def test_usage_is_the_sum_of_the_messages(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "waiting")
         await chatd.api.send(chat["id"], "two")
         rested = await chatd.api.wait_for_status(chat["id"], "waiting")
-        spent = [m["usage"] for m in await chatd.api.routes.messages(chat["id"]) if m["usage"]]
+        spent = [m["usage"] for m in await chatd.api.messages(chat["id"]) if m["usage"]]
         assert [(u["input_tokens"], u["output_tokens"]) for u in spent] == [(7, 11)] * 2
         assert rested["usage"] == {key: sum(u[key] for u in spent) for key in spent[0]}
 

@@ -73,9 +73,7 @@ async def play(chatd: InProcessDaemon, director: Play) -> tuple[str, list[SseEve
         await chatd.api.wait_for_status(chat_id, "error")
         whole = await available_events(chatd, chat_id)
         events = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/events")
-        assert MARKS["id"] not in json.dumps(
-            [events.json(), await chatd.api.routes.messages(chat_id)]
-        )
+        assert MARKS["id"] not in json.dumps([events.json(), await chatd.api.messages(chat_id)])
         await chatd.stop()
         await asyncio.wait([viewer.task])
         return chat_id, [*viewer.events, *late, *whole]
@@ -100,7 +98,7 @@ async def unsay(chatd: InProcessDaemon) -> list[SseEvent]:
     await chatd.api.wait_for_status(chat_id, "error")
     path = f"/api/v1/chats/{chat_id}"
     async with background_subscriber(chatd, chat_id) as viewer:
-        first = (await chatd.api.routes.messages(chat_id))[0]["id"]
+        first = (await chatd.api.messages(chat_id))[0]["id"]
         edited = await chatd.api.http.patch(
             f"{path}/messages/{first}", json={"content": "fail again"}
         )

@@ -62,7 +62,7 @@ async def test_a_database_that_goes_away_and_comes_back(away: Postgres) -> None:
     async with database_on_server(away.dsn) as dsn, running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("before"))["id"]
         await chatd.api.wait_for_status(chat_id, "waiting")
-        before = await chatd.api.routes.messages(chat_id)
+        before = await chatd.api.messages(chat_id)
         await away.stop("immediate")
         for method, path in asked * 2:  # with connections that are cut, and with none
             began = time.monotonic()
@@ -81,7 +81,7 @@ async def test_a_database_that_goes_away_and_comes_back(away: Postgres) -> None:
             )
         await away.start()
         await eventually(lambda: is_ready(chatd))
-        assert await chatd.api.routes.messages(chat_id) == before
+        assert await chatd.api.messages(chat_id) == before
         await chatd.api.send(chat_id, "after")
         await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["You said: before", "You said: after"]

@@ -81,14 +81,14 @@ async def test_every_answer_is_said_again(dsn: str) -> None:
         assert failed["last_error"] == "chat processing panicked: x"
         await twice(f"{path}/retry")
         await chatd.api.wait_for_status(chat["id"], "error")
-        said = (await chatd.api.routes.messages(chat["id"]))[0]["id"]
+        said = (await chatd.api.messages(chat["id"]))[0]["id"]
         edited = await twice(f"{path}/messages/{said}", {"content": "plain"}, method="PATCH")
         assert text_of(edited["content"]) == "plain"
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "user") == ["plain"]
         await twice(f"{path}/interrupt")
         await twice(f"{path}/clear")
-        assert await chatd.api.routes.messages(chat["id"]) == []
+        assert await chatd.api.messages(chat["id"]) == []
         await twice(path, {"archived": True, "title": "old"}, method="PATCH")
         found = await chatd.api.chat(chat["id"])
         assert (found["archived"], found["title"]) == (True, "old")

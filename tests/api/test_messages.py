@@ -39,7 +39,7 @@ async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
         assert (message["role"], message["model"]) == ("user", "two")
         assert message["content"] == [{"type": "text", "text": "hello"}]
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        stored, answer = await chatd.api.routes.messages(chat["id"])
+        stored, answer = await chatd.api.messages(chat["id"])
         assert stored == message
         assert stored.keys() == {
             "id",
@@ -68,7 +68,7 @@ async def test_messages_are_paged_from_the_start_and_after_and_before_one(dsn: s
             await chatd.api.send(chat_id, str(n))
         await chatd.api.wait_for_status(chat_id, "waiting")
         path = f"/api/v1/chats/{chat_id}/messages"
-        whole = await chatd.api.routes.messages(chat_id)
+        whole = await chatd.api.messages(chat_id)
         ids = [m["id"] for m in whole]
         assert len(whole) == 8
         assert ids == sorted(set(ids))
@@ -155,7 +155,7 @@ async def test_content_as_parts(dsn: str) -> None:
         sent = await chatd.api.send(chat_id, content)  # type: ignore[arg-type]
         assert sent["message"]["content"] == content
         await chatd.api.wait_for_status(chat_id, "waiting")
-        assert (await chatd.api.routes.messages(chat_id))[0]["content"] == content
+        assert (await chatd.api.messages(chat_id))[0]["content"] == content
         other = await chatd.api.create(content)  # type: ignore[arg-type]
         await chatd.api.wait_for_status(other["id"], "waiting")
-        assert (await chatd.api.routes.messages(other["id"]))[0]["content"] == content
+        assert (await chatd.api.messages(other["id"]))[0]["content"] == content

@@ -111,7 +111,7 @@ async def test_any_json_is_a_result_and_odd_strings_are_kept_fit(dsn: str) -> No
                 headers={"content-type": "application/json"},
             )
             assert answer.status_code == 200, (spelt, answer.text)
-            message = (await chatd.api.routes.messages(chat_id))[2]
+            message = (await chatd.api.messages(chat_id))[2]
             if not spelt.startswith("[["):
                 assert [part["result"] for part in message["content"]] == [kept] * 2
 

@@ -146,7 +146,7 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> N
         for event in (*heard, *rest):
             view.apply(event)
         assert len(view.messages) == 2 * count
-        assert [m["id"] for m in await chatd.api.routes.messages(chat_id)] == list(view.messages)
+        assert [m["id"] for m in await chatd.api.messages(chat_id)] == list(view.messages)
         await no_topics(chatd)
 
 

@@ -107,7 +107,7 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
         await eventually(lambda: held.called == 1)
-        [message] = await chatd.api.routes.messages(chat["id"])
+        [message] = await chatd.api.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
         await meter.wait_for_increase("chatd_leases_lost_total", reason="edited")
         await eventually(lambda: held.called == 2)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from chatd.api.openapi.examples import EXAMPLES
+from support.openapi_conformance import document
+
 from chatd.cli.top import (
     _ACTOR_COLUMNS,
     _CHAT_COLUMNS,
@@ -19,7 +20,7 @@ def test_unknown_duration_is_a_dash() -> None:
 
 
 def test_rows_fit_their_columns_and_the_stuck_chat_comes_first() -> None:
-    status: Any = dict(EXAMPLES["ProcessStatus"])
+    status: Any = dict(document()["components"]["schemas"]["ProcessStatus"]["examples"][0])
     assert all(len(row) == len(_ACTOR_COLUMNS) for row in actor_rows(status))
     [moving] = status["chats"]
     status["chats"] = [moving, moving | {"chat_id": "stuck", "seconds_since_progress": 90.0}]

@@ -50,7 +50,7 @@ def results_in(request: ModelRequest) -> list[tuple[str, Any, bool]]:
 
 async def each_has_one_result(chatd: InProcessDaemon, chat_id: str) -> list[Any]:
     """See that the calls in a chat's history are answered, in order; the results."""
-    parts = [part for m in await chatd.api.routes.messages(chat_id) for part in m["content"]]
+    parts = [part for m in await chatd.api.messages(chat_id) for part in m["content"]]
     calls = [part["tool_call_id"] for part in parts if part["type"] == "tool-call"]
     results = [part for part in parts if part["type"] == "tool-result"]
     assert [part["tool_call_id"] for part in results] == calls

@@ -91,7 +91,7 @@ class Editor:
         self.edits += 1
         self.later += old != mine[0]
         new = (await self.chatd.api.edit(self.chat_id, old, words))["id"]
-        stored = [m["id"] for m in await self.chatd.api.routes.messages(self.chat_id)]
+        stored = [m["id"] for m in await self.chatd.api.messages(self.chat_id)]
         assert next(n for n in stored if n >= old) == new, "a row of the old branch"
         while (event := await self.hear()).event != "history_reset":
             pass
@@ -131,7 +131,7 @@ async def edit_at_random(chatd: InProcessDaemon, database: Database, dice: rando
             elif view.status == "waiting":
                 await editor.say(f"more {editor.edits}")
         await editor.until("waiting")
-    stored = await chatd.api.routes.messages(chat_id)
+    stored = await chatd.api.messages(chat_id)
     assert [m["id"] for m in stored] == list(view.messages)
     texts = list(view.messages.values())
     assert texts[1::2] == [answer_to(words) for words in texts[::2]]
@@ -179,7 +179,7 @@ async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
         chat = await chatd.api.create("[[hang]]")
         async with background_subscriber(chatd, chat["id"]) as viewer:
             await eventually(lambda: begun(viewer))
-            (said,) = await chatd.api.routes.messages(chat["id"])
+            (said,) = await chatd.api.messages(chat["id"])
             edited = await chatd.api.edit(chat["id"], said["id"], "be quick")
             assert edited["id"] > said["id"]
             await chatd.api.wait_for_status(chat["id"], "waiting")

@@ -147,7 +147,7 @@ async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Data
         await chatd.api.interrupt(chat["id"])
         await rests(chatd, chat["id"])
         assert provider_calls == ["go", "go", "and now"]
-        assert [m["role"] for m in await chatd.api.routes.messages(chat["id"])] == [
+        assert [m["role"] for m in await chatd.api.messages(chat["id"])] == [
             "user",
             "assistant",
             "tool",

@@ -27,7 +27,7 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
     async with running_daemon(dsn, scripted(tool=ONE_CALL)) as chatd:
         chat = await chatd.api.create("[[tool]]")
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        messages = await chatd.api.routes.messages(chat["id"])
+        messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
         call = next(p for p in messages[1]["content"] if p["type"] == "tool-call")
         assert (call["tool_name"], call["args"]) == ("weather", '{"city": "Oslo"}')
@@ -80,10 +80,7 @@ async def test_a_turn_without_end_stops_at_the_limit(dsn: str) -> None:
         assert failed["last_error_detail"]["kind"] == "step_limit"
         assert "4 steps" in failed["last_error"]
         assert provider.calls == 4
-        assert (
-            len([m for m in await chatd.api.routes.messages(chat["id"]) if m["role"] == "tool"])
-            == 4
-        )
+        assert len([m for m in await chatd.api.messages(chat["id"]) if m["role"] == "tool"]) == 4
         await chatd.api.send(chat["id"], "and now?")
         await chatd.api.wait_for_status(
             chat["id"], "waiting"
@@ -162,7 +159,7 @@ async def test_a_crash_between_call_and_answer_of_a_tool_answers_the_tool_first(
     )
     async with running_daemon(dsn) as chatd:
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        messages = await chatd.api.routes.messages(chat["id"])
+        messages = await chatd.api.messages(chat["id"])
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
 
 

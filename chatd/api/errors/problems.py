@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json`` (RFC 9457), each with a ``code`` that does not change."""
+"""Problem responses: ``application/problem+json`` (RFC 9457), each with a stable ``code``."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -21,36 +21,41 @@ _log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 CODES_EXTENSION = "x-codes"
-"""Where a route says its codes, until the document is finished."""
+"""Key under which a route's ``responses`` keep its codes until the document is complete."""
 
 _JSON_EXPECTED = "send JSON, with the header content-type: application/json"
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class FieldProblem(BaseModel):
-    """Problem with one field of a request."""
+    """A mistake in a request, and its place."""
 
-    where: str = Field(examples=["body.content"])
-    message: str
+    where: str = Field(examples=["body.title"])
+    message: str = Field(examples=["Input should be a valid string"])
 
 
 class Problem(BaseModel):
-    """Reason why a request was rejected."""
+    """The reason why a request failed."""
 
-    type: str = "about:blank"
-    title: str = Field(examples=["Conflict"])
-    status: int = Field(examples=[409])
+    type: str = Field(default="about:blank", examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
     code: str = Field(
-        examples=["chat_busy"],
-        description="Stable code for programs.",
+        description="Stable, for programs.",
+        examples=["invalid_request"],
         json_schema_extra={"enum": [*sorted(PROBLEMS)]},
     )
-    detail: str = Field(examples=["The chat is busy."], description="Sentence for people.")
-    errors: list[FieldProblem] = []
+    detail: str = Field(
+        description="For people.", examples=["body.title: Input should be a valid string"]
+    )
+    errors: list[FieldProblem] = Field(
+        default=[],
+        examples=[[{"where": "body.title", "message": "Input should be a valid string"}]],
+    )
 
 
 class HttpProblem(HTTPException):
-    """A request that no model of pydantic could refuse."""
+    """A failed request, raised by routes and middlewares."""
 
     def __init__(
         self,
@@ -67,9 +72,9 @@ class HttpProblem(HTTPException):
 
 
 def invalid_request(*errors: FieldProblem) -> HttpProblem:
-    """A 422 for what does not fit in a request, each with its place."""
-    named = "; ".join(f"{one.where}: {one.message}" for one in errors)
-    return HttpProblem("invalid_request", named, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+    """Return a 422 that lists the mistakes in a request."""
+    detail = "; ".join(f"{error.where}: {error.message}" for error in errors)
+    return HttpProblem("invalid_request", detail, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
 
 
 def problem_response(
@@ -80,6 +85,7 @@ def problem_response(
     errors: list[FieldProblem] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    """Return a problem as a response."""
     problem = Problem(
         title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
     )
@@ -87,7 +93,7 @@ def problem_response(
 
 
 class _ProblemResponse(JSONResponse):
-    """A problem, which also says in the scope of its request which one it is: it is counted there."""
+    """A problem response, which leaves its code in the scope for ``MetricsMiddleware``."""
 
     media_type = MEDIA_TYPE
 
@@ -103,17 +109,17 @@ class _ProblemResponse(JSONResponse):
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these codes."""
+    """Return the ``responses`` of a route that may fail with these codes."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in ("database_unavailable", *codes):
         status = PROBLEMS[code].status
-        told = {"description": status.phrase, "model": Problem, CODES_EXTENSION: []}
-        responses.setdefault(int(status), told)[CODES_EXTENSION].append(code)
+        response = {"description": status.phrase, "model": Problem, CODES_EXTENSION: []}
+        responses.setdefault(int(status), response)[CODES_EXTENSION].append(code)
     return responses
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of ``app`` answered as a problem."""
+    """Answer every error of ``app`` with a problem."""
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(DatabaseUnavailable, _on_database_unavailable)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -127,7 +133,7 @@ async def _on_refused(_: Request, error: Exception) -> JSONResponse:
 
 
 def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
-    """The answer that such an error becomes, for those who stand before the application."""
+    """Return the response to such an error. Middlewares outside the error handlers need it."""
     if isinstance(error, DatabaseUnavailable):
         return _database_unavailable_response(error)
     status = HTTPStatus(error.status_code)
@@ -157,31 +163,36 @@ async def _on_database_unavailable(_: Request, error: Exception) -> JSONResponse
 
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    unread = isinstance(error.body, bytes)  # not said to be JSON, so not read as JSON
+    unparsed = isinstance(error.body, bytes)  # no JSON content type, so FastAPI did not parse it
     errors = [
         FieldProblem(
-            where=".".join(map(str, one["loc"])),
-            message=_JSON_EXPECTED if unread and one["loc"] == ("body",) else one["msg"],
+            where=".".join(map(str, detail["loc"])),
+            message=_JSON_EXPECTED if unparsed and detail["loc"] == ("body",) else detail["msg"],
         )
-        for one in error.errors()
+        for detail in error.errors()
     ]
     return to_response(invalid_request(*errors))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    answered = to_response(error)
-    if answered.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        answered.headers.update(_allow_header(request))
-    return answered
+    response = to_response(error)
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers.update(_allow_header(request))
+    return response
 
 
 def _allow_header(request: Request) -> Mapping[str, str]:
-    """All methods of this path; the router's own answer knows those of one route only."""
+    """Return all methods of this path. Starlette's own header has those of one route only."""
     routes: list[Route] = request.app.state.routes
-    here = [r for r in routes if r.include_in_schema and r.matches(request.scope)[0] != Match.NONE]
-    here = [r for r in here if r.path == request.url.path] or here  # "stream" is not a chat's id
-    methods = {method for route in here for method in route.methods or ()}
+    matching = [
+        route
+        for route in routes
+        if route.include_in_schema and route.matches(request.scope)[0] != Match.NONE
+    ]
+    # A fixed path wins over a parameter: "stream" is not a chat's id.
+    exact = [route for route in matching if route.path == request.url.path]
+    methods = {method for route in exact or matching for method in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
@@ -192,7 +203,6 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
         route=route_template(request.scope),
         exc_info=error,
     )
-    logged = (
-        f"Something went wrong here; it was logged with the request id {request.scope[REQUEST_ID]}."
-    )
-    return problem_response(_INTERNAL, "internal", logged)
+    request_id = request.scope[REQUEST_ID]
+    detail = f"Something went wrong in chatd; it was logged with the request id {request_id}."
+    return problem_response(_INTERNAL, "internal", detail)

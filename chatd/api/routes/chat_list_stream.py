@@ -14,10 +14,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import ApiContext, Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
+from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import chat_page
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import ListEvent, SseMediaType, sse_response
@@ -55,14 +55,14 @@ async def stream_chats(
     request: Request,
     caller: Caller,
     context: Context,
-    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
+    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
 ) -> EventStreamResponse:
-    """Stream the changes of all chats of the owner on one connection.
+    """Follow all your chats on one connection.
 
-    Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
-    `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
-    resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
-    cursor is too old. A `snapshot` follows it.
+    Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
+    that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
+    is gone. When you come back you may be told again what you know: drop a chat whose `version` you
+    have. `reset` says that your cursor is too old; a `snapshot` follows.
     """
     named = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     stay = context.stream_sessions.start(request.scope[GRANT])

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import ApiContext, Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
+from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import ChatEvent, SseMediaType, sse_response
 from chatd.api.schema.parts import public_delta
@@ -44,12 +44,12 @@ async def stream_chat(
     request: Request,
     caller: Caller,
     context: Context,
-    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
+    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
 ) -> EventStreamResponse:
-    """Stream the events of a chat. Starts with a `snapshot`, or after the event named by `after`.
+    """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
 
-    The deltas of a step (`message_part`) are a preview. `message` repeats all of it once it is stored;
-    `preview_reset` reports that it will not be stored.
+    The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
+    and `preview_reset` says that it will not be stored.
     """
     named = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     stay = context.stream_sessions.start(request.scope[GRANT])

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
+from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
+from chatd.api.schema.parts import content_parts
 from chatd.api.schema.resources import (
-    MAX_BIGINT,
     ChatOut,
     CreateChat,
     JournalEntryOut,
@@ -21,6 +21,7 @@ from chatd.api.schema.resources import (
     Page,
     UpdateChat,
 )
+from chatd.api.schema.types import MAX_BIGINT
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -43,16 +44,18 @@ Version = Annotated[
 async def create_chat(
     body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
+    """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     moved = await context.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
-        content=None if body.content is None else context.limits.check_content(body.content),
+        content=None
+        if body.content is None
+        else context.limits.check_content(content_parts(body.content)),
         title=body.title,
         system_prompt=body.system_prompt,
         labels=context.limits.check_labels(body.labels),
-        tools=context.limits.check_tools(body.tools),
+        tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         key=key,
     )
     return await context.publish(moved)
@@ -60,7 +63,7 @@ async def create_chat(
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
-    """Return a chat."""
+    """One chat."""
     chat = await context.reads.chat(chat_id, owner_id=caller.owner_filter)
     await context.ensure_model_names(chat.last_model_config_id)
     return context.present.chat(chat)
@@ -73,7 +76,10 @@ async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
 async def update_chat(
     chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Change title or labels at any time. Archive or unarchive an idle chat, with its descendants."""
+    """Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+
+    A chat's family are the chats that it has started, and so on; no chat starts others yet.
+    """
     if body.archived is not None:
         family = await context.chats.archive(
             chat_id,
@@ -106,9 +112,9 @@ async def update_chat(
     responses=problem_responses("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
-    """Delete a chat, its descendants, and everything stored of them. A running turn ends.
+    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
 
-    Chats are kept until they are deleted.
+    Nothing else removes a chat: it is kept until it is deleted.
     """
     for gone, version in await context.chats.delete(chat_id, owner_id=caller.owner_filter):
         context.change_bus.publish_deleted(gone, version)
@@ -118,7 +124,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Stop the running turn. The answer so far is kept. Safe to repeat."""
+    """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
     return await context.publish(
         await context.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -133,7 +139,7 @@ async def interrupt_chat(
 async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Retry the failed turn without a new message."""
+    """Try a failed turn again, without a new message."""
     return await context.publish(
         await context.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -146,7 +152,7 @@ async def retry_chat(
 async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Clear the history and the queue, but not the system prompt. The chat must be idle."""
+    """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
     return await context.publish(
         await context.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -154,7 +160,6 @@ async def clear_chat(
 
 @router.get(
     "/chats/{chat_id}/events",
-    summary="List journal entries",
     dependencies=[RejectUnknownParameters],
     responses=problem_responses("chat_not_found"),
 )
@@ -165,7 +170,7 @@ async def list_events(
     after: Version = 0,
     limit: Limit = 100,
 ) -> Page[JournalEntryOut]:
-    """Return the chat's journal: all its transitions, oldest first."""
+    """The chat's journal: every move that was made on it, oldest first."""
     await context.reads.chat(chat_id, owner_id=caller.owner_filter)
     found = await context.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
@@ -176,7 +181,7 @@ async def list_events(
 
 @router.get("/models", tags=["models"])
 async def list_models(_caller: Caller, context: Context) -> Page[ModelOut]:
-    """Return the models that a chat may use."""
+    """The models that a chat may ask for."""
     default = context.catalog.default
     return Page(
         items=[

@@ -1,99 +1,31 @@
-"""Route that explains the state of a chat."""
+"""The route that says why a chat is where it is."""
 
 from datetime import datetime
-from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
-from chatd.api.schema.parts import DocumentedAs
-from chatd.api.schema.resources import FailureDetail
+from chatd.api.request.caller import Caller
+from chatd.api.schema.explanation import (
+    ActivityOut,
+    Explanation,
+    ReasonOut,
+    RetryOut,
+    WorkerCapacityOut,
+    WorkerInfoOut,
+)
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics
-from chatd.domain.explain import ReasonCode, reasons
+from chatd.domain.explain import reasons
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
-class WorkerInfoOut(BaseModel):
-    """Worker that holds the lease. All fields but its id are null if it is no longer registered."""
-
-    worker_id: UUID
-    host: str | None
-    pid: int | None
-    version: str | None
-    started_at: datetime | None
-    last_heartbeat_at: datetime | None
-    last_heartbeat_seconds_ago: float | None
-
-
-class ActivityOut(BaseModel):
-    """Activity that the worker reported with the chat's last heartbeat.
-
-    Without progress the stage is cancelled at `deadline_at`.
-    """
-
-    stage: str | None = Field(examples=["model stream"])
-    started_at: datetime | None
-    deadline_at: datetime | None
-    reported_seconds_ago: float | None
-
-
-class RetryOut(BaseModel):
-    """Failed step that is retried."""
-
-    attempts: int = Field(description="Number of attempts so far.")
-    next_attempt_at: datetime | None
-    next_attempt_in_seconds: float | None
-
-
-class WorkerCapacityOut(BaseModel):
-    """Workers with a current heartbeat, of all replicas."""
-
-    alive: int
-    with_free_slots: int
-    free_slots: int = Field(description="Number of further chats that they would claim.")
-    last_heartbeat_at: datetime | None
-
-
-class ReasonOut(BaseModel):
-    """Reason with a stable code for programs and a sentence for people."""
-
-    code: ReasonCode
-    text: str
-
-
-class Explanation(BaseModel):
-    """Explanation of the state of a chat. All times are the database's."""
-
-    chat_id: UUID
-    at: datetime
-    status: Status
-    version: int
-    epoch: int
-    reasons: list[ReasonOut]
-    worker: WorkerInfoOut | None
-    lease_left_seconds: float | None
-    activity: ActivityOut | None
-    retry: RetryOut | None
-    last_failure: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
-    recoveries: int
-    queue_length: int
-    pending_since: datetime | None
-    chats_ahead: int | None = Field(
-        description="Pending chats that are claimed before it. At most 10,000 are counted."
-    )
-    action_deadline: datetime | None
-    workers: WorkerCapacityOut
-
-
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
-    """Explain the state of a chat: its worker, its activity, and what it waits for."""
+    """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
     facts = await context.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )

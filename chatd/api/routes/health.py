@@ -1,39 +1,27 @@
-"""Routes of liveness and readiness."""
+"""Is it alive, and is it ready."""
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_response, problem_responses
+from chatd.api.schema.process_status import Health
 
 router = APIRouter(tags=["operations"])
 
 
-class Health(BaseModel):
-    """Health of the process."""
-
-    status: Literal["alive", "ready"]
-
-
-@router.get("/livez", summary="Check liveness")
+@router.get("/livez")
 async def livez() -> Health:
-    """Report that the process answers requests."""
+    """The process answers."""
     return Health(status="alive")
 
 
-@router.get(
-    "/readyz",
-    summary="Check readiness",
-    response_model=Health,
-    responses=problem_responses("not_ready"),
-)
+@router.get("/readyz", response_model=Health, responses=problem_responses("not_ready"))
 async def readyz(request: Request, context: Context) -> Health | JSONResponse:
-    """Report whether all actors are up, the database answers, and the process is not stopping."""
+    """All actors are up, the database answers, and nothing is being stopped."""
     why: Callable[[], str | None] = request.app.state.not_ready
     reason = "stopping" if context.hub.draining else why()
     if reason is not None:

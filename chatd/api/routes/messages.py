@@ -6,14 +6,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
 from chatd.api.errors.problems import HttpProblem, problem_responses
+from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
+from chatd.api.schema.parts import content_parts
 from chatd.api.schema.resources import (
-    MAX_BIGINT,
     EditMessage,
     MessageId,
     MessageOut,
@@ -21,6 +21,7 @@ from chatd.api.schema.resources import (
     SendMessage,
     SendMessageResult,
 )
+from chatd.api.schema.types import MAX_BIGINT
 
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 
@@ -43,7 +44,7 @@ async def list_messages(
     before_id: MessageIdParameter = None,
     limit: Limit = 100,
 ) -> Page[MessageOut]:
-    """Return the history, oldest first: from the start, after a message, or the latest before one."""
+    """The history, oldest first: from the start, after a message, or the latest ones before one."""
     if after_id is not None and before_id is not None:
         raise HttpProblem(
             "conflicting_parameters",
@@ -82,11 +83,11 @@ async def list_messages(
 async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> SendMessageResult:
-    """Send a message. An idle chat answers it. A busy one follows `busy_behavior`."""
+    """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
     moved = await context.chats.send(
         chat_id,
         owner_id=caller.owner_filter,
-        content=context.limits.check_content(body.content),
+        content=context.limits.check_content(content_parts(body.content)),
         model_config_id=context.model_id(body.model),
         busy_behavior=body.busy_behavior,
         key=key,
@@ -133,7 +134,7 @@ async def edit_message(
         chat_id,
         message_id,
         owner_id=caller.owner_filter,
-        content=context.limits.check_content(body.content),
+        content=context.limits.check_content(content_parts(body.content)),
         key=key,
     )
     await context.publish(moved)

@@ -5,18 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
+from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.schema.resources import ChatOut, MessageId, Page, QueuedMessageOut
 
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
 
-@router.get("", summary="List queued messages", responses=problem_responses("chat_not_found"))
+@router.get("", responses=problem_responses("chat_not_found"))
 async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
-    """Return the messages queued until the running turn ends, the next one first."""
+    """The messages that wait for the running turn to end, the next one first."""
     await context.reads.chat(chat_id, owner_id=caller.owner_filter)
     found = await context.reads.queue(chat_id)
     await context.ensure_model_names(*(message.model_config_id for message in found))
@@ -31,7 +31,7 @@ async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[Qu
 async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
-    """Remove a queued message."""
+    """Take back a message that waits."""
     moved = await context.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
     context.change_bus.publish(moved.entry)
 
@@ -45,6 +45,6 @@ async def delete_queued_message(
 async def promote_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
+    """Have a message that waits answered next. A running turn stops for it, and keeps what was said."""
     moved = await context.queue.promote(chat_id, queued_id, owner_id=caller.owner_filter, key=key)
     return await context.publish(moved)

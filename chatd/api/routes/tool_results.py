@@ -4,9 +4,9 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from chatd.api.auth.identity import Caller
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
+from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.schema.resources import ChatOut
 from chatd.api.schema.tools import SubmitToolResults
@@ -27,7 +27,7 @@ async def submit_tool_results(
     context: Context,
     key: IdempotencyKeyHeader,
 ) -> ChatOut:
-    """Submit the results of all pending tool calls. The model continues with them."""
+    """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
     moved = await context.tool_calls.submit(
         chat_id,
         owner_id=caller.owner_filter,

@@ -1,121 +1,127 @@
-"""Schemas of stream events, one class for each type.
+"""The events of the streams, each declared once.
 
-The OpenAPI document describes a stream as a sequence of these. On the wire each is a server-sent event
-with ``data`` as JSON. Streams encode plain mappings and do not instantiate these models. Tests validate
-what is sent against them.
+``CHAT_EVENTS`` and ``CHAT_LIST_EVENTS`` are read by the encoder (``api.sse``), by the OpenAPI document
+and by the tests. An event's name is that of its schema, and of its class in every client. A new event
+takes a type in ``domain.stream_events``, a row here, and whoever shows it.
+
+The models only describe events. While a stream runs, its data are plain mappings.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from operator import or_
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, RootModel, create_model
 from starlette.responses import Response
 
 from chatd.api.schema.parts import AnyDelta, Deltas
 from chatd.api.schema.resources import (
     ChatOut,
     FailureDetail,
-    Labels,
     MessageOut,
     QueuedMessageOut,
-    Title,
 )
+from chatd.api.schema.types import Labels, Title
 from chatd.domain.chat import Status
+from chatd.domain.stream_events import StreamEventType
+
+# -- data of the events ---------------------------------------------------------------------------
 
 
 class Empty(BaseModel):
-    """Empty object."""
+    """No data."""
 
 
 class PendingToolCall(BaseModel):
-    """Call of a client tool that has no result yet."""
+    """A call of a tool that the client runs."""
 
-    tool_call_id: str
-    tool_name: str
-    args: str = Field(description="JSON as written by the model.")
+    tool_call_id: str = Field(examples=["call_1"])
+    tool_name: str = Field(examples=["weather"])
+    args: str = Field(description="JSON as the model wrote it.", examples=['{"city": "Bern"}'])
 
 
 class ActionRequiredData(BaseModel):
-    """Pending tool calls, and the deadline for their results."""
+    """The calls whose results the model waits for, until the deadline."""
 
     calls: list[PendingToolCall]
     deadline: datetime
 
 
 class SnapshotData(BaseModel):
-    """Complete chat at one point in time."""
+    """The whole chat at one moment."""
 
     chat: ChatOut
     messages: list[MessageOut]
     queue: list[QueuedMessageOut]
-    parts: Deltas = Field(description="Parts of the running answer so far.")
+    parts: Deltas = Field(description="The preview of the current step so far.", examples=[[]])
     action_required: ActionRequiredData | None = Field(
-        description="Pending tool calls, if the status is `requires_action`."
+        description="The pending tool calls if the status is `requires_action`."
     )
 
 
 class StatusChangedData(BaseModel):
-    """New status of the chat."""
+    """The chat's status."""
 
-    status: Status
-    epoch: int = Field(
-        description="Fencing token of the chat. It rises with each claim and each edit."
-    )
+    status: Status = Field(examples=["running"])
+    epoch: int = Field(description="Rises with each claim by a worker, and with each edit.")
 
 
 class QueueChangedData(BaseModel):
-    """Change of the queue."""
+    """The change of the queue."""
 
     queue_length: int
-    added: int | None = Field(description="Id of a message that was queued.")
+    added: int | None = Field(description="The id of a newly queued message.", examples=[7])
     removed: list[int] = Field(
-        description="Ids of messages that left the queue, whether promoted or removed."
+        description="The ids of messages that left the queue, answered or removed.", examples=[[]]
     )
-    head: int | None = Field(description="Id of a message that was moved to the front.")
+    head: int | None = Field(description="The id of a message that was moved to the front.")
 
 
 class RetryScheduledData(BaseModel):
-    """Scheduled retry of a failed step."""
+    """The next attempt and the failure before it."""
 
     attempt: int
-    delay_seconds: float
+    delay_seconds: float = Field(examples=[1.3])
     next_attempt_at: datetime
     failure: FailureDetail
 
 
 class TurnFailedData(BaseModel):
-    """Reason of the failed turn."""
+    """The failure of the turn."""
 
-    last_error: str
+    last_error: str = Field(examples=["The model is overloaded."])
     last_error_detail: FailureDetail
 
 
 class ChatUpdatedData(BaseModel):
-    """Title, labels and archived flag of the chat."""
+    """The chat's title, labels and archived flag, all three."""
 
-    title: Title
-    labels: Labels
+    title: Title = Field(examples=["The sky"])
+    labels: Labels = Field(examples=[{"topic": "physics"}])
     archived: bool
 
 
 class HistoryResetData(BaseModel):
-    """First message that is no longer part of the history. Drop it, all later messages and the preview."""
+    """The first message to drop. Drop all after it and the preview too; the next events replace them."""
 
     from_message_id: int
 
 
 class ChatDeletedData(BaseModel):
-    """Id of the deleted chat."""
+    """The deleted chat."""
 
     id: UUID
 
 
 class StreamResetData(BaseModel):
-    """Reason why the stream cannot be resumed."""
+    """The reason why the stream does not resume."""
 
-    reason: str
+    reason: str = Field(examples=["this cursor cannot be resumed; what follows is a snapshot"])
 
 
 class ChatListSnapshotData(BaseModel):
@@ -123,176 +129,172 @@ class ChatListSnapshotData(BaseModel):
 
     items: list[ChatOut]
     next_cursor: str | None = Field(
-        description="Cursor for `GET /chats` to read the chats that follow."
+        description="The `cursor` with which `GET /chats` continues after these."
     )
 
 
-class _WithCursor(BaseModel):
-    id: str = Field(description="Cursor. Resuming with it delivers exactly the events that follow.")
+# -- the events -----------------------------------------------------------------------------------
 
 
-class _WithoutCursor(BaseModel):
-    id: str | None = Field(default=None, description="Absent. Resume with the last id received.")
+@dataclass(frozen=True, slots=True)
+class EventDeclaration:
+    """Declaration of a stream event: its name in all clients, its type on the wire, its data."""
+
+    name: str
+    event_type: StreamEventType
+    data: Any
+    description: str
+    example_id: str | None = None
+    """None for an event that may come without an ``id``."""
+
+    def model(self) -> type[BaseModel]:
+        """Return the schema of the event."""
+        model: type[BaseModel] = create_model(self.name, __doc__=self.description, **self._fields())
+        return model
+
+    def _fields(self) -> dict[str, Any]:
+        resume_with = "Resume with this to get exactly the events that follow."
+        resume_with_last = "Resume with the last id that you have."
+        return {
+            "id": (str, Field(description=resume_with, examples=[self.example_id]))
+            if self.example_id
+            else (str | None, Field(default=None, description=resume_with_last)),
+            "event": (Literal[self.event_type.value], ...),
+            "data": (self.data, ...),
+        }
 
 
-class Snapshot(_WithCursor):
-    """Complete state of the chat. It replaces everything received before."""
+_E = StreamEventType
 
-    event: Literal["snapshot"]
-    data: SnapshotData
+_DELETED = EventDeclaration(
+    "ChatDeleted", _E.DELETED, ChatDeletedData, "A chat was deleted. Its own stream ends with this."
+)
+_RESET = EventDeclaration(
+    "StreamReset", _E.RESET, StreamResetData, "The stream cannot resume. A `snapshot` follows."
+)
+_DRAINING = EventDeclaration(
+    "Draining", _E.DRAINING, Empty, "This process stops. Connect again, and another one continues."
+)
 
+CHAT_EVENTS: Sequence[EventDeclaration] = (
+    EventDeclaration(
+        "Snapshot",
+        _E.SNAPSHOT,
+        SnapshotData,
+        "The chat as it is. It replaces everything shown of the chat before.",
+        "3.1.4",
+    ),
+    EventDeclaration(
+        "StatusChanged", _E.STATUS, StatusChangedData, "The chat's status changed.", "2.1.0"
+    ),
+    EventDeclaration(
+        "MessageStored",
+        _E.MESSAGE,
+        MessageOut,
+        "A message was stored. A message of the assistant replaces the preview.",
+        "2.1.4+1",
+    ),
+    EventDeclaration(
+        "MessagePart",
+        _E.MESSAGE_PART,
+        AnyDelta,
+        "A delta of the answer under way. Add it to the preview.",
+        "2.1.1",
+    ),
+    EventDeclaration(
+        "PreviewReset",
+        _E.PREVIEW_RESET,
+        Empty,
+        "Clear the preview. The answer is streamed again, or not at all.",
+        "2.1.4+1",
+    ),
+    EventDeclaration(
+        "HistoryReset",
+        _E.HISTORY_RESET,
+        HistoryResetData,
+        "A message was edited, or the history cleared.",
+        "3.1.4+1",
+    ),
+    EventDeclaration(
+        "QueueChanged", _E.QUEUE_UPDATE, QueueChangedData, "The queue changed.", "3.1.4"
+    ),
+    EventDeclaration(
+        "ActionRequired",
+        _E.ACTION_REQUIRED,
+        ActionRequiredData,
+        "The model calls tools that the client runs. Post their results.",
+        "3.1.4+2",
+    ),
+    EventDeclaration(
+        "RetryScheduled",
+        _E.RETRY,
+        RetryScheduledData,
+        "The model call failed and will be tried again.",
+        "3.1.4",
+    ),
+    EventDeclaration("TurnFailed", _E.ERROR, TurnFailedData, "The turn failed.", "3.1.4+1"),
+    EventDeclaration(
+        "ChatUpdated",
+        _E.CHAT,
+        ChatUpdatedData,
+        "The title, the labels or the archived flag changed.",
+        "4.1.4",
+    ),
+    _DELETED,
+    _RESET,
+    _DRAINING,
+)
+"""Events of a chat's stream."""
 
-class StatusChanged(_WithCursor):
-    """Change of the chat's status."""
-
-    event: Literal["status"]
-    data: StatusChangedData
-
-
-class MessageStored(_WithCursor):
-    """Stored message. A message of the assistant replaces the preview."""
-
-    event: Literal["message"]
-    data: MessageOut
-
-
-class MessagePart(_WithCursor):
-    """Delta of the running answer, to be appended to the preview."""
-
-    event: Literal["message_part"]
-    data: AnyDelta
-
-
-class PreviewReset(_WithCursor):
-    """Request to clear the preview. The answer is streamed again, or not at all."""
-
-    event: Literal["preview_reset"]
-    data: Empty
-
-
-class HistoryReset(_WithCursor):
-    """Edit of a message, or clearing of the history."""
-
-    event: Literal["history_reset"]
-    data: HistoryResetData
-
-
-class QueueChanged(_WithCursor):
-    """Change of the message queue."""
-
-    event: Literal["queue_update"]
-    data: QueueChangedData
-
-
-class ActionRequired(_WithCursor):
-    """Call of client tools. The client posts their results."""
-
-    event: Literal["action_required"]
-    data: ActionRequiredData
-
-
-class RetryScheduled(_WithCursor):
-    """Failure of a model call that will be retried."""
-
-    event: Literal["retry"]
-    data: RetryScheduledData
-
-
-class TurnFailed(_WithCursor):
-    """Failure of the turn, with its reason."""
-
-    event: Literal["error"]
-    data: TurnFailedData
-
-
-class ChatUpdated(_WithCursor):
-    """Change of title, labels or archived flag."""
-
-    event: Literal["chat"]
-    data: ChatUpdatedData
-
-
-class ChatDeleted(_WithoutCursor):
-    """Deletion of a chat. It is the last event of the chat's own stream."""
-
-    event: Literal["deleted"]
-    data: ChatDeletedData
-
-
-class StreamReset(_WithoutCursor):
-    """Refusal of the cursor of the request. A `snapshot` follows."""
-
-    event: Literal["reset"]
-    data: StreamResetData
-
-
-class Draining(_WithoutCursor):
-    """Shutdown of this process. Reconnect to continue on another one."""
-
-    event: Literal["draining"]
-    data: Empty
-
-
-class ChatListSnapshot(_WithoutCursor):
-    """Snapshot of the list of chats."""
-
-    event: Literal["snapshot"]
-    data: ChatListSnapshotData
+CHAT_LIST_EVENTS: Sequence[EventDeclaration] = (
+    EventDeclaration(
+        "ChatListSnapshot", _E.SNAPSHOT, ChatListSnapshotData, "The chats as they are."
+    ),
+    EventDeclaration(
+        "ChatChanged",
+        _E.CHAT,
+        ChatOut,
+        "A chat changed: the whole chat. Ignore it if you have a `version` of it as high as this.",
+    ),
+    _DELETED,
+    _RESET,
+    _DRAINING,
+)
+"""Events of the stream of a caller's chats."""
 
 
-class ChatChanged(_WithoutCursor):
-    """Complete state of a changed chat. Ignore it if the version already received is as high."""
+# -- the document ---------------------------------------------------------------------------------
 
-    event: Literal["chat"]
-    data: ChatOut
+_MODELS = {declared: declared.model() for declared in (*CHAT_EVENTS, *CHAT_LIST_EVENTS)}
 
 
-class ChatEvent(
-    RootModel[
-        Annotated[
-            Snapshot
-            | StatusChanged
-            | MessageStored
-            | MessagePart
-            | PreviewReset
-            | HistoryReset
-            | QueueChanged
-            | ActionRequired
-            | RetryScheduled
-            | TurnFailed
-            | ChatUpdated
-            | ChatDeleted
-            | StreamReset
-            | Draining,
-            Field(discriminator="event"),
-        ]
-    ]
-):
-    """Event of the stream of one chat."""
+def _union(
+    name: str, declarations: Sequence[EventDeclaration], description: str
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        "root": (reduce(or_, map(_MODELS.get, declarations)), Field(discriminator="event"))
+    }
+    union: type[BaseModel] = create_model(
+        name, __base__=RootModel[Any], __doc__=description, **fields
+    )
+    return union
 
 
-class ListEvent(
-    RootModel[
-        Annotated[
-            ChatListSnapshot | ChatChanged | ChatDeleted | StreamReset | Draining,
-            Field(discriminator="event"),
-        ]
-    ]
-):
-    """Event of the stream of all chats of the owner."""
+ChatEvent = _union("ChatEvent", CHAT_EVENTS, "An event of one chat's stream.")
+ListEvent = _union("ListEvent", CHAT_LIST_EVENTS, "An event of the stream of all your chats.")
 
 
 class SseMediaType(Response):
-    """Response class that names the media type of a stream in the document."""
+    """Response class that gives the document the media type of a stream."""
 
     media_type = "text/event-stream"
 
 
-_DESCRIPTION = """Server-sent events. OpenAPI 3.1 cannot describe the events of a stream, so this schema is that of
-each event: `event` and `id` are the fields of these names, and `data` is that field, parsed as JSON. Lines
-that begin with a colon are comments that keep the connection alive."""
+_DESCRIPTION = """Server-sent events. OpenAPI 3.1 cannot describe the events of a stream one by one, so
+this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
+field, parsed as JSON. Lines that begin with a colon are comments that keep the connection alive."""
 
 
 def sse_response(event_model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that streams these events. Its response class is ``SseMediaType``."""
+    """Return the ``responses`` of a route that streams these events. Its class is ``SseMediaType``."""
     return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": event_model}}

@@ -1,8 +1,7 @@
-"""Whether a JSON schema is one, as far as a model's vendor would stumble over it.
+"""Validation of the JSON schemas of tool parameters, as far as a provider would reject them.
 
-A schema that is wrong is refused when the chat is created, with the place of the mistake, rather than
-by the vendor in the middle of a turn. Keywords that nobody here knows are let through: what a vendor
-makes of them is its own affair.
+An invalid schema is rejected when the chat is created, with the place of the mistake, rather than by the
+provider in the middle of a turn. Unknown keywords pass, since providers differ in what they support.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ _SCHEMA_MAP_KEYWORDS = ("properties", "patternProperties", "$defs", "definitions
 
 
 def validate_tool_parameters(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's parameters. Raises ValueError that names the place of the mistake."""
+    """Return the schema of a tool's parameters. Raises ValueError that names the place of a mistake."""
     if schema.get("type") != "object":
         raise _schema_error("type", 'must be "object"')
     _check_schema(schema, "")
@@ -36,9 +35,9 @@ def _check_schema(schema: object, path: str) -> None:
         return
     if not isinstance(schema, Mapping):
         raise _schema_error(path or "schema", "must be a schema, which is an object or a boolean")
-    kinds = schema.get("type", [])
-    for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if not isinstance(kind, str) or kind not in _TYPE_NAMES:
+    types = schema.get("type", [])
+    for name in types if isinstance(types, list) else [types]:
+        if not isinstance(name, str) or name not in _TYPE_NAMES:
             raise _schema_error(
                 _join_path(path, "type"), f"must be of {', '.join(sorted(_TYPE_NAMES))}"
             )
@@ -47,8 +46,8 @@ def _check_schema(schema: object, path: str) -> None:
         raise _schema_error(_join_path(path, "required"), "must be a list of names")
     if not isinstance(schema.get("enum", []), list):
         raise _schema_error(_join_path(path, "enum"), "must be a list of values")
-    for place, inner in _subschemas(schema, path):
-        _check_schema(inner, place)
+    for inner_path, inner in _subschemas(schema, path):
+        _check_schema(inner, inner_path)
 
 
 def _subschemas(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, object]]:
@@ -58,17 +57,17 @@ def _subschemas(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, obj
     for key in _SCHEMA_LIST_KEYWORDS:
         if not isinstance(schema.get(key, []), list):
             raise _schema_error(_join_path(path, key), "must be a list of schemas")
-        for n, one in enumerate(schema.get(key, [])):
-            yield _join_path(path, key, str(n)), one
+        for index, inner in enumerate(schema.get(key, [])):
+            yield _join_path(path, key, str(index)), inner
     for key in _SCHEMA_MAP_KEYWORDS:
         if not isinstance(schema.get(key, {}), Mapping):
             raise _schema_error(_join_path(path, key), "must be an object of schemas")
-        for name, one in schema.get(key, {}).items():
-            yield _join_path(path, key, name), one
+        for name, inner in schema.get(key, {}).items():
+            yield _join_path(path, key, name), inner
 
 
 def _join_path(*segments: str) -> str:
-    return ".".join(step for step in segments if step)
+    return ".".join(filter(None, segments))
 
 
 def _schema_error(path: str, problem: str) -> ValueError:

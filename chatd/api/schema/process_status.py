@@ -1,21 +1,42 @@
-"""Response of ``/statusz``: the status of one process, for operators. No message content."""
+"""Responses for operators: health, and the status of one process. No message content."""
 
 from datetime import datetime
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chatd.domain.chat import Status
 
+_DATABASE_STATS: dict[str, Any] = {
+    "seconds_ago": 2.0,
+    "chats": {
+        "waiting": 41,
+        "pending": 0,
+        "running": 1,
+        "interrupting": 0,
+        "requires_action": 0,
+        "error": 2,
+    },
+    "oldest_pending_seconds": 0.0,
+    "workers": 2,
+}
+
+
+class Health(BaseModel):
+    """The health of this process."""
+
+    status: Literal["alive", "ready"] = Field(examples=["ready"])
+
 
 class ActorOut(BaseModel):
-    """An actor of the supervision tree. `seconds` is the time in its state."""
+    """An actor of the supervision tree."""
 
-    name: str
-    state: str
-    seconds: float
-    restarts: int
-    budget_left: int
+    name: str = Field(examples=["heartbeat"])
+    state: str = Field(examples=["running"])
+    seconds: float = Field(examples=[3.1])
+    restarts: int = Field(examples=[0])
+    budget_left: int = Field(examples=[5])
     last_error: str | None
     note: str
 
@@ -24,30 +45,33 @@ class LeasedChatOut(BaseModel):
     """A chat leased by this process, and the progress of its turn."""
 
     chat_id: UUID
-    status: Status
+    status: Status = Field(examples=["running"])
     epoch: int
-    committed_steps: int
-    leased_seconds: float
-    stage: str | None
-    stage_seconds: float
-    deadline_seconds: float | None
+    committed_steps: int = Field(examples=[0])
+    leased_seconds: float = Field(examples=[1.4])
+    stage: str | None = Field(examples=["model stream"])
+    stage_seconds: float = Field(examples=[1.3])
+    deadline_seconds: float | None = Field(examples=[59.8])
     last_progress: str | None = Field(
-        description="The last progress mark of the turn, such as `streaming` or `backing off`."
+        description="The last step that the turn noted, such as `streaming` or `backing off`.",
+        examples=["streaming"],
     )
-    seconds_since_progress: float
-    lease_left_seconds: float
+    seconds_since_progress: float = Field(examples=[0.2])
+    lease_left_seconds: float = Field(examples=[13.6])
 
 
 class PoolOut(BaseModel):
-    """Connection pool of the database."""
+    """The database connections of this process."""
 
-    size: int
-    in_use: int
-    waiting: int
+    size: int = Field(examples=[10])
+    in_use: int = Field(examples=[1])
+    waiting: int = Field(examples=[0])
 
 
 class DatabaseStatsOut(BaseModel):
     """Counts over the whole database, collected `seconds_ago`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DATABASE_STATS]})
 
     seconds_ago: float
     chats: dict[Status, int]
@@ -58,25 +82,25 @@ class DatabaseStatsOut(BaseModel):
 class Versions(BaseModel):
     """Versions of chatd and of its environment."""
 
-    chatd: str
-    python: str
-    postgresql: str | None
+    chatd: str = Field(examples=["0.1.0"])
+    python: str = Field(examples=["3.13.1"])
+    postgresql: str | None = Field(examples=["18.1"])
 
 
 class ProcessStatusOut(BaseModel):
     """Status of this process. `database_stats` is null until the database has answered."""
 
-    worker_id: UUID
-    host: str
-    pid: int
-    phase: str
+    worker_id: UUID = Field(examples=["b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"])
+    host: str = Field(examples=["web-1"])
+    pid: int = Field(examples=[4711])
+    phase: str = Field(examples=["serving"])
     started_at: datetime
-    uptime_seconds: float
+    uptime_seconds: float = Field(examples=[3.2])
     versions: Versions
     actors: list[ActorOut]
     chats: list[LeasedChatOut]
-    free_slots: int
+    free_slots: int = Field(examples=[99])
     streams: int
     pool: PoolOut
-    loop_lag_seconds: float
-    database_stats: DatabaseStatsOut | None
+    loop_lag_seconds: float = Field(examples=[0.001])
+    database_stats: DatabaseStatsOut | None = Field(examples=[_DATABASE_STATS])

@@ -1,150 +1,97 @@
-"""Request and response models of the API."""
+"""Bodies of requests and responses: chats, messages, the queue, the journal and the models.
 
-import base64
+The examples beside the fields are of one conversation. ``openapi.examples`` makes those of whole schemas
+out of them.
+"""
+
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-from chatd.api.schema.parts import DocumentedAs, Parts
+from chatd.api.schema.parts import ContentInput, DocumentedAs, Parts
 from chatd.api.schema.tools import Tools
-from chatd.api.schema.types import NonEmptyStr, Sanitized
+from chatd.api.schema.types import MAX_BIGINT, Labels, Title
 from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
 
-MAX_TITLE_LENGTH = 500
-
-MAX_BIGINT = 2**63 - 1
-"""Largest bigint of PostgreSQL."""
-
 MessageId = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
-"""Id of a stored or queued message."""
+"""The id of a message, stored or queued."""
 
-
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
-LabelValue = Annotated[str, StringConstraints(max_length=1000), Sanitized]
-Labels = dict[LabelName, LabelValue]
-Title = Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized]
-
-
-def _check_base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("must be base64, as in RFC 4648") from None
-    return value
-
-
-_BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-"""Pattern for the document only: decoding a large file is faster than matching it."""
-
-Base64 = Annotated[
-    NonEmptyStr,
-    AfterValidator(_check_base64),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
-]
-"""File contents. URLs are not accepted, so that no client makes this host fetch something."""
+_STARTED_AT = "2026-03-01T09:30:00.120000Z"
+_USAGE: dict[str, Any] = {
+    "input_tokens": 12,
+    "output_tokens": 48,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": 0,
+    "reasoning_tokens": 0,
+}
+_MODEL_ID = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TextInput(_Request):
-    """Text."""
-
-    type: Literal["text"]
-    text: NonEmptyStr
-
-
-class FileInput(_Request):
-    """Inline file."""
-
-    type: Literal["file"]
-    media_type: NonEmptyStr = Field(examples=["image/png"])
-    data: Base64 = Field(description="Base64 data.", examples=["aGVsbG8="])
-
-
-def _content_kind(value: object) -> str | None:
-    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
-
-
-PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
-ContentInput = Annotated[
-    Annotated[NonEmptyStr, Tag("text")]
-    | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
-    Discriminator(
-        _content_kind,
-        custom_error_type="content_type",
-        custom_error_message="Input should be a string or a list of parts",
-    ),
-    Field(description="A non-empty string, or a list of parts.", examples=["Why is the sky blue?"]),
-]
-
-
 class CreateChat(_Request):
-    """Request to create a chat."""
+    """A new chat, with its first message or without one."""
 
     content: ContentInput | None = Field(
-        default=None, description="The first message. Without it the chat is `waiting`."
+        default=None,
+        description="The first message. Without one the chat waits for it.",
+        examples=["Why is the sky blue?"],
     )
-    title: Title = ""
-    model: str | None = Field(default=None, description="Name of a model of `GET /models`.")
+    title: Title = Field(default="", examples=["The sky"])
+    model: str | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: str | None = Field(
         default=None,
-        description="Instructions for the model, stored as the first message with the role "
-        "`system`. They cannot be changed later.",
+        description="Instructions for the model, stored as the first message with the role `system`. "
+        "They cannot be changed later.",
     )
-    labels: Labels = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict, examples=[{"topic": "physics"}])
     tools: Tools = Field(default_factory=list)
 
 
 class UpdateChat(_Request):
-    """Changes of a chat. Fields that are absent stay as they are."""
+    """Changes of a chat. A field that is left out stays as it is."""
 
-    title: Title | None = None
+    title: Title | None = Field(default=None, examples=["The sky"])
     labels: Labels | None = Field(
-        default=None, description="All labels. They replace the previous ones."
+        default=None, description="All labels. They replace the old ones."
     )
     archived: bool | None = Field(
-        default=None,
-        description="True to archive the chat and its descendants. Archived chats accept no messages.",
+        default=None, description="An archived chat takes no messages.", examples=[True]
     )
 
 
 class SendMessage(_Request):
-    """Message of the user."""
+    """A message of the user."""
 
-    content: ContentInput
+    content: ContentInput = Field(examples=["And why is it red at night?"])
     model: str | None = Field(
         default=None,
-        description="Name of a model of `GET /models`, for this and later messages. Default: the chat's model.",
+        description="A name of `GET /models`, for this message and later ones. Default: the chat's model.",
     )
     busy_behavior: BusyBehavior = Field(
-        default=BusyBehavior.QUEUE, description="Behavior if the chat is busy."
+        default=BusyBehavior.QUEUE,
+        description="What to do when the chat is busy.",
+        examples=["queue"],
     )
 
 
 class EditMessage(_Request):
-    """New content of a user message."""
+    """The new content of a message."""
 
-    content: ContentInput
+    content: ContentInput = Field(examples=["Why is the sea blue?"])
 
 
 class Usage(BaseModel):
-    """Token counts, as reported by the provider."""
+    """Numbers of tokens."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_USAGE]})
 
     input_tokens: int
     output_tokens: int
@@ -164,108 +111,122 @@ class Usage(BaseModel):
 
 
 class FailureDetail(BaseModel):
-    """Reason of a failed turn, for programs."""
+    """Details of a failed turn, for programs."""
 
-    kind: FailureKind
-    message: str
-    provider: str | None
-    model: str | None
-    status_code: int | None = Field(description="HTTP status of the provider's response.")
-    retryable: bool = Field(description="True if another attempt may succeed.")
+    kind: FailureKind = Field(examples=["overloaded"])
+    message: str = Field(examples=["The model is overloaded."])
+    provider: str | None = Field(examples=["anthropic"])
+    model: str | None = Field(examples=["claude-sonnet"])
+    status_code: int | None = Field(
+        description="The HTTP status of the provider's response.", examples=[529]
+    )
+    retryable: bool = Field(description="Whether another attempt may succeed.", examples=[True])
     attempts: int
     at: datetime
 
 
 class ChatOut(BaseModel):
-    """Chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
-    `requires_action`."""
+    """A chat.
+
+    `last_error` is null unless the status is `error`, and `action_deadline` is null unless it is
+    `requires_action`.
+    """
 
     id: UUID
-    owner_id: str
+    owner_id: str = Field(examples=["local"])
     parent_chat_id: UUID | None
     root_chat_id: UUID
-    title: str
-    status: Status
+    title: str = Field(examples=["The sky"])
+    status: Status = Field(examples=["waiting"])
     last_error: str | None
     last_error_detail: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
     action_deadline: datetime | None
     archived: bool
-    labels: dict[str, str]
-    model: str | None
-    last_model_config_id: UUID
-    version: int
-    queue_length: int
+    labels: dict[str, str] = Field(examples=[{"topic": "physics"}])
+    model: str | None = Field(examples=["fast"])
+    last_model_config_id: UUID = Field(examples=[_MODEL_ID])
+    version: int = Field(examples=[3])
+    queue_length: int = Field(examples=[0])
     usage: Usage
-    created_at: datetime
+    created_at: datetime = Field(examples=[_STARTED_AT])
     updated_at: datetime
 
 
 class MessageOut(BaseModel):
-    """Stored message. Its `id` rises within the chat."""
+    """A message of a chat's history."""
 
-    id: int
+    id: int = Field(examples=[2])
     chat_id: UUID
-    role: Role
-    content: Parts
-    model: str | None
-    usage: Usage | None
+    role: Role = Field(examples=["assistant"])
+    content: Parts = Field(
+        examples=[[{"type": "text", "text": "Air scatters blue light more than red."}]]
+    )
+    model: str | None = Field(examples=["fast"])
+    usage: Usage | None = Field(examples=[_USAGE])
     finish_reason: str | None = Field(
-        description="Reason why the model stopped: `stop`, `length`, `content_filter`, `tool_call`, or a value "
-        "of its provider; `interrupted` after an interrupt. Null if no model wrote the message."
+        description="Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or the "
+        "provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.",
+        examples=["stop"],
     )
     created_at: datetime
 
 
 class QueuedMessageOut(BaseModel):
-    """Message that is queued until the running turn ends."""
+    """A message of the user that waits for the current turn to end."""
 
-    id: int
+    id: int = Field(examples=[7])
     chat_id: UUID
-    content: Parts
-    model: str | None
+    content: Parts = Field(examples=[[{"type": "text", "text": "And why is it red at night?"}]])
+    model: str | None = Field(examples=["fast"])
     created_at: datetime
 
 
 class SendMessageResult(BaseModel):
-    """Accepted message: stored in the history, or queued."""
+    """A sent message: stored in the history as `message`, or queued as `queued_message`."""
 
-    queued: bool
+    queued: bool = Field(examples=[True])
     message: MessageOut | None
     queued_message: QueuedMessageOut | None
     chat: ChatOut
 
 
 class JournalEntryOut(BaseModel):
-    """Transition of a chat, as recorded in its journal."""
+    """A row of the chat's journal: one transition."""
 
-    version: int
+    version: int = Field(examples=[3])
     created_at: datetime
-    transition: str
-    status: Status
+    transition: str = Field(examples=["finish_turn"])
+    status: Status = Field(examples=["waiting"])
     epoch: int
-    worker_id: UUID | None
-    data: dict[str, Any]
+    worker_id: UUID | None = Field(examples=["b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"])
+    data: dict[str, Any] = Field(examples=[{"messages": [2], "settled_part": 4, "queue_length": 0}])
 
 
 class ModelOut(BaseModel):
-    """Model that a chat may use."""
+    """A model that chats may use."""
 
-    id: UUID
-    name: str
-    provider: str
-    context_limit: int | None
-    default: bool
+    id: UUID = Field(examples=[_MODEL_ID])
+    name: str = Field(examples=["fast"])
+    provider: str = Field(examples=["anthropic"])
+    context_limit: int | None = Field(examples=[200_000])
+    default: bool = Field(examples=[True])
 
 
 Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[Item]):
-    """One page of a list."""
+    """A page of items, and the way to the next page."""
+
+    # Parametrized generics do not inherit the docstring as their description.
+    model_config = ConfigDict(
+        json_schema_extra={"description": "A page of items, and the way to the next page."}
+    )
 
     items: list[Item]
     next_cursor: str | None = Field(
         default=None,
-        description="Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, "
-        "as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.",
+        description="Null at the end. Else repeat the request with it: for chats as `cursor`, for messages "
+        "as `after_id` (or as `before_id` if that was used), for the journal as `after`.",
+        examples=[None],
     )

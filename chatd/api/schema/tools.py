@@ -1,4 +1,4 @@
-"""Request models of tools that the client runs, and of their results."""
+"""Tools that the client runs, and the results that it sends."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ ToolParameters = Annotated[
 
 
 class Tool(BaseModel):
-    """Tool that the client runs when the model calls it."""
+    """A tool that the chat's client runs when the model calls it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,9 @@ class Tool(BaseModel):
         examples=["weather"]
     )
     description: Annotated[str, Sanitized] = Field(
-        default="", description="Purpose of the tool, for the model."
+        default="",
+        description="The purpose of the tool, for the model.",
+        examples=["The weather in a city."],
     )
     parameters: ToolParameters
 
@@ -50,14 +52,14 @@ Tools = Annotated[
 
 
 class ToolResultInput(BaseModel):
-    """Result of one tool call. `result` is any JSON value."""
+    """The result of one tool call; `result` is any JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
-    tool_call_id: NonEmptyStr
-    result: JsonValue
+    tool_call_id: NonEmptyStr = Field(examples=["call_1"])
+    result: JsonValue = Field(examples=[{"celsius": 21}])
     is_error: bool = Field(
-        default=False, description="True if the tool failed. The model receives it as an error."
+        default=False, description="Whether the tool failed. The model is told so."
     )
 
     def to_domain(self) -> ToolResult:
@@ -67,7 +69,7 @@ class ToolResultInput(BaseModel):
 
 
 class SubmitToolResults(BaseModel):
-    """Results of all pending tool calls of a chat, one for each."""
+    """Results of all pending calls of a chat, each once."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What callers give: strings that can be kept, and JSON of their own that has an end."""
+"""Types of values that callers send: strings that can be stored, bounded JSON, titles and labels."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,12 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from chatd.domain.sanitize import replace_unstorable
 
 MAX_JSON_DEPTH = 64
-"""How deep JSON of a caller's own may be nested: it is walked here, and by the database."""
+"""Maximum nesting of a caller's JSON. It is walked here, and again by PostgreSQL."""
+
+MAX_BIGINT = 2**63 - 1
+"""The largest PostgreSQL bigint."""
+
+MAX_TITLE_LENGTH = 500
 
 
 def _sanitize(value: object) -> object:
@@ -15,9 +20,13 @@ def _sanitize(value: object) -> object:
 
 
 Sanitized = BeforeValidator(_sanitize)
-"""JSON can spell strings that are no Unicode; a string's constraints would refuse them."""
+"""Replaces what cannot be stored. JSON may spell strings that are not Unicode, which constraints reject."""
 
 NonEmptyStr = Annotated[str, StringConstraints(min_length=1), Sanitized]
+Title = Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
+LabelValue = Annotated[str, StringConstraints(max_length=1000), Sanitized]
+Labels = dict[LabelName, LabelValue]
 
 
 def _check_depth(value: object) -> object:

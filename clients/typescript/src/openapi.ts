@@ -13,17 +13,17 @@ export interface paths {
         };
         /**
          * List Chats
-         * @description Return the owner's chats, most recently updated first.
+         * @description Your chats, most recently touched first.
          *
-         *     Every page costs the same, however deep. A chat that is updated while you page moves to the front,
-         *     which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
-         *     chat that they skip, so a rare match takes longer in a long list.
+         *     Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
+         *     front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
+         *     every chat that they pass by, so a rare one takes longer in a long list.
          */
         get: operations["list_chats"];
         put?: never;
         /**
          * Create Chat
-         * @description Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message.
+         * @description Create a chat. With `content` it is to be answered at once; without, it waits for a message.
          */
         post: operations["create_chat"];
         delete?: never;
@@ -41,12 +41,12 @@ export interface paths {
         };
         /**
          * Stream Chats
-         * @description Stream the changes of all chats of the owner on one connection.
+         * @description Follow all your chats on one connection.
          *
-         *     Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
-         *     `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
-         *     resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
-         *     cursor is too old. A `snapshot` follows it.
+         *     Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
+         *     that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
+         *     is gone. When you come back you may be told again what you know: drop a chat whose `version` you
+         *     have. `reset` says that your cursor is too old; a `snapshot` follows.
          */
         get: operations["stream_chats"];
         put?: never;
@@ -66,23 +66,25 @@ export interface paths {
         };
         /**
          * Get Chat
-         * @description Return a chat.
+         * @description One chat.
          */
         get: operations["get_chat"];
         put?: never;
         post?: never;
         /**
          * Delete Chat
-         * @description Delete a chat, its descendants, and everything stored of them. A running turn ends.
+         * @description Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
          *
-         *     Chats are kept until they are deleted.
+         *     Nothing else removes a chat: it is kept until it is deleted.
          */
         delete: operations["delete_chat"];
         options?: never;
         head?: never;
         /**
-         * Update Chat
-         * @description Change title or labels at any time. Archive or unarchive an idle chat, with its descendants.
+         * Change Chat
+         * @description Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+         *
+         *     A chat's family are the chats that it has started, and so on; no chat starts others yet.
          */
         patch: operations["update_chat"];
         trace?: never;
@@ -98,7 +100,7 @@ export interface paths {
         put?: never;
         /**
          * Clear Chat
-         * @description Clear the history and the queue, but not the system prompt. The chat must be idle.
+         * @description Start over: the history and the queue go, but for the system prompt. The chat must be at rest.
          */
         post: operations["clear_chat"];
         delete?: never;
@@ -115,8 +117,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List journal entries
-         * @description Return the chat's journal: all its transitions, oldest first.
+         * List Events
+         * @description The chat's journal: every move that was made on it, oldest first.
          */
         get: operations["list_events"];
         put?: never;
@@ -136,7 +138,7 @@ export interface paths {
         };
         /**
          * Explain Chat
-         * @description Explain the state of a chat: its worker, its activity, and what it waits for.
+         * @description Say why a chat is where it is: who works on it, what it is doing, what it waits for.
          */
         get: operations["explain_chat"];
         put?: never;
@@ -158,7 +160,7 @@ export interface paths {
         put?: never;
         /**
          * Interrupt Chat
-         * @description Stop the running turn. The answer so far is kept. Safe to repeat.
+         * @description Stop what the chat is doing. What the model said so far is kept. Safe to repeat.
          */
         post: operations["interrupt_chat"];
         delete?: never;
@@ -176,13 +178,13 @@ export interface paths {
         };
         /**
          * List Messages
-         * @description Return the history, oldest first: from the start, after a message, or the latest before one.
+         * @description The history, oldest first: from the start, after a message, or the latest ones before one.
          */
         get: operations["list_messages"];
         put?: never;
         /**
          * Send Message
-         * @description Send a message. An idle chat answers it. A busy one follows `busy_behavior`.
+         * @description Send a message. A chat at rest answers; a busy one does as `busy_behavior` says.
          */
         post: operations["send_message"];
         delete?: never;
@@ -222,8 +224,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List queued messages
-         * @description Return the messages queued until the running turn ends, the next one first.
+         * List Queue
+         * @description The messages that wait for the running turn to end, the next one first.
          */
         get: operations["list_queue"];
         put?: never;
@@ -245,8 +247,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete Queued Message
-         * @description Remove a queued message.
+         * Remove Queued
+         * @description Take back a message that waits.
          */
         delete: operations["delete_queued_message"];
         options?: never;
@@ -264,8 +266,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Promote Queued Message
-         * @description Move a queued message to the front. A running turn stops for it and keeps its answer so far.
+         * Promote Queued
+         * @description Have a message that waits answered next. A running turn stops for it, and keeps what was said.
          */
         post: operations["promote_queued_message"];
         delete?: never;
@@ -285,7 +287,7 @@ export interface paths {
         put?: never;
         /**
          * Retry Chat
-         * @description Retry the failed turn without a new message.
+         * @description Try a failed turn again, without a new message.
          */
         post: operations["retry_chat"];
         delete?: never;
@@ -303,10 +305,10 @@ export interface paths {
         };
         /**
          * Stream Chat
-         * @description Stream the events of a chat. Starts with a `snapshot`, or after the event named by `after`.
+         * @description Follow a chat. Starts with a `snapshot`, or right after the event that you name.
          *
-         *     The deltas of a step (`message_part`) are a preview. `message` repeats all of it once it is stored;
-         *     `preview_reset` reports that it will not be stored.
+         *     The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
+         *     and `preview_reset` says that it will not be stored.
          */
         get: operations["stream_chat"];
         put?: never;
@@ -328,7 +330,7 @@ export interface paths {
         put?: never;
         /**
          * Submit Tool Results
-         * @description Submit the results of all pending tool calls. The model continues with them.
+         * @description Hand in the results of all open calls of a chat that waits for them; the model goes on.
          */
         post: operations["submit_tool_results"];
         delete?: never;
@@ -346,7 +348,7 @@ export interface paths {
         };
         /**
          * List Models
-         * @description Return the models that a chat may use.
+         * @description The models that a chat may ask for.
          */
         get: operations["list_models"];
         put?: never;
@@ -365,8 +367,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Check liveness
-         * @description Report that the process answers requests.
+         * Livez
+         * @description The process answers.
          */
         get: operations["livez"];
         put?: never;
@@ -386,7 +388,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Return the metrics of this process, and recent counts over the whole database.
+         * @description What this process has counted, and what the database had a few seconds ago.
          */
         get: operations["metrics"];
         put?: never;
@@ -405,8 +407,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Check readiness
-         * @description Report whether all actors are up, the database answers, and the process is not stopping.
+         * Readyz
+         * @description All actors are up, the database answers, and nothing is being stopped.
          */
         get: operations["readyz"];
         put?: never;
@@ -425,8 +427,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get process status
-         * @description Return the status of this process: actors, leased chats, streams and connections.
+         * Statusz
+         * @description How this process is: its actors, the chats in hand, streams and connections.
          */
         get: operations["statusz"];
         put?: never;
@@ -443,7 +445,20 @@ export interface components {
     schemas: {
         /**
          * ActionRequired
-         * @description Call of client tools. The client posts their results.
+         * @description The model waits for these results, until the deadline.
+         */
+        ActionRequired: {
+            /** Calls */
+            calls: components["schemas"]["OpenCall"][];
+            /**
+             * Deadline
+             * Format: date-time
+             */
+            deadline: string;
+        };
+        /**
+         * ActionRequiredEvent
+         * @description The model calls tools that you run: post their results.
          * @example {
          *       "data": {
          *         "calls": [
@@ -459,8 +474,8 @@ export interface components {
          *       "id": "3.1.4+2"
          *     }
          */
-        ActionRequired: {
-            data: components["schemas"]["ActionRequiredData"];
+        ActionRequiredEvent: {
+            data: components["schemas"]["ActionRequired"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -468,45 +483,13 @@ export interface components {
             event: "action_required";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * ActionRequiredData
-         * @description Pending tool calls, and the deadline for their results.
-         */
-        ActionRequiredData: {
-            /** Calls */
-            calls: components["schemas"]["PendingToolCall"][];
-            /**
-             * Deadline
-             * Format: date-time
-             */
-            deadline: string;
-        };
-        /**
-         * Activity
-         * @description Activity that the worker reported with the chat's last heartbeat.
-         *
-         *     Without progress the stage is cancelled at `deadline_at`.
-         */
-        Activity: {
-            /** Deadline At */
-            deadline_at: string | null;
-            /** Reported Seconds Ago */
-            reported_seconds_ago: number | null;
-            /**
-             * Stage
-             * @example model stream
-             */
-            stage: string | null;
-            /** Started At */
-            started_at: string | null;
-        };
-        /**
          * Actor
-         * @description An actor of the supervision tree. `seconds` is the time in its state.
+         * @description An actor of the supervision tree.
          */
         Actor: {
             /** Budget Left */
@@ -525,18 +508,66 @@ export interface components {
             state: string;
         };
         /**
-         * BusyBehavior
-         * @description Behavior of a message that is sent to a busy chat.
+         * Because
+         * @description A reason: a stable code for programs, a sentence for people.
+         */
+        Because: {
+            code: components["schemas"]["Code"];
+            /** Text */
+            text: string;
+        };
+        /**
+         * Busy
+         * @description What a message does when the chat is busy.
          *
-         *     * `queue`: the message is queued until the turns before it have ended.
-         *     * `interrupt`: the running turn stops and keeps its answer so far. The message is answered next.
-         *     * `reject`: the message is rejected with `chat_busy`.
+         *     * `queue`: it waits in the queue until the turns before it are over.
+         *     * `interrupt`: what is running stops and keeps what was said; this message is answered next.
+         *     * `reject`: it is refused, with `chat_busy`.
          * @enum {string}
          */
-        BusyBehavior: "queue" | "interrupt" | "reject";
+        Busy: "queue" | "interrupt" | "reject";
+        /**
+         * Census
+         * @description What the database had, of all processes, `seconds_ago`.
+         */
+        Census: {
+            /** Chats */
+            chats: {
+                [key: string]: number;
+            };
+            /** Oldest Pending Seconds */
+            oldest_pending_seconds: number | null;
+            /** Seconds Ago */
+            seconds_ago: number;
+            /** Workers */
+            workers: number;
+        };
+        /**
+         * ChangeChat
+         * @example {
+         *       "archived": true,
+         *       "title": "The sky"
+         *     }
+         */
+        ChangeChat: {
+            /**
+             * Archived
+             * @description Whether it is put aside: it then takes no message.
+             */
+            archived?: boolean | null;
+            /**
+             * Labels
+             * @description All labels; they replace those before.
+             */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** Title */
+            title?: string | null;
+        };
         /**
          * Chat
-         * @description Chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+         * @description A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
          *     `requires_action`.
          * @example {
          *       "action_deadline": null,
@@ -606,12 +637,12 @@ export interface components {
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description True if another attempt may succeed.
+                 * @description Whether another attempt may cure it.
                  */
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description HTTP status of the provider's response.
+                 * @description The HTTP status that the provider answered.
                  */
                 status_code: number | null;
             } | null;
@@ -646,8 +677,59 @@ export interface components {
             version: number;
         };
         /**
-         * ChatChanged
-         * @description Complete state of a changed chat. Ignore it if the version already received is as high.
+         * ChatEvent
+         * @description An event of one chat's stream.
+         */
+        ChatEvent: components["schemas"]["SnapshotEvent"] | components["schemas"]["StatusEvent"] | components["schemas"]["MessageEvent"] | components["schemas"]["MessagePartEvent"] | components["schemas"]["PreviewResetEvent"] | components["schemas"]["HistoryResetEvent"] | components["schemas"]["QueueUpdateEvent"] | components["schemas"]["ActionRequiredEvent"] | components["schemas"]["RetryEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["DescribedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
+        /**
+         * ChatInHand
+         * @description A chat in hand, and where its turn is.
+         */
+        ChatInHand: {
+            /**
+             * Chat Id
+             * Format: uuid
+             */
+            chat_id: string;
+            /** Deadline Seconds */
+            deadline_seconds: number | null;
+            /** Epoch */
+            epoch: number;
+            /** Held Seconds */
+            leased_seconds: number;
+            /** Lease Left Seconds */
+            lease_left_seconds: number;
+            /**
+             * Mark
+             * @description The last step that the turn noted, such as `streaming` or `backing off`.
+             */
+            mark: string | null;
+            status: components["schemas"]["Status"];
+            /** Step */
+            step: number;
+            /** Still Seconds */
+            seconds_since_progress: number;
+            /** Zone */
+            zone: string | null;
+            /** Zone Seconds */
+            stage_seconds: number;
+        };
+        /**
+         * ChatList
+         * @description Your most recent chats.
+         */
+        ChatList: {
+            /** Items */
+            items: components["schemas"]["Chat"][];
+            /**
+             * Next Cursor
+             * @description For `GET /chats`, to go on where these end.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * ChatMovedEvent
+         * @description A chat moved: this is all of it. Drop it if your `version` of it is as high.
          * @example {
          *       "data": {
          *         "action_deadline": null,
@@ -680,7 +762,7 @@ export interface components {
          *       "event": "chat"
          *     }
          */
-        ChatChanged: {
+        ChatMovedEvent: {
             data: components["schemas"]["Chat"];
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -689,118 +771,12 @@ export interface components {
             event: "chat";
             /**
              * Id
-             * @description Absent. Resume with the last id received.
+             * @description Resume with the last id that you have.
              */
             id?: string | null;
         };
         /**
-         * ChatDeleted
-         * @description Deletion of a chat. It is the last event of the chat's own stream.
-         * @example {
-         *       "data": {
-         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
-         *       },
-         *       "event": "deleted"
-         *     }
-         */
-        ChatDeleted: {
-            data: components["schemas"]["ChatDeletedData"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "deleted";
-            /**
-             * Id
-             * @description Absent. Resume with the last id received.
-             */
-            id?: string | null;
-        };
-        /**
-         * ChatDeletedData
-         * @description Id of the deleted chat.
-         */
-        ChatDeletedData: {
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-        };
-        /**
-         * ChatEvent
-         * @description Event of the stream of one chat.
-         */
-        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
-        /**
-         * ChatListSnapshot
-         * @description Snapshot of the list of chats.
-         * @example {
-         *       "data": {
-         *         "items": [
-         *           {
-         *             "action_deadline": null,
-         *             "archived": false,
-         *             "created_at": "2026-03-01T09:30:00.120000Z",
-         *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *             "labels": {
-         *               "topic": "physics"
-         *             },
-         *             "last_error": null,
-         *             "last_error_detail": null,
-         *             "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
-         *             "model": "fast",
-         *             "owner_id": "local",
-         *             "parent_chat_id": null,
-         *             "queue_length": 0,
-         *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *             "status": "waiting",
-         *             "title": "The sky",
-         *             "updated_at": "2026-03-01T09:30:02.480000Z",
-         *             "usage": {
-         *               "cache_read_tokens": 0,
-         *               "cache_write_tokens": 0,
-         *               "input_tokens": 12,
-         *               "output_tokens": 48,
-         *               "reasoning_tokens": 0
-         *             },
-         *             "version": 3
-         *           }
-         *         ],
-         *         "next_cursor": null
-         *       },
-         *       "event": "snapshot"
-         *     }
-         */
-        ChatListSnapshot: {
-            data: components["schemas"]["ChatListSnapshotData"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "snapshot";
-            /**
-             * Id
-             * @description Absent. Resume with the last id received.
-             */
-            id?: string | null;
-        };
-        /**
-         * ChatListSnapshotData
-         * @description The most recently updated chats.
-         */
-        ChatListSnapshotData: {
-            /** Items */
-            items: components["schemas"]["Chat"][];
-            /**
-             * Next Cursor
-             * @description Cursor for `GET /chats` to read the chats that follow.
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * ChatPage
-         * @description One page of a list.
+         * Page[ChatOut]
          * @example {
          *       "items": [
          *         {
@@ -840,13 +816,112 @@ export interface components {
             items: components["schemas"]["Chat"][];
             /**
              * Next Cursor
-             * @description Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
              */
             next_cursor?: string | null;
         };
         /**
-         * ChatUpdated
-         * @description Change of title, labels or archived flag.
+         * ChatSnapshot
+         * @description The whole chat, as of one moment.
+         */
+        ChatSnapshot: {
+            /** @description What you are to do, if the status is `requires_action`. */
+            action_required: components["schemas"]["ActionRequired"] | null;
+            chat: components["schemas"]["Chat"];
+            /** Messages */
+            messages: components["schemas"]["Message"][];
+            /**
+             * Parts
+             * @description What the answer under way has said so far.
+             */
+            parts: (components["schemas"]["TextFragment"] | components["schemas"]["ReasoningFragment"] | components["schemas"]["ToolCallFragment"] | components["schemas"]["SourceFragment"] | components["schemas"]["FileFragment"])[];
+            /** Queue */
+            queue: components["schemas"]["QueuedMessage"][];
+        };
+        /**
+         * Code
+         * @description Reasons, for programs. Several may hold at once; the one to look at first comes first.
+         * @enum {string}
+         */
+        Code: "idle" | "archived" | "no_worker" | "no_free_slots" | "in_line" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
+        /**
+         * CreateChat
+         * @example {
+         *       "content": "Why is the sky blue?",
+         *       "labels": {
+         *         "topic": "physics"
+         *       },
+         *       "title": "The sky"
+         *     }
+         */
+        CreateChat: {
+            /**
+             * Content
+             * @description The first message; without one the chat waits for it.
+             */
+            content?: (string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[]) | null;
+            /** Labels */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Model
+             * @description A name of `GET /models`.
+             */
+            model?: string | null;
+            /**
+             * System Prompt
+             * @description What the model is told before anything else: the first message, of the role `system`. It cannot be changed later.
+             */
+            system_prompt?: string | null;
+            /**
+             * Title
+             * @default
+             */
+            title?: string;
+            /**
+             * Tools
+             * @description Tools that you run: the chat waits for their results.
+             */
+            tools?: components["schemas"]["Tool"][];
+        };
+        /**
+         * DeletedEvent
+         * @description A chat was deleted; its own stream ends with this.
+         * @example {
+         *       "data": {
+         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
+         *       },
+         *       "event": "deleted"
+         *     }
+         */
+        DeletedEvent: {
+            data: components["schemas"]["Gone"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "deleted";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /** Described */
+        Described: {
+            /** Archived */
+            archived: boolean;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+            /** Title */
+            title: string;
+        };
+        /**
+         * DescribedEvent
+         * @description Title, labels or archived: all three as they are now.
          * @example {
          *       "data": {
          *         "archived": false,
@@ -859,8 +934,8 @@ export interface components {
          *       "id": "4.1.4"
          *     }
          */
-        ChatUpdated: {
-            data: components["schemas"]["ChatUpdatedData"];
+        DescribedEvent: {
+            data: components["schemas"]["Described"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -868,92 +943,37 @@ export interface components {
             event: "chat";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * ChatUpdatedData
-         * @description Title, labels and archived flag of the chat.
+         * Doing
+         * @description What the worker said at the chat's last beat; `until` is when it is cut without progress.
          */
-        ChatUpdatedData: {
-            /** Archived */
-            archived: boolean;
-            /** Labels */
-            labels: {
-                [key: string]: string;
-            };
-            /** Title */
-            title: string;
+        Doing: {
+            /** Said Seconds Ago */
+            reported_seconds_ago: number | null;
+            /** Since */
+            since: string | null;
+            /** Until */
+            until: string | null;
+            /**
+             * Zone
+             * @example model stream
+             */
+            zone: string | null;
         };
         /**
-         * CreateChat
-         * @description Request to create a chat.
-         * @example {
-         *       "content": "Why is the sky blue?",
-         *       "labels": {
-         *         "topic": "physics"
-         *       },
-         *       "title": "The sky"
-         *     }
-         */
-        CreateChat: {
-            /**
-             * Content
-             * @description The first message. Without it the chat is `waiting`.
-             */
-            content?: (string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[]) | null;
-            /** Labels */
-            labels?: {
-                [key: string]: string;
-            };
-            /**
-             * Model
-             * @description Name of a model of `GET /models`.
-             */
-            model?: string | null;
-            /**
-             * System Prompt
-             * @description Instructions for the model, stored as the first message with the role `system`. They cannot be changed later.
-             */
-            system_prompt?: string | null;
-            /**
-             * Title
-             * @default
-             */
-            title?: string;
-            /**
-             * Tools
-             * @description Tools that the client runs. The chat waits for their results.
-             */
-            tools?: components["schemas"]["Tool"][];
-        };
-        /**
-         * DatabaseStats
-         * @description Counts over the whole database, collected `seconds_ago`.
-         */
-        DatabaseStats: {
-            /** Chats */
-            chats: {
-                [key: string]: number;
-            };
-            /** Oldest Pending Seconds */
-            oldest_pending_seconds: number | null;
-            /** Seconds Ago */
-            seconds_ago: number;
-            /** Workers */
-            workers: number;
-        };
-        /**
-         * Draining
-         * @description Shutdown of this process. Reconnect to continue on another one.
+         * DrainingEvent
+         * @description This process stops: connect again, and another one goes on.
          * @example {
          *       "data": {},
          *       "event": "draining"
          *     }
          */
-        Draining: {
-            data: components["schemas"]["Empty"];
+        DrainingEvent: {
+            data: components["schemas"]["Nothing"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -961,13 +981,12 @@ export interface components {
             event: "draining";
             /**
              * Id
-             * @description Absent. Resume with the last id received.
+             * @description Resume with the last id that you have.
              */
             id?: string | null;
         };
         /**
          * EditMessage
-         * @description New content of a user message.
          * @example {
          *       "content": "Why is the sea blue?"
          *     }
@@ -975,68 +994,170 @@ export interface components {
         EditMessage: {
             /**
              * Content
-             * @description A non-empty string, or a list of parts.
+             * @description Words, or a list of parts.
              * @example Why is the sky blue?
              */
-            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+            content: string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[];
         };
         /**
-         * Empty
-         * @description Empty object.
+         * JournalEntry
+         * @description A row of the chat's journal.
+         * @example {
+         *       "at": "2026-03-01T09:30:02.480000Z",
+         *       "data": {
+         *         "messages": [
+         *           2
+         *         ],
+         *         "parts_done": 4,
+         *         "queue_length": 0
+         *       },
+         *       "epoch": 1,
+         *       "move": "finish_turn",
+         *       "status": "waiting",
+         *       "version": 3,
+         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *     }
          */
-        Empty: Record<string, never>;
+        Entry: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
+            /** Epoch */
+            epoch: number;
+            /** Move */
+            move: string;
+            status: components["schemas"]["Status"];
+            /** Version */
+            version: number;
+            /** Worker Id */
+            worker_id: string | null;
+        };
+        /**
+         * Page[EntryOut]
+         * @example {
+         *       "items": [
+         *         {
+         *           "at": "2026-03-01T09:30:02.480000Z",
+         *           "data": {
+         *             "messages": [
+         *               2
+         *             ],
+         *             "parts_done": 4,
+         *             "queue_length": 0
+         *           },
+         *           "epoch": 1,
+         *           "move": "finish_turn",
+         *           "status": "waiting",
+         *           "version": 3,
+         *           "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *         }
+         *       ],
+         *       "next_cursor": null
+         *     }
+         */
+        EntryPage: {
+            /** Items */
+            items: components["schemas"]["Entry"][];
+            /**
+             * Next Cursor
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * ErrorEvent
+         * @description The turn failed, and why.
+         * @example {
+         *       "data": {
+         *         "last_error": "The model is overloaded.",
+         *         "last_error_detail": {
+         *           "at": "2026-03-01T09:30:02.480000Z",
+         *           "attempts": 1,
+         *           "kind": "overloaded",
+         *           "message": "The model is overloaded.",
+         *           "model": "claude-sonnet",
+         *           "provider": "anthropic",
+         *           "retryable": true,
+         *           "status_code": 529
+         *         }
+         *       },
+         *       "event": "error",
+         *       "id": "3.1.4+1"
+         *     }
+         */
+        ErrorEvent: {
+            data: components["schemas"]["TurnError"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "error";
+            /**
+             * Id
+             * @description Resume with this, and you get exactly what follows.
+             */
+            id: string;
+        };
         /**
          * Explanation
-         * @description Explanation of the state of a chat. All times are the database's.
+         * @description Why a chat is where it is. All times are the database's.
          * @example {
          *       "action_deadline": null,
-         *       "activity": null,
+         *       "ahead": null,
          *       "at": "2026-03-01T09:30:02.480000Z",
-         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *       "chats_ahead": null,
-         *       "epoch": 1,
-         *       "last_failure": null,
-         *       "lease_left_seconds": null,
-         *       "pending_since": null,
-         *       "queue_length": 0,
-         *       "reasons": [
+         *       "because": [
          *         {
          *           "code": "idle",
          *           "text": "idle for 12 s: there is nothing to do until a message comes"
          *         }
          *       ],
+         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "doing": null,
+         *       "epoch": 1,
+         *       "last_failure": null,
+         *       "lease_left_seconds": null,
+         *       "owner": null,
+         *       "pending_since": null,
+         *       "queue_length": 0,
          *       "recoveries": 0,
          *       "retry": null,
          *       "status": "waiting",
          *       "version": 3,
-         *       "worker": null,
          *       "workers": {
          *         "alive": 2,
-         *         "free_slots": 199,
-         *         "last_heartbeat_at": "2026-03-01T09:30:02.480000Z",
-         *         "with_free_slots": 2
+         *         "last_beat_at": "2026-03-01T09:30:02.480000Z",
+         *         "room": 199,
+         *         "with_room": 2
          *       }
          *     }
          */
         Explanation: {
             /** Action Deadline */
             action_deadline: string | null;
-            activity: components["schemas"]["Activity"] | null;
+            /**
+             * Ahead
+             * @description Chats before it in the line; at most 10,000 are counted.
+             */
+            ahead: number | null;
             /**
              * At
              * Format: date-time
              */
             at: string;
+            /** Because */
+            because: components["schemas"]["Because"][];
             /**
              * Chat Id
              * Format: uuid
              */
             chat_id: string;
-            /**
-             * Chats Ahead
-             * @description Pending chats that are claimed before it. At most 10,000 are counted.
-             */
-            chats_ahead: number | null;
+            doing: components["schemas"]["Doing"] | null;
             /** Epoch */
             epoch: number;
             /** Last Failure */
@@ -1057,35 +1178,33 @@ export interface components {
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description True if another attempt may succeed.
+                 * @description Whether another attempt may cure it.
                  */
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description HTTP status of the provider's response.
+                 * @description The HTTP status that the provider answered.
                  */
                 status_code: number | null;
             } | null;
             /** Lease Left Seconds */
             lease_left_seconds: number | null;
+            owner: components["schemas"]["Owner"] | null;
             /** Pending Since */
             pending_since: string | null;
             /** Queue Length */
             queue_length: number;
-            /** Reasons */
-            reasons: components["schemas"]["Reason"][];
             /** Recoveries */
             recoveries: number;
             retry: components["schemas"]["Retry"] | null;
             status: components["schemas"]["Status"];
             /** Version */
             version: number;
-            worker: components["schemas"]["WorkerInfo"] | null;
-            workers: components["schemas"]["WorkerCapacity"];
+            workers: components["schemas"]["Workers"];
         };
         /**
          * FailureDetail
-         * @description Reason of a failed turn, for programs.
+         * @description Why a turn failed, for programs.
          * @example {
          *       "at": "2026-03-01T09:30:02.480000Z",
          *       "attempts": 1,
@@ -1114,18 +1233,18 @@ export interface components {
             provider: string | null;
             /**
              * Retryable
-             * @description True if another attempt may succeed.
+             * @description Whether another attempt may cure it.
              */
             retryable: boolean;
             /**
              * Status Code
-             * @description HTTP status of the provider's response.
+             * @description The HTTP status that the provider answered.
              */
             status_code: number | null;
         };
         /**
          * FailureKind
-         * @description A kind of failure, named the same for every provider.
+         * @description What went wrong, in words that mean the same for every provider.
          *
          *     * `auth`: the provider does not accept the key.
          *     * `permission`: the key may not use this model.
@@ -1136,21 +1255,21 @@ export interface components {
          *     * `quota`: the account has no quota or credit left.
          *     * `rate_limit`: the provider limits the rate of requests.
          *     * `overloaded`: the provider has no capacity just now.
-         *     * `provider_error`: the provider failed, or its answer cannot be read.
+         *     * `server`: the provider failed, or its answer cannot be read.
          *     * `network`: the connection to the provider failed.
-         *     * `stream_idle`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
+         *     * `silence`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
          *     * `timeout`: the provider, the call or the turn took too long.
-         *     * `truncated`: the answer ended before its end.
+         *     * `cut`: the answer ended before its end.
          *     * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
          *     * `step_limit`: the turn took `turn.max_steps` steps without an end.
          *     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
          *     * `panic`: a bug in chatd.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic";
         /**
          * FieldProblem
-         * @description Problem with one field of a request.
+         * @description One thing that is wrong with a request.
          */
         FieldProblem: {
             /** Message */
@@ -1162,18 +1281,18 @@ export interface components {
             where: string;
         };
         /**
-         * FileDelta
-         * @description Complete file.
+         * FileFragment
+         * @description A file, whole.
          */
-        FileDelta: {
+        FileFragment: {
             /**
              * Data
-             * @description Base64 data.
+             * @description base64
              */
             data: string;
             /**
              * Index
-             * @description Index of the content part that this delta belongs to.
+             * @description Which content part of the answer this adds to.
              */
             index: number;
             /**
@@ -1188,13 +1307,34 @@ export interface components {
             type: "file";
         };
         /**
-         * FileInput
-         * @description Inline file.
+         * FilePart
+         * @description A file, inline.
          */
-        FileInput: {
+        FilePart: {
             /**
              * Data
-             * @description Base64 data.
+             * @description base64
+             */
+            data: string;
+            /**
+             * Media Type
+             * @example image/png
+             */
+            media_type: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "file";
+        };
+        /**
+         * GivenFile
+         * @description A file, inline.
+         */
+        GivenFile: {
+            /**
+             * Data
+             * @description base64
              * @example aGVsbG8=
              */
             data: string;
@@ -1210,29 +1350,47 @@ export interface components {
             type: "file";
         };
         /**
-         * FilePart
-         * @description Inline file.
+         * ToolResult
+         * @description What came of one call; `result` is any JSON.
          */
-        FilePart: {
+        GivenResult: {
             /**
-             * Data
-             * @description Base64 data.
+             * Is Error
+             * @description Whether the tool failed; the model is told.
+             * @default false
              */
-            data: string;
-            /**
-             * Media Type
-             * @example image/png
-             */
-            media_type: string;
+            is_error?: boolean;
+            /** Result */
+            result: unknown;
+            /** Tool Call Id */
+            tool_call_id: string;
+        };
+        /**
+         * GivenText
+         * @description Words.
+         */
+        GivenText: {
+            /** Text */
+            text: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "file";
+            type: "text";
+        };
+        /**
+         * Gone
+         * @description This chat is gone.
+         */
+        Gone: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
         };
         /**
          * Health
-         * @description Health of the process.
          * @example {
          *       "status": "ready"
          *     }
@@ -1246,7 +1404,15 @@ export interface components {
         };
         /**
          * HistoryReset
-         * @description Edit of a message, or clearing of the history.
+         * @description Drop the messages from this id on, and the preview; the events that follow bring what is new.
+         */
+        HistoryReset: {
+            /** From Message Id */
+            from_message_id: number;
+        };
+        /**
+         * HistoryResetEvent
+         * @description A message was edited, or the history cleared.
          * @example {
          *       "data": {
          *         "from_message_id": 1
@@ -1255,8 +1421,8 @@ export interface components {
          *       "id": "3.1.4+1"
          *     }
          */
-        HistoryReset: {
-            data: components["schemas"]["HistoryResetData"];
+        HistoryResetEvent: {
+            data: components["schemas"]["HistoryReset"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1264,131 +1430,70 @@ export interface components {
             event: "history_reset";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * HistoryResetData
-         * @description First message that is no longer part of the history. Drop it, all later messages and the preview.
-         */
-        HistoryResetData: {
-            /** From Message Id */
-            from_message_id: number;
-        };
-        /**
-         * JournalEntry
-         * @description Transition of a chat, as recorded in its journal.
-         * @example {
-         *       "created_at": "2026-03-01T09:30:02.480000Z",
-         *       "data": {
-         *         "messages": [
-         *           2
-         *         ],
-         *         "queue_length": 0,
-         *         "settled_part": 4
-         *       },
-         *       "epoch": 1,
-         *       "status": "waiting",
-         *       "transition": "finish_turn",
-         *       "version": 3,
-         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
-         *     }
-         */
-        JournalEntry: {
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Data */
-            data: {
-                [key: string]: unknown;
-            };
-            /** Epoch */
-            epoch: number;
-            status: components["schemas"]["Status"];
-            /** Transition */
-            transition: string;
-            /** Version */
-            version: number;
-            /** Worker Id */
-            worker_id: string | null;
-        };
-        /**
-         * JournalEntryPage
-         * @description One page of a list.
-         * @example {
-         *       "items": [
-         *         {
-         *           "created_at": "2026-03-01T09:30:02.480000Z",
-         *           "data": {
-         *             "messages": [
-         *               2
-         *             ],
-         *             "queue_length": 0,
-         *             "settled_part": 4
-         *           },
-         *           "epoch": 1,
-         *           "status": "waiting",
-         *           "transition": "finish_turn",
-         *           "version": 3,
-         *           "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
-         *         }
-         *       ],
-         *       "next_cursor": null
-         *     }
-         */
-        JournalEntryPage: {
-            /** Items */
-            items: components["schemas"]["JournalEntry"][];
-            /**
-             * Next Cursor
-             * @description Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.
-             */
-            next_cursor?: string | null;
-        };
-        /**
-         * LeasedChat
-         * @description A chat leased by this process, and the progress of its turn.
-         */
-        LeasedChat: {
-            /**
-             * Chat Id
-             * Format: uuid
-             */
-            chat_id: string;
-            /** Committed Steps */
-            committed_steps: number;
-            /** Deadline Seconds */
-            deadline_seconds: number | null;
-            /** Epoch */
-            epoch: number;
-            /**
-             * Last Progress
-             * @description The last progress mark of the turn, such as `streaming` or `backing off`.
-             */
-            last_progress: string | null;
-            /** Lease Left Seconds */
-            lease_left_seconds: number;
-            /** Leased Seconds */
-            leased_seconds: number;
-            /** Seconds Since Progress */
-            seconds_since_progress: number;
-            /** Stage */
-            stage: string | null;
-            /** Stage Seconds */
-            stage_seconds: number;
-            status: components["schemas"]["Status"];
-        };
-        /**
          * ListEvent
-         * @description Event of the stream of all chats of the owner.
+         * @description An event of the stream of all your chats.
          */
-        ListEvent: components["schemas"]["ChatListSnapshot"] | components["schemas"]["ChatChanged"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        ListEvent: components["schemas"]["ListSnapshotEvent"] | components["schemas"]["ChatMovedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
+        /**
+         * ListSnapshotEvent
+         * @description Your chats as they are.
+         * @example {
+         *       "data": {
+         *         "items": [
+         *           {
+         *             "action_deadline": null,
+         *             "archived": false,
+         *             "created_at": "2026-03-01T09:30:00.120000Z",
+         *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "labels": {
+         *               "topic": "physics"
+         *             },
+         *             "last_error": null,
+         *             "last_error_detail": null,
+         *             "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *             "model": "fast",
+         *             "owner_id": "local",
+         *             "parent_chat_id": null,
+         *             "queue_length": 0,
+         *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "status": "waiting",
+         *             "title": "The sky",
+         *             "updated_at": "2026-03-01T09:30:02.480000Z",
+         *             "usage": {
+         *               "cache_read_tokens": 0,
+         *               "cache_write_tokens": 0,
+         *               "input_tokens": 12,
+         *               "output_tokens": 48,
+         *               "reasoning_tokens": 0
+         *             },
+         *             "version": 3
+         *           }
+         *         ],
+         *         "next_cursor": null
+         *       },
+         *       "event": "snapshot"
+         *     }
+         */
+        ListSnapshotEvent: {
+            data: components["schemas"]["ChatList"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "snapshot";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
         /**
          * Message
-         * @description Stored message. Its `id` rises within the chat.
          * @example {
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "content": [
@@ -1426,7 +1531,7 @@ export interface components {
             created_at: string;
             /**
              * Finish Reason
-             * @description Reason why the model stopped: `stop`, `length`, `content_filter`, `tool_call`, or a value of its provider; `interrupted` after an interrupt. Null if no model wrote the message.
+             * @description Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or a word of its vendor's; `interrupted`, when it was stopped. Null if no model wrote this.
              */
             finish_reason: string | null;
             /** Id */
@@ -1437,8 +1542,49 @@ export interface components {
             usage: components["schemas"]["Usage"] | null;
         };
         /**
-         * MessagePage
-         * @description One page of a list.
+         * MessageEvent
+         * @description A message was stored. If it is the assistant's, it replaces the preview.
+         * @example {
+         *       "data": {
+         *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "content": [
+         *           {
+         *             "text": "Air scatters blue light more than red.",
+         *             "type": "text"
+         *           }
+         *         ],
+         *         "created_at": "2026-03-01T09:30:02.480000Z",
+         *         "finish_reason": "stop",
+         *         "id": 2,
+         *         "model": "fast",
+         *         "role": "assistant",
+         *         "usage": {
+         *           "cache_read_tokens": 0,
+         *           "cache_write_tokens": 0,
+         *           "input_tokens": 12,
+         *           "output_tokens": 48,
+         *           "reasoning_tokens": 0
+         *         }
+         *       },
+         *       "event": "message",
+         *       "id": "2.1.4+1"
+         *     }
+         */
+        MessageEvent: {
+            data: components["schemas"]["Message"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "message";
+            /**
+             * Id
+             * @description Resume with this, and you get exactly what follows.
+             */
+            id: string;
+        };
+        /**
+         * Page[MessageOut]
          * @example {
          *       "items": [
          *         {
@@ -1471,13 +1617,13 @@ export interface components {
             items: components["schemas"]["Message"][];
             /**
              * Next Cursor
-             * @description Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
              */
             next_cursor?: string | null;
         };
         /**
-         * MessagePart
-         * @description Delta of the running answer, to be appended to the preview.
+         * MessagePartEvent
+         * @description A piece of the answer under way, to be added to the preview.
          * @example {
          *       "data": {
          *         "index": 0,
@@ -1488,9 +1634,9 @@ export interface components {
          *       "id": "2.1.1"
          *     }
          */
-        MessagePart: {
+        MessagePartEvent: {
             /** Data */
-            data: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"];
+            data: components["schemas"]["TextFragment"] | components["schemas"]["ReasoningFragment"] | components["schemas"]["ToolCallFragment"] | components["schemas"]["SourceFragment"] | components["schemas"]["FileFragment"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1498,55 +1644,12 @@ export interface components {
             event: "message_part";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
-             */
-            id: string;
-        };
-        /**
-         * MessageStored
-         * @description Stored message. A message of the assistant replaces the preview.
-         * @example {
-         *       "data": {
-         *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *         "content": [
-         *           {
-         *             "text": "Air scatters blue light more than red.",
-         *             "type": "text"
-         *           }
-         *         ],
-         *         "created_at": "2026-03-01T09:30:02.480000Z",
-         *         "finish_reason": "stop",
-         *         "id": 2,
-         *         "model": "fast",
-         *         "role": "assistant",
-         *         "usage": {
-         *           "cache_read_tokens": 0,
-         *           "cache_write_tokens": 0,
-         *           "input_tokens": 12,
-         *           "output_tokens": 48,
-         *           "reasoning_tokens": 0
-         *         }
-         *       },
-         *       "event": "message",
-         *       "id": "2.1.4+1"
-         *     }
-         */
-        MessageStored: {
-            data: components["schemas"]["Message"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "message";
-            /**
-             * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
          * Model
-         * @description Model that a chat may use.
          * @example {
          *       "context_limit": 200000,
          *       "default": true,
@@ -1571,8 +1674,7 @@ export interface components {
             provider: string;
         };
         /**
-         * ModelPage
-         * @description One page of a list.
+         * Page[ModelOut]
          * @example {
          *       "items": [
          *         {
@@ -1591,18 +1693,23 @@ export interface components {
             items: components["schemas"]["Model"][];
             /**
              * Next Cursor
-             * @description Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
              */
             next_cursor?: string | null;
         };
         /**
-         * PendingToolCall
-         * @description Call of a client tool that has no result yet.
+         * Nothing
+         * @description Nothing more to say.
          */
-        PendingToolCall: {
+        Nothing: Record<string, never>;
+        /**
+         * OpenCall
+         * @description A call of a tool that you run.
+         */
+        OpenCall: {
             /**
              * Args
-             * @description JSON as written by the model.
+             * @description JSON, as the model wrote it.
              */
             args: string;
             /** Tool Call Id */
@@ -1611,8 +1718,31 @@ export interface components {
             tool_name: string;
         };
         /**
+         * Owner
+         * @description The worker that has the chat. All but its id is null when it is no longer listed.
+         */
+        Owner: {
+            /** Host */
+            host: string | null;
+            /** Last Beat At */
+            last_beat_at: string | null;
+            /** Last Beat Seconds Ago */
+            last_heartbeat_seconds_ago: number | null;
+            /** Pid */
+            pid: number | null;
+            /** Started At */
+            started_at: string | null;
+            /** Version */
+            version: string | null;
+            /**
+             * Worker Id
+             * Format: uuid
+             */
+            worker_id: string;
+        };
+        /**
          * Pool
-         * @description Connection pool of the database.
+         * @description Connections to the database.
          */
         Pool: {
             /** In Use */
@@ -1623,16 +1753,16 @@ export interface components {
             waiting: number;
         };
         /**
-         * PreviewReset
-         * @description Request to clear the preview. The answer is streamed again, or not at all.
+         * PreviewResetEvent
+         * @description Clear the preview: the answer is streamed again, or not at all.
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
          *       "id": "2.1.4+1"
          *     }
          */
-        PreviewReset: {
-            data: components["schemas"]["Empty"];
+        PreviewResetEvent: {
+            data: components["schemas"]["Nothing"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1640,13 +1770,13 @@ export interface components {
             event: "preview_reset";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
          * Problem
-         * @description Reason why a request was rejected.
+         * @description Why a request was refused.
          * @example {
          *       "code": "invalid_request",
          *       "detail": "body.title: Input should be a valid string",
@@ -1664,14 +1794,14 @@ export interface components {
         Problem: {
             /**
              * Code
-             * @description Stable code for programs.
+             * @description Stable; meant for programs.
              * @example chat_busy
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_unavailable" | "chat_tree_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
             /**
              * Detail
-             * @description Sentence for people.
+             * @description Meant for people.
              * @example The chat is busy.
              */
             detail: string;
@@ -1698,7 +1828,7 @@ export interface components {
         };
         /**
          * ProcessStatus
-         * @description Status of this process. `database_stats` is null until the database has answered.
+         * @description How this process is. `census` is null until the database has answered.
          * @example {
          *       "actors": [
          *         {
@@ -1711,22 +1841,7 @@ export interface components {
          *           "state": "running"
          *         }
          *       ],
-         *       "chats": [
-         *         {
-         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *           "committed_steps": 0,
-         *           "deadline_seconds": 59.8,
-         *           "epoch": 1,
-         *           "last_progress": "streaming",
-         *           "lease_left_seconds": 13.6,
-         *           "leased_seconds": 1.4,
-         *           "seconds_since_progress": 0.2,
-         *           "stage": "model stream",
-         *           "stage_seconds": 1.3,
-         *           "status": "running"
-         *         }
-         *       ],
-         *       "database_stats": {
+         *       "census": {
          *         "chats": {
          *           "error": 2,
          *           "interrupting": 0,
@@ -1739,7 +1854,21 @@ export interface components {
          *         "seconds_ago": 2,
          *         "workers": 2
          *       },
-         *       "free_slots": 99,
+         *       "chats": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "deadline_seconds": 59.8,
+         *           "epoch": 1,
+         *           "leased_seconds": 1.4,
+         *           "lease_left_seconds": 13.6,
+         *           "mark": "streaming",
+         *           "status": "running",
+         *           "step": 0,
+         *           "seconds_since_progress": 0.2,
+         *           "zone": "model stream",
+         *           "stage_seconds": 1.3
+         *         }
+         *       ],
          *       "host": "web-1",
          *       "loop_lag_seconds": 0.001,
          *       "phase": "serving",
@@ -1749,6 +1878,7 @@ export interface components {
          *         "size": 10,
          *         "waiting": 0
          *       },
+         *       "room": 99,
          *       "started_at": "2026-03-01T09:30:00.120000Z",
          *       "streams": 1,
          *       "uptime_seconds": 3.2,
@@ -1763,11 +1893,9 @@ export interface components {
         ProcessStatus: {
             /** Actors */
             actors: components["schemas"]["Actor"][];
+            census: components["schemas"]["Census"] | null;
             /** Chats */
-            chats: components["schemas"]["LeasedChat"][];
-            database_stats: components["schemas"]["DatabaseStats"] | null;
-            /** Free Slots */
-            free_slots: number;
+            chats: components["schemas"]["ChatInHand"][];
             /** Host */
             host: string;
             /** Loop Lag Seconds */
@@ -1777,6 +1905,8 @@ export interface components {
             /** Pid */
             pid: number;
             pool: components["schemas"]["Pool"];
+            /** Room */
+            room: number;
             /**
              * Started At
              * Format: date-time
@@ -1794,8 +1924,31 @@ export interface components {
             worker_id: string;
         };
         /**
-         * QueueChanged
-         * @description Change of the message queue.
+         * QueueChange
+         * @description What changed in the queue.
+         */
+        QueueChange: {
+            /**
+             * Added
+             * @description The id of a message that is queued now.
+             */
+            added: number | null;
+            /**
+             * Head
+             * @description The id of one that was brought to the front.
+             */
+            head: number | null;
+            /** Queue Length */
+            queue_length: number;
+            /**
+             * Removed
+             * @description The ids of those no longer queued, whether answered or removed.
+             */
+            removed: number[];
+        };
+        /**
+         * QueueUpdateEvent
+         * @description A message was queued, or is no longer.
          * @example {
          *       "data": {
          *         "added": 7,
@@ -1807,8 +1960,8 @@ export interface components {
          *       "id": "3.1.4"
          *     }
          */
-        QueueChanged: {
-            data: components["schemas"]["QueueChangedData"];
+        QueueUpdateEvent: {
+            data: components["schemas"]["QueueChange"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1816,36 +1969,12 @@ export interface components {
             event: "queue_update";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * QueueChangedData
-         * @description Change of the queue.
-         */
-        QueueChangedData: {
-            /**
-             * Added
-             * @description Id of a message that was queued.
-             */
-            added: number | null;
-            /**
-             * Head
-             * @description Id of a message that was moved to the front.
-             */
-            head: number | null;
-            /** Queue Length */
-            queue_length: number;
-            /**
-             * Removed
-             * @description Ids of messages that left the queue, whether promoted or removed.
-             */
-            removed: number[];
-        };
-        /**
          * QueuedMessage
-         * @description Message that is queued until the running turn ends.
          * @example {
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "content": [
@@ -1878,8 +2007,7 @@ export interface components {
             model: string | null;
         };
         /**
-         * QueuedMessagePage
-         * @description One page of a list.
+         * Page[QueuedMessageOut]
          * @example {
          *       "items": [
          *         {
@@ -1903,33 +2031,23 @@ export interface components {
             items: components["schemas"]["QueuedMessage"][];
             /**
              * Next Cursor
-             * @description Null on the last page. Otherwise pass it to the next request: as `cursor` for chats, as `after_id` (or `before_id`, if the request had it) for messages, as `after` for the journal.
+             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
              */
             next_cursor?: string | null;
         };
-        /**
-         * Reason
-         * @description Reason with a stable code for programs and a sentence for people.
-         */
+        /** Reason */
         Reason: {
-            code: components["schemas"]["ReasonCode"];
-            /** Text */
-            text: string;
+            /** Reason */
+            reason: string;
         };
         /**
-         * ReasonCode
-         * @description A reason, for programs. Several may hold at once; the most important one comes first.
-         * @enum {string}
+         * ReasoningFragment
+         * @description Thoughts to add at the end.
          */
-        ReasonCode: "idle" | "archived" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
-        /**
-         * ReasoningDelta
-         * @description Reasoning to append to the part.
-         */
-        ReasoningDelta: {
+        ReasoningFragment: {
             /**
              * Index
-             * @description Index of the content part that this delta belongs to.
+             * @description Which content part of the answer this adds to.
              */
             index: number;
             /** Text */
@@ -1942,7 +2060,7 @@ export interface components {
         };
         /**
          * ReasoningPart
-         * @description Reasoning of the model, as far as the provider returns it.
+         * @description What the model thought on its way, as far as it tells.
          */
         ReasoningPart: {
             /**
@@ -1957,13 +2075,36 @@ export interface components {
             type: "reasoning";
         };
         /**
+         * ResetEvent
+         * @description The cursor that you named cannot be resumed; a `snapshot` follows.
+         * @example {
+         *       "data": {
+         *         "reason": "this cursor cannot be resumed"
+         *       },
+         *       "event": "reset"
+         *     }
+         */
+        ResetEvent: {
+            data: components["schemas"]["Reason"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "reset";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /**
          * Retry
-         * @description Failed step that is retried.
+         * @description A step that failed, and is tried again.
          */
         Retry: {
             /**
              * Attempts
-             * @description Number of attempts so far.
+             * @description How often it was tried.
              */
             attempts: number;
             /** Next Attempt At */
@@ -1972,8 +2113,8 @@ export interface components {
             next_attempt_in_seconds: number | null;
         };
         /**
-         * RetryScheduled
-         * @description Failure of a model call that will be retried.
+         * RetryEvent
+         * @description The model failed in a way that may pass.
          * @example {
          *       "data": {
          *         "attempt": 1,
@@ -1994,8 +2135,8 @@ export interface components {
          *       "id": "3.1.4"
          *     }
          */
-        RetryScheduled: {
-            data: components["schemas"]["RetryScheduledData"];
+        RetryEvent: {
+            data: components["schemas"]["RetrySoon"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2003,15 +2144,15 @@ export interface components {
             event: "retry";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * RetryScheduledData
-         * @description Scheduled retry of a failed step.
+         * RetrySoon
+         * @description The model is tried again, later.
          */
-        RetryScheduledData: {
+        RetrySoon: {
             /** Attempt */
             attempt: number;
             /** Delay Seconds */
@@ -2025,13 +2166,11 @@ export interface components {
         };
         /**
          * Role
-         * @description Author of a message.
          * @enum {string}
          */
         Role: "system" | "user" | "assistant" | "tool";
         /**
          * SendMessage
-         * @description Message of the user.
          * @example {
          *       "busy_behavior": "queue",
          *       "content": "And why is it red at night?"
@@ -2039,25 +2178,25 @@ export interface components {
          */
         SendMessage: {
             /**
-             * @description Behavior if the chat is busy.
+             * @description What to do when the chat is busy.
              * @default queue
              */
-            busy_behavior?: components["schemas"]["BusyBehavior"];
+            busy_behavior?: components["schemas"]["Busy"];
             /**
              * Content
-             * @description A non-empty string, or a list of parts.
+             * @description Words, or a list of parts.
              * @example Why is the sky blue?
              */
-            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+            content: string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[];
             /**
              * Model
-             * @description Name of a model of `GET /models`, for this and later messages. Default: the chat's model.
+             * @description A name of `GET /models`, for this message and later ones; else the chat's model.
              */
             model?: string | null;
         };
         /**
-         * SendMessageResult
-         * @description Accepted message: stored in the history, or queued.
+         * Sent
+         * @description What became of a message: it is in the history, or it waits in the queue.
          * @example {
          *       "chat": {
          *         "action_deadline": null,
@@ -2106,7 +2245,7 @@ export interface components {
          *       "queued_message": null
          *     }
          */
-        SendMessageResult: {
+        Sent: {
             chat: components["schemas"]["Chat"];
             message: components["schemas"]["Message"] | null;
             /** Queued */
@@ -2114,8 +2253,8 @@ export interface components {
             queued_message: components["schemas"]["QueuedMessage"] | null;
         };
         /**
-         * Snapshot
-         * @description Complete state of the chat. It replaces everything received before.
+         * SnapshotEvent
+         * @description The chat as it is: show it, and drop what you have shown of it.
          * @example {
          *       "data": {
          *         "action_required": null,
@@ -2192,8 +2331,8 @@ export interface components {
          *       "id": "3.1.4"
          *     }
          */
-        Snapshot: {
-            data: components["schemas"]["SnapshotData"];
+        SnapshotEvent: {
+            data: components["schemas"]["ChatSnapshot"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2201,36 +2340,18 @@ export interface components {
             event: "snapshot";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * SnapshotData
-         * @description Complete chat at one point in time.
+         * SourceFragment
+         * @description A source, whole.
          */
-        SnapshotData: {
-            /** @description Pending tool calls, if the status is `requires_action`. */
-            action_required: components["schemas"]["ActionRequiredData"] | null;
-            chat: components["schemas"]["Chat"];
-            /** Messages */
-            messages: components["schemas"]["Message"][];
-            /**
-             * Parts
-             * @description Parts of the running answer so far.
-             */
-            parts: (components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"])[];
-            /** Queue */
-            queue: components["schemas"]["QueuedMessage"][];
-        };
-        /**
-         * SourceDelta
-         * @description Complete source.
-         */
-        SourceDelta: {
+        SourceFragment: {
             /**
              * Index
-             * @description Index of the content part that this delta belongs to.
+             * @description Which content part of the answer this adds to.
              */
             index: number;
             /** Title */
@@ -2245,7 +2366,7 @@ export interface components {
         };
         /**
          * SourcePart
-         * @description Source that the model cites.
+         * @description Something the model says it took its answer from.
          */
         SourcePart: {
             /** Title */
@@ -2260,20 +2381,29 @@ export interface components {
         };
         /**
          * Status
-         * @description Status of a chat.
+         * @description What a chat is, never what it should do next and never how it got there.
          *
-         *     * `waiting`: idle. The next message is the user's.
-         *     * `pending`: it has work and no worker yet.
-         *     * `running`: a worker holds its lease and runs a turn.
-         *     * `interrupting`: a stop was requested. The worker stores the answer so far.
-         *     * `requires_action`: it waits for the results of client tools, until a deadline.
-         *     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
+         *     * `waiting`: idle; it is your turn.
+         *     * `pending`: it has work, and waits for a worker to take it.
+         *     * `running`: a worker has it, and works on it.
+         *     * `interrupting`: a stop was asked for; its worker stores what there is.
+         *     * `requires_action`: it waits for the results of tools that you run, until a deadline.
+         *     * `error`: the last turn failed, and `last_error` says why; a retry or a message goes on.
          * @enum {string}
          */
         Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "error";
+        /** StatusChange */
+        StatusChange: {
+            /**
+             * Epoch
+             * @description Rises with each claim by a worker, and with each edit.
+             */
+            epoch: number;
+            status: components["schemas"]["Status"];
+        };
         /**
-         * StatusChanged
-         * @description Change of the chat's status.
+         * StatusEvent
+         * @description What the chat is doing now.
          * @example {
          *       "data": {
          *         "epoch": 1,
@@ -2283,8 +2413,8 @@ export interface components {
          *       "id": "2.1.0"
          *     }
          */
-        StatusChanged: {
-            data: components["schemas"]["StatusChangedData"];
+        StatusEvent: {
+            data: components["schemas"]["StatusChange"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2292,56 +2422,13 @@ export interface components {
             event: "status";
             /**
              * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
+             * @description Resume with this, and you get exactly what follows.
              */
             id: string;
         };
         /**
-         * StatusChangedData
-         * @description New status of the chat.
-         */
-        StatusChangedData: {
-            /**
-             * Epoch
-             * @description Fencing token of the chat. It rises with each claim and each edit.
-             */
-            epoch: number;
-            status: components["schemas"]["Status"];
-        };
-        /**
-         * StreamReset
-         * @description Refusal of the cursor of the request. A `snapshot` follows.
-         * @example {
-         *       "data": {
-         *         "reason": "this cursor cannot be resumed"
-         *       },
-         *       "event": "reset"
-         *     }
-         */
-        StreamReset: {
-            data: components["schemas"]["StreamResetData"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "reset";
-            /**
-             * Id
-             * @description Absent. Resume with the last id received.
-             */
-            id?: string | null;
-        };
-        /**
-         * StreamResetData
-         * @description Reason why the stream cannot be resumed.
-         */
-        StreamResetData: {
-            /** Reason */
-            reason: string;
-        };
-        /**
          * SubmitToolResults
-         * @description Results of all pending tool calls of a chat, one for each.
+         * @description Results of all open calls of a chat, each once.
          * @example {
          *       "results": [
          *         {
@@ -2355,16 +2442,16 @@ export interface components {
          */
         SubmitToolResults: {
             /** Results */
-            results: components["schemas"]["ToolResultInput"][];
+            results: components["schemas"]["GivenResult"][];
         };
         /**
-         * TextDelta
-         * @description Text to append to the part.
+         * TextFragment
+         * @description Words to add at the end.
          */
-        TextDelta: {
+        TextFragment: {
             /**
              * Index
-             * @description Index of the content part that this delta belongs to.
+             * @description Which content part of the answer this adds to.
              */
             index: number;
             /** Text */
@@ -2376,21 +2463,8 @@ export interface components {
             type: "text";
         };
         /**
-         * TextInput
-         * @description Text.
-         */
-        TextInput: {
-            /** Text */
-            text: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "text";
-        };
-        /**
          * TextPart
-         * @description Text.
+         * @description Words.
          * @example {
          *       "text": "Hi!",
          *       "type": "text"
@@ -2407,12 +2481,12 @@ export interface components {
         };
         /**
          * Tool
-         * @description Tool that the client runs when the model calls it.
+         * @description A tool that the chat's client runs when the model calls it.
          */
         Tool: {
             /**
              * Description
-             * @description Purpose of the tool, for the model.
+             * @description What it is for, for the model.
              * @default
              */
             description?: string;
@@ -2441,10 +2515,10 @@ export interface components {
             };
         };
         /**
-         * ToolCallDelta
-         * @description Piece of a streamed tool call. Append `args`; other fields replace what was there.
+         * ToolCallFragment
+         * @description A call that is being written: `args` is to be added at the end, what else is here is new.
          */
-        ToolCallDelta: {
+        ToolCallFragment: {
             /**
              * Args
              * @default
@@ -2452,7 +2526,7 @@ export interface components {
             args?: string;
             /**
              * Index
-             * @description Index of the content part that this delta belongs to.
+             * @description Which content part of the answer this adds to.
              */
             index: number;
             /** Tool Call Id */
@@ -2467,12 +2541,12 @@ export interface components {
         };
         /**
          * ToolCallPart
-         * @description Tool call by the model.
+         * @description The model asks for a tool.
          */
         ToolCallPart: {
             /**
              * Args
-             * @description JSON as written by the model. It may be malformed.
+             * @description JSON, as the model wrote it; it may be malformed.
              * @example {"city": "Bern"}
              */
             args: string;
@@ -2487,24 +2561,8 @@ export interface components {
             type: "tool-call";
         };
         /**
-         * ToolResultInput
-         * @description Result of one tool call. `result` is any JSON value.
-         */
-        ToolResultInput: {
-            /**
-             * Is Error
-             * @description True if the tool failed. The model receives it as an error.
-             * @default false
-             */
-            is_error?: boolean;
-            /** Result */
-            result: unknown;
-            /** Tool Call Id */
-            tool_call_id: string;
-        };
-        /**
          * ToolResultPart
-         * @description Result of a tool call, or the error that replaces it.
+         * @description What a tool answered, or why it did not.
          */
         ToolResultPart: {
             /**
@@ -2531,75 +2589,17 @@ export interface components {
             type: "tool-result";
         };
         /**
-         * TurnFailed
-         * @description Failure of the turn, with its reason.
-         * @example {
-         *       "data": {
-         *         "last_error": "The model is overloaded.",
-         *         "last_error_detail": {
-         *           "at": "2026-03-01T09:30:02.480000Z",
-         *           "attempts": 1,
-         *           "kind": "overloaded",
-         *           "message": "The model is overloaded.",
-         *           "model": "claude-sonnet",
-         *           "provider": "anthropic",
-         *           "retryable": true,
-         *           "status_code": 529
-         *         }
-         *       },
-         *       "event": "error",
-         *       "id": "3.1.4+1"
-         *     }
+         * TurnError
+         * @description The turn failed.
          */
-        TurnFailed: {
-            data: components["schemas"]["TurnFailedData"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "error";
-            /**
-             * Id
-             * @description Cursor. Resuming with it delivers exactly the events that follow.
-             */
-            id: string;
-        };
-        /**
-         * TurnFailedData
-         * @description Reason of the failed turn.
-         */
-        TurnFailedData: {
+        TurnError: {
             /** Last Error */
             last_error: string;
             last_error_detail: components["schemas"]["FailureDetail"];
         };
         /**
-         * UpdateChat
-         * @description Changes of a chat. Fields that are absent stay as they are.
-         * @example {
-         *       "archived": true,
-         *       "title": "The sky"
-         *     }
-         */
-        UpdateChat: {
-            /**
-             * Archived
-             * @description True to archive the chat and its descendants. Archived chats accept no messages.
-             */
-            archived?: boolean | null;
-            /**
-             * Labels
-             * @description All labels. They replace the previous ones.
-             */
-            labels?: {
-                [key: string]: string;
-            } | null;
-            /** Title */
-            title?: string | null;
-        };
-        /**
          * Usage
-         * @description Token counts, as reported by the provider.
+         * @description Tokens.
          * @example {
          *       "cache_read_tokens": 0,
          *       "cache_write_tokens": 0,
@@ -2622,7 +2622,7 @@ export interface components {
         };
         /**
          * Versions
-         * @description Versions of chatd and of its environment.
+         * @description Of chatd and of what it runs on.
          */
         Versions: {
             /** Chatd */
@@ -2633,44 +2633,21 @@ export interface components {
             python: string;
         };
         /**
-         * WorkerCapacity
-         * @description Workers with a current heartbeat, of all replicas.
+         * Workers
+         * @description The processes that work on chats, of all replicas.
          */
-        WorkerCapacity: {
+        Workers: {
             /** Alive */
             alive: number;
+            /** Last Beat At */
+            last_beat_at: string | null;
             /**
-             * Free Slots
-             * @description Number of further chats that they would claim.
+             * Room
+             * @description How many more chats they would take.
              */
-            free_slots: number;
-            /** Last Heartbeat At */
-            last_heartbeat_at: string | null;
-            /** With Free Slots */
-            with_free_slots: number;
-        };
-        /**
-         * WorkerInfo
-         * @description Worker that holds the lease. All fields but its id are null if it is no longer registered.
-         */
-        WorkerInfo: {
-            /** Host */
-            host: string | null;
-            /** Last Heartbeat At */
-            last_heartbeat_at: string | null;
-            /** Last Heartbeat Seconds Ago */
-            last_heartbeat_seconds_ago: number | null;
-            /** Pid */
-            pid: number | null;
-            /** Started At */
-            started_at: string | null;
-            /** Version */
-            version: string | null;
-            /**
-             * Worker Id
-             * Format: uuid
-             */
-            worker_id: string;
+            room: number;
+            /** With Room */
+            with_room: number;
         };
     };
     responses: never;
@@ -2684,23 +2661,23 @@ export interface operations {
     list_chats: {
         parameters: {
             query?: {
-                /** @description True: archived chats only. False: other chats only. */
+                /** @description Only archived ones, or only the others. */
                 archived?: boolean | null;
                 /** @description Repeatable: any of them. */
                 status?: components["schemas"]["Status"][] | null;
                 /** @description Repeatable: `name:value`, or a name alone; all must hold. The name ends at the first colon. */
                 label?: string[] | null;
-                /** @description Id of the parent chat, or `none` for chats without a parent. */
+                /** @description Chats that this chat has started, or `none` for those that no chat has. No chat starts others yet. */
                 parent?: string | "none" | null;
-                /** @description Substring of the title. Case does not matter. */
+                /** @description A piece of the title, as one string, in upper or lower case. */
                 q?: string | null;
-                /** @description Maximum number of items on the page. */
+                /** @description The most items of a page. */
                 limit?: number;
-                /** @description `next_cursor` of the previous page. */
+                /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
             };
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2857,9 +2834,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3047,13 +3024,13 @@ export interface operations {
     stream_chats: {
         parameters: {
             query?: {
-                /** @description Id of the last event received. */
+                /** @description The id of the last event you have. */
                 after?: string | null;
             };
             header?: {
-                /** @description Id of the last event received, as browsers send it. It takes precedence over `after`. */
+                /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3062,9 +3039,9 @@ export interface operations {
         requestBody?: never;
         responses: {
             /**
-             * @description Server-sent events. OpenAPI 3.1 cannot describe the events of a stream, so this schema is that of
-             *     each event: `event` and `id` are the fields of these names, and `data` is that field, parsed as JSON. Lines
-             *     that begin with a colon are comments that keep the connection alive.
+             * @description Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
+             *     this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
+             *     field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing.
              */
             200: {
                 headers: {
@@ -3214,7 +3191,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3389,7 +3366,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3562,9 +3539,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3574,7 +3551,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["UpdateChat"];
+                "application/json": components["schemas"]["ChangeChat"];
             };
         };
         responses: {
@@ -3783,9 +3760,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3983,11 +3960,11 @@ export interface operations {
             query?: {
                 /** @description Only what came after this version. */
                 after?: number;
-                /** @description Maximum number of items on the page. */
+                /** @description The most items of a page. */
                 limit?: number;
             };
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4003,7 +3980,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["JournalEntryPage"];
+                    "application/json": components["schemas"]["EntryPage"];
                 };
             };
             /**
@@ -4162,7 +4139,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4337,9 +4314,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4519,11 +4496,11 @@ export interface operations {
                 after_id?: number | null;
                 /** @description The id of a message. Give `after_id` or `before_id`. */
                 before_id?: number | null;
-                /** @description Maximum number of items on the page. */
+                /** @description The most items of a page. */
                 limit?: number;
             };
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4700,9 +4677,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4722,7 +4699,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SendMessageResult"];
+                    "application/json": components["schemas"]["Sent"];
                 };
             };
             /**
@@ -4929,9 +4906,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5157,7 +5134,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5332,7 +5309,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5508,9 +5485,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5710,9 +5687,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5910,13 +5887,13 @@ export interface operations {
     stream_chat: {
         parameters: {
             query?: {
-                /** @description Id of the last event received. */
+                /** @description The id of the last event you have. */
                 after?: string | null;
             };
             header?: {
-                /** @description Id of the last event received, as browsers send it. It takes precedence over `after`. */
+                /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5927,9 +5904,9 @@ export interface operations {
         requestBody?: never;
         responses: {
             /**
-             * @description Server-sent events. OpenAPI 3.1 cannot describe the events of a stream, so this schema is that of
-             *     each event: `event` and `id` are the fields of these names, and `data` is that field, parsed as JSON. Lines
-             *     that begin with a colon are comments that keep the connection alive.
+             * @description Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
+             *     this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
+             *     field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing.
              */
             200: {
                 headers: {
@@ -6097,9 +6074,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Unique key of this request, such as a UUID. Repeating it with the same key and body changes nothing and returns the stored response. */
+                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
                 "idempotency-key"?: string;
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6320,7 +6297,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Owner that an admin acts for. Other callers may only name themselves. */
+                /** @description The owner whom an admin acts for; others may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;

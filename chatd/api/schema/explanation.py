@@ -1,0 +1,81 @@
+"""Response of the explain route: the reasons for a chat's state."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from chatd.api.schema.parts import DocumentedAs
+from chatd.api.schema.resources import FailureDetail
+from chatd.domain.chat import Status
+from chatd.domain.explain import ReasonCode
+
+
+class WorkerInfoOut(BaseModel):
+    """The worker that holds the chat's lease. Only its id is known once it is deregistered."""
+
+    worker_id: UUID
+    host: str | None
+    pid: int | None
+    version: str | None
+    started_at: datetime | None
+    last_heartbeat_at: datetime | None
+    last_heartbeat_seconds_ago: float | None
+
+
+class ActivityOut(BaseModel):
+    """The activity that the worker last reported. Without progress it is cancelled at `deadline_at`."""
+
+    stage: str | None = Field(examples=["model stream"])
+    started_at: datetime | None
+    deadline_at: datetime | None
+    reported_seconds_ago: float | None
+
+
+class RetryOut(BaseModel):
+    """A failed step that will be tried again."""
+
+    attempts: int = Field(description="Number of attempts so far.")
+    next_attempt_at: datetime | None
+    next_attempt_in_seconds: float | None
+
+
+class WorkerCapacityOut(BaseModel):
+    """The workers of all replicas."""
+
+    alive: int = Field(examples=[2])
+    with_free_slots: int = Field(examples=[2])
+    free_slots: int = Field(description="How many more chats they would take.", examples=[199])
+    last_heartbeat_at: datetime | None = Field(examples=["2026-03-01T09:30:02.480000Z"])
+
+
+class ReasonOut(BaseModel):
+    """A reason: a stable code for programs, a sentence for people."""
+
+    code: ReasonCode = Field(examples=["idle"])
+    text: str = Field(examples=["idle for 12 s: there is nothing to do until a message comes"])
+
+
+class Explanation(BaseModel):
+    """The reasons for a chat's state. All times are the database's."""
+
+    chat_id: UUID
+    at: datetime
+    status: Status = Field(examples=["waiting"])
+    version: int = Field(examples=[3])
+    epoch: int
+    reasons: list[ReasonOut]
+    worker: WorkerInfoOut | None
+    lease_left_seconds: float | None
+    activity: ActivityOut | None
+    retry: RetryOut | None
+    last_failure: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
+    recoveries: int = Field(examples=[0])
+    queue_length: int = Field(examples=[0])
+    pending_since: datetime | None
+    chats_ahead: int | None = Field(
+        description="Pending chats that will be claimed before this one. At most 10,000 are counted."
+    )
+    action_deadline: datetime | None
+    workers: WorkerCapacityOut
