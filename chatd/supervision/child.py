@@ -1,4 +1,4 @@
-"""What a supervised child is: how it is described, and the handle it gets when it runs."""
+"""Child: the specification of a supervised task, and the handle it gets when it runs."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from anyio.lowlevel import checkpoint
 
 
 class Restart(StrEnum):
-    """When a child that ended is started again."""
+    """Rule for starting a child again after it ended."""
 
-    PERMANENT = "permanent"  # always: only a stop may end it
-    TRANSIENT = "transient"  # when it raised; to return is to be done
+    PERMANENT = "permanent"  # always: only a stop ends it for good
+    TRANSIENT = "transient"  # after an exception; returning is the normal end
     TEMPORARY = "temporary"  # never
 
 
 class FatalError(Exception):
-    """A restart cannot help: stop the whole tree."""
+    """An error that a restart cannot cure: the whole tree stops."""
 
 
 class StopRequest:
-    """The polite ask to stop: an event that also wakes whoever waits for another one meanwhile."""
+    """Request to stop: an event that also wakes tasks that wait for another event."""
 
     def __init__(self) -> None:
         self._requested = anyio.Event()
         self._linked_events: set[anyio.Event] = set()
 
     def set(self) -> None:
+        """Request the stop, and set every event that a ``wait_or`` is waiting for."""
         self._requested.set()
         for event in self._linked_events:
             event.set()
@@ -39,9 +40,10 @@ class StopRequest:
         await self._requested.wait()
 
     async def wait_or(self, event: anyio.Event) -> None:
-        """Wait for the ask or ``event``, which the ask sets: a level-triggered wake-up bears that.
+        """Wait for the request or for ``event``, whichever comes first. The request also sets ``event``.
 
-        A task group with a task for each would do the same at twenty times the cost.
+        So ``event`` must be a wake-up that may be spurious. A task group with a task for each wait would do
+        the same at twenty times the cost (measured).
         """
         if self._requested.is_set():
             await checkpoint()
@@ -54,11 +56,11 @@ class StopRequest:
 
 
 class ChildHandle:
-    """The handle a child gets: how it says that it is up, and hears that it shall stop."""
+    """Handle of a running child: it reports readiness and receives the request to stop."""
 
     def __init__(self, name: str, *, on_ready: Callable[[], None] | None = None) -> None:
         self.name = name
-        self.status_note = ""  # a few words for the snapshot, such as "outage: ConnectionError"
+        self.status_note = ""  # shown in the snapshot, such as "outage: ConnectionError"
         self.stopping = StopRequest()
         self._on_ready = on_ready
         self._ready = False
@@ -68,27 +70,26 @@ class ChildHandle:
         return self._ready
 
     def ready(self) -> None:
-        """Say that the child is up: the next one may start. Again is allowed and does nothing."""
+        """Report that the child is up, so that the next one may start. Repeated calls do nothing."""
         if not self._ready:
             self._ready = True
             if self._on_ready is not None:
                 self._on_ready()
 
     async def pause(self, seconds: float, *, until: anyio.Event | None = None) -> None:
-        """Wait for the time to pass, the event, or the ask to stop: whichever comes first."""
+        """Wait for the time to pass, for ``until``, or for the request to stop, whichever comes first."""
         with anyio.move_on_after(seconds):
             await (self.stopping.wait() if until is None else self.stopping.wait_or(until))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """One child of a supervisor.
+    """Specification of one child of a supervisor.
 
-    ``start`` runs the child until it ends; it calls ``ready()`` once it is up.
-    ``shutdown_seconds`` is what it gets to end after it was asked, before it is cancelled.
-    ``depends_on`` names earlier permanent siblings without which it cannot work: when one of them ends,
-    this child is stopped, and started again once that one is up.
-    ``actor_restarts`` gives it a restart budget of its own, instead of a share in the supervisor's.
+    ``start`` runs the child until it ends, and calls ``ready()`` once it is up. ``shutdown_seconds`` is the
+    time between the request to stop and the cancellation. ``depends_on`` names earlier permanent siblings
+    without which it cannot work. When one of them ends, this child is stopped, and started again once that
+    one is up. ``restarts`` gives it a restart budget of its own, instead of a share in the supervisor's.
     """
 
     name: str

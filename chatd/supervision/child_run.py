@@ -1,4 +1,4 @@
-"""One run of a child, from its start to its end."""
+"""Child run: one run of a child, from its start to its end."""
 
 import asyncio
 import math
@@ -10,14 +10,14 @@ from chatd.supervision.child import ChildHandle, ChildSpec, Restart
 
 
 class ChildError(Exception):
-    """A child ended in a way that no exception of its own explains."""
+    """An end of a child that no exception of its own explains."""
 
 
 class ChildRun:
-    """Runs a child once, and can end it: politely first, then by cancelling.
+    """One run of a child, which can be stopped gracefully or by cancellation.
 
-    The allowance to become ready is the deadline of the child's own cancel scope: being ready
-    lifts it, so no second task has to watch.
+    The time to become ready is the deadline of the child's own cancel scope. Readiness lifts it, so no
+    second task has to watch.
     """
 
     def __init__(
@@ -33,27 +33,30 @@ class ChildRun:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether this life was told to end, so that its end is no failure."""
+        """True if this run was asked to stop, so that its end is no failure."""
         return self.child.stopping.is_set()
 
     async def run(self) -> None:
-        """Run the child to its end; what it raised is left in ``error``."""
+        """Run the child to its end. Its exception is left in ``error``."""
         try:
             with self._scope:
                 await self._spec.start(self.child)
-        except Exception as error:  # noqa: BLE001 - the keeper decides what it means
+        except Exception as error:  # noqa: BLE001 - the child supervisor judges it
             self.error = error
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise
-            self.error = ChildError("cancelled itself")  # it awaited something that was cancelled
+            self.error = ChildError("cancelled itself")  # it awaited a task that was cancelled
         finally:
             self._ended.set()
         if self.error is None and not self.stop_requested:
             self.error = self._unexpected_end()
 
     async def stop(self, *, graceful: bool) -> bool:
-        """Ask, wait, cancel, wait again, each for the child's allowance; False when it is stuck."""
+        """Request the stop, wait, cancel and wait again. Return False if the child is stuck.
+
+        Each wait takes at most the child's ``shutdown_seconds``.
+        """
         self.child.stopping.set()
         if graceful and await self._wait_until_ended():
             return True
@@ -79,19 +82,22 @@ class ChildRun:
 
 
 def flatten_group(error: BaseException) -> list[BaseException]:
-    """The exceptions themselves, taken out of their groups."""
+    """Return the exceptions that are no groups."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in flatten_group(inner)]
     return [error]
 
 
 def describe_error(error: BaseException) -> str:
-    """The type and text of the exception, or of the first in a group."""
+    """Return the type and text of the exception, or of the first one in a group."""
     first = flatten_group(error)[0]
     return f"{type(first).__name__}: {first}"
 
 
 def is_being_cancelled() -> bool:
-    """Whether the current task was told to end; else a ``CancelledError`` is what it called."""
+    """Return True if the current task itself is cancelled.
+
+    Otherwise a ``CancelledError`` comes from something that it awaited.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Keeps one child over all its restarts."""
+"""Child supervisor: runs one child over all its restarts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ _log = structlog.get_logger()
 
 
 class ChildState(StrEnum):
-    WAITING = "waiting"  # for its turn, or for a sibling it needs
+    """State of a child, as snapshots show it."""
+
+    WAITING = "waiting"  # for its turn, or for a sibling that it depends on
     STARTING = "starting"
     RUNNING = "running"
     BACKING_OFF = "backing_off"
@@ -27,7 +29,7 @@ class ChildState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSnapshot:
-    """How one child is doing; ``since`` is when its state began, on the supervisor's clock."""
+    """State of one child. ``since`` is when the state began, on the supervisor's clock."""
 
     name: str
     state: ChildState
@@ -39,12 +41,12 @@ class ChildSnapshot:
 
 
 class ChildSupervisor:
-    """Starts a child when its turn has come, and again when it has ended, until it is stopped.
+    """Supervisor of one child: starts it in its turn, and again after it ended, until it is stopped.
 
-    ``previous`` and ``dependencies`` are the siblings it waits for, ``dependents`` those it takes down with it.
-    ``started`` is set once the child was ready or has ended well: the next one's turn. ``ready`` is set
-    while it is ready. Everything happens in the one task that runs ``run``, shielded from outside:
-    a child is only ever ended through ``stop``, so that the order is the supervisor's.
+    ``previous`` and ``dependencies`` are the siblings it waits for. ``dependents`` are those it stops when
+    it ends. ``started`` is set once the child was ready or ended well, which is the next one's turn.
+    ``ready`` is set while it is ready. Everything happens in the one task that runs ``run``, shielded from
+    outside: a child only ends through ``stop``, so that the supervisor determines the order.
     """
 
     _scope: anyio.CancelScope | None = None
@@ -81,21 +83,21 @@ class ChildSupervisor:
         self._start_timeout_seconds = start_timeout_seconds
         self._clock = clock
         self._escalate = escalate
-        for need in dependencies:
-            need.dependents.append(self)
+        for dependency in dependencies:
+            dependency.dependents.append(self)
 
     async def run(self) -> None:
-        """Run the child, again and again, until it has ended for good."""
+        """Run the child, again after each restart, until it has ended for good."""
         try:
             with anyio.CancelScope(shield=True) as self._scope:
                 if self._previous is not None:
                     await self._previous.started.wait()
                 while not self._stopping:
                     await self._wait_for_dependencies()
-                    life = await self._run_once()
-                    if not self._should_restart(life):
+                    child_run = await self._run_once()
+                    if not self._should_restart(child_run):
                         break
-                    if not life.stop_requested:
+                    if not child_run.stop_requested:
                         await self._back_off()
         finally:
             if self._state is not ChildState.FAILED:
@@ -112,14 +114,14 @@ class ChildSupervisor:
             await self.ended.wait()
 
     async def stop_current(self, *, graceful: bool = True) -> None:
-        """End the present life of the child, if it has one; the keeper decides what follows."""
+        """End the current run of the child, if there is one. It may be started again."""
         if self._current_run is not None:
             self._set_state(ChildState.STOPPING)
             if not await self._current_run.stop(graceful=graceful):
                 _log.error("supervisor.child_stuck", child=self.spec.name)
 
     def cancel(self) -> None:
-        """End everything at once, in no order."""
+        """Cancel the child at once, without regard to the order."""
         if self._scope is not None:
             self._scope.cancel()
 
@@ -137,30 +139,30 @@ class ChildSupervisor:
         )
 
     async def _wait_for_dependencies(self) -> None:
-        while missing := [need for need in self.dependencies if not need.ready.is_set()]:
+        while missing := [other for other in self.dependencies if not other.ready.is_set()]:
             await missing[0].ready.wait()
 
     async def _run_once(self) -> ChildRun:
-        life = ChildRun(
+        child_run = ChildRun(
             self.spec, start_timeout_seconds=self._start_timeout_seconds, on_ready=self._on_ready
         )
-        self._current_run = life
+        self._current_run = child_run
         self._set_state(ChildState.STARTING)
         try:
-            await life.run()
+            await child_run.run()
         finally:
             self._current_run = None
-            if self.ready.is_set():  # else siblings may be waiting for this very one
+            if self.ready.is_set():  # otherwise siblings may be waiting for this event
                 self.ready = anyio.Event()
-        if life.error is not None:
-            self._last_error = describe_error(life.error)
+        if child_run.error is not None:
+            self._last_error = describe_error(child_run.error)
             _log.error(
                 "supervisor.child_failed",
                 child=self.spec.name,
-                stopping=life.stop_requested,
-                exc_info=life.error,
+                stopping=child_run.stop_requested,
+                exc_info=child_run.error,
             )
-        return life
+        return child_run
 
     def _on_ready(self) -> None:
         self._set_state(ChildState.RUNNING)
@@ -168,7 +170,7 @@ class ChildSupervisor:
         self.started.set()
 
     def _should_restart(self, child_run: ChildRun) -> bool:
-        """Whether there is another life after this one; if not, who is to know."""
+        """Return whether to restart the child. If not, record its final state or escalate."""
         if child_run.stop_requested:
             self._set_state(ChildState.WAITING)
             return self.spec.restart is not Restart.TEMPORARY
@@ -190,7 +192,7 @@ class ChildSupervisor:
         return False
 
     async def _back_off(self) -> None:
-        """Take down who cannot do without the child, and wait a while before the next life."""
+        """Stop the dependents and wait for the backoff before the next run."""
         if (
             self._state is ChildState.RUNNING
             and self._clock() - self._since >= self._stable_after_seconds

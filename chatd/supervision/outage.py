@@ -1,4 +1,4 @@
-"""Waits out failures that are expected now and then, such as a database that is away."""
+"""Outage: waits out failures that are expected, such as an unavailable database."""
 
 import random as _random
 from collections.abc import Callable
@@ -14,20 +14,22 @@ from chatd.supervision.child_run import describe_error, flatten_group
 _log = structlog.get_logger()
 
 MAX_RETRY_DELAY_SECONDS = 5.0
-"""The most that passes between two tries, unless a caller says otherwise."""
+"""Longest delay between two tries, unless the caller sets another one."""
 
 
 class Outage:
-    """Turns the expected exceptions of a body into a wait, logged once when it begins and ends.
+    """Context manager that turns expected exceptions of its body into a wait.
+
+    The begin and the end of an outage are logged once each::
 
         outage = Outage(child, expected=(OSError,))
         while not child.stopping.is_set():
             async with outage:
                 connection = await connect()
-                outage.over()  # when being well can be known before the body ends
+                outage.recovered()  # when that is known before the body ends
                 await serve(connection)
 
-    A group counts as expected when all that is in it is. Everything else passes through.
+    A group is expected if all exceptions in it are. Everything else passes through.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Outage:
 
     @property
     def ongoing(self) -> bool:
+        """True between the first expected exception and the recovery."""
         return self._started_at is not None
 
     async def __aenter__(self) -> None:
@@ -61,7 +64,7 @@ class Outage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """When the body failed as expected, wait for the backoff or the ask to stop."""
+        """Wait for the backoff or the request to stop if the body failed as expected."""
         if error is None:
             self.recovered()
             return False
@@ -72,7 +75,7 @@ class Outage:
         return True
 
     def recovered(self) -> None:
-        """Say that all is well again."""
+        """Record that the outage is over."""
         if self._started_at is not None:
             _log.info(
                 "outage.ended", child=self._child.name, seconds=self._clock() - self._started_at

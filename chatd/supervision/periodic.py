@@ -1,4 +1,4 @@
-"""The one loop of every actor that polls."""
+"""Periodic loop: the loop of every actor that polls."""
 
 import random as _random
 from collections.abc import Awaitable, Callable
@@ -11,15 +11,15 @@ from chatd.supervision.outage import Outage
 
 
 class Periodic:
-    """Calls a step at once, then every so often or when woken, until it is asked to stop.
+    """Loop that calls a step at once, then every ``interval_seconds`` or when woken, until the stop.
 
-    A step that returns something true has left work behind and is called again at once. One that
-    takes longer than ``step_timeout_seconds`` fails with a ``TimeoutError``. The expected ``expected_errors`` are waited
-    out; everything else ends the loop, for the supervisor to judge.
+    A step that returns something true has left work behind and is called again at once. A step that takes
+    longer than ``step_timeout_seconds`` fails with a ``TimeoutError``. Exceptions in ``expected_errors``
+    are waited out. All others end the loop, and the supervisor judges them.
 
-    The loop is ready after its first step, even if that met an outage: it then does all it can,
-    and whether the database is there is a question for the readiness of the service, not for the
-    order of the start. The outage shows in the child's note.
+    The loop is ready after its first step, even if that met an outage. Whether the database is available is
+    a question for the readiness of the service, not for the order of the start. The outage shows in the
+    child's ``status_note``.
     """
 
     def __init__(
@@ -41,19 +41,20 @@ class Periodic:
         self._woken = anyio.Event()
 
     def wake(self) -> None:
-        """Have a step begin soon; one that is under way is followed by another."""
+        """Call the step soon. A step that is running is followed by another."""
         self._woken.set()
 
     async def run(self, child: ChildHandle) -> None:
+        """Run the loop until ``child`` is asked to stop."""
         outage = Outage(child, expected=self._expected_errors, random=self._random)
         while not child.stopping.is_set():
-            again = True  # an outage has had its wait already
+            call_again = True  # after an outage too: its backoff was the wait
             self._woken = anyio.Event()
             async with outage:
                 with anyio.fail_after(self._step_timeout_seconds):
-                    again = bool(await self._step())
+                    call_again = bool(await self._step())
             child.ready()
-            if again:
+            if call_again:
                 await checkpoint()
             else:
                 await child.pause(self._next_interval(), until=self._woken)

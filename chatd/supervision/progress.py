@@ -1,4 +1,4 @@
-"""Progress, not pulse: whether a task gets anywhere, where it is, and why it was cancelled."""
+"""Progress of a task: its stage, its last step, and the cause of its cancellation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ CauseT = TypeVar("CauseT", bound=str)
 
 
 class CancelScopeWithCause(Generic[CauseT]):
-    """A cancel scope that knows why it was cancelled: the cause is set first, and the first wins.
+    """Cancel scope that records why it was cancelled. The first cause wins.
 
-    When ``cause`` is still None after the body was cancelled, the cancellation came from outside.
+    If ``cause`` is still None after the body was cancelled, the cancellation came from outside.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,14 @@ class CancelScopeWithCause(Generic[CauseT]):
         self._scope = anyio.CancelScope()
 
     def cancel(self, cause: CauseT) -> None:
+        """Set the cause, then cancel the body. Later calls do nothing."""
         if self.cause is None:
             self.cause = cause
             self._scope.cancel(cause)
 
     @property
     def cancelled(self) -> bool:
-        """Whether the body was cut short by this scope; known once the scope has been left."""
+        """True if this scope cancelled the body. Known once the scope was left."""
         return self._scope.cancelled_caught
 
     def __enter__(self) -> "CancelScopeWithCause[CauseT]":
@@ -45,7 +46,7 @@ class CancelScopeWithCause(Generic[CauseT]):
 
 
 class StageTimeout(TimeoutError):
-    """A zone passed its deadline without progress."""
+    """A stage passed its deadline without progress."""
 
     def __init__(self, stage: str, seconds: float) -> None:
         super().__init__(f"{stage} made no progress for {seconds:g} s")
@@ -54,7 +55,7 @@ class StageTimeout(TimeoutError):
 
 
 class Stage:
-    """A stretch of work with a deadline of its own, which progress made in it puts off."""
+    """Part of a task with a deadline of its own, which progress in it extends."""
 
     def __init__(self, progress: "Progress", name: str, seconds: float) -> None:
         self.name = name
@@ -64,14 +65,14 @@ class Stage:
         self._seconds = seconds
 
     def mark(self, step: str) -> None:
-        """Note that a step was made, and start the allowance of this zone anew."""
+        """Record progress, and restart the deadline of this stage."""
         self._progress.mark(step)
         self.scope.deadline = anyio.current_time() + self._seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressSnapshot:
-    """Where a task is: its innermost zone, if any, and the last mark that it made."""
+    """Progress of a task at one moment: its innermost stage, if any, and its last mark."""
 
     stage: str | None
     stage_age_seconds: float
@@ -81,7 +82,7 @@ class ProgressSnapshot:
 
 
 class Progress:
-    """What one task is doing; it marks what it has done, and enters a zone for what may be slow."""
+    """Progress of one task. The task marks what it has done, and enters a stage for what may be slow."""
 
     def __init__(self) -> None:
         self._stages: list[Stage] = []
@@ -89,34 +90,36 @@ class Progress:
         self._progress_at = anyio.current_time()
 
     def mark(self, step: str) -> None:
-        """Note that a step was made. This puts no deadline off; ``Stage.last_progress`` does."""
+        """Record progress. This extends no deadline: ``Stage.mark`` does."""
         self._last_progress = step
         self._progress_at = anyio.current_time()
 
     @contextmanager
     def stage(self, name: str, seconds: float) -> Iterator[Stage]:
-        """Allow the body so many seconds, from its begin or from the last ``Stage.last_progress``.
+        """Give the body ``seconds``, from its begin or from the last ``Stage.mark``.
 
-        Past that it is cancelled and ``StageTimeout`` is raised. A cancellation from outside, also
-        one that comes at the same moment, passes through as what it is.
+        Past that it is cancelled and ``StageTimeout`` is raised. A cancellation from outside, also at the
+        same moment, passes through as a cancellation.
         """
-        zone = Stage(self, name, seconds)
-        self._stages.append(zone)
+        stage = Stage(self, name, seconds)
+        self._stages.append(stage)
         try:
-            with zone.scope:
-                yield zone
+            with stage.scope:
+                yield stage
         finally:
-            self._stages.remove(zone)
-        if zone.scope.cancelled_caught:
+            self._stages.remove(stage)
+        if stage.scope.cancelled_caught:
             raise StageTimeout(name, seconds)
 
     def snapshot(self) -> ProgressSnapshot:
+        """Return where the task is now."""
         now = anyio.current_time()
-        zone = self._stages[-1] if self._stages else None
+        stage = self._stages[-1] if self._stages else None
+        deadline = min((stage.scope.deadline for stage in self._stages), default=None)
         return ProgressSnapshot(
-            stage=zone.name if zone else None,
-            stage_age_seconds=now - zone.started_at if zone else 0.0,
-            deadline_in_seconds=min(z.scope.deadline for z in self._stages) - now if zone else None,
+            stage=stage.name if stage else None,
+            stage_age_seconds=now - stage.started_at if stage else 0.0,
+            deadline_in_seconds=None if deadline is None else deadline - now,
             last_progress=self._last_progress,
             seconds_since_progress=now - self._progress_at,
         )

@@ -1,4 +1,4 @@
-"""The tree: which children there are, in which order they start and stop, and when to give up."""
+"""Supervisor: starts and stops children in order, and escalates what restarts cannot cure."""
 
 import random as _random
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ _log = structlog.get_logger()
 
 
 class Supervisor:
-    """Runs children one for one: started in order, restarted apart, stopped in reverse order.
+    """Runs children one for one: started in order, restarted alone, stopped in reverse order.
 
-    At most ``actor_restarts`` restarts of all children together are forgiven in any ``window_seconds``. A
-    child that stayed up for ``stable_after_seconds`` backs off from the start again. One that is not ready
+    All children together may be restarted ``restarts`` times in any ``window_seconds``. The backoff of a
+    child that was up for ``stable_after_seconds`` starts over. A child that is not ready
     ``start_timeout_seconds`` after its start has failed.
     """
 
@@ -44,31 +44,29 @@ class Supervisor:
         self._children: dict[str, ChildSupervisor] = {}
         budget = partial(RestartBudget, window_seconds=window_seconds, clock=clock)
         backoff = partial(Backoff, first_seconds=backoff_seconds, max_seconds=backoff_max_seconds)
-        shared = budget(restarts=restarts)
+        shared_budget = budget(restarts=restarts)
         last: ChildSupervisor | None = None
         for spec in children:
-            direct = [self._children[need] for need in spec.depends_on]
+            direct = [self._children[name] for name in spec.depends_on]
             self._children[spec.name] = last = ChildSupervisor(
                 spec,
                 previous=last,
-                dependencies=tuple(
-                    dict.fromkeys(far for near in direct for far in (*near.dependencies, near))
-                ),
-                budget=shared if spec.restarts is None else budget(restarts=spec.restarts),
+                dependencies=_transitive_dependencies(direct),
+                budget=shared_budget if spec.restarts is None else budget(restarts=spec.restarts),
                 backoff=backoff(random=random),
                 stable_after_seconds=stable_after_seconds,
                 start_timeout_seconds=start_timeout_seconds,
                 clock=clock,
                 escalate=self._escalate,
             )
-        # Each child settles after the one before it, so the last one speaks for all.
+        # Each child starts after the one before it, so that the last one stands for all.
         self.ready = last.started if last is not None else _already_set_event()
 
     async def run(self) -> None:
-        """Run the children until ``stop``; raise what no restart could cure."""
+        """Run the children until ``stop``. Raise what no restart could cure."""
         async with anyio.create_task_group() as group:
-            for name, keeper in self._children.items():
-                group.start_soon(keeper.run, name=f"{self.name}/{name}")
+            for name, child in self._children.items():
+                group.start_soon(child.run, name=f"{self.name}/{name}")
             try:
                 await self._stop_requested.wait()
                 await self._stop_children(graceful=True)
@@ -79,32 +77,32 @@ class Supervisor:
             raise self._escalated_error
 
     def stop(self) -> None:
-        """Ask for the orderly stop; returns at once, and may be called again."""
+        """Request the orderly stop and return at once. Repeated calls do nothing."""
         if not self._stop_requested.is_set():
             _log.info("supervisor.stopping", supervisor=self.name)
             self._stop_requested.set()
 
     def snapshot(self) -> tuple[ChildSnapshot, ...]:
-        """How each child is doing, in the order of their start."""
-        return tuple(keeper.snapshot() for keeper in self._children.values())
+        """Return the state of each child, in the order of their start."""
+        return tuple(child.snapshot() for child in self._children.values())
 
     async def _stop_children(self, *, graceful: bool) -> None:
-        for keeper in reversed(self._children.values()):
-            await keeper.stop(graceful=graceful)
+        for child in reversed(self._children.values()):
+            await child.stop(graceful=graceful)
 
     async def _stop_children_now(self) -> None:
         try:
             with anyio.CancelScope(shield=True):
                 await self._stop_children(graceful=False)
         finally:
-            # A second native cancel pierces anyio's shields: then the order no longer matters.
-            for keeper in self._children.values():
-                keeper.cancel()
+            # A second native cancellation passes anyio's shields: then the order no longer matters.
+            for child in self._children.values():
+                child.cancel()
 
     def _escalate(self, reason: Exception) -> None:
         if (
             not self._stop_requested.is_set()
-        ):  # an orderly stop stays one, whatever fails on the way
+        ):  # failures during an orderly stop do not change its end
             _log.error("supervisor.escalated", supervisor=self.name, exc_info=reason)
             self._escalated_error = reason
             self.stop()
@@ -114,11 +112,16 @@ def _check_specs(children: Sequence[ChildSpec]) -> None:
     seen: dict[str, Restart] = {}
     for spec in children:
         if spec.name in seen:
-            raise ValueError(f"two children are called {spec.name}")
-        for need in spec.depends_on:
-            if seen.get(need) is not Restart.PERMANENT:
-                raise ValueError(f"{spec.name} needs {need}, no earlier permanent sibling")
+            raise ValueError(f"two children are named {spec.name}")
+        for name in spec.depends_on:
+            if seen.get(name) is not Restart.PERMANENT:
+                raise ValueError(f"{spec.name} depends on {name}, no earlier permanent sibling")
         seen[spec.name] = spec.restart
+
+
+def _transitive_dependencies(direct: Sequence[ChildSupervisor]) -> tuple[ChildSupervisor, ...]:
+    """Return ``direct`` and their own dependencies, in the order of their start, each once."""
+    return tuple(dict.fromkeys(child for near in direct for child in (*near.dependencies, near)))
 
 
 def _already_set_event() -> anyio.Event:
