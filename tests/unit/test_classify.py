@@ -122,7 +122,7 @@ K = FailureKind
         f"{type(value).__name__}-{value}"[:60] if isinstance(value, Exception) else None
     ),
 )
-def test_the_table(error: Exception, kind: FailureKind) -> None:
+def test_kind_of_each_exception(error: Exception, kind: FailureKind) -> None:
     failure = found(error)
     assert failure.kind is kind
     assert (failure.provider, failure.model) == ("acme", "m1")
@@ -148,7 +148,7 @@ def test_the_table(error: Exception, kind: FailureKind) -> None:
     ],
     ids=repr,
 )
-def test_what_is_nobodys_fault_but_ours_is_not_named(error: BaseException) -> None:
+def test_bugs_are_not_classified(error: BaseException) -> None:
     assert classify(error, provider="acme", model="m1") is None
 
 
@@ -158,12 +158,12 @@ def _raised(error: BaseException | None, cause: BaseException) -> Exception:
     return error
 
 
-def test_a_bug_is_not_excused_by_what_it_was_raised_from() -> None:
+def test_bug_raised_from_a_provider_error_is_not_classified() -> None:
     error = _raised(TypeError("bug"), httpx2.ReadError("reset"))
     assert classify(error, provider="acme", model="m1") is None
 
 
-def test_wrappers_are_looked_through() -> None:
+def test_wrapped_exceptions_are_classified_by_their_cause() -> None:
     wrapped = _raised(
         pai.ModelConnectionError("m1", "x"), openai.APIConnectionError(request=REQUEST)
     )
@@ -174,13 +174,13 @@ def test_wrappers_are_looked_through() -> None:
     assert failure.message == "The connection to acme failed: Connection refused."
 
 
-def test_a_ring_of_causes_ends() -> None:
+def test_cyclic_causes_end() -> None:
     error = _raised(pai.AgentRunError("a"), pai.AgentRunError("b"))
     _raised(error.__cause__, error)
     assert classify(error, provider="acme", model="m1") is None
 
 
-def test_the_words_are_ours_with_a_short_reason() -> None:
+def test_message_is_our_sentence_with_a_short_reason() -> None:
     failure = found(http(400, "temperature must be at most 2.\n  See docs."))
     assert failure.message == (
         "acme rejected the request to model m1 (status 400): "
@@ -188,16 +188,16 @@ def test_the_words_are_ours_with_a_short_reason() -> None:
     )
 
 
-def test_a_vendors_flood_of_words_is_cut_short() -> None:
+def test_long_reason_is_truncated() -> None:
     assert len(found(http(400, "blah " * 10_000)).message) < 300
 
 
-def test_a_gateways_page_is_not_shown() -> None:
+def test_html_reason_is_dropped() -> None:
     error = pai.ModelHTTPError(502, "m1", "<html><title>Bad Gateway</title></html>")
     assert found(error).message == "acme failed while model m1 was answering (status 502)."
 
 
-def test_keys_and_organisations_are_not_repeated() -> None:
+def test_keys_and_organisations_are_redacted() -> None:
     for status in (401, 429, 529):
         assert "org-1" not in found(http(status, "key of org-1")).message
     assert "sk-abcdefgh12" not in found(http(400, "bad key sk-abcdefgh12")).message
@@ -228,7 +228,7 @@ def test_keys_and_organisations_are_not_repeated() -> None:
         ),
     ],
 )
-def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_headers(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, now=NOW) == pytest.approx(seconds)
     response = httpx2.Response(429, request=REQUEST, headers=headers)
     raw = openai.RateLimitError("no", response=response, body=None)
@@ -237,6 +237,6 @@ def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> Non
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()))
-def test_no_header_breaks_it(headers: dict[str, str]) -> None:
+def test_malformed_retry_after_headers_are_ignored(headers: dict[str, str]) -> None:
     wait = retry_after(headers, now=NOW)
     assert wait is None or 0 <= wait <= MAX_RETRY_AFTER_SECONDS

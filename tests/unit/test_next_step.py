@@ -78,7 +78,7 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_next_step(name: str) -> None:
+def test_next_step_without_client_tools(name: str) -> None:
     history, expected = CASES[name]
     assert next_step(history) == expected
 
@@ -109,12 +109,12 @@ THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
 
 
 @pytest.mark.parametrize("name", THE_CLIENTS)
-def test_the_next_step_when_the_client_has_the_tool(name: str) -> None:
+def test_next_step_with_a_client_tool(name: str) -> None:
     history, expected = THE_CLIENTS[name]
     assert next_step(history, client_tools={"f", "g"}) == expected
 
 
-def test_the_client_is_not_asked_for_what_nobody_has() -> None:
+def test_unknown_tools_are_not_requested_of_the_client() -> None:
     other = {**call("b"), "tool_name": "no such"}
     history = [USER, said(Role.ASSISTANT, call("a"), other)]
     assert next_step(history, client_tools={"f"}) == AwaitClientTools(
@@ -141,7 +141,9 @@ def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
 
 
 @given(st.lists(st.integers(0, 3), max_size=5), st.data())
-def test_a_crash_resumes_at_the_right_step(calls: list[int], data: st.DataObject) -> None:
+def test_turn_resumes_at_the_right_step_after_a_crash(
+    calls: list[int], data: st.DataObject
+) -> None:
     """Whatever was stored when the process died, the turn goes on to the same history."""
     whole = play([SYSTEM, USER], calls)
     stored = whole[: data.draw(st.integers(2, len(whole)))]
@@ -149,7 +151,7 @@ def test_a_crash_resumes_at_the_right_step(calls: list[int], data: st.DataObject
 
 
 @given(st.lists(st.sampled_from([SYSTEM, USER, ANSWER, CALLS, said(Role.TOOL, result("a"))])))
-def test_a_turn_ends_and_leaves_no_call_open(history: list[NewMessage]) -> None:
+def test_turn_ends_without_open_tool_calls(history: list[NewMessage]) -> None:
     whole = play(history, [])
     assert whole[: len(history)] == history
     since_user = [m for m in whole[_after_last_user(whole) :] if m.role is not Role.SYSTEM]
@@ -175,5 +177,5 @@ def _after_last_user(history: list[NewMessage]) -> int:
         ([ANSWER, ANSWER], 2),
     ],
 )
-def test_steps_are_counted_since_the_user_last_spoke(history: Any, steps: int) -> None:
+def test_steps_taken_counts_since_the_last_user_message(history: Any, steps: int) -> None:
     assert steps_taken(history) == steps

@@ -1,4 +1,4 @@
-"""The polling loop: when it steps, what it waits out, how it ends."""
+"""Periodic loop: intervals, wakes, outages and its end."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ from chatd.supervision.periodic import Periodic
 
 
 class Steps:
-    """Plays a script: how long a step takes, and what it returns or raises."""
+    """Step that takes a given time, and returns or raises what its script lists."""
 
     def __init__(self, *script: object, takes: float = 0.0) -> None:
         self.at: list[float] = []
@@ -37,8 +37,8 @@ class Steps:
 
 def periodic(step: Callable[[], Awaitable[object]], **options: Any) -> Periodic:
     defaults: dict[str, Any] = {
-        "every_seconds": 10,
-        "outages": (ConnectionError,),
+        "interval_seconds": 10,
+        "expected_errors": (ConnectionError,),
         "jitter": 0.0,
         "random": lambda: 0.0,
     }
@@ -54,7 +54,7 @@ async def running(loop: Periodic, child: ChildHandle) -> AsyncIterator[None]:
 
 
 @on_virtual_time
-async def test_steps_at_once_then_every_so_often_and_is_ready_after_the_first() -> None:
+async def test_step_runs_at_once_then_each_interval_and_is_ready_after_the_first() -> None:
     step = Steps(takes=1)
     ready_at: list[float] = []
     child = ChildHandle("reaper", on_ready=lambda: ready_at.append(anyio.current_time()))
@@ -65,7 +65,7 @@ async def test_steps_at_once_then_every_so_often_and_is_ready_after_the_first() 
 
 
 @on_virtual_time
-async def test_the_jitter_only_ever_shortens_the_wait() -> None:
+async def test_jitter_only_shortens_the_interval() -> None:
     step = Steps()
     async with running(periodic(step, jitter=0.5, random=lambda: 1.0), ChildHandle("reaper")):
         await anyio.sleep(11)
@@ -73,7 +73,7 @@ async def test_the_jitter_only_ever_shortens_the_wait() -> None:
 
 
 @on_virtual_time
-async def test_more_work_than_was_taken_means_another_step_at_once() -> None:
+async def test_step_that_returns_true_is_followed_at_once() -> None:
     step = Steps(3, 1, 0)
     async with running(periodic(step), ChildHandle("claimer")):
         await anyio.sleep(11)
@@ -81,7 +81,7 @@ async def test_more_work_than_was_taken_means_another_step_at_once() -> None:
 
 
 @on_virtual_time
-async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_others() -> None:
+async def test_step_that_never_waits_does_not_starve_other_tasks() -> None:
     steps = 0
 
     async def greedy() -> bool:
@@ -96,7 +96,7 @@ async def test_a_step_that_never_waits_and_always_has_more_does_not_starve_the_o
 
 
 @on_virtual_time
-async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
+async def test_many_wakes_start_one_step() -> None:
     step = Steps()
     loop = periodic(step)
     async with running(loop, ChildHandle("claimer")):
@@ -108,7 +108,7 @@ async def test_a_wake_begins_a_step_and_many_wakes_begin_one() -> None:
 
 
 @on_virtual_time
-async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
+async def test_wake_during_a_step_starts_another_one_after_it() -> None:
     step = Steps(takes=2)
     loop = periodic(step)
     async with running(loop, ChildHandle("claimer")):
@@ -120,9 +120,9 @@ async def test_a_wake_during_a_step_makes_one_more_step_follow() -> None:
 
 @given(wakes=st.lists(st.integers(0, 40), max_size=12), takes=st.integers(0, 5))
 @on_virtual_time
-async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
+async def test_every_wake_is_followed_by_a_step(wakes: list[int], takes: int) -> None:
     step = Steps(takes=takes)
-    loop = periodic(step, every_seconds=1000)
+    loop = periodic(step, interval_seconds=1000)
     async with running(loop, ChildHandle("claimer")):
         for at in sorted(wakes):
             await anyio.sleep_until(at + 0.5)
@@ -133,9 +133,9 @@ async def test_no_wake_is_ever_lost(wakes: list[int], takes: int) -> None:
 
 
 @on_virtual_time
-async def test_an_outage_is_waited_out_with_backoff_and_logged_once() -> None:
-    away = [ConnectionError("refused") for _ in range(8)]
-    step = Steps(*away)
+async def test_outage_is_waited_out_with_backoff_and_logged_once() -> None:
+    failures = [ConnectionError("refused") for _ in range(8)]
+    step = Steps(*failures)
     child = ChildHandle("reaper")
     with capture_logs() as logs:
         async with running(periodic(step), child):
@@ -153,7 +153,7 @@ async def test_an_outage_is_waited_out_with_backoff_and_logged_once() -> None:
 
 
 @on_virtual_time
-async def test_the_next_outage_backs_off_from_the_start_and_is_logged_again() -> None:
+async def test_next_outage_starts_its_backoff_over_and_is_logged_again() -> None:
     step = Steps(ConnectionError(), ConnectionError(), None, ConnectionError())
     with capture_logs() as logs:
         async with running(periodic(step), ChildHandle("reaper")):
@@ -163,7 +163,7 @@ async def test_the_next_outage_backs_off_from_the_start_and_is_logged_again() ->
 
 
 @on_virtual_time
-async def test_the_ask_to_stop_ends_the_wait_in_an_outage() -> None:
+async def test_stop_request_ends_the_wait_in_an_outage() -> None:
     step = Steps(*(ConnectionError() for _ in range(100)))
     child = ChildHandle("reaper")
     with capture_logs():
@@ -173,7 +173,7 @@ async def test_the_ask_to_stop_ends_the_wait_in_an_outage() -> None:
 
 
 @on_virtual_time
-async def test_a_group_of_outages_is_an_outage_and_a_mixed_group_is_not() -> None:
+async def test_group_of_expected_errors_is_an_outage_and_a_mixed_group_is_not() -> None:
     step = Steps(
         ExceptionGroup("all", [ConnectionError(), ConnectionResetError()]),
         ExceptionGroup("some", [ConnectionError(), KeyError()]),
@@ -183,20 +183,20 @@ async def test_a_group_of_outages_is_an_outage_and_a_mixed_group_is_not() -> Non
 
 
 @on_virtual_time
-async def test_any_other_exception_ends_the_loop_as_it_is() -> None:
+async def test_unexpected_exception_ends_the_loop_unchanged() -> None:
     with pytest.raises(ValueError, match="bug"):
         await periodic(Steps(None, ValueError("bug"))).run(ChildHandle("reaper"))
 
 
 @on_virtual_time
-async def test_a_step_past_its_allowance_fails() -> None:
+async def test_step_past_its_timeout_fails() -> None:
     with pytest.raises(TimeoutError):
-        await periodic(Steps(takes=100), step_seconds=4).run(ChildHandle("reaper"))
+        await periodic(Steps(takes=100), step_timeout_seconds=4).run(ChildHandle("reaper"))
     assert anyio.current_time() == 4
 
 
 @on_virtual_time
-async def test_a_step_under_way_is_finished_before_the_loop_ends() -> None:
+async def test_running_step_finishes_before_the_loop_ends() -> None:
     step = Steps(takes=4)
     child = ChildHandle("reaper")
     async with anyio.create_task_group() as group:
@@ -207,7 +207,7 @@ async def test_a_step_under_way_is_finished_before_the_loop_ends() -> None:
 
 
 @on_virtual_time
-async def test_an_outage_can_be_over_before_its_body_ends() -> None:
+async def test_outage_can_be_recovered_before_its_body_ends() -> None:
     child = ChildHandle("listener")
     outage = Outage(child, expected=(ConnectionError,), random=lambda: 0.0)
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Zones, marks and cancel causes."""
+"""Stages, marks and cancel causes."""
 
 from enum import StrEnum
 
@@ -11,13 +11,13 @@ from support.virtual_clock import on_virtual_time
 from chatd.supervision.progress import CancelScopeWithCause, Progress, StageTimeout
 
 
-class Why(StrEnum):
+class Cause(StrEnum):
     LOST = "lost"
     SHUTDOWN = "shutdown"
 
 
 @on_virtual_time
-async def test_a_zone_past_its_deadline_is_cancelled_and_says_which() -> None:
+async def test_stage_past_its_deadline_raises_its_name() -> None:
     with pytest.raises(StageTimeout) as caught, Progress().stage("model call", 30):
         await anyio.sleep_forever()
     assert (caught.value.stage, caught.value.seconds) == ("model call", 30)
@@ -26,7 +26,7 @@ async def test_a_zone_past_its_deadline_is_cancelled_and_says_which() -> None:
 
 
 @on_virtual_time
-async def test_a_zone_left_in_time_does_nothing() -> None:
+async def test_stage_left_in_time_does_nothing() -> None:
     progress = Progress()
     with progress.stage("tool", 30):
         await anyio.sleep(29)
@@ -35,14 +35,14 @@ async def test_a_zone_left_in_time_does_nothing() -> None:
 
 
 @on_virtual_time
-async def test_a_body_that_was_done_before_it_could_be_cancelled_was_in_time() -> None:
+async def test_shielded_body_that_ends_late_does_not_time_out() -> None:
     with Progress().stage("tool", 10):
         with anyio.CancelScope(shield=True):
             await anyio.sleep(11)
 
 
 @on_virtual_time
-async def test_a_mark_in_the_zone_puts_its_deadline_off_but_not_that_of_the_zone_around() -> None:
+async def test_mark_extends_its_stage_but_not_the_outer_one() -> None:
     progress = Progress()
 
     async def stream() -> None:
@@ -58,7 +58,7 @@ async def test_a_mark_in_the_zone_puts_its_deadline_off_but_not_that_of_the_zone
 
 
 @on_virtual_time
-async def test_a_mark_of_the_task_puts_nothing_off() -> None:
+async def test_mark_of_the_task_extends_no_stage() -> None:
     progress = Progress()
 
     async def busy() -> None:
@@ -73,7 +73,7 @@ async def test_a_mark_of_the_task_puts_nothing_off() -> None:
 
 
 @on_virtual_time
-async def test_an_exception_of_the_body_passes_as_it_is() -> None:
+async def test_exception_of_the_body_passes_unchanged() -> None:
     progress = Progress()
     with pytest.raises(TimeoutError) as caught, progress.stage("tool", 10):
         raise TimeoutError("its own")
@@ -85,17 +85,17 @@ async def test_an_exception_of_the_body_passes_as_it_is() -> None:
     outer=st.integers(1, 6), inner=st.integers(1, 6), cancel=st.integers(1, 6), work=st.integers(1)
 )
 @on_virtual_time
-async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
+async def test_outermost_of_the_earliest_ends_decides_the_outcome(
     outer: int, inner: int, cancel: int, work: int
 ) -> None:
     outcome = "done"
-    scope = CancelScopeWithCause[Why]()
+    scope = CancelScopeWithCause[Cause]()
     progress = Progress()
     async with anyio.create_task_group() as group:
 
         async def interrupt() -> None:
             await anyio.sleep(cancel)
-            scope.cancel(Why.LOST)
+            scope.cancel(Cause.LOST)
 
         group.start_soon(interrupt)
         with scope:
@@ -118,19 +118,19 @@ async def test_whichever_comes_first_from_the_outside_in_is_what_happened(
 
 
 @on_virtual_time
-async def test_a_cancellation_at_the_same_moment_as_the_deadline_stays_a_cancellation() -> None:
-    scope = CancelScopeWithCause[Why]()
+async def test_cancellation_at_the_moment_of_the_deadline_is_no_timeout() -> None:
+    scope = CancelScopeWithCause[Cause]()
     with scope, Progress().stage("tool", 10):
         with anyio.CancelScope(shield=True):
             await anyio.sleep(10)
-        scope.cancel(Why.SHUTDOWN)
+        scope.cancel(Cause.SHUTDOWN)
         await anyio.sleep_forever()
     assert scope.cancelled
-    assert scope.cause is Why.SHUTDOWN
+    assert scope.cause is Cause.SHUTDOWN
 
 
 @on_virtual_time
-async def test_the_snapshot_tells_the_innermost_zone_and_the_nearest_deadline() -> None:
+async def test_snapshot_has_the_innermost_stage_and_the_nearest_deadline() -> None:
     progress = Progress()
     await anyio.sleep(1)
     progress.mark("history read")
@@ -146,9 +146,9 @@ async def test_the_snapshot_tells_the_innermost_zone_and_the_nearest_deadline() 
 
 
 @on_virtual_time
-async def test_the_first_cause_wins_and_is_known_while_the_body_ends() -> None:
-    scope = CancelScopeWithCause[Why]()
-    seen: list[Why | None] = []
+async def test_first_cause_wins_and_is_set_while_the_body_ends() -> None:
+    scope = CancelScopeWithCause[Cause]()
+    seen: list[Cause | None] = []
     async with anyio.create_task_group() as group:
 
         async def body() -> None:
@@ -160,24 +160,24 @@ async def test_the_first_cause_wins_and_is_known_while_the_body_ends() -> None:
 
         group.start_soon(body)
         await anyio.sleep(1)
-        scope.cancel(Why.LOST)
-        scope.cancel(Why.SHUTDOWN)
-    assert seen == [Why.LOST]
+        scope.cancel(Cause.LOST)
+        scope.cancel(Cause.SHUTDOWN)
+    assert seen == [Cause.LOST]
     assert scope.cancelled
 
 
 @on_virtual_time
-async def test_a_scope_cancelled_before_it_is_entered_ends_at_the_first_await() -> None:
-    scope = CancelScopeWithCause[Why]()
-    scope.cancel(Why.LOST)
+async def test_scope_cancelled_before_entry_ends_at_the_first_await() -> None:
+    scope = CancelScopeWithCause[Cause]()
+    scope.cancel(Cause.LOST)
     with scope:
         await anyio.sleep_forever()
     assert scope.cancelled
 
 
 @on_virtual_time
-async def test_a_cancellation_from_outside_has_no_cause_and_is_not_caught() -> None:
-    scope = CancelScopeWithCause[Why]()
+async def test_outside_cancellation_has_no_cause_and_is_not_caught() -> None:
+    scope = CancelScopeWithCause[Cause]()
     with anyio.move_on_after(5) as outside, scope:
         await anyio.sleep_forever()
     assert outside.cancelled_caught

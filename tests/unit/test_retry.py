@@ -36,7 +36,7 @@ def failure(
 
 
 @given(policies, st.integers(1, 80), dice)
-def test_a_wait_is_between_half_the_backoff_and_all_of_it(
+def test_delay_is_between_half_and_the_whole_backoff(
     policy: RetryPolicy, attempts: int, drawn: float
 ) -> None:
     delay = policy.delay(failure(), attempts=attempts, jitter=drawn)
@@ -51,7 +51,7 @@ def test_a_wait_is_between_half_the_backoff_and_all_of_it(
 
 
 @given(policies, dice)
-def test_waits_never_become_shorter(policy: RetryPolicy, drawn: float) -> None:
+def test_delays_never_decrease(policy: RetryPolicy, drawn: float) -> None:
     waits = [
         policy.delay(failure(), attempts=attempts, jitter=drawn)
         for attempts in range(1, policy.max_attempts)
@@ -61,7 +61,7 @@ def test_waits_never_become_shorter(policy: RetryPolicy, drawn: float) -> None:
 
 
 @given(policies, st.integers(1, 60), dice, dice)
-def test_the_dice_only_make_it_longer(
+def test_jitter_only_lengthens_the_delay(
     policy: RetryPolicy, attempts: int, low: float, high: float
 ) -> None:
     low, high = sorted((low, high))
@@ -73,7 +73,7 @@ def test_the_dice_only_make_it_longer(
 
 
 @given(policies, st.integers(1, 60), dice, st.floats(0.0, 10_000.0))
-def test_what_the_provider_asks_for_is_the_least_that_is_waited(
+def test_retry_after_is_the_lower_bound_of_the_delay(
     policy: RetryPolicy, attempts: int, drawn: float, after: float
 ) -> None:
     plain = policy.delay(failure(), attempts=attempts, jitter=drawn)
@@ -85,7 +85,7 @@ def test_what_the_provider_asks_for_is_the_least_that_is_waited(
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_only_what_another_try_may_cure_is_tried_again(kind: FailureKind) -> None:
+def test_only_retryable_kinds_are_retried(kind: FailureKind) -> None:
     delay = default_policy().delay(failure(kind), attempts=1, jitter=0.5)
     assert (delay is not None) == (kind in RETRYABLE)
     asked = default_policy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
@@ -93,14 +93,14 @@ def test_only_what_another_try_may_cure_is_tried_again(kind: FailureKind) -> Non
 
 
 @given(policies, dice)
-def test_there_are_exactly_so_many_tries(policy: RetryPolicy, drawn: float) -> None:
+def test_attempts_are_exactly_max_attempts(policy: RetryPolicy, drawn: float) -> None:
     tries = 1
     while policy.delay(failure(), attempts=tries, jitter=drawn) is not None:
         tries += 1
     assert tries == policy.max_attempts
 
 
-def test_the_waits_of_the_defaults() -> None:
+def test_delays_with_the_default_settings() -> None:
     policy = default_policy()
     waits = [policy.delay(failure(), attempts=n, jitter=1.0) for n in range(1, 6)]
     assert waits == [1.0, 2.0, 4.0, 8.0, None]

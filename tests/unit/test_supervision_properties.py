@@ -1,4 +1,4 @@
-"""Random trees of children that behave badly: what must hold whatever they do."""
+"""Random trees of misbehaving children: order, budget and timeouts hold whatever they do."""
 
 import asyncio
 from asyncio import CancelledError
@@ -24,7 +24,7 @@ SLACK = 1e-6
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One life of a child: how it starts, how it ends by itself, what it does when told to."""
+    """One run of a child: its start, its own end, and its reaction to a stop."""
 
     ready_after: float | None
     ends_after: float | None
@@ -38,13 +38,13 @@ class Behaviour:
 class Plan:
     restart: Restart
     shutdown_seconds: float
-    needs: frozenset[int]
-    lives: tuple[Behaviour, ...]  # the last one again and again
+    dependencies: frozenset[int]
+    runs: tuple[Behaviour, ...]  # the last one again and again
 
 
 @dataclass
 class Diary:
-    """What the children themselves saw."""
+    """Events that the children recorded themselves."""
 
     started: list[str] = field(default_factory=list)
     been_ready: set[str] = field(default_factory=set)
@@ -65,8 +65,8 @@ plans = st.builds(
     Plan,
     restart=st.sampled_from([Restart.PERMANENT, *Restart]),
     shutdown_seconds=st.sampled_from([0.5, 1.0, 5.0]),
-    needs=st.frozensets(st.integers(0, 4), max_size=2),
-    lives=st.lists(behaviours, min_size=1, max_size=4).map(tuple),
+    dependencies=st.frozensets(st.integers(0, 4), max_size=2),
+    runs=st.lists(behaviours, min_size=1, max_size=4).map(tuple),
 )
 
 
@@ -106,12 +106,12 @@ async def end_badly(how: str) -> None:
 
 
 def start_of(plan: Plan, diary: Diary, names: list[str]) -> Any:
-    lives = iter(plan.lives)
+    runs = iter(plan.runs)
 
     async def start(child: ChildHandle) -> None:
-        assert diary.up.issuperset(names[need] for need in plan.needs), "a need is not up"
+        assert diary.up.issuperset(names[n] for n in plan.dependencies), "a dependency is not up"
         diary.started.append(child.name)
-        behaviour = next(lives, plan.lives[-1])
+        behaviour = next(runs, plan.runs[-1])
         try:
             try:
                 await live(child, plan, behaviour, diary)
@@ -131,7 +131,7 @@ def start_of(plan: Plan, diary: Diary, names: list[str]) -> Any:
 
 
 class Watched(Supervisor):
-    """Remembers when the end began."""
+    """Supervisor that records when its end began."""
 
     halted_at: float | None = None
     cancelled_at: float | None = None
@@ -146,16 +146,18 @@ class Watched(Supervisor):
         super().stop()
 
 
-def tree_of(chosen: list[Plan], diary: Diary, *, budget: int, needs: bool) -> Watched:
+def tree_of(chosen: list[Plan], diary: Diary, *, budget: int, dependencies: bool) -> Watched:
     names = [f"child{i}" for i in range(len(chosen))]
     specs = []
     for i, plan in enumerate(chosen):
-        permanent = {n for n in plan.needs if n < i and chosen[n].restart is Restart.PERMANENT}
+        permanent = {
+            n for n in plan.dependencies if n < i and chosen[n].restart is Restart.PERMANENT
+        }
         legal = Plan(
             plan.restart,
             plan.shutdown_seconds,
-            frozenset(permanent) if needs else frozenset(),
-            plan.lives,
+            frozenset(permanent) if dependencies else frozenset(),
+            plan.runs,
         )
         specs.append(
             ChildSpec(
@@ -163,7 +165,7 @@ def tree_of(chosen: list[Plan], diary: Diary, *, budget: int, needs: bool) -> Wa
                 start=start_of(legal, diary, names),
                 restart=plan.restart,
                 shutdown_seconds=plan.shutdown_seconds,
-                depends_on=tuple(names[n] for n in legal.needs),
+                depends_on=tuple(names[n] for n in legal.dependencies),
             )
         )
     return Watched(
@@ -177,7 +179,7 @@ def tree_of(chosen: list[Plan], diary: Diary, *, budget: int, needs: bool) -> Wa
 
 
 async def run_until(tree: Watched, how: str, at: float) -> BaseException | None:
-    """Run the tree, end it by other means at that time unless it ended before, and say how."""
+    """Run the tree, end it in the given way unless it ended before, and return its exception."""
     task = asyncio.create_task(tree.run())
     await asyncio.wait([task], timeout=at)
     if not task.done():
@@ -202,17 +204,17 @@ async def check_ready(tree: Watched, diary: Diary) -> None:
 @given(
     chosen=st.lists(plans, min_size=1, max_size=5),
     budget=st.integers(0, 6),
-    needs=st.booleans(),
+    dependencies=st.booleans(),
     how=st.sampled_from(["stop", "cancel"]),
     at=st.integers(0, 80).map(float),
 )
 @settings(max_examples=300)
 @on_virtual_time
-async def test_whatever_the_children_do(
-    chosen: list[Plan], budget: int, needs: bool, how: str, at: float
+async def test_random_trees_keep_order_budget_and_timeouts(
+    chosen: list[Plan], budget: int, dependencies: bool, how: str, at: float
 ) -> None:
     diary = Diary()
-    tree = tree_of(chosen, diary, budget=budget, needs=needs)
+    tree = tree_of(chosen, diary, budget=budget, dependencies=dependencies)
     with capture_logs() as logs:
         watcher = asyncio.create_task(check_ready(tree, diary))
         outcome = await run_until(tree, how, at)
@@ -228,17 +230,17 @@ async def test_whatever_the_children_do(
     assert not [entry for entry in logs if entry["event"] == "supervisor.child_stuck"]
     ended_within_the_allowances(tree, chosen, ended_at)
     budget_was_kept(tree, chosen, diary, budget, outcome)
-    if not needs:
+    if not dependencies:
         stopped_in_reverse_order(tree, diary)
 
 
-@given(lives=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 40.0])), max_size=6))
+@given(runs=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 40.0])), max_size=6))
 @settings(deadline=None)
 @on_virtual_time
-async def test_however_often_it_fails_those_that_need_it_come_back(
-    lives: list[tuple[bool, float]],
+async def test_dependents_restart_after_any_number_of_failures(
+    runs: list[tuple[bool, float]],
 ) -> None:
-    left = iter(lives)
+    left = iter(runs)
 
     async def stumbling(child: ChildHandle) -> None:
         ready, ends_after = next(left, (True, None))
@@ -299,9 +301,7 @@ def budget_was_kept(
 
 
 @given(steps=st.lists(st.integers(0, 12), max_size=60), restarts=st.integers(0, 5))
-def test_no_window_ever_holds_more_restarts_than_the_budget(
-    steps: list[int], restarts: int
-) -> None:
+def test_no_window_holds_more_restarts_than_the_budget(steps: list[int], restarts: int) -> None:
     now = 0
     budget = RestartBudget(restarts=restarts, window_seconds=10, clock=lambda: now)
     spent: list[int] = []

@@ -53,12 +53,12 @@ async def say(provider: ScriptedProvider, *words: str) -> str:
     return text_of(fold(delta.part for delta in deltas if isinstance(delta, PartDelta)))
 
 
-async def test_it_can_tell_which_message_it_answers() -> None:
+async def test_placeholders_hold_the_model_and_the_message() -> None:
     provider = ScriptedProvider(script=script({"text": "{model}: {message}!", "chunks": 3}))
     assert await say(provider, "one", "m1: one!", "{attempt} two") == "m1: {attempt} two!"
 
 
-async def test_a_message_picks_its_script() -> None:
+async def test_message_marker_selects_the_script() -> None:
     scripts = {"loud": script({"text": "{message}?!"})}
     provider = ScriptedProvider(script=script({"text": "quiet"}), scripts=scripts)
     assert await say(provider, "hey [[loud]]") == "hey?!"
@@ -66,7 +66,7 @@ async def test_a_message_picks_its_script() -> None:
     assert await say(provider, "hey [[unknown]]") == "quiet"
 
 
-async def test_it_fails_twice_and_then_succeeds() -> None:
+async def test_steps_by_attempt_fail_twice_and_then_succeed() -> None:
     provider = ScriptedProvider(
         script=script(
             {"error": {"status": 503, "retry_after": 2}, "attempts": [1, 2]},
@@ -83,7 +83,7 @@ async def test_it_fails_twice_and_then_succeeds() -> None:
     assert provider.calls == 3
 
 
-async def test_a_turn_of_two_calls_and_a_second_turn() -> None:
+async def test_steps_by_call_and_turn() -> None:
     provider = ScriptedProvider(
         script=script(
             {"tool_call": {"name": "look", "args": {"n": 1}}, "calls": [1], "turns": [1]},
@@ -101,14 +101,14 @@ async def test_a_turn_of_two_calls_and_a_second_turn() -> None:
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 7, 100])
-async def test_text_comes_in_so_many_pieces(chunks: int) -> None:
+async def test_text_is_split_into_chunks(chunks: int) -> None:
     provider = ScriptedProvider(script=script({"text": "ab" * 7, "chunks": chunks}))
     pieces = [d for d in await hear(provider, asked("x")) if isinstance(d, PartDelta)]
     assert len(pieces) == min(chunks, 14)
     assert text_of(fold(piece.part for piece in pieces)) == "ab" * 7
 
 
-async def test_speech_that_pauses_stays_one_part() -> None:
+async def test_text_around_a_wait_is_one_part() -> None:
     steps = ({"text": "a"}, {"wait_seconds": 0}, {"text": "b"}, {"reasoning": "c"}, {"text": "d"})
     deltas = await hear(ScriptedProvider(script=script(*steps)), asked("x"))
     content = fold(d.part for d in deltas if isinstance(d, PartDelta))
@@ -119,13 +119,13 @@ async def test_speech_that_pauses_stays_one_part() -> None:
     ]
 
 
-async def test_a_panic_is_no_failure_of_a_provider() -> None:
+async def test_panic_step_raises_an_unclassified_exception() -> None:
     with pytest.raises(RuntimeError, match="boom") as caught:
         await say(ScriptedProvider(script=script({"text": "a"}, {"panic": "boom"})), "x")
     assert classify(caught.value, provider="p", model="m") is None
 
 
-async def test_a_test_can_watch_and_break_it() -> None:
+async def test_on_call_receives_requests_and_may_raise() -> None:
     seen: list[ModelRequest] = []
 
     def watch(request: ModelRequest) -> None:
@@ -140,7 +140,7 @@ async def test_a_test_can_watch_and_break_it() -> None:
     assert (provider.calls, provider.open_streams) == (2, 0)
 
 
-async def test_a_cancelled_stream_is_no_longer_open() -> None:
+async def test_cancelled_stream_is_closed() -> None:
     provider = ScriptedProvider(script=script({"hang": True}))
     called = asyncio.Event()
     provider.on_call = lambda _: called.set()
@@ -153,7 +153,7 @@ async def test_a_cancelled_stream_is_no_longer_open() -> None:
     assert provider.open_streams == 0
 
 
-async def test_a_long_answer_lets_others_run() -> None:
+async def test_long_response_lets_other_tasks_run() -> None:
     provider = ScriptedProvider(script=script({"text": "x" * 1000, "chunks": 1000}))
     turns = 0
 
@@ -169,7 +169,7 @@ async def test_a_long_answer_lets_others_run() -> None:
     assert turns > 10
 
 
-def test_the_default_needs_no_configuration() -> None:
+def test_default_script_needs_no_configuration() -> None:
     assert len(DEFAULT_SCRIPT) == 1
     assert DEFAULT_SCRIPT[0].chunks > 1
 
@@ -187,7 +187,7 @@ def test_the_default_needs_no_configuration() -> None:
         ("text", "providers.fake.script"),
     ],
 )
-def test_a_wrong_script_is_refused_by_the_name_of_its_key(steps: Any, key: str) -> None:
+def test_invalid_script_is_rejected_with_its_key(steps: Any, key: str) -> None:
     with pytest.raises(ProviderConfigError) as caught:
         parse_script(steps, key="providers.fake.script")
     assert caught.value.key == key

@@ -48,21 +48,21 @@ def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
     ],
     ids=str,
 )
-def test_nothing_is_traced_unless_it_is_asked_for(environ: dict[str, str]) -> None:
+def test_tracing_is_off_without_an_endpoint(environ: dict[str, str]) -> None:
     assert traces(environ) == (False, [])
 
 
-def test_an_endpoint_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_variable_turns_tracing_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", ENDPOINT["OTEL_EXPORTER_OTLP_ENDPOINT"])
     assert traces(ENDPOINT) == (True, ["tracing.on"])
 
 
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_exporter_is_logged_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     assert traces(ENDPOINT) == (False, ["tracing.not_installed"])
 
 
-def test_a_provider_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_tracer_provider_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     with capture_logs():

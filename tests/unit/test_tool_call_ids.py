@@ -16,7 +16,7 @@ def settled(*ids: str) -> list[str]:
     ]
 
 
-def test_what_is_fit_stays() -> None:
+def test_valid_ids_stay() -> None:
     assert settled("a", "b", "x" * MAX_TOOL_CALL_ID_LENGTH) == [
         "a",
         "b",
@@ -24,7 +24,7 @@ def test_what_is_fit_stays() -> None:
     ]
 
 
-def test_the_same_id_twice_names_two_calls() -> None:
+def test_duplicate_id_becomes_two_ids() -> None:
     assert settled("a", "a", "a-1", "a") == ["a", "a-1", "a-1-2", "a-3"]
 
 
@@ -32,14 +32,14 @@ ids = st.lists(st.one_of(st.sampled_from(["", "a", "a-1", "a-2", "call-0"]), st.
 
 
 @given(ids)
-def test_each_call_has_a_name_of_its_own(given_ids: list[str]) -> None:
+def test_every_call_gets_a_unique_id(given_ids: list[str]) -> None:
     names = settled(*given_ids)
     assert len(set(names)) == len(given_ids)
     assert all(0 < len(name) <= MAX_TOOL_CALL_ID_LENGTH for name in names)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", None]))))
-def test_a_call_keeps_its_name_through_all_its_fragments(
+def test_id_is_the_same_in_all_deltas_of_a_call(
     pieces: list[tuple[int, str | None]],
 ) -> None:
     call_ids, names = ToolCallIds(), dict[int, str]()
