@@ -154,14 +154,14 @@ class InProcessDriver:
             self._turn_ends.pop(hint.chat_id).set_result(hint.status)
 
     async def run_turn(self) -> None:
-        rooms = self._services
-        moved = await rooms.chats.create(
+        services = self._services
+        moved = await services.store.chats.create(
             owner_id="local",
             model_config_id=self._model_id,
             content=({"type": "text", "text": "Which way to the station?"},),
         )
         end = self._turn_ends[moved.chat.id] = asyncio.get_running_loop().create_future()
-        rooms.change_bus.publish(moved.entry)
+        services.change_bus.publish(moved.entry)
         assert await end is Status.WAITING  # noqa: S101 - else there is nothing to measure
 
 

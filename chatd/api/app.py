@@ -34,7 +34,6 @@ from chatd.api.routes import (
 )
 from chatd.api.routes import operations as operations_routes
 from chatd.api.routes.operations import METRICS_PATH, Operations
-from chatd.telemetry.metrics import HttpMetrics
 
 PUBLIC_PATHS = frozenset(
     {"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{path}" for path in docs.ASSETS)}
@@ -61,17 +60,13 @@ def create_app(
     *,
     authenticator: Authenticator | None = None,
     operations: Operations | None = None,
-    metrics: HttpMetrics | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
-    max_body_bytes: int = 4 * 1024 * 1024,
     cors_origins: Sequence[str] = (),
-    requests_per_second: int = 500,
-    slow_request_seconds: float = 1.0,
 ) -> FastAPI:
     """Return the application. Without a ``context`` it can only describe itself.
 
     Without an ``authenticator`` every caller is the local owner. ``not_ready`` returns why the process
-    is not ready, or None. A limit of 0 means unlimited. Pages of ``cors_origins`` may call the API too.
+    is not ready, or None. Pages of ``cors_origins`` may call the API too.
     """
     app = _App(
         title="chatd",
@@ -86,31 +81,27 @@ def create_app(
     app.state.context = context
     app.state.operations = operations
     app.state.not_ready = not_ready
-    app.state.slow_request_seconds = slow_request_seconds
-    app.state.max_body_bytes = max_body_bytes
-    app.state.token_buckets = TokenBuckets(per_second=requests_per_second)
     problems.install(app)
     docs.install(app)
     for router in _ROUTERS:
         app.include_router(router)
     app.state.routes = [route for router in _ROUTERS for route in router.routes]
-    metrics_are_public = operations is not None and operations.public_metrics
-    app.user_middleware = _middlewares(
-        app,
-        authenticator=authenticator or AnonymousAuthenticator(),
-        public_paths=PUBLIC_PATHS | {METRICS_PATH} if metrics_are_public else PUBLIC_PATHS,
-        metrics=metrics or HttpMetrics(),
-        cors_origins=cors_origins,
-    )
+    if context is not None:
+        metrics_are_public = operations is not None and operations.public_metrics
+        app.user_middleware = _middlewares(
+            context,
+            authenticator=authenticator or AnonymousAuthenticator(),
+            public_paths=PUBLIC_PATHS | {METRICS_PATH} if metrics_are_public else PUBLIC_PATHS,
+            cors_origins=cors_origins,
+        )
     return app
 
 
 def _middlewares(
-    app: FastAPI,
+    context: ApiContext,
     *,
     authenticator: Authenticator,
     public_paths: frozenset[str],
-    metrics: HttpMetrics,
     cors_origins: Sequence[str],
 ) -> list[Middleware]:
     """Return the middlewares, from the outermost to the innermost.
@@ -118,20 +109,21 @@ def _middlewares(
     Two are further out: ``ConnectionDrainMiddleware``, which belongs to the server, and
     ``RequestIdMiddleware`` (see ``_App.build_middleware_stack``).
     """
+    config = context.config
     return [
         # Counts what any of the others answers.
-        Middleware(MetricsMiddleware, metrics=metrics),
+        Middleware(MetricsMiddleware, metrics=context.metrics.http),
         # Before authentication: a browser's preflight request carries no credential.
         *([_cors(cors_origins)] if cors_origins else []),
         # Before anything is done for a request, its body read included.
         Middleware(
             AuthMiddleware,
             authenticator=authenticator,
-            token_buckets=app.state.token_buckets,
+            token_buckets=TokenBuckets(per_second=lambda: config().requests_per_second),
             public_paths=public_paths,
         ),
         # Innermost: only the routes read bodies.
-        Middleware(BodyLimitMiddleware, max_body_bytes=lambda: app.state.max_body_bytes),
+        Middleware(BodyLimitMiddleware, max_body_bytes=lambda: config().max_body_bytes),
     ]
 
 
@@ -156,10 +148,11 @@ def _cors(origins: Sequence[str]) -> Middleware:
 class _App(FastAPI):
     @override
     def build_middleware_stack(self) -> ASGIApp:
+        context: ApiContext = self.state.context
         # Outside of Starlette's handler of unexpected errors, so that a 500 has its request id too.
         return RequestIdMiddleware(
             super().build_middleware_stack(),
-            slow_seconds=lambda: float(self.state.slow_request_seconds),
+            slow_seconds=lambda: context.config().slow_request_seconds,
         )
 
     @override

@@ -1,12 +1,14 @@
 """What the routes work with."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
 from chatd.api.auth.stream_sessions import StreamSessions
+from chatd.api.config import ApiConfig
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits
 from chatd.api.schema.resources import ChatOut
@@ -14,43 +16,40 @@ from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
-from chatd.store.chat_lists import ChatLists
-from chatd.store.chats import Chats
-from chatd.store.idempotency import IdempotencyStore
-from chatd.store.messages import Messages
-from chatd.store.models import Models
-from chatd.store.queue import Queue
-from chatd.store.reads import ChatReader
 from chatd.store.records import TransitionResult
-from chatd.store.stream_reads import StreamStore
-from chatd.store.tool_calls import ToolCalls
+from chatd.store.store import Store
 from chatd.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """The rooms downstairs, as far as a request may go into them."""
+    """Dependencies of the routes: shared parts of the process, and the configuration in force.
 
-    chats: Chats
-    tool_calls: ToolCalls
-    messages: Messages
-    queue: Queue
-    reads: ChatReader
-    chat_lists: ChatLists
-    stream_reads: StreamStore
+    ``config`` returns what the last reload left; a request reads it when it begins.
+    """
+
+    store: Store
     hub: ChatHub
     list_hub: ListHub
     change_bus: ChangeBus
-    catalog: Catalog
-    models: Models
-    idempotency: IdempotencyStore
+    metrics: Metrics
+    config: Callable[[], ApiConfig]
     present: Presenter
-    metrics: Metrics = field(default_factory=Metrics)
-    limits: RequestLimits = field(default_factory=RequestLimits)
-    stream_sessions: StreamSessions = field(default_factory=StreamSessions)
-    keepalive_seconds: float = 15.0
-    event_retention_days: float = 7.0
-    lease_seconds: float = 20.0
+    stream_sessions: StreamSessions
+    event_retention_days: float
+    lease_seconds: float
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.config().catalog
+
+    @property
+    def limits(self) -> RequestLimits:
+        return self.config().request
+
+    @property
+    def keepalive_seconds(self) -> float:
+        return self.config().keepalive_seconds
 
     def model_id(self, name: str | None) -> UUID | None:
         """Raises ``ModelNotFound``."""
@@ -66,7 +65,7 @@ class ApiContext:
     async def ensure_model_names(self, *model_ids: UUID | None) -> None:
         """Learn names of models that another replica is configured with."""
         if not all(map(self.present.has_model_name, model_ids)):
-            self.present.add_model_names(await self.models.names())
+            self.present.add_model_names(await self.store.models.names())
 
 
 async def api_context(

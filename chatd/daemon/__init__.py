@@ -1,31 +1,36 @@
-"""The composition root: reads the settings, makes the rooms, and puts the actors into their tree.
+"""The composition root: turns settings into actors, and runs them as one process.
 
-The tree, in the order of its start; it stops in reverse, so viewers are told first, chats get their
-grace while everything they need is still there, and the last hint goes out before the pool closes::
+Settings are split in two. Most shape connections, leases and actors, and apply from one start to the
+next: ``services`` builds from them, once, what several actors share, and ``wiring`` the actors. The others
+make up ``runtime_config``, which SIGHUP replaces as a whole in one assignment (``reload``). Each turn and
+each request reads it anew, so nothing has to be rebuilt and nothing can be forgotten.
 
-    listener      hears other processes
-    notifier      tells them
-    farewell      gives back what is left
-    heartbeat     renews, holds the lock
-    watchdog      drops chats whose lease ran out
-    flusher       parts for viewers elsewhere
-    chats         one task per chat in hand
-    acquirer      claims chats
-    reaper        takes those of the dead
-    janitor       sweeps what is past its retention
-    watch         feeds the streams of chats
-    list watch    feeds those of lists
-    doorkeeper    knows who calls (token, jwt)
-    http          serves
-    census        counts what the database has
-    warm-up       loads the vendors' libraries, and ends
+``supervision_tree`` is the one list of the actors. They start in this order and stop in reverse, so that
+clients are told first, chats get their grace while everything they need still runs, and the last
+notification is sent before the database is closed::
 
-``rooms`` makes what the actors share, ``workers`` the actors of the shop floor, ``callers`` who lets
-callers in, ``desk`` what the routes work with, ``overview`` what operators see, ``process`` the rest of
-the tree, and the life of the process around it. Beside the tree, from the first moment to the last:
-``systemd_notifier`` (tells the ``service_manager``), ``loop_monitor`` (tells what blocks the loop), and
-``reload`` (SIGHUP). Before it: ``preparation`` (schema and models), and ``rehearsal`` (what a start would
-refuse, for ``config check``).
+    chatd
+    ├── listener          receives notifications of other processes
+    ├── notifier          sends them
+    ├── deregistration    releases what is left when the worker stops
+    ├── heartbeat         renews leases, holds the worker's lock
+    ├── watchdog          drops chats whose lease has expired
+    ├── flusher           stores streamed parts for subscribers elsewhere
+    ├── chats             one task per leased chat          (depends on heartbeat)
+    ├── claimer           claims pending chats              (depends on chats)
+    ├── reaper            reclaims chats of dead workers
+    ├── janitor           deletes what is past its retention
+    ├── chat poller       reads for the streams of chats
+    ├── list poller       reads for the streams of chat lists
+    ├── authenticator     keeps tokens or signing keys current
+    ├── http              serves
+    ├── stats collector   counts over the whole database
+    └── provider preload  imports the SDKs of providers, and ends
+
+``daemon`` is the life of the process around the tree. Beside the tree, from the first moment to the last,
+run ``systemd_notifier`` (reports to ``systemd``), ``loop_monitor`` (logs what blocks the event loop) and
+``reload``. Before it come ``startup`` (schema and models) and, for ``chatd config check``, ``preflight``.
+``process``, ``process_status`` and ``stats_collector`` hold the facts that operators see.
 """
 
 import gc
@@ -46,26 +51,26 @@ __all__ = ["Daemon", "openapi", "run"]
 
 
 def run(settings: Settings, *, reload_settings: Callable[[], Settings]) -> int:
-    """Run the daemon until it is told to stop. Raises what no restart could cure.
+    """Run the daemon until it is stopped by a signal. Raises what no restart of an actor can cure.
 
     ``reload_settings`` reads the settings anew, for SIGHUP.
     """
     logs.log_uncaught()
     gc.collect()
-    gc.freeze()  # what is here now stays; the collector need not walk it again and again
+    gc.freeze()  # imported modules stay, so collections need not traverse them
     gc.set_threshold(10_000, 10, 10)
     daemon = Daemon(
         settings, reload_settings=reload_settings, systemd=SystemdSocket.from_env(os.environ)
     )
     logs.bind_process(worker_id=str(daemon.worker_id))
-    send_the_last_spans = otlp.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
+    shutdown_tracing = otlp.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
     try:
         anyio.run(daemon.run, backend_options={"use_uvloop": True})
     finally:
-        send_the_last_spans()
+        shutdown_tracing()
     return 0
 
 
 def openapi() -> dict[str, Any]:
-    """The description of the HTTP API."""
+    """Return the OpenAPI document of the HTTP API."""
     return create_app(None).openapi()

@@ -1,17 +1,18 @@
-"""A thread that notices when the event loop does not come round, and says what holds it.
+"""A thread that notices when the event loop is blocked, and logs the stack that blocks it.
 
-Whatever blocks the loop blocks everything: heartbeats, streams, the answer to a probe. Code of the
-loop itself can only tell afterwards that it was late; a thread can look at the stack while it
-happens. It reads one number that the loop writes, and never calls into the loop.
+Whatever blocks the loop blocks everything: heartbeats, streams, the response to a probe. Code on the loop
+can only tell afterwards that it was late, whereas a thread can look at the stack while it happens. The
+thread reads one number that the loop writes, and never calls into the loop.
 
-A thread that did not come round itself knows nothing: the process was stopped or frozen, or a
-library kept the interpreter to itself. Then ``process.paused`` is logged and the loop gets its time
-anew, so that no innocent stack is accused.
+A thread that was late itself proves nothing: the process was stopped or frozen, or a library kept the
+interpreter lock. Then it logs ``process.paused`` and gives the loop its full time again, so that no
+innocent stack is blamed.
 """
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import anyio
@@ -22,29 +23,27 @@ from chatd.telemetry.metrics import ProcessMetrics
 _log = structlog.get_logger()
 
 _CHECKS_PER_THRESHOLD = 8
-"""How often per ``blocked_seconds`` the thread looks, and the loop shows itself."""
+"""Checks per ``blocked_seconds``, by the thread and by the loop."""
 _MAX_FRAMES = 30
-"""Frames that are logged, from the innermost outwards."""
+"""Logged frames, from the innermost outwards."""
 
 
 class LoopMonitor:
-    """Watches the loop that ``run`` is awaited on. ``blocked_seconds`` may be changed meanwhile."""
+    """Watches the event loop that awaits ``run``; ``blocked_seconds`` is read anew at each check."""
 
-    def __init__(
-        self, *, blocked_seconds: float = 1.0, metrics: ProcessMetrics | None = None
-    ) -> None:
-        self.blocked_seconds = blocked_seconds
+    def __init__(self, *, blocked_seconds: Callable[[], float], metrics: ProcessMetrics) -> None:
+        self._blocked_seconds = blocked_seconds
         self.lag_seconds = 0.0
-        """How late the loop came round the last time."""
-        self._metrics = metrics or ProcessMetrics()
+        """Delay of the loop's last check."""
+        self._metrics = metrics
         self._last_seen = time.monotonic()
         self._stopped = threading.Event()
         self._loop_thread = 0
 
     async def run(self) -> None:
-        """Show, until cancelled, that the loop comes round."""
+        """Record, until cancelled, that the loop runs."""
         self._loop_thread, self._last_seen = threading.get_ident(), time.monotonic()
-        thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+        thread = threading.Thread(target=self._watch, name="loop-monitor", daemon=True)
         thread.start()
         try:
             while True:
@@ -59,34 +58,35 @@ class LoopMonitor:
 
     @property
     def _check_interval_seconds(self) -> float:
-        return self.blocked_seconds / _CHECKS_PER_THRESHOLD
+        return self._blocked_seconds() / _CHECKS_PER_THRESHOLD
 
     def _watch(self) -> None:
-        looked, blocked_at, tell_at = time.monotonic(), 0.0, 0.0
+        """Check the loop until stopped. ``blocked_since`` is 0.0 while it is not blocked."""
+        checked_at, blocked_since, log_after = time.monotonic(), 0.0, 0.0
         while not self._stopped.wait(self._check_interval_seconds):
-            now, seen, before = time.monotonic(), self._last_seen, looked
-            looked = now
-            if now - before > self.blocked_seconds:
-                _log.warning("process.paused", seconds=round(now - before, 3))
-                self._last_seen, blocked_at = now, now if blocked_at else 0.0
-            elif blocked_at and seen != blocked_at:
-                _log.warning("loop.unblocked", seconds=round(seen - blocked_at, 3))
-                blocked_at = 0.0
-            elif now - seen > (tell_at if blocked_at else self.blocked_seconds):
-                blocked_at, tell_at = seen, 2 * (now - seen)
-                self._log_blocked(now - seen)
+            now, last_seen, last_checked = time.monotonic(), self._last_seen, checked_at
+            checked_at, blocked_seconds = now, self._blocked_seconds()
+            if now - last_checked > blocked_seconds:
+                _log.warning("process.paused", seconds=round(now - last_checked, 3))
+                self._last_seen, blocked_since = now, now if blocked_since else 0.0
+            elif blocked_since and last_seen != blocked_since:
+                _log.warning("loop.unblocked", seconds=round(last_seen - blocked_since, 3))
+                blocked_since = 0.0
+            elif now - last_seen > (log_after if blocked_since else blocked_seconds):
+                blocked_since, log_after = last_seen, 2 * (now - last_seen)
+                self._log_blocked(now - last_seen)
 
     def _log_blocked(self, seconds: float) -> None:
-        """Again each time the wait has doubled: what holds the loop may be another call by then."""
+        """Log the stack of the loop. Repeated each time the wait has doubled: it may have moved on."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way
         _log.error("loop.blocked", seconds=round(seconds, 3), frames=format_frames(frame))
 
 
 def format_frames(frame: FrameType | None) -> list[str]:
-    """Where the code is, innermost first: file, line and function, and nobody's values."""
-    found: list[str] = []
-    while frame is not None and len(found) < _MAX_FRAMES:
+    """Return file, line and function of each frame, innermost first, without any values."""
+    frames: list[str] = []
+    while frame is not None and len(frames) < _MAX_FRAMES:
         code = frame.f_code
-        found.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
+        frames.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
         frame = frame.f_back
-    return found
+    return frames

@@ -1,25 +1,26 @@
-"""A start as far as it goes without connecting to anything: what it would refuse is known beforehand."""
+"""Preflight checks for ``chatd config check``: everything a start would reject that needs no network."""
 
 import anyio
 
-from chatd.daemon.services import catalog_from_settings
+from chatd.daemon.catalog import catalog_from_settings
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import Settings
 from chatd.supervision.child import FatalError
 
 
 def preflight_checks(settings: Settings) -> list[str]:
-    """Why ``run`` would not start with these settings, as far as it is known here: ``key: finish_reason``."""
-    refused = []
+    """Return why ``chatd run`` would not start with these settings, as ``key: reason``."""
+    problems = []
     try:
         catalog_from_settings(settings)
     except ProviderConfigError as error:
-        refused.append(str(error))
+        problems.append(str(error))
     if settings.auth.mode == "jwt" and settings.auth.jwks:
-        from chatd.api.auth.jwks import JwksClient  # noqa: PLC0415 (only this mode pays for cryptography)
+        # Only this mode pays for importing cryptography.
+        from chatd.api.auth.jwks import JwksClient  # noqa: PLC0415
 
         try:
             anyio.run(JwksClient(settings.auth.jwks).check_readable)
         except FatalError as error:
-            refused.append(str(error))
-    return refused
+            problems.append(str(error))
+    return problems

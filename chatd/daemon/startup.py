@@ -1,9 +1,9 @@
-"""What must be so in the database before anything works with it: the schema, and the models as rows."""
+"""Preparation of the database before any actor starts: its schema, and the models as rows."""
 
 from chatd.daemon.services import Services
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
-from chatd.settings import Settings
+from chatd.settings import DatabaseSettings, Settings
 from chatd.store.migrations import migrate
 from chatd.store.models import ModelRow
 from chatd.supervision.child import ChildHandle, StopRequest
@@ -13,29 +13,27 @@ from chatd.supervision.outage import Outage
 async def prepare_database(
     settings: Settings, services: Services, catalog: Catalog, *, stop: StopRequest
 ) -> bool:
-    """Wait for the database, unless it is asked to ``stop``, and see that all of it is so.
+    """Wait for the database until ``stop`` is requested, check or migrate its schema, store the models.
 
-    Returns whether it was there at once.
-
-    Raises:
-        SchemaMismatch, MigrationError, DatabaseRefused
+    Return whether the first attempt succeeded. Raises ``SchemaMismatch``, ``MigrationError`` and
+    ``DatabaseAccessDenied``.
     """
-    waiting = ChildHandle("database")
-    waiting.stopping = stop
-    outage = Outage(waiting, expected=(DatabaseUnavailable,))
-    at_once, ready = True, False
-    while not ready and not stop.is_set():
+    handle = ChildHandle("database")
+    handle.stopping = stop
+    outage = Outage(handle, expected=(DatabaseUnavailable,))
+    first_attempt, prepared = True, False
+    while not prepared and not stop.is_set():
         async with outage:
-            await _ensure_schema(settings, services)
+            await _ensure_schema(settings.database, services)
             await upsert_models(services, catalog)
-            ready = True
-        at_once = at_once and ready
-    return at_once
+            prepared = True
+        first_attempt = first_attempt and prepared
+    return first_attempt
 
 
 async def upsert_models(services: Services, catalog: Catalog) -> None:
-    """Store the models of a catalog, and learn the names of all that there are."""
-    await services.models.upsert(
+    """Store the models of a catalog, and load the names of all models, also those of other replicas."""
+    await services.store.models.upsert(
         [
             ModelRow(
                 id=model.id,
@@ -48,13 +46,18 @@ async def upsert_models(services: Services, catalog: Catalog) -> None:
             for model in catalog.models
         ]
     )
-    services.presenter.add_model_names(await services.models.names())
+    services.presenter.add_model_names(await services.store.models.names())
 
 
-async def _ensure_schema(settings: Settings, services: Services) -> None:
-    given = settings.database
-    if given.migrate_on_start:
-        await migrate.up((given.direct_url or given.url).get_secret_value())
+async def preload_providers(catalog: Catalog, child: ChildHandle) -> None:
+    """Import the SDKs of the providers, about a second each, before the first turn needs them."""
+    child.ready()
+    await catalog.warm()
+
+
+async def _ensure_schema(settings: DatabaseSettings, services: Services) -> None:
+    if settings.migrate_on_start:
+        await migrate.up((settings.direct_url or settings.url).get_secret_value())
         return
     async with services.database.dedicated_connection() as connection:
         await migrate.check(connection)

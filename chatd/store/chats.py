@@ -1,6 +1,6 @@
 """The moves that callers make on a chat as a whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +10,10 @@ from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
-from chatd.store.commands import TransitionExecutor, owner_limits
+from chatd.store.commands import TransitionExecutor
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.store.turns import message_rows
 from chatd.telemetry import tracing
@@ -28,16 +29,11 @@ class Chats:
     """
 
     def __init__(
-        self,
-        database: Database,
-        *,
-        max_queued_messages: int = 20,
-        max_chats_in_flight: int = 1000,
+        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
     ) -> None:
         self._database = database
         self._executor = TransitionExecutor(database)
-        self._max_queued = max_queued_messages or None
-        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
+        self._limits = limits
 
     async def create(
         self,
@@ -75,7 +71,7 @@ class Chats:
             messages=message_rows(messages),
             starts_turn=content is not None,
             tools=replace_unstorable_json(tools),
-            limits=self._limits,
+            limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 
@@ -103,8 +99,8 @@ class Chats:
             content=replace_unstorable_json(content),
             model_config_id=model_config_id,
             busy_behavior=busy_behavior.value,
-            max_queued=self._max_queued,
-            limits=self._limits,
+            max_queued=self._limits().max_queued_messages or None,
+            limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 
@@ -130,7 +126,7 @@ class Chats:
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
-            limits=self._limits,
+            limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 

@@ -54,11 +54,6 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """How many ids a refusal names, and how much of each: they are the caller's own words."""
 
 
-def owner_limits(*, max_active_chats: int) -> Mapping[str, int] | None:
-    """Return the limits that ``chat_owner_refusal`` applies; 0 is no limit."""
-    return {"max_active_chats": max_active_chats} if max_active_chats else None
-
-
 class TransitionExecutor:
     """Runs the statements of callers' transitions, with the parameters of an idempotency key."""
 

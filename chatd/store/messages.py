@@ -1,14 +1,16 @@
 """The moves that change a chat's history."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.message import Content
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor, owner_limits
+from chatd.store.commands import TransitionExecutor
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
 
@@ -18,9 +20,11 @@ _Q = sql.load("messages")
 class Messages:
     """Change what was said. What goes is superseded: it is kept, and nobody is shown it again."""
 
-    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
+    def __init__(
+        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
+    ) -> None:
         self._executor = TransitionExecutor(database)
-        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
+        self._limits = limits
 
     async def edit(
         self,
@@ -46,7 +50,7 @@ class Messages:
             owner_id=owner_id,
             message_id=message_id,
             content=replace_unstorable_json(content),
-            limits=self._limits,
+            limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 

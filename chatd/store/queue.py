@@ -1,12 +1,14 @@
 """The moves that change a chat's queue by hand."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor, owner_limits
+from chatd.store.commands import TransitionExecutor
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 
 _Q = sql.load("queue")
@@ -15,9 +17,11 @@ _Q = sql.load("queue")
 class Queue:
     """Take messages out of a chat's queue, one way or the other."""
 
-    def __init__(self, database: Database, *, max_chats_in_flight: int = 1000) -> None:
+    def __init__(
+        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
+    ) -> None:
         self._executor = TransitionExecutor(database)
-        self._limits = owner_limits(max_active_chats=max_chats_in_flight)
+        self._limits = limits
 
     async def remove(
         self, chat_id: UUID, queued_id: int, *, owner_id: str | None
@@ -55,5 +59,5 @@ class Queue:
             chat_id=chat_id,
             owner_id=owner_id,
             queued_id=queued_id,
-            limits=self._limits,
+            limits=self._limits().of_owner,
         )

@@ -82,6 +82,10 @@ class ChildHandle:
             await (self.stopping.wait() if until is None else self.stopping.wait_or(until))
 
 
+StartFunction = Callable[[ChildHandle], Awaitable[None]]
+"""Runs a child until it ends; calls ``ready`` of the handle once it is up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
     """Specification of one child of a supervisor.
@@ -93,7 +97,7 @@ class ChildSpec:
     """
 
     name: str
-    start: Callable[[ChildHandle], Awaitable[None]]
+    start: StartFunction
     restart: Restart = Restart.PERMANENT
     shutdown_seconds: float = 5.0
     depends_on: tuple[str, ...] = ()

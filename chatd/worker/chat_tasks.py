@@ -10,6 +10,7 @@ from chatd.domain.chat import LEASED, Status
 from chatd.domain.hint import Hint
 from chatd.store.leases import Claim, Renewal
 from chatd.supervision.child import ChildHandle
+from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
 from chatd.worker.runner import Runner
 from chatd.worker.turn import TurnServices
@@ -20,6 +21,8 @@ _log = structlog.get_logger()
 class ChatTaskPool:
     """Actor that runs a task for each of at most ``max_chats`` leased chats.
 
+    ``config`` and ``max_chats`` are called anew for each chat, so that a reload applies.
+
     When it stops, it lets the tasks finish their turns for ``grace_seconds`` (or until ``stop_now``) and
     then has the remaining chats released.
     """
@@ -28,13 +31,14 @@ class ChatTaskPool:
         self,
         services: TurnServices,
         *,
-        max_chats: int,
+        config: Callable[[], TurnConfig],
+        max_chats: Callable[[], int],
         local_lease_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self.services = services
-        """Dependencies of the turns that start from now on. A reload replaces them."""
-        self.max_chats = max_chats
+        self._services = services
+        self._config = config
+        self._max_chats = max_chats
         self._local_lease_seconds = local_lease_seconds
         self._grace_seconds = grace_seconds
         self._leases: dict[UUID, Lease] = {}
@@ -52,7 +56,7 @@ class ChatTaskPool:
         """Number of chats that can be claimed now."""
         if self._group is None or self._draining:
             return 0
-        return self.max_chats - len(self._leases)
+        return self._max_chats() - len(self._leases)
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -71,7 +75,7 @@ class ChatTaskPool:
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
         self._leases[lease.chat.id] = lease
-        self.services.change_bus.publish(claim.result.entry)
+        self._services.change_bus.publish(claim.result.entry)
         self._group.start_soon(self._run_chat, lease, claim.next_attempt_in_seconds)
 
     async def _run_chat(self, lease: Lease, wait_seconds: float) -> None:
@@ -79,7 +83,9 @@ class ChatTaskPool:
             **lease.log_context()
         )  # on every line that this task logs
         try:
-            runner = Runner(lambda: self.services, lease, draining=lambda: self._draining)
+            runner = Runner(
+                self._services, lease, config=self._config, draining=lambda: self._draining
+            )
             await runner.run(wait_seconds=wait_seconds)
         except Exception as error:  # noqa: BLE001 - it could not be stored: the lease runs out
             _log.error("chat.store_failed", exc_info=error)

@@ -5,6 +5,7 @@ process, or its connection, is gone. A worker without its own lock claims nothin
 """
 
 import socket
+from collections.abc import Callable
 from os import getpid
 
 import anyio
@@ -36,7 +37,7 @@ class Heartbeat:
         chat_tasks: ChatTaskPool,
         *,
         heartbeat_seconds: float,
-        max_chats: int,
+        max_chats: Callable[[], int],
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
@@ -45,7 +46,7 @@ class Heartbeat:
         self._leases = leases
         self._chat_tasks = chat_tasks
         self._heartbeat_seconds = heartbeat_seconds
-        self.max_chats = max_chats
+        self._max_chats = max_chats
         self._woken = anyio.Event()
         self.holds_lock = False
         self._locks_reliable_at = 0.0
@@ -123,7 +124,10 @@ class Heartbeat:
 
     def _registration(self) -> WorkerRegistration:
         return WorkerRegistration(
-            host=socket.gethostname(), pid=getpid(), version=__version__, max_chats=self.max_chats
+            host=socket.gethostname(),
+            pid=getpid(),
+            version=__version__,
+            max_chats=self._max_chats(),
         )
 
     async def _take_lock(self, connection: Connection, child: ChildHandle) -> None:

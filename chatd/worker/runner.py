@@ -17,6 +17,7 @@ from chatd.domain.failure import panic_failure
 from chatd.domain.outcomes import LossReason, TurnOutcome
 from chatd.supervision.child_run import is_being_cancelled
 from chatd.telemetry import tracing
+from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
 from chatd.worker.turn import Turn, TurnServices
 from chatd.worker.writer import Interrupted, Writer
@@ -30,15 +31,21 @@ _LOSS_LOOKUP_SECONDS = 0.2
 
 
 class Runner:
-    """Runs the turns of one leased chat. ``services`` is called once per turn, so that a reload applies."""
+    """Runs the turns of one leased chat. ``config`` is called once per turn, so that a reload applies."""
 
     def __init__(
-        self, services: Callable[[], TurnServices], lease: Lease, *, draining: Callable[[], bool]
+        self,
+        services: TurnServices,
+        lease: Lease,
+        *,
+        config: Callable[[], TurnConfig],
+        draining: Callable[[], bool],
     ) -> None:
         self._services = services
+        self._config = config
         self._lease = lease
         self._draining = draining
-        self._writer = Writer(services().turns, services().change_bus, lease)
+        self._writer = Writer(services.turns, services.change_bus, lease)
 
     async def run(self, *, wait_seconds: float = 0.0) -> None:
         """Run turns until the chat is not leased any more.
@@ -47,29 +54,29 @@ class Runner:
         """
         try:
             while self._lease.chat.status in LEASED and await self._run_turn(
-                self._services(), wait_seconds
+                self._config(), wait_seconds
             ):
                 wait_seconds = 0.0
         finally:
-            fence, services = self._lease.fence, self._services()
-            services.flusher.untrack(fence.chat_id, epoch=fence.epoch)
-            services.hub.end_steps(fence.chat_id, epoch=fence.epoch)
+            fence = self._lease.fence
+            self._services.flusher.untrack(fence.chat_id, epoch=fence.epoch)
+            self._services.hub.end_steps(fence.chat_id, epoch=fence.epoch)
 
-    async def _run_turn(self, services: TurnServices, wait_seconds: float) -> bool:
+    async def _run_turn(self, config: TurnConfig, wait_seconds: float) -> bool:
         """Run one turn, and count, log and trace it. Return False if the lease was lost."""
-        turn = Turn(services, self._lease, self._writer)
-        with services.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
+        turn = Turn(self._services, config, self._lease, self._writer)
+        with config.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
             try:
                 await self._guard(turn, wait_seconds)
             except LeaseLost:
                 turn.stats.outcome = TurnOutcome.LOST
                 reason = await self._loss_reason()
-                services.metrics.leases.leases_lost.add(reason)
+                self._services.metrics.leases.leases_lost.add(reason)
                 _log.warning("chat.lost", reason=reason)
                 return False
             finally:
                 turn.stats.add_time("storing", self._writer.take_elapsed())
-                turn.stats.record_metrics(services.metrics.turns)
+                turn.stats.record_metrics(self._services.metrics.turns)
                 turn.stats.record_span(span)
                 turn.stats.log()
         return True
@@ -83,7 +90,7 @@ class Runner:
         expired = self._lease.remaining_seconds <= 0
         seconds = _LOSS_LOOKUP_SECONDS if expired else _STOP_TIMEOUT_SECONDS
         with anyio.move_on_after(seconds), suppress(DatabaseUnavailable):
-            return await self._services().turns.loss_reason(self._lease.fence)
+            return await self._services.turns.loss_reason(self._lease.fence)
         return LossReason.EXPIRED if expired else LossReason.UNKNOWN
 
     async def _guard(self, turn: Turn, wait_seconds: float) -> None:

@@ -27,11 +27,12 @@ from chatd.domain.message import (
 from chatd.domain.outcomes import TurnOutcome
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
-from chatd.llm.catalog import Catalog, ModelConfig
+from chatd.llm.catalog import ModelConfig
 from chatd.store.turns import Turns
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import Metrics
+from chatd.worker.config import TurnConfig
 from chatd.worker.flusher import Flusher
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
@@ -44,8 +45,6 @@ from chatd.worker.next_step import (
     next_step,
     steps_taken,
 )
-from chatd.worker.retry import RetryPolicy
-from chatd.worker.turn_limits import TurnLimits
 from chatd.worker.turn_stats import TurnStats
 from chatd.worker.writer import Interrupted, Writer
 
@@ -54,15 +53,12 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnServices:
-    """Dependencies of a turn."""
+    """Dependencies of a turn that no reload replaces."""
 
     turns: Turns
     change_bus: ChangeBus
     hub: ChatHub
     flusher: Flusher
-    catalog: Catalog
-    limits: TurnLimits
-    retry: RetryPolicy
     metrics: Metrics = field(default_factory=Metrics)
     jitter: Callable[[], float] = random.random
 
@@ -70,8 +66,11 @@ class TurnServices:
 class Turn:
     """One turn of a leased chat. ``stats`` records its cost and its outcome."""
 
-    def __init__(self, services: TurnServices, lease: Lease, writer: Writer) -> None:
+    def __init__(
+        self, services: TurnServices, config: TurnConfig, lease: Lease, writer: Writer
+    ) -> None:
         self._services = services
+        self._config = config
         self._lease = lease
         self._writer = writer
         self._call: ModelCall | None = None
@@ -84,7 +83,7 @@ class Turn:
         if self._lease.chat.status is Status.INTERRUPTING:
             raise Interrupted  # the previous turn ended, but its response was lost
         try:
-            with self._lease.progress.stage("turn", self._services.limits.timeout_seconds):
+            with self._lease.progress.stage("turn", self._config.limits.timeout_seconds):
                 await self._wait(wait_seconds)
                 while await self._step():
                     pass
@@ -164,7 +163,7 @@ class Turn:
                     [*messages, *_unknown_tool_errors(unknown)],
                     calls,
                     self._settled_part(),
-                    client_tool_timeout_seconds=self._services.limits.client_tool_timeout_seconds,
+                    client_tool_timeout_seconds=self._config.limits.client_tool_timeout_seconds,
                 )
                 self.stats.outcome = TurnOutcome.REQUIRES_ACTION
                 return False
@@ -174,16 +173,16 @@ class Turn:
                 return False
 
     async def _call_model(self, history: tuple[Message, ...]) -> bool:
-        if steps_taken(history) >= self._services.limits.max_steps:
+        if steps_taken(history) >= self._config.limits.max_steps:
             await self.fail(
                 Failure(
                     kind=FailureKind.STEP_LIMIT,
-                    message=f"the turn took {self._services.limits.max_steps} steps without an end",
+                    message=f"the turn took {self._config.limits.max_steps} steps without an end",
                 )
             )
             return False
         try:
-            model = self._services.catalog.by_id(self._lease.chat.last_model_config_id)
+            model = self._config.catalog.by_id(self._lease.chat.last_model_config_id)
         except ModelNotFound:
             message = "the chat's model is not configured on this server any more"
             await self.fail(Failure(kind=FailureKind.CONFIGURATION, message=message))
@@ -199,10 +198,10 @@ class Turn:
     ) -> ModelResponse | Failure:
         services, counts = self._services, self._services.metrics.turns
         async with ModelCall(
-            catalog=services.catalog,
+            catalog=self._config.catalog,
             hub=services.hub,
             flusher=services.flusher,
-            limits=services.limits,
+            limits=self._config.limits,
             lease=self._lease,
             model=model,
         ) as call:
@@ -237,9 +236,7 @@ class Turn:
     async def _retry_or_fail(self, failure: Failure) -> bool:
         """Record a retry and wait for it, or fail. Return False if the turn is over."""
         attempts = self._lease.chat.attempts + 1
-        delay = self._services.retry.delay(
-            failure, attempts=attempts, jitter=self._services.jitter()
-        )
+        delay = self._config.retry.delay(failure, attempts=attempts, jitter=self._services.jitter())
         if delay is None:
             await self.fail(failure, attempts=attempts)
             return False

@@ -235,7 +235,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key(dsn: str) -> None:
             for _ in range(20):
                 assert await status_of(chatd, sign_token()) == 200
             assert idp.request_count == 2, "at the start, and by the loop"
-            keys: Any = chatd.daemon._auth.authenticator._keys  # type: ignore[attr-defined]
+            keys: Any = chatd.daemon.actors.auth.authenticator._keys  # type: ignore[attr-defined]
             keys._read_at = float("-inf")  # the pause between two readings is over
             idp.document = jwk_set("rsa", "ed")
             answers = await asyncio.gather(*(status_of(chatd, sign_token("ed")) for _ in range(20)))

@@ -265,12 +265,12 @@ async def test_a_bug_is_answered_without_its_details(
 
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
-        rooms = chatd.daemon.services
-        asked_of = (rooms.chats, rooms.messages, rooms.queue, rooms.tool_calls)
-        for room in (rooms.chat_reader, rooms.chat_lists, rooms.stream_reads, *asked_of):
-            for name, method in inspect.getmembers(room, inspect.iscoroutinefunction):
+        store = chatd.daemon.services.store
+        asked_of = (store.chats, store.messages, store.queue, store.tool_calls)
+        for part in (store.reads, store.chat_lists, store.stream_reads, *asked_of):
+            for name, method in inspect.getmembers(part, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
-                    monkeypatch.setattr(room, name, broken)
+                    monkeypatch.setattr(part, name, broken)
         asked = [("get", "/api/v1/chats"), CREATE, *chat_operations()]
         for method, path in asked:
             answer = await request_operation(chatd, method, path, chat_id)

@@ -1,6 +1,7 @@
 """Every answer names its request, and so does every line that was logged for it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from support.in_process import running_daemon
@@ -47,7 +48,7 @@ async def test_a_failed_request_is_found_by_its_id(
 
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
-        monkeypatch.setattr(chatd.daemon.services.chat_reader, "chat", broken)
+        monkeypatch.setattr(chatd.daemon.services.store.reads, "chat", broken)
         path = f"/api/v1/chats/{chat['id']}"
         answer = await chatd.api.http.get(path, headers={"x-request-id": "lost-1"})
         assert_problem(answer, 500, "internal", "lost-1")
@@ -68,7 +69,9 @@ async def test_requests_are_logged_quietly_unless_they_are_slow(dsn: str) -> Non
         line = await chatd.wait_for_log("http.request", request_id="quick")
         assert (line["log_level"], line["status"], line["chat_id"]) == ("debug", 201, None)
         assert 0 < line["seconds"] < 10
-        chatd.daemon.server._app.state.slow_request_seconds = 1e-9
+        config = chatd.daemon.config
+        api = replace(config.current.api, slow_request_seconds=1e-9)
+        config.current = replace(config.current, api=api)
         headers = {"x-request-id": "slow"}
         await chatd.api.http.get("/api/v1/chats/nonsense?token=hidden", headers=headers)
         line = await chatd.wait_for_log("http.request", request_id="slow")

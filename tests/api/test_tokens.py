@@ -178,7 +178,7 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
 ) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         ann = await at.new_caller_headers("ann")
-        doorkeeper: Any = at.chatd.daemon._auth.authenticator
+        doorkeeper: Any = at.chatd.daemon.actors.auth.authenticator
         check, at_once, calls = doorkeeper._tokens.check, [], 0
         asking = 0
 
@@ -221,7 +221,7 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
     async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         stays = await open_all(at, 0, ann, stack)
-        doorkeeper: Any = at.chatd.daemon._auth.authenticator
+        doorkeeper: Any = at.chatd.daemon.actors.auth.authenticator
         tried = 0
 
         async def away(*_args: Any, **_more: Any) -> Any:

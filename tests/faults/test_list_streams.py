@@ -289,7 +289,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
 
 async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
     async with running_daemon(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
-        lists = chatd.daemon.services.chat_lists
+        lists = chatd.daemon.services.store.chat_lists
         reads: list[int] = []
         touched = lists.changed_since
         go = asyncio.Event()
@@ -387,7 +387,9 @@ async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -
         for task in views:
             assert task.result().chats == stored, SEED
         for replica in replicas:
-            await eventually(lambda replica=replica: replica.daemon.rooms.list_hub.viewers == 0)
+            await eventually(
+                lambda replica=replica: replica.daemon.services.list_hub.subscriber_count == 0
+            )
             assert replica.daemon.services.list_hub._topics == {}
 
 

@@ -75,7 +75,7 @@ async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
 async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
     async with running_daemon(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
         meter = await MetricsObserver.start(chatd)
-        heartbeat = chatd.daemon._worker_actors._heartbeat
+        heartbeat = chatd.daemon.actors.worker.heartbeat
         heartbeat._renewed_at -= 7
         assert await eventually(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
@@ -142,7 +142,7 @@ async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database
         await fetch_rows(database, long_ago, old.id)
         await chat_with_status(database, Status.INTERRUPTING, **model)
         await chat_with_status(database, Status.RUNNING, recoveries=3, **model)
-        await chatd.daemon._worker_actors._reaper.step()
+        await chatd.daemon.actors.worker.reaper.step()
         await meter.wait_for_increase("chatd_takeovers_total", 2)
         assert await meter.increase("chatd_reaps_total", reason="worker_dead") == 2
         assert await meter.increase("chatd_reaps_total", reason="lease_expired") == 1

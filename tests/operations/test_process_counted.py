@@ -46,7 +46,7 @@ async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.undo()
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(chatd.daemon.services.stream_reads, "flush_parts", broken)
+        monkeypatch.setattr(chatd.daemon.services.store.stream_reads, "flush_parts", broken)
         await chatd.api.create("hello")
         await broke.wait()
         await meter.wait_for_increase("chatd_actor_restarts_total", actor="flusher")

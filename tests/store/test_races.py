@@ -33,6 +33,7 @@ from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.leases import Claim, Leases
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 
@@ -80,7 +81,7 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
 
 @pytest.mark.parametrize("speakers", [2, 8])
 async def test_sends_against_finish(wide: Database, speakers: int) -> None:
-    chats = Chats(wide, max_queued_messages=5)
+    chats = Chats(wide, limits=lambda: ChatLimits(max_queued_messages=5))
     created = await chats.create(owner_id=OWNER, model_config_id=MODEL)
     done = asyncio.Event()
 

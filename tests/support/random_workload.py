@@ -14,6 +14,7 @@ from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.leases import Leases
+from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 from chatd.store.stream_reads import PartBatch, StreamStore
@@ -33,7 +34,7 @@ class RandomWorkload:
     def __init__(self, database: Database, seed: int) -> None:
         self.random = random.Random(seed)
         self.database = database
-        self.chats = Chats(database, max_queued_messages=4)
+        self.chats = Chats(database, limits=lambda: ChatLimits(max_queued_messages=4))
         self.turns = Turns(database)
         self.actions = ToolCalls(database)
         self.streams = StreamStore(database)

@@ -235,7 +235,7 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
     """The answer is kept, and with it a result of each call."""
     provider = calling([tool_call_delta(name, "c1"), tool_call_delta("no such", "c2", index=1)])
     async with running_daemon(dsn, provider) as chatd:
-        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
+        turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         asked, committed = turns.require_action, turns.commit_step
 
         def late(move: Any) -> Any:
@@ -258,7 +258,7 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
 async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None:
     provider = calling([tool_call_delta("weather", "c1")])
     async with running_daemon(dsn, provider) as chatd:
-        turns = chatd.daemon.services.turns
+        turns = chatd.daemon.services.store.turns
         asked = turns.require_action
 
         async def unheard(*args: Any, **more: Any) -> None:
@@ -300,7 +300,7 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
     dsn: str, database: Database
 ) -> None:
     async with running_daemon(dsn, calling([])) as chatd:
-        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
+        turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         asked = turns.require_action
 
         async def stopped(fence: Any, **more: Any) -> Any:

@@ -175,7 +175,7 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
     async with running_daemon(dsn, FunctionProvider(act), worker=NO_RENEWALS) as chatd:
         chat = await chatd.api.create("go")
         await reached.wait()
-        await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
+        await chatd.daemon.services.store.chats.interrupt(chat["id"], owner_id="local")
         go.set()
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "All of it"
@@ -187,7 +187,7 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) 
     async with running_daemon(dsn, provider, worker=worker) as chatd:
         chat = await chatd.api.create("[[hang]]")
         await eventually(lambda: provider.open_streams)
-        await chatd.daemon.services.chats.interrupt(chat["id"], owner_id="local")
+        await chatd.daemon.services.store.chats.interrupt(chat["id"], owner_id="local")
         await rests(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
 

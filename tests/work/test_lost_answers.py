@@ -11,7 +11,7 @@ async def test_a_stop_that_came_after_an_unheard_end_of_a_turn_is_heeded(dsn: st
     """The first turn is stored and the second has begun, for all but its owner; then comes a stop."""
     provider = scripted([{"text": "You said: {message}"}], hang=[{"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
-        turns, chats = chatd.daemon.services.turns, chatd.daemon.services.chats
+        turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         finish_turn = turns.finish_turn
 
         async def unheard(*args: object, **more: object) -> None:

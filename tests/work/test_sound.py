@@ -34,9 +34,9 @@ def manager(tmp_path: Path) -> Iterator[SystemdStub]:
 async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatd.daemon.wiring.worker.LONGEST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr("chatd.daemon.wiring.worker.MAX_RETRY_DELAY_SECONDS", 0.5)
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
-    workers = daemon._worker_actors
+    workers = daemon.actors.worker
     assert workers is not None
     thief = await asyncpg.connect(dsn)
     async with anyio.create_task_group() as group:
@@ -59,10 +59,10 @@ async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
 
 async def test_who_renews_is_sound(dsn: str) -> None:
     async with running_daemon(dsn, **BRISK) as chatd:
-        workers = chatd.daemon._worker_actors
+        workers = chatd.daemon.actors.worker
         assert workers is not None
-        first = workers._heartbeat._progress_at
-        await eventually(lambda: workers._heartbeat._progress_at > first + 0.3)
+        first = workers.heartbeat._progress_at
+        await eventually(lambda: workers.heartbeat._progress_at > first + 0.3)
         await eventually(lambda: workers.healthy)
 
 

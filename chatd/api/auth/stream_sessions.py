@@ -39,17 +39,18 @@ class StreamSession:
 class StreamSessions:
     """The open streams of this process, at most ``max_per_owner`` of each owner (0: unlimited)."""
 
-    def __init__(self, *, max_per_owner: int = 1000) -> None:
-        self.max_per_owner = max_per_owner
+    def __init__(self, *, max_per_owner: Callable[[], int]) -> None:
+        self._max_per_owner = max_per_owner
         self._open_counts: Counter[str] = Counter()
 
     def start(self, grant: Grant) -> StreamSession:
         """Return a session that counts until it is closed. Raises ``HttpProblem`` (429)."""
         owner_id = grant.identity.owner_id
-        if self.max_per_owner and self._open_counts[owner_id] >= self.max_per_owner:
+        max_streams = self._max_per_owner()
+        if max_streams and self._open_counts[owner_id] >= max_streams:
             raise HttpProblem(
                 "too_many_streams",
-                f"You have {self.max_per_owner} streams open, and may not open more (limits.max_streams).",
+                f"You have {max_streams} streams open, and may not open more (limits.max_streams).",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
         timer: asyncio.TimerHandle | None = None

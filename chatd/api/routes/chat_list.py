@@ -75,7 +75,7 @@ async def list_chats(
     every chat that they pass by, so a rare one takes longer in a long list.
     """
     pairs = [one.partition(":") for one in label or ()]
-    found = await context.chat_lists.page(
+    found = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=ChatFilter(
             archived=archived,

@@ -133,7 +133,7 @@ class _ChatListStream:
 
     async def _snapshot(self) -> bytes:
         clock = await self._read_changes(_FAR_FUTURE)
-        found = await self._context.chat_lists.page(
+        found = await self._context.store.chat_lists.page(
             owner_id=self._subscription.owner_id, limit=_SNAPSHOT_SIZE + 1
         )
         await self._context.ensure_model_names(*(chat.last_model_config_id for chat in found))
@@ -147,7 +147,7 @@ class _ChatListStream:
     async def _read_changes(self, since: datetime, sent: SentVersions | None = None) -> ChangeBatch:
         owner_id = self._subscription.owner_id
         place = ListQuery(owner_id, since, sent.versions_since(since) if sent else {})
-        return (await self._context.chat_lists.changed_since([place]))[owner_id]
+        return (await self._context.store.chat_lists.changed_since([place]))[owner_id]
 
 
 async def _stream_events(

@@ -97,7 +97,9 @@ class _ChatStream:
         return viewer, [encode_event(StreamEventType.RESET, {"reason": why}), first]
 
     async def _snapshot(self) -> tuple[ChatEventReader, bytes]:
-        found = await self._context.stream_reads.snapshot(self._chat_id, owner_id=self._owner_id)
+        found = await self._context.store.stream_reads.snapshot(
+            self._chat_id, owner_id=self._owner_id
+        )
         if found is None:
             raise ChatNotFound(self._chat_id)
         chat = found.chat
@@ -115,7 +117,7 @@ class _ChatStream:
 
     async def _resume(self, cursor: Cursor) -> tuple[ChatEventReader, list[bytes]] | None:
         """None when the journal does not reach back to the cursor, or not yet up to it."""
-        span = await self._context.stream_reads.resumable_range(
+        span = await self._context.store.stream_reads.resumable_range(
             self._chat_id, owner_id=self._owner_id
         )
         if span is None:
@@ -131,7 +133,7 @@ class _ChatStream:
             # Parts are asked for from the start of the step: others will watch it from here too.
             shown = viewer.cursor.version
             place = replace(viewer.cursor, epoch=0, part=0)
-            news = await self._context.stream_reads.updates_since([(self._chat_id, place)])
+            news = await self._context.store.stream_reads.updates_since([(self._chat_id, place)])
             if not news or news[0].version is None:
                 break
             parts_done, epoch = news[0].settled_part, news[0].epoch

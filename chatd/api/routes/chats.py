@@ -46,7 +46,7 @@ async def create_chat(
 ) -> ChatOut:
     """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
-    moved = await context.chats.create(
+    moved = await context.store.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
         content=None
@@ -64,7 +64,7 @@ async def create_chat(
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
     """One chat."""
-    chat = await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    chat = await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     await context.ensure_model_names(chat.last_model_config_id)
     return context.present.chat(chat)
 
@@ -81,7 +81,7 @@ async def update_chat(
     A chat's family are the chats that it has started, and so on; no chat starts others yet.
     """
     if body.archived is not None:
-        family = await context.chats.archive(
+        family = await context.store.chats.archive(
             chat_id,
             owner_id=caller.owner_filter,
             archived=body.archived,
@@ -94,9 +94,9 @@ async def update_chat(
         return await context.publish(family[0])
     if body.title is None and body.labels is None:
         if key is not None:  # nothing is done, so nothing is kept; but it may be another's
-            await context.idempotency.lookup(key)
+            await context.store.idempotency.lookup(key)
         return await get_chat(chat_id, caller, context)
-    moved = await context.chats.describe(
+    moved = await context.store.chats.describe(
         chat_id,
         owner_id=caller.owner_filter,
         title=body.title,
@@ -116,7 +116,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 
     Nothing else removes a chat: it is kept until it is deleted.
     """
-    for gone, version in await context.chats.delete(chat_id, owner_id=caller.owner_filter):
+    for gone, version in await context.store.chats.delete(chat_id, owner_id=caller.owner_filter):
         context.change_bus.publish_deleted(gone, version)
 
 
@@ -126,7 +126,7 @@ async def interrupt_chat(
 ) -> ChatOut:
     """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
     return await context.publish(
-        await context.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
+        await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
     )
 
 
@@ -141,7 +141,7 @@ async def retry_chat(
 ) -> ChatOut:
     """Try a failed turn again, without a new message."""
     return await context.publish(
-        await context.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
+        await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
     )
 
 
@@ -154,7 +154,7 @@ async def clear_chat(
 ) -> ChatOut:
     """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
     return await context.publish(
-        await context.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
+        await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
     )
 
 
@@ -171,8 +171,8 @@ async def list_events(
     limit: Limit = 100,
 ) -> Page[JournalEntryOut]:
     """The chat's journal: every move that was made on it, oldest first."""
-    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
-    found = await context.reads.journal_entries(chat_id, after=after, limit=limit + 1)
+    await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
+    found = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
         items=[context.present.journal_entry(entry) for entry in found[:limit]],
         next_cursor=str(found[limit - 1].version) if len(found) > limit else None,

@@ -28,5 +28,5 @@ async def readyz(request: Request, context: Context) -> Health | JSONResponse:
         return problem_response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}."
         )
-    await context.reads.ping()
+    await context.store.reads.ping()
     return Health(status="ready")

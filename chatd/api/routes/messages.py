@@ -51,13 +51,13 @@ async def list_messages(
             "after_id, before_id: give only one of the two.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
-    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
+    await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     if before_id is not None:
-        found = await context.reads.messages_before(chat_id, before_id, limit=limit + 1)
+        found = await context.store.reads.messages_before(chat_id, before_id, limit=limit + 1)
         more, items = len(found) > limit, found[-limit:]
         edge = items[0].id if items else None
     else:
-        found = await context.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
+        found = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
         more, items = len(found) > limit, found[:limit]
         edge = items[-1].id if items else None
     await context.ensure_model_names(*(message.model_config_id for message in items))
@@ -84,7 +84,7 @@ async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> SendMessageResult:
     """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
-    moved = await context.chats.send(
+    moved = await context.store.chats.send(
         chat_id,
         owner_id=caller.owner_filter,
         content=context.limits.check_content(content_parts(body.content)),
@@ -130,7 +130,7 @@ async def edit_message(
     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
     turn that is running ends, and nothing more of it is stored.
     """
-    moved = await context.messages.edit(
+    moved = await context.store.messages.edit(
         chat_id,
         message_id,
         owner_id=caller.owner_filter,

@@ -17,8 +17,8 @@ router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 @router.get("", responses=problem_responses("chat_not_found"))
 async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
     """The messages that wait for the running turn to end, the next one first."""
-    await context.reads.chat(chat_id, owner_id=caller.owner_filter)
-    found = await context.reads.queue(chat_id)
+    await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
+    found = await context.store.reads.queue(chat_id)
     await context.ensure_model_names(*(message.model_config_id for message in found))
     return Page(items=[context.present.queued_message(message) for message in found])
 
@@ -32,7 +32,7 @@ async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
     """Take back a message that waits."""
-    moved = await context.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
+    moved = await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
     context.change_bus.publish(moved.entry)
 
 
@@ -46,5 +46,7 @@ async def promote_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
     """Have a message that waits answered next. A running turn stops for it, and keeps what was said."""
-    moved = await context.queue.promote(chat_id, queued_id, owner_id=caller.owner_filter, key=key)
+    moved = await context.store.queue.promote(
+        chat_id, queued_id, owner_id=caller.owner_filter, key=key
+    )
     return await context.publish(moved)

@@ -28,7 +28,7 @@ async def submit_tool_results(
     key: IdempotencyKeyHeader,
 ) -> ChatOut:
     """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
-    moved = await context.tool_calls.submit(
+    moved = await context.store.tool_calls.submit(
         chat_id,
         owner_id=caller.owner_filter,
         results=[result.to_domain() for result in body.results],

@@ -1,44 +1,41 @@
-"""Who lets callers in, made from the settings, and the actor it needs for that."""
+"""Authentication, built as ``auth.mode`` says."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatd.api.auth.identity import AnonymousAuthenticator, Authenticator
 from chatd.api.auth.tokens import TokenAuthenticator
-from chatd.settings import Settings
+from chatd.settings import AuthSettings
 from chatd.store.database import Database
 from chatd.store.tokens import Tokens
-from chatd.supervision.child import ChildSpec
+from chatd.supervision.child import StartFunction
 
 
 @dataclass(frozen=True, slots=True)
-class AuthComponents:
-    """Who lets callers in; ``child_specs`` are its children, which start before the first caller comes."""
+class AuthActor:
+    """An authenticator, and the actor that keeps its keys or tokens current, if it needs one."""
 
     authenticator: Authenticator
-    child_specs: Sequence[ChildSpec] = ()
+    run: StartFunction | None = None
 
 
-def build_auth(settings: Settings, database: Database) -> AuthComponents:
-    """As ``auth.mode`` says."""
-    match settings.auth.mode:
+def build_auth(auth: AuthSettings, database: Database) -> AuthActor:
+    """Build the authenticator of ``auth.mode``."""
+    match auth.mode:
         case "none":
-            return AuthComponents(AnonymousAuthenticator())
+            return AuthActor(AnonymousAuthenticator())
         case "token":
-            doorkeeper = TokenAuthenticator(Tokens(database))
-            return AuthComponents(
-                doorkeeper, [ChildSpec(name="authenticator", start=doorkeeper.run)]
-            )
+            tokens = TokenAuthenticator(Tokens(database))
+            return AuthActor(tokens, tokens.run)
         case "jwt":
+            # Only this mode pays for importing cryptography.
             from chatd.api.auth.jwks import JwksClient  # noqa: PLC0415
-            from chatd.api.auth.jwt import JwtAuthenticator  # noqa: PLC0415 (only this mode pays for cryptography)
+            from chatd.api.auth.jwt import JwtAuthenticator  # noqa: PLC0415
 
-            given = settings.auth
             jwts = JwtAuthenticator(
-                JwksClient(given.jwks or ""),
-                issuer=given.issuer or "",
-                audience=given.audience or "",
-                owner_claim=given.owner_claim,
-                admin_claim=given.admin_claim,
+                JwksClient(auth.jwks or ""),
+                issuer=auth.issuer or "",
+                audience=auth.audience or "",
+                owner_claim=auth.owner_claim,
+                admin_claim=auth.admin_claim,
             )
-            return AuthComponents(jwts, [ChildSpec(name="authenticator", start=jwts.run)])
+            return AuthActor(jwts, jwts.run)

@@ -1,0 +1,121 @@
+"""The configuration that a reload replaces, and the holder that everybody reads it from.
+
+A setting is reloadable exactly when it is a part of ``RuntimeConfig``: the settings mark these keys
+``Reloadable``, and a test changes each key of the settings to see that the two agree. A reload builds a
+new ``RuntimeConfig`` and assigns it once, between two turns of the event loop, so nobody sees half of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from chatd.api.config import ApiConfig
+from chatd.api.request.limits import RequestLimits
+from chatd.llm.catalog import Catalog
+from chatd.settings import Settings, TurnSettings
+from chatd.store.limits import ChatLimits
+from chatd.worker.config import TurnConfig
+from chatd.worker.retry import RetryPolicy
+from chatd.worker.turn_limits import TurnLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """Configuration that SIGHUP replaces as a whole."""
+
+    catalog: Catalog
+    turn: TurnConfig
+    max_chats: int
+    api: ApiConfig
+    chat_limits: ChatLimits
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["auto", "json", "console"]
+    loop_blocked_seconds: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings, catalog: Catalog) -> "RuntimeConfig":
+        """Return the reloadable part of ``settings``; ``catalog`` has the providers and models of it."""
+        return cls(
+            catalog=catalog,
+            turn=_turn_config(settings.turn, catalog),
+            max_chats=settings.worker.max_chats,
+            api=_api_config(settings, catalog),
+            chat_limits=ChatLimits(
+                max_queued_messages=settings.worker.max_queued_messages,
+                max_chats_in_flight=settings.limits.max_chats_in_flight,
+            ),
+            log_level=settings.log.level,
+            log_format=settings.log.format,
+            loop_blocked_seconds=settings.log.loop_blocked_seconds,
+        )
+
+
+class RuntimeConfigHolder:
+    """The configuration in force. Consumers get one of the methods and call it at each turn or request."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self.current = config
+        self._listeners: list[Callable[[RuntimeConfig], None]] = []
+
+    def replace(self, config: RuntimeConfig) -> None:
+        """Put ``config`` in force, then tell those that act on a change."""
+        self.current = config
+        for listener in self._listeners:
+            listener(config)
+
+    def on_replace(self, listener: Callable[[RuntimeConfig], None]) -> None:
+        """Have ``listener`` called after each replacement."""
+        self._listeners.append(listener)
+
+    def turn(self) -> TurnConfig:
+        return self.current.turn
+
+    def max_chats(self) -> int:
+        return self.current.max_chats
+
+    def api(self) -> ApiConfig:
+        return self.current.api
+
+    def max_streams_per_owner(self) -> int:
+        return self.current.api.max_streams_per_owner
+
+    def chat_limits(self) -> ChatLimits:
+        return self.current.chat_limits
+
+    def loop_blocked_seconds(self) -> float:
+        return self.current.loop_blocked_seconds
+
+
+def _turn_config(turn: TurnSettings, catalog: Catalog) -> TurnConfig:
+    return TurnConfig(
+        catalog=catalog,
+        limits=TurnLimits(
+            stream_idle_timeout_seconds=turn.stream_idle_timeout_seconds,
+            model_call_timeout_seconds=turn.model_call_timeout_seconds,
+            timeout_seconds=turn.timeout_seconds,
+            max_steps=turn.max_steps,
+            client_tool_timeout_seconds=turn.client_tool_timeout_seconds,
+        ),
+        retry=RetryPolicy(
+            max_attempts=turn.max_attempts,
+            backoff_seconds=turn.backoff_seconds,
+            backoff_max_seconds=turn.backoff_max_seconds,
+        ),
+    )
+
+
+def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
+    limits = settings.limits
+    return ApiConfig(
+        catalog=catalog,
+        request=RequestLimits(
+            max_content_parts=limits.max_content_parts,
+            max_labels=limits.max_labels,
+            max_tools=settings.turn.max_tools,
+        ),
+        requests_per_second=limits.requests_per_second,
+        max_streams_per_owner=limits.max_streams,
+        max_body_bytes=settings.http.max_body_bytes,
+        keepalive_seconds=settings.http.sse_keepalive_seconds,
+        slow_request_seconds=settings.log.slow_request_seconds,
+    )

@@ -1,0 +1,74 @@
+"""The supervision tree: the one list of the actors of a process."""
+
+from collections.abc import Sequence
+
+from chatd.daemon.wiring.actors import Actors
+from chatd.settings import Settings
+from chatd.supervision.child import ChildSpec, Restart, StartFunction
+
+_HTTP_SHUTDOWN_SECONDS = 8.0
+"""Time for ending streams and answering the last requests, once draining is over."""
+_RELEASE_SECONDS = 10.0
+"""Time for releasing chats whose turns did not end within the grace period."""
+_DEFAULT_SHUTDOWN_SECONDS = 5.0
+
+
+def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
+    """Return the children of the root supervisor, which restarts them one for one.
+
+    They start from the first row to the last, each when the one before it has reported ready, and stop in
+    reverse. So the process is ready when every row has reported ready once, and the order of the rows
+    decides only who may rely on whom: a row may use what is above it, both when it starts and when it
+    stops. Rows of an actor that the settings switch off are left out.
+    """
+    worker, auth = actors.worker, actors.auth
+    grace = settings.worker.shutdown_grace_seconds + _RELEASE_SECONDS
+    drain = settings.http.drain_seconds + _HTTP_SHUTDOWN_SECONDS
+    # A row: name, start, depends_on (restarted with these), restart (else permanent), shutdown in seconds.
+    # fmt: off
+    rows = [
+        # Notifications from and to other processes. The notifier is one of the last to stop, so that the
+        # notifications of released chats go out.
+        _row("listener",         actors.listener.run),
+        _row("notifier",         actors.notifier.run),
+        # The worker. The deregistration stops after the heartbeat, because it deletes the row that the
+        # heartbeat renews. Chats stop while everything that stores and shares their messages still runs.
+        _row("deregistration",   worker and worker.deregistration.run),
+        _row("heartbeat",        worker and worker.heartbeat.run),
+        _row("watchdog",         worker and worker.watchdog.run),
+        _row("flusher",          worker and worker.flusher.run),
+        _row("chats",            worker and worker.chat_tasks.run,
+             depends_on=("heartbeat",), shutdown=grace),
+        _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
+        _row("reaper",           worker and worker.reaper.run),
+        _row("janitor",          worker and worker.janitor.run),
+        # The API. The server starts after everything that requests and streams use, and stops first.
+        _row("chat poller",      actors.chat_poller.run),
+        _row("list poller",      actors.list_poller.run),
+        _row("authenticator",    auth.run),
+        _row("http",             actors.server.run, shutdown=drain),
+        # No other row relies on these.
+        _row("stats collector",  actors.stats_collector.run),
+        _row("provider preload", actors.preload_providers, restart=Restart.TEMPORARY),
+    ]
+    # fmt: on
+    return [row for row in rows if row is not None]
+
+
+def _row(
+    name: str,
+    start: StartFunction | None,
+    *,
+    depends_on: tuple[str, ...] = (),
+    restart: Restart = Restart.PERMANENT,
+    shutdown: float = _DEFAULT_SHUTDOWN_SECONDS,
+) -> ChildSpec | None:
+    if start is None:
+        return None
+    return ChildSpec(
+        name=name,
+        start=start,
+        depends_on=depends_on,
+        restart=restart,
+        shutdown_seconds=shutdown,
+    )

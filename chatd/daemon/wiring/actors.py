@@ -1,0 +1,108 @@
+"""All actors of a process, built from the settings and the shared parts."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from fastapi import FastAPI
+
+from chatd.api.app import create_app
+from chatd.api.server import Server
+from chatd.daemon.process import Process
+from chatd.daemon.runtime_config import RuntimeConfigHolder
+from chatd.daemon.services import Services
+from chatd.daemon.startup import preload_providers
+from chatd.daemon.stats_collector import StatsCollector
+from chatd.daemon.systemd import SystemdSocket
+from chatd.daemon.wiring.api import build_api_context
+from chatd.daemon.wiring.auth import AuthActor, build_auth
+from chatd.daemon.wiring.operations import build_operations, build_stats_collector
+from chatd.daemon.wiring.worker import WorkerActors, build_worker
+from chatd.settings import Settings
+from chatd.store.notifications.listener import Listener
+from chatd.store.notifications.notifier import Notifier
+from chatd.streaming.chat_poller import ChatStreamPoller
+from chatd.streaming.list_poller import ChatListPoller
+from chatd.supervision.child import StartFunction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    """The actors of one process. ``supervision_tree`` says in which order they run.
+
+    ``worker`` is None in a process that only serves.
+    """
+
+    listener: Listener
+    notifier: Notifier
+    worker: WorkerActors | None
+    chat_poller: ChatStreamPoller
+    list_poller: ChatListPoller
+    auth: AuthActor
+    server: Server
+    stats_collector: StatsCollector
+    preload_providers: StartFunction
+
+
+def build_actors(
+    settings: Settings, services: Services, config: RuntimeConfigHolder, process: Process
+) -> Actors:
+    """Build the actors and connect them to each other. None of them runs yet."""
+    worker = (
+        build_worker(settings, services, config, worker_id=process.worker_id)
+        if settings.worker.enabled
+        else None
+    )
+    auth = build_auth(settings.auth, services.database)
+    stats_collector = build_stats_collector(settings, services)
+    app = create_app(
+        build_api_context(settings, services, config),
+        authenticator=auth.authenticator,
+        operations=build_operations(
+            settings,
+            services,
+            process,
+            chat_tasks=worker and worker.chat_tasks,
+            stats_collector=stats_collector,
+        ),
+        not_ready=process.state.not_ready_reason,
+        cors_origins=settings.http.cors_origins,
+    )
+    poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
+    return Actors(
+        listener=Listener(
+            services.database,
+            sender=str(process.worker_id),
+            on_hint=services.change_bus.receive,
+            on_reconnect=services.change_bus.resync,
+            metrics=notifications,
+        ),
+        notifier=services.notifier,
+        worker=worker,
+        chat_poller=ChatStreamPoller(
+            services.hub,
+            services.store.stream_reads,
+            poll_seconds=poll_seconds,
+            metrics=notifications,
+        ),
+        list_poller=ChatListPoller(
+            services.list_hub, services.store.chat_lists, poll_seconds=poll_seconds
+        ),
+        auth=auth,
+        server=_build_server(settings, services, app, process.systemd),
+        stats_collector=stats_collector,
+        preload_providers=partial(preload_providers, config.current.catalog),
+    )
+
+
+def _build_server(
+    settings: Settings, services: Services, app: FastAPI, systemd: SystemdSocket
+) -> Server:
+    return Server(
+        app,
+        services.hub,
+        host=settings.http.host,
+        port=settings.http.port,
+        inherited_socket=partial(systemd.listener, loopback_only=settings.auth.mode == "none"),
+        keepalive_timeout_seconds=settings.http.keepalive_timeout_seconds,
+        drain_seconds=settings.http.drain_seconds,
+    )

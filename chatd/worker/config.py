@@ -1,0 +1,16 @@
+"""Configuration of turns that a reload may replace."""
+
+from dataclasses import dataclass
+
+from chatd.llm.catalog import Catalog
+from chatd.worker.retry import RetryPolicy
+from chatd.worker.turn_limits import TurnLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnConfig:
+    """Values that a turn reads when it begins and keeps to its end."""
+
+    catalog: Catalog
+    limits: TurnLimits
+    retry: RetryPolicy

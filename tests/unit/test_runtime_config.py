@@ -1,0 +1,94 @@
+"""A reload replaces the reloadable settings, all of them and no others."""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import SecretStr
+
+from chatd.daemon.catalog import catalog_from_settings, model_configs, provider_configs
+from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
+from chatd.settings import ProviderKind, Settings
+from chatd.settings.keys import Key, known_keys, sections
+
+SETTINGS = Settings.model_validate(
+    {
+        "providers": {"p": {"kind": "scripted"}},
+        "models": {"m": {"provider": "p", "model": "scripted"}},
+    }
+)
+CATALOG = catalog_from_settings(SETTINGS)
+NAMES = {"providers": "p", "models": "m"}
+
+
+def replaced_by_reload(settings: Settings) -> tuple[object, ...]:
+    """Return everything that a reload puts in force; the catalog as what it is built from."""
+    return (
+        RuntimeConfig.from_settings(settings, CATALOG),
+        provider_configs(settings.providers),
+        model_configs(settings.models),
+    )
+
+
+OTHER_VALUES: dict[type, Callable[[Any], Any]] = {
+    bool: lambda value: not value,
+    int: lambda value: value + 1,
+    float: lambda value: value + 1,
+    str: lambda value: value + "x",
+    list: lambda value: [*value, "x"],
+    dict: lambda value: {**value, "x": SecretStr("x")},
+    SecretStr: lambda value: SecretStr(value.get_secret_value() + "x"),
+    ProviderKind: lambda _: ProviderKind.OPENAI,
+}
+"""For a value of each type, one that differs. It need not be valid."""
+
+
+def other_value(key: Key, value: Any) -> Any:
+    """Return a value of the key's type that differs from ``value``."""
+    annotation = sections()[key.section][0].model_fields[key.field].annotation
+    if get_origin(annotation) is Literal:
+        return next(choice for choice in get_args(annotation) if choice != value)
+    if value is not None:
+        return OTHER_VALUES[type(value)](value)
+    optional = next(kind for kind in get_args(annotation) if kind is not type(None))
+    return OTHER_VALUES[get_origin(optional) or optional](EMPTY[get_origin(optional) or optional])
+
+
+EMPTY: dict[type, Any] = {int: 0, str: "", list: [], SecretStr: SecretStr("")}
+
+
+def with_other_value(key: Key) -> Settings:
+    table = getattr(SETTINGS, key.section)
+    inner = table[NAMES[key.section]] if key.named else table
+    changed = inner.model_copy(update={key.field: other_value(key, getattr(inner, key.field))})
+    section = {**table, NAMES[key.section]: changed} if key.named else changed
+    return SETTINGS.model_copy(update={key.section: section})
+
+
+def keys_of(*, reloadable: bool) -> list[Any]:
+    return [
+        pytest.param(key, id=".".join(path))
+        for path, key in known_keys().items()
+        if key.reloadable is reloadable
+    ]
+
+
+@pytest.mark.parametrize("key", keys_of(reloadable=True))
+def test_reloadable_key_is_in_runtime_config(key: Key) -> None:
+    assert replaced_by_reload(with_other_value(key)) != replaced_by_reload(SETTINGS)
+
+
+@pytest.mark.parametrize("key", keys_of(reloadable=False))
+def test_other_key_is_not_in_runtime_config(key: Key) -> None:
+    assert replaced_by_reload(with_other_value(key)) == replaced_by_reload(SETTINGS)
+
+
+def test_replaced_config_is_in_force_before_listeners_run() -> None:
+    holder = RuntimeConfigHolder(RuntimeConfig.from_settings(SETTINGS, CATALOG))
+    max_chats = next(key for key in known_keys().values() if key.field == "max_chats")
+    new = RuntimeConfig.from_settings(with_other_value(max_chats), CATALOG)
+    seen = []
+    holder.on_replace(lambda config: seen.append((config, holder.max_chats())))
+    holder.replace(new)
+    assert seen == [(new, SETTINGS.worker.max_chats + 1)]
+    assert holder.current is new

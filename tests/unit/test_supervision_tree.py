@@ -1,0 +1,35 @@
+"""The actors of a process, as their supervisor gets them."""
+
+from chatd.daemon import Daemon
+from chatd.settings import Settings
+
+WORKER = (
+    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "claimer", "reaper", "janitor"
+)  # fmt: skip
+
+
+def daemon(**sections: object) -> Daemon:
+    models = {
+        "providers": {"p": {"kind": "scripted"}},
+        "models": {"m": {"provider": "p", "model": "scripted"}},
+    }
+    return Daemon(Settings.model_validate({**models, **sections}), handle_signals=False)
+
+
+def names(of: Daemon) -> list[str]:
+    return [actor.name for actor in of.supervisor.snapshot()]
+
+
+async def test_start_order_of_all_actors() -> None:
+    assert names(daemon(auth={"mode": "token"})) == [
+        *("listener", "notifier", *WORKER, "chat poller", "list poller", "authenticator", "http"),
+        *("stats collector", "provider preload"),
+    ]
+
+
+async def test_actors_that_settings_switch_off_are_left_out() -> None:
+    serving = daemon(worker={"enabled": False})
+    assert names(serving) == [
+        "listener", "notifier", "chat poller", "list poller", "http", "stats collector", "provider preload"
+    ]  # fmt: skip
+    assert serving.chat_tasks is None
