@@ -8,7 +8,8 @@ from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
-from chatd.settings import DatabaseSettings, Settings
+from chatd.settings import Settings
+from chatd.settings.sections import DatabaseSettings
 from chatd.store.database import Database
 from chatd.store.notifications.notifier import Notifier
 from chatd.store.store import Store, build_store

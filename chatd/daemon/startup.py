@@ -3,7 +3,8 @@
 from chatd.daemon.services import Services
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.llm.catalog import Catalog
-from chatd.settings import DatabaseSettings, Settings
+from chatd.settings import Settings
+from chatd.settings.sections import DatabaseSettings
 from chatd.store.migrations import migrate
 from chatd.store.models import ModelRow
 from chatd.supervision.child import ChildHandle, StopRequest

@@ -1,6 +1,6 @@
 """A reload replaces the reloadable settings, all of them and no others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from chatd.daemon.catalog import catalog_from_settings, model_configs, provider_configs
 from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
-from chatd.settings import ProviderKind, Settings
+from chatd.settings import Settings
 from chatd.settings.keys import Key, known_keys, sections
 
 SETTINGS = Settings.model_validate(
@@ -38,7 +38,6 @@ OTHER_VALUES: dict[type, Callable[[Any], Any]] = {
     list: lambda value: [*value, "x"],
     dict: lambda value: {**value, "x": SecretStr("x")},
     SecretStr: lambda value: SecretStr(value.get_secret_value() + "x"),
-    ProviderKind: lambda _: ProviderKind.OPENAI,
 }
 """For a value of each type, one that differs. It need not be valid."""
 
@@ -50,8 +49,17 @@ def other_value(key: Key, value: Any) -> Any:
         return next(choice for choice in get_args(annotation) if choice != value)
     if value is not None:
         return OTHER_VALUES[type(value)](value)
-    optional = next(kind for kind in get_args(annotation) if kind is not type(None))
-    return OTHER_VALUES[get_origin(optional) or optional](EMPTY[get_origin(optional) or optional])
+    for kind in walk_types(annotation):
+        if kind in EMPTY:
+            return OTHER_VALUES[kind](EMPTY[kind])
+    raise AssertionError(f"{key.section}.{key.field} is of an unknown type: {annotation}")
+
+
+def walk_types(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation is made of, the outer ones first."""
+    yield get_origin(annotation) or annotation
+    for argument in get_args(annotation):
+        yield from walk_types(argument)
 
 
 EMPTY: dict[type, Any] = {int: 0, str: "", list: [], SecretStr: SecretStr("")}

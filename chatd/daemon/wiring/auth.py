@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from chatd.api.auth.identity import AnonymousAuthenticator, Authenticator
 from chatd.api.auth.tokens import TokenAuthenticator
-from chatd.settings import AuthSettings
+from chatd.settings.sections import AuthSettings
 from chatd.store.database import Database
 from chatd.store.tokens import Tokens
 from chatd.supervision.child import StartFunction
