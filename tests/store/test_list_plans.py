@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from conftest import dsn_for
 from support.factories import MODEL, OWNER, insert_models
-from test_plans import BOTH, indexes, kinds, nodes, scanned
+from support.query_plans import BOTH, indexes, kinds, nodes, scanned
 
 from chatd.store import sql
 from chatd.store.database import Connection, Database

@@ -65,7 +65,9 @@ async def test_everything_at_once(wide: Database, seed: int) -> None:
     assert has_no_duplicates(stored + queued)
     assert set(stored + queued) <= set(mill.sent_texts)
     assert len(stored + queued) + len(dropped) == len(mill.sent_texts) == len(set(mill.sent_texts))
-    made = {row["transition"] for row in await wide.fetch("SELECT DISTINCT move FROM chat_events")}
+    made = {
+        row["transition"] for row in await wide.fetch("SELECT DISTINCT transition FROM chat_events")
+    }
     assert made >= {
         Transition.SEND,
         Transition.INTERRUPT,

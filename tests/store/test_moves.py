@@ -3,22 +3,27 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import pytest
 from support.factories import (
     MODEL,
     OTHER_MODEL,
     OWNER,
-    PENDING_CALL_IDS,
     WORKER,
     chat_with_status,
     insert_models,
     stored_rows,
     text_content,
-    tool_call_content,
 )
 from support.invariants import check_calls
+from support.transitions import (
+    ASKING,
+    REAPER,
+    STEP,
+    Nothing,
+    make,
+    may_queue,
+)
 
 from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
 from chatd.domain.errors import (
@@ -30,112 +35,12 @@ from chatd.domain.errors import (
     QueuedMessageNotFound,
     Refused,
 )
-from chatd.domain.message import Content, NewMessage, PendingToolCall, Role
+from chatd.domain.message import Content, Role
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, target_status
 from chatd.store.chats import Chats
 from chatd.store.database import Database
-from chatd.store.leases import Leases
-from chatd.store.messages import Messages
-from chatd.store.queue import Queue
 from chatd.store.records import TransitionResult
-from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
-
-REAPER = UUID("00000000-0000-4000-8000-00000000dead")
-
-
-class Nothing(Exception):
-    """A move that looks for chats found none to move."""
-
-
-ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
-STEP = {"step": 0, "messages": [ANSWER], "settled_part": 7}
-CALLING = tool_call_content("z", "a")
-ASKING = {
-    "step": 0,
-    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
-    "calls": [PendingToolCall(part, None) for part in CALLING],
-    "client_tool_timeout_seconds": 60.0,
-    "settled_part": 7,
-}
-
-
-async def make(
-    database: Database,
-    move: Transition,
-    busy: BusyBehavior | None,
-    chat: Chat,
-    *,
-    given_up: bool = False,
-) -> TransitionResult:
-    """Make one move on a chat; every move of the table has its line here."""
-    chats, messages, turns = Chats(database), Messages(database), Turns(database)
-    fence = FencingToken(chat.id, WORKER, chat.epoch)
-    ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
-        Transition.SEND: lambda: chats.send(
-            chat.id,
-            owner_id=OWNER,
-            content=text_content("more"),
-            busy_behavior=busy or BusyBehavior.QUEUE,
-        ),
-        Transition.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
-        Transition.SUBMIT_TOOL_RESULTS: lambda: ToolCalls(database).submit(
-            chat.id,
-            owner_id=OWNER,
-            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(PENDING_CALL_IDS)],
-        ),
-        Transition.EDIT: lambda: first_edited(messages, database, chat),
-        Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).remove, database, chat),
-        Transition.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
-        Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
-        Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
-        Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
-        Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
-        Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
-        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER).claim(10),
-        Transition.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
-        Transition.RECORD_RETRY: lambda: turns.record_retry(
-            fence, step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
-        ),
-        Transition.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
-        Transition.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
-        Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
-        Transition.FAIL: lambda: turns.fail(
-            fence, step=0, last_error="no", detail={"kind": "auth"}, settled_part=7
-        ),
-        Transition.RELEASE: lambda: turns.release(fence, reason="shutdown"),
-        Transition.REAP: lambda: Leases(database, worker_id=REAPER).reap(
-            lease_seconds=-1.0, max_recoveries=0 if given_up else 3
-        ),
-        Transition.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
-        Transition.EXPIRE_ACTION: lambda: ToolCalls(database).expire(),
-    }
-    answer = await ways[move]()
-    if isinstance(answer, TransitionResult):
-        return answer
-    if not answer:
-        raise Nothing
-    first = answer[0]
-    return first if isinstance(first, TransitionResult) else first.result
-
-
-async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
-    """Edit the message that ``chat_with_status`` made."""
-    query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
-    said = await database.fetchrow(query, chat.id)
-    assert said is not None
-    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text_content("instead"))
-
-
-async def last_queued(
-    move: Callable[..., Awaitable[TransitionResult]], database: Database, chat: Chat
-) -> TransitionResult:
-    """Make a move on the last message that waits; on one that is not there, when none does."""
-    query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
-    queued = await database.fetchrow(query, chat.id)
-    assert queued is not None
-    return await move(chat.id, queued["id"] or 1, owner_id=OWNER)
-
 
 CELLS = [
     pytest.param(move, busy, status, id=f"{move}{f'-{busy}' if busy else ''}-{status}")
@@ -157,10 +62,6 @@ def expected_refusal(move: Transition, busy: BusyBehavior | None) -> type[Except
     if move is Transition.RETRY:
         return NothingToRetry
     return ChatBusy if busy is BusyBehavior.REJECT or move is Transition.CLEAR else ChatTreeBusy
-
-
-def may_queue(status: Status) -> bool:
-    return status is not Status.WAITING
 
 
 @pytest.mark.parametrize("queued", [0, 2])

@@ -1,12 +1,13 @@
 """The plans of the queries that run all day, on tables of a few thousand rows."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import pytest
 from support.factories import MODEL, OWNER, WORKER, insert_models
+from support.query_plans import BOTH, indexes, kinds, nodes, plan, plan_of, scanned
 
 from chatd.store import sql
 from chatd.store.database import Connection, Database
@@ -40,49 +41,8 @@ async def filled(database: Database) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def plan(
-    connection: Connection, file: str, name: str, *, generic: bool, **values: Any
-) -> Any:
-    """Return the plan of a named query: for these values, or the one that is kept for any."""
-    text, args = sql.load(file)[name].bind(**values)
-    return await plan_of(connection, text, *args, generic=generic)
-
-
-async def plan_of(connection: Connection, query: str, *args: Any, generic: bool) -> Any:
-    if not generic:
-        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
-    else:
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
-        await connection.execute(f"PREPARE asked AS {query}")
-        nulls = ", ".join(["NULL"] * len(args))
-        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({nulls})")
-        await connection.execute("DEALLOCATE asked")
-    (root,) = json.loads(answer)
-    return root["Plan"]
-
-
-def nodes(plan: Any) -> Iterator[Any]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def indexes(plan: Any) -> set[str]:
-    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
-
-
-def kinds(plan: Any) -> set[str]:
-    return {node["Node Type"] for node in nodes(plan)}
-
-
-def scanned(plan: Any) -> set[str]:
-    """Tables that are read from end to end."""
-    return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
-
-
 REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10}
 REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": True}
-BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 
 
 @BOTH

@@ -16,7 +16,7 @@ from support.factories import (
     insert_models,
     text_content,
 )
-from test_moves import make, may_queue
+from support.transitions import make, may_queue
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
 from chatd.domain.cursor import Cursor
@@ -59,7 +59,10 @@ async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch
 
 async def stored(database: Database) -> list[tuple[int, int, int]]:
     """Epoch, first and last of every batch."""
-    query = "SELECT epoch, first, last FROM chat_parts ORDER BY chat_id, epoch, last, first"
+    query = (
+        "SELECT epoch, first_part, last_part FROM chat_parts"
+        " ORDER BY chat_id, epoch, last_part, first_part"
+    )
     return [tuple(row) for row in await database.fetch(query)]
 
 
@@ -391,7 +394,7 @@ async def test_batches_are_joined_without_overlap_or_gap(database: Database) -> 
     assert await live(database, chat) == (said(*"abcd"), said(*"abcd"))
     await flush(database, chat, 6, "f")  # the server crashed, and what came between is lost
     assert await live(database, chat) == (said(*"abcd"), said(*"abcd"))
-    await database.fetch("DELETE FROM chat_parts WHERE first = 1")
+    await database.fetch("DELETE FROM chat_parts WHERE first_part = 1")
     assert await live(database, chat) == ((), ())
 
 
@@ -408,7 +411,9 @@ async def test_the_span_is_what_the_journal_still_holds(database: Database) -> N
         return [version for version in range(8) if span.contains(Cursor(version))]
 
     assert await resumable() == [0, 1, 2, 3, 4]
-    await database.fetch("UPDATE chat_events SET at = at - interval '8 days' WHERE version <= 2")
+    await database.fetch(
+        "UPDATE chat_events SET created_at = created_at - interval '8 days' WHERE version <= 2"
+    )
     assert await streams.prune_journal(retention_days=7.0) == 2
     assert await resumable() == [2, 3, 4]
     assert await streams.prune_journal(retention_days=0.0) == 1
@@ -425,7 +430,7 @@ async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
     ids = await insert_chats(database, 3, Status.WAITING, version=5)
     for version in (5, 2, 4, 1, 3):  # the order on disk
         await database.fetch(
-            "INSERT INTO chat_events (chat_id, version, at, move, status, epoch)"
+            "INSERT INTO chat_events (chat_id, version, created_at, transition, status, epoch)"
             " SELECT id, $2::bigint, clock_timestamp() - interval '1 day' + $2 * interval '1 second',"
             " 'send', 'waiting', 0 FROM unnest($1::uuid[]) AS id",
             ids,
@@ -466,7 +471,7 @@ async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
     await slip_in(database, chat, 1, "a")
     await slip_in(database, chat, 2, "b")
     async with row_locked(database, chat) as other, asyncio.timeout(8):
-        await other.execute("DELETE FROM chat_parts WHERE first = 1")
+        await other.execute("DELETE FROM chat_parts WHERE first_part = 1")
         assert await StreamStore(database).prune_parts() == 1
     assert await stored(database) == []
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import anyio
 import pytest
 from support.eventually import TIMEOUT_SECONDS
-from test_plans import BOTH, indexes, plan, scanned
+from support.query_plans import BOTH, indexes, plan, scanned
 
 from chatd.domain.errors import TokenNotFound
 from chatd.store.database import Database
@@ -93,6 +93,8 @@ async def test_checking_reads_nothing_but_the_tokens_asked_for(
             " SELECT 'o', sha256(n::text::bytea) FROM generate_series(1, 20000) n; ANALYZE api_tokens"
         )
         keys = [hash_token(str(n)) for n in range(10)]
-        found = await plan(connection, "tokens", "check", keys, keys, generic=generic)
+        found = await plan(
+            connection, "tokens", "validate", hashes=keys, used_hashes=keys, generic=generic
+        )
         assert "api_tokens_hash_key" in indexes(found)
         assert scanned(found) == set()

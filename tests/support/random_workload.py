@@ -101,11 +101,12 @@ class RandomWorkload:
                 where, queued = await self.random_queued(chat_id)
                 return partial(queue.promote, where, queued), False
             case 11:
-                await self.remove_queued(queue, *await self.random_queued(chat_id))
+                await self.delete_queued_message(queue, *await self.random_queued(chat_id))
                 return None, False
             case _:
                 busy = self.random.choice(list(BusyBehavior))
-                return partial(chats.send, chat_id, content=text_content(label), busy=busy), True
+                content = text_content(label)
+                return partial(chats.send, chat_id, content=content, busy_behavior=busy), True
 
     async def random_id(self, query: str, chat_id: UUID) -> int:
         """One of what is there by now; 0 when there is nothing."""
