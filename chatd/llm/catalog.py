@@ -1,7 +1,7 @@
-"""Which models there are and who serves them, built from plain values.
+"""Catalog: the configured models and their providers, built from plain values.
 
-A catalog is made at start and again at each reload; it owns its providers, and ``aclose`` lets
-their connections go.
+A catalog is built at the start and again at each reload. It owns its providers, and ``aclose`` closes their
+connections.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,25 +24,25 @@ from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 _log = structlog.get_logger()
 
 MODEL_ID_NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
-"""Ids of models are made of their names in here. Never change it: chats refer to them."""
+"""Namespace in which ids of models are derived from their names. Never change it: chats refer to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """A model as a user names it. ``model`` is the vendor's own name of it."""
+    """Configuration of one model. ``name`` is chosen here, ``model`` is the provider's name of it."""
 
     name: str
     provider: str
     model: str
     context_limit: int | None = None
-    """Tokens that fit into one call, question and answer together; callers are shown it."""
+    """Tokens that fit into one call, request and response together. Shown by the API."""
     max_output_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Passed to the vendor as they are: ``temperature`` and the like."""
+    """Passed to the provider unchanged, such as ``temperature``."""
     default: bool = False
 
     id: UUID = field(init=False)
-    """Made of the name: the same in every process and for ever."""
+    """Derived from the name: the same in every process and for ever."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", uuid5(MODEL_ID_NAMESPACE, self.name))
@@ -50,7 +50,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
-    """A vendor's API as it is configured. ``sql_script`` and ``scripts`` are for kind ``scripted``."""
+    """Configuration of one provider. ``script`` and ``scripts`` are for kind ``scripted``."""
 
     name: str
     kind: str
@@ -62,7 +62,7 @@ class ProviderConfig:
 
 
 class Catalog:
-    """The models, each with its provider."""
+    """Models, each with its provider."""
 
     def __init__(self, *, models: Iterable[ModelConfig], providers: Mapping[str, Provider]) -> None:
         self._models = {model.name: model for model in models}
@@ -79,36 +79,38 @@ class Catalog:
 
     @property
     def models(self) -> tuple[ModelConfig, ...]:
+        """All models, in the order of the configuration."""
         return tuple(self._models.values())
 
     @property
     def default(self) -> ModelConfig:
-        """The model of a chat that asks for none."""
+        """The model of a chat that names none."""
         return self._default
 
     def by_name(self, name: str) -> ModelConfig:
-        """Raises ``ModelNotFound``."""
+        """Return the model with this name. Raise ``ModelNotFound``."""
         if (model := self._models.get(name)) is None:
             raise ModelNotFound(f"There is no model {name!r}.", name=name)
         return model
 
     def by_id(self, model_id: UUID) -> ModelConfig:
-        """Raises ``ModelNotFound``, also for a model that was configured once and is no more."""
+        """Return the model with this id. Raise ``ModelNotFound``, also for a model that was removed."""
         if (model := self._ids.get(model_id)) is None:
             raise ModelNotFound(f"There is no model {model_id}.", model_id=model_id)
         return model
 
     def provider_of(self, model: ModelConfig) -> Provider:
+        """Return the provider that serves ``model``."""
         return self._providers[model.provider]
 
     async def warm(self) -> None:
-        """Let every provider that is used do its slow first things; see ``IdentityProvider.warm``."""
+        """Warm up every provider that has a model. See ``Provider.warm``."""
         for name in {model.provider for model in self._models.values()}:
             await self._providers[name].warm()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Whoever may still call a provider says so: its connections stay open until then."""
+        """Keep the connections of the providers open while the body may call them."""
         self._use_count += 1
         try:
             yield
@@ -118,7 +120,7 @@ class Catalog:
                 self._unused.set()
 
     async def retire(self) -> None:
-        """Close as soon as nobody uses it any more; at once when cancelled."""
+        """Close the providers once no ``in_use`` body runs any more, or at once when cancelled."""
         try:
             if self._use_count:
                 self._unused = anyio.Event()
@@ -129,31 +131,32 @@ class Catalog:
         _log.info("config.old_providers_closed", providers=sorted(self._providers))
 
     async def aclose(self) -> None:
+        """Close the connections of all providers."""
         for provider in self._providers.values():
             await provider.aclose()
 
 
 def build_catalog(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:
-    """Make the providers and the catalog. Raises ``ProviderConfigError``, which names the key."""
-    made = {config.name: _build_provider(config) for config in providers}
-    return Catalog(models=models, providers=made)
+    """Build the providers and the catalog. Raise ``ProviderConfigError``, which names the key."""
+    built = {config.name: _build_provider(config) for config in providers}
+    return Catalog(models=models, providers=built)
 
 
 def _default_model(models: Iterable[ModelConfig]) -> ModelConfig:
-    several = list(models)
-    chosen = [model for model in several if model.default]
-    match several, chosen:
+    candidates = list(models)
+    marked = [model for model in candidates if model.default]
+    match candidates, marked:
         case [], _:
             raise ProviderConfigError("models", "configure at least one model")
         case ([only], []) | (_, [only]):
             return only
         case _, []:
-            names = ", ".join(model.name for model in several)
+            names = ", ".join(model.name for model in candidates)
             raise ProviderConfigError("models", f"set default = true for one of {names}")
         case _:
-            names = " and ".join(model.name for model in chosen)
+            names = " and ".join(model.name for model in marked)
             raise ProviderConfigError(
-                f"models.{chosen[1].name}.default", f"{names} are both the default"
+                f"models.{marked[1].name}.default", f"{names} are both the default"
             )
 
 

@@ -1,4 +1,4 @@
-"""What this room raises itself, beside what vendors' libraries raise."""
+"""Exceptions that this package raises itself, besides those of the SDKs."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ class ProviderError(ChatdError):
 
 
 class InvalidProviderResponse(ChatdError):
-    """What the provider sent could not be read."""
+    """The provider sent a response that could not be read."""
 
 
 class UnsupportedContent(ChatdError):

@@ -1,4 +1,4 @@
-"""What a model provider is to the rest of the house: a stream of deltas, ended by ``Finished``."""
+"""Protocol of model providers: a stream of deltas, ended by ``Finished``."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,10 +11,10 @@ from chatd.domain.message import Message, Part
 
 @dataclass(frozen=True, slots=True)
 class PartDelta:
-    """A piece of the answer, shaped as in ``domain.message``: ``index``, ``type``, and the piece.
+    """Streamed piece of a response, shaped as in ``domain.message``: ``index``, ``type`` and the piece.
 
-    The last fragment of a part may carry ``provider``: what its vendor wants back with it (an id, a
-    signature). It is opaque, it is stored with the part, and only that vendor is ever sent it.
+    The last delta of a part may carry ``provider``: data that the provider wants back with the part (an id,
+    a signature). It is opaque, it is stored with the part, and only that provider is ever sent it.
     """
 
     part: Part
@@ -22,10 +22,10 @@ class PartDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The model said that it is done, and why. A stream that ends without it was cut."""
+    """End of a response, with its reason. A stream that ends without it was truncated."""
 
     reason: str
-    """``stop``, ``length``, ``tool_call_delta``, ``content_filter`` or the provider's own word."""
+    """``stop``, ``length``, ``tool_call``, ``content_filter`` or the provider's own word."""
     usage: Usage
 
 
@@ -34,7 +34,7 @@ Delta = PartDelta | Finished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool the model may call. ``key_arguments`` is a JSON schema of type ``object``."""
+    """A tool that the model may call. ``parameters`` is a JSON schema of type ``object``."""
 
     name: str
     description: str
@@ -43,7 +43,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One call of one model: the whole history, oldest first."""
+    """One call of one model. ``messages`` is the whole history, oldest first."""
 
     model: str
     messages: tuple[Message, ...]
@@ -53,24 +53,24 @@ class ModelRequest:
 
 
 class Provider(Protocol):
-    """A vendor's API, or something that behaves like one."""
+    """The API of a provider, or a stand-in for one."""
 
     @property
     def name(self) -> str:
-        """The name it was configured under."""
+        """The name under which it is configured."""
         ...
 
     async def warm(self) -> None:
-        """Do what is slow and needed once (imports), off the event loop, before the first call."""
+        """Do the slow work that is needed once (imports), off the event loop, before the first call."""
         ...
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        """Call the model. Leaving the context closes the vendor's connection.
+        """Call the model. Leaving the context closes the connection.
 
-        Raises whatever the vendor's library raises; ``classify`` turns that into a ``Failure``.
+        Raise whatever the SDK raises. ``classify`` turns that into a ``Failure``.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close connections that are kept between calls."""
+        """Close the connections that are kept between calls."""
         ...

@@ -1,8 +1,4 @@
-"""From an exception to a ``Failure``, in our words.
-
-Nothing is imported to look: classes are recognised by library and name, so a vendor that was never
-loaded costs nothing. What is not recognised is not named: None means that somebody has a bug.
-"""
+"""Classification of exceptions: an exception and its causes → a ``Failure``, or None for a bug."""
 
 import errno
 import socket
@@ -38,18 +34,18 @@ _UNREACHABLE_ERRNOS = frozenset(
     }
 )
 _SPECIFIC_KINDS = frozenset({FailureKind.QUOTA, FailureKind.CONTEXT_LIMIT, FailureKind.OVERLOADED})
-"""Kinds that a library saw in the vendor's words; the status says less."""
+"""Kinds that a library derived from the provider's text, which is more precise than the status."""
 _NETWORK_ERRORS = (ConnectionError, ssl.SSLError, socket.gaierror, TimeoutError)
 
 
 def classify(
     error: BaseException, *, provider: str, model: str, now: datetime | None = None
 ) -> Failure | None:
-    """Say what an exception from a provider means; None when it is not a provider's failure.
+    """Return the failure that an exception stands for. None: it is no failure of a provider.
 
-    ``provider`` and ``model`` are names for a person. ``now`` is the time that dates in headers are
-    compared with. Wrappers are looked through: groups of one, and ``__cause__`` of what a vendor's
-    library raised, never of our own exceptions or Python's.
+    ``provider`` and ``model`` are names for a person. Dates in headers are compared with ``now``. Wrappers
+    are followed: groups of one, and the ``__cause__`` of exceptions of a library, never of our own ones or
+    Python's.
     """
     chain = list(_cause_chain(error))
     kinds = [kind for e in chain if (kind := _kind(e)) is not None]
@@ -57,10 +53,10 @@ def classify(
         return None
     kind = kinds[0]
     if kind is FailureKind.NETWORK and FailureKind.CONFIGURATION in kinds:
-        kind = FailureKind.CONFIGURATION  # "could not connect", because the address is no address
+        kind = FailureKind.CONFIGURATION  # "could not connect" because the address is invalid
     status = next((s for e in chain if (s := _status(e)) is not None), None)
     sentence = failure_sentence(kind, provider=provider, model=model, status=status)
-    # What is wrong with the configuration, or what the system says of the wire, quotes nobody.
+    # Configuration errors and network errors of the system hold no text of the provider.
     ours = (
         isinstance(chain[0], ProviderConfigError | UnsupportedContent)
         or kind is FailureKind.NETWORK
@@ -77,7 +73,7 @@ def classify(
 
 
 def _cause_chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then the causes that a library wrapped."""
+    """Yield the exception, then the causes that a library wrapped."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -108,8 +104,8 @@ def _kind(error: BaseException) -> FailureKind | None:
         case TimeoutError():
             return FailureKind.TIMEOUT
         case OSError():
-            wire = isinstance(error, _NETWORK_ERRORS) or error.errno in _UNREACHABLE_ERRNOS
-            return FailureKind.NETWORK if wire else kind_for_exception(error)
+            network = isinstance(error, _NETWORK_ERRORS) or error.errno in _UNREACHABLE_ERRNOS
+            return FailureKind.NETWORK if network else kind_for_exception(error)
         case ProviderError():
             known: FailureKind | None = FailureKind.PROVIDER_ERROR
         case _:

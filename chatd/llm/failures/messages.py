@@ -1,4 +1,4 @@
-"""Failures in words for a person: ours, with at most a short, cleaned reason of the vendor's."""
+"""Messages of failures: our sentence, with at most a short, redacted reason of the provider."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from chatd.llm.errors import ProviderConfigError, ProviderError, UnsupportedCont
 from chatd.llm.failures.table import kind_for_exception
 
 MAX_REASON_LENGTH = 200
-"""Characters of a vendor's own words that are kept."""
+"""Longest reason of a provider, in characters."""
 
 _SENTENCES: dict[FailureKind, str] = {
     FailureKind.AUTH: "{provider} did not accept the API key",
@@ -30,11 +30,11 @@ _UNREADABLE_SENTENCE = "{provider} sent an answer of {model} that could not be r
 _KINDS_WITHOUT_REASON = frozenset(
     {FailureKind.AUTH, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
 )
-"""Kinds that need no word of the vendor, who is apt to name keys and organisations in them."""
+"""Kinds whose reason is dropped: providers name keys and organisations in it."""
 
 
 def error_body(error: BaseException) -> Mapping[str, Any]:
-    """The object of the vendor's answer that describes the error."""
+    """Return the object that describes the error in the provider's response."""
     body = getattr(error, "body", None)
     if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
         body = body["error"]
@@ -42,19 +42,19 @@ def error_body(error: BaseException) -> Mapping[str, Any]:
 
 
 def provider_reason(error: BaseException) -> str:
-    """The vendor's own words, if there are any that a person may see."""
-    said = _raw_provider_reason(error)
-    if "<" in said[:MAX_REASON_LENGTH]:
-        return ""  # a page of some gateway
-    said = " ".join(sanitize_error_text(said).split()).rstrip(".")
-    return said if len(said) <= MAX_REASON_LENGTH else said[: MAX_REASON_LENGTH - 1] + "…"
+    """Return the provider's own reason, redacted and shortened. Empty: none that a person may see."""
+    reason = _raw_provider_reason(error)
+    if "<" in reason[:MAX_REASON_LENGTH]:
+        return ""  # an HTML page of a gateway
+    reason = " ".join(sanitize_error_text(reason).split()).rstrip(".")
+    return reason if len(reason) <= MAX_REASON_LENGTH else reason[: MAX_REASON_LENGTH - 1] + "…"
 
 
 def _raw_provider_reason(error: BaseException) -> str:
     body = getattr(error, "body", None)
-    for said in (error_body(error).get("message"), body):
-        if isinstance(said, str):
-            return said
+    for text in (error_body(error).get("message"), body):
+        if isinstance(text, str):
+            return text
     if isinstance(error, OSError):
         return getattr(error, "verify_message", "") or error.strerror or str(error)
     misused = kind_for_exception(error) is FailureKind.INVALID_REQUEST and body is None
@@ -64,7 +64,7 @@ def _raw_provider_reason(error: BaseException) -> str:
 
 
 def failure_sentence(kind: FailureKind, *, provider: str, model: str, status: int | None) -> str:
-    """What happened, in our words alone."""
+    """Return what happened, in our words alone."""
     unreadable = kind is FailureKind.PROVIDER_ERROR and status is None
     sentence = _UNREADABLE_SENTENCE if unreadable else _SENTENCES[kind]
     text = sentence.format(provider=provider, model=f"model {model}")
@@ -74,7 +74,7 @@ def failure_sentence(kind: FailureKind, *, provider: str, model: str, status: in
 
 
 def sentence_with_reason(sentence: str, chain: Sequence[BaseException], kind: FailureKind) -> str:
-    """The sentence, and the vendor's reason behind it, if there is one that a person may see."""
+    """Return the sentence, followed by the provider's reason if a person may see it."""
     text = sentence
     reasons = [reason for error in chain if (reason := provider_reason(error))]
     if reasons and kind not in _KINDS_WITHOUT_REASON:

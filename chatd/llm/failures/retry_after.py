@@ -1,4 +1,4 @@
-"""How long a provider asks us to wait, from the headers of its answer."""
+"""Retry-After: the wait that a provider asks for in the headers of its response."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER_SECONDS = 86_400.0
-"""Seconds; a provider that asks for more is taken to mean a day."""
+"""Longest wait that is returned."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -16,19 +16,19 @@ _ANTHROPIC_LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Seconds to wait, or None when the provider does not say. Never negative, never above a day.
+    """Return the seconds to wait, between 0 and a day. None: the headers name no wait.
 
-    ``Retry-After`` is seconds or a date (RFC 9110, section 10.2.3); ``retry-after-ms`` is what both
-    vendors send beside it. Failing these, the reset of each rate limit that is used up.
+    ``Retry-After`` is seconds or a date (RFC 9110, section 10.2.3). OpenAI and Anthropic send
+    ``retry-after-ms`` beside it. Without these, the latest reset of the exhausted rate limits counts.
     """
-    found = {name.lower(): value.strip() for name, value in headers.items()}
-    asked = [
-        _seconds(found.get("retry-after-ms"), unit=0.001),
-        _seconds(found.get("retry-after")),
-        _seconds_until(found.get("retry-after"), now=now),
-        max(_resets(found, now=now), default=None),
+    values = {name.lower(): value.strip() for name, value in headers.items()}
+    candidates = [
+        _seconds(values.get("retry-after-ms"), unit=0.001),
+        _seconds(values.get("retry-after")),
+        _seconds_until(values.get("retry-after"), now=now),
+        max(_resets(values, now=now), default=None),
     ]
-    for seconds in asked:
+    for seconds in candidates:
         if seconds is not None and seconds >= 0:
             return min(seconds, MAX_RETRY_AFTER_SECONDS)
     return None
@@ -43,7 +43,7 @@ def _seconds(text: str | None, *, unit: float = 1.0) -> float | None:
 
 
 def _seconds_until(text: str | None, *, now: datetime) -> float | None:
-    """Seconds until an HTTP date; 0 when it has passed."""
+    """Return the seconds until an HTTP date. 0 if it has passed, None if it is no date."""
     try:
         date = parsedate_to_datetime(text or "")
     except ValueError:
@@ -52,12 +52,12 @@ def _seconds_until(text: str | None, *, now: datetime) -> float | None:
 
 
 def _resets(headers: Mapping[str, str], *, now: datetime) -> Iterator[float]:
-    """Seconds until each used-up limit is renewed, as OpenAI and Anthropic spell it."""
+    """Yield the seconds until each exhausted limit resets, as OpenAI and Anthropic spell it."""
     for limit in _OPENAI_LIMITS:
         if headers.get(f"x-ratelimit-remaining-{limit}") == "0":
             reset = headers.get(f"x-ratelimit-reset-{limit}", "")
-            if pieces := _DURATION.findall(reset):
-                yield sum(float(number) * _UNITS[unit] for number, unit in pieces)
+            if terms := _DURATION.findall(reset):
+                yield sum(float(number) * _UNITS[unit] for number, unit in terms)
     for limit in _ANTHROPIC_LIMITS:
         if headers.get(f"anthropic-ratelimit-{limit}-remaining") == "0":
             reset = headers.get(f"anthropic-ratelimit-{limit}-reset", "")

@@ -1,4 +1,4 @@
-"""Which kind of failure a status, a code or a class stands for. Tables only.
+"""Tables of failure kinds by status, code, phrase and exception class.
 
 Sources: https://platform.openai.com/docs/guides/error-codes,
 https://docs.anthropic.com/en/api/errors, and what compatible servers (vLLM, llama.cpp, gateways)
@@ -57,7 +57,7 @@ _PHRASE_KINDS: tuple[tuple[str, Kind], ...] = (
     ("overloaded", Kind.OVERLOADED),
     ("over capacity", Kind.OVERLOADED),
 )
-"""For vendors that send one code for everything; looked at when the code says nothing."""
+"""Phrases of providers that send one code for everything. Used if the code is not specific."""
 
 _VAGUE_CODE_KINDS: dict[str, Kind] = {
     "invalid_request_error": Kind.INVALID_REQUEST,
@@ -72,7 +72,7 @@ _STATUS_KINDS: dict[int, Kind] = {
     403: Kind.PERMISSION,
     404: Kind.NOT_FOUND,
     408: Kind.TIMEOUT,
-    409: Kind.PROVIDER_ERROR,  # "try again", says OpenAI; both SDKs would have
+    409: Kind.PROVIDER_ERROR,  # OpenAI documents it as temporary, and both SDKs retry it
     413: Kind.CONTEXT_LIMIT,
     425: Kind.PROVIDER_ERROR,
     429: Kind.RATE_LIMIT,
@@ -127,19 +127,19 @@ EXCEPTION_KINDS: dict[tuple[str, str], Kind] = {
         }.items()
     },
 }
-"""Classes by their library and name, so that nothing has to be imported to recognise them."""
+"""Kinds by library and class name, so that no library has to be imported to compare."""
 
 LIBRARIES = frozenset(library for library, _ in EXCEPTION_KINDS)
 
 
 def kind_for_response(*, status: int | None, codes: tuple[str | None, ...], text: str) -> Kind:
-    """The kind of an error that the vendor itself told us about."""
+    """Return the kind of an error response, from its codes, its text and its status."""
     for code in codes:
         if code in _CODE_KINDS:
             return _CODE_KINDS[code]
-    words = text.lower()
+    lowered = text.lower()
     for phrase, kind in _PHRASE_KINDS:
-        if phrase in words:
+        if phrase in lowered:
             return kind
     if status in _STATUS_KINDS:
         return _STATUS_KINDS[status]
@@ -152,7 +152,7 @@ def kind_for_response(*, status: int | None, codes: tuple[str | None, ...], text
 
 
 def kind_for_exception(error: BaseException) -> Kind | None:
-    """The kind that the nearest known class of an exception stands for."""
+    """Return the kind of the nearest known class of an exception. None: it is not known."""
     for cls in type(error).__mro__:
         kind = EXCEPTION_KINDS.get((cls.__module__.partition(".")[0], cls.__name__))
         if kind is not None:

@@ -1,8 +1,7 @@
-"""A provider that plays a script: for tests, the demo, and long soaks without a vendor.
+"""Provider that plays a script.
 
-It speaks the same protocol as a vendor and fails in the same ways, so everything upstairs can be
-tried without a network. It remembers nothing about a chat: which turn and which call it is asked
-for follows from the history it is sent. Only attempts are counted, per history, in this process.
+It keeps no state of a chat: the numbers of the turn and of the call follow from the history that it is
+sent. Only attempts are counted, per history, in this process.
 """
 
 import re
@@ -28,16 +27,17 @@ from chatd.llm.scripted.script import DEFAULT_SCRIPT, Finish, Script, Step
 
 _MARKER = re.compile(r"\[\[([\w-]+)\]\]")
 _MAX_COUNTED_HISTORIES = 10_000
-"""Histories whose attempts are counted; the oldest are forgotten."""
+"""Number of histories whose attempts are counted. The oldest is dropped first."""
 _CHECKPOINT_EVERY = 64
-"""Pieces without a delay between two checkpoints: one long answer must not hold up the loop."""
+"""Deltas without a delay between two checkpoints, so that a long response does not block the loop."""
 
 
 class ScriptedProvider:
-    """Plays ``sql_script``, or the one of ``scripts`` that the last user message names: ``[[name]]``.
+    """Provider that plays ``script``, or the one of ``scripts`` that the last user message names.
 
-    ``calls`` counts the calls so far and ``open_streams`` the streams that are open now; ``on_call`` is
-    called with each request, and what it raises, the provider raises.
+    A message names a script as ``[[name]]``.
+    ``calls`` counts the calls so far, ``open_streams`` the streams that are open now. ``on_call`` is called
+    with each request, and its exceptions are raised by the provider.
     """
 
     def __init__(
@@ -61,14 +61,15 @@ class ScriptedProvider:
         return self._name
 
     async def warm(self) -> None:
-        """Nothing is slow here."""
+        """Do nothing: there is nothing slow to prepare."""
         await anyio.lowlevel.checkpoint()
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncGenerator[Delta]]:
+        """Play the script that the request selects."""
         return aclosing(self._play(request))
 
     async def aclose(self) -> None:
-        """Nothing is kept here."""
+        """Do nothing: there are no connections."""
         await anyio.lowlevel.checkpoint()
 
     async def _play(self, request: ModelRequest) -> AsyncGenerator[Delta]:
@@ -78,34 +79,34 @@ class ScriptedProvider:
             if self.on_call is not None:
                 self.on_call(request)
             await anyio.lowlevel.checkpoint()
-            script, scene = self._select_script(request)
-            async with aclosing(_play_steps(script, scene)) as deltas:
+            script, context = self._select_script(request)
+            async with aclosing(_play_steps(script, context)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:
             self.open_streams -= 1
 
     def _select_script(self, request: ModelRequest) -> tuple[Script, ScriptContext]:
-        """Find the script and the scene, reading the history from its end."""
-        said, call, turn = "", 1, 0
+        """Return the script and its context, by reading the history from its end."""
+        text, call, turn = "", 1, 0
         for message in reversed(request.messages):
             if message.role is Role.USER:
                 turn += 1
-                said = said if turn > 1 else text_of(message.content)
+                text = text if turn > 1 else text_of(message.content)
             elif message.role is Role.ASSISTANT and not turn:
                 call += 1
         script = self._script
-        if "[[" in said:
-            named = _MARKER.search(said)
-            script = self._scripts.get(named[1], script) if named else script
-            said = _MARKER.sub("", said).strip()
+        if "[[" in text:
+            marker = _MARKER.search(text)
+            script = self._scripts.get(marker[1], script) if marker else script
+            text = _MARKER.sub("", text).strip()
         attempt = self._count_attempt(request)
         return script, ScriptContext(
-            message=said, model=request.model, attempt=attempt, call=call, turn=turn
+            message=text, model=request.model, attempt=attempt, call=call, turn=turn
         )
 
     def _count_attempt(self, request: ModelRequest) -> int:
-        """Which attempt at exactly this history this is, from 1."""
+        """Return the number of this attempt at exactly this history, from 1."""
         if not request.messages:
             return 1
         last = request.messages[-1]
@@ -117,25 +118,25 @@ class ScriptedProvider:
 
 
 async def _play_steps(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:
-    index, before, spoken, reason = -1, None, 0, "stop"
+    index, previous_type, delta_count, reason = -1, None, 0, "stop"
     for step in filter(context.matches, script):
-        kind = part_type(step)
-        if kind is None:
+        type_ = part_type(step)
+        if type_ is None:
             await _run_action(step)
             if step.finish is not None:
-                yield finished_delta(step.finish, context, delta_count=spoken)
+                yield finished_delta(step.finish, context, delta_count=delta_count)
             if step.finish is not None or step.cut:
                 return
             continue
-        if kind == "tool-call":
+        if type_ == "tool-call":
             reason = "tool_call"
-        if kind == "tool-call" or kind != before:
-            index, before = index + 1, kind
-        for fragment in step_deltas(step, context, index=index):
-            spoken += 1
-            await _pause(step, spoken)
-            yield fragment
-    yield finished_delta(Finish(reason=reason), context, delta_count=spoken)
+        if type_ == "tool-call" or type_ != previous_type:
+            index, previous_type = index + 1, type_
+        for delta in step_deltas(step, context, index=index):
+            delta_count += 1
+            await _pause(step, delta_count)
+            yield delta
+    yield finished_delta(Finish(reason=reason), context, delta_count=delta_count)
 
 
 async def _pause(step: Step, delta_count: int) -> None:
@@ -146,13 +147,13 @@ async def _pause(step: Step, delta_count: int) -> None:
 
 
 async def _run_action(step: Step) -> None:
-    """Wait, hang, block or raise, if that is what the step is for."""
+    """Wait, hang, block or raise, as the step says."""
     if step.wait_seconds is not None:
         await anyio.sleep(step.wait_seconds)
     elif step.hang:
         await anyio.sleep_forever()
     elif step.block_seconds is not None:
-        time.sleep(step.block_seconds)  # noqa: ASYNC251 - to hold the event loop is what it is for
+        time.sleep(step.block_seconds)  # noqa: ASYNC251 - blocking the event loop is its purpose
     elif step.panic is not None:
         raise RuntimeError(step.panic)
     elif step.error is not None:

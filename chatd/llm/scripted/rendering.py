@@ -1,4 +1,4 @@
-"""How one step of a script turns into deltas or into an exception. Pure: no clock, no waiting."""
+"""Rendering: one step of a script → deltas or an exception. Pure: no clock, no waiting."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _TRANSPORT_ERRORS: dict[str, type[Exception]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptContext:
-    """Where in a chat a script is played; ``attempt``, ``call`` and ``turn`` count from 1."""
+    """Position in a chat at which a script is played. ``attempt``, ``call`` and ``turn`` count from 1."""
 
     message: str
     model: str
@@ -29,7 +29,7 @@ class ScriptContext:
     turn: int
 
     def matches(self, step: Step) -> bool:
-        """Whether the step is played here."""
+        """Return whether the step is played at this position."""
         return (
             (step.attempts is None or self.attempt in step.attempts)
             and (step.calls is None or self.call in step.calls)
@@ -37,16 +37,16 @@ class ScriptContext:
         )
 
     def render(self, template: str, *, index: int = 0) -> str:
-        """Replace the placeholders; what is put in is not looked at again."""
+        """Replace the placeholders. Inserted text is not expanded again."""
         if "{" not in template:
             return template
         return _PLACEHOLDER.sub(
-            lambda found: str(index if found[1] == "index" else getattr(self, found[1])), template
+            lambda match: str(index if match[1] == "index" else getattr(self, match[1])), template
         )
 
 
 def part_type(step: Step) -> str | None:
-    """The type of content part the step adds to, if it says anything."""
+    """Return the type of content part that the step adds to. None: it adds no content."""
     if step.text is not None:
         return "text"
     if step.reasoning is not None:
@@ -55,7 +55,7 @@ def part_type(step: Step) -> str | None:
 
 
 def step_deltas(step: Step, context: ScriptContext, *, index: int) -> list[PartDelta]:
-    """What the step says, in its pieces; nothing for a step that does not speak."""
+    """Return the content of the step in pieces. Empty for a step without content."""
     if step.tool_call is not None:
         return _tool_call_deltas(step.tool_call, context, index=index, chunks=step.chunks)
     template = step.text if step.text is not None else step.reasoning
@@ -71,7 +71,7 @@ def _tool_call_deltas(
 ) -> list[PartDelta]:
     args = call.args if isinstance(call.args, str) else json.dumps(call.args)
     first, *rest = _split(context.render(args, index=index), chunks)
-    begun = {
+    start = {
         "index": index,
         "type": "tool-call",
         "tool_call_id": context.render(call.id, index=index),
@@ -79,17 +79,17 @@ def _tool_call_deltas(
         "args": first,
     }
     more = [{"index": index, "type": "tool-call", "args": piece} for piece in rest]
-    return [PartDelta(part) for part in (begun, *more)]
+    return [PartDelta(part) for part in (start, *more)]
 
 
 def _split(text: str, chunks: int) -> list[str]:
-    """At most ``read_chunks`` pieces of about the same length, at least one."""
+    """Split into at most ``chunks`` pieces of about the same length, at least one."""
     size = max(1, -(-len(text) // chunks))
     return [text[at : at + size] for at in range(0, len(text), size)] or [""]
 
 
 def exception_for(error: Error) -> Exception:
-    """The exception that a vendor would have caused."""
+    """Return the exception that a real provider would have caused."""
     if error.transport is not None:
         return _TRANSPORT_ERRORS[error.transport](error.message)
     headers = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:g}"}
@@ -97,11 +97,10 @@ def exception_for(error: Error) -> Exception:
 
 
 def finished_delta(finish: Finish, context: ScriptContext, *, delta_count: int) -> Finished:
-    """The end, with tokens that are at least plausible: four characters each, one per piece."""
-    asked = finish.input_tokens
-    said = finish.output_tokens
+    """Return the end, with estimated tokens unless given: four characters each, one per delta."""
+    estimated_input = len(context.message) // 4 + 1
     usage = Usage(
-        input_tokens=len(context.message) // 4 + 1 if asked is None else asked,
-        output_tokens=delta_count if said is None else said,
+        input_tokens=estimated_input if finish.input_tokens is None else finish.input_tokens,
+        output_tokens=delta_count if finish.output_tokens is None else finish.output_tokens,
     )
     return Finished(finish.reason, usage)

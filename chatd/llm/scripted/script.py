@@ -1,8 +1,8 @@
-"""What the scripted provider is told to do: a flat list of steps, as it stands in a TOML file.
+"""Script: a flat list of steps, as it stands in a TOML file.
 
 ::
 
-    [[providers.fake.scripts.flaky]]        # played for a message that says [[flaky]]
+    [[providers.fake.scripts.flaky]]        # played for a message that contains [[flaky]]
     error = { status = 503, retry_after = 1 }
     attempts = [1, 2]
 
@@ -11,9 +11,9 @@
     chunks = 5
     delay_seconds = 0.02
 
-A step does one thing. ``attempts``, ``calls`` and ``turns`` say when it is played at all: at which
-attempts of the same model call, at which model calls of the turn, at which turns of the chat, all
-counted from 1. A script that plays to its end without ``finish`` ends well.
+A step does one thing. ``attempts``, ``calls`` and ``turns`` limit when it is played: at which attempts of
+the same model call, at which model calls of the turn, at which turns of the chat, all counted from 1. A
+script without ``finish`` ends with the reason ``stop``, or ``tool_call`` after a tool call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,21 @@ from chatd.llm.errors import ProviderConfigError
 
 
 class _Strict(BaseModel):
+    """Model that rejects unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ToolCall(_Strict):
+    """A tool call of the model."""
+
     name: str
     args: dict[str, Any] | str = Field(default_factory=dict)
     id: str = "call_{call}_{index}"
 
 
 class Error(_Strict):
-    """An answer with an error status, or a transport that failed in one of several ways."""
+    """An error response with a status, or a failure of the connection."""
 
     status: int | None = Field(default=None, ge=100, le=599)
     code: str | None = None
@@ -51,6 +55,8 @@ class Error(_Strict):
 
 
 class Finish(_Strict):
+    """The end of a response."""
+
     reason: str = "stop"
     input_tokens: int | None = Field(default=None, ge=0)
     output_tokens: int | None = Field(default=None, ge=0)
@@ -71,30 +77,31 @@ _ACTIONS = (
 
 
 class Step(_Strict):
-    """One thing to do. Exactly one of the actions is set."""
+    """One step of a script. Exactly one of the actions is set."""
 
     text: str | None = None
-    """``{message}`` is the user's last message, ``{model}``, ``{attempt}``, ``{call}`` as named."""
+    """Text of the response. Placeholders: ``{message}`` (the user's last one), ``{model}``, ``{attempt}``,
+    ``{call}``, ``{turn}``, ``{index}``."""
     reasoning: str | None = None
     tool_call: ToolCall | None = None
     wait_seconds: float | None = Field(default=None, ge=0)
     error: Error | None = None
     panic: str | None = None
-    """Raise what no provider should raise, with this text."""
+    """Raise an exception that no provider should raise, with this text."""
     hang: Literal[True] | None = None
-    """Say nothing until cancelled."""
+    """Send nothing until cancelled."""
     block_seconds: float | None = Field(default=None, ge=0)
-    """Hold up the whole process for so long, as careless code would: to rehearse what watches it."""
+    """Block the event loop for so long, as a bug would, to test what watches it."""
     cut: Literal[True] | None = None
-    """End without a reason."""
+    """End without a finish reason."""
     finish: Finish | None = None
 
     chunks: int = Field(default=1, ge=1)
-    """In how many pieces text, reasoning or arguments arrive."""
+    """Number of deltas in which text, reasoning or arguments arrive."""
     delay_seconds: float = Field(default=0.0, ge=0)
-    """The pause before each piece."""
+    """Pause before each delta."""
     repeat: int = Field(default=1, ge=1)
-    """How often the text is repeated."""
+    """Number of times that the text is repeated."""
 
     attempts: frozenset[int] | None = None
     calls: frozenset[int] | None = None
@@ -118,16 +125,16 @@ DEFAULT_SCRIPT: Script = (
         delay_seconds=0.03,
     ),
 )
-"""What is played when nothing is configured: enough for a demo."""
+"""Script that is played if none is configured. It is enough for a demo."""
 
 _SCRIPT_ADAPTER: TypeAdapter[Script] = TypeAdapter(Script)
 
 
 def parse_script(steps: Sequence[Mapping[str, Any]], *, key: str) -> Script:
-    """Check a script; raise ``ProviderConfigError`` that names the key (``….flaky.0.read_chunks``)."""
+    """Validate a script. Raise ``ProviderConfigError``, which names the key (``….flaky.0.chunks``)."""
     try:
         return _SCRIPT_ADAPTER.validate_python(steps)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join([key, *(str(step) for step in first["loc"])])
-        raise ProviderConfigError(where, first["msg"].removeprefix("Value error, ")) from None
+        path = ".".join([key, *(str(step) for step in first["loc"])])
+        raise ProviderConfigError(path, first["msg"].removeprefix("Value error, ")) from None

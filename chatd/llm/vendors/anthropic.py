@@ -1,4 +1,4 @@
-"""How Anthropic is reached. Imported late: see ``pydantic_ai``."""
+"""Connector to Anthropic. Imported late, see ``pydantic_ai``."""
 
 from anthropic import AsyncAnthropic
 from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
@@ -10,7 +10,7 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 
 
 def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
-    """The Messages API."""
+    """Connect to the Messages API."""
     http = endpoint.http_client()
     client = AsyncAnthropic(
         api_key=endpoint.api_key,

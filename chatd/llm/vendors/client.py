@@ -1,4 +1,4 @@
-"""One vendor, connected: an HTTP client, the models made on it, and a call. Imported late."""
+"""Connected API of a provider: an HTTP client, the models on it, and a call. Imported late."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -16,8 +16,8 @@ from chatd.llm.provider import Delta, ModelRequest, ToolSpec
 from chatd.llm.vendors.decode import SDK_PARSE_ERRORS, decode_stream
 from chatd.llm.vendors.encode import encode_history
 
-_response_statuses: ContextVar[list[int]] = ContextVar("answers")
-"""The statuses that were received for the call that is being opened."""
+_response_statuses: ContextVar[list[int]] = ContextVar("response_statuses")
+"""HTTP statuses received so far for the call that is being opened."""
 
 
 async def _record_status(response: httpx2.Response) -> None:
@@ -26,7 +26,7 @@ async def _record_status(response: httpx2.Response) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEndpoint:
-    """Where a vendor is and how to be let in."""
+    """Address and credentials of a provider's API."""
 
     name: str
     base_url: str | None
@@ -35,7 +35,7 @@ class ProviderEndpoint:
     connect_seconds: float
 
     def http_client(self) -> httpx2.AsyncClient:
-        """Waits for ever once connected: the caller holds the deadline, and cancels."""
+        """Return a client without a read timeout: the caller of a model has the deadline, and cancels."""
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(None, connect=self.connect_seconds),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
@@ -45,7 +45,7 @@ class ProviderEndpoint:
 
 
 class ProviderClient:
-    """Calls models over one pool of HTTP connections."""
+    """Client that calls models over one pool of HTTP connections."""
 
     def __init__(
         self,
@@ -61,28 +61,31 @@ class ProviderClient:
 
     @asynccontextmanager
     async def call(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:
+        """Call the model and yield its deltas. Leaving the context closes the response."""
         model = self._models.get(request.model)
         if model is None:
             model = self._models[request.model] = self._make_model(request.model)
         tools = ModelRequestParameters(
             function_tools=[_tool_definition(spec) for spec in request.tools]
         )
-        told = model.prepare_messages(encode_history(request.messages, system=model.system), tools)
+        messages = model.prepare_messages(
+            encode_history(request.messages, system=model.system), tools
+        )
         settings = self._settings(request)
         async with AsyncExitStack() as stack:
-            answers: list[int] = []
-            _response_statuses.set(answers)
+            statuses: list[int] = []
+            _response_statuses.set(statuses)
             try:
-                stream = model.request_stream(told, settings, tools)
-                answer = await stack.enter_async_context(stream)
+                stream = model.request_stream(messages, settings, tools)
+                response = await stack.enter_async_context(stream)
             except SDK_PARSE_ERRORS as error:
-                if not answers:
-                    raise  # nothing came in, so it is not the vendor who is to blame
+                if not statuses:
+                    raise  # no response arrived, so it is no failure of the provider
                 raise InvalidProviderResponse from error
-            yield await stack.enter_async_context(aclosing(decode_stream(answer)))
+            yield await stack.enter_async_context(aclosing(decode_stream(response)))
 
     def _settings(self, request: ModelRequest) -> ModelSettings:
-        """The model's settings; one that nobody would read is an error, not a surprise."""
+        """Return the model's settings. A setting that the SDK does not know is an error."""
         for key in sorted(request.settings.keys() - self._known_settings):
             raise ProviderConfigError(
                 f"settings.{key}", f"model {request.model!r} has no such setting"
@@ -93,6 +96,7 @@ class ProviderClient:
         return cast("ModelSettings", settings)
 
     async def aclose(self) -> None:
+        """Close the HTTP connections."""
         await self._http.aclose()
 
 

@@ -1,4 +1,4 @@
-"""A vendor's stream, as pydantic-ai tells it, turned into our deltas. Imported late."""
+"""Decoder: pydantic-ai's stream events → our deltas. Imported late."""
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -31,12 +31,12 @@ from chatd.llm.provider import Delta, Finished, PartDelta
 _log = structlog.get_logger()
 
 SDK_PARSE_ERRORS = (AttributeError, TypeError, LookupError, ValueError, AssertionError)
-"""How a vendor's library stumbles over well-formed JSON that is not what the protocol says."""
+"""Exceptions an SDK raises if a response is valid JSON but violates the provider's schema."""
 
 
 async def decode_stream(response: StreamedResponse) -> AsyncGenerator[Delta]:
-    """Read the stream to its end; yield ``Finished`` only if the vendor gave a reason to stop."""
-    reader = EventDecoder()
+    """Read the stream to its end. Yield ``Finished`` only if the provider sent a finish reason."""
+    decoder = EventDecoder()
     events = aiter(response)
     while True:
         try:
@@ -46,44 +46,44 @@ async def decode_stream(response: StreamedResponse) -> AsyncGenerator[Delta]:
         except ModelConnectionError:
             if _raw_finish_reason(response) is None:
                 raise
-            break  # the answer is whole; only the farewell was lost
+            break  # the response is complete; only the last message was lost
         except SDK_PARSE_ERRORS as error:
             raise InvalidProviderResponse from error
-        for fragment in reader.decode(event):
-            yield fragment
-    for delta in reader.finish(response):
-        yield delta
+        for delta in decoder.decode(event):
+            yield delta
+    for last in decoder.finish(response):
+        yield last
 
 
 class EventDecoder:
-    """Remembers which parts were begun, so that each piece is passed on once."""
+    """Decoder of one stream. It records which parts were started, so that each piece is passed on once."""
 
     def __init__(self) -> None:
         self._started_parts: dict[int, str] = {}
 
     def decode(self, event: ModelResponseStreamEvent) -> Iterator[PartDelta]:
+        """Yield the deltas of one event."""
         match event:
             case PartStartEvent(index=index, part=part):
-                if (
-                    index in self._started_parts
-                ):  # a vendor restates what was streamed; the pieces stand
+                if index in self._started_parts:  # repeats parts that were streamed before
                     _log.debug("llm.part_restated", index=index, part_kind=part.part_kind)
                     return
                 self._started_parts[index] = part.part_kind
-                if (begun := _first_delta(part)) is not None:
-                    yield PartDelta({"index": index, **begun})
+                if (first := _first_delta(part)) is not None:
+                    yield PartDelta({"index": index, **first})
                 else:
                     _log.warning("llm.part_ignored", index=index, part_kind=part.part_kind)
             case PartDeltaEvent(index=index, delta=delta):
                 if (piece := _next_delta(delta)) is not None:
                     yield PartDelta({"index": index, **piece})
             case PartEndEvent(index=index, part=part):
-                if (kept := _provider_data(part)) is not None:
-                    yield PartDelta({"index": index, **kept})
+                if (provider := _provider_data(part)) is not None:
+                    yield PartDelta({"index": index, **provider})
             case _:
                 return
 
     def finish(self, response: StreamedResponse) -> Iterator[Delta]:
+        """Yield what follows the last event: a refusal, and ``Finished`` if there is a reason."""
         refusal = (response.provider_details or {}).get("refusal")
         if refusal:
             yield PartDelta({"index": len(self._started_parts), "type": "text", "text": refusal})
@@ -93,12 +93,12 @@ class EventDecoder:
         if reason == "error":
             raise ProviderError("The model gave up.")
         if reason == "stop" and "tool-call" in self._started_parts.values():
-            reason = "tool_call"  # the Responses API calls every good end "completed"
+            reason = "tool_call"  # the Responses API reports every regular end as "completed"
         yield Finished(reason, _usage(response))
 
 
 def _raw_finish_reason(response: StreamedResponse) -> str | None:
-    """The reason in the vendor's own word; pydantic-ai's mapped one may be made up."""
+    """Return the finish reason as the provider sent it. pydantic-ai's own may be a default."""
     reason: str | None = (response.provider_details or {}).get("finish_reason")
     return reason
 
@@ -140,7 +140,7 @@ def _args(args: str | Mapping[str, Any] | None) -> str:
 
 
 def _provider_data(part: ModelResponsePart) -> dict[str, Any] | None:
-    """What the vendor wants back with this part, once the part is whole."""
+    """Return the data that the provider wants back with this part, once the part is complete."""
     if not isinstance(part, TextPart | ThinkingPart | ToolCallPart) or not part.provider_name:
         return None
     provider: dict[str, Any] = {"name": part.provider_name}

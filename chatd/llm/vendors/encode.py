@@ -1,4 +1,4 @@
-"""Our messages, as pydantic-ai wants them. Imported late: see ``pydantic_ai``."""
+"""Encoder: our messages → pydantic-ai's. Imported late, see ``pydantic_ai``."""
 
 import base64
 import binascii
@@ -30,18 +30,19 @@ from chatd.llm.errors import UnsupportedContent
 
 
 def encode_history(messages: Iterable[Message], *, system: str) -> list[ModelMessage]:
-    """Everything the model is told, in pairs of what it was asked and what it answered.
+    """Return the history as alternating requests and responses.
 
-    ``system`` is pydantic-ai's name of the vendor that will read it.
+    ``system`` is pydantic-ai's name of the provider that will read it.
     """
-    told: list[ModelMessage] = []
-    for answered, group in groupby(messages, lambda message: message.role is Role.ASSISTANT):
-        if answered:
-            told.extend(a for message in group if (a := _encode_response(message, system=system)))
+    encoded: list[ModelMessage] = []
+    for is_response, group in groupby(messages, lambda message: message.role is Role.ASSISTANT):
+        if is_response:
+            responses = (_encode_response(message, system=system) for message in group)
+            encoded.extend(response for response in responses if response is not None)
         else:
-            asked = [part for message in group for part in _encode_request(message)]
-            told.append(ModelRequest(parts=asked))
-    return told
+            parts = [part for message in group for part in _encode_request(message)]
+            encoded.append(ModelRequest(parts=parts))
+    return encoded
 
 
 def _encode_request(message: Message) -> list[ModelRequestPart]:
@@ -70,8 +71,8 @@ def _user_content(part: Part) -> UserContent:
         return text
     data, media_type = part["data"], part.get("media_type") or "application/octet-stream"
     if data.startswith(("https://", "http://")):
-        linked = ImageUrl if media_type.startswith("image/") else DocumentUrl
-        return linked(url=data, media_type=media_type)
+        url_type = ImageUrl if media_type.startswith("image/") else DocumentUrl
+        return url_type(url=data, media_type=media_type)
     if data.startswith("data:"):
         data = data.partition(",")[2]
     try:
@@ -90,28 +91,28 @@ def _encode_response(message: Message, *, system: str) -> ModelResponse | None:
 
 
 def _encode_response_part(part: Part, *, system: str) -> ModelResponsePart | None:
-    """Reasoning goes back only whole, and only to the vendor that signed it."""
-    kept = _provider_data(part, system=system)
+    """Return the encoded part. Reasoning goes back only to the provider that signed it."""
+    data = _provider_data(part, system=system)
     match part["type"]:
         case "text" if part["text"]:
-            return TextPart(content=part["text"], **kept)
-        case "reasoning" if kept:
+            return TextPart(content=part["text"], **data)
+        case "reasoning" if data:
             signature = part["provider"].get("signature")
-            return ThinkingPart(content=part.get("text", ""), signature=signature, **kept)
+            return ThinkingPart(content=part.get("text", ""), signature=signature, **data)
         case "tool-call":
             args = part.get("args") or "{}"
             return ToolCallPart(
                 tool_name=part["tool_name"],
                 args=args if isinstance(args, str) else json.dumps(args),
                 tool_call_id=part["tool_call_id"],
-                **kept,
+                **data,
             )
         case _:
             return None
 
 
 def _provider_data(part: Part, *, system: str) -> dict[str, Any]:
-    """What this vendor asked us to keep with the part, as keywords of a pydantic-ai part."""
+    """Return the data that this provider sent with the part, as keywords of a pydantic-ai part."""
     provider: Mapping[str, Any] = part.get("provider") or {}
     if provider.get("name") != system:
         return {}

@@ -1,4 +1,4 @@
-"""How OpenAI, and whoever speaks like it, is reached. Imported late: see ``pydantic_ai``."""
+"""Connectors to OpenAI and to compatible servers. Imported late, see ``pydantic_ai``."""
 
 import httpx2
 from openai import AsyncOpenAI
@@ -19,9 +19,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
-    """OpenAI itself: the Responses API, the one whose reasoning can be sent back.
+    """Connect to OpenAI's Responses API, whose reasoning can be sent back.
 
-    Nothing is stored at OpenAI (``openai_store``): the history is ours, and it is sent whole.
+    Nothing is stored at OpenAI (``openai_store``): chatd sends the whole history with each call.
     """
     http = endpoint.http_client()
     provider = OpenAIProvider(openai_client=_sdk_client(endpoint, http))
@@ -35,7 +35,7 @@ def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
 
 
 def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
-    """Everybody else: Chat Completions, with ``max_tokens``, which all of them understand."""
+    """Connect to a compatible server: Chat Completions with ``max_tokens``, which all of them accept."""
     http = endpoint.http_client()
     provider = OpenAICompatibleProvider(endpoint.name, openai_client=_sdk_client(endpoint, http))
     profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
@@ -50,7 +50,7 @@ def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
 
 def _sdk_client(endpoint: ProviderEndpoint, http: httpx2.AsyncClient) -> AsyncOpenAI:
     return AsyncOpenAI(
-        api_key=endpoint.api_key or "none",  # the SDK insists on one; local servers do not look
+        api_key=endpoint.api_key or "none",  # the SDK requires one, local servers ignore it
         base_url=endpoint.base_url or OPENAI_URL,
         default_headers=endpoint.headers,
         timeout=http.timeout,
