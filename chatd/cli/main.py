@@ -1,8 +1,8 @@
-"""The commands by name, and how each ends.
+"""Table of the commands, and the entry point that runs one.
 
-They stand in the order in which a newcomer needs them. Each sentence is repeated here from the
-command's own docstring, because reading it there would import every command; a test compares the
-two. What there is to say beyond it stands in the command's epilogue, for the same reason.
+The order is that in which a new user needs the commands. Each sentence repeats the docstring of the
+command, because reading it there would import every command. A test compares the two. Further help
+is in the epilogue of each command, for the same reason.
 """
 
 import os
@@ -15,27 +15,38 @@ from chatd import __version__
 from chatd.cli.exit_codes import Exit, exit_code_for
 
 COMMANDS = {
-    "demo": "Answer one prompt with everything embedded: the main job in one command.",
-    "dev": "Run chatd with a database and a model of its own, for development.",
-    "chat": "Talk in the terminal.",
-    "ps": "List your chats and what they are doing, live.",
+    "demo": "Answer one prompt with an embedded database and model, in one command.",
+    "dev": "Run chatd with an embedded database and model, for development.",
+    "chat": "Chat with a model in the terminal.",
+    "ps": "List your chats and their activity, live.",
     "top": "Show one process live: its actors and the chats it leases.",
-    "show": "Show a chat: its messages, its queue, and what it is doing.",
-    "tail": "Follow what happens in a chat.",
-    "interrupt": "Stop what a chat is doing.",
-    "retry": "Try the failed turn of a chat again.",
+    "show": "Show a chat: its messages, its queue and its activity.",
+    "tail": "Follow the events of a chat.",
+    "interrupt": "Stop the running turn of a chat.",
+    "retry": "Retry the failed turn of a chat.",
     "run": "Run the daemon.",
-    "health": "Ask the running chatd whether it is ready.",
-    "migrate": "Bring the database's schema up to date, take it back, or show it.",
-    "config": "Check the configuration, or show what is in force.",
+    "health": "Report whether the running chatd is ready.",
+    "migrate": "Apply, revert or list the migrations of the database.",
+    "config": "Check the configuration, or show the values in force.",
     "token": "Create, list and revoke the tokens that callers authenticate with.",
-    "logs": "Read the log: follow it, filter it, make it readable.",
+    "logs": "Read the log: follow, filter and format it.",
     "openapi": "Print the OpenAPI description of the HTTP API.",
     "completion": "Print the completion script for a shell.",
 }
 
-_PACKAGES = {"chat": "chat.command", "logs": "logs.command"}
-"""Commands with a package of their own."""
+_APPS = {
+    "chat": "chat.command:app",
+    "logs": "logs.command:app",
+    "interrupt": "actions:interrupt_app",
+    "retry": "actions:retry_app",
+}
+"""Commands that are not ``app`` of the module with their name."""
+
+
+def app_path(command: str) -> str:
+    """Return the import path of a command's app, as ``module:attribute``."""
+    return f"chatd.cli.{_APPS.get(command, f'{command}:app')}"
+
 
 app = App(
     name="chatd",
@@ -43,14 +54,13 @@ app = App(
     version=__version__,
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
-    help_epilogue="""Try it:           chatd demo 'Why is the sky blue?'
-Talk:             chatd dev, and elsewhere: chatd chat
-Set it up:        chatd config check && chatd migrate up && chatd run
-More on each:     chatd COMMAND --help""",
+    help_epilogue="""Try it:                   chatd demo 'Why is the sky blue?'
+Chat:                     chatd dev, and in another terminal: chatd chat
+Set it up:                chatd config check && chatd migrate up && chatd run
+Help for each command:    chatd COMMAND --help""",
 )
 for order, (name, sentence) in enumerate(COMMANDS.items()):
-    module = _PACKAGES.get(name, name)
-    app.command(f"chatd.cli.{module}:app", name=name, help=sentence, sort_key=order)
+    app.command(app_path(name), name=name, help=sentence, sort_key=order)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         print_error(f"{error}\nTry 'chatd --help'.")
         return Exit.USAGE
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception as error:
@@ -74,6 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_error(text: str) -> None:
-    """Say on standard error what is wrong, each line under the program's name."""
+    """Print an error on standard error, each line with the name of the program."""
     for line in text.splitlines():
         print(f"chatd: {line}", file=sys.stderr)
