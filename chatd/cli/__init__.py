@@ -1,7 +1,13 @@
-"""The command line: what an operator types.
+"""The command line.
 
-One file per command, each with an ``app``; ``root`` lists them by name and imports a file only when
-its command is used, so that ``chatd --help`` costs no database driver, no web framework and no SDK.
-Commands answer on standard output and log to standard error. What goes wrong is one clear line (or
-one per problem) and an exit code from ``exits``, which is the one place that knows them.
+One module per command, each with a cyclopts ``App``. ``main`` lists the commands and imports a module
+only when its command runs, so that ``chatd --help`` loads no database driver, no web framework and no
+SDK. Modules import the daemon's packages inside functions for the same reason.
+
+A command writes its result to standard output and its log to standard error. A failure is one clear
+line (or one per problem) and an exit code of ``exit_codes``. Commands for people talk to a running
+chatd through ``chatd.client``. Those for operators (``migrate``, ``token``, ``config``) read the
+configuration and need no running chatd.
+
+A new command is three edits: its module, a line in ``COMMANDS``, and a test.
 """

@@ -1,4 +1,4 @@
-"""``chatd completion``: what a shell needs to know to complete chatd's commands and options."""
+"""``chatd completion``: completion of commands and options in a shell."""
 
 from typing import Annotated, Literal
 

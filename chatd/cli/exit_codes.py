@@ -1,8 +1,8 @@
-"""Exit codes, so that a service manager can tell what a restart may cure.
+"""Exit codes, so that a service manager knows whether a restart may help.
 
-They are sysexits' where it has a word for it. ``CONFIGURATION`` and ``SCHEMA`` come back however
-often the process is restarted (``RestartPreventExitStatus`` in ``deploy/chatd.service``); the others
-may not.
+The numbers are those of sysexits.h where it has a matching one. A restart never cures
+``CONFIGURATION`` and ``SCHEMA`` (``RestartPreventExitStatus`` in ``deploy/chatd.service``). It may
+cure the others.
 """
 
 from enum import IntEnum
@@ -16,33 +16,33 @@ from chatd.domain.errors import (
 
 
 class Exit(IntEnum):
-    """Why the process ended."""
+    """Reason why the process ended."""
 
     DONE = 0
     FAILED = 1
-    """Something else that the message names, or a bug, with its traceback."""
+    """Another failure, named in the message, or a bug with its traceback."""
     USAGE = 2
-    """The command line makes no sense."""
+    """Invalid arguments."""
     SCHEMA = 65
-    """The database's schema does not fit this chatd."""
+    """The schema of the database does not match this chatd."""
     NOT_FOUND = 66
-    """There is no such chat, or it is somebody else's."""
+    """No such chat, or it belongs to another owner."""
     SERVER_UNAVAILABLE = 68
-    """No chatd answers at the address."""
+    """No chatd responds at the URL."""
     DATABASE_UNAVAILABLE = 69
-    """The database could not be reached."""
+    """The database is unavailable."""
     RESTART_BUDGET = 70
-    """A part of the daemon failed more often than it may."""
+    """An actor of the daemon failed more often than its restart budget allows."""
     UNAUTHORIZED = 77
-    """No token, or none that counts."""
+    """No token, an invalid one, or one without the required rights."""
     CONFIGURATION = 78
-    """The settings are not usable."""
+    """Invalid settings."""
     INTERRUPTED = 130
-    """By Ctrl-C."""
+    """Ctrl-C."""
 
 
 def exit_code_for(error: Exception) -> Exit | None:
-    """The code of an error that chatd knows how to name; ``None`` means a bug."""
+    """Return the exit code for an error, or None if the error is a bug."""
     from chatd.llm.errors import ProviderConfigError
     from chatd.settings.report import ConfigurationError
     from chatd.supervision.child import FatalError

@@ -1,4 +1,4 @@
-"""How chats and messages are put for people."""
+"""Text for people: chats, messages and times."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from chatd.client import Chat, Part
 
 DURATION_EXAMPLES = "15m, 1h30m, 90d"
-"""How people give a length of time, wherever they may."""
+"""Examples of durations, for help texts and errors."""
 
 SHORT_ID = 8
-"""Characters of an id that tell chats apart well enough for a table."""
+"""Characters of an id that a table shows."""
 
-CHAT_COLUMNS = ("CHAT", "STATUS", "TOUCHED", "QUEUE", "MODEL", "TITLE")
+CHAT_COLUMNS = ("CHAT", "STATUS", "UPDATED", "QUEUE", "MODEL", "TITLE")
 
 
 def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
-    """The cells of ``CHAT_COLUMNS``; why a chat failed stands beside its title."""
+    """Return the cells of ``CHAT_COLUMNS``. The error of a failed chat follows its title."""
     title = " ".join(filter(None, (chat["title"], chat["last_error"])))
     return (
         chat["id"][:SHORT_ID],
@@ -38,11 +38,12 @@ def format_age(timestamp: str, now: datetime) -> str:
 
 
 def utc_now() -> datetime:
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def plain_text(content: "Sequence[Part]") -> str:
-    """What was said, with what is no text in brackets."""
+    """Return the text of a message, with its other parts in brackets."""
     return "\n".join(filter(None, map(_part_text, content)))
 
 
@@ -53,8 +54,8 @@ def _part_text(part: "Part") -> str:
         case "tool-call":
             return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
         case "tool-result":
-            what = "failed with" if part.get("is_error") else "gave"
-            return f"[{part.get('tool_name', 'tool')} {what} {part.get('result')}]"
+            verb = "failed with" if part.get("is_error") else "returned"
+            return f"[{part.get('tool_name', 'tool')} {verb} {part.get('result')}]"
         case "file":
             return f"[a file, {part.get('media_type')}]"
         case _:

@@ -1,4 +1,4 @@
-"""``chatd health``: one question to the process beside this one, for container health checks."""
+"""``chatd health``: one readiness check of a running chatd, for container health checks."""
 
 import http.client
 import json as json_format
@@ -14,9 +14,9 @@ from chatd.cli.output import Json, print_json
 
 app = App(
     name="health",
-    help_epilogue="""Asks /readyz on the port of the configuration, or at --url, and needs nothing
-else: no database, no token. The exit code is 0 when it is ready and 1 when it
-is not, with the reason on standard error.
+    help_epilogue="""Requests /readyz on the configured port, or at --url. Requires no database and no
+token. The exit code is 0 if chatd is ready and 1 if it is not, with the reason
+on standard error.
 
 Examples:
   chatd health
@@ -24,12 +24,12 @@ Examples:
   HEALTHCHECK CMD ["chatd", "health"]            (in a Containerfile)""",
 )
 
-_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it may listen on, not what it asks
-"""Who listens everywhere is asked on the loopback address."""
+_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address chatd may listen on; nothing listens here
+"""Loopback address to request when chatd listens on all addresses."""
 
 
 def _validate_url(_: type, url: str | None) -> None:
-    """Raises ``ValueError``, also for a port that is none."""
+    """Raise ``ValueError`` unless the URL is http with a host and a valid port."""
     if url is not None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname or parts.port == 0:
@@ -41,40 +41,38 @@ def health(
     *,
     url: Annotated[
         str | None,
-        Parameter(
-            validator=_validate_url, help="Where chatd is; with it, no configuration is read."
-        ),
+        Parameter(validator=_validate_url, help="URL of chatd. Replaces the configuration."),
     ] = None,
-    seconds: Annotated[float, Parameter(help="How long an answer may take.")] = 3.0,
+    seconds: Annotated[float, Parameter(help="Time limit for the response.")] = 3.0,
     json: Json = False,
     config: Config = None,
 ) -> int:
-    """Ask the running chatd whether it is ready."""
+    """Report whether the running chatd is ready."""
     host, port = _host_and_port(url) if url is not None else _configured_host_and_port(config)
-    why = _not_ready_reason(host, port, seconds)
+    reason = _not_ready_reason(host, port, seconds)
     if json:
-        print_json({"ready": why is None, "reason": why}, compact=True)
-    elif why is None:
+        print_json({"ready": reason is None, "reason": reason}, compact=True)
+    elif reason is None:
         print("ready")
     else:
-        print(f"chatd: {why}", file=sys.stderr)
-    return Exit.DONE if why is None else Exit.FAILED
+        print(f"chatd: {reason}", file=sys.stderr)
+    return Exit.DONE if reason is None else Exit.FAILED
 
 
 def _not_ready_reason(host: str, port: int, seconds: float) -> str | None:
-    """Why it is not ready; None: it is."""
+    """Return why chatd is not ready, or None if it is."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        return f"{host} port {port} does not answer: {error}"
+        return f"{host} port {port} does not respond: {error}"
     finally:
         connection.close()
-    if answer.status == http.HTTPStatus.OK:
+    if response.status == http.HTTPStatus.OK:
         return None
-    return _problem_detail(text) or f"{host} port {port} answered {answer.status}"
+    return _problem_detail(text) or f"{host} port {port} responded with {response.status}"
 
 
 def _host_and_port(url: str) -> tuple[str, int]:
@@ -85,9 +83,9 @@ def _host_and_port(url: str) -> tuple[str, int]:
 def _configured_host_and_port(config: Config) -> tuple[str, int]:
     from chatd.settings import load
 
-    given = load(config).http
-    host = given.host.strip("[]")
-    return _WILDCARD_HOSTS.get(host, host), given.port
+    settings = load(config).http
+    host = settings.host.strip("[]")
+    return _WILDCARD_HOSTS.get(host, host), settings.port
 
 
 def _problem_detail(text: str) -> str | None:

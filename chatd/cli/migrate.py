@@ -1,4 +1,4 @@
-"""``chatd migrate``: the schema, by hand or from a deployment. ``store.migrate`` does the work."""
+"""``chatd migrate``: changes of the schema, by hand or from a deployment."""
 
 import asyncio
 import sys
@@ -10,64 +10,65 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from chatd.cli.options import Config, Flag, load_settings
-from chatd.cli.output import Json, print_json
-from chatd.cli.table import format_table
+from chatd.cli.output import Json, format_table, print_json
 from chatd.store.migrations import migrate
 from chatd.store.migrations.files import Migration
 from chatd.store.migrations.migrate import MigrationError
 
 app = App(
     name="migrate",
-    help="Bring the database's schema up to date, take it back, or show it.",
+    help="Apply, revert or list the migrations of the database.",
     help_epilogue="""Examples:
   chatd migrate status
   chatd migrate up
   chatd migrate down --to 3
   chatd migrate sql --from 0 > schema.sql    (for psql; needs no connection)
 
-Any number of processes may run 'up' at once; one does the work and the others
-wait for it. database.direct_url is used where it is set, because a connection
-pooler would lose the lock.""",
+Any number of processes may run 'up' at once. One applies the migrations and the
+others wait for it. If database.direct_url is set, it is used, because the lock
+does not work through a connection pooler.""",
 )
 
 WaitSeconds = Annotated[
     float,
-    Parameter(name="--wait-seconds", help="How long to wait for another process that migrates."),
+    Parameter(
+        name="--wait-seconds", help="Time limit for waiting for another process that migrates."
+    ),
 ]
 
 
 @app.command
 def up(
     *,
-    to: Annotated[
-        int | None, Parameter(help="The last version to apply. Default: the newest.")
-    ] = None,
+    to: Annotated[int | None, Parameter(help="Last version to apply. Default: the newest.")] = None,
     wait_seconds: WaitSeconds = 60,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Apply the migrations that the database does not have yet."""
-    done = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
-    _print_migrations("applied", done, "Nothing to apply.", json=json)
+    """Apply the pending migrations."""
+    applied = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
+    _print_migrations("applied", applied, "Nothing to apply.", json=json)
 
 
 @app.command
 def down(
     *,
-    to: Annotated[int, Parameter(help="The version to go back to; 0 removes everything.")],
-    yes: Annotated[Flag, Parameter(help="Do not ask; needed without a terminal.")] = False,
+    to: Annotated[int, Parameter(help="Version to return to. 0 removes everything.")],
+    yes: Annotated[
+        Flag, Parameter(help="Do not ask for confirmation. Required without a terminal.")
+    ] = False,
     wait_seconds: WaitSeconds = 60,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Revert migrations, newest first. What they stored is lost."""
+    """Revert migrations, newest first. Their data is deleted."""
     dsn = _dsn(config)
     states = asyncio.run(migrate.status(dsn))
-    doomed = [each for each in states if each.version > to and each.applied_at is not None]
-    if doomed and not yes:
-        _confirm([f"{each.version:04}_{each.name}" for each in reversed(doomed)])
-    done = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
-    _print_migrations("reverted", done, "Nothing to revert.", json=json)
+    to_revert = [each for each in states if each.version > to and each.applied_at is not None]
+    if to_revert and not yes:
+        _confirm([f"{each.version:04}_{each.name}" for each in reversed(to_revert)])
+    reverted = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
+    _print_migrations("reverted", reverted, "Nothing to revert.", json=json)
 
 
 @app.command
@@ -76,7 +77,7 @@ def status(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show every migration: applied, pending, changed since, or unknown to this chatd."""
+    """Show the state of every migration: applied, pending, changed or unknown to this chatd."""
     states = asyncio.run(migrate.status(_dsn(config)))
     if json:
         print_json([asdict(each) for each in states])
@@ -99,14 +100,14 @@ def sql(
     *,
     start: Annotated[
         int | None,
-        Parameter(name="--from", help="The version to begin at. Default: what the database has."),
+        Parameter(name="--from", help="Version to start at. Default: that of the database."),
     ] = None,
-    to: Annotated[int | None, Parameter(help="The version to end at. Default: the newest.")] = None,
+    to: Annotated[int | None, Parameter(help="Version to end at. Default: the newest.")] = None,
     config: Config = None,
 ) -> None:
-    """Print the SQL that 'up' would run, or 'down' when --to is lower, for a person to run.
+    """Print the SQL of 'up', or of 'down' if --to is lower, to run it by hand.
 
-    It records what it did, so that 'chatd migrate' continues where it ended.
+    The SQL records the migrations, so 'chatd migrate' continues after them.
     """
     dsn = None if start is not None else _dsn(config)
     print(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
@@ -115,7 +116,7 @@ def sql(
 def _print_migrations(
     verb: str, migrations: Sequence[Migration], empty_message: str, *, json: bool
 ) -> None:
-    """What was done, in the order in which it was."""
+    """Print migrations in the order in which they were applied or reverted."""
     if json:
         listed = [{"version": each.version, "name": each.name} for each in migrations]
         print_json({verb: listed})
@@ -129,10 +130,12 @@ def _dsn(config: Path | None) -> str:
 
 
 def _confirm(labels: list[str]) -> None:
-    """Ask the person at the terminal; refuse when there is none."""
+    """Ask for confirmation. Raise ``MigrationError`` without a terminal or without a yes."""
     if not sys.stdin.isatty():
-        raise MigrationError("There is no terminal to ask on: give --yes to revert without asking.")
-    print(f"This reverts {', '.join(labels)} and deletes what they hold.", file=sys.stderr)
-    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise MigrationError(
+            "There is no terminal to ask on: use --yes to revert without confirmation."
+        )
+    print(f"This reverts {', '.join(labels)} and deletes their data.", file=sys.stderr)
+    print("Continue? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise MigrationError("Nothing was reverted.")

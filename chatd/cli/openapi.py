@@ -1,4 +1,4 @@
-"""``chatd openapi``: the description of the HTTP API, for client generators and reviews."""
+"""``chatd openapi``: the OpenAPI document, for client generators and reviews."""
 
 import json
 
@@ -6,8 +6,8 @@ from cyclopts import App
 
 app = App(
     name="openapi",
-    help_epilogue="""Needs neither a configuration nor a database; a running chatd serves the same
-at /openapi.json.
+    help_epilogue="""Requires neither a configuration nor a database. A running chatd serves the same
+document at /openapi.json.
 
 Examples:
   chatd openapi > openapi.json

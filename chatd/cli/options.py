@@ -1,4 +1,4 @@
-"""What most commands begin with: the settings, and the log they ask for."""
+"""Options and settings that most commands share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ Config = Annotated[
     Path | None,
     Parameter(
         name=["--config", "-c"],
-        help="The TOML file. Default: $CHATD_CONFIG, else /etc/chatd/config.toml if it exists.",
+        help="Path of the TOML file. Default: $CHATD_CONFIG, else /etc/chatd/config.toml if it exists.",
     ),
 ]
 
@@ -20,7 +20,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 
 
 def load_settings(config: Path | None) -> "Settings":
-    """Load the settings and set the log up. Raises ``ConfigurationError``."""
+    """Load the settings and configure the log. Raises ``ConfigurationError``."""
     from chatd import logs
     from chatd.settings import load
     from chatd.settings.secrets import secret_values

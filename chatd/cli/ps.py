@@ -1,4 +1,4 @@
-"""``chatd ps``: your chats and what they are doing, live."""
+"""``chatd ps``: table of your chats, live."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -7,8 +7,7 @@ from cyclopts import App, Parameter
 from chatd.cli.connection import CallerOptions, report_reconnect, run_with_client
 from chatd.cli.formatting import CHAT_COLUMNS, chat_row, utc_now
 from chatd.cli.options import Flag
-from chatd.cli.output import Json, print_json
-from chatd.cli.table import CHAT_STATUS_STYLES, format_table, rich_table
+from chatd.cli.output import CHAT_STATUS_STYLES, Json, format_table, print_json, rich_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 app = App(
     name="ps",
-    help_epilogue="""On a terminal the table follows what happens until Ctrl-C; into a pipe it is
-printed once. With --json but without --once it prints what happens among all
-your chats, one event per line.
+    help_epilogue="""On a terminal the table is updated until Ctrl-C. Into a pipe it is printed once.
+With --json but without --once, it prints the events of all your chats, one per
+line.
 
 Examples:
   chatd ps
@@ -35,36 +34,40 @@ StatusName = Literal["waiting", "pending", "running", "interrupting", "requires_
 @app.default
 def ps(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
+    once: Annotated[Flag, Parameter(help="Print the table once and exit.")] = False,
     status: Annotated[StatusName | None, Parameter(help="Only chats in this status.")] = None,
     label: Annotated[
         tuple[str, ...],
-        Parameter(show_default=False, help="Only chats with this NAME or NAME:VALUE; repeatable."),
+        Parameter(
+            show_default=False, help="Only chats with this label: NAME or NAME:VALUE. Repeatable."
+        ),
     ] = (),
-    archived: Annotated[Flag, Parameter(help="Only archived chats. Default: only others.")] = False,
-    q: Annotated[str | None, Parameter(help="Only chats with this in their title.")] = None,
-    limit: Annotated[int, Parameter(help="Show at most this many.")] = 30,
+    archived: Annotated[
+        Flag, Parameter(help="Only archived chats. Default: only chats that are not archived.")
+    ] = False,
+    q: Annotated[str | None, Parameter(help="Only chats whose title contains this.")] = None,
+    limit: Annotated[int, Parameter(help="Maximum number of chats.")] = 30,
     json: Json = False,
     caller: CallerOptions | None = None,
 ) -> int:
-    """List your chats and what they are doing, live."""
+    """List your chats and their activity, live."""
     import sys
 
-    wanted: dict[str, Any] = {
-        "status": status, "labels": label, "archived": archived, "q": q, "most": limit,
+    filters: dict[str, Any] = {
+        "status": status, "labels": label, "archived": archived, "q": q, "max_items": limit,
     }  # fmt: skip
 
     async def job(client: "Client") -> None:
         if json and not once:
             await _print_events(client)
         elif json:
-            print_json(await _list_chats(client, wanted))
+            print_json(await _list_chats(client, filters))
         elif once or not sys.stdout.isatty():
             now = utc_now()
-            rows = [chat_row(chat, now) for chat in await _list_chats(client, wanted)]
+            rows = [chat_row(chat, now) for chat in await _list_chats(client, filters)]
             print(format_table(CHAT_COLUMNS, rows))
         else:
-            await _watch(client, wanted)
+            await _watch(client, filters)
 
     return run_with_client(caller, job)
 
@@ -74,23 +77,23 @@ async def _list_chats(client: "Client", filters: dict[str, Any]) -> "list[Chat]"
 
 
 async def _print_events(client: "Client") -> None:
-    """Each event of the caller's chats, one a line."""
+    """Print the events of all the caller's chats, one per line."""
     async with client.follow_all(on_reconnect=report_reconnect) as events:
         async for event in events:
             print_json({"event": event.event, "data": event.data}, compact=True)
 
 
 async def _watch(client: "Client", filters: dict[str, Any]) -> None:
-    """A table that is read anew whenever something moved: the server knows which chats it is about."""
+    """Show the table, and read it again after each event: the server applies the filters."""
     import anyio
     from rich.live import Live
 
-    moved = anyio.Event()
+    changed = anyio.Event()
 
     async def follow() -> None:
         async with client.follow_all(on_reconnect=report_reconnect) as events:
             async for _ in events:
-                moved.set()
+                changed.set()
 
     with Live(
         _chats_table(await _list_chats(client, filters)), auto_refresh=False, screen=False
@@ -98,16 +101,16 @@ async def _watch(client: "Client", filters: dict[str, Any]) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(follow)
             while True:
-                with anyio.move_on_after(_REFRESH_SECONDS):  # ages go on when nothing moves
-                    await moved.wait()
-                moved = anyio.Event()
+                with anyio.move_on_after(_REFRESH_SECONDS):  # ages change without events
+                    await changed.wait()
+                changed = anyio.Event()
                 live.update(_chats_table(await _list_chats(client, filters)), refresh=True)
                 await anyio.sleep(_MIN_REFRESH_SECONDS)
 
 
 _REFRESH_SECONDS = 1.0
 _MIN_REFRESH_SECONDS = 0.2
-"""Seconds between two looks, at least."""
+"""Shortest time between two reads of the table."""
 
 
 def _chats_table(chats: "list[Chat]") -> "Table":

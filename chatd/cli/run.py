@@ -1,4 +1,4 @@
-"""``chatd run``: the daemon. ``chatd.daemon`` puts it together."""
+"""``chatd run``: the daemon, which ``chatd.daemon`` assembles."""
 
 from cyclopts import App
 
@@ -6,21 +6,20 @@ from chatd.cli.options import Config, load_settings
 
 app = App(
     name="run",
-    help_epilogue="""Serves HTTP and works on chats until it is told to stop. Any number of these
-may share one database. It refuses to start when the schema is not the one it
-needs (see 'chatd migrate').
+    help_epilogue="""Serves HTTP and runs chats until it receives a signal. Any number of processes
+may share one database. It refuses to start if the schema does not match (see
+'chatd migrate'). While the database is unavailable, it waits.
 
 Examples:
   chatd run --config /etc/chatd/config.toml
   CHATD_HTTP__PORT=0 chatd run             (the log event http.listening has it)
-  CHATD_WORKER__ENABLED=false chatd run    (only HTTP; others do the work)
+  CHATD_WORKER__ENABLED=false chatd run    (HTTP only; other processes run chats)
 
-Signals: TERM and INT stop cleanly within worker.shutdown_grace_seconds, a
-second one at once. HUP reloads models, providers, limits and the log level; a
-configuration with a mistake is refused and the old one stays. While the
-database is away, it waits.
-Exit codes: 78 the configuration is not usable, 65 the schema does not fit, 70
-a part of the daemon failed too often.""",
+Signals: TERM and INT stop it in order, within worker.shutdown_grace_seconds. A
+second one stops it at once. HUP reloads models, providers, limits and the log
+level. If the new configuration has a mistake, the old one stays in force.
+Exit codes: 78 invalid configuration, 65 the schema does not match, 70 an actor
+of the daemon failed too often.""",
 )
 
 
@@ -39,13 +38,13 @@ def run(*, config: Config = None) -> int:
 
 
 def _log_failure(error: Exception) -> None:
-    """Say it as an event: whoever searches the log does not find the line for people."""
+    """Log the failure as an event too, for searches in the log."""
     import structlog
 
     from chatd import logs
     from chatd.logs.exceptions import loggable_message
 
-    if not structlog.is_configured():  # the configuration would have said how
+    if not structlog.is_configured():  # the settings that configure it could not be read
         logs.configure()
     _log = structlog.get_logger()
     _log.error("daemon.failed", error=type(error).__name__, reason=loggable_message(error))

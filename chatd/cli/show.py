@@ -1,4 +1,4 @@
-"""``chatd show``: everything about one chat."""
+"""``chatd show``: one chat with its messages, queue and activity."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="show",
-    help_epilogue="""The chat with its messages and its queue, and what it is doing or waiting for.
+    help_epilogue="""Prints the chat, its messages, its queue, and the reasons for its status.
 
 Examples:
   chatd show 5bd0a6e5
@@ -27,25 +27,26 @@ Examples:
 
 @app.default
 def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = None) -> int:
-    """Show a chat: its messages, its queue, and what it is doing."""
+    """Show a chat: its messages, its queue and its activity."""
 
     async def job(client: "Client") -> None:
         chat_id = await resolve_chat_id(client, chat)
         found = await client.chats.get(chat_id)
         messages = [message async for message in client.messages.list(chat_id)]
         queue = await client.queue.list(chat_id)
-        why = await client.chats.explain(chat_id)
+        explanation = await client.chats.explain(chat_id)
         if json:
-            print_json({"chat": found, "messages": messages, "queue": queue, "explain": why})
+            document = {"chat": found, "messages": messages, "queue": queue}
+            print_json({**document, "explain": explanation})
             return
         _print_chat(found)
         for message in messages:
             print(f"\n--- {message['role']} #{message['id']}  {message['created_at'][:19]}")
             print(plain_text(message["content"]))
-        for waiting in queue:
-            print(f"\n--- waiting #{waiting['id']}  {waiting['created_at'][:19]}")
-            print(plain_text(waiting["content"]))
-        _print_explanation(why)
+        for queued in queue:
+            print(f"\n--- queued #{queued['id']}  {queued['created_at'][:19]}")
+            print(plain_text(queued["content"]))
+        _print_explanation(explanation)
 
     return run_with_client(caller, job)
 
@@ -62,7 +63,7 @@ def _print_chat(chat: "Chat") -> None:
         "labels": ", ".join(f"{name}:{value}" for name, value in chat["labels"].items()),
         "tokens": f"{usage['input_tokens']} in, {usage['output_tokens']} out",
         "created": chat["created_at"][:19],
-        "touched": chat["updated_at"][:19],
+        "updated": chat["updated_at"][:19],
         "version": chat["version"],
     }
     for name, value in facts.items():
@@ -71,14 +72,14 @@ def _print_chat(chat: "Chat") -> None:
 
 
 def _print_explanation(explanation: "Explanation") -> None:
-    """The reasons in words, then the facts that are not told above."""
+    """Print the reasons in words, then the facts that are not printed yet."""
     print()
     for reason in explanation["reasons"]:
-        print(f"why         {reason['text']}")
+        print(f"reason      {reason['text']}")
     for name, value in _flatten(explanation):
         if name not in _SHOWN_ABOVE and value not in (None, "", [], {}):
-            shown = value if isinstance(value, str) else to_json(value)
-            print(f"  {name.replace('_', ' '):<28} {shown}")
+            text = value if isinstance(value, str) else to_json(value)
+            print(f"  {name.replace('_', ' '):<28} {text}")
 
 
 _SHOWN_ABOVE = frozenset({"reasons", "chat_id", "at", "status", "version", "queue_length"})

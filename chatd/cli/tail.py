@@ -1,4 +1,4 @@
-"""``chatd tail``: the events of a chat, as they happen."""
+"""``chatd tail``: the events of a chat, live."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 app = App(
     name="tail",
-    help_epilogue="""Begins with the chat as it is and goes on until Ctrl-C, or until the chat is
-deleted; also over restarts of the server, without losing or repeating an event.
+    help_epilogue="""Starts with a snapshot of the chat and continues until Ctrl-C, or until the chat
+is deleted. After a restart of the server it resumes, and loses or repeats no
+event.
 
 Examples:
   chatd tail 5bd0a6e5
@@ -38,13 +39,13 @@ def tail(
     /,
     *,
     after: Annotated[
-        str | None, Parameter(help="Begin after the event with this id, not with a snapshot.")
+        str | None, Parameter(help="Start after the event with this id instead of a snapshot.")
     ] = None,
-    until_idle: Annotated[Flag, Parameter(help="Exit when the chat is at rest.")] = False,
+    until_idle: Annotated[Flag, Parameter(help="Exit when the chat is idle.")] = False,
     json: Json = False,
     caller: CallerOptions | None = None,
 ) -> int:
-    """Follow what happens in a chat."""
+    """Follow the events of a chat."""
 
     async def job(client: "Client") -> None:
         from chatd.client import IDLE_STATUSES, Snapshot, StatusChanged
@@ -73,7 +74,7 @@ def _event_line(event: "Event") -> str:
 
 
 def _summary(event: "Event") -> str:
-    """What a person wants to know of it."""
+    """Return the content of an event in a few words."""
     from chatd.client import (
         MessagePart,
         MessageStored,
@@ -97,7 +98,7 @@ def _summary(event: "Event") -> str:
         case MessagePart():
             return to_json(event.data.get("text", event.data))
         case QueueChanged():
-            return f"{event.data['queue_length']} waiting"
+            return f"{event.data['queue_length']} queued"
         case TurnFailed():
             return event.data["last_error"]
         case _:

@@ -1,4 +1,4 @@
-"""``chatd token``: who may call, when ``auth.mode`` is ``token``. ``store.tokens`` keeps them."""
+"""``chatd token``: the tokens of callers for ``auth.mode = "token"``, stored by ``store.tokens``."""
 
 import asyncio
 import sys
@@ -12,8 +12,7 @@ from cyclopts import App, Parameter
 
 from chatd.cli.formatting import DURATION_EXAMPLES
 from chatd.cli.options import Config, Flag, load_settings
-from chatd.cli.output import Json, print_json
-from chatd.cli.table import format_table
+from chatd.cli.output import Json, format_table, print_json
 from chatd.settings import Settings
 from chatd.store.database import Database
 from chatd.store.migrations import migrate
@@ -29,33 +28,33 @@ app = App(
   chatd token list --owner shop
   chatd token revoke 3f0c5ab2-6a38-4a5c-9a43-0f6f0f2f0b1e
 
-They are asked for when auth.mode is "token", and sent as the header
-'Authorization: Bearer TOKEN'. These commands talk to the database, not to a
-running chatd; a revoked token stops working everywhere within a second.""",
+Callers need one if auth.mode is "token", in the header
+'Authorization: Bearer TOKEN'. These commands use the database, not a running
+chatd. A revoked token stops working everywhere within a second.""",
 )
 
 Result = TypeVar("Result")
 
 
 def _parse_expiry(_: type, tokens: Sequence[Any]) -> timedelta | datetime:
-    """A duration, or a date or time, in UTC unless it says otherwise."""
+    """Parse a duration, or a date or time, in UTC unless it names a time zone."""
     from chatd.cli.logs.times import parse_absolute_time, parse_duration
 
     text, now = str(tokens[0].value), datetime.now(UTC)
     try:
-        lasts = parse_duration(text)
-        ends = parse_absolute_time(text) if lasts is None else now + lasts
+        duration = parse_duration(text)
+        end = parse_absolute_time(text) if duration is None else now + duration
     except OverflowError:
         raise ValueError(f"{text} is too long") from None
     except ValueError:
         raise ValueError(
             f'"{text}" is neither a duration ({DURATION_EXAMPLES}) nor a date (2027-01-31)'
         ) from None
-    if lasts is not None and not lasts:
-        raise ValueError("a token without a duration would never work")
-    if ends <= now:
-        raise ValueError(f"{text} has passed already")
-    return ends if lasts is None else lasts
+    if duration is not None and not duration:
+        raise ValueError("a token with no duration would never be valid")
+    if end <= now:
+        raise ValueError(f"{text} is in the past")
+    return end if duration is None else duration
 
 
 def _validate_owner(_: type, value: str) -> None:
@@ -63,7 +62,7 @@ def _validate_owner(_: type, value: str) -> None:
 
     if not is_valid_owner(value):
         raise ValueError(
-            f"an owner needs a name of 1 to {MAX_OWNER_LENGTH} characters, without spaces around it "
+            f"an owner is a name of 1 to {MAX_OWNER_LENGTH} characters, without spaces at its ends "
             "and without control characters"
         )
 
@@ -72,24 +71,25 @@ def _validate_owner(_: type, value: str) -> None:
 def create(
     *,
     owner: Annotated[
-        str, Parameter(validator=_validate_owner, help="Whose chats its bearer sees.")
+        str,
+        Parameter(validator=_validate_owner, help="Owner whose chats the token gives access to."),
     ],
-    admin: Annotated[Flag, Parameter(help="Its bearer sees, and acts for, everybody.")] = False,
+    admin: Annotated[Flag, Parameter(help="Give access to the chats of all owners.")] = False,
     name: Annotated[
-        str, Parameter(show_default=False, help="What it is for, for people who list tokens.")
+        str, Parameter(show_default=False, help="Purpose, shown by 'token list'.")
     ] = "",
     expires: Annotated[
         timedelta | datetime | None,
         Parameter(
             converter=_parse_expiry,
             n_tokens=1,
-            help=f"A duration ({DURATION_EXAMPLES}) or a date; else it lasts until it is revoked.",
+            help=f"A duration ({DURATION_EXAMPLES}) or a date. Default: valid until revoked.",
         ),
     ] = None,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Create a token and print it, once: only its hash is stored.
+    """Create a token and print it once: only its hash is stored.
 
     Only the token goes to standard output; details go to standard error.
     """
@@ -110,37 +110,37 @@ def create(
     )
     if settings.auth.mode != "token":
         print(
-            f'auth.mode is "{settings.auth.mode}" here, so nobody will ask for it.', file=sys.stderr
+            f'auth.mode is "{settings.auth.mode}" here, so tokens are not checked.', file=sys.stderr
         )
 
 
 @app.command(name="list")
 def list_(
     *,
-    owner: Annotated[str | None, Parameter(help="Only this owner's.")] = None,
+    owner: Annotated[str | None, Parameter(help="Only tokens of this owner.")] = None,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """List tokens, the oldest first: whose, for what, and when each was used last.
+    """List tokens, oldest first: owner, name, state and last use.
 
-    The last use is recorded every ten seconds.
+    The time of the last use is recorded every ten seconds.
     """
-    found = _with_tokens(load_settings(config), lambda tokens: tokens.list(owner_id=owner))
+    stored = _with_tokens(load_settings(config), lambda tokens: tokens.list(owner_id=owner))
     if json:
-        print_json([asdict(each) for each in found])
+        print_json([asdict(token) for token in stored])
         return
-    print(format_table(_COLUMNS, [_row(each) for each in found]))
+    print(format_table(_COLUMNS, [_row(token) for token in stored]))
 
 
 @app.command
 def revoke(
-    token_id: Annotated[UUID, Parameter(help="As 'token list' shows it.")],
+    token_id: Annotated[UUID, Parameter(help="Id of the token, from 'token list'.")],
     /,
     *,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Revoke a token for good, on every process and open stream. Safe to repeat."""
+    """Revoke a token for good, on every process and open stream. Can be repeated safely."""
     token = _with_tokens(load_settings(config), lambda tokens: tokens.revoke(token_id))
     if json:
         print_json(asdict(token))
@@ -171,15 +171,15 @@ def _format_time(at: datetime | None) -> str:
 
 
 def _with_tokens(settings: Settings, operation: Callable[[Tokens], Awaitable[Result]]) -> Result:
-    """Do something with the tokens of the configured database, if its schema fits."""
+    """Run an operation on the tokens of the configured database, after checking its schema."""
 
     async def run() -> Result:
-        given = settings.database
+        section = settings.database
         database = Database(
-            given.url.get_secret_value(),
-            direct_dsn=given.direct_url.get_secret_value() if given.direct_url else None,
-            connect_timeout_seconds=given.connect_timeout_seconds,
-            statement_timeout_seconds=given.statement_timeout_seconds,
+            section.url.get_secret_value(),
+            direct_dsn=section.direct_url.get_secret_value() if section.direct_url else None,
+            connect_timeout_seconds=section.connect_timeout_seconds,
+            statement_timeout_seconds=section.statement_timeout_seconds,
         )
         async with database.dedicated_connection() as connection:
             await migrate.check(connection)

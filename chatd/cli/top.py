@@ -8,8 +8,14 @@ from cyclopts import App, Parameter
 
 from chatd.cli.connection import ServerOptions, run_with_client
 from chatd.cli.options import Flag
-from chatd.cli.output import Json, print_json
-from chatd.cli.table import ACTOR_STATE_STYLES, CHAT_STATUS_STYLES, format_table, rich_table
+from chatd.cli.output import (
+    ACTOR_STATE_STYLES,
+    CHAT_STATUS_STYLES,
+    Json,
+    format_table,
+    print_json,
+    rich_table,
+)
 from chatd.domain.duration import format_duration
 
 if TYPE_CHECKING:
@@ -20,9 +26,10 @@ if TYPE_CHECKING:
 
 app = App(
     name="top",
-    help_epilogue="""Asks the process at --url for its /statusz, over and over until Ctrl-C; into a
-pipe it is printed once. Where the server asks for tokens, it takes an admin's.
-Behind a load balancer each look may be at another process: name one.
+    help_epilogue="""Requests /statusz of the process at --url repeatedly until Ctrl-C. Into a pipe it
+prints the status once. If the server requires tokens, it needs an admin's.
+Behind a load balancer, each request may reach another process: use the URL of
+one process.
 
 Examples:
   chatd top
@@ -49,8 +56,8 @@ _CHAT_COLUMNS = (
 @app.default
 def top(
     *,
-    once: Annotated[Flag, Parameter(help="Print it once and exit.")] = False,
-    interval: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
+    once: Annotated[Flag, Parameter(help="Print the status once and exit.")] = False,
+    interval: Annotated[float, Parameter(help="Seconds between two requests.")] = 1.0,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> int:
@@ -82,7 +89,7 @@ async def _watch(client: "Client", seconds: float) -> None:
 
 
 def summary_lines(status: "ProcessStatus") -> list[str]:
-    """What is said of the whole process."""
+    """Return the status of the whole process as lines of text."""
     pool, versions, stats = status["pool"], status["versions"], status["database_stats"]
     where = f"{status['worker_id']} on {status['host']} (pid {status['pid']})"
     return [
@@ -115,35 +122,36 @@ def _join_facts(*facts: str) -> str:
 
 
 def actor_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
+    """Return the cells of the table of actors."""
     return [
         (
-            one["name"],
-            one["state"],
-            _duration_cell(one["seconds"]),
-            str(one["restarts"]),
-            str(one["budget_left"]),
-            one["note"] or one["last_error"] or "",
+            actor["name"],
+            actor["state"],
+            _duration_cell(actor["seconds"]),
+            str(actor["restarts"]),
+            str(actor["budget_left"]),
+            actor["note"] or actor["last_error"] or "",
         )
-        for one in status["actors"]
+        for actor in status["actors"]
     ]
 
 
 def chat_rows(status: "ProcessStatus") -> list[tuple[str, ...]]:
-    """The one that has made no progress for longest comes first."""
+    """Return the cells of the table of leased chats, longest without progress first."""
     return [
         (
-            one["chat_id"],
-            one["status"],
-            str(one["epoch"]),
-            str(one["committed_steps"]),
-            _duration_cell(one["leased_seconds"]),
-            one["stage"] or one["last_progress"] or "",
-            _duration_cell(one["stage_seconds"]),
-            _duration_cell(one["deadline_seconds"]),
-            _duration_cell(one["seconds_since_progress"]),
-            _duration_cell(one["lease_left_seconds"]),
+            chat["chat_id"],
+            chat["status"],
+            str(chat["epoch"]),
+            str(chat["committed_steps"]),
+            _duration_cell(chat["leased_seconds"]),
+            chat["stage"] or chat["last_progress"] or "",
+            _duration_cell(chat["stage_seconds"]),
+            _duration_cell(chat["deadline_seconds"]),
+            _duration_cell(chat["seconds_since_progress"]),
+            _duration_cell(chat["lease_left_seconds"]),
         )
-        for one in sorted(status["chats"], key=lambda one: -one["seconds_since_progress"])
+        for chat in sorted(status["chats"], key=lambda chat: -chat["seconds_since_progress"])
     ]
 
 

@@ -70,7 +70,7 @@ async def test_a_table_of_chats(tmp_path: Path, dsn: str) -> None:
             await failed(api)
             every = await run_command(chatd.url, "ps", "--once")
             head, *rows = every.stdout.splitlines()
-            assert head.split() == ["CHAT", "STATUS", "TOUCHED", "QUEUE", "MODEL", "TITLE"]
+            assert head.split() == ["CHAT", "STATUS", "UPDATED", "QUEUE", "MODEL", "TITLE"]
             assert len(rows) == 2
             assert any("a quiet one" in row and quiet["id"][:8] in row for row in rows)
             assert any(" error " in row and "wires crossed" in row for row in rows)
@@ -104,7 +104,7 @@ async def test_everything_about_a_chat(tmp_path: Path, dsn: str) -> None:
             await api.send(chat["id"], "next please")
         shown = await run_command(chatd.url, "show", chat["id"])
         assert shown.exit_code == 0, shown.stderr
-        for words in (chat["id"], "a title", "running", "[[hang]] on", "waiting #", "next please"):
+        for words in (chat["id"], "a title", "running", "[[hang]] on", "queued #", "next please"):
             assert words in shown.stdout
         document = json.loads((await run_command(chatd.url, "show", chat["id"], "--json")).stdout)
         assert document.keys() == {"chat", "messages", "queue", "explain"}

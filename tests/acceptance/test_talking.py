@@ -27,7 +27,7 @@ async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, ds
         await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "chat") as screen:
-                await screen.wait_for_text("a new chat")
+                await screen.wait_for_text("new chat | ")
                 screen.type_keys("[[hang]] go\r")
                 await screen.wait_for_text("I begin and")
                 screen.type_keys(CTRL_C)
@@ -36,7 +36,7 @@ async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, ds
                 chat = await api.wait_for_status(chat_id, "waiting")
                 assert chat["last_error"] is None
                 assert "interrupt" in await moves(api, chat_id)
-                await screen.wait_for_text("waiting | Ctrl-C leaves")
+                await screen.wait_for_text("waiting | Ctrl-C quits")
                 screen.type_keys(CTRL_C)
                 assert await screen.wait_for_exit() == 0
                 await screen.wait_for_text(f"chatd chat {chat_id}")
@@ -60,12 +60,12 @@ async def test_one_comes_back_to_a_chat_and_says_it_differently(tmp_path: Path, 
 
 async def talk_on(screen: Terminal) -> None:
     screen.type_keys("/nonsense\r")
-    await screen.wait_for_text("There is no /nonsense")
+    await screen.wait_for_text("Unknown command /nonsense")
     screen.type_keys("second\r")
     await screen.wait_for_text("You said: second")
-    await screen.wait_for_text("waiting | Ctrl-C leaves")
+    await screen.wait_for_text("waiting | Ctrl-C quits")
     screen.type_keys("/edit /third\r")
-    await screen.wait_for_text("from here on said differently")
+    await screen.wait_for_text("edited: the messages from here on")
     await screen.wait_for_text("You said: /third")
     screen.type_keys("/retry\r")
     await screen.wait_for_text("nothing_to_retry")
@@ -78,16 +78,16 @@ async def test_what_is_queued_is_said_when_the_answer_is_stopped(tmp_path: Path,
         await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "chat") as screen:
-                await screen.wait_for_text("a new chat")
+                await screen.wait_for_text("new chat | ")
                 screen.type_keys("/interrupt\r")
                 await screen.wait_for_text("There is nothing to stop yet.")
                 screen.type_keys("[[hang]] go\r")
                 await screen.wait_for_text("I begin and")
                 chat_id = await newest(api)
                 screen.type_keys("/queue\r")
-                await screen.wait_for_text("Say what: /queue TEXT")
+                await screen.wait_for_text("The message is missing: /queue TEXT")
                 screen.type_keys("/queue then this\r")
-                await screen.wait_for_text("[waits in line (1)]")
+                await screen.wait_for_text("[queued (1)]")
                 assert await queue(api, chat_id) == ["then this"]
                 assert await api.texts(chat_id, "user") == ["[[hang]] go"]
                 screen.type_keys("/interrupt\r")

@@ -1,4 +1,4 @@
-"""The command line: help for everything, answers on stdout, clear words and codes on failure."""
+"""The command line: help of all commands, results on stdout, errors with an exit code."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 import chatd
 from chatd.cli.exit_codes import Exit, exit_code_for
-from chatd.cli.main import COMMANDS, app, main
+from chatd.cli.main import COMMANDS, app, app_path, main
 from chatd.domain.errors import ChatdError, DatabaseUnavailable, SchemaMismatch
 from chatd.llm.errors import ProviderConfigError
 from chatd.settings import ConfigurationError
@@ -25,16 +25,18 @@ GROUPS = {
     "config": ["check", "show"],
     "token": ["create", "list", "revoke"],
 }
-ALL = [[name] for name in COMMANDS] + [[name, one] for name, some in GROUPS.items() for one in some]
+ALL = [[name] for name in COMMANDS] + [
+    [name, sub] for name, group in GROUPS.items() for sub in group
+]
 
 WITHOUT_JSON = {
-    "run": "it answers nobody here: its log is JSON by log.format",
-    "dev": "as run",
-    "openapi": "it prints JSON, and nothing else",
-    "migrate sql": "it prints SQL, for psql",
-    "completion": "it prints a script, for a shell",
+    "run": "prints no result; its log is JSON by log.format",
+    "dev": "prints no result; its log is JSON by log.format",
+    "openapi": "prints JSON only",
+    "migrate sql": "prints SQL for psql",
+    "completion": "prints a script for a shell",
 }
-"""And why."""
+"""Commands without --json, and the reason."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,7 @@ def test_every_command_has_help_with_examples(command: list[str], capsys: Captur
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_every_command_that_answers_can_do_so_in_json(capsys: Captured) -> None:
+def test_every_command_with_a_result_has_json(capsys: Captured) -> None:
     without = set()
     for command in ALL:
         assert main([*command, "--help"]) == Exit.DONE
@@ -63,22 +65,20 @@ def test_every_command_that_answers_can_do_so_in_json(capsys: Captured) -> None:
     assert without - {*GROUPS} == WITHOUT_JSON.keys()
 
 
-MODULES = {"chat": "chat.command", "logs": "logs.command"}
-"""Modules of commands that are packages."""
-
-
-def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None:
+def test_commands_table_equals_the_commands_docstrings(capsys: Captured) -> None:
     assert main(["--help"]) == Exit.DONE
     assert main([]) == Exit.DONE
     out = capsys.readouterr().out
     for name, sentence in COMMANDS.items():
-        command = import_module(f"chatd.cli.{MODULES.get(name, name)}").app
-        own = command.default_command.__doc__ if command.default_command else command.help
-        assert own == sentence
+        module, _, attribute = app_path(name).partition(":")
+        command = getattr(import_module(module), attribute)
+        docstring = command.default_command.__doc__ if command.default_command else command.help
+        assert docstring == sentence
         assert f" {name} " in out
     files = {file.stem for file in Path(chatd.__file__).parent.glob("cli/*.py")}
-    assert (files | set(MODULES)) - set(COMMANDS) == {
+    assert files - set(COMMANDS) == {
         "__init__",
+        "actions",
         "connection",
         "dev_model",
         "exit_codes",
@@ -86,12 +86,11 @@ def test_the_root_lists_every_command_in_its_own_words(capsys: Captured) -> None
         "main",
         "options",
         "output",
-        "table",
     }
     assert set(COMMANDS) == {name for name in app if not name.startswith("-")}
 
 
-def test_help_imports_nothing_that_is_slow() -> None:
+def test_help_imports_no_slow_package() -> None:
     code = "import sys; from chatd.cli.main import main; main(['--help']); print(*sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
@@ -104,7 +103,7 @@ def test_help_imports_nothing_that_is_slow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("typed", "completions"),
     [
         (["mig"], ["migrate"]),
         (["migrate", ""], ["up", "down", "status", "sql"]),
@@ -114,27 +113,27 @@ def test_help_imports_nothing_that_is_slow() -> None:
     ],
     ids=" ".join,
 )
-def test_bash_completes(typed: list[str], offered: list[str], capsys: Captured) -> None:
+def test_bash_completion(typed: list[str], completions: list[str], capsys: Captured) -> None:
     assert main(["completion", "bash"]) == Exit.DONE
     words = " ".join(shlex.quote(word) for word in ["chatd", *typed])
-    asked = f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _chatd"
+    call = f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _chatd"
     ran = subprocess.run(
-        ["bash", "--norc", "-c", f'{capsys.readouterr().out}\n{asked}; echo "${{COMPREPLY[@]}}"'],
+        ["bash", "--norc", "-c", f'{capsys.readouterr().out}\n{call}; echo "${{COMPREPLY[@]}}"'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert sorted(ran.stdout.split()) == sorted(offered)
+    assert sorted(ran.stdout.split()) == sorted(completions)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script(shell: str, capsys: Captured) -> None:
+def test_zsh_and_fish_have_a_completion_script(shell: str, capsys: Captured) -> None:
     assert main(["completion", shell]) == Exit.DONE
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
 
 
-def test_version(capsys: Captured) -> None:
+def test_version_option_prints_the_version(capsys: Captured) -> None:
     assert main(["--version"]) == Exit.DONE
     assert capsys.readouterr().out.strip() == chatd.__version__
 
@@ -149,14 +148,16 @@ def test_version(capsys: Captured) -> None:
         (["migrate", "up", "--to", "x"], 'unable to convert "x"'),
     ],
 )
-def test_usage_errors(command: list[str], words: str, capsys: Captured) -> None:
+def test_invalid_arguments_exit_with_usage(
+    command: list[str], words: str, capsys: Captured
+) -> None:
     assert main(command) == Exit.USAGE
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.out == ""
 
 
-def test_configuration_errors_are_lines_and_78(
+def test_configuration_errors_are_one_line_each_and_exit_78(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATD_HTTP__PORT", "x")
@@ -171,7 +172,7 @@ def test_configuration_errors_are_lines_and_78(
         assert all(line.startswith("chatd: CHATD_HTTP__") for line in captured.err.splitlines())
 
 
-def test_where_a_caller_calls_is_no_setting(
+def test_caller_variables_are_no_settings(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATD_URL", "http://127.0.0.1:1")
@@ -185,9 +186,7 @@ MODEL = "[providers.p]\nkind = 'scripted'\n[models.m]\nprovider = 'p'\nmodel = '
 JWT = "[auth]\nmode = 'jwt'\nissuer = 'i'\naudience = 'a'\njwks = '{}'\n"
 
 
-def test_what_only_a_start_would_refuse_is_found_by_the_check(
-    capsys: Captured, tmp_path: Path
-) -> None:
+def test_config_check_reports_what_run_would_reject(capsys: Captured, tmp_path: Path) -> None:
     file, keys = tmp_path / "c.toml", tmp_path / "keys.json"
 
     def check(text: str) -> tuple[int, list[str]]:
@@ -215,7 +214,7 @@ def test_what_only_a_start_would_refuse_is_found_by_the_check(
     assert check(JWT.format("https://127.0.0.1:1/keys") + MODEL) == (Exit.DONE, [])
 
 
-def test_the_check_for_programs(
+def test_config_check_as_json(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "c.toml"
@@ -224,17 +223,17 @@ def test_the_check_for_programs(
         file.write_text(text)
         code = main(["config", "check", "--json", "--config", str(file)])
         out, err = capsys.readouterr()
-        told = json.loads(out)
-        assert (err, told.pop("file")) == ("", str(file))
-        assert told.keys() == {"problems"}
-        return code, told["problems"]
+        report = json.loads(out)
+        assert (err, report.pop("file")) == ("", str(file))
+        assert report.keys() == {"problems"}
+        return code, report["problems"]
 
     def problem(key: str, reason: str, source: str) -> dict[str, str]:
         return {"key": key, "reason": reason, "source": source}
 
     assert check(MODEL) == (Exit.DONE, [])
-    nothing = problem("models", "configure at least one model", "not set")
-    assert check("") == (Exit.CONFIGURATION, [nothing])
+    no_model = problem("models", "configure at least one model", "not set")
+    assert check("") == (Exit.CONFIGURATION, [no_model])
     scripts = "[providers.p.scripts]\ngreet = [{ txt = 'hello' }]\n"
     code, [wrong] = check(MODEL.replace("[models", f"{scripts}[models"))
     assert code == Exit.CONFIGURATION
@@ -251,17 +250,17 @@ def test_the_check_for_programs(
     absent = str(tmp_path / "absent.toml")
     monkeypatch.delenv("CHATD_HTTP__PROT")
     assert main(["config", "check", "--json", "-c", absent]) == Exit.CONFIGURATION
-    told = json.loads(capsys.readouterr().out)
-    assert told["file"] == absent
-    assert [one["key"] for one in told["problems"]] == [absent]
+    report = json.loads(capsys.readouterr().out)
+    assert report["file"] == absent
+    assert [problem["key"] for problem in report["problems"]] == [absent]
 
 
-def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:
+def test_config_check_and_show_print_no_secret(capsys: Captured, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     database = "[database]\nurl = 'postgresql://u:geheim@h/d'\n[http]\nport = 9\n"
     file.write_text(database + MODEL)
     assert main(["config", "check", "--config", str(file)]) == Exit.DONE
-    assert capsys.readouterr().out == f"The configuration is fine ({file}).\n"
+    assert capsys.readouterr().out == f"The configuration is valid ({file}).\n"
     assert main(["config", "show", "-c", str(file)]) == Exit.DONE
     table = capsys.readouterr().out
     assert "http.port                           9 " in table
@@ -274,7 +273,7 @@ def test_config_check_and_show(capsys: Captured, tmp_path: Path) -> None:
     assert "geheim" not in table + out
 
 
-def test_an_absent_database_is_one_line_and_69(
+def test_unavailable_database_is_one_line_and_exits_69(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATD_DATABASE__URL", "postgresql://u:geheim@127.0.0.1:1/none")
@@ -285,14 +284,14 @@ def test_an_absent_database_is_one_line_and_69(
     assert "geheim" not in err
 
 
-def test_sql_needs_no_database_when_it_knows_where_to_begin(capsys: Captured) -> None:
+def test_migrate_sql_with_a_start_version_needs_no_database(capsys: Captured) -> None:
     assert main(["migrate", "sql", "--from", "0", "--to", "0"]) == Exit.DONE
     assert "CREATE TABLE IF NOT EXISTS chatd_schema_migrations" in capsys.readouterr().out
     assert main(["migrate", "sql", "--from", "0", "--to", "9999"]) == Exit.FAILED
     assert "There is no migration 9999" in capsys.readouterr().err
 
 
-def test_each_ending_has_its_code() -> None:
+def test_each_error_has_its_exit_code() -> None:
     codes = {
         ConfigurationError([]): 78,
         ProviderConfigError("models", "configure at least one model"): 78,

@@ -1,4 +1,4 @@
-"""The table of events is what the code logs, in both directions; and every event is a literal there."""
+"""The table of log events equals the events in the code, where each event is a literal."""
 
 import ast
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LOGGERS = {"_log"}
 
 @dataclass
 class Logged:
-    """What the code does with one event."""
+    """Uses of one event in the code."""
 
     levels: set[str] = field(default_factory=set)
     fields: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ def logged() -> dict[str, Logged]:
     return found
 
 
-def test_the_table_is_what_the_code_logs() -> None:
+def test_event_table_equals_the_code() -> None:
     code = logged()
     code[LIBRARY_EVENT] = Logged({"info", "warning", "error", "critical"}, {"message"}, True)
     assert code.keys() == log_events().keys()
@@ -68,8 +68,8 @@ def test_the_table_is_what_the_code_logs() -> None:
         ), name
 
 
-def test_every_logger_is_seen_by_the_test_above() -> None:
-    """Who keeps a logger calls it ``_log``, and logs by nothing else."""
+def test_every_logger_is_called_log() -> None:
+    """Modules call their logger ``_log`` and log by nothing else."""
     for file in ROOT.rglob("*.py"):
         text = file.read_text("utf-8")
         for node in ast.walk(ast.parse(text)):
@@ -80,7 +80,7 @@ def test_every_logger_is_seen_by_the_test_above() -> None:
                 assert not value.startswith(tuple(f"{one}." for one in LOGGERS)), (file, value)
 
 
-def test_every_event_says_what_it_means_and_what_to_do() -> None:
+def test_every_event_has_a_description_and_an_action() -> None:
     for event in log_events().values():
         assert event.description.endswith("."), event.name
         assert event.action.endswith("."), event.name

@@ -1,4 +1,4 @@
-"""The log: valid lines whatever is thrown at it, libraries in the same form, and no secrets."""
+"""The log: valid lines for any input, libraries in the same format, and no secrets."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from chatd.logs import journald
 from chatd.logs.exceptions import WITHHELD_MESSAGE
 
 
-class Unshowable:
+class Unprintable:
     def __str__(self) -> str:
         raise RuntimeError("no")
 
@@ -31,7 +31,7 @@ class Unshowable:
 
 
 @pytest.fixture(autouse=True)
-def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restore_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("chatd.logs.redaction._known_secrets", frozenset())
     monkeypatch.setattr("chatd.logs.redaction._secrets_pattern", None)
     root = logging.getLogger()
@@ -51,17 +51,17 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def started(stream: io.StringIO, **options: Any) -> FilteringBoundLogger:
+def configured(stream: io.StringIO, **options: Any) -> FilteringBoundLogger:
     logs.configure(stream=stream, **options)
     logger: FilteringBoundLogger = structlog.get_logger("chatd.worker.runner")
     return logger
 
 
-def test_a_line_is_one_json_object_with_its_fields() -> None:
+def test_line_is_one_json_object_with_its_fields() -> None:
     out = io.StringIO()
     chat = UUID(int=7)
     with structlog.contextvars.bound_contextvars(worker_id="w"):
-        started(out).info("turn.finished", chat_id=chat, steps=2, seconds=0.5, kinds={"a"})
+        configured(out).info("turn.finished", chat_id=chat, steps=2, seconds=0.5, kinds={"a"})
     (line,) = lines(out)
     assert list(line)[:4] == ["timestamp", "level", "event", "logger"]
     assert line.pop("timestamp").endswith("Z")
@@ -71,9 +71,9 @@ def test_a_line_is_one_json_object_with_its_fields() -> None:
     }  # fmt: skip
 
 
-def test_levels_and_formats_change_under_loggers_that_are_cached() -> None:
+def test_cached_loggers_follow_a_new_level_and_format() -> None:
     out = io.StringIO()
-    log = started(out)
+    log = configured(out)
     log.debug("a.b")
     log.info("b.c")
     logs.configure(level="debug", stream=out)
@@ -89,22 +89,22 @@ def test_levels_and_formats_change_under_loggers_that_are_cached() -> None:
     assert "\x1b" not in other.getvalue()
 
 
-def test_auto_is_console_on_a_terminal_and_json_elsewhere() -> None:
+def test_auto_format_is_console_on_a_terminal_and_json_elsewhere() -> None:
     terminal, pipe = Terminal(), io.StringIO()
-    started(terminal).info("a.b")
+    configured(terminal).info("a.b")
     assert "\x1b[" in terminal.getvalue()
-    started(pipe).info("a.b")
+    configured(pipe).info("a.b")
     assert lines(pipe)
 
 
-def test_libraries_come_in_the_same_form_from_warning_up() -> None:
+def test_library_messages_from_warning_up_have_the_same_format() -> None:
     out = io.StringIO()
-    started(out)
+    configured(out)
     library = logging.getLogger("asyncpg")
-    library.info("not heard")
+    library.info("below warning")
     library.warning("slow: %s", "yes")
     library.warning("wrong arguments: %d", "x")
-    library.error("%s", Unshowable())
+    library.error("%s", Unprintable())
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", stacklevel=1)
@@ -113,18 +113,18 @@ def test_libraries_come_in_the_same_form_from_warning_up() -> None:
     assert [event["logger"] for event in events] == ["asyncpg"] * 3 + ["py.warnings"]
     assert [event["message"] for event in events[:3]] == ["slow: yes", "wrong arguments: %d", "%s"]
     logs.configure(level="debug", stream=out)
-    library.info("heard")
+    library.info("at info")
     library.debug("never: requests are printed here")
-    assert [event["message"] for event in lines(out)[4:]] == ["heard"]
+    assert [event["message"] for event in lines(out)[4:]] == ["at info"]
 
 
 def fail() -> None:
     raise ExceptionGroup("several", [ValueError("key sk-abcdefghijklmnop")])
 
 
-def test_exceptions_are_one_line_of_json_and_readable_on_the_console() -> None:
+def test_exception_is_one_json_line_and_a_traceback_on_the_console() -> None:
     out, console = io.StringIO(), io.StringIO()
-    log = started(out)
+    log = configured(out)
     try:
         fail()
     except ExceptionGroup as error:
@@ -160,15 +160,15 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         (TypeError("unsupported operand"), "unsupported operand"),
         (ConnectionResetError(104, "reset"), "[Errno 104] reset"),
         (DatabaseUnavailable(), "The database cannot be reached just now."),
-        (Unshowable, WITHHELD_MESSAGE),
+        (Unprintable, WITHHELD_MESSAGE),
     ],
     ids=str,
 )
-def test_an_exception_says_only_what_cannot_quote_a_chat(error: Any, shown: str) -> None:
+def test_exception_message_is_logged_only_if_it_cannot_quote_a_chat(error: Any, shown: str) -> None:
     out = io.StringIO()
-    if error is Unshowable:
-        error = type("Mute", (Exception,), {"__str__": Unshowable.__str__})()
-    started(out).error("a.b", exc_info=raised(error, cause=raised(OSError(2, "no such file"))))
+    if error is Unprintable:
+        error = type("Mute", (Exception,), {"__str__": Unprintable.__str__})()
+    configured(out).error("a.b", exc_info=raised(error, cause=raised(OSError(2, "no such file"))))
     (line,) = lines(out)
     assert line["exception"]["message"] == shown
     traceback = line["exception"]["traceback"]
@@ -179,25 +179,25 @@ def test_an_exception_says_only_what_cannot_quote_a_chat(error: Any, shown: str)
     assert "my own words" not in out.getvalue()
 
 
-def test_chains_and_groups_without_end_have_one() -> None:
+def test_long_exception_chains_and_groups_are_bounded() -> None:
     out = io.StringIO()
     error: BaseException = ValueError("x")
     for _ in range(100):
         error = raised(ExceptionGroup("g", [raised(KeyError(n)) for n in range(100)]), cause=error)
     assert isinstance(error, Exception)
-    started(out).error("a.b", exc_info=error)
+    configured(out).error("a.b", exc_info=error)
     assert len(out.getvalue()) < 200_000
     circle = ValueError("a")
     circle.__cause__ = KeyError("b")
     circle.__cause__.__context__ = circle
-    started(out).error("a.b", exc_info=circle)
+    configured(out).error("a.b", exc_info=circle)
     assert len(lines(out)) == 2
 
 
-def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
+def test_registered_secrets_are_redacted() -> None:
     out = io.StringIO()
     logs.register_secrets(["plain geheim word", "short", "p@ss/word!"])
-    started(out).info(
+    configured(out).info(
         "a.b", text="it was: plain geheim word.", url="postgresql://h/d?x=p%40ss%2Fword%21",
         nested=[{"p@ss/word!": "a short word"}],
     )  # fmt: skip
@@ -207,10 +207,10 @@ def test_known_secrets_are_hidden_whatever_they_look_like() -> None:
     assert lines(out)[0]["nested"] == [{"[redacted]": "a short word"}]
 
 
-def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_have_process_and_context_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys.modules["chatd.logs.configure"], "_process_fields", {})
-    log = started(out)
+    log = configured(out)
     logs.bind_process(worker_id="me")
     log.info("a.b")
     with structlog.contextvars.bound_contextvars(worker_id="other", chat_id="c"):
@@ -220,9 +220,7 @@ def test_lines_are_signed_and_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert named == [("me", None), ("other", "c"), ("other", "c")]
 
 
-def test_the_journal_is_told_how_serious_a_line_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_journal_lines_have_a_priority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("w+") as stream:
         found = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
@@ -238,16 +236,16 @@ def test_the_journal_is_told_how_serious_a_line_is(
     assert [line[:3] for line in text] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>", "<3>", "<4>"]
     assert all(json.loads(line[3:])["event"] for line in text[:7])
     assert journald.with_priority("one\ntwo", "error") == "<3>one\n<3>two"
-    monkeypatch.setenv("JOURNAL_STREAM", "1:2")  # somebody else's: ours was redirected
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")  # another stream: stderr was redirected
     out = io.StringIO()
     logs.configure(stream=out)
     structlog.get_logger().info("a.b")
     assert out.getvalue().startswith("{")
 
 
-def test_libraries_that_quote_values_are_cut_short() -> None:
+def test_library_messages_lose_quoted_values() -> None:
     out = io.StringIO()
-    started(out)
+    configured(out)
     logging.getLogger("asyncio").error(
         "Task exception was never retrieved\nfuture: <Task exception=ValueError('my words')>"
     )
@@ -260,9 +258,9 @@ def test_libraries_that_quote_values_are_cut_short() -> None:
     assert "input_type=str" in lines(out)[2]["message"]
 
 
-def test_secrets_are_removed_from_every_string() -> None:
+def test_secrets_are_redacted_in_every_string() -> None:
     out = io.StringIO()
-    started(out).info(
+    configured(out).info(
         "Not.An event with sk-abcdefghijklmnop",
         url="postgresql://u:geheim@h/d",
         nested={"authorization": "geheim", "rows": [("Bearer geheim4711",)]},
@@ -274,28 +272,28 @@ def test_secrets_are_removed_from_every_string() -> None:
     assert lines(out)[0]["input_tokens"] == 5
 
 
-def test_long_tracebacks_are_kept_whole_and_cleaned() -> None:
+def test_long_texts_are_redacted_line_by_line() -> None:
     out = io.StringIO()
     text = "\n".join(f"line {n} sk-abcdefghijklmnop" for n in range(500))
     pem = "-----BEGIN PRIVATE KEY-----\n" + "geheim/geheim/geheim\n" * 500
-    started(out).info("a.b", text=text, pem=pem)
+    configured(out).info("a.b", text=text, pem=pem)
     assert lines(out)[0]["text"].splitlines()[-1] == "line 499 [redacted]"
     assert "geheim" not in out.getvalue()
 
 
-def test_garbage_never_raises() -> None:
+def test_unserializable_values_do_not_raise() -> None:
     out = io.StringIO()
     circle: dict[Any, Any] = {}
     circle["again"] = circle
-    log = started(out)
+    log = configured(out)
     log.info(
-        "a.b", one=Unshowable(), circle=circle, many=list(range(10_000)), huge=10**5000,
-        nan=float("nan"), odd={Unshowable(): 1}, text="\ud800\x00", raw=b"\xff",
+        "a.b", one=Unprintable(), circle=circle, many=list(range(10_000)), huge=10**5000,
+        nan=float("nan"), odd={Unprintable(): 1}, text="\ud800\x00", raw=b"\xff",
     )  # fmt: skip
-    log.info(Unshowable())
-    log.error("a.c", exc_info=Unshowable())
+    log.info(Unprintable())
+    log.error("a.c", exc_info=Unprintable())
     assert len(lines(out)) == 3
-    assert lines(out)[0]["one"] == "<Unshowable that cannot be shown>"
+    assert lines(out)[0]["one"] == "<Unprintable that cannot be shown>"
     assert lines(out)[0]["nan"] == "nan"
 
 
@@ -303,9 +301,9 @@ def test_garbage_never_raises() -> None:
     st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.uuids(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12,
 ), max_size=5))  # fmt: skip
-def test_whatever_the_fields_are_the_line_is_json(fields: dict[str, Any]) -> None:
+def test_any_fields_make_a_json_line(fields: dict[str, Any]) -> None:
     out = io.StringIO()
-    log = started(out)
+    log = configured(out)
     for name in ("event", "self", "exc_info", "stack_info"):
         fields.pop(name, None)
     log.info("a.b", **fields)
@@ -313,9 +311,9 @@ def test_whatever_the_fields_are_the_line_is_json(fields: dict[str, Any]) -> Non
     json.loads(out.getvalue())
 
 
-def test_a_stream_that_is_gone_swallows_the_line() -> None:
+def test_line_to_a_closed_stream_is_dropped() -> None:
     out = io.StringIO()
-    log = started(out)
+    log = configured(out)
     out.close()
     log.info("a.b")
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")

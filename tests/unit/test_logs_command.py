@@ -1,4 +1,4 @@
-"""``chatd logs``: finds what is asked for in whatever it is given, and makes it readable."""
+"""``chatd logs``: selection, parsing of any bytes, following of files, and readable output."""
 
 import gzip
 import json
@@ -79,17 +79,19 @@ def printed(arguments: Sequence[str], capsys: Captured) -> list[str]:
     ],
     ids=str,
 )
-def test_what_is_asked_for_is_found(
+def test_options_select_lines(
     log: str, arguments: list[str], numbers: list[int], capsys: Captured
 ) -> None:
     expected = [n for n in numbers if LOG[n].startswith('{"')]
     assert printed([log, "--json", *arguments], capsys) == [LOG[n] for n in expected]
-    page = LogRenderer(colors=False)
-    shown = [one for n in numbers for one in page.render(parse_line(LOG[n].encode())).split("\n")]
-    assert printed([log, *arguments], capsys) == shown
+    renderer = LogRenderer(colors=False)
+    expected_lines = [
+        each for n in numbers for each in renderer.render(parse_line(LOG[n].encode())).split("\n")
+    ]
+    assert printed([log, *arguments], capsys) == expected_lines
 
 
-def test_lines_are_for_eyes(log: str, capsys: Captured) -> None:
+def test_output_is_readable_lines(log: str, capsys: Captured) -> None:
     out = printed([log], capsys)
     assert out[1] == (
         "2026-01-02 10:01:00.000Z info     chat.turn chat_id=5bd0a6e5 epoch=1 outcome=finished"
@@ -100,7 +102,7 @@ def test_lines_are_for_eyes(log: str, capsys: Captured) -> None:
     assert "\x1b" not in "".join(out)
 
 
-def test_fields_of_the_wrong_type_are_shown_too() -> None:
+def test_fields_of_a_wrong_type_are_rendered() -> None:
     odd = json.dumps(
         {"event": "a", "level": "info", "timestamp": [1], "chat_id": 5, "worker_id": {}, "exception": "x",
          "frames": [1, "a\nb"]}
@@ -111,24 +113,27 @@ def test_fields_of_the_wrong_type_are_shown_too() -> None:
 
 
 @pytest.mark.parametrize("level", [7, [1], {}, None, "INFO", "trace"])
-def test_an_event_of_somebody_else_is_a_line_like_any_other(level: object) -> None:
-    theirs = json.dumps({"event": "x", "level": level, "timestamp": "2026-01-02"})
-    entry = parse_line(theirs.encode())
+def test_event_of_another_program_is_a_plain_line(level: object) -> None:
+    foreign = json.dumps({"event": "x", "level": level, "timestamp": "2026-01-02"})
+    entry = parse_line(foreign.encode())
     assert LogFilter().matches(entry)
-    assert LogRenderer(colors=False).render(entry) == theirs
+    assert LogRenderer(colors=False).render(entry) == foreign
     assert not LogFilter(level="info").matches(entry)
 
 
 @pytest.mark.parametrize("odd", ["9999999999d", "0001-01-01T00:00:00+10:00", "soon", 7])
-def test_an_event_whose_time_is_none_stands_with_the_one_before_it(odd: object) -> None:
-    for since, wanted in (("2026-01-02T09:00:00.000Z", True), ("2026-01-02T11:00:00.000Z", False)):
-        asked = LogFilter(since=since)
-        asked.matches(parse_line(line("a").encode()))
+def test_event_with_an_invalid_time_has_that_of_the_previous_one(odd: object) -> None:
+    for since, expected in (
+        ("2026-01-02T09:00:00.000Z", True),
+        ("2026-01-02T11:00:00.000Z", False),
+    ):
+        log_filter = LogFilter(since=since)
+        log_filter.matches(parse_line(line("a").encode()))
         late = json.dumps({"timestamp": odd, "level": "info", "event": "b"})
-        assert asked.matches(parse_line(late.encode())) is wanted
+        assert log_filter.matches(parse_line(late.encode())) is expected
 
 
-def test_a_terminal_gets_colours_unless_it_wants_none(
+def test_colours_on_a_terminal_unless_disabled(
     log: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -146,7 +151,7 @@ def journal(message: Any, **more: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         LOG[1],
         f"<6>{LOG[1]}",
@@ -158,18 +163,20 @@ def journal(message: Any, **more: Any) -> str:
         journal(list(LOG[1].encode())),
     ],
 )
-def test_events_are_found_in_what_collectors_make_of_them(given: str) -> None:
-    entry = parse_line(given.encode())
+def test_events_are_parsed_from_the_output_of_collectors(text: str) -> None:
+    entry = parse_line(text.encode())
     assert entry.fields is not None
     assert entry.fields["event"] == "chat.turn"
     assert entry.raw == LOG[1].encode()
-    wanted = LogFilter(chat=A[:8], event="chat.*", level="info", since="2026-01-02T10:00:00.000Z")
+    log_filter = LogFilter(
+        chat=A[:8], event="chat.*", level="info", since="2026-01-02T10:00:00.000Z"
+    )
     assert [
-        wanted.matches(parse_line(one)) for one in wanted.prefilter(given.encode() + b"\n")
+        log_filter.matches(parse_line(each)) for each in log_filter.prefilter(text.encode() + b"\n")
     ] == [True]
 
 
-def test_prose_in_the_journal_keeps_its_time_and_level() -> None:
+def test_journal_message_keeps_its_time_and_level() -> None:
     entry = parse_line(journal("it broke", PRIORITY="3", SYSLOG_IDENTIFIER="systemd").encode())
     assert LogRenderer(colors=False).render(entry) == (
         '2026-01-02 10:00:00.000Z error    systemd message="it broke"'
@@ -178,39 +185,39 @@ def test_prose_in_the_journal_keeps_its_time_and_level() -> None:
 
 @given(st.lists(st.one_of(st.binary(), st.sampled_from(LOG).map(str.encode)), max_size=8),
        st.lists(st.integers(1, 40), min_size=1, max_size=30))  # fmt: skip
-def test_no_bytes_are_too_odd(pieces: list[bytes], cuts: list[int]) -> None:
-    data, lines, got, place = b"\n".join(pieces), LineSplitter(), b"", 0
+def test_any_bytes_are_accepted(pieces: list[bytes], cuts: list[int]) -> None:
+    data, lines, output, place = b"\n".join(pieces), LineSplitter(), b"", 0
     for cut in cuts:
-        got += lines.feed(data[place : place + cut])
+        output += lines.feed(data[place : place + cut])
         place += cut
-    got += lines.feed(data[place:]) + lines.flush()
-    assert got.removesuffix(b"\n") == data.removesuffix(b"\n")
-    page = LogRenderer(colors=True)
-    for wanted in (
+    output += lines.feed(data[place:]) + lines.flush()
+    assert output.removesuffix(b"\n") == data.removesuffix(b"\n")
+    renderer = LogRenderer(colors=True)
+    for log_filter in (
         LogFilter(),
         LogFilter(chat="5", event="c*", level="warning"),
         LogFilter(since="2"),
     ):
-        for one in wanted.prefilter(got):
-            entry = parse_line(one)
-            wanted.matches(entry)
-            assert "\x00" not in page.render(entry)
+        for each in log_filter.prefilter(output):
+            entry = parse_line(each)
+            log_filter.matches(entry)
+            assert "\x00" not in renderer.render(entry)
 
 
 @given(st.lists(st.sampled_from(LOG), max_size=30),
        st.sampled_from([None, A, B, "5", "f"]), st.sampled_from([None, "chat.*", "*", "http.request"]),
        st.sampled_from(LEVELS))  # fmt: skip
-def test_the_quick_look_misses_nothing(
+def test_prefilter_keeps_every_matching_line(
     lines: list[str], chat: str | None, event: str | None, level: str
 ) -> None:
-    block = "".join(f"{one}\n" for one in lines).encode()
+    block = "".join(f"{each}\n" for each in lines).encode()
     slow, quick = (LogFilter(chat=chat, event=event, level=level) for _ in range(2))
     every = list(filter(slow.matches, map(parse_line, block.split(b"\n")[:-1])))
     assert list(filter(quick.matches, map(parse_line, quick.prefilter(block)))) == every
 
 
 @pytest.mark.parametrize(
-    ("given", "at"),
+    ("text", "expected"),
     [
         ("15m", "2026-01-02T11:45:00.000Z"),
         ("1h30m", "2026-01-02T10:30:00.000Z"),
@@ -222,18 +229,18 @@ def test_the_quick_look_misses_nothing(
         ("2026-01-01T10:00:00+02:00", "2026-01-01T08:00:00.000Z"),
     ],
 )
-def test_moments(given: str, at: str) -> None:
-    assert parse_time(given, NOW) == at
+def test_parse_time(text: str, expected: str) -> None:
+    assert parse_time(text, NOW) == expected
 
 
-@pytest.mark.parametrize("given", ["", "soon", "5", "5 m", "25:00", "2026-13-01", "9" * 400 + "d"])
-def test_what_is_no_moment_is_a_usage_error(log: str, given: str, capsys: Captured) -> None:
-    assert main(["logs", log, "--since", given]) == Exit.USAGE
+@pytest.mark.parametrize("text", ["", "soon", "5", "5 m", "25:00", "2026-13-01", "9" * 400 + "d"])
+def test_invalid_time_is_a_usage_error(log: str, text: str, capsys: Captured) -> None:
+    assert main(["logs", log, "--since", text]) == Exit.USAGE
     err = capsys.readouterr().err
-    assert f'--since: "{given}" is neither a duration (15m, 1h30m, 90d) nor a time' in err
+    assert f'--since: "{text}" is neither a duration (15m, 1h30m, 90d) nor a time' in err
 
 
-def test_files_that_were_rotated_are_read_in_order(tmp_path: Path, capsys: Captured) -> None:
+def test_rotated_files_are_read_in_order(tmp_path: Path, capsys: Captured) -> None:
     old, new = tmp_path / "chatd.log.1.gz", tmp_path / "chatd.log"
     old.write_bytes(gzip.compress(LOG[0].encode()))  # its last line has no end
     new.write_text(LOG[1])
@@ -241,9 +248,7 @@ def test_files_that_were_rotated_are_read_in_order(tmp_path: Path, capsys: Captu
 
 
 @pytest.mark.parametrize("damage", ["cut", "spoilt"])
-def test_a_compressed_file_that_is_damaged_is_named(
-    tmp_path: Path, damage: str, capsys: Captured
-) -> None:
+def test_damaged_compressed_file_is_named(tmp_path: Path, damage: str, capsys: Captured) -> None:
     whole = gzip.compress(LOG[0].encode() * 100)
     broken = whole[:-12] if damage == "cut" else whole[:20] + b"?" * 20 + whole[40:]
     (tmp_path / "chatd.log.1.gz").write_bytes(broken)
@@ -251,13 +256,13 @@ def test_a_compressed_file_that_is_damaged_is_named(
     assert "chatd.log.1.gz: " in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: Captured) -> None:
+def test_missing_file_is_named(tmp_path: Path, capsys: Captured) -> None:
     assert main(["logs", str(tmp_path / "none.log")]) == Exit.FAILED
     assert "none.log: No such file" in capsys.readouterr().err
 
 
 def follow(path: Path) -> Iterator[str]:
-    """What a reader of a followed file is shown, line by line; "" when there is nothing for now."""
+    """Yield the lines of a followed file, and "" when there are no more for now."""
     lines = LineSplitter()
     for chunk in TailedFile(path, poll_seconds=0.001).chunks():
         block = lines.flush() if chunk is None else lines.feed(chunk)
@@ -267,10 +272,10 @@ def follow(path: Path) -> Iterator[str]:
 
 
 def nexts(lines: Iterator[str], count: int) -> list[str]:
-    return [next(one for one in lines if one) for _ in range(count)]
+    return [next(each for each in lines if each) for _ in range(count)]
 
 
-def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None:
+def test_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None:
     path = tmp_path / "chatd.log"
     path.write_text("one\ntwo\nthr")
     lines = follow(path)
@@ -281,7 +286,7 @@ def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None
     assert nexts(lines, 1) == ["three"]
     path.rename(tmp_path / "chatd.log.1")
     with (tmp_path / "chatd.log.1").open("a") as late:
-        late.write("late")  # to the old file, by who has not noticed yet
+        late.write("late")  # by a writer that still has the old file open
     assert next(lines) == ""
     path.write_text("new\n")
     assert nexts(lines, 2) == ["late", "new"]
@@ -292,13 +297,13 @@ def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None
     assert nexts(lines, 1) == ["again"]
 
 
-def test_a_file_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+def test_following_waits_for_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "chatd.log"
     threading.Timer(0.05, path.write_text, ["here\n"]).start()
     assert nexts(follow(path), 1) == ["here"]
 
 
-def test_standard_input_is_shown_as_it_comes_and_head_ends_it() -> None:
+def test_standard_input_is_printed_at_once_until_the_pipe_closes() -> None:
     command = [sys.executable, "-m", "chatd", "logs", "--json", "--event", "chat.turn"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -317,7 +322,7 @@ def test_standard_input_is_shown_as_it_comes_and_head_ends_it() -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
+def test_following_ends_with_ctrl_c(log: str) -> None:
     command = [sys.executable, "-m", "chatd", "logs", "--follow", "--level", "error", log]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -328,10 +333,10 @@ def test_a_log_that_is_followed_ends_with_ctrl_c(log: str) -> None:
         assert process.stderr.read() == b""
 
 
-def test_every_event_is_explained(capsys: Captured) -> None:
+def test_events_option_explains_every_event(capsys: Captured) -> None:
     out = "\n".join(printed(["--events"], capsys))
-    told = json.loads("\n".join(printed(["--events", "--json"], capsys)))
-    assert [event["name"] for event in told] == list(log_events())
+    document = json.loads("\n".join(printed(["--events", "--json"], capsys)))
+    assert [event["name"] for event in document] == list(log_events())
     for name, event in log_events().items():
         assert f"{name}  ({', '.join(event.levels)})" in out
     assert max(map(len, out.splitlines())) <= 80

@@ -1,4 +1,4 @@
-"""Where values come from, which source wins, and what a person is told when something is wrong."""
+"""Settings: sources and their precedence, origins, problems, and secrets."""
 
 import json
 from collections.abc import Callable
@@ -42,12 +42,12 @@ def problems(config: Path | None = None, environ: dict[str, str] | None = None) 
     return str(caught.value).splitlines()
 
 
-def test_without_any_source_the_defaults_are_in_force() -> None:
+def test_without_sources_settings_are_the_defaults() -> None:
     assert load(environ={}) == Settings()
     assert load_with_origins(environ={}).origins == {}
 
 
-def test_each_source_and_which_wins(write: Write, tmp_path: Path) -> None:
+def test_environment_wins_over_credentials_over_file(write: Write, tmp_path: Path) -> None:
     (tmp_path / "database.url").write_text("postgresql://credential/db\n")
     (tmp_path / "unrelated.pem").write_text("somebody else's")
     config = write('[database]\nurl = "postgresql://file/db"\npool_size = 3\n[http]\nport = 1\n')
@@ -67,7 +67,7 @@ def test_each_source_and_which_wins(write: Write, tmp_path: Path) -> None:
     assert kinds == {"database.url": "credential", "database.pool_size": "file", "http.port": "env"}
 
 
-def test_the_file_is_named_by_argument_or_variable(write: Write, tmp_path: Path) -> None:
+def test_file_comes_from_argument_or_variable(write: Write, tmp_path: Path) -> None:
     config = write("[http]\nport = 5\n")
     other = tmp_path / "other.toml"
     other.write_text("[http]\nport = 6\n")
@@ -80,7 +80,7 @@ def test_the_file_is_named_by_argument_or_variable(write: Write, tmp_path: Path)
     assert problems(other)[0].startswith(f"{other}: not valid TOML: ")
 
 
-def test_text_of_the_environment_becomes_what_the_key_needs() -> None:
+def test_environment_text_is_converted_to_the_type_of_the_key() -> None:
     settings = load(
         environ={
             "CHATD_WORKER__ENABLED": "false",
@@ -102,7 +102,7 @@ def test_text_of_the_environment_becomes_what_the_key_needs() -> None:
     assert settings.models["fast"].settings == {"temperature": 0.2}
 
 
-def test_a_variable_finds_the_table_whose_name_it_cannot_spell(write: Write) -> None:
+def test_variable_matches_table_name_with_other_characters(write: Write) -> None:
     config = write('[providers.My-AI]\nkind = "openai"\n[providers.a-b]\n[providers.a_b]\n')
     environ = {"CHATD_PROVIDERS__MY_AI__API_KEY": SECRET, "CHATD_PROVIDERS__A_B__KIND": "scripted"}
     text = problems(config, environ)
@@ -112,7 +112,7 @@ def test_a_variable_finds_the_table_whose_name_it_cannot_spell(write: Write) -> 
     assert load(config, environ).providers["My-AI"].api_key == SecretStr(SECRET)
 
 
-def test_a_secret_may_be_in_a_file_of_its_own(write: Write, tmp_path: Path) -> None:
+def test_secret_is_read_from_its_file(write: Write, tmp_path: Path) -> None:
     (tmp_path / "url").write_text(f"postgresql://u:{SECRET}@h/db\r\n")
     config = write('[database]\nurl_file = "url"\n')
     assert load(config, {}).database.url.get_secret_value().endswith("@h/db")
@@ -125,7 +125,7 @@ def test_a_secret_may_be_in_a_file_of_its_own(write: Write, tmp_path: Path) -> N
     assert "No such file" in problems(environ=environ)[0]
 
 
-def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: Path) -> None:
+def test_secret_given_twice_in_one_source_is_a_problem(write: Write, tmp_path: Path) -> None:
     (tmp_path / "url").write_text("postgresql:///b")
     config = write('[database]\nurl = "postgresql:///a"\nurl_file = "url"\n')
     assert problems(config) == [f"database.url_file: database.url is given twice (file {config})"]
@@ -179,12 +179,12 @@ def test_a_secret_given_twice_in_one_source_is_refused(write: Write, tmp_path: P
         ("[models.m]\nprovider = 'x'\nmodel = 'y'", "there is no provider 'x'; configured: none"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(write: Write, text: str, expected: str) -> None:
+def test_problem_of_a_file_names_key_and_reason(write: Write, text: str, expected: str) -> None:
     assert expected in "\n".join(problems(write(text)))
 
 
 @pytest.mark.parametrize(
-    ("variable", "meant"),
+    ("variable", "suggestion"),
     [
         ("CHATD_WORKER__MAX_CHAT", "CHATD_WORKER__MAX_CHATS"),
         ("CHATD_DATABASE_URL", "CHATD_DATABASE__URL"),
@@ -192,20 +192,20 @@ def test_what_is_wrong_with_a_file_is_said(write: Write, text: str, expected: st
         ("CHATD_DATABASE__URL_FIEL", "CHATD_DATABASE__URL_FILE"),
     ],
 )
-def test_a_misspelt_variable_is_named_with_what_was_meant(variable: str, meant: str) -> None:
-    expected = f"{variable}: unknown key; did you mean {meant}? (environment)"
+def test_misspelt_variable_gets_a_suggestion(variable: str, suggestion: str) -> None:
+    expected = f"{variable}: unknown key; did you mean {suggestion}? (environment)"
     assert problems(environ={variable: "1"}) == [expected]
 
 
-def test_variables_of_callers_are_no_settings_but_what_begins_like_them_must_be() -> None:
-    theirs = {"CHATD_URL": "http://x", "CHATD_TOKEN": "t", "CHATD_TEST_DSN": "postgresql:///x"}
-    assert load(environ=theirs) == Settings()
+def test_caller_variables_are_ignored_and_similar_ones_are_problems() -> None:
+    reserved = {"CHATD_URL": "http://x", "CHATD_TOKEN": "t", "CHATD_TEST_DSN": "postgresql:///x"}
+    assert load(environ=reserved) == Settings()
     misspelt = ("CHATD_TOKENS__X", "CHATD_TOKEN_FILE", "CHATD_URLS", "CHATD_URL__X")
-    told = problems(environ=dict.fromkeys(misspelt, "1"))
-    assert [one.partition(":")[0] for one in told] == sorted(misspelt)
+    found = problems(environ=dict.fromkeys(misspelt, "1"))
+    assert [text.partition(":")[0] for text in found] == sorted(misspelt)
 
 
-def test_credentials_are_secrets_and_misspelt_ones_are_named(tmp_path: Path) -> None:
+def test_credential_must_be_a_known_secret(tmp_path: Path) -> None:
     (tmp_path / "http.port").write_text("80")
     (tmp_path / "database.ulr").write_text("x")
     text = "\n".join(problems(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}))
@@ -213,12 +213,12 @@ def test_credentials_are_secrets_and_misspelt_ones_are_named(tmp_path: Path) -> 
     assert "database.ulr: unknown key; did you mean database.url?" in text
 
 
-def test_all_problems_come_at_once(write: Write) -> None:
+def test_all_problems_are_reported_together(write: Write) -> None:
     config = write("[worker]\nmax_chat = 1\n[http]\nport = 'x'\n[log]\nlevel = 'loud'\n")
     assert len(problems(config, {"CHATD_X": "1"})) == 4
 
 
-def test_of_several_models_one_is_the_default(write: Write) -> None:
+def test_exactly_one_of_several_models_is_the_default(write: Write) -> None:
     provider = "[providers.p]\nkind = 'scripted'\n"
     one, other = (f"[models.{name}]\nprovider = 'p'\nmodel = 'm'\n" for name in "ab")
     load(write(provider + one), {})
@@ -229,11 +229,11 @@ def test_of_several_models_one_is_the_default(write: Write) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-def test_loopback_needs_no_authentication(host: str) -> None:
+def test_loopback_host_needs_no_authentication(host: str) -> None:
     assert Settings(http=HttpSettings(host=host)).http.host == host
 
 
-def test_authentication_lets_it_listen_anywhere(write: Write) -> None:
+def test_with_authentication_any_host_is_allowed(write: Write) -> None:
     load(write("[auth]\nmode = 'token'\n[http]\nhost = '0.0.0.0'"), {})
     jwt = "[auth]\nmode = 'jwt'\nissuer = 'i'\naudience = 'a'\n[http]\nhost = '::'\n"
     for jwks in ("https://idp.example.com/keys", "http://127.0.0.1:9/keys", "/etc/chatd/keys.json"):
@@ -252,7 +252,7 @@ def test_authentication_lets_it_listen_anywhere(write: Write) -> None:
         "postgresql://%2Fvar%2Frun/d",
     ],
 )
-def test_what_a_database_url_may_look_like(write: Write, url: str) -> None:
+def test_database_url_is_accepted(write: Write, url: str) -> None:
     assert load(write(f"[database]\nurl = '{url}'")).database.url.get_secret_value() == url
 
 
@@ -260,7 +260,7 @@ def test_what_a_database_url_may_look_like(write: Write, url: str) -> None:
 @pytest.mark.parametrize("base_url", [None, "http://h/v1"])
 @pytest.mark.parametrize("api_key", [None, "", SECRET])
 @pytest.mark.parametrize("script", [None, [], [{"text": "hello"}]])
-def test_what_settings_accept_a_catalog_can_be_built_of(
+def test_accepted_providers_make_a_catalog(
     kind: str, base_url: str | None, api_key: str | None, script: list[Any] | None
 ) -> None:
     given = {"kind": kind, "base_url": base_url, "api_key": api_key, "script": script}
@@ -276,12 +276,12 @@ def test_what_settings_accept_a_catalog_can_be_built_of(
     assert (accepted is not None) is (bool(needs.get(kind, api_key)) and not plays)
 
 
-def test_the_rules_hold_for_settings_made_in_code() -> None:
+def test_rules_hold_for_settings_made_in_code() -> None:
     with pytest.raises(ValidationError, match="at least 3 times"):
         Settings(worker=WorkerSettings(lease_seconds=1))
 
 
-def test_secrets_are_never_shown(write: Write, tmp_path: Path) -> None:
+def test_shown_settings_have_no_secrets(write: Write, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(SECRET)
     config = write(
         f'[database]\nurl = "postgresql://u:{SECRET}@h/db"\n'
@@ -311,7 +311,7 @@ def test_secrets_are_never_shown(write: Write, tmp_path: Path) -> None:
         f"[providers.x]\nkind = 'scripted'\nheaders = {{ X = ['{SECRET}'] }}",
     ],
 )
-def test_an_error_about_a_secret_does_not_tell_it(write: Write, text: str) -> None:
+def test_problem_with_a_secret_does_not_show_it(write: Write, text: str) -> None:
     assert SECRET not in "\n".join(problems(write(text)))
 
 
@@ -326,11 +326,11 @@ def test_an_error_about_a_secret_does_not_tell_it(write: Write, text: str) -> No
         ("postgresql://[u:p", "[redacted]"),
     ],
 )
-def test_a_database_url_is_shown_without_its_password(url: str, expected: str) -> None:
+def test_redact_url_removes_the_password(url: str, expected: str) -> None:
     assert redact_url(url) == expected
 
 
-def test_values_that_are_shown_fit_into_json(write: Write) -> None:
+def test_shown_settings_are_json(write: Write) -> None:
     config = write("[providers.s]\nkind = 'scripted'\nscript = [{ at = 2026-01-01, n = [1, 'a'] }]")
     values: dict[str, Any] = {
         entry.key: entry.value for entry in shown_settings(load_with_origins(config, {}))

@@ -1,4 +1,4 @@
-"""``chatd chat``: talk with a model in the terminal."""
+"""``chatd chat``: options, and the choice between a prompt and pipes."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 app = App(
     name="chat",
-    help_epilogue="""Type at any time: while an answer is under way, what you say waits in line.
-Ctrl-C stops the answer; at the prompt it leaves. /help lists what else there
-is: /queue, /interrupt, /edit, /retry, /quit. Leaving ends nothing: come back
-with the chat's id, from anywhere.
+    help_epilogue="""You can type at any time: while an answer is being streamed, your message is
+queued. Ctrl-C stops the answer, or quits if there is none. /help lists the
+commands: /queue, /interrupt, /edit, /retry, /quit. After you quit, the chat
+continues: reopen it with its id, from anywhere.
 
-When standard input or output is not a terminal, each line that is read is said
-in turn, and the answers are printed as plain text. Exit code 1: the last answer
-failed.
+If standard input or output is not a terminal, each input line is sent as a
+message after the previous answer, and the answers are printed as plain text.
+Exit code 1: the last turn failed.
 
 Examples:
   chatd chat
@@ -33,16 +33,18 @@ Examples:
 
 @app.default
 def chat(
-    chat: Annotated[str | None, Parameter(help="An old chat to come back to.")] = None,
+    chat: Annotated[
+        str | None, Parameter(help="Id of an existing chat. Default: a new chat.")
+    ] = None,
     /,
     *,
     model: Annotated[
-        str | None, Parameter(help="A name from GET /models. Default: the server's.")
+        str | None, Parameter(help="Name of a model, from GET /models. Default: the server's.")
     ] = None,
     json: Json = False,
     caller: CallerOptions | None = None,
 ) -> int:
-    """Talk in the terminal."""
+    """Chat with a model in the terminal."""
 
     async def job(client: "Client") -> int:
         chat_id = (

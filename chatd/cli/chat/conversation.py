@@ -1,26 +1,26 @@
-"""One chat, and what a line that somebody types does to it."""
+"""One chat, and the effect of each line that a person types."""
 
 from collections.abc import Awaitable, Callable
 
 from chatd.client import Client, Message, Transcript
 
 _HELP = """\
-TEXT             say it; while an answer is under way it waits in line
-/queue TEXT      say it when the answer is done
-/interrupt TEXT  stop the answer and say this instead; without TEXT, only stop
-/edit TEXT       say your last message differently; what came after it is dropped
-/retry           try again what failed
-/help            this
-/quit            leave; the chat goes on without you, and 'chatd chat ID' comes back to it
-//TEXT           say something that begins with a slash"""
+TEXT             send a message; during an answer it is queued
+/queue TEXT      send a message, to be answered after the current answer
+/interrupt TEXT  stop the answer and send this instead; without TEXT, only stop
+/edit TEXT       replace your last message; the messages after it are removed
+/retry           retry the failed turn
+/help            show this list
+/quit            quit; the chat continues, and 'chatd chat ID' opens it again
+//TEXT           send a message that begins with a slash"""
 
 
 class Quit(Exception):
-    """Whoever talks has had enough."""
+    """The person wants to quit."""
 
 
 class Conversation:
-    """Somebody's side of a chat. Without ``chat_id`` it is created with the first words."""
+    """The user's side of a chat. Without ``chat_id``, the first message creates the chat."""
 
     def __init__(self, client: Client, chat_id: str | None, *, model: str | None) -> None:
         self._client = client
@@ -28,20 +28,20 @@ class Conversation:
         self.chat_id = chat_id
         self.transcript = Transcript()
         self.awaiting_answer = False
-        """The last line asked for an answer."""
+        """Whether the last line starts a turn."""
 
     @property
     def busy(self) -> bool:
-        """An answer is under way, or about to be."""
+        """Whether a turn is running or pending."""
         return self.transcript.chat is not None and not self.transcript.idle
 
     @property
     def can_stop(self) -> bool:
-        """There is an answer to stop, and nobody did."""
+        """Whether there is a turn to stop that nobody has interrupted yet."""
         return self.busy and self.transcript.status != "interrupting"
 
     async def handle_line(self, line: str) -> str | None:
-        """Do what ``line`` says; what to show in return, if anything. Raises ``Quit``."""
+        """Execute a line and return text to show, if any. Raises ``Quit``."""
         line = line.strip()
         self.awaiting_answer = False
         if not line:
@@ -59,11 +59,11 @@ class Conversation:
             "quit": self._quit,
         }
         if command not in commands:
-            return f"There is no /{command}; /help lists what there is."
+            return f"Unknown command /{command}. /help lists the commands."
         return await commands[command](words.strip())
 
     async def stop(self) -> None:
-        """Stop the answer that is under way."""
+        """Interrupt the running turn."""
         if self.chat_id is not None:
             await self._client.chats.interrupt(self.chat_id)
 
@@ -76,7 +76,7 @@ class Conversation:
 
     async def _queue(self, text: str) -> str | None:
         if not text:
-            return "Say what: /queue TEXT"
+            return "The message is missing: /queue TEXT"
         await self._send(text)
         return None
 
@@ -94,11 +94,11 @@ class Conversation:
 
     async def _edit(self, text: str) -> str | None:
         if not text:
-            return "Say what instead: /edit TEXT"
-        mine: list[Message] = [m for m in self.transcript.messages if m["role"] == "user"]
-        if self.chat_id is None or not mine:
-            return "You have said nothing yet."
-        await self._client.messages.edit(self.chat_id, mine[-1]["id"], text)
+            return "The message is missing: /edit TEXT"
+        sent: list[Message] = [m for m in self.transcript.messages if m["role"] == "user"]
+        if self.chat_id is None or not sent:
+            return "You have sent no message yet."
+        await self._client.messages.edit(self.chat_id, sent[-1]["id"], text)
         self.awaiting_answer = True
         return None
 

@@ -1,4 +1,4 @@
-"""Talking in a terminal: one types at the bottom, at any time; what is said rolls by above."""
+"""Chat in a terminal: a prompt at the bottom, always ready, and the transcript above it."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ from chatd.client import Client, ClientError, ConnectFailed
 
 _REDRAW_SECONDS = 0.05
 _RESERVED_LINES = 6
-"""Lines at the bottom that a long answer under way leaves free."""
+"""Lines at the bottom that the preview of a long answer leaves free."""
 
 
 class InteractiveChat:
-    """A person at a terminal, and one chat."""
+    """One chat at a terminal."""
 
     def __init__(self, client: Client, chat_id: str | None, *, model: str | None) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class InteractiveChat:
         self._session.app.min_redraw_interval = _REDRAW_SECONDS
 
     async def run(self) -> str | None:
-        """Talk until one leaves; the id of the chat."""
+        """Run until the person quits, and return the id of the chat, if there is one."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow)
             group.start_soon(self._stop_on_request)
@@ -57,20 +57,20 @@ class InteractiveChat:
                 return
             draft = ""
             try:
-                shown = await self._conversation.handle_line(line)
+                reply = await self._conversation.handle_line(line)
             except Quit:
                 return
             except ClientError as error:
-                shown, draft = str(error), line
+                reply, draft = str(error), line
             if self._conversation.chat_id is not None:
                 self._chat_started.set()
-            if shown is not None:
-                await self._print([Text(shown, style="yellow" if draft else "dim")])
+            if reply is not None:
+                await self._print([Text(reply, style="yellow" if draft else "dim")])
 
     async def _follow(self) -> None:
         await self._chat_started.wait()
         chat_id = self._conversation.chat_id
-        assert chat_id is not None  # noqa: S101 - it has started
+        assert chat_id is not None  # noqa: S101 - _chat_started is set after chat_id
         async with self._client.follow(chat_id, on_reconnect=self._on_reconnect) as events:
             async for event in events:
                 self._connection_problem = ""
@@ -79,7 +79,7 @@ class InteractiveChat:
         self._session.app.exit(exception=EOFError)
 
     async def _stop_on_request(self) -> None:
-        """Stop the answer each time that Ctrl-C asks for it."""
+        """Interrupt the turn each time that Ctrl-C requests it."""
         while True:
             await self._stop_requested.wait()
             self._stop_requested = anyio.Event()
@@ -89,7 +89,7 @@ class InteractiveChat:
                 await self._print([Text(str(error), style="yellow")])
 
     async def _print(self, renderables: Sequence[RenderableType]) -> None:
-        """Above the line that is typed, for good."""
+        """Print above the prompt, permanently."""
         if renderables:
             text = to_ansi(renderables, self._columns)
             await run_in_terminal(lambda: print(text, end="", flush=True))
@@ -100,32 +100,34 @@ class InteractiveChat:
         return self._session.app.output.get_size().columns
 
     def _prompt_message(self) -> AnyFormattedText:
-        """The answer under way, what the chat is doing, and the sign to type."""
-        draft = self._renderer.render_preview()
-        room = max(3, self._session.app.output.get_size().rows - _RESERVED_LINES)
-        above = "" if draft is None else to_ansi([draft], self._columns, room)
-        return ANSI(f"{above}\x1b[90m{self._status_text()}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
+        """Return the preview of the answer, the status line and the prompt."""
+        preview = self._renderer.render_preview()
+        max_lines = max(3, self._session.app.output.get_size().rows - _RESERVED_LINES)
+        text = "" if preview is None else to_ansi([preview], self._columns, max_lines)
+        return ANSI(f"{text}\x1b[90m{self._status_text()}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
 
     def _status_text(self) -> str:
-        """What the chat is doing, and what Ctrl-C would do."""
+        """Return the status of the chat, and the effect of Ctrl-C."""
         transcript = self._conversation.transcript
         chat = transcript.chat
         if self._connection_problem:
             return self._connection_problem
         if chat is None:
-            return "a new chat | /help | Ctrl-C leaves"
+            return "new chat | /help | Ctrl-C quits"
         words = [chat["id"][:SHORT_ID], chat["model"] or "", chat["status"].replace("_", " ")]
         if transcript.retry is not None:
-            words.append(f"the model failed; try {transcript.retry['attempt'] + 1} follows")
+            words.append(
+                f"the model call failed; attempt {transcript.retry['attempt'] + 1} follows"
+            )
         if transcript.queue_length:
-            words.append(f"{transcript.queue_length} waiting")
-        words.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C leaves")
+            words.append(f"{transcript.queue_length} queued")
+        words.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C quits")
         return " | ".join(filter(None, words))
 
     def _on_reconnect(self, error: ClientError | None, delay: float) -> None:
         if error is not None:
-            what = "no connection" if isinstance(error, ConnectFailed) else str(error)
-            self._connection_problem = f"{what}; trying again in {delay:.1f} s"
+            problem = "no connection" if isinstance(error, ConnectFailed) else str(error)
+            self._connection_problem = f"{problem}; retrying in {delay:.1f} s"
             self._session.app.invalidate()
 
     def _key_bindings(self) -> KeyBindings:

@@ -1,4 +1,4 @@
-"""Talking through pipes: each line is said when the answer to the one before is there."""
+"""Chat through pipes: each line is sent after the answer to the previous one."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from chatd.client import (
 
 
 class PipedChat:
-    """Lines in, answers out: plain text, or with ``json`` one event a line."""
+    """One chat over pipes: lines in, answers out as plain text, or with ``json`` one event per line."""
 
     def __init__(
         self, client: Client, chat_id: str | None, *, model: str | None, json: bool
@@ -35,18 +35,18 @@ class PipedChat:
         self._conversation = Conversation(client, chat_id, model=model)
         self._cursor: str | None = None
         self._printed_text = ""
-        """What of the answer under way was printed."""
+        """Printed part of the current answer."""
 
     async def run(self) -> int:
-        """Say all lines; whether the last one was answered."""
+        """Send all lines, and return the exit code: whether the last turn succeeded."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._handle_ctrl_c, group.cancel_scope)
             with suppress(Quit):
                 await self._follow_until_idle(silent=True)
                 async for line in _stdin_lines():
-                    shown = await self._conversation.handle_line(line)
-                    if shown is not None:
-                        print_error(shown)
+                    reply = await self._conversation.handle_line(line)
+                    if reply is not None:
+                        print_error(reply)
                     if self._conversation.awaiting_answer:
                         await self._follow_until_idle()
             group.cancel_scope.cancel()
@@ -55,7 +55,7 @@ class PipedChat:
         return Exit.INTERRUPTED
 
     async def _handle_ctrl_c(self, scope: anyio.CancelScope) -> None:
-        """The first stops the answer, the next one all."""
+        """Interrupt the turn at the first Ctrl-C, and quit at the next one."""
         with anyio.open_signal_receiver(signal.SIGINT) as signals:
             async for _ in signals:
                 if self._conversation.can_stop:
@@ -64,22 +64,22 @@ class PipedChat:
                     scope.cancel()
 
     async def _follow_until_idle(self, *, silent: bool = False) -> None:
-        """What happens from where it was left, until the chat rests.
+        """Follow the chat from the last event until it is idle, and print the events.
 
-        After a cursor comes what was asked for: the chat sets out before it rests.
+        After a cursor, the events of the new turn follow: the chat leaves its idle status first.
         """
         chat_id, transcript = self._conversation.chat_id, self._conversation.transcript
         if chat_id is None:
             return
-        set_out = self._cursor is None
+        turn_started = self._cursor is None
         async with self._client.follow(chat_id, self._cursor) as events:
             async for event in events:
                 transcript.apply(event)
                 self._cursor = events.cursor
                 if not silent:
                     self._print_event(event)
-                set_out = set_out or not transcript.idle
-                if set_out and transcript.idle:
+                turn_started = turn_started or not transcript.idle
+                if turn_started and transcript.idle:
                     return
 
     def _print_event(self, event: Event) -> None:
@@ -100,28 +100,30 @@ class PipedChat:
                 self._printed_text = ""
             case PreviewReset() if self._printed_text:
                 print(flush=True)
-                print_error("the answer starts over")
+                print_error("the answer restarts")
                 self._printed_text = ""
             case TurnFailed():
                 print_error(event.data["last_error"])
 
     def _print_new_text(self, text: str) -> None:
-        """Print what of ``text`` was not printed yet."""
+        """Print the part of ``text`` that was not printed yet."""
         print(text.removeprefix(self._printed_text), end="", flush=True)
         self._printed_text = text
 
 
 async def _stdin_lines() -> AsyncIterator[str]:
-    """The lines of standard input, read without a thread that nobody could stop."""
-    rest = b""
+    """Yield the lines of standard input, read without a thread, which could not be cancelled."""
+    incomplete = b""
     descriptor = sys.stdin.fileno()
     while True:
-        with suppress(PermissionError):  # a plain file: it can always be read
+        with suppress(
+            PermissionError
+        ):  # epoll does not accept a plain file, which is always readable
             await anyio.wait_readable(descriptor)
         data = os.read(descriptor, 65536)
-        *lines, rest = (rest + data).split(b"\n")
+        *lines, incomplete = (incomplete + data).split(b"\n")
         if not data:
-            lines = [rest]
+            lines = [incomplete]
         for line in lines:
             yield line.decode(errors="replace")
         if not data:

@@ -1,7 +1,7 @@
-"""A chat on paper that only rolls forward: what is settled is printed once, the rest is redrawn.
+"""Renderer of a transcript for a terminal that only scrolls: each part is printed once.
 
-Markdown that is still being said may yet change its looks, but only in its last block. So all blocks
-but the last are printed for good, and the last is drawn anew with each piece, until it is settled too.
+While Markdown is streamed, only its last block can still change its appearance. All other blocks are
+printed permanently. The last one is a preview that is redrawn with each delta.
 """
 
 import io
@@ -30,21 +30,21 @@ from chatd.client import (
 )
 
 _MAX_HISTORY_MESSAGES = 20
-"""Messages of an old chat that are shown at the start."""
+"""Messages of an existing chat that are shown at the start."""
 
 
 class TranscriptRenderer:
-    """What to print for each event of a chat, and what to draw below it for now."""
+    """Renderer of the events of a chat: permanent output, and a preview below it."""
 
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
         self._printed_message_ids: set[int] = set()
         self._printed_text = ""
-        """What of the answer under way was printed."""
+        """Printed part of the current answer."""
         self._interrupting = False
 
     def render_event(self, event: Event) -> Iterable[RenderableType]:
-        """What ``event``, which the transcript has taken already, adds for good."""
+        """Yield the permanent output of an event that the transcript has already applied."""
         match event:
             case Snapshot():
                 yield from self._render_history(event.data["messages"])
@@ -54,32 +54,32 @@ class TranscriptRenderer:
                 yield from self._render_message(event.data)
             case HistoryReset():
                 self._printed_text = ""
-                yield Rule("from here on said differently", style="dim")
+                yield Rule("edited: the messages from here on are replaced", style="dim")
             case PreviewReset() if self._printed_text:
                 self._printed_text = ""
-                yield _dim_note("it starts over")
+                yield _dim_note("the answer restarts")
             case TurnFailed():
                 yield _error_text(event.data["last_error"])
             case _:
                 yield from map(_dim_note, self._notices(event))
 
     def _notices(self, event: Event) -> Iterable[str]:
-        """What happened beside what was said."""
+        """Yield short notes on events that are no messages."""
         match event:
             case StatusChanged():
                 if self._interrupting:
                     yield "stopped"
                 self._interrupting = event.data["status"] == "interrupting"
             case QueueChanged() if event.data["added"] is not None:
-                yield f"waits in line ({event.data['queue_length']})"
+                yield f"queued ({event.data['queue_length']})"
             case ActionRequired():
                 names = ", ".join(call["tool_name"] for call in event.data["calls"])
-                yield f"waits for another client to run {names}"
+                yield f"waiting for another client to run {names}"
             case ChatDeleted():
                 yield "the chat was deleted"
 
     def render_preview(self) -> RenderableType | None:
-        """The block that is being said."""
+        """Return the last block of the current answer, which may still change."""
         text = self._transcript.preview_text
         text = text.removeprefix(self._printed_text)
         if text.strip():
@@ -102,31 +102,31 @@ class TranscriptRenderer:
 
     def _render_message(self, message: Message) -> Iterable[RenderableType]:
         self._printed_message_ids.add(message["id"])
-        words = plain_text(message["content"])
+        text = plain_text(message["content"])
         if message["role"] == "user":
-            yield Text(f"> {words}", style="bold cyan")
+            yield Text(f"> {text}", style="bold cyan")
             return
         if message["role"] != "assistant":
-            yield _dim_note(words)
+            yield _dim_note(text)
             return
-        said, self._printed_text = self._printed_text, ""
-        if not words.startswith(said):
-            yield _dim_note("said differently in the end")
-            said = ""
-        if words[len(said) :].strip():
-            yield Markdown(words[len(said) :])
+        printed, self._printed_text = self._printed_text, ""
+        if not text.startswith(printed):
+            yield _dim_note("the stored answer differs from the streamed one")
+            printed = ""
+        if text[len(printed) :].strip():
+            yield Markdown(text[len(printed) :])
 
     def _render_stable_blocks(self) -> Iterable[RenderableType]:
-        """The blocks of the answer under way that can no longer change."""
-        rest = self._transcript.preview_text[len(self._printed_text) :]
-        done = rest[: stable_prefix_length(rest)]
-        if done.strip():
-            self._printed_text += done
-            yield Markdown(done)
+        """Yield the blocks of the current answer that can no longer change."""
+        unprinted = self._transcript.preview_text[len(self._printed_text) :]
+        stable = unprinted[: stable_prefix_length(unprinted)]
+        if stable.strip():
+            self._printed_text += stable
+            yield Markdown(stable)
 
 
 def stable_prefix_length(markdown: str) -> int:
-    """How many characters belong to blocks that what follows cannot change: all but the last one."""
+    """Return the length of all blocks but the last, which later text cannot change."""
     starts = [token.map[0] for token in Markdown(markdown).parsed if not token.level and token.map]
     if not starts[1:]:
         return 0
@@ -135,11 +135,16 @@ def stable_prefix_length(markdown: str) -> int:
 
 
 def to_ansi(renderables: Iterable[RenderableType], width: int, max_lines: int | None = None) -> str:
-    """Text for a terminal of so many columns, an empty line after each; at most the last lines of it."""
+    """Return the text of renderables for a terminal of ``width`` columns, each followed by an empty line.
+
+    ``max_lines`` keeps only the last lines of each.
+    """
     blocks = []
-    for one in renderables:
+    for renderable in renderables:
         out = io.StringIO()
-        Console(file=out, width=width, force_terminal=True, color_system="standard").print(one)
+        Console(file=out, width=width, force_terminal=True, color_system="standard").print(
+            renderable
+        )
         lines = out.getvalue().split("\n")
         while lines and not lines[0].strip():
             del lines[0]
@@ -154,4 +159,4 @@ def _dim_note(text: str) -> RenderableType:
 
 
 def _error_text(last_error: str) -> RenderableType:
-    return Text(f"{last_error}  (/retry tries again)", style="red")
+    return Text(f"{last_error}  (/retry retries the turn)", style="red")

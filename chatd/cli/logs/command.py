@@ -1,4 +1,4 @@
-"""``chatd logs``: what chatd logged, found and made readable. ``chatd.logs`` does the work."""
+"""``chatd logs``: options, and the pipeline from files to output."""
 
 import os
 import sys
@@ -26,10 +26,10 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 
 app = App(
     name="logs",
-    help_epilogue="""Reads files (also .gz, and several, oldest first), or standard input: what
-'journalctl -o cat', '-o json' or a container's log prints. Lines that are not
-events are shown as they are, unless --chat, --event or --level is given. Times
-are UTC.
+    help_epilogue="""Reads files (oldest first, also .gz), or standard input: the output of
+'journalctl -o cat' or '-o json', or the log of a container. Lines that are no
+events of chatd are printed unchanged, unless --chat, --event or --level is used.
+Times are UTC.
 
 Examples:
   chatd logs chatd.log --level warning --since 2h
@@ -37,42 +37,42 @@ Examples:
   journalctl -u chatd -o cat -f | chatd logs --event 'chat.*'
   chatd logs chatd.log.1.gz chatd.log --since 09:00 --until 09:30
   chatd logs chatd.log --event chat.turn --json | jq .seconds
-  chatd logs --events                      (what each event means, what to do)""",
+  chatd logs --events                      (meaning and action of each event)""",
 )
 
 
 @app.default
 def logs(
-    *files: Annotated[
-        Path, Parameter(help="Files of the log, oldest first. Default: standard input.")
-    ],
+    *files: Annotated[Path, Parameter(help="Log files, oldest first. Default: standard input.")],
     follow: Annotated[
         bool,
         Parameter(
-            name=["--follow", "-f"], show_default=False, help="Go on with what is written later."
+            name=["--follow", "-f"],
+            show_default=False,
+            help="Continue with lines that are written later.",
         ),
     ] = False,
-    chat: Annotated[str | None, Parameter(help="Only this chat: its id, or how it begins.")] = None,
-    level: Annotated[Level, Parameter(help="The least serious level.")] = "debug",
-    event: Annotated[
-        str | None, Parameter(help="Only this event; a pattern may have * in it.")
+    chat: Annotated[
+        str | None, Parameter(help="Only this chat: its id, or the start of it.")
     ] = None,
+    level: Annotated[Level, Parameter(help="Lowest level.")] = "debug",
+    event: Annotated[str | None, Parameter(help="Only this event. May contain *.")] = None,
     since: Annotated[
         str | None,
         Parameter(help=f"{DURATION_EXAMPLES} (ago); 09:00, 2026-01-02, 2026-01-02T09:00."),
     ] = None,
-    until: Annotated[str | None, Parameter(help="The same, for the end.")] = None,
-    json: Annotated[Flag, Parameter(help="Print the events as they were written.")] = False,
-    no_color: Annotated[Flag, Parameter(help="No colours; also with $NO_COLOR.")] = False,
+    until: Annotated[str | None, Parameter(help="End of the period, written like --since.")] = None,
+    json: Annotated[Flag, Parameter(help="Print the events unchanged, as JSON.")] = False,
+    no_color: Annotated[Flag, Parameter(help="No colours. $NO_COLOR does the same.")] = False,
     events: Annotated[Flag, Parameter(help="Explain every event.")] = False,
 ) -> int:
-    """Read the log: follow it, filter it, make it readable."""
+    """Read the log: follow, filter and format it."""
     if events:
         return _print_event_table(json=json)
     from chatd.cli.logs.filter import LogFilter
 
     now = datetime.now(UTC)
-    wanted = LogFilter(
+    log_filter = LogFilter(
         chat=chat,
         event=event,
         level=level,
@@ -82,20 +82,20 @@ def logs(
     try:
         for source in _chunk_sources(files, follow=follow):
             _print_matching(
-                source, wanted, _raw_line if json else _text_renderer(no_color=no_color)
+                source, log_filter, _raw_line if json else _text_renderer(no_color=no_color)
             )
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise ChatdError(named) from error
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise ChatdError(message) from error
     return Exit.DONE
 
 
 def _chunk_sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterator[bytes | None]]":
-    """The chunks of each file."""
+    """Yield the chunks of each file, or of standard input."""
     from chatd.cli.logs.tail import TailedFile, read_chunks, read_file_chunks
 
     if not files:
@@ -111,29 +111,30 @@ def _print_matching(
     log_filter: "LogFilter",
     render: "Callable[[LogLine], bytes | None]",
 ) -> None:
-    """Print what is wanted of a source, as soon as it is there."""
+    """Print the matching lines of a source as soon as they are complete."""
     from chatd.cli.logs.parse import LineSplitter, parse_line
 
     lines = LineSplitter()
     for chunk in chain(source, [None]):
         block = lines.flush() if chunk is None else lines.feed(chunk)
-        entries = map(parse_line, log_filter.prefilter(block))
-        found = [render(entry) for entry in entries if log_filter.matches(entry)]
-        if any(found):
-            sys.stdout.buffer.write(b"".join(one + b"\n" for one in found if one is not None))
+        parsed = map(parse_line, log_filter.prefilter(block))
+        rendered = [render(line) for line in parsed if log_filter.matches(line)]
+        if any(rendered):
+            sys.stdout.buffer.write(b"".join(line + b"\n" for line in rendered if line is not None))
             sys.stdout.buffer.flush()
 
 
 def _raw_line(log_line: "LogLine") -> bytes | None:
-    """The event, byte by byte; nothing of what is none."""
+    """Return the bytes of an event, or None if the line is no event."""
     return None if log_line.fields is None else log_line.raw
 
 
 def _text_renderer(*, no_color: bool) -> "Callable[[LogLine], bytes]":
     from chatd.cli.logs.render import LogRenderer
 
-    page = LogRenderer(colors=sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR")))
-    return lambda entry: page.render(entry).encode("utf-8", "replace")
+    colors = sys.stdout.isatty() and not (no_color or os.environ.get("NO_COLOR"))
+    renderer = LogRenderer(colors=colors)
+    return lambda log_line: renderer.render(log_line).encode("utf-8", "replace")
 
 
 def _parse_time_option(option: str, text: str | None, now: datetime) -> str | None:
@@ -143,12 +144,13 @@ def _parse_time_option(option: str, text: str | None, now: datetime) -> str | No
         return parse_time(text, now) if text is not None else None
     except (ValueError, OverflowError):
         raise CycloptsError(
-            msg=f'{option}: "{text}" is neither a duration ({DURATION_EXAMPLES}) nor a time (09:00, 2026-01-02).'
+            msg=f'{option}: "{text}" is neither a duration ({DURATION_EXAMPLES}) '
+            "nor a time (09:00, 2026-01-02)."
         ) from None
 
 
 def _print_event_table(*, json: bool) -> int:
-    """The table of events."""
+    """Print all events with their meaning, action and fields."""
     from chatd.logs.events import CONTEXT_FIELDS, log_events
 
     if json:
@@ -158,11 +160,11 @@ def _print_event_table(*, json: bool) -> int:
         bound = CONTEXT_FIELDS[event.context] if event.context else ()
         fields = [*bound, *event.fields, *(["exception"] if event.exception else [])]
         print(f"{event.name}  ({', '.join(event.levels)})")
-        for words in (
+        for text in (
             event.description,
-            f"Do: {event.action}",
+            f"Action: {event.action}",
             f"Fields: {', '.join(fields) or 'none'}.",
         ):
-            print(fill(words, 78, initial_indent="    ", subsequent_indent="    "))
+            print(fill(text, 78, initial_indent="    ", subsequent_indent="    "))
         print()
     return Exit.DONE

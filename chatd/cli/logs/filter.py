@@ -1,4 +1,4 @@
-"""Which entries somebody wants to see."""
+"""Selection of log lines by chat, event, level and time."""
 
 import re
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 @dataclass(slots=True)
 class LogFilter:
-    """A filter: what is not given is not asked about. ``since`` and ``until`` are from ``parse_time``.
+    """Filter of log lines. ``since`` and ``until`` are results of ``parse_time``.
 
-    A line that is no event has no chat, no event and no level, so it is wanted only if none is asked
-    for; in time it stands with the event before it.
+    A line that is no event has no chat, event or level, so any of these criteria excludes it. Its time
+    is that of the event before it.
     """
 
     chat: str | None = None
-    """The id of a chat, or how it begins."""
+    """Id of a chat, or the start of it."""
     event: str | None = None
-    """A name, or a pattern with ``*``."""
+    """Name of an event, or a pattern with ``*``."""
     level: str = "debug"
-    """The least serious one."""
+    """Lowest level."""
     since: str | None = None
     until: str | None = None
     _line_patterns: tuple[re.Pattern[bytes], ...] = field(init=False)
@@ -45,7 +45,7 @@ class LogFilter:
         self._previous_in_range = self.since is None
 
     def _build_line_patterns(self) -> Iterator[re.Pattern[bytes]]:
-        """What must be in a line that is wanted, the rarest first."""
+        """Yield patterns that every matching line contains, the rarest first."""
         literal = re.split(r"[*?\[]", self.event)[0] if self.event else ""
         for text in filter(None, (self.chat, literal)):
             yield re.compile(re.escape(text).encode())
@@ -54,24 +54,24 @@ class LogFilter:
             yield re.compile(rb"level\W{1,6}(?:" + named + rb")")
 
     def prefilter(self, block: bytes) -> Iterator[bytes]:
-        """Those lines of a block that may be wanted, found without reading each as JSON.
+        """Yield the lines of a block that may match, without parsing each as JSON.
 
-        What is asked for stands in a line as it is, since it needs no escape in JSON; but the journal
-        may show bytes as numbers, and knows the level by a number.
+        The searched texts need no escaping in JSON, so a matching line contains them literally. This
+        does not hold for records of the journal, which may have bytes and levels as numbers.
         """
         if not self._line_patterns or _JOURNAL_MARKER in block:
             yield from filter(self._may_be_in_range, block.split(b"\n")[:-1])
             return
         first, *others = self._line_patterns
-        place = 0
-        while found := first.search(block, place):
-            start, place = block.rfind(b"\n", 0, found.start()) + 1, block.find(b"\n", found.end())
-            line = block[start:place]
-            if all(needle.search(line) for needle in others) and self._may_be_in_range(line):
+        end = 0
+        while match := first.search(block, end):
+            start, end = block.rfind(b"\n", 0, match.start()) + 1, block.find(b"\n", match.end())
+            line = block[start:end]
+            if all(pattern.search(line) for pattern in others) and self._may_be_in_range(line):
                 yield line
 
     def _may_be_in_range(self, line: bytes) -> bool:
-        """False when the time at the very front of a line says so."""
+        """Return False if the timestamp at the start of the line is out of range."""
         if (self.since is None and self.until is None) or not line.startswith(_TIMESTAMP_PREFIX):
             return True
         timestamp = line[len(_TIMESTAMP_PREFIX) : len(_TIMESTAMP_PREFIX) + TIMESTAMP_LENGTH].decode(
@@ -81,10 +81,11 @@ class LogFilter:
         return self._previous_in_range
 
     def matches(self, log_line: LogLine) -> bool:
+        """Return whether a parsed line meets all criteria."""
         fields = log_line.fields
         if fields is None:
-            asked = self.chat or self._event_pattern or self.level != LEVELS[0]
-            return self._previous_in_range and not asked
+            events_only = self.chat or self._event_pattern or self.level != LEVELS[0]
+            return self._previous_in_range and not events_only
         self._previous_in_range = self._is_in_range(fields.get("timestamp"))
         return (
             self._previous_in_range

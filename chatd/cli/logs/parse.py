@@ -1,8 +1,8 @@
-"""From bytes to entries, whatever is in the bytes.
+"""Parser of log lines, for any bytes.
 
-A line may be one of chatd's; the same behind what collectors put before it (a priority, a time and a
-host, a container's name); an object of ``journalctl -o json`` with one inside; or anything at all,
-which is kept as it is: what a process says in its last moments is often no event.
+A line may be an event of chatd, alone or behind the prefix of a collector (a priority, a time and a
+host, the name of a container), or an object of ``journalctl -o json`` that contains one. Any other
+line is kept unchanged, because the last output of a failing process is often no event.
 """
 
 import json
@@ -16,7 +16,7 @@ from chatd.logs.journald import PRIORITIES
 from chatd.logs.serialize import format_timestamp
 
 MAX_LINE_BYTES = 1024 * 1024
-"""Bytes of one line; what is longer is cut into several, none of which is an event."""
+"""Maximum bytes of a line. A longer one is split into several, none of which is an event."""
 
 _LEVELS = {str(number): level for level, number in PRIORITIES.items()} | {"5": "info"}
 _PRIORITY = re.compile(rb"<([0-7])>")
@@ -24,65 +24,68 @@ _PRIORITY = re.compile(rb"<([0-7])>")
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line. ``data`` is None when it is no event of chatd; ``raw`` is then all there is."""
+    """One line. ``fields`` is None if it is no event of chatd."""
 
     raw: bytes
     fields: Mapping[str, Any] | None = None
     prefix: str = ""
-    """What a collector put before the event."""
+    """Text of a collector before the event."""
 
     @property
     def text(self) -> str:
+        """The raw line as text."""
         return self.raw.decode("utf-8", "replace")
 
 
 class LineSplitter:
-    """Cuts chunks after the last line that is whole; what follows it is kept for the next chunk."""
+    """Splitter of chunks at line ends. It keeps an incomplete line for the next chunk."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._incomplete = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """The lines that are whole by now, each with its end."""
-        whole, end, rest = chunk.rpartition(b"\n")
-        if not end and len(self._rest) + len(rest) <= MAX_LINE_BYTES:
-            self._rest += rest
+        """Return the lines that this chunk completes, each with its newline."""
+        complete, newline, rest = chunk.rpartition(b"\n")
+        if not newline and len(self._incomplete) + len(rest) <= MAX_LINE_BYTES:
+            self._incomplete += rest
             return b""
-        block = self._rest + whole + b"\n" if end else self._rest + rest + b"\n"
-        self._rest = rest if end else b""
+        block = self._incomplete + (complete if newline else rest) + b"\n"
+        self._incomplete = rest if newline else b""
         return block
 
     def flush(self) -> bytes:
-        """The last line, if it was not ended."""
-        block, self._rest = self._rest, b""
+        """Return the last line if it has no newline."""
+        block, self._incomplete = self._incomplete, b""
         return block and block + b"\n"
 
 
 def parse_line(line: bytes) -> LogLine:
-    """What a line is."""
+    """Parse one line without its newline."""
     line = line.rstrip(b"\r")
     if (start := line.find(b"{")) < 0:
         return _plain_line(line)
-    whole = _parse_json(line[start:])
-    if whole is None:
+    fields = _parse_json(line[start:])
+    if fields is None:
         return _plain_line(line)
-    if "MESSAGE" in whole:
-        return _parse_journal_record(whole, line)
-    level = whole.get("level")
-    if not (isinstance(whole.get("event"), str) and isinstance(level, str) and level in PRIORITIES):
+    if "MESSAGE" in fields:
+        return _parse_journal_record(fields, line)
+    level = fields.get("level")
+    if not (
+        isinstance(fields.get("event"), str) and isinstance(level, str) and level in PRIORITIES
+    ):
         return _plain_line(line)
-    before = line[:start]
-    if before and (match := _PRIORITY.match(before)):
-        before = before[match.end() :]
-    return LogLine(line[start:], whole, before.decode("utf-8", "replace").strip())
+    prefix = line[:start]
+    if prefix and (match := _PRIORITY.match(prefix)):
+        prefix = prefix[match.end() :]
+    return LogLine(line[start:], fields, prefix.decode("utf-8", "replace").strip())
 
 
 def _parse_json(text: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _plain_line(line: bytes) -> LogLine:
@@ -91,19 +94,19 @@ def _plain_line(line: bytes) -> LogLine:
 
 
 def _parse_journal_record(record: Mapping[str, Any], line: bytes) -> LogLine:
-    """An event inside of a record of the journal, or prose of who else writes there."""
+    """Parse a record of the journal: an event of chatd, or a message of another program."""
     message = record["MESSAGE"]
-    if isinstance(message, list):  # so the journal shows what is not all printable
+    if isinstance(message, list):  # journalctl prints unprintable messages as a list of bytes
         try:
             inner = bytes(message)
         except (TypeError, ValueError):
             return LogLine(line)
     else:
         inner = str(message).encode("utf-8", "replace")
-    found = parse_line(inner) if not inner.startswith(b'{"MESSAGE"') else LogLine(inner)
-    if found.fields is not None:
-        return found
-    return LogLine(line, _journal_fields(record, found.text))
+    log_line = parse_line(inner) if not inner.startswith(b'{"MESSAGE"') else LogLine(inner)
+    if log_line.fields is not None:
+        return log_line
+    return LogLine(line, _journal_fields(record, log_line.text))
 
 
 def _journal_fields(record: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:

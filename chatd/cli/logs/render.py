@@ -1,4 +1,4 @@
-"""Entries for eyes: one line each, what matters first, tracebacks below."""
+"""Renderer of log lines for people: one line each, important fields first, tracebacks below."""
 
 import json
 import re
@@ -14,9 +14,9 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 _UNQUOTED_VALUE = re.compile(r"[\w.:/@%+-]+")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MAX_INLINE_LENGTH = 120
-"""Characters of a text in a list, from which on each has a line of its own."""
+"""Length of a list item beyond which each item gets a line of its own."""
 _SHORT_ID_LENGTH = 8
-"""Characters of an id that are shown: enough for ``--chat`` and for ``chatd show``."""
+"""Characters of an id that are shown: enough for ``--chat`` and ``chatd show``."""
 _LEADING_FIELDS = ("chat_id", "epoch", "request_id")
 _TRAILING_FIELDS = ("worker_id", "logger")
 _SHORTENED_FIELDS = frozenset({"chat_id", "worker_id"})
@@ -38,7 +38,7 @@ _STYLES = {
 
 
 class LogRenderer:
-    """Turns entries into text; ``colors`` for a terminal."""
+    """Renderer of log lines, with ``colors`` for a terminal."""
 
     def __init__(self, *, colors: bool) -> None:
         self._color_system = ColorSystem.STANDARD if colors else None
@@ -46,24 +46,24 @@ class LogRenderer:
         self._key_labels: dict[str, str] = {}
 
     def render(self, log_line: LogLine) -> str:
-        """The entry, with what belongs below it; no newline at the end."""
+        """Return a line and the lines below it, without a newline at the end."""
         fields = log_line.fields
         if fields is None:
             return _escape_control_characters(log_line.text)
         level = str(fields.get("level"))
-        when = str(fields.get("timestamp", "")).replace("T", " ", 1)
+        timestamp = str(fields.get("timestamp", "")).replace("T", " ", 1)
         head = (
-            self._styled(_escape_control_characters(f"{when:<24}"), "time"),
+            self._styled(_escape_control_characters(f"{timestamp:<24}"), "time"),
             self._level_labels.get(level) or _escape_control_characters(f"{level:<8}"),
             self._styled(_escape_control_characters(fields["event"]), "event"),
         )
-        before = (_escape_control_characters(log_line.prefix),) if log_line.prefix else ()
-        below: list[str] = []
-        pairs = self._field_pairs(fields, below)
-        return "\n".join((" ".join((*before, *head, *pairs)), *below))
+        prefix = (_escape_control_characters(log_line.prefix),) if log_line.prefix else ()
+        extra_lines: list[str] = []
+        pairs = self._field_pairs(fields, extra_lines)
+        return "\n".join((" ".join((*prefix, *head, *pairs)), *extra_lines))
 
     def _field_pairs(self, fields: Mapping[str, Any], extra_lines: list[str]) -> Iterator[str]:
-        """Each field as key=value; those that need lines of their own go ``extra_lines``."""
+        """Yield each field as key=value. Append long ones to ``extra_lines`` instead."""
         middle = [
             key for key in fields if key not in _LEADING_FIELDS and key not in _TRAILING_FIELDS
         ]
@@ -74,8 +74,8 @@ class LogRenderer:
             if isinstance(value, list) and any(map(_is_long, value)):
                 extra_lines += [
                     f"    {_escape_control_characters(line)}"
-                    for one in value
-                    for line in str(one).split("\n")
+                    for item in value
+                    for line in str(item).split("\n")
                 ]
                 continue
             if key in _SHORTENED_FIELDS and isinstance(value, str):
@@ -114,5 +114,5 @@ def _format_value(value: Any) -> str:
 
 
 def _escape_control_characters(text: str) -> str:
-    """What a terminal would obey is shown instead: a log may hold anything."""
-    return _CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Return text whose control characters are visible, so that the terminal does not execute them."""
+    return _CONTROL_CHARACTERS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -1,4 +1,4 @@
-"""Chunks of files, as they come: also of files that grow, and of what takes their place."""
+"""Files as chunks of bytes, also files that grow and are replaced by rotation."""
 
 import gzip
 import os
@@ -13,36 +13,36 @@ _POLL_SECONDS = 0.2
 
 
 class Readable(Protocol):
-    """A file, however it is stored."""
+    """Open binary file, plain or compressed."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def read_chunks(source: Readable) -> Iterator[bytes]:
-    """What there is, as soon as it is there, until the end."""
+    """Yield data as soon as it is available, until the end."""
     read = getattr(source, "read1", source.read)
     while chunk := read(CHUNK_BYTES):
         yield chunk
 
 
 def read_file_chunks(path: Path) -> Iterator[bytes]:
-    """A whole file; one that was compressed when it was rotated, too. Raises ``OSError``."""
+    """Yield a whole file, decompressed if its name ends in .gz. Raises ``OSError``."""
     if path.suffix == ".gz":
         with gzip.open(path) as compressed:
             try:
                 yield from read_chunks(compressed)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise OSError(f"{path}: it is damaged: {error}") from error
+                raise OSError(f"{path}: the file is damaged: {error}") from error
     else:
         with path.open("rb") as plain:
             yield from read_chunks(plain)
 
 
 class TailedFile:
-    """A file that is written to, and everything that will be: it may be renamed, cut off, or not yet there.
+    """File that is read while it grows. It may be renamed, truncated, or not exist yet.
 
-    ``read_chunks`` never ends; an empty chunk says that there is nothing more for now, and None that what
-    follows is of a new file.
+    ``chunks`` never ends. An empty chunk means that there is no more data for now. None means that the
+    next chunk is from a new file.
     """
 
     def __init__(self, path: Path, *, poll_seconds: float = _POLL_SECONDS) -> None:
@@ -50,6 +50,7 @@ class TailedFile:
         self._poll_seconds = poll_seconds
 
     def chunks(self) -> Iterator[bytes | None]:
+        """Yield the data of the file, and of each file that replaces it."""
         while True:
             try:
                 source = self._path.open("rb", buffering=0)
@@ -61,7 +62,7 @@ class TailedFile:
             yield None
 
     def _read_until_replaced(self, descriptor: int) -> Iterator[bytes]:
-        """All of one file, until another has its name; what was written to it before that, too."""
+        """Yield one file until another takes its name, and then the rest of it."""
         replaced = False
         while True:
             while chunk := os.read(descriptor, CHUNK_BYTES):
@@ -74,7 +75,7 @@ class TailedFile:
                 time.sleep(self._poll_seconds)
 
     def _is_replaced(self, descriptor: int) -> bool:
-        """Whether the name stands for another file; a file that was cut off is begun again."""
+        """Return whether the name belongs to another file now. Rewind a file that was truncated."""
         ours = os.fstat(descriptor)
         if ours.st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
             os.lseek(descriptor, 0, os.SEEK_SET)

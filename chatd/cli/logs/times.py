@@ -1,4 +1,4 @@
-"""Moments: as a line has them, and as people give them, which is also how long a token may be good."""
+"""Points in time and durations, as people write them in options."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """``15m``, ``1h30m``, ``90d``; None for what is none. Raises ``OverflowError``."""
+    """Parse ``15m``, ``1h30m`` or ``90d``. Return None for other text. Raises ``OverflowError``."""
     if not _DURATION.fullmatch(text):
         return None
     pieces = re.findall(r"([\d.]+)([smhdw])", text)
@@ -18,15 +18,15 @@ def parse_duration(text: str) -> timedelta | None:
 
 
 def parse_absolute_time(text: str) -> datetime:
-    """``2026-01-02``, ``2026-01-02T03:04``: UTC, if it names no zone. Raises ``ValueError``."""
+    """Parse ``2026-01-02`` or ``2026-01-02T03:04``, in UTC without a zone. Raises ``ValueError``."""
     at = datetime.fromisoformat(text)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def parse_time(text: str, now: datetime) -> str:
-    """A point in time as it would stand in a line: so long ago, or a time; ``03:04`` is today's.
+    """Parse a duration before ``now``, or a time. ``03:04`` is today. Return it as log lines have it.
 
-    Raises ``ValueError``, ``OverflowError``.
+    Raises ``ValueError`` and ``OverflowError``.
     """
     ago = parse_duration(text)
     if ago is not None:

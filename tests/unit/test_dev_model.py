@@ -1,4 +1,4 @@
-"""Which model ``chatd demo`` and ``chatd dev`` take, by what they are asked for and what keys there are."""
+"""Choice of the model of ``chatd demo`` and ``chatd dev``, by the option and the API keys set."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "wanted", "kind", "model"),
+    ("keys", "model_option", "kind", "model"),
     [
         ([], None, "scripted", "scripted"),
         (["OPENAI_API_KEY"], None, "openai", "gpt-5-mini"),
@@ -29,19 +29,23 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         (["ANTHROPIC_API_KEY"], "ours", "anthropic", "ours"),
     ],
 )
-async def test_what_is_taken(
-    keys: list[str], wanted: str | None, kind: str, model: str, monkeypatch: pytest.MonkeyPatch
+async def test_dev_model_selection(
+    keys: list[str],
+    model_option: str | None,
+    kind: str,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for variable in keys:
         monkeypatch.setenv(variable, f"key of {KEYS[variable]}")
-    async with choose_dev_model(wanted) as own:
-        assert own.providers["own"]["kind"] == kind
-        assert own.providers["own"].get("api_key") in {None, f"key of {kind}"}
-        assert own.models == {model: {"provider": "own", "model": model}}
+    async with choose_dev_model(model_option) as chosen:
+        assert chosen.providers["dev"]["kind"] == kind
+        assert chosen.providers["dev"].get("api_key") in {None, f"key of {kind}"}
+        assert chosen.models == {model: {"provider": "dev", "model": model}}
 
 
 @pytest.mark.parametrize(
-    ("keys", "wanted", "why"),
+    ("keys", "model_option", "problem"),
     [
         ([], "claude-x", "claude-x needs ANTHROPIC_API_KEY in the environment"),
         (["OPENAI_API_KEY"], "claude-x", "claude-x needs ANTHROPIC_API_KEY"),
@@ -50,17 +54,17 @@ async def test_what_is_taken(
         (
             [*KEYS],
             "ours",
-            "OPENAI_API_KEY and ANTHROPIC_API_KEY are set, and ours may be of either",
+            "OPENAI_API_KEY and ANTHROPIC_API_KEY are set, and ours may belong to either",
         ),
     ],
 )
 @pytest.mark.parametrize("local", [True, False])
-async def test_what_cannot_be_had_is_refused(
-    keys: list[str], wanted: str, why: str, local: bool, monkeypatch: pytest.MonkeyPatch
+async def test_dev_model_without_api_key_fails(
+    keys: list[str], model_option: str, problem: str, local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatd.cli.dev_model.local_model_available", lambda: local)
     for variable in keys:
         monkeypatch.setenv(variable, "key")
-    with pytest.raises(ProviderConfigError, match=why):
-        async with choose_dev_model(wanted):
+    with pytest.raises(ProviderConfigError, match=problem):
+        async with choose_dev_model(model_option):
             pass
