@@ -47,7 +47,7 @@ async def listed(chatd: InProcessDaemon, **params: Any) -> list[str]:
     return [chat["id"] for chat in answer.json()["items"]]
 
 
-async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
+async def test_chat_without_message_is_waiting(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="a title", labels={"team": "red"}, model="two")
         assert chat.keys() == CHAT
@@ -63,7 +63,7 @@ async def test_a_chat_that_waits_for_its_first_message(dsn: str) -> None:
         assert await chatd.api.messages(chat["id"]) == []
 
 
-async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
+async def test_chat_with_message_is_answered(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create("hello", system_prompt="Be brief.")
         assert (chat["status"], chat["model"]) == ("pending", "one")
@@ -75,7 +75,7 @@ async def test_a_chat_with_a_message_is_answered(dsn: str) -> None:
         assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
 
 
-async def test_usage_is_the_sum_of_the_messages(dsn: str) -> None:
+async def test_usage_is_the_sum_over_messages(dsn: str) -> None:
     provider = scripted([{"text": "a"}, {"finish": {"input_tokens": 7, "output_tokens": 11}}])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("one")
@@ -87,7 +87,7 @@ async def test_usage_is_the_sum_of_the_messages(dsn: str) -> None:
         assert rested["usage"] == {key: sum(u[key] for u in spent) for key in spent[0]}
 
 
-async def test_models_say_which_one_is_the_default(dsn: str) -> None:
+async def test_models_mark_the_default(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/api/v1/models")
         assert answer.status_code == 200
@@ -101,7 +101,7 @@ async def test_models_say_which_one_is_the_default(dsn: str) -> None:
         assert chat["last_model_config_id"] == models["one"]["id"]
 
 
-async def test_chats_come_most_recently_touched_first(dsn: str) -> None:
+async def test_chats_are_listed_by_last_update(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         a, b, c = [(await chatd.api.create(title=t))["id"] for t in "abc"]
         assert await listed(chatd) == [c, b, a]
@@ -115,7 +115,7 @@ async def test_chats_come_most_recently_touched_first(dsn: str) -> None:
         assert await listed(chatd) == [b, a, c]
 
 
-async def test_paging_gives_each_chat_once(dsn: str) -> None:
+async def test_pages_have_each_chat_once(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         made = [(await chatd.api.create())["id"] for _ in range(7)]
         for limit in (1, 3, 7, 8):
@@ -123,7 +123,7 @@ async def test_paging_gives_each_chat_once(dsn: str) -> None:
             assert [chat["id"] for chat in chats] == made[::-1], limit
 
 
-async def test_chats_that_were_touched_at_the_same_moment_are_all_paged(dsn: str) -> None:
+async def test_chats_updated_at_the_same_time_are_all_paged(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         made = {(await chatd.api.create())["id"] for _ in range(5)}
         await chatd.daemon.services.database.fetch("UPDATE chats SET updated_at = '2026-01-01'")
@@ -132,7 +132,7 @@ async def test_chats_that_were_touched_at_the_same_moment_are_all_paged(dsn: str
         assert {chat["id"] for chat in chats} == made
 
 
-async def test_filters(dsn: str) -> None:
+async def test_status_and_archived_filters(dsn: str) -> None:
     provider = scripted(fail=[{"error": {"status": 401}}])
     async with running_daemon(dsn, provider) as chatd:
         waiting, archived = [(await chatd.api.create())["id"] for _ in range(2)]
@@ -151,7 +151,7 @@ async def test_filters(dsn: str) -> None:
         assert [chat["id"] for chat in chats] == [waiting]
 
 
-async def test_a_change_changes_what_it_names(dsn: str) -> None:
+async def test_update_changes_only_the_fields_it_names(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create(title="old", labels={"a": "1"}))["id"]
         titled = await change(chatd, chat_id, title="new")
@@ -169,7 +169,7 @@ async def test_a_change_changes_what_it_names(dsn: str) -> None:
         assert await chatd.api.chat(chat_id) == everything
 
 
-async def test_an_archived_chat_takes_no_message_until_it_is_brought_back(dsn: str) -> None:
+async def test_archived_chat_refuses_messages_until_unarchived(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         archived = await change(chatd, chat_id, archived=True)
@@ -187,7 +187,7 @@ async def test_an_archived_chat_takes_no_message_until_it_is_brought_back(dsn: s
         assert await chatd.api.texts(chat_id) == ["You said: hello"]
 
 
-async def test_a_busy_chat_cannot_be_archived_and_keeps_its_title(dsn: str) -> None:
+async def test_archiving_a_busy_chat_changes_nothing(dsn: str) -> None:
     async with running_daemon(dsn, HANG) as chatd:
         chat_id = (await chatd.api.create("hello", title="old"))["id"]
         busy = await chatd.api.wait_for_status(chat_id, "running")
@@ -200,7 +200,7 @@ async def test_a_busy_chat_cannot_be_archived_and_keeps_its_title(dsn: str) -> N
         assert (described["title"], described["status"]) == ("new", "running")
 
 
-async def test_interrupt_can_be_repeated(dsn: str) -> None:
+async def test_interrupt_is_idempotent(dsn: str) -> None:
     async with running_daemon(dsn, HANG) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.wait_for_status(chat_id, "running")
@@ -213,14 +213,14 @@ async def test_interrupt_can_be_repeated(dsn: str) -> None:
         assert await chatd.api.interrupt(new["id"]) == new
 
 
-async def test_interrupt_leaves_an_error_as_it_is(dsn: str) -> None:
+async def test_interrupt_keeps_an_error(dsn: str) -> None:
     async with running_daemon(dsn, scripted([{"error": {"status": 401}}])) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         failed = await chatd.api.wait_for_status(chat_id, "error")
         assert await chatd.api.interrupt(chat_id) == failed
 
 
-async def test_a_message_clears_the_error(dsn: str) -> None:
+async def test_message_clears_the_error(dsn: str) -> None:
     provider = scripted(fail=[{"error": {"status": 401}}])
     async with running_daemon(dsn, provider) as chatd:
         chat_id = (await chatd.api.create("[[fail]]"))["id"]
@@ -234,7 +234,7 @@ async def test_a_message_clears_the_error(dsn: str) -> None:
         assert rested["last_error"] is rested["last_error_detail"] is None
 
 
-async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
+async def test_journal_pages_have_no_gap(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         rested = await chatd.api.wait_for_status(chat_id, "waiting")
@@ -252,7 +252,7 @@ async def test_the_journal_is_paged_without_a_gap(dsn: str) -> None:
         assert nothing.json() == {"items": [], "next_cursor": None}
 
 
-async def test_every_process_says_the_same(dsn: str) -> None:
+async def test_replicas_return_the_same_chat(dsn: str) -> None:
     async with running_daemons(dsn, [scripted()] * 2) as (a, b):
         chat_id = (await a.api.create("hello", title="t", labels={"k": "v"}))["id"]
         rested = await a.api.wait_for_status(chat_id, "waiting")
@@ -271,7 +271,7 @@ async def test_every_process_says_the_same(dsn: str) -> None:
         assert (await a.api.chat(chat_id))["title"] == "changed"
 
 
-async def test_a_chat_stopped_by_another_process_than_its_owner(dsn: str) -> None:
+async def test_interrupt_through_another_replica_stops_the_turn(dsn: str) -> None:
     calls: list[str] = []
 
     async def act(request: ModelRequest) -> Any:
@@ -287,7 +287,7 @@ async def test_a_chat_stopped_by_another_process_than_its_owner(dsn: str) -> Non
         assert await b.api.wait_for_status(chat_id, "waiting") == await a.api.chat(chat_id)
 
 
-async def test_a_chat_of_somebody_else_is_not_there(dsn: str) -> None:
+async def test_chat_of_another_owner_is_404(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         await chatd.daemon.services.database.fetch("UPDATE chats SET owner_id = 'somebody else'")

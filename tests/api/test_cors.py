@@ -29,7 +29,7 @@ async def preflight(
     )
 
 
-async def test_a_page_that_is_named_may_call(dsn: str) -> None:
+async def test_configured_origin_is_allowed(dsn: str) -> None:
     async with running_daemon(dsn, http=HTTP, auth={"mode": "token"}) as chatd:
         _, secret = await Tokens(chatd.daemon.services.database).create(owner_id="ann")
         wanted = (
@@ -53,7 +53,7 @@ async def test_a_page_that_is_named_may_call(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("http", [HTTP, {}], ids=["another is named", "nobody is named"])
-async def test_other_pages_may_not(dsn: str, http: dict[str, Any]) -> None:
+async def test_other_origins_are_not_allowed(dsn: str, http: dict[str, Any]) -> None:
     async with running_daemon(dsn, http=http) as chatd:
         asked = await preflight(chatd, OTHER, "POST", "content-type")
         assert asked.status_code >= 400

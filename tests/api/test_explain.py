@@ -41,7 +41,7 @@ async def until(chatd: InProcessDaemon, chat_id: str, code: str, words: str = ""
     return dict(await eventually(found, describe=lambda: f"{code} of {chat_id}"))
 
 
-async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) -> None:
+async def test_any_replica_explains_a_running_chat(dsn: str) -> None:
     """Its owner tells the others with each beat what it is doing; not a word of what is said."""
     async with (
         running_daemon(dsn, worker={"enabled": False}) as front,
@@ -78,7 +78,7 @@ async def test_a_chat_that_is_worked_on_is_explained_by_any_replica(dsn: str) ->
         assert (told["worker"], told["activity"], told["lease_left_seconds"]) == (None, None, None)
 
 
-async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Database) -> None:
+async def test_activity_of_an_earlier_worker_is_not_shown(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, scripted(HANG), worker=OFTEN) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await until(chatd, chat_id, "in_stage")
@@ -91,7 +91,7 @@ async def test_what_an_earlier_owner_did_is_not_told(dsn: str, database: Databas
         assert told["activity"] is None
 
 
-async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
+async def test_pending_chat_without_workers(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         first = (await chatd.api.create("hello"))["id"]
         second = (await chatd.api.create("hello"))["id"]
@@ -121,7 +121,7 @@ async def test_a_chat_that_nobody_claims(dsn: str, database: Database) -> None:
         assert codes(await explained(chatd, first))[0] == "no_free_slots"
 
 
-async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
+async def test_chat_with_a_scheduled_retry(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         raise ProviderError("slow down", status_code=429)
         yield finished()
@@ -140,7 +140,7 @@ async def test_a_chat_that_waits_for_its_next_attempt(dsn: str) -> None:
             assert told["reasons"][0]["text"].endswith("for attempt 2 after rate_limit")
 
 
-async def test_a_chat_that_failed(dsn: str) -> None:
+async def test_failed_chat(dsn: str) -> None:
     provider = scripted([{"error": {"status": 401}}])
     async with running_daemon(dsn, provider) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
@@ -151,7 +151,7 @@ async def test_a_chat_that_failed(dsn: str) -> None:
         assert "auth" in told["reasons"][0]["text"]
 
 
-async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Database) -> None:
+async def test_chat_of_a_stopping_or_dead_worker(dsn: str, database: Database) -> None:
     gate = asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
@@ -184,7 +184,7 @@ async def test_a_chat_whose_owner_is_stopping_or_gone(dsn: str, database: Databa
         await chatd.api.wait_for_status(chat_id, "waiting")
 
 
-async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) -> None:
+async def test_chat_that_requires_action(dsn: str, database: Database) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         await database.fetch(
@@ -196,7 +196,7 @@ async def test_a_chat_that_waits_for_its_client(dsn: str, database: Database) ->
         assert told["action_deadline"] in (await chatd.api.chat(chat_id)).values()
 
 
-async def test_nobody_is_told_of_anothers_chat(dsn: str, database: Database) -> None:
+async def test_explain_of_another_owners_chat_is_404(dsn: str, database: Database) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         await database.fetch("UPDATE chats SET owner_id = 'another'")

@@ -32,7 +32,7 @@ async def ready(chatd: InProcessDaemon) -> httpx2.Response:
     return await chatd.api.http.get("/readyz")
 
 
-async def test_alive_and_ready(dsn: str) -> None:
+async def test_livez_and_readyz_of_a_running_daemon(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         alive = await chatd.api.http.get("/livez")
         assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
@@ -40,14 +40,14 @@ async def test_alive_and_ready(dsn: str) -> None:
         assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
-async def test_not_ready_while_it_stops(dsn: str) -> None:
+async def test_readyz_fails_while_stopping(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chatd.daemon.services.hub.drain()
         assert_problem(await ready(chatd), 503, "not_ready", "stopping")
         assert (await chatd.api.http.get("/livez")).status_code == 200
 
 
-async def test_not_ready_before_all_of_it_is_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readyz_fails_while_starting(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_daemon(dsn) as chatd:
         assert (await ready(chatd)).status_code == 200
         monkeypatch.setattr(chatd.daemon.supervisor, "ready", asyncio.Event())
@@ -56,7 +56,7 @@ async def test_not_ready_before_all_of_it_is_up(dsn: str, monkeypatch: pytest.Mo
         assert (await ready(chatd)).status_code == 200
 
 
-async def test_a_database_that_goes_away_and_comes_back(away: Postgres) -> None:
+async def test_readyz_follows_a_database_outage(away: Postgres) -> None:
     asked = [(m, p) for m, p, _ in operations() if p not in NO_DATABASE]
     assert len(asked) > len(chat_operations())
     async with database_on_server(away.dsn) as dsn, running_daemon(dsn) as chatd:

@@ -61,7 +61,7 @@ HEADERS: list[dict[str, str]] = [
 ]
 
 
-async def test_bodies(dsn: str) -> None:
+async def test_hostile_bodies_are_refused_or_stored(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for body, (status, code) in BODIES.items():
             answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
@@ -69,7 +69,7 @@ async def test_bodies(dsn: str) -> None:
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
-async def test_a_body_that_does_not_say_that_it_is_json(dsn: str) -> None:
+async def test_body_without_json_content_type_is_named(dsn: str) -> None:
     """A page of another site can make a browser send such a body, without asking first."""
     async with running_daemon(dsn) as chatd:
         for media_type in TYPES:
@@ -85,7 +85,7 @@ async def test_a_body_that_does_not_say_that_it_is_json(dsn: str) -> None:
             assert answer.status_code == 201, answer.text
 
 
-async def test_headers(dsn: str) -> None:
+async def test_hostile_headers_do_no_harm(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         for headers in HEADERS:
@@ -93,7 +93,7 @@ async def test_headers(dsn: str) -> None:
             assert (answer.status_code, answer.json()) == (200, chat), headers
 
 
-async def test_paths_and_queries(dsn: str) -> None:
+async def test_hostile_paths_and_queries_are_refused(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         for wrong in ("%00", "%ff", "a" * 60_000, f"{chat_id}%00", "%2e%2e", "'--", "0", "-"):
@@ -124,7 +124,7 @@ CURSORS = [
 ]
 
 
-async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
+async def test_foreign_stream_cursors_get_a_snapshot(dsn: str) -> None:
     """They are no reason to show nothing: a snapshot comes, or the rest after a place that exists."""
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
@@ -140,7 +140,7 @@ async def test_cursors_of_streams_that_nobody_gave(dsn: str) -> None:
 @pytest.mark.parametrize(
     "name", [header.name for header in (IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER)]
 )
-async def test_a_header_that_is_there_twice_is_refused(dsn: str, name: str) -> None:
+async def test_duplicate_header_is_refused(dsn: str, name: str) -> None:
     """Whoever stands between might have believed another one of them."""
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
@@ -152,7 +152,7 @@ async def test_a_header_that_is_there_twice_is_refused(dsn: str, name: str) -> N
         assert problem["errors"][0]["where"] == f"header.{name}"
 
 
-async def test_head_has_no_body(dsn: str) -> None:
+async def test_head_response_has_no_body(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
             answer = await chatd.api.http.head(path)
@@ -161,7 +161,7 @@ async def test_head_has_no_body(dsn: str) -> None:
                 assert answer.headers["content-type"] == PROBLEM_JSON
 
 
-async def test_a_path_that_ends_in_a_slash_leads_nowhere_else(dsn: str) -> None:
+async def test_trailing_slash_is_not_redirected(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for path in ("/api/v1/chats/", "/livez/", "//evil.example/"):
             answer = await chatd.api.http.get(path)
@@ -204,7 +204,7 @@ RAW: Mapping[bytes, bytes] = {
 }
 
 
-async def test_what_is_hardly_http(dsn: str) -> None:
+async def test_malformed_http_gets_a_problem(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for said, status in RAW.items():
             async with wire(chatd) as (reader, writer):
@@ -219,7 +219,7 @@ async def test_what_is_hardly_http(dsn: str) -> None:
     assert not chatd.logged("http.unexpected")
 
 
-async def test_a_caller_who_leaves_in_the_middle_of_its_body(dsn: str) -> None:
+async def test_disconnect_within_the_body_does_no_harm(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with wire(chatd) as (_, writer):
             writer.write(

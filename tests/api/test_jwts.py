@@ -48,7 +48,7 @@ async def status_of(chatd: InProcessDaemon, token: str) -> int:
 RSA_MORE = ("RS384", "RS512", "PS256", "PS384", "PS512")
 
 
-async def test_who_is_believed(dsn: str, jwks: str) -> None:
+async def test_valid_jwts_are_accepted(dsn: str, jwks: str) -> None:
     async with running_daemon(dsn, auth=trusting(jwks)) as chatd:
         tokens = [sign_token(name) for name in PRIVATE_KEYS]
         tokens += [sign_token(algorithm=algorithm) for algorithm in RSA_MORE]
@@ -128,7 +128,7 @@ def wrong() -> Mapping[str, tuple[str, str]]:
     }
 
 
-async def test_who_is_not_believed(dsn: str, jwks: str) -> None:
+async def test_invalid_jwts_get_401(dsn: str, jwks: str) -> None:
     async with running_daemon(dsn, auth=trusting(jwks)) as chatd:
         assert await status_of(chatd, sign_token()) == 200
         for what, (token, why) in wrong().items():
@@ -141,7 +141,7 @@ async def test_who_is_not_believed(dsn: str, jwks: str) -> None:
         assert not chatd.logged("http.unexpected")
 
 
-async def test_a_key_verifies_what_it_is_for_and_nothing_else(dsn: str, tmp_path: Path) -> None:
+async def test_key_verifies_only_its_own_algorithms_and_use(dsn: str, tmp_path: Path) -> None:
     small = {"keys": [{**public_jwk("p256"), "kid": None}]}
     oct_key = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "oct"}
     for keys, good, bad in (
@@ -174,7 +174,7 @@ async def test_a_key_verifies_what_it_is_for_and_nothing_else(dsn: str, tmp_path
             assert await status_of(chatd, secret) == 401
 
 
-async def test_owner_and_admin_are_claims_that_are_configured(dsn: str, jwks: str) -> None:
+async def test_owner_and_admin_claims_are_configurable(dsn: str, jwks: str) -> None:
     given = trusting(jwks, owner_claim="tenant", admin_claim="chatd_admin")
     async with running_daemon(dsn, auth=given) as chatd:
         ann = bearer(sign_token(tenant="ann", sub="x"))
@@ -195,7 +195,7 @@ async def test_owner_and_admin_are_claims_that_are_configured(dsn: str, jwks: st
         assert_problem(await get_as(chatd, path, boss), 404, "chat_not_found")
 
 
-async def test_streams_end_when_the_token_expires(dsn: str, jwks: str) -> None:
+async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:
     streams = [path for _, path, operation in operations() if is_stream(operation)]
     async with (
         running_daemon(dsn, auth=trusting(jwks)) as chatd,
@@ -228,7 +228,7 @@ async def test_streams_end_when_the_token_expires(dsn: str, jwks: str) -> None:
         await asyncio.wait(stays)
 
 
-async def test_keys_are_fetched_once_and_again_for_a_new_key(dsn: str) -> None:
+async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
     async with identity_provider() as idp:
         idp.document = jwk_set("rsa")
         async with running_daemon(dsn, auth=trusting(idp.url)) as chatd:
@@ -255,7 +255,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key(dsn: str) -> None:
             assert await status_of(chatd, sign_token()) == 401, "this key was withdrawn"
 
 
-async def test_a_provider_that_is_away_at_the_start_is_waited_for(dsn: str) -> None:
+async def test_key_set_url_may_be_unavailable_at_startup(dsn: str) -> None:
     async with identity_provider() as idp:
         idp.document = None
         async with running_daemon(dsn, auth=trusting(idp.url)) as chatd:
@@ -276,7 +276,7 @@ async def test_a_provider_that_is_away_at_the_start_is_waited_for(dsn: str) -> N
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"keys": []}'])
-async def test_a_file_that_is_no_key_set_ends_the_start(
+async def test_invalid_key_set_file_fails_startup(
     dsn: str, tmp_path: Path, text: str | None
 ) -> None:
     file = tmp_path / "jwks.json"

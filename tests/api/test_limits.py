@@ -18,7 +18,7 @@ CHATS = "/api/v1/chats"
 HANG = {"hang": [{"hang": True}]}
 
 
-async def test_parts_and_labels(dsn: str) -> None:
+async def test_too_many_parts_or_labels_names_the_limit(dsn: str) -> None:
     part = {"type": "text", "text": "a"}
     async with running_daemon(dsn, limits={"max_content_parts": 3, "max_labels": 2}) as chatd:
         chat = await chatd.api.create()
@@ -57,7 +57,7 @@ def body_of(method: str, path: str) -> dict[str, Any]:
     return dict(document()["components"]["schemas"][name]["properties"])
 
 
-async def test_zero_is_unlimited(dsn: str) -> None:
+async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
     none = dict.fromkeys(
         (
             "max_content_parts",
@@ -85,7 +85,7 @@ async def test_zero_is_unlimited(dsn: str) -> None:
         assert chat["labels"] == labels
 
 
-async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
+async def test_active_chat_limit_holds_across_replicas(dsn: str) -> None:
     async with authenticated_daemons(
         dsn, scripted(**HANG), scripted(**HANG), limits={"max_chats_in_flight": 3}
     ) as at:
@@ -124,7 +124,7 @@ async def test_chats_in_flight_on_all_replicas_together(dsn: str) -> None:
         await eventually(room)
 
 
-async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str) -> None:
+async def test_replay_is_not_refused_by_the_active_chat_limit(dsn: str) -> None:
     async with running_daemon(dsn, scripted(**HANG), limits={"max_chats_in_flight": 1}) as chatd:
         keyed = {"idempotency-key": "once"}
         body = {"content": "[[hang]]"}
@@ -134,7 +134,7 @@ async def test_what_was_done_once_is_not_refused_when_it_is_said_again(dsn: str)
         assert (again.status_code, again.json()) == (201, first.json())
 
 
-async def test_streams_of_an_owner(dsn: str) -> None:
+async def test_stream_limit_is_per_owner(dsn: str) -> None:
     """Every kind of stream counts, until it has ended, however that was."""
     streams = [path for _, path, operation in operations() if is_stream(operation)]
     async with authenticated_daemons(dsn, scripted(), limits={"max_streams": 2}) as at:
@@ -161,7 +161,7 @@ async def test_streams_of_an_owner(dsn: str) -> None:
         await eventually(lambda: not at.chatd.daemon.services.hub.subscriber_count)
 
 
-async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None:
+async def test_stream_limit_holds_for_concurrent_opens(dsn: str) -> None:
     async with running_daemon(dsn, limits={"max_streams": 5}) as chatd:
         path = f"{CHATS}/{(await chatd.api.create())['id']}/stream"
         async with AsyncExitStack() as stack:
@@ -178,7 +178,7 @@ async def test_streams_opened_at_once_are_no_more_than_allowed(dsn: str) -> None
             assert chatd.daemon.services.hub.subscriber_count == 5
 
 
-async def test_requests_per_second(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_rate_limit_is_per_owner(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with authenticated_daemons(dsn, scripted(), limits={"requests_per_second": 5}) as at:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         with monkeypatch.context() as patched:

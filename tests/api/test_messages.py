@@ -27,7 +27,7 @@ class Held:
         yield finished()
 
 
-async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
+async def test_message_to_an_idle_chat_is_stored(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         sent = await chatd.api.send(chat["id"], "hello", model="two")
@@ -60,7 +60,7 @@ async def test_a_message_to_a_chat_at_rest_is_in_its_history(dsn: str) -> None:
         assert stored["usage"] is stored["finish_reason"] is None
 
 
-async def test_messages_are_paged_from_the_start_and_after_and_before_one(dsn: str) -> None:
+async def test_messages_are_paged_forwards_and_backwards(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("0"))["id"]
         for n in range(1, 4):
@@ -100,7 +100,7 @@ async def backwards(
     return items
 
 
-async def test_only_one_of_after_and_before(dsn: str) -> None:
+async def test_after_and_before_exclude_each_other(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         answer = await chatd.api.http.get(
@@ -109,7 +109,7 @@ async def test_only_one_of_after_and_before(dsn: str) -> None:
         assert_problem(answer, 422, "conflicting_parameters", "after_id", "before_id")
 
 
-async def test_the_queue_and_its_limit(dsn: str) -> None:
+async def test_full_queue_refuses_messages(dsn: str) -> None:
     held = Held()
     async with running_daemon(dsn, held.provider, worker=WORKER) as chatd:
         chat_id = (await chatd.api.create("0"))["id"]
@@ -133,7 +133,7 @@ async def test_the_queue_and_its_limit(dsn: str) -> None:
         assert (await chatd.api.http.get(f"/api/v1/chats/{chat_id}/queue")).json()["items"] == []
 
 
-async def test_an_unknown_model_is_refused_and_stores_nothing(dsn: str) -> None:
+async def test_unknown_model_stores_nothing(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         for model in ("three", "", "ONE", "one\x00", "\N{PILE OF POO}"):
@@ -144,7 +144,7 @@ async def test_an_unknown_model_is_refused_and_stores_nothing(dsn: str) -> None:
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == [chat]
 
 
-async def test_content_as_parts(dsn: str) -> None:
+async def test_content_parts_are_stored_and_returned(dsn: str) -> None:
     content = [
         {"type": "text", "text": "What is "},
         {"type": "file", "media_type": "image/png", "data": "iVBORw0KGgo="},

@@ -83,7 +83,7 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
 ]
 
 
-async def test_a_chat_that_does_not_exist_or_could_not(dsn: str) -> None:
+async def test_unknown_chat_is_404_and_invalid_id_is_422(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         assert len(chat_operations()) >= 6
         for method, path in chat_operations():
@@ -94,7 +94,7 @@ async def test_a_chat_that_does_not_exist_or_could_not(dsn: str) -> None:
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
-async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
+async def test_invalid_body_names_the_field(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="kept")
         for (method, path), body, where in FAULTS:
@@ -109,7 +109,7 @@ async def test_a_body_that_is_wrong_is_refused_by_the_field(dsn: str) -> None:
         assert chats == [chat], "a refusal changed something"
 
 
-async def test_every_fault_of_a_body_is_named(dsn: str) -> None:
+async def test_invalid_body_names_every_mistake(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         body = {"content": "", "titel": "a", "labels": {"a": 1}}
         problem = assert_problem(
@@ -122,7 +122,7 @@ async def test_every_fault_of_a_body_is_named(dsn: str) -> None:
         }
 
 
-async def test_the_limits_themselves_are_allowed(dsn: str) -> None:
+async def test_values_at_the_limits_are_accepted(dsn: str) -> None:
     labels = {f"{n:0200}": "v" * 1000 for n in range(64)}
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create(title="t" * 500, labels=labels)
@@ -131,7 +131,7 @@ async def test_the_limits_themselves_are_allowed(dsn: str) -> None:
         assert page.json()["items"] == [chat]
 
 
-async def test_query_parameters_out_of_range(dsn: str) -> None:
+async def test_query_parameters_out_of_range_are_named(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         chats, chat = "/api/v1/chats", f"/api/v1/chats/{chat_id}"
@@ -166,7 +166,7 @@ CURSORS = [
 """The last two are the end and the start of the calendar, a few hours too far."""
 
 
-async def test_a_cursor_that_this_api_did_not_give(dsn: str) -> None:
+async def test_foreign_list_cursor_is_refused(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for cursor in CURSORS:
             answer = await chatd.api.http.get("/api/v1/chats", params={"cursor": cursor})
@@ -176,7 +176,7 @@ async def test_a_cursor_that_this_api_did_not_give(dsn: str) -> None:
 JSON: dict[str, Any] = {"headers": {"content-type": "application/json"}}
 
 
-async def test_a_body_that_is_too_large(dsn: str) -> None:
+async def test_body_over_the_limit_gets_413(dsn: str) -> None:
     most = 1024
 
     async def pieces(size: int) -> AsyncIterator[bytes]:
@@ -205,7 +205,7 @@ async def test_a_body_that_is_too_large(dsn: str) -> None:
         assert (await request_operation(chatd, *CREATE, content=exact, **JSON)).status_code == 201
 
 
-async def test_a_body_of_more_than_the_usual_limit_is_answered_before_it_is_read(dsn: str) -> None:
+async def test_announced_body_over_the_limit_gets_413_unread(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         body = {"content": "a" * (5 * 1024 * 1024)}
         assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
@@ -213,7 +213,7 @@ async def test_a_body_of_more_than_the_usual_limit_is_answered_before_it_is_read
         assert (await request_operation(chatd, *CREATE)).status_code == 201
 
 
-async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
+async def test_unread_body_does_no_harm(dsn: str) -> None:
     """A stream listens for its reader to leave; a body of any size is not that."""
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -233,7 +233,7 @@ async def test_a_body_that_nobody_reads_does_no_harm(dsn: str) -> None:
     assert not chatd.logged("http.unexpected")
 
 
-async def test_paths_and_methods_that_are_not_there(dsn: str) -> None:
+async def test_unknown_paths_and_methods(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
             assert_problem(await chatd.api.http.get(path), 404, "not_found")
@@ -257,7 +257,7 @@ _OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts",
 """What actors ask, who would fail with it."""
 
 
-async def test_a_bug_is_answered_without_its_details(
+async def test_unexpected_error_hides_its_details(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_args: object, **_more: object) -> None:
@@ -293,7 +293,7 @@ QUERIES = [
 ]
 
 
-async def test_parameters_that_nobody_knows(dsn: str) -> None:
+async def test_unknown_query_parameters_are_refused(dsn: str) -> None:
     """A filter that is misspelt would let everything through."""
     assert len(QUERIES) == 5
     async with running_daemon(dsn) as chatd:
@@ -360,7 +360,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "too_many_active_chats": "api/test_limits.py",
         "too_many_labels": "api/test_limits.py",
         "too_many_parts": "api/test_limits.py",
-        "too_many_tools": "api/test_tools.py",
+        "too_many_tools": "api/test_client_tools.py",
     },
     "update_chat": {
         "chat_tree_busy": "api/test_chats.py",
@@ -376,9 +376,9 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     },
     "edit_message": {"too_many_parts": "api/test_limits.py"},
     "submit_tool_results": {
-        "no_action_required": "api/test_tools.py",
-        "tool_call_unknown": "api/test_tools.py",
-        "tool_results_missing": "api/test_tools.py",
+        "no_action_required": "api/test_client_tools.py",
+        "tool_call_unknown": "api/test_client_tools.py",
+        "tool_results_missing": "api/test_client_tools.py",
     },
     "readyz": {"not_ready": "api/test_health.py"},
 }
@@ -390,7 +390,7 @@ GENERAL = {code for codes in GENERAL_CODES.values() for code in codes}
 OPERATIONS = {one["operationId"]: (method, path) for method, path, one in operations()}
 
 
-def test_every_code_that_an_operation_names_is_asked_for() -> None:
+def test_every_declared_code_has_a_test() -> None:
     named = {
         (one["operationId"], code)
         for _, _, one in operations()
@@ -403,7 +403,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
     of_no_chat = {
         (operation, "chat_not_found")
         for operation, there in OPERATIONS.items()
-        if there in chat_operations()  # test_a_chat_that_does_not_exist_or_could_not
+        if there in chat_operations()  # test_unknown_chat_is_404_and_invalid_id_is_422
     }
     assert not asked & elsewhere
     assert named == asked | elsewhere | of_no_chat
@@ -414,7 +414,7 @@ def test_every_code_that_an_operation_names_is_asked_for() -> None:
             assert f'"{code}"' in (Path(__file__).parents[1] / file).read_text(), (code, file)
 
 
-async def test_what_is_refused_by_the_state_of_a_chat(dsn: str, database: Database) -> None:
+async def test_requests_refused_by_the_state_of_the_chat(dsn: str, database: Database) -> None:
     quiet: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_chats_in_flight": 1}}
     async with running_daemon(dsn, models=("a", "b"), **quiet) as chatd:
         for case in CASES:

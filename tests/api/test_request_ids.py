@@ -10,7 +10,7 @@ from support.requests import assert_problem
 FRESH = re.compile(r"[0-9a-f]{32}")
 
 
-async def test_every_answer_has_an_id_of_its_own(dsn: str) -> None:
+async def test_every_response_has_a_unique_request_id(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         answers = [
             await chatd.api.http.get(path)
@@ -22,14 +22,14 @@ async def test_every_answer_has_an_id_of_its_own(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["a", "Root=1-67891233-abcdef", "7c0f/1:2+3@x.y_z", "x" * 128])
-async def test_a_fit_id_of_the_callers_is_kept(dsn: str, given: str) -> None:
+async def test_valid_client_request_id_is_kept(dsn: str, given: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": given})
         assert answer.headers.get_list("x-request-id") == [given]
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\\b", "ä", "-a", "{}"])
-async def test_an_unfit_id_is_replaced(dsn: str, given: str) -> None:
+async def test_invalid_client_request_id_is_replaced(dsn: str, given: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get(
             "/livez", headers={"x-request-id": given.encode("latin-1")}
@@ -40,9 +40,7 @@ async def test_an_unfit_id_is_replaced(dsn: str, given: str) -> None:
         assert FRESH.fullmatch(answer.headers["x-request-id"])
 
 
-async def test_a_failed_request_is_found_by_its_id(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_log_lines_carry_the_request_id(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object, **__: object) -> None:
         raise LookupError("wires crossed")
 
@@ -60,7 +58,7 @@ async def test_a_failed_request_is_found_by_its_id(
         assert line["chat_id"] == chat["id"]
 
 
-async def test_requests_are_logged_quietly_unless_they_are_slow(dsn: str) -> None:
+async def test_slow_requests_are_logged_at_info(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         created = await chatd.api.http.post(
             "/api/v1/chats", json={"title": "t"}, headers={"x-request-id": "quick"}

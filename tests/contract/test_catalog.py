@@ -21,7 +21,7 @@ def make(*models: ModelConfig, providers: tuple[ProviderConfig, ...] = (FAKE,)) 
     return build_catalog(providers=providers, models=models)
 
 
-def test_a_model_is_found_by_name_and_by_id() -> None:
+def test_model_is_found_by_name_and_by_id() -> None:
     catalog = make(model("a", default=True), model("b"))
     b = catalog.by_name("b")
     assert catalog.by_id(b.id) is b
@@ -30,13 +30,13 @@ def test_a_model_is_found_by_name_and_by_id() -> None:
     assert catalog.default.name == "a"
 
 
-def test_an_id_is_the_same_for_ever() -> None:
+def test_model_id_is_stable() -> None:
     """Chats in databases refer to it: this value may not change."""
     assert model("a").id == UUID("5d9569ca-7952-5a51-8fda-78e1f3499684")
     assert model("a", model="other", provider="x").id == model("a").id
 
 
-def test_what_is_not_there_is_refused() -> None:
+def test_unknown_model_is_not_found() -> None:
     catalog = make(model("a"))
     with pytest.raises(ModelNotFound, match="'z'"):
         catalog.by_name("z")
@@ -44,7 +44,7 @@ def test_what_is_not_there_is_refused() -> None:
         catalog.by_id(uuid4())
 
 
-def test_an_only_model_is_the_default() -> None:
+def test_single_model_is_the_default() -> None:
     assert make(model("a")).default.name == "a"
 
 
@@ -77,7 +77,7 @@ OPENAI = ProviderConfig(name="o", kind="openai")
         ),
     ],
 )
-def test_a_wrong_configuration_is_refused_by_the_name_of_its_key(
+def test_invalid_configuration_names_its_key(
     models: list[ModelConfig], providers: list[ProviderConfig], key: str
 ) -> None:
     with pytest.raises(ProviderConfigError) as caught:
@@ -85,7 +85,7 @@ def test_a_wrong_configuration_is_refused_by_the_name_of_its_key(
     assert caught.value.key == key
 
 
-async def test_a_key_is_shown_nowhere() -> None:
+async def test_api_key_is_in_no_repr() -> None:
     config = ProviderConfig(
         name="fake", kind="anthropic", api_key="sk-hush", headers={"x-api-key": "sk-hush"}
     )
@@ -99,7 +99,7 @@ async def test_a_key_is_shown_nowhere() -> None:
     assert "hush" not in repr(reach)
 
 
-async def test_it_warms_and_closes_its_providers() -> None:
+async def test_catalog_warms_and_closes_its_providers() -> None:
     catalog = make(model("a"))
     await catalog.warm()
     await catalog.aclose()

@@ -26,27 +26,27 @@ async def failure(provider: Provider, kind: str) -> Failure:
     return found
 
 
-async def test_text_arrives_in_pieces_and_folds_to_the_whole(subject: ProviderCase) -> None:
+async def test_text_deltas_fold_to_the_whole_text(subject: ProviderCase) -> None:
     async with subject.answering(WORDS) as provider:
         heard = await collect(provider, request(subject.kind))
     assert [p["text"] for p in heard.part_deltas if p.get("text")] == ["Guten ", "Tag", "!"]
     assert [(p["type"], p["text"]) for p in heard.content] == [("text", "Guten Tag!")]
 
 
-async def test_finished_comes_once_and_last_with_reason_and_usage(subject: ProviderCase) -> None:
+async def test_finished_is_last_with_reason_and_usage(subject: ProviderCase) -> None:
     async with subject.answering(WORDS) as provider:
         heard = await collect(provider, request(subject.kind))
     assert heard.finished == [Finished("stop", USAGE)]
     assert isinstance(heard.deltas[-1], Finished)
 
 
-async def test_a_full_answer_is_told_from_one_that_ran_out_of_tokens(subject: ProviderCase) -> None:
+async def test_finish_reason_tells_stop_from_length(subject: ProviderCase) -> None:
     async with subject.answering(ModelAnswer(text=("Guten",), finish_reason="length")) as provider:
         heard = await collect(provider, request(subject.kind))
     assert [finished.reason for finished in heard.finished] == ["length"]
 
 
-async def test_reasoning_is_a_part_of_its_own_before_the_text(subject: ProviderCase) -> None:
+async def test_reasoning_precedes_the_text_as_its_own_part(subject: ProviderCase) -> None:
     async with subject.answering(
         ModelAnswer(reasoning=("Hm, ", "well"), text=("So.",))
     ) as provider:
@@ -57,7 +57,7 @@ async def test_reasoning_is_a_part_of_its_own_before_the_text(subject: ProviderC
     ]
 
 
-async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: ProviderCase) -> None:
+async def test_tool_call_deltas_fold_to_its_arguments(subject: ProviderCase) -> None:
     said = ModelAnswer(
         text=("Look: ",), tool_args=('{"ci', 'ty": "Bo', 'nn"}'), finish_reason="tool_call"
     )
@@ -73,27 +73,27 @@ async def test_fragments_of_a_tool_call_fold_to_its_arguments(subject: ProviderC
     assert [finished.reason for finished in heard.finished] == ["tool_call"]
 
 
-async def test_what_cannot_be_stored_passes_through(subject: ProviderCase) -> None:
+async def test_unstorable_text_passes_through(subject: ProviderCase) -> None:
     """The consumer cleans once (``replace_unstorable_json``); a provider neither cleans nor chokes."""
     async with subject.answering(ModelAnswer(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
         heard = await collect(provider, request(subject.kind))
     assert heard.content[0]["text"] == "nul\x00half \ud83dé😀"
 
 
-async def test_a_stream_that_just_ends_is_not_finished(subject: ProviderCase) -> None:
+async def test_truncated_stream_is_not_finished(subject: ProviderCase) -> None:
     async with subject.answering(WORDS, stream_end="cut") as provider:
         heard = await collect(provider, request(subject.kind))
     assert heard.finished == []
     assert heard.content[0]["text"] == "Guten Tag!"
 
 
-async def test_a_reset_connection_is_a_failure_of_the_network(subject: ProviderCase) -> None:
+async def test_reset_connection_is_a_network_failure(subject: ProviderCase) -> None:
     async with subject.answering(WORDS, stream_end="reset") as provider:
         found = await failure(provider, subject.kind)
     assert (found.kind, found.retryable) == (FailureKind.NETWORK, True)
 
 
-async def test_silence_lasts_until_the_caller_cancels(subject: ProviderCase) -> None:
+async def test_idle_stream_waits_until_cancelled(subject: ProviderCase) -> None:
     heard: asyncio.Queue[object] = asyncio.Queue()
 
     async def listen_on(provider: Provider) -> None:
@@ -115,7 +115,7 @@ async def test_silence_lasts_until_the_caller_cancels(subject: ProviderCase) -> 
     assert listener.cancelled()
 
 
-async def test_leaving_early_is_no_error(subject: ProviderCase) -> None:
+async def test_closing_early_is_no_error(subject: ProviderCase) -> None:
     async with (
         subject.answering(WORDS, stream_end="hang") as provider,
         provider.stream(request(subject.kind)) as deltas,
@@ -138,7 +138,7 @@ async def test_leaving_early_is_no_error(subject: ProviderCase) -> None:
         (529, "overloaded_error", FailureKind.OVERLOADED, True),
     ],
 )
-async def test_an_error_status_becomes_a_failure(
+async def test_error_status_becomes_a_failure(
     subject: ProviderCase, status: int, code: str, kind: FailureKind, retryable: bool
 ) -> None:
     async with subject.failing(status, code) as provider:
@@ -155,7 +155,7 @@ async def test_retry_after_is_kept(subject: ProviderCase) -> None:
     assert found.retry_after_seconds == 7
 
 
-async def test_a_provider_can_be_called_again_and_at_once(subject: ProviderCase) -> None:
+async def test_provider_takes_repeated_and_concurrent_calls(subject: ProviderCase) -> None:
     async with subject.answering(WORDS) as provider:
         await provider.warm()
         several = await asyncio.gather(

@@ -2,7 +2,7 @@
 
 No answer may be a 5xx or undocumented in status, media type, header or shape; what the document
 allows is taken, what it forbids is refused. (That nobody gets in without a token is for
-``test_strangers``: this library's probe of it sends the token all the same.)
+``test_owner_isolation``: this library's probe of it sends the token all the same.)
 """
 
 import itertools
@@ -131,7 +131,7 @@ def asking(
 
 @api.parametrize()
 @BOUNDED
-def test_every_answer_is_documented(case: Case, asking: Asking) -> None:
+def test_every_response_is_documented(case: Case, asking: Asking) -> None:
     asking.aim(case)
     answer = case.call(**asking.how)
     case.validate_response(answer, excluded_checks=[ignored_auth, *not_meant(answer)])
@@ -139,7 +139,7 @@ def test_every_answer_is_documented(case: Case, asking: Asking) -> None:
 
 @of_operators.parametrize()
 @BOUNDED
-def test_what_operators_see_is_documented(case: Case, asking: Asking) -> None:
+def test_operations_responses_are_documented(case: Case, asking: Asking) -> None:
     answer = case.call(**asking.as_admin)
     if is_right(case) and "x-chatd-owner" not in {name.lower() for name in case.headers or {}}:
         assert answer.status_code == HTTPStatus.OK

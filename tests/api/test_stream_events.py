@@ -110,7 +110,7 @@ async def unsay(chatd: InProcessDaemon) -> list[SseEvent]:
         return viewer.events
 
 
-async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database: Database) -> None:
+async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> None:
     director = Play()
     async with running_daemon(
         dsn, FunctionProvider(director.act), http={"sse_keepalive_seconds": 0.2}
@@ -132,7 +132,7 @@ async def test_every_type_of_event_is_described_as_it_is_sent(dsn: str, database
     assert kept["content"][0] == {"type": "reasoning", "text": "Well. ", "provider": MARKS}
 
 
-async def test_every_type_of_event_of_a_list_is_described_as_it_is_sent(dsn: str) -> None:
+async def test_chat_list_events_fit_their_schemas(dsn: str) -> None:
     heard: list[SseEvent] = []
 
     async def follow(after: str | None = None) -> None:
@@ -155,7 +155,7 @@ async def test_every_type_of_event_of_a_list_is_described_as_it_is_sent(dsn: str
     assert {event.event for event in heard} == mapping.keys()
 
 
-def test_every_type_of_event_has_a_schema() -> None:
+def test_every_event_type_has_a_schema() -> None:
     schemas = document()["components"]["schemas"]
     assert set(StreamEventType) <= schemas["ChatEvent"]["discriminator"]["mapping"].keys()
 
@@ -172,7 +172,7 @@ def test_every_type_of_event_has_a_schema() -> None:
         ("deleted", {"id": "not an id"}, None),
     ],
 )
-def test_what_is_not_described_is_noticed(event: str, data: object, cursor: str | None) -> None:
+def test_undocumented_event_is_noticed(event: str, data: object, cursor: str | None) -> None:
     request = httpx2.Request("GET", f"http://chatd/api/v1/chats/{uuid4()}/stream")
     with pytest.raises(AssertionError):
         assert_event_documented(request, event, data, cursor)

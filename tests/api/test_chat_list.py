@@ -25,7 +25,7 @@ async def made(chatd: InProcessDaemon, titles: Sequence[str], **more: Any) -> di
     return {title: (await chatd.api.create(title=title, **more))["id"] for title in titles}
 
 
-async def test_statuses_can_be_repeated(dsn: str, database: Database) -> None:
+async def test_status_filter_takes_several_values(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker={"enabled": False}) as chatd:
         await made(chatd, "ab")
         await made(chatd, "c", content="hello")
@@ -41,7 +41,7 @@ async def test_statuses_can_be_repeated(dsn: str, database: Database) -> None:
         assert await titles(chatd, status=["running", "interrupting", "requires_action"]) == ""
 
 
-async def test_labels_must_all_hold(dsn: str) -> None:
+async def test_label_filters_must_all_match(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         await chatd.api.create(title="a", labels={"team": "red", "env": "prod"})
         await chatd.api.create(title="b", labels={"team": "blue", "env": "prod"})
@@ -68,7 +68,7 @@ async def test_labels_must_all_hold(dsn: str) -> None:
         assert await titles(chatd, label=["team:red", "team"]) == "a"
 
 
-async def test_words_of_the_title_in_any_case(dsn: str) -> None:
+async def test_title_filter_ignores_case(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         await made(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
         for words, found in {
@@ -88,7 +88,7 @@ async def test_words_of_the_title_in_any_case(dsn: str) -> None:
         assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
 
 
-async def test_families(dsn: str, database: Database) -> None:
+async def test_parent_filter(dsn: str, database: Database) -> None:
     async with running_daemon(dsn) as chatd:
         ids = await made(chatd, "abcd")
         for child, parent in (("b", "a"), ("c", "a"), ("d", "b")):
@@ -124,7 +124,7 @@ async def test_families(dsn: str, database: Database) -> None:
     ],
     ids=str,
 )
-async def test_pages_of_any_filter_give_each_chat_once(
+async def test_filtered_pages_have_each_chat_once(
     dsn: str, database: Database, filters: dict[str, Any]
 ) -> None:
     async with running_daemon(dsn) as chatd:
@@ -142,7 +142,7 @@ async def test_pages_of_any_filter_give_each_chat_once(
         assert moments == sorted(moments, reverse=True)
 
 
-async def test_a_filter_that_makes_no_sense_is_named(dsn: str) -> None:
+async def test_invalid_filter_is_named(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for name, given in [
             ("status", "idle"),

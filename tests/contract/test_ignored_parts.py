@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from chatd.llm.vendors.decode import EventDecoder
 
 
-def test_a_part_that_is_said_again_or_not_known_is_no_part_of_the_answer() -> None:
+def test_restated_and_unknown_parts_are_ignored() -> None:
     reader = EventDecoder()
     unknown = CompactionPart(content="anchovy")
     with capture_logs() as logs:

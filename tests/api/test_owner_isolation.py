@@ -64,7 +64,7 @@ async def secret_chat(at: AuthenticatedDaemons, who: Bearer) -> str:
     return str(chat["id"])
 
 
-async def test_what_names_a_chat_is_not_there_for_another(dsn: str) -> None:
+async def test_other_owners_chats_are_404(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         chat_id = await secret_chat(at, ann)
@@ -86,7 +86,7 @@ async def test_what_names_a_chat_is_not_there_for_another(dsn: str) -> None:
         assert after[1:] == before[1:], "it was touched"
 
 
-async def test_lists_have_ones_own_only(dsn: str) -> None:
+async def test_lists_and_streams_have_own_chats_only(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         chat_id = await secret_chat(at, ann)
@@ -117,7 +117,7 @@ async def hears_only_its_own(at: AuthenticatedDaemons, path: str, ann: Bearer, b
     assert SECRET not in heard
 
 
-async def test_an_admin_acts_for_anybody(dsn: str) -> None:
+async def test_admin_acts_for_any_owner(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
         ann, boss = (
             await at.new_caller_headers("ann"),
@@ -136,7 +136,7 @@ async def test_an_admin_acts_for_anybody(dsn: str) -> None:
         assert (await create_chat_as(at.chatd, boss))["owner_id"] == "boss"
 
 
-async def test_only_an_admin_acts_for_another(dsn: str) -> None:
+async def test_acting_for_another_owner_needs_an_admin(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         ann = await at.new_caller_headers("ann")
         for method, template, _ in operations():
@@ -152,14 +152,14 @@ async def test_only_an_admin_acts_for_another(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("given", [b"", b"\xff", b"a\xc3", 256 * b"a"])
-async def test_a_header_that_names_nobody(dsn: str, given: bytes) -> None:
+async def test_invalid_owner_header_is_refused(dsn: str, given: bytes) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         boss = await at.new_caller_headers("boss", admin=True)
         answer = await get_as(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": given})  # type: ignore[dict-item]
         assert_problem(answer, 422, "invalid_request", "x-chatd-owner")
 
 
-async def test_an_owners_name_is_utf_8(dsn: str) -> None:
+async def test_owner_header_is_utf_8(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         boss = await at.new_caller_headers("boss", admin=True)
         for_her = boss | {"x-chatd-owner": "Zoë".encode()}  # type: ignore[dict-item]

@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize("as_parts", [False, True])
-async def test_no_string_is_too_odd_to_be_kept(dsn: str, as_parts: bool) -> None:
+async def test_unstorable_text_is_replaced_on_create(dsn: str, as_parts: bool) -> None:
     async with running_daemon(dsn) as chatd:
         for spelt, kept in GIVEN.items():
             content = f'[{{"type": "text", "text": "{spelt}"}}]' if as_parts else f'"{spelt}"'
@@ -38,7 +38,7 @@ async def test_no_string_is_too_odd_to_be_kept(dsn: str, as_parts: bool) -> None
             assert await chatd.api.texts(chat["id"]) == [f"You said: {kept}"]
 
 
-async def test_the_same_when_a_chat_is_changed_and_spoken_to(dsn: str) -> None:
+async def test_unstorable_text_is_replaced_on_update_and_send(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         path = f"/api/v1/chats/{(await chatd.api.create())['id']}"
 
@@ -57,7 +57,7 @@ async def test_the_same_when_a_chat_is_changed_and_spoken_to(dsn: str) -> None:
         assert sorted(await chatd.api.texts(chat["id"], "user")) == sorted(GIVEN.values())
 
 
-async def test_a_string_is_measured_as_it_is_kept(dsn: str) -> None:
+async def test_length_is_checked_after_replacement(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         title = r"\ud800" * 500
         answer = await chatd.api.http.post(

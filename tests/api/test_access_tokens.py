@@ -30,7 +30,7 @@ CHATS = "/api/v1/chats"
 STREAMS = [path for method, path, operation in operations() if is_stream(operation)]
 
 
-async def test_who_shows_no_token_or_a_wrong_one_is_nobody(dsn: str) -> None:
+async def test_missing_or_wrong_token_gets_401(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         ann = (await at.new_caller_headers("ann"))["authorization"].removeprefix("Bearer ")
         wrong = [
@@ -59,7 +59,7 @@ async def test_who_shows_no_token_or_a_wrong_one_is_nobody(dsn: str) -> None:
             assert answer.status_code == 200
 
 
-async def test_everything_but_the_operations_asks_who_is_calling(dsn: str) -> None:
+async def test_every_path_but_the_public_ones_needs_a_token(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         http = at.chatd.api.http
         for method, path, operation in operations():
@@ -108,7 +108,7 @@ async def drained(lines: Any) -> None:
         pass
 
 
-async def test_a_revoked_token_stops_within_a_second_everywhere_also_on_streams(dsn: str) -> None:
+async def test_revoked_token_ends_requests_and_streams_within_a_second(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(), scripted()) as at, AsyncExitStack() as stack:
         token, ann = await at.create_token("ann")
         other = await at.new_caller_headers("ann")
@@ -137,7 +137,7 @@ async def test_a_revoked_token_stops_within_a_second_everywhere_also_on_streams(
         await asyncio.wait(stays)
 
 
-async def test_an_expired_token_stops_by_itself_also_on_streams(dsn: str) -> None:
+async def test_expired_token_ends_requests_and_streams(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
         token, ann = await at.create_token("ann", expires=timedelta(hours=1))
         ends = await open_all(at, 0, ann, stack)
@@ -153,7 +153,7 @@ async def test_an_expired_token_stops_by_itself_also_on_streams(dsn: str) -> Non
         assert row.state == "expired"
 
 
-async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
+async def test_cached_token_costs_no_round_trip_and_records_its_use(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatd.api.auth.tokens._LAST_USED_INTERVAL_SECONDS", 600.0)
@@ -173,7 +173,7 @@ async def test_a_known_token_costs_no_round_trip_and_its_use_is_recorded(
         assert still.last_used_at == used.last_used_at, "not written again so soon"
 
 
-async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
+async def test_unknown_tokens_are_looked_up_in_batches(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
@@ -215,7 +215,7 @@ async def test_a_crowd_of_strangers_is_one_statement_at_a_time(
         assert calls == 0, "who was refused once is not asked for again"
 
 
-async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
+async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
@@ -254,7 +254,7 @@ async def test_with_the_database_away_streams_stay_and_nobody_new_comes_in(
         await asyncio.wait(stays)
 
 
-async def test_what_a_token_is_worth_is_followed(dsn: str) -> None:
+async def test_changed_token_changes_its_identity(dsn: str) -> None:
     """An operator takes the crown away by hand: the streams end, and the next request knows."""
     async with authenticated_daemons(dsn, scripted()) as at:
         token, boss = await at.create_token("boss", admin=True)

@@ -14,7 +14,7 @@ from support.sse_client import text_of
 CREATE = ("post", "/api/v1/chats")
 
 
-def test_every_post_and_patch_takes_one() -> None:
+def test_every_post_and_patch_takes_a_key() -> None:
     for method, path, operation in operations():
         names = {p["name"].lower() for p in operation.get("parameters", [])}
         assert ("idempotency-key" in names) == (method in {"post", "patch"}), (method, path)
@@ -27,7 +27,7 @@ async def keyed(chatd: InProcessDaemon, path: str, key: str, json: Any = None, *
     return await chatd.api.http.request(method, path, json=json, headers=headers, **more)
 
 
-async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None:
+async def test_twenty_concurrent_creates_with_one_key_make_one_chat(dsn: str) -> None:
     async with running_daemon(dsn, scripted([{"text": "hi"}])) as chatd:
         body = {"content": "hello", "labels": {"a": "b"}, "title": "t"}
         answers = await asyncio.gather(
@@ -57,7 +57,7 @@ async def test_twenty_at_once_make_one_chat_and_get_one_answer(dsn: str) -> None
         assert late.content == answers[0].content, "also when the chat has moved on"
 
 
-async def test_every_answer_is_said_again(dsn: str) -> None:
+async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
     """Each operation that takes a key, one after the other on one chat."""
     async with running_daemon(dsn, scripted(hang=[{"hang": True}], bad=[{"panic": "x"}])) as chatd:
         chat = await chatd.api.create("[[hang]]")
@@ -94,7 +94,7 @@ async def test_every_answer_is_said_again(dsn: str) -> None:
         assert (found["archived"], found["title"]) == (True, "old")
 
 
-async def test_another_request_with_the_same_key_is_refused(dsn: str) -> None:
+async def test_reused_key_is_refused(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         await keyed(chatd, "/api/v1/chats", "k", {"title": "a"})
         other = await keyed(chatd, "/api/v1/chats", "k", {"title": "b"})
@@ -112,7 +112,7 @@ async def test_another_request_with_the_same_key_is_refused(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "\u00e9"])
-async def test_what_is_no_key(dsn: str, key: str) -> None:
+async def test_invalid_keys_are_refused(dsn: str, key: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await request_operation(
             chatd, *CREATE, headers=[(b"idempotency-key", key.encode("latin-1"))]
@@ -122,7 +122,7 @@ async def test_what_is_no_key(dsn: str, key: str) -> None:
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
-async def test_without_a_key_each_request_counts(dsn: str) -> None:
+async def test_requests_without_key_are_all_executed(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         answers: list[httpx2.Response] = [
             await chatd.api.http.post("/api/v1/chats", json={"title": "a"}) for _ in "ab"

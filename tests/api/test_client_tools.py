@@ -36,7 +36,7 @@ def results(*ids: str, **more: Any) -> dict[str, Any]:
     return {"results": [{"tool_call_id": one, "result": one} | more for one in ids]}
 
 
-async def test_results_that_do_not_fit_are_refused_by_name(dsn: str) -> None:
+async def test_invalid_results_are_named(dsn: str) -> None:
     async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path = f"/api/v1/chats/{chat_id}/tool-results"
@@ -64,7 +64,7 @@ async def test_results_that_do_not_fit_are_refused_by_name(dsn: str) -> None:
         )
 
 
-async def test_twenty_submissions_at_once_have_one_effect(dsn: str) -> None:
+async def test_twenty_concurrent_submissions_have_one_effect(dsn: str) -> None:
     async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path = f"/api/v1/chats/{chat_id}/tool-results"
@@ -75,7 +75,7 @@ async def test_twenty_submissions_at_once_have_one_effect(dsn: str) -> None:
         assert len(await chatd.journal(chat_id, "submit_tool_results")) == 1
 
 
-async def test_the_same_submission_with_a_key_is_answered_the_same(dsn: str) -> None:
+async def test_repeated_submission_with_key_replays_the_response(dsn: str) -> None:
     async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         chat_id = await waiting(chatd)
         path, keyed = f"/api/v1/chats/{chat_id}/tool-results", {"Idempotency-Key": "k1"}
@@ -90,7 +90,7 @@ async def test_the_same_submission_with_a_key_is_answered_the_same(dsn: str) -> 
         assert later.text == answers[0].text
 
 
-async def test_any_json_is_a_result_and_odd_strings_are_kept_fit(dsn: str) -> None:
+async def test_any_json_is_a_result_and_unstorable_text_is_replaced(dsn: str) -> None:
     async with running_daemon(dsn, FunctionProvider(_act)) as chatd:
         for spelt, kept in {
             "null": None,
@@ -157,7 +157,7 @@ def nested(depth: int) -> Any:
         ([TOOL | {"parameters": nested(40)}], "nested more than 64 deep"),
     ],
 )
-async def test_a_tool_that_is_none_is_refused_with_its_place(
+async def test_invalid_tool_is_refused_with_its_place(
     dsn: str, tools: list[Any], where: str
 ) -> None:
     async with running_daemon(dsn) as chatd:
@@ -165,7 +165,7 @@ async def test_a_tool_that_is_none_is_refused_with_its_place(
         assert_problem(answer, 422, "invalid_request", where)
 
 
-async def test_there_is_a_limit_to_tools_and_it_is_named(dsn: str) -> None:
+async def test_too_many_tools_names_the_limit(dsn: str) -> None:
     async with running_daemon(dsn, turn={"max_tools": 2}) as chatd:
         tools = [TOOL | {"name": f"t{n}"} for n in range(3)]
         await chatd.api.create(tools=tools[:2])
@@ -177,7 +177,7 @@ async def test_there_is_a_limit_to_tools_and_it_is_named(dsn: str) -> None:
         assert_problem(answer, 422, "invalid_request", "body.results")
 
 
-async def test_a_schema_is_kept_as_it_was_given(dsn: str) -> None:
+async def test_tool_schema_is_stored_unchanged(dsn: str) -> None:
     schema = {
         "type": "object",
         "properties": {

@@ -61,7 +61,7 @@ def cuts(events: list[bytes]) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("ending", [BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.RESET])
-async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
+async def test_stream_cut_anywhere_finishes_only_with_a_reason(
     dialect: WireFormat, ending: BodyEnd
 ) -> None:
     events = dialect.events(WHOLE)
@@ -85,7 +85,7 @@ async def test_only_a_reason_finishes_wherever_the_stream_is_cut(
         await provider.aclose()
 
 
-async def test_headers_and_then_nothing(dialect: WireFormat) -> None:
+async def test_response_that_stalls_after_headers(dialect: WireFormat) -> None:
     for ending in (BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.CHUNKED):
         async with fake_provider_server(CannedResponse(b"", body_end=ending)) as vendor:
             heard = await hear(vendor, dialect.kind)
@@ -107,15 +107,13 @@ async def test_headers_and_then_nothing(dialect: WireFormat) -> None:
         b"\xff\xfe\x00\x01" * 100,
     ],
 )
-async def test_garbage_is_the_vendors_failure_not_our_bug(
-    dialect: WireFormat, garbage: bytes
-) -> None:
+async def test_garbage_is_a_provider_failure(dialect: WireFormat, garbage: bytes) -> None:
     async with fake_provider_server(CannedResponse(garbage)) as vendor:
         heard = await hear(vendor, dialect.kind)
     assert heard.retryable if isinstance(heard, Failure) else not heard.finished
 
 
-async def test_an_error_in_the_stream_is_told_like_one_before_it(dialect: WireFormat) -> None:
+async def test_error_within_the_stream_equals_one_before_it(dialect: WireFormat) -> None:
     error = {"type": "overloaded_error", "code": "overloaded_error", "message": "Busy."}
     body = json.dumps({"type": "error", "error": error})
     if dialect.kind == "openai":
@@ -129,7 +127,7 @@ async def test_an_error_in_the_stream_is_told_like_one_before_it(dialect: WireFo
     assert heard.retryable
 
 
-async def test_an_attempt_is_one_request(dialect: WireFormat) -> None:
+async def test_attempt_makes_one_request(dialect: WireFormat) -> None:
     async with fake_provider_server(
         CannedResponse(dialect.error("No.", "api_error"), status=500)
     ) as vendor:
@@ -152,7 +150,7 @@ async def test_cancelling_closes_the_connection(dialect: WireFormat, sent: int) 
         await provider.aclose()
 
 
-async def test_leaving_early_closes_the_connection(dialect: WireFormat) -> None:
+async def test_closing_early_closes_the_connection(dialect: WireFormat) -> None:
     body = b"".join(dialect.events(WHOLE)[:-1])
     async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as vendor:
         provider = sdk_provider(vendor, dialect.kind)
@@ -162,7 +160,7 @@ async def test_leaving_early_closes_the_connection(dialect: WireFormat) -> None:
         await provider.aclose()
 
 
-async def test_connections_are_kept_between_calls_and_closed_at_the_end(
+async def test_connections_are_reused_and_closed_at_the_end(
     dialect: WireFormat,
 ) -> None:
     async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
@@ -175,7 +173,7 @@ async def test_connections_are_kept_between_calls_and_closed_at_the_end(
         await vendor.client_disconnected.wait()
 
 
-async def test_letters_split_between_packets(dialect: WireFormat) -> None:
+async def test_characters_split_between_packets(dialect: WireFormat) -> None:
     words = "é😀ß"
     body = b"".join(dialect.events(ModelAnswer(text=(words,))))
     escaped, raw = json.dumps(words)[1:-1].encode(), words.encode()
@@ -187,7 +185,7 @@ async def test_letters_split_between_packets(dialect: WireFormat) -> None:
     assert heard.content[0]["text"] == words
 
 
-async def test_a_port_where_nobody_listens(dialect: WireFormat) -> None:
+async def test_refused_connection_is_a_network_failure(dialect: WireFormat) -> None:
     with socket.socket() as unheard:  # bound, so that nobody else gets it, and deaf
         unheard.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}"
@@ -201,7 +199,7 @@ async def test_a_port_where_nobody_listens(dialect: WireFormat) -> None:
     assert found.message.startswith("The connection to acme failed")
 
 
-async def test_an_address_that_is_none(dialect: WireFormat) -> None:
+async def test_unresolvable_address_is_a_network_failure(dialect: WireFormat) -> None:
     provider = PydanticAIProvider(name="x", kind=dialect.kind, base_url="nowhere", api_key="k")
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the vendor's own class
         await collect(provider, request(dialect.kind))
@@ -211,7 +209,7 @@ async def test_an_address_that_is_none(dialect: WireFormat) -> None:
     assert found.kind is FailureKind.CONFIGURATION
 
 
-async def test_a_key_is_in_no_word_of_a_failure(dialect: WireFormat) -> None:
+async def test_api_key_is_in_no_failure(dialect: WireFormat) -> None:
     said = dialect.error("Incorrect API key provided: sk-very-secret-key.", "permission_error")
     async with fake_provider_server(CannedResponse(said, status=403)) as vendor:
         heard = await hear(vendor, dialect.kind)
@@ -220,7 +218,7 @@ async def test_a_key_is_in_no_word_of_a_failure(dialect: WireFormat) -> None:
     assert "Incorrect API key" in heard.message
 
 
-async def test_a_setting_nobody_reads_is_refused(dialect: WireFormat) -> None:
+async def test_unknown_model_setting_is_refused(dialect: WireFormat) -> None:
     async with fake_provider_server(CannedResponse(b"")) as vendor:
         provider = sdk_provider(vendor, dialect.kind)
         with pytest.raises(Exception, match=r"settings\.temprature") as caught:
@@ -237,7 +235,7 @@ def _flat(sent: dict[str, Any]) -> str:
     return json.dumps(sent, ensure_ascii=False)
 
 
-async def test_the_history_is_sent_whole_and_signed_reasoning_with_it(dialect: WireFormat) -> None:
+async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> None:
     tool = ToolSpec(name="weather", description="How it is.", parameters={"type": "object"})
     async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
         provider = sdk_provider(vendor, dialect.kind)

@@ -11,7 +11,7 @@ SNAPSHOT = Path(__file__).parents[2] / "clients" / "openapi.json"
 ACCEPT = "If that is what you want: chatd openapi > clients/openapi.json"
 
 
-def test_the_surface_is_the_one_that_was_decided_on() -> None:
+def test_document_equals_the_snapshot() -> None:
     now = json.dumps(document(), indent=2, sort_keys=True).splitlines()
     then = SNAPSHOT.read_text().splitlines()
     if now != then:

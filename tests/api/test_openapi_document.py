@@ -53,7 +53,7 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
         assert schema["description"].strip().endswith("."), name
 
 
-def test_every_operation_says_what_it_is_for() -> None:
+def test_every_operation_has_a_summary_and_description() -> None:
     for method, path, operation in operations():
         summary = operation["summary"]
         assert 1 < len(summary.split()) <= 12, (method, path, summary)
@@ -66,7 +66,7 @@ def test_every_operation_says_what_it_is_for() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
+def test_every_error_response_is_a_problem_with_its_codes() -> None:
     for method, path, operation in operations():
         assert "500" in operation["responses"]
         for status, answer in operation["responses"].items():
@@ -89,7 +89,7 @@ def test_every_refusal_is_a_problem_and_says_its_codes() -> None:
                 assert mismatches({**example, "code": "other"}, content["schema"])
 
 
-def test_what_can_be_refused_is_documented() -> None:
+def test_common_error_statuses_are_documented() -> None:
     chats = set(chat_operations())
     for method, path, operation in operations():
         told = operation["responses"].keys()
@@ -125,7 +125,7 @@ def spelt(tree: ast.Module) -> Iterator[str]:
                 )
 
 
-def test_every_code_is_one_of_the_list() -> None:
+def test_every_used_code_is_declared() -> None:
     files = [*(CODE / "api").glob("**/*.py"), CODE / "domain" / "errors.py"]
     found = {code for file in files for code in spelt(ast.parse(file.read_text()))}
     assert {"invalid_cursor", "not_ready", "body_too_large", "chat_not_found"} <= found
@@ -166,7 +166,7 @@ def test_every_body_and_event_has_an_example() -> None:
         assert schemas[name].get("examples"), f"{where}: give the fields of {name} examples"
 
 
-def test_every_example_fits() -> None:
+def test_every_example_fits_its_schema() -> None:
     schemas = document()["components"]["schemas"]
     for name, schema in schemas.items():
         for example in schema.get("examples", ()):
@@ -187,7 +187,7 @@ def test_every_example_fits() -> None:
         ("/api/v1/chats", 422, PROBLEM_JSON, {**PROBLEM, "code": "chat_busy"}),
     ],
 )
-async def test_what_is_not_described_is_noticed(
+async def test_undocumented_response_is_noticed(
     path: str, status: int, media_type: str, said: object
 ) -> None:
     answer = httpx2.Response(
@@ -200,7 +200,7 @@ async def test_what_is_not_described_is_noticed(
         await assert_documented(answer)
 
 
-async def test_what_is_described_is_taken() -> None:
+async def test_documented_response_is_accepted() -> None:
     asked = httpx2.Request("GET", "http://chatd/livez")
     await assert_documented(httpx2.Response(200, json={"status": "alive"}, request=asked))
 
@@ -211,20 +211,20 @@ def test_every_parameter_of_a_path_is_described() -> None:
         assert named == set(re.findall(r"\{(\w+)\}", path)), (method, path)
 
 
-def test_last_error_is_always_there() -> None:
+def test_last_error_is_required_and_nullable() -> None:
     chat = document()["components"]["schemas"]["Chat"]
     assert set(chat["required"]) == set(chat["properties"])
     assert {"type": "null"} in chat["properties"]["last_error"]["anyOf"]
 
 
-async def test_it_is_served(dsn: str) -> None:
+async def test_document_is_served(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.json() == document()
 
 
-async def test_its_page_is_made_of_what_is_served_here(dsn: str) -> None:
+async def test_docs_page_needs_no_other_host(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         page = await chatd.api.http.get("/docs")
         assert page.status_code == 200
