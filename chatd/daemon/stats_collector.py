@@ -1,6 +1,6 @@
-"""Asks the database now and then what it has, so that reading the metrics never waits for it.
+"""Counts over the whole database, refreshed in the background so that reading the metrics never waits.
 
-An answer that is older than three rounds says nothing any more, and is not shown.
+Stats that are older than three intervals describe the past, so they are not shown any more.
 """
 
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from chatd.supervision.periodic import Periodic
 from chatd.telemetry.instruments import LabelValues
 from chatd.telemetry.metrics import DatabaseMetrics
 
-_MAX_AGE_ROUNDS = 3
+_MAX_AGE_INTERVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TimedStats:
-    """A count, and when that was on the loop's clock."""
+    """Database stats, and their time on the clock of the event loop."""
 
     stats: StatsSnapshot
     taken_at: float
 
 
 class StatsCollector:
-    """Asks every ``refresh_interval_seconds``; ``latest`` is the last answer, while it says something."""
+    """Actor that reads the database stats every ``refresh_interval_seconds`` and serves the latest."""
 
     def __init__(
         self,
         database_stats: DatabaseStats,
         metrics: DatabaseMetrics,
         *,
-        refresh_interval_seconds: float = 5.0,
+        refresh_interval_seconds: float,
     ) -> None:
         self._database_stats = database_stats
         self._refresh_interval_seconds = refresh_interval_seconds
@@ -51,16 +51,18 @@ class StatsCollector:
 
     @property
     def latest(self) -> TimedStats | None:
-        taken = self._latest
+        """The last stats, or None if there are none that are recent enough."""
+        latest = self._latest
         if (
-            taken is None
-            or anyio.current_time() - taken.taken_at
-            > _MAX_AGE_ROUNDS * self._refresh_interval_seconds
+            latest is None
+            or anyio.current_time() - latest.taken_at
+            > _MAX_AGE_INTERVALS * self._refresh_interval_seconds
         ):
             return None
-        return taken
+        return latest
 
     async def step(self) -> None:
+        """Read the stats once. Raises ``DatabaseUnavailable``."""
         try:
             self._latest = TimedStats(await self._database_stats.collect(), anyio.current_time())
         except DatabaseUnavailable:
@@ -71,13 +73,15 @@ class StatsCollector:
         await self._loop.run(child)
 
     def oldest_pending_seconds(self) -> float | None:
-        """It grows older while it is not looked at; 0: nothing is pending. None: not known."""
-        taken = self.latest
-        if taken is None:
+        """Return the age of the oldest pending chat by now: 0.0 if there is none, None if unknown."""
+        latest = self.latest
+        if latest is None:
             return None
-        then = taken.stats.oldest_pending_seconds
-        return 0.0 if then is None else then + anyio.current_time() - taken.taken_at
+        age = latest.stats.oldest_pending_seconds
+        return 0.0 if age is None else age + anyio.current_time() - latest.taken_at
 
     def _chats_by_status(self) -> dict[LabelValues, float] | None:
-        taken = self.latest
-        return None if taken is None else {(s,): taken.stats.chats[s] for s in Status}
+        latest = self.latest
+        if latest is None:
+            return None
+        return {(status,): latest.stats.chats[status] for status in Status}

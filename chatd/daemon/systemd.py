@@ -1,8 +1,8 @@
-"""What systemd, or whatever speaks its protocol, is told by this process and hands to it.
+"""Notifications to systemd, or another service manager with its protocol, and sockets inherited from it.
 
-The protocol is a datagram to a socket that the environment names, and file descriptors from 3 on:
-less code than a dependency would be. Sources: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
-Without a service manager everything here does nothing.
+The protocol is a datagram to a socket that the environment names, and file descriptors from 3 on: less
+code than a dependency. Sources: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3). Without a service
+manager everything here does nothing.
 """
 
 import os
@@ -16,14 +16,15 @@ from chatd.supervision.child import FatalError
 
 _FIRST_FD = 3
 LISTENER_NAME = "http"
-"""The ``FileDescriptorName=`` of the socket to serve on, needed only when there are several."""
+"""``FileDescriptorName=`` of the socket to serve on. It is needed only when there are several."""
 
 
 @dataclass(slots=True)
 class SystemdSocket:
-    """``address`` is where it listens (None: there is none), ``watchdog_seconds`` its patience.
+    """The notification socket of a service manager.
 
-    ``inherited_sockets`` are the listening sockets that it opened for this process, by name.
+    ``address`` is None without a service manager, ``watchdog_seconds`` is None without a watchdog.
+    ``inherited_sockets`` are the listening sockets that it opened for this process, as name and descriptor.
     """
 
     address: str | None = None
@@ -33,7 +34,7 @@ class SystemdSocket:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "SystemdSocket":
-        """What the environment says, as far as it is meant for this process and not its parent."""
+        """Read the environment, as far as it is meant for this process and not for its parent."""
         return cls(
             address=environ.get("NOTIFY_SOCKET") or None,
             watchdog_seconds=_watchdog_seconds(environ),
@@ -41,32 +42,33 @@ class SystemdSocket:
         )
 
     def ready(self, status: str) -> None:
-        """It serves; also what ends a reload."""
+        """Report that the process serves. This also ends a reload."""
         self._send("READY=1", self._status_if_changed(status))
 
     def reloading(self) -> None:
-        """A reload begins. The time is how systemd tells it from one that was asked before."""
+        """Report the start of a reload. systemd tells two reloads apart by their time."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
+        """Report the start of the stop."""
         self._send("STOPPING=1", self._status_if_changed(status))
 
     def ping_watchdog(self) -> None:
-        """Puts the watchdog off for another ``watchdog_seconds``."""
+        """Restart the watchdog's timer of ``watchdog_seconds``."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``; said again only when it changed."""
+        """Send a line for ``systemctl status``, if it differs from the last one."""
         self._send(self._status_if_changed(text))
 
     def extend_timeout(self, seconds: float) -> None:
-        """Asks for so much more time to start or to stop, from now on."""
+        """Request that the timeout of the start or stop ends no sooner than ``seconds`` from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
     def listener(self, *, loopback_only: bool) -> socket.socket | None:
-        """A copy of the socket to serve on, if one was handed over.
+        """Return a copy of the inherited socket to serve on, if there is one.
 
-        Raises ``FatalError`` if it cannot be served on, or lets in whom it must not.
+        Raises ``FatalError`` if it is unsuitable or, with ``loopback_only``, not on a loopback address.
         """
         match [fd for name, fd in self.inherited_sockets if name == LISTENER_NAME] or [
             fd for _, fd in self.inherited_sockets
@@ -88,17 +90,19 @@ class SystemdSocket:
         return f"STATUS={status}"
 
     def _send(self, *lines: str) -> None:
-        """A manager that cannot be told is no reason to stop: the watchdog is its answer to that."""
+        """Send lines in one datagram. Errors are ignored: its watchdog acts when none arrive."""
         message = "\n".join(filter(None, lines)).encode()
         if self.address is None or not message:
             return
         # A leading @ stands for the NUL of an abstract address.
         address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as wire:
-                wire.setblocking(False)
-                wire.connect(address)
-                wire.send(message)
+            with socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+            ) as notify_socket:
+                notify_socket.setblocking(False)
+                notify_socket.connect(address)
+                notify_socket.send(message)
         except OSError:
             return
 
@@ -116,11 +120,11 @@ def _inherited_sockets(environ: Mapping[str, str]) -> tuple[tuple[str, int], ...
         return ()
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     names += [""] * (int(count) - len(names))
-    return tuple((names[at], _FIRST_FD + at) for at in range(int(count)))
+    return tuple((names[index], _FIRST_FD + index) for index in range(int(count)))
 
 
 def _duplicate_listener(fd: int, *, loopback_only: bool) -> socket.socket:
-    """A copy: the server closes its own at each stop, and must find it again when it is restarted."""
+    """Return a copy, because the server closes its socket at each stop and may be restarted."""
     try:
         listener = socket.socket(fileno=os.dup(fd))
     except OSError as error:

@@ -1,17 +1,17 @@
-"""Keeps the service manager informed: when it serves, that it lives, and why it takes so long to stop.
+"""Reports to the service manager: readiness, watchdog pings, a status line, and requests for more time.
 
-The watchdog's ping is sent by the event loop, so a loop that is blocked sends none, and a process that
-is stopped neither. What else must hold for a ping is ``healthy``:
+The event loop sends the watchdog's ping, so a blocked loop and a stopped process send none. A ping also
+requires ``healthy``:
 
-* The heartbeat gets somewhere (``Heartbeat.silent_seconds``). One that hangs keeps no lease and
-  claims nothing, while probes are still answered; a new process cures that.
-* A database that is away stops no ping. It is waited out, and a restart would cure nothing: it would
-  cut every stream, and after a few the service manager would give the service up for good, before
-  the database is back. ``/readyz`` and the event ``outage.began`` are for that.
+* The heartbeat makes progress (``Heartbeat.seconds_since_progress``). A heartbeat that hangs renews no
+  lease and claims nothing while probes are still answered, and a new process cures that.
+* An unavailable database withholds no ping. The process waits for it, and a restart would cure nothing. It
+  would end every stream, and after a few restarts the service manager would give the service up before the
+  database is back. ``/readyz`` and the event ``outage.began`` report it instead.
 
-While the process starts and waits for its database, and while it drains, it asks for more time, so
-that ``TimeoutStartSec`` and ``TimeoutStopSec`` need not follow the settings. The latter has a bound,
-``max_stop_seconds``: a stop that hangs is for the service manager to end.
+While the process starts and waits for its database, and while it drains, it requests more time, so that
+``TimeoutStartSec`` and ``TimeoutStopSec`` need not follow the settings. A stop may take at most
+``max_stop_seconds``: the service manager has to end one that hangs.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,16 @@ from chatd.daemon.systemd import SystemdSocket
 _log = structlog.get_logger()
 
 _STATUS_INTERVAL_SECONDS = 2.0
-"""How old the counts in the status may be."""
+"""Interval between two updates of the status line, which holds counts."""
 _EXTENSION_SECONDS = 30.0
-"""How much more time is asked for; asked again long before it is over."""
+"""Extension of a timeout. It is requested again long before it ends."""
 
 
 class SystemdNotifier:
-    """``status`` is a line for people, ``healthy`` is False when only a restart would help."""
+    """Sends the notifications of one process.
+
+    ``status`` returns a line for people. ``healthy`` returns False when only a restart would help.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class SystemdNotifier:
         *,
         status: Callable[[], str],
         healthy: Callable[[], bool],
-        max_stop_seconds: float = 60.0,
+        max_stop_seconds: float,
     ) -> None:
         self._systemd = systemd
         self._status = status
@@ -48,23 +51,23 @@ class SystemdNotifier:
         self._stopping_since: float | None = None
         self._unhealthy_logged = False
         self.status_note = ""
-        """What else people should read in the status, such as why a reload was refused."""
+        """Addition to the status line, such as the reason why a reload was rejected."""
 
     def ready(self) -> None:
-        """Everything is up."""
+        """Report that all actors are up, or that a reload has ended."""
         if self._stopping_since is None:
             self._is_ready = True
             self._systemd.ready(self._status_line)
 
     def stopping(self) -> None:
-        """It was told to stop."""
+        """Report that a stop was requested."""
         if self._stopping_since is None:
             self._stopping_since = anyio.current_time()
             self._systemd.stopping(self._status_line)
             self.step()
 
     def step(self) -> None:
-        """Say what there is to say now."""
+        """Send what is due now: the status line, and a ping or a request for more time."""
         self._systemd.status(self._status_line)
         if self._stopping_since is not None:
             if anyio.current_time() < self._stopping_since + self._max_stop_seconds:
@@ -76,20 +79,21 @@ class SystemdNotifier:
             self._systemd.ping_watchdog()
 
     async def run(self) -> None:
+        """Call ``step`` until cancelled, at least twice per watchdog interval."""
         watchdog = self._systemd.watchdog_seconds
-        every_seconds = min(
-            _STATUS_INTERVAL_SECONDS, watchdog / 2 if watchdog else _STATUS_INTERVAL_SECONDS
-        )
+        interval_seconds = _STATUS_INTERVAL_SECONDS
+        if watchdog is not None:
+            interval_seconds = min(interval_seconds, watchdog / 2)
         while True:
             self.step()
-            await anyio.sleep(every_seconds)
+            await anyio.sleep(interval_seconds)
 
     def _is_healthy(self) -> bool:
-        sound = self._healthy()
-        if not sound and not self._unhealthy_logged:
+        healthy = self._healthy()
+        if not healthy and not self._unhealthy_logged:
             _log.error("watchdog.withheld", reason="the heartbeat is stuck")
-        self._unhealthy_logged = not sound
-        return sound
+        self._unhealthy_logged = not healthy
+        return healthy
 
     @property
     def _status_line(self) -> str:

@@ -1,19 +1,19 @@
-"""A database and a model of chatd's own, for development, tests and the demo.
+"""An embedded PostgreSQL and a small local model, for development, tests and the demo.
 
-Nothing here is needed in production. It is here so that the first try, and every test, meets a real
-PostgreSQL and a real model, without an installation, an account or a key.
+Production needs neither. They exist so that the first try, and every test, meets a real PostgreSQL and a
+real model, without an installation, an account or a key::
 
-    chatd ── tether ──▶ postgres        its data, log, locks and socket in one folder
-      └───── tether ──▶ model server    llama.cpp with a small model, OpenAI dialect, loopback
+    chatd ──▶ postgres        its data, log, locks and socket in one directory
+      └─────▶ model server    llama.cpp with a small model, OpenAI's API, loopback
 
-What each failure does:
+Both are child processes. Each failure has one effect:
 
-* chatd ends, in whatever way (``kill -9`` too): the kernel signals the child, because it was
-  started with a parent-death signal (``tether``). Nothing stays behind.
-* What a killed run left (a half-made data folder, a stale pid file or socket, a temporary folder)
-  is recognised by its free lock (``folder``) and cleared by the next run.
-* Two chatd on one data folder: the second is refused, by name, at once.
-* The child does not start: the error shows the end of its log.
+* chatd ends, in whatever way (``kill -9`` too): the kernel signals the children, because they were started
+  with a parent-death signal (``parent_death_signal``). No process is left behind.
+* A killed run leaves a half-made data directory, a stale pid file or socket, or a temporary directory: the
+  next run recognises it by its free lock (``locked_directory``) and removes it.
+* A second chatd uses the same data directory: it fails at once, with an error that names the first.
+* A child does not start: the error shows the end of its log.
 """
 
 from chatd.embedded.model import LocalModel, local_model, local_model_available

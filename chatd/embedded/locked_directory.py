@@ -1,17 +1,14 @@
-"""Folders that know whether anybody still uses them.
+"""Folders with locks that tell whether a process still uses them.
 
-Each folder has two lock files. Both are flocks, which the kernel drops with the last process that
-holds them, so a free lock is proof and a pid file is not (pids are reused, first of all in
-containers):
+Each folder has two lock files. Both are flocks, which the kernel drops with the last process that holds
+them. So a free lock is proof, and a pid file is not: pids are reused, most of all in containers.
 
-* ``owner.lock`` is held by the chatd that uses the folder. A second chatd is refused at once.
-* ``server.lock`` is inherited by the server and all its descendants, and not kept by chatd. While
-  it is held, some process of an earlier run is still ending. The next run waits for it before it
-  touches the data.
+* ``owner.lock`` is held by the chatd that uses the folder. A second chatd fails at once.
+* ``server.lock`` is inherited by the server and all its descendants, and chatd itself closes it. While it
+  is held, a process of an earlier run is still ending, and the next run waits before it touches the data.
 
-A temporary folder appears under its name only after it is locked, so a folder of that name with
-free locks belongs to a killed run: ``remove_stale`` removes it. Only folders of our own account are
-touched.
+A temporary folder gets its name only after it is locked, so a folder of that name with free locks belongs
+to a killed run, and ``remove_stale`` removes it. Folders of other accounts are left alone.
 """
 
 import fcntl
@@ -29,7 +26,7 @@ _TEMPORARY_PREFIX = "chatd-embedded-"
 
 
 def try_lock(path: Path) -> int | None:
-    """Lock a file, made if missing; the descriptor is the lock. None: somebody else holds it."""
+    """Lock a file, created if missing. Return the descriptor, or None if another process holds the lock."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +37,7 @@ def try_lock(path: Path) -> int | None:
 
 
 class LockedDirectory:
-    """A folder that only we use, until ``close``."""
+    """A folder that only this process uses, until ``close``."""
 
     def __init__(self, path: Path, *, owner_lock: int, is_temporary: bool) -> None:
         self.path = path
@@ -49,10 +46,10 @@ class LockedDirectory:
 
     @classmethod
     def persistent(cls, path: Path, *, traversable: bool = False) -> "LockedDirectory":
-        """Use a folder that outlives us, made if missing; ``EmbeddedError`` if it is in use.
+        """Lock a folder that stays after ``close``, created if missing.
 
-        ``traversable`` lets other accounts through to what is inside and owned by them, without
-        letting them look around. A folder that exists keeps its mode.
+        ``traversable`` lets other accounts reach files of theirs inside, but not list the folder. An
+        existing folder keeps its mode. Raises ``EmbeddedError`` if the folder is in use.
         """
         path = path.expanduser().resolve()
         try:
@@ -73,7 +70,7 @@ class LockedDirectory:
 
     @classmethod
     def temporary(cls, *, traversable: bool = False) -> "LockedDirectory":
-        """Make a folder that is removed by ``close``, or by a later run if we are killed before."""
+        """Create a folder that ``close`` removes, or a later run if this process is killed."""
         remove_stale()
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX)).resolve()
         lock = try_lock(unfinished / "owner.lock")
@@ -85,7 +82,7 @@ class LockedDirectory:
         return cls(path, owner_lock=lock, is_temporary=True)
 
     def wait_for_server_lock(self, *, timeout_seconds: float) -> Steps[int]:
-        """Wait until no process of an earlier server is left; return the lock for the next."""
+        """Wait until no process of an earlier server runs. Return the lock for the next one."""
         deadline = time.monotonic() + timeout_seconds
         while (lock := try_lock(self.path / "server.lock")) is None:
             if time.monotonic() > deadline:
@@ -96,7 +93,7 @@ class LockedDirectory:
         return lock
 
     def close(self) -> None:
-        """Let go of the folder, and remove it if it is temporary."""
+        """Unlock the folder, and remove it if it is temporary."""
         if self.is_temporary:
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._owner_lock)

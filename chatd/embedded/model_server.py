@@ -1,9 +1,9 @@
-"""The process of the local model. Run by path, so that it imports nothing of chatd's.
+"""The process of the local model. It is run by path, so that it imports nothing of chatd.
 
-It answers from the moment its address stands in the given file, and ends at TERM. The signal is
-blocked before the server starts its threads, so that it reaches ``sigwait`` and none of them. The
-page for browsers, the slot and prompt listings are off: other users of the host can reach loopback.
-Prompts are remembered in little memory.
+It accepts requests once it has written its address into the file of its first argument, and ends on TERM.
+The signal is blocked before the server starts its threads, so that it reaches ``sigwait`` and none of them.
+The page for browsers and the listings of slots and prompts are off, because other users of the host can
+reach loopback. The cache of prompts is small.
 """
 
 import signal
@@ -19,7 +19,7 @@ _WARNINGS = 2
 def start(
     weights: str, model: str, context_tokens: int, max_parallel_requests: int, threads: int
 ) -> xllamacpp.Server:
-    """Load the weights and listen on a free port of loopback; returns when it answers."""
+    """Load the weights and listen on a free port of loopback. Returns when it accepts requests."""
     params = xllamacpp.CommonParams()
     params.model.path = weights
     params.model_alias = {model}
@@ -39,6 +39,7 @@ def start(
 
 
 def main(address_file: str, weights: str, model: str, *numbers: str) -> None:
+    """Serve until TERM. ``numbers`` are the integer arguments of ``start``."""
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     server = start(weights, model, *map(int, numbers))
@@ -46,7 +47,7 @@ def main(address_file: str, weights: str, model: str, *numbers: str) -> None:
     unfinished.write_text(f"{server.listening_address}/v1")
     unfinished.rename(address_file)
     signal.sigwait(stop)
-    del server  # stops the server's threads, in their order
+    del server  # stops the threads of the server, in order
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""A PostgreSQL of our own in one folder, started and stopped with us.
+"""A PostgreSQL server in one folder, which starts and stops with this process.
 
     folder/cluster         the data, owned by the account the server runs as, mode 0700
-    folder/cluster.new     an initdb at work; renamed when whole, thrown away when found
-    folder/socket          the Unix socket's folder, mode 0700; where a socket's 107 bytes are too
-                           short for its path, a temporary folder takes its place
+    folder/cluster.new     unfinished initdb; renamed when whole, removed when found
+    folder/socket          folder of the Unix socket, mode 0700; a temporary folder if its path
+                           does not fit into the 107 bytes of a socket address
     folder/password        for TCP, mode 0600
     folder/postgres.log    of this run; ``postgres.log.1`` is the run before
 
-*Who gets in.* The socket trusts whoever can reach it, and its folder lets in only the account of
-the server (and root). TCP is off unless a port is asked for; then it listens on loopback and wants
-the random password, because every user of the host can reach loopback. The account ``nobody`` is a
-poor secret-keeper if other services share it: have an account ``postgres`` when that matters.
+*Access.* The socket has no password, and only the account of the server (and root) can enter its folder.
+TCP is off unless a port is given. Then the server listens on loopback and requires the random password,
+because every user of the host can reach loopback. Other services may share the account ``nobody``: create
+an account ``postgres`` where that matters.
 
-*What survives.* A kept folder is fully durable, and when chatd is killed its server ends by a fast
+*Durability.* A persistent folder is fully durable, and when chatd is killed its server ends by a fast
 shutdown, which keeps unlogged tables too. A temporary one has fsync off: it survives every crash of
-PostgreSQL (``immediate``, ``kill``), but not one of the host; when chatd is killed its server just
-drops everything.
+PostgreSQL (``immediate``, ``kill``), but not one of the host. When chatd is killed, its server ends at
+once.
 """
 
 import os
@@ -52,15 +52,15 @@ from chatd.embedded.subprocesses import (
 StopMode = Literal["fast", "immediate", "kill"]
 
 _SOCKET_PATH_BYTES = 107
-_SOCKET_PORT = 5432  # only part of the socket's name while TCP is off
-_KILL_TIMEOUT_SECONDS = 15.0  # patience with the processes of a server that was killed
+_SOCKET_PORT = 5432  # part of the socket's name, even while TCP is off
+_KILL_TIMEOUT_SECONDS = 15.0  # for the remaining processes of a killed server
 
 _SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "64MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill leaves nothing in /dev/shm
+    "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a kill leaves nothing in /dev/shm
 }
 # synchronous_commit stays on: a commit must survive a killed server also in tests.
 _TEMPORARY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
@@ -69,19 +69,17 @@ _TEMPORARY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 class Postgres:
     """A PostgreSQL server that lives as long as the ``with`` or ``async with`` block.
 
-    For development, tests and measurements, where a database should cost neither installation nor
-    thought. Both forms of the block must be entered in the main thread. Raises ``EmbeddedError``,
-    with the end of the server's log.
+    For development, tests and benchmarks, which then need no installed database. Enter either form of the
+    block in the main thread. Raises ``EmbeddedError``, with the end of the server's log.
 
-    * ``data_dir``: kept and used again next time; None: a temporary folder, removed at the end.
-    * ``bin_dir``: the folder of another PostgreSQL's programs; None: those of the extra
-      ``embedded``.
-    * ``cache_dir``: where root keeps a copy of the programs that the server's account can read.
-    * ``port``: also listen on this port of loopback, with a password; 0: only the Unix socket.
-    * ``settings``: server settings that go before the small defaults, such as ``{"max_connections":
-      "500"}``.
-    * ``start_timeout_seconds``, ``stop_timeout_seconds``: allowances; a slow stop becomes an immediate one, then a
-      kill.
+    * ``data_dir``: persistent folder. Default: a temporary one, removed at the end.
+    * ``bin_dir``: folder of PostgreSQL's programs. Default: those of the extra ``embedded``.
+    * ``cache_dir``: folder for root's copy of the programs, which the server's account can read.
+    * ``port``: port of loopback to listen on as well, with a password. 0: only the Unix socket.
+    * ``settings``: server settings that override the small defaults, such as
+      ``{"max_connections": "500"}``.
+    * ``start_timeout_seconds``: limit of the start.
+    * ``stop_timeout_seconds``: limit of a stop, which then becomes an immediate one, and then a kill.
     """
 
     def __init__(
@@ -130,17 +128,17 @@ class Postgres:
 
     @property
     def log(self) -> Path:
-        """The server's log of this run."""
+        """The log of the current server."""
         return self.folder / "postgres.log"
 
     @property
     def socket_dir(self) -> Path:
-        """The folder of the Unix socket: what psql takes as ``--host``."""
+        """The folder of the Unix socket, which psql takes as ``--host``."""
         return self._socket_dir
 
     @property
     def pid(self) -> int | None:
-        """The process of the postmaster; None while it is stopped."""
+        """The process id of the postmaster, or None while it is stopped."""
         return self._process.pid if self._process else None
 
     @property
@@ -150,27 +148,27 @@ class Postgres:
 
     @property
     def tcp_dsn(self) -> str:
-        """The same over loopback, with the password; only when a port was given."""
+        """The same over loopback, with the password. Raises ``EmbeddedError`` without a port."""
         if not self._port:
             raise EmbeddedError("this server has no TCP port: give it one by port=")
         password = (self.folder / "password").read_text()
         return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/postgres"
 
     def dsn_for(self, database: str) -> str:
-        """The address of a database over the Unix socket, as asyncpg, libpq and psql take it."""
+        """Return the address of a database over the Unix socket, for asyncpg, libpq and psql."""
         host = quote(str(self._socket_dir), safe="")
         return f"postgresql://{USER}@{host}:{self._port or _SOCKET_PORT}/{quote(database, safe='')}"
 
     async def start(self) -> None:
-        """Start the server again after ``stop``; it has the same address."""
+        """Start the server again after ``stop``, with the same address."""
         await run_steps_async(self._start())
 
     async def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server and keep its folder: a database that is away.
+        """Stop the server and keep its folder, as an unavailable database.
 
-        ``fast`` ends the sessions and stores everything; ``immediate`` crashes the server as on a
-        failing host; ``kill`` kills the postmaster alone, as a kernel short of memory would.
-        Returns when the last process is gone.
+        ``fast`` ends the sessions and stores everything. ``immediate`` crashes the server like a failing
+        host. ``kill`` kills only the postmaster, like a kernel short of memory. Returns when the last
+        process has ended.
         """
         await run_steps_async(self._stop(mode))
 
@@ -191,20 +189,20 @@ class Postgres:
             self._exit_stack = folders.pop_all()
 
     def _lock_directory(self, path: Path | None, stack: ExitStack) -> LockedDirectory:
-        passable = self._programs.account is not None
+        traversable = self._programs.account is not None
         folder = (
-            LockedDirectory.persistent(path, traversable=passable)
+            LockedDirectory.persistent(path, traversable=traversable)
             if path
-            else LockedDirectory.temporary(traversable=passable)
+            else LockedDirectory.temporary(traversable=traversable)
         )
         stack.callback(folder.close)
         return folder
 
     def _choose_socket_dir(self, stack: ExitStack) -> Path:
-        place = self.folder / "socket"
-        if len(os.fsencode(place / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
-            place = self._lock_directory(None, stack).path / "socket"
-        return place
+        path = self.folder / "socket"
+        if len(os.fsencode(path / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
+            path = self._lock_directory(None, stack).path / "socket"
+        return path
 
     def _start(self) -> Steps[None]:
         if self._process is not None:
@@ -269,8 +267,8 @@ class Postgres:
             (signal.SIGINT, self._stop_timeout_seconds),
             (signal.SIGQUIT, _KILL_TIMEOUT_SECONDS),
         )
-        asks = {"fast": (fast, immediate), "immediate": (immediate,), "kill": ()}
-        yield from terminating(process, *asks[mode])
+        signals = {"fast": (fast, immediate), "immediate": (immediate,), "kill": ()}
+        yield from terminating(process, *signals[mode])
         os.close(
             (yield from self._directory.wait_for_server_lock(timeout_seconds=_KILL_TIMEOUT_SECONDS))
         )

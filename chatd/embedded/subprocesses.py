@@ -1,13 +1,13 @@
-"""Child processes that end with chatd, and a way to wait for them with or without an event loop.
+"""Child processes that end with chatd, and generators that wait for them with or without an event loop.
 
-The kernel ties a child to the *thread* that forked it (see ``tether``), so a child must be started
-by the main thread, and its slow moments cannot be moved to a worker thread. Instead each of them is
-a generator of *steps*: it yields whenever there is nothing to do but wait a moment. ``run_steps`` drives
-it with sleeps (a test fixture without an event loop), ``run_steps_async`` drives it on the loop. One
-piece of logic, two callers, no threads.
+The kernel ties a child to the *thread* that forked it (see ``parent_death_signal``), so the main thread
+must start it, and a worker thread cannot wait for the slow parts. Each of them is a generator of *steps*
+instead, which yields whenever it has to wait a moment. ``run_steps`` drives it with sleeps (in a test
+fixture without an event loop), ``run_steps_async`` drives it on the loop. The logic exists once and needs
+no threads.
 
-Each child leads a session of its own, so that a Ctrl-C at the terminal reaches chatd only, which
-then stops its children in the right order.
+Each child leads a session of its own, so that Ctrl-C at the terminal reaches only chatd, which then stops
+its children in order.
 """
 
 import os
@@ -45,7 +45,7 @@ class Account(NamedTuple):
 
 
 def run_steps(steps: Steps[T]) -> T:
-    """Run the steps to their end, blocking this thread."""
+    """Run the steps to their end and block this thread."""
     with closing(steps):
         while True:
             try:
@@ -57,7 +57,7 @@ def run_steps(steps: Steps[T]) -> T:
 
 
 async def run_steps_async(steps: Steps[T]) -> T:
-    """Run the steps to their end on the event loop; cancelling lets them clean up."""
+    """Run the steps to their end on the event loop. When cancelled, they clean up."""
     with closing(steps):
         while True:
             try:
@@ -80,15 +80,15 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets the signal ``death_signal`` when this process ends, however it ends.
 
-    The child works in ``folder``, writes to ``log``, runs as ``account`` (None: as ourselves) and,
-    with all its descendants, holds ``lock_fd`` open until the last of them is gone.
+    The child works in ``folder``, writes to ``log`` and runs as ``account`` (None: the one of this
+    process). It and all its descendants hold ``lock_fd`` open, so the lock is free when the last of them has ended.
     """
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedError(
             "start it from the main thread: the child ends when the thread that started it ends"
         )
     identity = f"{account.uid}:{account.gid}" if account else ""
-    tether = [
+    wrapper = [
         sys.executable,
         "-I",
         "-S",
@@ -98,8 +98,8 @@ def spawn(
     ]
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        return subprocess.Popen(  # noqa: S603 - our own argument list, no shell
-            [*tether, identity, *program],
+        return subprocess.Popen(  # noqa: S603 - an argument list of this module, no shell
+            [*wrapper, identity, *program],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -115,11 +115,11 @@ def spawn(
 def terminating(
     process: subprocess.Popen[bytes], *signals: tuple[signal.Signals, float]
 ) -> Steps[None]:
-    """Ask a child to end by each signal in turn, with its allowance in seconds; then kill it."""
+    """Send each signal in turn and wait up to its seconds for the child to end. Then kill it."""
     try:
-        for ask, allowance_seconds in signals:
-            process.send_signal(ask)
-            deadline = time.monotonic() + allowance_seconds
+        for number, timeout_seconds in signals:
+            process.send_signal(number)
+            deadline = time.monotonic() + timeout_seconds
             while process.poll() is None and time.monotonic() < deadline:
                 yield
     finally:
@@ -128,7 +128,7 @@ def terminating(
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of a log, for an error message."""
+    """Return the end of a log, for an error message."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
     except OSError as error:

@@ -71,7 +71,10 @@ async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(
 ) -> None:
     sound = True
     attendant = SystemdNotifier(
-        SystemdSocket(manager.address), status=lambda: "so far so good", healthy=lambda: sound
+        SystemdSocket(manager.address),
+        status=lambda: "so far so good",
+        healthy=lambda: sound,
+        max_stop_seconds=60,
     )
     attendant.ready()
     attendant.step()
