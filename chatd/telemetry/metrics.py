@@ -164,7 +164,8 @@ class NotificationMetrics:
         )
         self.missed = Counter(
             "chatd_notifications_missed_total",
-            "Changes found by polling that no notification had announced: pending chats, changes of subscribed chats.",
+            "Changes found by polling that no notification had announced: "
+            "pending chats, changes of subscribed chats.",
             kind=("pending", "subscribed"),
         )
 

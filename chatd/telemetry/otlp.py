@@ -1,7 +1,7 @@
-"""Where spans go: to a collector, when the standard variables of OpenTelemetry name one.
+"""OTLP export: sends spans to a collector, if OpenTelemetry's standard variables name one.
 
-The extra ``otel`` brings what sends them. Everything else (headers, sampling, resource, batches) the
-SDK reads from its own ``OTEL_*`` variables, as in every other program.
+The extra ``otel`` installs the exporter. The SDK reads everything else (headers, sampling, resource,
+batches) from its own ``OTEL_*`` variables, as in every other program.
 """
 
 import threading
@@ -18,13 +18,13 @@ _log = structlog.get_logger()
 
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _FLUSH_TIMEOUT_SECONDS = 2.0
-"""What sending the last spans may take when the process stops."""
+"""Time that sending the last spans may take when the process stops."""
 
 
 def configure_tracing(environ: Mapping[str, str], *, worker_id: str) -> Callable[[], None]:
-    """Trace, if that is asked for; what is returned sends the last spans, at the end of the process.
+    """Set up tracing if it is configured. Return a function that sends the last spans at shutdown.
 
-    A provider that is there already (``opentelemetry-instrument``) is used as it is.
+    A tracer provider that is installed already (``opentelemetry-instrument``) is used as it is.
     """
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         tracing.set_tracer_provider(trace.get_tracer_provider())
@@ -39,10 +39,12 @@ def configure_tracing(environ: Mapping[str, str], *, worker_id: str) -> Callable
     except ImportError:
         _log.warning("tracing.not_installed", extra="otel")
         return lambda: None
-    named = {"service.version": __version__, "service.instance.id": worker_id}
+    attributes = {"service.version": __version__, "service.instance.id": worker_id}
     if not _has_service_name(environ):
-        named["service.name"] = "chatd"
-    provider = sdk.TracerProvider(resource=resources.Resource.create(named), shutdown_on_exit=False)
+        attributes["service.name"] = "chatd"
+    provider = sdk.TracerProvider(
+        resource=resources.Resource.create(attributes), shutdown_on_exit=False
+    )
     provider.add_span_processor(batches.BatchSpanProcessor(otlp.OTLPSpanExporter()))
     tracing.set_tracer_provider(provider)
     _log.info("tracing.on", exporter="otlp")
@@ -63,8 +65,8 @@ def _has_service_name(environ: Mapping[str, str]) -> bool:
 
 
 def _flush(shut_down: Callable[[], None]) -> None:
-    """A collector that is away must not hold up the end."""
+    """Send the last spans in a thread, so that an unavailable collector does not delay the shutdown."""
     tracing.set_tracer_provider(None)
-    last = threading.Thread(target=shut_down, name="last-spans", daemon=True)
-    last.start()
-    last.join(_FLUSH_TIMEOUT_SECONDS)
+    thread = threading.Thread(target=shut_down, name="last-spans", daemon=True)
+    thread.start()
+    thread.join(_FLUSH_TIMEOUT_SECONDS)

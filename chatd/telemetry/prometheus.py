@@ -1,4 +1,4 @@
-"""The metrics as text, in the format of Prometheus."""
+"""Prometheus collector: the metrics in the text format of Prometheus."""
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -17,7 +17,7 @@ from chatd.telemetry.instruments import Counter, Histogram, Instrument
 
 
 class PrometheusCollector(Collector):
-    """Shows ``instruments``, and what the system knows of this process."""
+    """Collector of ``instruments`` and of the standard metrics of this process."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._instruments = tuple(instruments)
@@ -26,24 +26,27 @@ class PrometheusCollector(Collector):
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
+        """Return all metrics as text."""
         return generate_latest(self._registry)
 
     @override
     def collect(self) -> Iterator[Metric]:
+        """Yield each instrument as a metric family."""
         return map(_metric_family, self._instruments)
 
 
 def _metric_family(instrument: Instrument) -> Metric:
-    name, meaning, labels = instrument.name, instrument.description, instrument.labels
+    name, description, labels = instrument.name, instrument.description, instrument.labels
     if isinstance(instrument, Histogram):
-        spreads = HistogramMetricFamily(name, meaning, labels=labels)
+        histogram = HistogramMetricFamily(name, description, labels=labels)
         bounds = [*map(_format_bound, instrument.bounds), "+Inf"]
-        for values, spread in instrument.values.items():
-            sums = zip(bounds, accumulate(spread.counts), strict=True)
-            spreads.add_metric(values, buckets=list(sums), sum_value=spread.total)
-        return spreads
-    counts = isinstance(instrument, Counter) or instrument.kind == "counter"
-    family = (CounterMetricFamily if counts else GaugeMetricFamily)(name, meaning, labels=labels)
+        for values, observed in instrument.values.items():
+            sums = zip(bounds, accumulate(observed.counts), strict=True)
+            histogram.add_metric(values, buckets=list(sums), sum_value=observed.total)
+        return histogram
+    is_counter = isinstance(instrument, Counter) or instrument.kind == "counter"
+    family_type = CounterMetricFamily if is_counter else GaugeMetricFamily
+    family = family_type(name, description, labels=labels)
     for values, number in instrument.values.items():
         family.add_metric(values, number)
     return family

@@ -1,17 +1,19 @@
-"""Traces: the names of all spans, and what they hold. OpenTelemetry, with its conventions for GenAI.
+"""Tracing: the names of all spans and their attributes, by OpenTelemetry's conventions for GenAI.
+
+::
 
     POST /api/v1/chats                    the request; its context is stored with the chat
-    └─ turn                               by whoever claimed it; linked to the claim of the first owner
-       ├─ client action                   how long the client took to run its tools
-       ├─ store history | commit_step …   what reading and storing took
-       └─ chat MODEL                      one call of a model
+    └─ turn                               on the worker that claimed it; linked to the first claim
+       ├─ client tools                    the time in which the client ran its tools
+       ├─ store history | commit_step …   the time of reading and storing
+       └─ chat MODEL                      one model call
 
-A takeover's turn stands in the same trace and is linked to the claim of the owner that died, whose own
-turn never ended: a span is sent when it ends. No span ever holds what was said, a tool's arguments, a
-title, an error's text or a path: there is no setting that would turn that on.
+The turn of a takeover is in the same trace and linked to the claim of the dead worker, whose own turn span
+was never sent because it never ended. No span ever holds content, tool arguments, a title, an error text or
+a path, and no setting turns that on.
 
-Nothing is traced until ``set_tracer_provider`` is told by what, and then costs nothing: every function here gives back
-one and the same span that keeps nothing.
+Nothing is traced until ``set_tracer_provider`` is called. Until then every function here returns the same
+no-op span, at no cost.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (1.37),
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/, https://www.w3.org/TR/trace-context/.
@@ -48,13 +50,13 @@ _NOOP_SPAN: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
 
 
 def set_tracer_provider(provider: trace.TracerProvider | None) -> None:
-    """Trace by this provider from now on; None: do not trace."""
+    """Trace by this provider from now on. None: do not trace."""
     global _tracer  # noqa: PLW0603 - spans belong to the process, as OpenTelemetry has it
     _tracer = None if provider is None else provider.get_tracer("chatd", __version__)
 
 
 def current_traceparent() -> str | None:
-    """The span that is under way, as a ``traceparent`` that can be stored; None: nobody traces."""
+    """Return the current span as a ``traceparent`` that can be stored. None: tracing is off."""
     if _tracer is None:
         return None
     context = trace.get_current_span().get_span_context()
@@ -64,14 +66,14 @@ def current_traceparent() -> str | None:
 
 
 def request_span(method: str, traceparent: str | None) -> AbstractContextManager[Span]:
-    """A request, until its answer begins; ``traceparent`` is the caller's header."""
+    """Return the span of a request until its response starts. ``traceparent`` is the client's header."""
     if _tracer is None:
         return _NOOP_SPAN
     return _span(method, SpanKind.SERVER, {"http.request.method": method}, parent=traceparent)
 
 
 def end_request(span: Span, method: str, route: str | None, status: int) -> None:
-    """The answer of a request begins, and its span ends."""
+    """Record the response of a request and end its span."""
     if not span.is_recording():
         return
     if route is not None:
@@ -84,7 +86,7 @@ def end_request(span: Span, method: str, route: str | None, status: int) -> None
 
 
 def claim_span() -> AbstractContextManager[Span]:
-    """One statement that claims; see ``end_claim``."""
+    """Return the span of one claiming statement. See ``end_claim``."""
     if _tracer is None:
         return _NOOP_SPAN
     span = _tracer.start_span("claim")
@@ -92,30 +94,30 @@ def claim_span() -> AbstractContextManager[Span]:
 
 
 def end_claim(span: Span, chats: int) -> None:
-    """So many chats were claimed. The span of a claim that found none is never ended, so nobody gets it."""
+    """Record the number of claimed chats. A span that claimed none is never ended, thus not exported."""
     if chats and span.is_recording():
         span.set_attribute("chatd.chats", chats)
         span.end()
 
 
 def turn_span(chat: Chat) -> AbstractContextManager[Span]:
-    """One turn of a chat, in the trace of the request that asked for it."""
+    """Return the span of one turn, in the trace of the request that started it."""
     if _tracer is None:
         return _NOOP_SPAN
-    claimed = _parse_traceparent(chat.claim_traceparent)
+    first_claim = _parse_traceparent(chat.claim_traceparent)
     attributes = {
         _CONVERSATION_ID: str(chat.id),
         "chatd.epoch": chat.epoch,
         "chatd.takeover": chat.recoveries > 0,
     }
-    links = [] if claimed is None else [Link(claimed, {"chatd.link": "first_claim"})]
+    links = [] if first_claim is None else [Link(first_claim, {"chatd.link": "first_claim"})]
     return _span(
         "turn", SpanKind.CONSUMER, attributes, parent=chat.request_traceparent, links=links
     )
 
 
 def end_turn(span: Span, *, outcome: str, steps: int, error_kind: str | None) -> None:
-    """How a turn ended."""
+    """Record the outcome of a turn."""
     if span.is_recording():
         span.set_attributes({"chatd.outcome": outcome, "chatd.steps": steps})
         if error_kind is not None:
@@ -123,16 +125,16 @@ def end_turn(span: Span, *, outcome: str, steps: int, error_kind: str | None) ->
 
 
 def record_client_tools(started_at: datetime, ended_at: datetime) -> None:
-    """The client ran its tools, between these two moments."""
+    """Record a span for the time in which the client ran its tools."""
     if _tracer is not None:
-        span = _tracer.start_span("client action", start_time=_nanoseconds(started_at))
+        span = _tracer.start_span("client tools", start_time=_nanoseconds(started_at))
         span.end(_nanoseconds(ended_at))
 
 
 def model_call_span(
     *, chat: Chat, provider: str, model: str, max_tokens: int | None
 ) -> AbstractContextManager[Span]:
-    """One call of a model. ``provider`` is the name it is configured under, ``model`` the vendor's own."""
+    """Return the span of one model call. ``model`` is the provider's own name of it."""
     if _tracer is None:
         return _NOOP_SPAN
     attributes: dict[str, Any] = {
@@ -148,7 +150,7 @@ def model_call_span(
 
 
 def record_response(span: Span, *, reason: str, usage: Usage) -> None:
-    """The model came to an end."""
+    """Record the end of a model's response."""
     if span.is_recording():
         span.set_attributes(
             {
@@ -160,12 +162,12 @@ def record_response(span: Span, *, reason: str, usage: Usage) -> None:
 
 
 def store_span(operation: str) -> AbstractContextManager[Span]:
-    """A read or a move of an owner: ``history``, or the name of the move."""
+    """Return the span of a worker's store operation: ``history``, or the name of a transition."""
     return _NOOP_SPAN if _tracer is None else _span(f"store {operation}", SpanKind.CLIENT, {})
 
 
 def set_error(span: Span, kind: str) -> None:
-    """It did not succeed; ``kind`` is a word of ours, never a text."""
+    """Mark the span as failed. ``kind`` is one of our own words, never a text."""
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR))
 
@@ -179,8 +181,8 @@ def _span(
     parent: str | None = None,
     links: list[Link] | None = None,
 ) -> Iterator[Span]:
-    """A span that is under way in the body. Of an exception it keeps the type alone."""
-    assert _tracer is not None  # noqa: S101 - whoever calls this has looked
+    """Make a new span current in the body. Of an exception it records the type alone."""
+    assert _tracer is not None  # noqa: S101 - callers check it first
     remote = _parse_traceparent(parent)
     context = None if remote is None else trace.set_span_in_context(NonRecordingSpan(remote))
     span = _tracer.start_span(name, context, kind, attributes, links)
@@ -197,13 +199,13 @@ def _span(
 
 
 def _parse_traceparent(traceparent: str | None) -> SpanContext | None:
-    """What a ``traceparent`` names, if it is well-formed."""
+    """Return the span context of a ``traceparent``. None: it is not well-formed."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None:
         return None
-    trace_id, span_id, flags = (int(one, 16) for one in match.groups())
-    found = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return found if found.is_valid else None
+    trace_id, span_id, flags = (int(field, 16) for field in match.groups())
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return context if context.is_valid else None
 
 
 def _nanoseconds(moment: datetime) -> int:

@@ -204,8 +204,8 @@ async def test_the_wait_for_a_client_is_a_span_of_the_turn_that_goes_on(
         (submitted,) = seen.named("POST /api/v1/chats/{chat_id}/tool-results")
         assert turn.parent is not None
         assert turn.parent.span_id == id_of(submitted)
-        wait = await seen.one("client action")
-        assert "client action" in seen.children(turn)
+        wait = await seen.one("client tools")
+        assert "client tools" in seen.children(turn)
         (asking,) = seen.named("store require_action")
         assert asking.end_time is not None
         assert submitted.start_time is not None
