@@ -1,13 +1,17 @@
 """Values of the domain, dressed as the API shows them, with the names of their models."""
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
-from chatd.api.schema.parts import public_part
+from chatd.api.request.pagination import chat_page
+from chatd.api.schema.parts import public_delta, public_part
 from chatd.api.schema.resources import ChatOut, JournalEntryOut, MessageOut, QueuedMessageOut, Usage
 from chatd.domain.chat import Chat
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
+from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
+from chatd.domain.stream_events import StreamEvent, StreamEventType
 
 
 class Presenter:
@@ -46,6 +50,33 @@ class Presenter:
             created_at=chat.created_at,
             updated_at=chat.updated_at,
         )
+
+    def event(self, event: StreamEvent) -> object:
+        """Return the data of an event; None for a live part that clients are not shown."""
+        data: Any = event.data
+        if event.type is StreamEventType.MESSAGE_PART:
+            return public_delta(data)
+        match data:
+            case Message():
+                return self.message(data)
+            case Chat():
+                return self.chat(data)
+            case ChatSnapshot():
+                return self._snapshot(data)
+            case ChatListSnapshot(chats, has_more):
+                return chat_page(chats, self.chat, has_more=has_more)
+            case _:
+                return data
+
+    def _snapshot(self, snapshot: ChatSnapshot) -> Mapping[str, object]:
+        deltas = map(public_delta, snapshot.parts)
+        return {
+            "chat": self.chat(snapshot.chat),
+            "messages": [self.message(message) for message in snapshot.messages],
+            "queue": [self.queued_message(message) for message in snapshot.queue],
+            "parts": [delta for delta in deltas if delta is not None],
+            "action_required": snapshot.action_required,
+        }
 
     def message(self, message: Message) -> MessageOut:
         return MessageOut(

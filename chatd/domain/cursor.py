@@ -39,6 +39,10 @@ class Cursor:
                     return cls(version, epoch, part, sent)
         raise ValueError(f"not a cursor: {text[:80]!r}")
 
+    def at_part(self, part: int) -> "Cursor":
+        """Return the cursor of a subscriber that was sent the live part with this number as well."""
+        return Cursor(self.version, self.epoch, part, self.events_sent)
+
     def advanced_past(self, entry: JournalEntry) -> "Cursor":
         """Return the cursor of a subscriber that was sent all events of ``entry``."""
         if entry.epoch != self.epoch:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from chatd.domain.chat import Status
+from chatd.domain.chat import Chat, Status
+from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Role, client_tool_calls
+from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.transitions import Transition
 
 
@@ -33,14 +35,20 @@ class StreamEventType(StrEnum):
     DRAINING = "draining"
 
 
+StreamEventData = Mapping[str, Any] | Message | Chat | ChatSnapshot | ChatListSnapshot
+"""The data of an event: a value of the domain where there is one, else the event's fields."""
+
+
 class StreamEvent(NamedTuple):
-    """An event that no protocol has spelled yet: its type, and a message or the event's fields.
+    """An event that no protocol has spelled yet, and the cursor that resumes right after it.
 
     A named tuple, as one is made for every live part of every subscriber.
     """
 
     type: StreamEventType
-    data: Mapping[str, Any] | Message
+    data: StreamEventData
+    cursor: Cursor | str | None = None
+    """None: a stream cannot be resumed right after this event."""
 
 
 _QUEUE_KEYS = frozenset({"queued", "promoted", "removed", "head"})

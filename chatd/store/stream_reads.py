@@ -6,10 +6,10 @@ from uuid import UUID
 
 import asyncpg
 
-from chatd.domain.chat import Chat
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, Part, QueuedMessage
+from chatd.domain.message import Part
+from chatd.domain.snapshot import ChatSnapshot
 from chatd.store import records, sql
 from chatd.store.database import Database
 
@@ -28,17 +28,6 @@ class PartBatch:
     @property
     def last_part(self) -> int:
         return self.first_part + len(self.parts) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A chat and all that a person sees of it, as of one moment."""
-
-    chat: Chat
-    messages: tuple[Message, ...]
-    queue: tuple[QueuedMessage, ...]
-    parts: tuple[Part, ...]
-    """Of the running step, from the first one on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +84,11 @@ class StreamStore:
             ],
         )
 
-    async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> Snapshot | None:
+    async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> ChatSnapshot | None:
         row = await self._database.fetchrow(_Q["snapshot"], chat_id=chat_id, owner_id=owner_id)
         if row is None:
             return None
-        return Snapshot(
+        return ChatSnapshot(
             chat=records.chat(row),
             messages=tuple(map(records.message, row["messages"] or ())),
             queue=tuple(map(records.queued_message, row["queue"] or ())),

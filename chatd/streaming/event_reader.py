@@ -1,24 +1,21 @@
-"""One viewer: from journal rows and parts to events, each with the cursor that follows it."""
+"""The events of one chat for one subscriber, each with the cursor that resumes after it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Part
-from chatd.domain.stream_events import StreamEventType, stream_events
+from chatd.domain.stream_events import StreamEvent, StreamEventType, stream_events
 from chatd.fanout.topic import Preview, Subscription
-
-CursorEvent = tuple[Cursor, StreamEventType, Mapping[str, Any] | Message]
 
 
 class ChatEventReader:
-    """Where a viewer is, and what it is shown next.
+    """Turns the journal entries and live parts of a subscription into events, from a cursor on.
 
-    ``settled_part`` is the chat's, as of the read that the viewer starts from. Parts are shown only of
-    a step that follows on the last journal row that was shown, so a part never overtakes the message
-    of the step before, and parts of an older epoch are never shown after a newer one began.
+    ``settled_part`` is the chat's, as of the read that the subscriber starts from. Live parts are sent
+    only of the step that follows on the last entry that was sent. So a part never overtakes the message
+    of the step before it, and parts of an older epoch are never sent once a newer one began.
     """
 
     def __init__(self, subscription: Subscription, cursor: Cursor, *, settled_part: int) -> None:
@@ -27,51 +24,58 @@ class ChatEventReader:
         self._preview: Preview | None = None
         self.cursor = cursor
 
-    def pull(self) -> list[CursorEvent]:
-        """Everything that is new, in order."""
-        events: list[CursorEvent] = []
+    def pull(self) -> list[StreamEvent]:
+        """Return everything that is new, in order."""
+        events: list[StreamEvent] = []
         self._append_part_events(events)
-        for entry in self._subscription.take():
-            if entry.version == self.cursor.version + 1:  # others were shown, or will come again
-                self._append_entry_events(entry, events)
+        self._append_entries(self._subscription.take(), events)
         self._select_preview()
         self._append_part_events(events)
         return events
 
-    def events_for(self, entries: tuple[JournalEntry, ...]) -> list[CursorEvent]:
-        """Events of journal rows that were read for this viewer alone."""
-        events: list[CursorEvent] = []
-        for entry in entries:
-            if entry.version == self.cursor.version + 1:
-                self._append_entry_events(entry, events)
+    def events_for(self, entries: Iterable[JournalEntry]) -> list[StreamEvent]:
+        """Return the events of journal entries that were read for this subscriber alone."""
+        events: list[StreamEvent] = []
+        self._append_entries(entries, events)
         return events
 
     def set_settled_part(self, settled_part: int) -> None:
-        """The chat's settled parts, as of the read that ``events_for`` came from."""
+        """Set the chat's settled part, as of the read that brought the entries of ``events_for``."""
         self._settled_part = settled_part
 
     def snapshot_parts(self) -> list[Part]:
-        """The parts of the running step so far, for a snapshot that shows them at once."""
-        events: list[CursorEvent] = []
+        """Return the live parts of the running step so far, and advance the cursor past them."""
         self._select_preview()
-        self._append_part_events(events)
-        return [part for _, _, part in events if not isinstance(part, Message)]
+        if self._preview is None:
+            return []
+        number = max(self.cursor.part, self._preview.base)
+        parts = list(self._preview.parts_after(number))
+        if parts:
+            self.cursor = self.cursor.at_part(number + len(parts))
+        return parts
 
-    def _append_entry_events(self, entry: JournalEntry, events: list[CursorEvent]) -> None:
-        told_now = list(stream_events(entry))
-        for number, (kind, fields) in enumerate(told_now[:-1], 1):
-            if number > self.cursor.events_sent and not _is_hidden(fields):
-                events.append((replace(self.cursor, events_sent=number), kind, fields))
+    def _append_entries(self, entries: Iterable[JournalEntry], events: list[StreamEvent]) -> None:
+        for entry in entries:
+            # An older entry was sent already. A later one comes again, after those before it.
+            if entry.version == self.cursor.version + 1:
+                self._append_entry_events(entry, events)
+
+    def _append_entry_events(self, entry: JournalEntry, events: list[StreamEvent]) -> None:
+        entry_events = list(stream_events(entry))
+        already_sent = self.cursor.events_sent
+        for number, event in enumerate(entry_events[:-1], 1):
+            if number > already_sent and not _is_hidden(event):
+                cursor = replace(self.cursor, events_sent=number)
+                events.append(StreamEvent(event.type, event.data, cursor))
         if entry.epoch != self.cursor.epoch:
             self._settled_part = 0
         self._settled_part = entry.data.get("settled_part", self._settled_part)
         self._preview = None
-        done = len(told_now) <= self.cursor.events_sent
         self.cursor = self.cursor.advanced_past(entry)
-        if told_now and not done:
-            kind, fields = told_now[-1]
-            if not _is_hidden(fields):
-                events.append((self.cursor, kind, fields))
+        if len(entry_events) > already_sent:
+            event = entry_events[-1]
+            if not _is_hidden(event):
+                events.append(StreamEvent(event.type, event.data, self.cursor))
 
     def _select_preview(self) -> None:
         preview = self._subscription.topic.preview
@@ -82,16 +86,19 @@ class ChatEventReader:
         ):
             self._preview = preview
 
-    def _append_part_events(self, events: list[CursorEvent]) -> None:
+    def _append_part_events(self, events: list[StreamEvent]) -> None:
         if self._preview is None:
             return
         number = max(self.cursor.part, self._preview.base)
         for part in self._preview.parts_after(number):
             number += 1
-            self.cursor = replace(self.cursor, part=number)
-            events.append((self.cursor, StreamEventType.MESSAGE_PART, part))
+            self.cursor = self.cursor.at_part(number)
+            events.append(StreamEvent(StreamEventType.MESSAGE_PART, part, self.cursor))
 
 
-def _is_hidden(fields: Mapping[str, Any] | Message) -> bool:
-    """A message that was taken out of the history since; it keeps its place among the row's events."""
-    return isinstance(fields, Message) and fields.superseded
+def _is_hidden(event: StreamEvent) -> bool:
+    """Return whether an event is not sent: its message was taken out of the history since.
+
+    It still counts among the events of its entry.
+    """
+    return isinstance(event.data, Message) and event.data.superseded

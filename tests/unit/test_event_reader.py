@@ -8,10 +8,10 @@ import pytest
 from chatd.domain.chat import Status
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
-from chatd.domain.stream_events import StreamEventType, stream_events
+from chatd.domain.stream_events import StreamEvent, StreamEventType, stream_events
 from chatd.domain.transitions import Transition
 from chatd.fanout.hub import ChatHub
-from chatd.streaming.event_reader import ChatEventReader, CursorEvent
+from chatd.streaming.event_reader import ChatEventReader
 
 CHAT = UUID(int=1)
 FAIL = JournalEntry(
@@ -27,7 +27,7 @@ FAIL = JournalEntry(
 """A row of three events."""
 
 
-def seen_from(cursor: Cursor) -> list[CursorEvent]:
+def seen_from(cursor: Cursor) -> list[StreamEvent]:
     hub = ChatHub()
     subscription = hub.subscribe(CHAT)
     viewer = ChatEventReader(subscription, cursor, settled_part=5)
@@ -38,12 +38,12 @@ def seen_from(cursor: Cursor) -> list[CursorEvent]:
 
 def test_every_event_of_a_row_has_its_own_cursor() -> None:
     events = seen_from(Cursor(3, 2, 7))
-    assert [kind for _, kind, _ in events] == [
+    assert [event.type for event in events] == [
         StreamEventType.PREVIEW_RESET,
         StreamEventType.ERROR,
         StreamEventType.STATUS,
     ]
-    assert [str(cursor) for cursor, *_ in events] == ["3.2.7+1", "3.2.7+2", "4.2.7"]
+    assert [str(event.cursor) for event in events] == ["3.2.7+1", "3.2.7+2", "4.2.7"]
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -51,9 +51,11 @@ def test_every_event_of_a_row_has_its_own_cursor() -> None:
 def test_who_was_cut_off_in_the_middle_gets_the_rest(arrived: int, epoch: int) -> None:
     whole = seen_from(Cursor(3, epoch, 7))
     came = whole[:arrived]
-    rest = seen_from(came[-1][0] if came else Cursor(3, epoch, 7))
+    cursor = came[-1].cursor if came else Cursor(3, epoch, 7)
+    assert isinstance(cursor, Cursor)
+    rest = seen_from(cursor)
     assert came + rest == whole
-    assert [fields for *_, fields in whole] == [fields for _, fields in stream_events(FAIL)]
+    assert [event.data for event in whole] == [event.data for event in stream_events(FAIL)]
 
 
 @pytest.mark.parametrize("sent", [3, 4, 99])
@@ -74,7 +76,7 @@ def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
     hub.attach(subscription, Cursor(3, 2), 0, [{"text": "a"}])
     assert ChatEventReader(subscription, Cursor(3, 9), settled_part=0).pull() == []
     (event,) = ChatEventReader(subscription, Cursor(3, 2), settled_part=0).pull()
-    assert event == (Cursor(3, 2, 1), StreamEventType.MESSAGE_PART, {"text": "a"})
+    assert event == (StreamEventType.MESSAGE_PART, {"text": "a"}, Cursor(3, 2, 1))
     assert ChatEventReader(subscription, Cursor(3, 2, 1), settled_part=0).pull() == []
     assert ChatEventReader(subscription, Cursor(3, 2, 0), settled_part=5).pull() == [], (
         "of another try"

@@ -75,14 +75,12 @@ class Watched:
 
 
 def versions(viewer: ChatEventReader) -> list[int]:
-    return [cursor.version for cursor, *_ in viewer.pull()]
+    return [event.cursor.version for event in viewer.pull()]
 
 
 def words(viewer: ChatEventReader) -> list[str]:
     return [
-        fields["text"]
-        for _, kind, fields in viewer.pull()
-        if kind is StreamEventType.MESSAGE_PART and not hasattr(fields, "role")
+        event.data["text"] for event in viewer.pull() if event.type is StreamEventType.MESSAGE_PART
     ]
 
 
@@ -302,12 +300,12 @@ def test_the_parts_of_the_next_try_wait_for_the_row_that_ends_this_one() -> None
     assert words(one.viewer) == []
     one.hub.publish(retry(2, settled_part=1))
     shown = one.viewer.pull()
-    assert [kind for _, kind, _ in shown] == [
+    assert [event.type for event in shown] == [
         StreamEventType.PREVIEW_RESET,
         StreamEventType.RETRY,
         StreamEventType.MESSAGE_PART,
     ]
-    assert [str(cursor) for cursor, *_ in shown] == ["1.0.0+1", "2.0.0", "2.0.2"]
+    assert [str(event.cursor) for event in shown] == ["1.0.0+1", "2.0.0", "2.0.2"]
 
 
 def test_topics_go_with_their_last_viewer_and_their_last_step() -> None:

@@ -18,12 +18,12 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items 
 
 
 def chat_page(
-    chats: Sequence[Chat], limit: int, present: Callable[[Chat], ChatOut]
+    chats: Sequence[Chat], present: Callable[[Chat], ChatOut], *, has_more: bool
 ) -> Page[ChatOut]:
-    """Return a page of at most ``limit`` chats. One more in ``chats`` shows that there is a next page."""
+    """Return a page of chats. ``has_more`` gives it the cursor of the next page."""
     return Page(
-        items=[present(chat) for chat in chats[:limit]],
-        next_cursor=_encode_cursor(chats[limit - 1]) if len(chats) > limit else None,
+        items=[present(chat) for chat in chats],
+        next_cursor=_encode_cursor(chats[-1]) if has_more else None,
     )
 
 

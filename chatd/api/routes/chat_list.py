@@ -89,4 +89,4 @@ async def list_chats(
         limit=limit + 1,
     )
     await context.ensure_model_names(*(chat.last_model_config_id for chat in found))
-    return chat_page(found, limit, context.present.chat)
+    return chat_page(found[:limit], context.present.chat, has_more=len(found) > limit)

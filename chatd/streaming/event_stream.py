@@ -1,0 +1,106 @@
+"""The life of a stream: what it sends first, how it waits, and the reasons why it ends."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Final, Protocol
+
+import anyio
+
+from chatd.domain.outcomes import StreamEndReason
+from chatd.domain.stream_events import StreamEvent, StreamEventType
+
+RESET: Final = StreamEvent(
+    StreamEventType.RESET,
+    {"reason": "this cursor cannot be resumed; what follows is a snapshot"},
+)
+
+
+class Subscriber(Protocol):
+    """A subscription to a chat or to a list of chats."""
+
+    overflowed: bool
+    """True when the subscription was closed because too much was pending for it."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the chat was deleted."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be delivered."""
+
+    async def wait(self) -> None:
+        """Return when there may be something new, or the subscription was closed."""
+
+    def disconnect(self) -> None:
+        """Close the subscription."""
+
+
+class EventStream(ABC):
+    """The events for one subscriber, as no protocol in particular.
+
+    A protocol spells the batches of ``events`` and, once they are over, the ``end_reason``.
+    """
+
+    def __init__(self, subscription: Subscriber, *, is_draining: Callable[[], bool]) -> None:
+        self._subscriber = subscription
+        self._is_draining = is_draining
+        self._ended_with: StreamEndReason | None = None
+
+    def end(self, reason: StreamEndReason) -> None:
+        """End the stream from outside: its client disconnected, or may not follow it any more."""
+        if self._ended_with is None:
+            self._ended_with = reason
+        self._subscriber.disconnect()
+
+    @property
+    def end_reason(self) -> StreamEndReason:
+        """The reason why the stream ended. Meaningful once ``events`` is over."""
+        if self._ended_with is not None:
+            return self._ended_with
+        if self._subscriber.deleted:
+            return StreamEndReason.CHAT_DELETED
+        if self._subscriber.overflowed:
+            return StreamEndReason.SLOW_CONSUMER
+        return StreamEndReason.DRAINING if self._is_draining() else StreamEndReason.ABORTED
+
+    @property
+    def final_event(self) -> StreamEvent | None:
+        """The event that tells the subscriber why the stream ended, if there is one."""
+        if self.end_reason is StreamEndReason.DRAINING:
+            return StreamEvent(StreamEventType.DRAINING, {})
+        return None
+
+    async def events(self, *, idle_seconds: float) -> AsyncIterator[Sequence[StreamEvent]]:
+        """Yield batches of events until the stream ends.
+
+        A batch is empty when nothing happened for ``idle_seconds``.
+        """
+        async with aclosing(self._backlog()) as backlog:
+            async for events in backlog:
+                if events:
+                    yield events
+                if self._subscriber.closed or self._is_draining():
+                    return
+        while not self._subscriber.closed:
+            events = self._pull()
+            draining = self._is_draining()
+            if events:
+                yield events
+            if draining:
+                return
+            if events:
+                continue
+            with anyio.move_on_after(idle_seconds) as idle:
+                await self._subscriber.wait()
+            if idle.cancelled_caught:
+                yield ()
+
+    @abstractmethod
+    def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
+        """Yield what the subscriber is sent before anything live."""
+
+    @abstractmethod
+    def _pull(self) -> Sequence[StreamEvent]:
+        """Return everything that is new, in order."""

@@ -1,0 +1,162 @@
+"""The stream of a list of chats: a snapshot or the changes since a cursor, then every change.
+
+It sends states, not transitions: a subscriber that comes back with a cursor gets each chat that changed
+since, as it is now, and the ids of those that were deleted. The change from stored to live is the one of
+a chat's stream: subscribe first, then read, then drop by version what arrived both ways.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from chatd.domain.chat_list import (
+    ChangeBatch,
+    ChatChange,
+    ListQuery,
+    SentVersions,
+    can_resume,
+    decode_cursor,
+    encode_cursor,
+)
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.snapshot import ChatListSnapshot
+from chatd.domain.stream_events import StreamEvent, StreamEventType
+from chatd.fanout.list_hub import ListHub, ListSubscription
+from chatd.store.chat_lists import ChatLists
+from chatd.streaming.event_stream import RESET, EventStream
+
+SNAPSHOT_SIZE: Final = 50
+"""Chats of a snapshot. A client pages through the rest of the list."""
+_CLOCK_RESOLUTION = timedelta(microseconds=1)
+_FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
+
+
+class ChatListStream(EventStream):
+    """The changes of one owner's chats for one subscriber. Call ``open``, then iterate over ``events``."""
+
+    def __init__(
+        self,
+        hub: ListHub,
+        chat_lists: ChatLists,
+        subscription: ListSubscription,
+        *,
+        retention: timedelta,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        super().__init__(subscription, is_draining=is_draining)
+        self._hub = hub
+        self._chat_lists = chat_lists
+        self._subscription = subscription
+        self._retention = retention
+        self._first_events: Sequence[StreamEvent] = ()
+        self._missed: ChangeBatch | None = None
+
+    async def open(self, cursor: str | None) -> None:
+        """Read what the stream begins with: a snapshot, or the first changes since ``cursor``.
+
+        A cursor that cannot be resumed gets a ``reset`` event and a snapshot.
+        """
+        if cursor is None:
+            self._first_events = [await self._snapshot()]
+            return
+        self._missed = await self._resume(cursor)
+        if self._missed is None:
+            self._first_events = [RESET, await self._snapshot()]
+
+    async def _snapshot(self) -> StreamEvent:
+        read_at = (await self._read_changes(_FAR_FUTURE)).read_at
+        chats = await self._chat_lists.page(
+            owner_id=self._subscription.owner_id, limit=SNAPSHOT_SIZE + 1
+        )
+        has_more, chats = len(chats) > SNAPSHOT_SIZE, chats[:SNAPSHOT_SIZE]
+        self._subscription.mark_sent([ChatChange.from_chat(chat) for chat in chats])
+        self._hub.attach(self._subscription, read_at)
+        snapshot = ChatListSnapshot(chats, has_more)
+        return StreamEvent(StreamEventType.SNAPSHOT, snapshot, encode_cursor(read_at))
+
+    async def _resume(self, cursor: str) -> ChangeBatch | None:
+        """Return the first changes since the cursor; None when it cannot be resumed."""
+        overlap = self._hub.overlap
+        try:
+            resume_at = decode_cursor(cursor)
+            batch = await self._read_changes(resume_at - overlap)
+        except ValueError:
+            return None
+        if not can_resume(
+            resume_at, read_at=batch.read_at, overlap=overlap, retention=self._retention
+        ):
+            return None
+        self._hub.attach(self._subscription, batch.read_at)
+        return batch
+
+    async def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
+        """Yield what the stream begins with, then what the subscriber missed, one read at a time.
+
+        Each read ends with a cursor, so a stream that ends between two reads loses nothing.
+        """
+        if self._first_events:
+            yield self._first_events
+        if self._missed is None:
+            return
+        batch, seen, opened_at = self._missed, SentVersions(), self._missed.read_at
+        while True:
+            changes = self._subscription.mark_sent(seen.take_new(batch.changes))
+            if batch.is_complete:
+                yield _change_events(changes, opened_at)
+                return
+            last_change_at = batch.changes[-1].changed_at
+            yield _change_events(changes, min(last_change_at, opened_at))
+            # Other chats may have changed in the very same microsecond.
+            since = last_change_at - _CLOCK_RESOLUTION
+            seen.prune(since)
+            try:
+                batch = await self._read_changes(since, seen)
+            except DatabaseUnavailable:
+                self._subscription.disconnect()  # The client resumes from its last cursor.
+                return
+
+    async def _read_changes(self, since: datetime, seen: SentVersions | None = None) -> ChangeBatch:
+        owner_id = self._subscription.owner_id
+        query = ListQuery(owner_id, since, seen.versions_since(since) if seen else {})
+        return (await self._chat_lists.changed_since([query]))[owner_id]
+
+    def _pull(self) -> Sequence[StreamEvent]:
+        return _change_events(self._subscription.take(), self._subscription.read_at)
+
+
+def _change_events(
+    changes: Sequence[ChatChange], read_at: datetime | None
+) -> Sequence[StreamEvent]:
+    """Return the events of changed chats. Only the last one has a cursor, which is ``read_at``."""
+    events = [
+        StreamEvent(StreamEventType.CHAT, change.chat)
+        if change.chat
+        else StreamEvent(StreamEventType.DELETED, {"id": change.chat_id})
+        for change in changes
+    ]
+    if events and read_at is not None:
+        events[-1] = events[-1]._replace(cursor=encode_cursor(read_at))
+    return events
+
+
+@contextmanager
+def subscribe_to_list(
+    hub: ListHub,
+    chat_lists: ChatLists,
+    owner_id: str,
+    *,
+    retention: timedelta,
+    is_draining: Callable[[], bool],
+) -> Iterator[ChatListStream]:
+    """Subscribe to the chats of an owner for as long as the context lasts.
+
+    ``retention`` is how long deletions are stored: an older cursor cannot be resumed.
+    """
+    subscription = hub.subscribe(owner_id)
+    try:
+        yield ChatListStream(
+            hub, chat_lists, subscription, retention=retention, is_draining=is_draining
+        )
+    finally:
+        hub.unsubscribe(subscription)
