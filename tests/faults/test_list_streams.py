@@ -269,11 +269,11 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
             )
             await eventually(hub.pending_reads)
             number = 0
-            while not view.over:
+            while not view.overflowed:
                 number += 1
                 assert number < 500, "it should have been cut off by now"
                 await chatd.api.create(title=str(number), labels=LARGE_LABELS)
-            assert view._waiting == {}
+            assert view._pending == {}
             read = await read_to_end(wire)
         assert read.startswith(b"HTTP/1.1 200")
         kept = ListOf()

@@ -56,7 +56,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         async with non_reading_client(chatd, stream_path(chat["id"])) as wire:
             [subscription] = await eventually(lambda: viewers(chatd, chat["id"]))
             number = 0
-            while not subscription.let_go:
+            while not subscription.disconnected:
                 number += 1
                 answer = await chatd.api.http.patch(
                     f"/api/v1/chats/{chat['id']}",

@@ -44,7 +44,9 @@ async def stream_chat(
     with ExitStack() as stack:
         session = context.stream_sessions.start(request.scope[GRANT])
         stack.callback(session.close)
-        stream = stack.enter_context(subscribe_to_chat(context.hub, context.store.stream_reads, chat_id))
+        stream = stack.enter_context(
+            subscribe_to_chat(context.hub, context.store.stream_reads, chat_id)
+        )
         session.on_end(partial(stream.end, StreamEndReason.REVOKED))
         await stream.open(last_event_id or after, owner_id=caller.owner_filter)
         return EventStreamResponse(
