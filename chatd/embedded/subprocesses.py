@@ -81,7 +81,8 @@ def spawn(
     """Start a program that gets the signal ``death_signal`` when this process ends, however it ends.
 
     The child works in ``folder``, writes to ``log`` and runs as ``account`` (None: the one of this
-    process). It and all its descendants hold ``lock_fd`` open, so the lock is free when the last of them has ended.
+    process). It and all its descendants hold ``lock_fd`` open, so the lock is free when the last of them
+    has ended.
     """
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedError(

@@ -1,4 +1,4 @@
-"""A backup, taken and restored as docs/operations/backup.md says: it holds everything and works."""
+"""A dump that is restored as docs/operations/backup.md says is complete, and its chats continue."""
 
 import subprocess
 from pathlib import Path
@@ -48,7 +48,9 @@ async def rows(stored: DatabaseInspector) -> dict[str, list[asyncpg.Record]]:
     return {one: await stored.fetch_all(f"SELECT * FROM {one} ORDER BY 1, 2") for one in tables}
 
 
-async def test_a_copy_has_everything_and_goes_on_by_itself(tmp_path: Path, tcp_server: str) -> None:
+async def test_restored_dump_is_complete_and_continues_turns(
+    tmp_path: Path, tcp_server: str
+) -> None:
     file = tmp_path / "chatd.dump"
     async with database_on_server(tcp_server) as dsn, inspect_database(dsn) as stored:
         with chatd_process(tmp_path, dsn) as chatd:

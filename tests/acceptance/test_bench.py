@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` measures, prints JSON, and leaves nothing behind; its counting is right."""
+"""``python -m benchmarks`` measures, prints JSON and leaves nothing behind, and it counts correctly."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-async def test_it_measures_beside_a_given_database(server: str, dsn: str) -> None:
+async def test_bench_runs_against_given_server(server: str, dsn: str) -> None:
     ran = bench("--quick", "--json", "--only", ",".join(QUICK), "--database", dsn)
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout)
@@ -54,14 +54,14 @@ async def test_it_measures_beside_a_given_database(server: str, dsn: str) -> Non
     await admin.close()
 
 
-def test_a_name_it_does_not_know_is_refused_with_those_it_does() -> None:
+def test_unknown_measure_is_rejected_with_known_names() -> None:
     ran = bench("--only", "speed")
     assert ran.returncode == 1
     assert ran.stdout == ""
     assert ran.stderr.startswith("benchmarks: No measure speed; there are: start, ")
 
 
-async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
+async def test_proxy_counts_statements(dsn: str, tmp_path: Path) -> None:
     async with CountingProxy(dsn, tmp_path) as wire:
         connection = await asyncpg.connect(wire.dsn)
         assert wire.round_trips.counts() == {"(connect)": 1}
@@ -76,7 +76,7 @@ async def test_the_wire_counts_what_is_said(dsn: str, tmp_path: Path) -> None:
         await connection.close()
 
 
-async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) -> None:
+async def test_pool_adds_no_round_trip(dsn: str, tmp_path: Path) -> None:
     async with CountingProxy(dsn, tmp_path) as wire:
         database = Database(wire.dsn, pool_size=1)
         await database.open()
@@ -88,7 +88,7 @@ async def test_the_pool_adds_no_round_trip_of_its_own(dsn: str, tmp_path: Path) 
         await database.close()
 
 
-def test_what_is_asked_of_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_figure_targets(capsys: pytest.CaptureFixture[str]) -> None:
     fast = Figure(
         name="rate", title="turns", value=60, unit="/s", description="so many", baseline=100,
         target=Target("≥", 0.5, applies_to="ratio"),

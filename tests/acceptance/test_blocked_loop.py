@@ -1,4 +1,4 @@
-"""A process whose loop is blocked for longer than its leases: it lets go, and says what it was."""
+"""A process whose event loop is blocked for longer than its leases loses them and logs the cause."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ model = "fake-1"
 """
 
 
-async def test_five_seconds_cost_the_chat_and_nothing_else(tmp_path: Path, dsn: str) -> None:
+async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> None:
     with (
         chatd_process(tmp_path, dsn, name="a", settings=BRISK, scripts=scripts(5)) as a,
         chatd_process(tmp_path, dsn, name="b", settings=BRISK, scripts=scripts(0)) as b,
@@ -83,7 +83,7 @@ def accuses(line: dict[str, Any]) -> bool:
     return bool(re.search(r"scripted\.py:\d+ _act$", line["frames"][0]))
 
 
-async def test_a_loop_that_is_only_busy_is_not_accused(tmp_path: Path, dsn: str) -> None:
+async def test_busy_loop_is_not_reported_as_blocked(tmp_path: Path, dsn: str) -> None:
     settings = "[log]\nloop_blocked_seconds = 5\n"
     with chatd_process(tmp_path, dsn, settings=settings, scripts=scripts(1)) as a:
         await a.wait_until_ready()

@@ -1,4 +1,4 @@
-"""A chat that waits for its client needs nobody: every process may die meanwhile."""
+"""A chat that waits for its client needs no process: all of them may die meanwhile."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ TOOLS = [{"name": "weather", "parameters": {"type": "object"}}]
 
 
 @pytest.mark.parametrize("in_time", [True, False], ids=["results", "deadline"])
-async def test_the_process_is_killed_while_the_client_works(
+async def test_tool_results_after_kill_continue_the_turn(
     tmp_path: Path, dsn: str, in_time: bool
 ) -> None:
     settings = (

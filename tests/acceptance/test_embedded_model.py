@@ -1,4 +1,4 @@
-"""The local model, for real: it streams, it stops when nobody listens, it ends with its parent."""
+"""The local model with real processes: it streams, stops for a closed stream and ends with its parent."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def asking(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-async def test_it_streams_words_a_reason_and_the_usage() -> None:
+async def test_model_streams_text_finish_reason_and_usage() -> None:
     async with local_model() as where:
         options = {"max_tokens": 16, "stream_options": {"include_usage": True}}
         async with streaming(where, messages=asking("Say hello."), **options) as stream:
@@ -77,7 +77,7 @@ async def test_it_streams_words_a_reason_and_the_usage() -> None:
     assert not is_running(where.pid)
 
 
-async def test_an_answer_nobody_reads_is_not_finished() -> None:
+async def test_closed_stream_stops_generation() -> None:
     async with local_model(max_parallel_requests=1) as where:
         endless = {"max_tokens": 8000, "ignore_eos": True}
         async with streaming(where, messages=asking("Tell a long story."), **endless) as stream:
@@ -90,7 +90,7 @@ async def test_an_answer_nobody_reads_is_not_finished() -> None:
         assert took < 10 + busy.total, "the only slot was still busy with the first answer"
 
 
-def test_nothing_is_left_running_when_chatd_is_killed() -> None:
+def test_killed_parent_leaves_no_process() -> None:
     root = str(Path(chatd.__file__).parents[1])
     parent = subprocess.Popen(
         [sys.executable, "-c", RUN],
@@ -110,7 +110,7 @@ def test_nothing_is_left_running_when_chatd_is_killed() -> None:
         time.sleep(0.005)
 
 
-async def test_weights_that_are_none_are_an_error_with_the_log(tmp_path: Path) -> None:
+async def test_invalid_weights_fail_with_log(tmp_path: Path) -> None:
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(b"these are no weights")
     with pytest.raises(EmbeddedError, match="did not start"):
@@ -118,7 +118,7 @@ async def test_weights_that_are_none_are_an_error_with_the_log(tmp_path: Path) -
             pass
 
 
-async def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "find_spec", lambda name: None)
     assert not local_model_available()
     with pytest.raises(EmbeddedError, match="chatd with its extra 'local'"):

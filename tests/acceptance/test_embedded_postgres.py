@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, with real processes: what it keeps and leaves, whom it lets in."""
+"""The embedded PostgreSQL with real processes: its durability, its access rules and its cleanup."""
 
 import asyncio
 import importlib.util
@@ -107,7 +107,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("bin_dir", [None, *SYSTEM], ids=str)
-async def test_a_kept_folder_keeps_its_data(place: Path, bin_dir: Path | None) -> None:
+async def test_persistent_folder_keeps_data(place: Path, bin_dir: Path | None) -> None:
     async with Postgres(place / "data", bin_dir=bin_dir, settings=NO_SYNC) as server:
         async with connected(server.dsn) as connection:
             await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -119,14 +119,14 @@ async def test_a_kept_folder_keeps_its_data(place: Path, bin_dir: Path | None) -
         assert server.folder / "postgres.log.1" in present(server.folder)
 
 
-async def test_a_kept_folder_is_durable_by_default(place: Path) -> None:
+async def test_persistent_folder_is_durable(place: Path) -> None:
     async with Postgres(place / "data") as server, connected(server.dsn) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert await connection.fetchval(f"SHOW {setting}") == "on"
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
-async def test_a_restart_ends_sessions_and_keeps_commits(mode: StopMode) -> None:
+async def test_restart_ends_sessions_and_keeps_commits(mode: StopMode) -> None:
     async with Postgres() as server:
         async with connected(server.dsn) as connection:
             await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -141,7 +141,7 @@ async def test_a_restart_ends_sessions_and_keeps_commits(mode: StopMode) -> None
             assert await connection.fetchval("SELECT answer FROM kept") == 42
 
 
-async def test_a_stopped_server_is_away_until_it_is_started() -> None:
+async def test_stopped_server_is_unavailable_until_start() -> None:
     async with Postgres() as server:
         await server.stop()
         assert server.pid is None
@@ -152,7 +152,7 @@ async def test_a_stopped_server_is_away_until_it_is_started() -> None:
             assert await connection.fetchval("SELECT current_database()") == "template1"
 
 
-def test_it_needs_no_event_loop_and_leaves_no_temporary_folder() -> None:
+def test_temporary_folder_is_removed_without_event_loop() -> None:
     with Postgres() as server:
         assert server.log.exists()
         assert server.pid is not None
@@ -161,7 +161,7 @@ def test_it_needs_no_event_loop_and_leaves_no_temporary_folder() -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "temporary"])
-async def test_nothing_is_left_running_when_chatd_is_killed(place: Path, kept: bool) -> None:
+async def test_killed_parent_leaves_no_process(place: Path, kept: bool) -> None:
     parent = start_chatd(place / "data" if kept else None)
     _, name, dsn = first_line(parent)
     folder = Path(name)
@@ -182,7 +182,7 @@ async def test_nothing_is_left_running_when_chatd_is_killed(place: Path, kept: b
         assert (server.folder == folder) is kept
 
 
-def test_a_killed_initdb_does_not_wedge_the_folder(place: Path) -> None:
+def test_killed_initdb_is_repeated(place: Path) -> None:
     data = place / "data"
     parent = start_chatd(data)
     until((data / "cluster.new" / "base").exists)
@@ -195,7 +195,7 @@ def test_a_killed_initdb_does_not_wedge_the_folder(place: Path) -> None:
     assert not (data / "cluster.new").exists()
 
 
-def test_a_folder_serves_one_chatd_at_a_time(place: Path) -> None:
+def test_folder_in_use_is_rejected(place: Path) -> None:
     with Postgres(place / "data", settings=NO_SYNC):
         started = time.monotonic()
         with (
@@ -206,7 +206,7 @@ def test_a_folder_serves_one_chatd_at_a_time(place: Path) -> None:
         assert time.monotonic() - started < TIMEOUT_SECONDS, "it waited for the other"
 
 
-def test_a_pid_file_that_names_another_process_does_not_mislead(place: Path) -> None:
+def test_stale_pid_file_is_removed(place: Path) -> None:
     with Postgres(place / "data", settings=NO_SYNC) as server:
         cluster = server.folder / "cluster"
         owner = cluster.stat().st_uid
@@ -220,7 +220,7 @@ def test_a_pid_file_that_names_another_process_does_not_mislead(place: Path) -> 
         sleeper.wait()
 
 
-def test_a_server_of_somebody_else_is_respected(place: Path) -> None:
+def test_foreign_server_in_folder_is_rejected(place: Path) -> None:
     sleeper = subprocess.Popen(["sleep", "60"], cwd=place)
     try:
         (place / "postmaster.pid").write_text(f"{sleeper.pid}\n{place}\n")
@@ -231,7 +231,7 @@ def test_a_server_of_somebody_else_is_respected(place: Path) -> None:
         sleeper.wait()
 
 
-async def test_a_path_too_long_for_a_socket_works(place: Path) -> None:
+async def test_socket_of_long_path_moves_to_temporary_folder(place: Path) -> None:
     data = place / ("long" * 25) / "data"
     async with Postgres(data, settings=NO_SYNC) as server:
         assert not server.socket_dir.is_relative_to(data)
@@ -240,7 +240,7 @@ async def test_a_path_too_long_for_a_socket_works(place: Path) -> None:
     assert server.socket_dir.parent not in present(server.socket_dir.parents[1])
 
 
-async def test_loopback_wants_the_password(place: Path) -> None:
+async def test_loopback_requires_password(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     async with Postgres(place / "data", port=port, settings=NO_SYNC) as server:
@@ -252,7 +252,7 @@ async def test_loopback_wants_the_password(place: Path) -> None:
 
 
 @only_root
-def test_the_socket_is_closed_to_other_accounts() -> None:
+def test_socket_is_closed_to_other_accounts() -> None:
     connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     python = python_of(pwd.getpwnam("nobody"))
     with Postgres() as server:
@@ -270,7 +270,7 @@ def test_the_socket_is_closed_to_other_accounts() -> None:
     assert "PermissionError" in answer.stderr
 
 
-def test_a_server_that_cannot_start_says_why(place: Path) -> None:
+def test_failed_start_shows_log(place: Path) -> None:
     with (
         pytest.raises(EmbeddedError, match="shared_buffers") as caught,
         Postgres(place / "data", settings=NO_SYNC | {"shared_buffers": "plenty"}),
@@ -283,7 +283,7 @@ def test_a_server_that_cannot_start_says_why(place: Path) -> None:
     os.close(lock)
 
 
-async def test_a_cancelled_start_leaves_nothing(place: Path) -> None:
+async def test_cancelled_start_leaves_no_process(place: Path) -> None:
     async def run() -> None:
         async with Postgres(place / "data", settings=NO_SYNC):
             pytest.fail("it should not get that far")
@@ -297,7 +297,7 @@ async def test_a_cancelled_start_leaves_nothing(place: Path) -> None:
     until(lambda: not working_in(place))
 
 
-def test_it_must_be_started_by_the_main_thread() -> None:
+def test_start_outside_main_thread_is_rejected() -> None:
     said: list[str] = []
 
     def run() -> None:
@@ -313,19 +313,19 @@ def test_it_must_be_started_by_the_main_thread() -> None:
     assert "main thread" in said[0]
 
 
-def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match="chatd with its extra 'embedded'"), Postgres():
         pass
 
 
-def test_a_folder_without_programs_is_named(place: Path) -> None:
+def test_folder_without_programs_is_named(place: Path) -> None:
     with pytest.raises(EmbeddedError, match=str(place)), Postgres(bin_dir=place):
         pass
 
 
 @only_root
-def test_a_folder_that_the_account_cannot_pass_is_named_and_left_alone(place: Path) -> None:
+def test_untraversable_folder_is_named_and_unchanged(place: Path) -> None:
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     with (
@@ -337,7 +337,7 @@ def test_a_folder_that_the_account_cannot_pass_is_named_and_left_alone(place: Pa
 
 
 @only_root
-def test_the_private_copy_is_made_once_and_whole(place: Path) -> None:
+def test_private_copy_is_made_once(place: Path) -> None:
     cache = place / "cache"
     first = binaries.private_bin_dir(cache)
     root = next(cache.glob("embedded-postgres-*"))
@@ -363,7 +363,7 @@ def python_of(account: pwd.struct_passwd) -> Path:
 
 
 @only_root
-def test_an_ordinary_account_needs_no_copy(place: Path) -> None:
+def test_ordinary_account_needs_no_copy(place: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(place, nobody.pw_uid, nobody.pw_gid)
     parent = start_chatd(place / "data", python=python_of(nobody), account=nobody)

@@ -1,4 +1,4 @@
-"""``chatd health``: what a container's health check asks, of a process that runs and one that does not."""
+"""``chatd health``, the health check of a container, for a running process and for a missing one."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def health(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
+async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
     settings = "[http]\ndrain_seconds = 60\n"
     with chatd_process(tmp_path, dsn, settings=settings) as chatd:
         await chatd.wait_until_ready()
@@ -60,7 +60,7 @@ async def test_it_says_what_readyz_says(tmp_path: Path, dsn: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])
-def test_an_address_that_is_none_is_said(url: str) -> None:
+def test_invalid_url_is_reported(url: str) -> None:
     done = health("--url", url)
     assert done.returncode == Exit.USAGE
     assert "http://HOST:PORT" in done.stderr

@@ -104,7 +104,7 @@ def _accepts(port: int) -> None:
 
 
 @needs_pgbouncer
-async def test_processes_behind_a_pooler_hear_of_each_other_and_take_over(
+async def test_processes_behind_pgbouncer_notify_and_take_over(
     tmp_path: Path, tcp_server: str
 ) -> None:
     async with database_on_server(tcp_server) as direct:
@@ -146,9 +146,7 @@ async def a_killed_owner(
 
 
 @pytest.mark.skipif(not version(), reason="there is no PgBouncer here")
-async def test_a_pooler_that_is_not_set_up_for_it_ends_the_start_with_its_words(
-    tmp_path: Path, tcp_server: str
-) -> None:
+async def test_unsuitable_pooler_ends_start_with_its_error(tmp_path: Path, tcp_server: str) -> None:
     async with database_on_server(tcp_server) as direct:
         with pooled(direct) as dsn, chatd_process(tmp_path, dsn) as chatd:
             assert await chatd.wait_for_exit() == Exit.CONFIGURATION

@@ -1,4 +1,4 @@
-"""Behind the proxy of ``deploy/``, a real Caddy: nothing waits in it, and restarts refuse nobody."""
+"""Behind the proxy of ``deploy/``, a real Caddy: events are not buffered, and restarts fail no request."""
 
 import shutil
 import signal
@@ -79,7 +79,7 @@ async def let_through(url: str) -> None:
         await eventually(answers)
 
 
-async def test_what_is_said_comes_while_it_is_said(tmp_path: Path, dsn: str) -> None:
+async def test_events_pass_proxy_unbuffered(tmp_path: Path, dsn: str) -> None:
     near, a, b = ports(3)
     with (
         chatd_process(tmp_path, dsn, name="a", scripts=SCRIPTS, port=a) as one,
@@ -155,7 +155,7 @@ async def is_asked(chatd: ChatdProcess) -> None:
         await eventually(counted)
 
 
-async def test_a_rolling_restart_refuses_nobody(tmp_path: Path, dsn: str) -> None:
+async def test_rolling_restart_behind_proxy_fails_no_request(tmp_path: Path, dsn: str) -> None:
     near, *far = ports(3)
     names = ("chatd-a", "chatd-b")
     with (

@@ -1,4 +1,4 @@
-"""SIGHUP to a real process: everything new is taken over, or nothing, and nobody loses anything."""
+"""SIGHUP to a real process applies the whole new configuration or nothing, and no request fails."""
 
 import re
 import signal
@@ -108,7 +108,7 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
         await eventually(lambda: len(chatd.logged("config.old_providers_closed")) == 6)
 
 
-async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) -> None:
+async def test_turn_keeps_its_model_during_reload(tmp_path: Path, dsn: str) -> None:
     async with (
         openai_stub([{"content": "see."}]) as talker,
         reloadable(tmp_path, dsn, talker.provider_config("a")) as (chatd, api),
@@ -129,9 +129,7 @@ async def test_a_turn_keeps_the_model_it_began_with(tmp_path: Path, dsn: str) ->
         assert talker.calls == {"a": 1}
 
 
-async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_invalid_configuration_is_rejected_with_keys(tmp_path: Path, dsn: str) -> None:
     with systemd_stub(str(tmp_path / "notify")) as manager:
         how = {"scripts": configuration(1), "environment": manager.environment()}
         with chatd_process(tmp_path, dsn, **how) as chatd:
@@ -165,7 +163,7 @@ async def test_a_bad_file_is_refused_with_its_keys_and_the_old_one_stays(
         assert int(first["MONOTONIC_USEC"]) > 0
 
 
-async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, dsn: str) -> None:
+async def test_reload_applies_limits_and_log_and_names_the_rest(tmp_path: Path, dsn: str) -> None:
     async with reloadable(tmp_path, dsn) as (chatd, api):
         more = ["[worker]", "max_queued_messages = 1", "max_chats = 3", "heartbeat_seconds = 4"]
         more += ["[database]", "pool_size = 3", "[turn]", "max_steps = 7"]
@@ -197,7 +195,7 @@ async def test_limits_and_the_log_follow_and_the_rest_is_named(tmp_path: Path, d
         await silent(chatd, api, lambda: len(chatd.logged("chat.turn")))
 
 
-async def test_what_callers_may_follows(tmp_path: Path, dsn: str) -> None:
+async def test_reload_applies_request_limits(tmp_path: Path, dsn: str) -> None:
     async with reloadable(tmp_path, dsn) as (chatd, api):
 
         async def refusal(**body: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Two replicas are restarted one after the other, under load, behind a balancer that asks /readyz."""
+"""Two replicas restart one after the other, under load, behind a balancer that polls /readyz."""
 
 import signal
 from contextlib import AsyncExitStack
@@ -127,7 +127,9 @@ async def requests(balancer: Balancer, enough: anyio.Event, statuses: list[int])
 
 
 @pytest.mark.slow
-async def test_no_request_fails_and_every_stream_resumes_exactly(tmp_path: Path, dsn: str) -> None:
+async def test_rolling_restart_fails_no_request_and_resumes_streams(
+    tmp_path: Path, dsn: str
+) -> None:
     statuses: list[int] = []
     async with AsyncExitStack() as stack, anyio.create_task_group() as asking:
         balancer, enough = Balancer(asking), anyio.Event()

@@ -1,4 +1,4 @@
-"""``chatd run`` that cannot run: one clear line, and an exit code that a service manager understands."""
+"""``chatd run`` that cannot start prints one clear line and ends with an exit code for service managers."""
 
 import json
 import os
@@ -71,7 +71,7 @@ async def migrated_by_a_newer_chatd(dsn: str) -> None:
     await connection.close()
 
 
-async def test_a_schema_that_is_behind_is_refused(tmp_path: Path, empty_dsn: str) -> None:
+async def test_old_schema_ends_start(tmp_path: Path, empty_dsn: str) -> None:
     done = run(tmp_path, empty_dsn)
     assert done.returncode == Exit.SCHEMA
     assert "schema 0000" in complaint(done)
@@ -79,13 +79,13 @@ async def test_a_schema_that_is_behind_is_refused(tmp_path: Path, empty_dsn: str
     assert "chatd migrate up" in complaint(done)
 
 
-async def test_a_database_url_that_nobody_can_use_is_named(tmp_path: Path) -> None:
+async def test_unusable_database_url_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
     assert done.returncode == Exit.CONFIGURATION
     assert "database.url: `sslmode` parameter must be one of" in complaint(done)
 
 
-async def test_the_schema_comes_and_goes_by_hand(empty_dsn: str) -> None:
+async def test_migrate_up_and_down(empty_dsn: str) -> None:
     def migrate(*words: str) -> Any:
         command = [sys.executable, "-m", "chatd", "migrate", *words, "--json"]
         done = subprocess.run(
@@ -105,7 +105,7 @@ async def test_the_schema_comes_and_goes_by_hand(empty_dsn: str) -> None:
     assert migrate("down", "--to", str(NEWEST - 1), "--yes") == {"reverted": [newest]}
 
 
-async def test_a_schema_that_is_ahead_is_refused(tmp_path: Path, dsn: str) -> None:
+async def test_newer_schema_ends_start(tmp_path: Path, dsn: str) -> None:
     await migrated_by_a_newer_chatd(dsn)
     done = run(tmp_path, dsn)
     assert done.returncode == Exit.SCHEMA
@@ -116,7 +116,7 @@ async def test_a_schema_that_is_ahead_is_refused(tmp_path: Path, dsn: str) -> No
     assert done.returncode == Exit.SCHEMA, "nor may it touch what it does not know"
 
 
-async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path, dsn: str) -> None:
+async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api, inspect_database(dsn) as db:
@@ -132,9 +132,7 @@ async def test_who_runs_already_serves_on_while_the_schema_grows(tmp_path: Path,
             assert (await api.http.get("/readyz")).status_code == 200
 
 
-def test_a_configuration_that_is_wrong_is_in_the_log_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_configuration_error_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = run(tmp_path, "postgresql:///x", CHATD_HTTP__PORT="x", CHATD_HTTP__PROT="1")
     assert done.returncode == Exit.CONFIGURATION
     plain = [line for line in done.stderr.splitlines() if line.startswith("chatd: ")]
@@ -148,7 +146,7 @@ def test_a_configuration_that_is_wrong_is_in_the_log_too(
     assert "CHATD_HTTP__PROT: unknown key" in shown
 
 
-async def test_a_port_that_is_taken_is_named(tmp_path: Path, dsn: str) -> None:
+async def test_port_in_use_is_named(tmp_path: Path, dsn: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -158,7 +156,7 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path, dsn: str) -> None:
     assert f"cannot listen on 127.0.0.1 port {port}" in complaint(done)
 
 
-async def test_a_database_that_does_not_exist_is_named(tmp_path: Path, empty_dsn: str) -> None:
+async def test_missing_database_is_named(tmp_path: Path, empty_dsn: str) -> None:
     done = run(tmp_path, empty_dsn.rsplit("/", 1)[0] + "/nowhere")
     assert done.returncode == Exit.CONFIGURATION
     assert "nowhere" in complaint(done)

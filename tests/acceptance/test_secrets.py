@@ -1,4 +1,4 @@
-"""The log of a real process holds no secret and no word of a chat, at any level, whatever goes wrong."""
+"""The log of a real process holds no secret and no content of a chat, at any level, in any failure."""
 
 import json
 import signal
@@ -201,7 +201,7 @@ async def oddities(api: ApiClient, chat_id: str) -> None:
     assert (await api.http.post(f"{path}/messages", content=WORDS["said"])).status_code == 422
 
 
-async def test_nothing_of_a_chat_and_no_secret_is_ever_logged(tmp_path: Path, dsn: str) -> None:
+async def test_log_has_no_content_and_no_secrets(tmp_path: Path, dsn: str) -> None:
     admin = await asyncpg.connect(dsn)
     await admin.execute(BROKEN)
     await admin.close()

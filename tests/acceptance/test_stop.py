@@ -1,4 +1,4 @@
-"""Stopping: a process that is told to, and a chat that is told to."""
+"""Stops of a process, and interrupts of a chat."""
 
 import os
 import signal
@@ -93,9 +93,7 @@ async def stored(api: ApiClient, chat_id: str) -> dict[int, str]:
 # -- a process ----------------------------------------------------------------------------------
 
 
-async def test_a_turn_that_ends_within_the_grace_is_finished_by_its_owner(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_turn_within_grace_is_finished_by_its_worker(tmp_path: Path, dsn: str) -> None:
     async with (
         replicas(tmp_path, dsn, "a", settings=grace(20), scripts=SCRIPTS) as (a,),
         client(a) as api,
@@ -117,7 +115,7 @@ async def test_a_turn_that_ends_within_the_grace_is_finished_by_its_owner(
         assert not a.logged("chat.lost")
 
 
-async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, dsn: str) -> None:
+async def test_turn_beyond_grace_goes_to_another_worker(tmp_path: Path, dsn: str) -> None:
     async with (
         replicas(tmp_path, dsn, "a", settings=grace(0.3), scripts=HELD) as (owner,),
         clients([owner]) as own,
@@ -149,7 +147,7 @@ async def test_a_turn_that_outlasts_the_grace_goes_to_another(tmp_path: Path, ds
 
 
 @pytest.mark.parametrize(("seconds", "terms"), [(0, 1), (60, 2)], ids=["no grace", "second TERM"])
-async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
+async def test_stop_without_grace_releases_chats_at_once(
     tmp_path: Path, dsn: str, seconds: float, terms: int
 ) -> None:
     async with inspect_database(dsn) as db:
@@ -182,9 +180,7 @@ async def test_chats_are_given_back_at_once_and_a_restart_finishes_them(
                     assert await api.texts(chat_id) == [SLOW]
 
 
-async def test_who_only_serves_claims_nothing_and_shows_everything(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path, dsn: str) -> None:
     async with inspect_database(dsn) as db:
         with chatd_process(
             tmp_path, dsn, name="serve", settings="[worker]\nenabled = false\n", scripts=SCRIPTS
@@ -216,9 +212,7 @@ async def test_who_only_serves_claims_nothing_and_shows_everything(
             assert await front.wait_for_exit() == 0
 
 
-async def test_twenty_starts_and_stops_under_load_leave_nothing_behind(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn: str) -> None:
     """Two processes come and go ten times each, told in every way, while messages keep coming."""
     chat_ids: list[str] = []
     ways = cycle(["grace", "no grace", "twice", "early"])
@@ -302,7 +296,7 @@ async def elsewhere(
     return owner, other
 
 
-async def test_an_interrupt_sent_elsewhere_stops_the_owner_and_keeps_what_was_said(
+async def test_interrupt_on_other_replica_stops_worker_and_keeps_text(
     tmp_path: Path, dsn: str
 ) -> None:
     async with (
@@ -333,9 +327,7 @@ async def test_an_interrupt_sent_elsewhere_stops_the_owner_and_keeps_what_was_sa
         assert await api.texts(chat_id) == [BEGUN, "You said: go on"]
 
 
-async def test_a_second_interrupt_before_the_first_is_done_changes_nothing(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_repeated_interrupt_changes_nothing(tmp_path: Path, dsn: str) -> None:
     async with (
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as both,
         clients(both) as apis,
@@ -359,9 +351,7 @@ async def test_a_second_interrupt_before_the_first_is_done_changes_nothing(
         assert await apis[other.name].texts(chat_id) == [BEGUN]
 
 
-async def test_an_interrupt_reaches_an_owner_that_waits_to_try_again(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_interrupt_ends_backoff(tmp_path: Path, dsn: str) -> None:
     settings = STEADY + "[turn]\nbackoff_seconds = 600\nbackoff_max_seconds = 600\n"
     async with (
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
@@ -387,9 +377,7 @@ async def test_an_interrupt_reaches_an_owner_that_waits_to_try_again(
         assert owner.logged("chat.retry", chat_id=chat_id)
 
 
-async def test_an_interrupt_at_the_end_of_a_turn_never_leaves_a_chat_hanging(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_interrupt_at_end_of_turn_never_blocks_chat(tmp_path: Path, dsn: str) -> None:
     """Interrupts land before, in and after the last statement of a turn, with and without a queue.
 
     A chat that was left interrupting would be found by no beat, and by no lease.

@@ -90,7 +90,7 @@ async def begun(
             yield chat_id, owner, other, own | apis
 
 
-async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, dsn: str) -> None:
+async def test_killed_worker_is_replaced_within_three_seconds(tmp_path: Path, dsn: str) -> None:
     async with (
         inspect_database(dsn) as db,
         begun(tmp_path, dsn, db, "[[slow]]") as (chat_id, owner, other, apis),
@@ -123,7 +123,7 @@ async def test_a_killed_owner_is_replaced_within_three_seconds(tmp_path: Path, d
         assert (await apis[other.name].chat(chat_id))["last_error"] is None
 
 
-async def test_what_was_queued_is_answered_in_order_after_a_kill(tmp_path: Path, dsn: str) -> None:
+async def test_queue_is_answered_in_order_after_kill(tmp_path: Path, dsn: str) -> None:
     async with (
         inspect_database(dsn) as db,
         begun(tmp_path, dsn, db, "[[slow]] zero") as (
@@ -154,7 +154,7 @@ async def test_what_was_queued_is_answered_in_order_after_a_kill(tmp_path: Path,
 
 
 @pytest.mark.parametrize("queued", [False, True])
-async def test_what_an_interrupted_owner_had_said_outlives_it(
+async def test_text_of_killed_interrupting_worker_is_stored(
     tmp_path: Path, dsn: str, queued: bool
 ) -> None:
     async with (
@@ -187,7 +187,7 @@ async def test_what_an_interrupted_owner_had_said_outlives_it(
         assert view.messages == truth
 
 
-async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: str) -> None:
+async def test_chat_that_kills_every_worker_becomes_crash_loop(tmp_path: Path, dsn: str) -> None:
     settings = "[worker]\nmax_recoveries = 1\nreap_interval_seconds = 0.2"
     async with (
         replicas(tmp_path, dsn, "a", "b", "c", settings=settings, scripts=SCRIPTS) as alive,
@@ -213,7 +213,7 @@ async def test_a_chat_that_kills_every_owner_is_given_up(tmp_path: Path, dsn: st
 
 
 @pytest.mark.parametrize("rest", [TOOL_CALL_DELTAS, None], ids=["complete", "cut"])
-async def test_a_stopped_owner_wakes_up_to_nothing(
+async def test_sigcont_worker_writes_nothing_after_takeover(
     tmp_path: Path, dsn: str, rest: list[Delta] | None
 ) -> None:
     """While it slept its lease ran out, and its model's answer came, or was cut off."""
@@ -259,7 +259,7 @@ async def test_a_stopped_owner_wakes_up_to_nothing(
 
 
 @pytest.mark.parametrize("heals", ["for all", "for new connections only"])
-async def test_a_host_that_vanishes_is_replaced_and_stops_by_itself(
+async def test_unreachable_worker_is_replaced_and_stops(
     tmp_path: Path, tcp_server: str, heals: str
 ) -> None:
     async with (

@@ -34,9 +34,7 @@ async def chatd(*command: str) -> int:
     return int(await anyio.to_thread.run_sync(main, command))
 
 
-async def test_a_token_from_the_cradle_to_the_grave(
-    capsys: Captured, tmp_path: Path, dsn: str
-) -> None:
+async def test_token_lifecycle(capsys: Captured, tmp_path: Path, dsn: str) -> None:
     assert await chatd("token", "create", "--owner", "ann", "--name", "laptop") == Exit.DONE
     out, err = capsys.readouterr()
     secret = out.strip()
@@ -68,7 +66,7 @@ async def test_a_token_from_the_cradle_to_the_grave(
     assert json.loads(capsys.readouterr().out) == []
 
 
-async def test_what_a_token_is_made_with(capsys: Captured) -> None:
+async def test_token_create_options(capsys: Captured) -> None:
     made: list[dict[str, Any]] = []
     for more in (
         [],
@@ -106,14 +104,16 @@ async def test_what_a_token_is_made_with(capsys: Captured) -> None:
         (["revoke", "00000000-0000-4000-8000-000000000000"], Exit.FAILED, "There is no token 0000"),
     ],
 )
-async def test_mistakes(command: list[str], code: int, words: str, capsys: Captured) -> None:
+async def test_invalid_arguments_are_reported(
+    command: list[str], code: int, words: str, capsys: Captured
+) -> None:
     assert await chatd("token", *command) == code
     out, err = capsys.readouterr()
     assert words in err
     assert out == ""
 
 
-async def test_a_token_that_nobody_will_ask_for(
+async def test_token_create_warns_without_authentication(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATD_AUTH__MODE", "none")

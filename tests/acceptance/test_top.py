@@ -10,7 +10,7 @@ from support.sse_client import client
 from chatd.cli.exit_codes import Exit
 
 
-async def test_the_picture_of_a_process(tmp_path: Path, dsn: str) -> None:
+async def test_top_prints_process_status(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -30,7 +30,7 @@ async def test_the_picture_of_a_process(tmp_path: Path, dsn: str) -> None:
             assert status["phase"] == "serving"
 
 
-async def test_it_goes_on_until_one_has_seen_enough(tmp_path: Path, dsn: str) -> None:
+async def test_top_refreshes_until_interrupted(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -42,7 +42,7 @@ async def test_it_goes_on_until_one_has_seen_enough(tmp_path: Path, dsn: str) ->
                 assert await screen.wait_for_exit() == Exit.INTERRUPTED
 
 
-async def test_it_is_for_admins(tmp_path: Path, dsn: str) -> None:
+async def test_top_requires_admin(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"') as chatd:
         await chatd.wait_until_ready()
         refused = await run_command(chatd.url, "top", "--once")

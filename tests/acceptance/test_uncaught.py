@@ -41,7 +41,7 @@ model = "fake-1"
 """
 
 
-def test_each_is_one_event_with_its_frames_and_without_its_words(tmp_path: Path) -> None:
+def test_uncaught_exception_is_one_event_without_message(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(MODEL)
     ended = subprocess.run(

@@ -21,7 +21,7 @@ DEPLOY = ROOT / "deploy"
 ALERTS = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-DRIVEN = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_counted.py"))
+DRIVEN = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_metrics.py"))
 
 NAME = re.compile(r"\b(?:chatd|process)_[a-z_]+\b")
 
@@ -58,7 +58,7 @@ ASKED = [*expressions(), *(rule["expr"] for rule in RULES)]
 
 
 @pytest.mark.parametrize("expression", ASKED)
-def test_what_is_asked_for_is_there(expression: str) -> None:
+def test_expression_uses_existing_metrics_and_labels(expression: str) -> None:
     names = served()
     found = set(NAME.findall(expression))
     assert found <= names.keys() or expression == "prometheus"
@@ -72,7 +72,7 @@ def test_what_is_asked_for_is_there(expression: str) -> None:
     assert {*matched, *grouped} <= known, expression
 
 
-def test_what_is_said_of_labels_is_one_of_their_words() -> None:
+def test_label_values_in_expressions_exist() -> None:
     """A misspelt value would match nothing, for ever, without a word."""
     vocabularies = {
         (instrument.name, label): words
@@ -90,7 +90,7 @@ def test_what_is_said_of_labels_is_one_of_their_words() -> None:
     assert seen >= 4
 
 
-def test_every_metric_is_on_the_page_of_metrics_in_its_own_words() -> None:
+def test_every_metric_is_documented() -> None:
     rows = [
         f"| `{i.name}` | {i.kind} | {', '.join(f'`{label}`' for label in i.labels)} | {i.description} |"
         for i in Metrics()
@@ -105,7 +105,7 @@ def test_every_metric_is_on_the_page_of_metrics_in_its_own_words() -> None:
                 assert ", ".join(words) in page, (instrument.name, label)
 
 
-def test_every_metric_is_tried_on_a_real_daemon() -> None:
+def test_every_metric_is_driven_by_a_test() -> None:
     untried = [i.name for i in Metrics() if i.name not in DRIVEN]
     assert not untried
 
@@ -126,7 +126,7 @@ def test_every_alert_has_a_section_in_the_runbook() -> None:
         assert lines == ["Meaning", "Impact", "Diagnose", "Act"], rule["alert"]
 
 
-def test_every_alert_is_tried_both_ways() -> None:
+def test_every_alert_has_firing_and_silent_test() -> None:
     """``alerts.test.yaml``, which promtool runs, has each of them fire, and has each stay silent."""
     fired, silent = set(), set()
     for test in yaml.safe_load((DEPLOY / "alerts.test.yaml").read_text())["tests"]:
@@ -152,7 +152,7 @@ def test_panels_have_titles_and_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("command", [("check", "alerts.yaml"), ("test", "alerts.test.yaml")])
-def test_promtool_agrees(command: tuple[str, str]) -> None:
+def test_promtool_accepts_rules(command: tuple[str, str]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
@@ -163,7 +163,7 @@ def test_promtool_agrees(command: tuple[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_hadolint_agrees() -> None:
+def test_hadolint_accepts_containerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run(
         [hadolint, DEPLOY / "Containerfile"], capture_output=True, text=True, check=False

@@ -17,7 +17,7 @@ from chatd.store.database import Database
 TOOL = {"name": "weather", "parameters": {"type": "object"}}
 
 
-async def test_a_turn_is_counted_once(dsn: str) -> None:
+async def test_finished_turn_is_counted_once(dsn: str) -> None:
     used = Usage(11, 7, 5, 3, 2)
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
@@ -52,7 +52,7 @@ async def test_a_turn_is_counted_once(dsn: str) -> None:
         assert await meter.increase("chatd_takeovers_total") == 0
 
 
-async def test_where_the_time_of_a_turn_goes(dsn: str) -> None:
+async def test_turn_phases_add_up_to_turn_seconds(dsn: str) -> None:
     """Each phase is made long in turn; the whole is the sum of what was in hand."""
     both_asked = asyncio.Event()
 
@@ -84,7 +84,7 @@ async def test_where_the_time_of_a_turn_goes(dsn: str) -> None:
         assert await meter.increase("chatd_first_part_seconds_sum") >= 0.6
 
 
-async def test_calls_that_fail_are_tried_again_and_counted_by_kind(dsn: str) -> None:
+async def test_provider_errors_and_retries_by_kind(dsn: str) -> None:
     errors = [ProviderError("busy", status_code=503), ProviderError("no", status_code=401)]
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -110,7 +110,7 @@ async def test_calls_that_fail_are_tried_again_and_counted_by_kind(dsn: str) -> 
         assert await meter.increase("chatd_first_part_seconds_count") == 0
 
 
-async def test_a_bug_is_told_from_a_failure(dsn: str) -> None:
+async def test_panic_is_not_a_provider_error(dsn: str) -> None:
     async with running_daemon(dsn, scripted(oops=[{"panic": "wires crossed"}])) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("[[oops]]")
@@ -120,7 +120,7 @@ async def test_a_bug_is_told_from_a_failure(dsn: str) -> None:
         assert await meter.increase("chatd_provider_errors_total") == 0
 
 
-async def test_tools_by_who_runs_them_and_the_time_of_the_client(dsn: str) -> None:
+async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
     turns = [
         [tool_call_delta("weather", "a"), tool_call_delta("weather", "b", index=1), tool_call_delta("no such", "c", index=2)],
         [tool_call_delta("no such", "d")],
@@ -149,7 +149,7 @@ async def test_tools_by_who_runs_them_and_the_time_of_the_client(dsn: str) -> No
         assert 0 < took < 30
 
 
-async def test_a_client_that_takes_too_long(dsn: str) -> None:
+async def test_client_tool_timeout_is_counted(dsn: str) -> None:
     calls = [[tool_call_delta("weather", "a")]]
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
@@ -168,7 +168,7 @@ async def test_a_client_that_takes_too_long(dsn: str) -> None:
         assert await meter.increase("chatd_client_tool_timeouts_total") == 1
 
 
-async def test_stops_and_what_is_handed_back(dsn: str) -> None:
+async def test_interrupted_and_released_turns(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin and "}, {"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -184,7 +184,7 @@ async def test_stops_and_what_is_handed_back(dsn: str) -> None:
         assert after.sum_of("chatd_turns_total") == 2
 
 
-async def test_a_model_that_is_not_configured_is_other(dsn: str, database: Database) -> None:
+async def test_unconfigured_model_fails_without_call(dsn: str, database: Database) -> None:
     await insert_models(database)
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -193,7 +193,7 @@ async def test_a_model_that_is_not_configured_is_other(dsn: str, database: Datab
         assert await meter.increase("chatd_provider_calls_total") == 0
 
 
-async def test_daemons_in_one_process_do_not_share_counts(dsn: str) -> None:
+async def test_daemons_of_one_process_have_own_metrics(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()]) as (front, back):
         front.daemon.chat_tasks.stop_claiming()
         meters = [await MetricsObserver.start(front), await MetricsObserver.start(back)]

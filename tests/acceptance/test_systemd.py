@@ -1,4 +1,4 @@
-"""A real process and what starts it: readiness, the watchdog, time to stop, a socket handed over."""
+"""A real process and its service manager: readiness, watchdog, stop timeout and inherited sockets."""
 
 import signal
 import socket
@@ -74,7 +74,7 @@ def handed(*listeners: socket.socket, names: str = "http") -> dict[str, Any]:
     }
 
 
-async def test_ready_is_said_when_it_serves_and_a_stop_asks_for_its_time(
+async def test_ready_and_stopping_are_notified_with_extension(
     tmp_path: Path, dsn: str, manager: SystemdStub
 ) -> None:
     settings = "[worker]\nshutdown_grace_seconds = 60\n"
@@ -108,7 +108,7 @@ async def test_ready_is_said_when_it_serves_and_a_stop_asks_for_its_time(
     assert manager.key_order("READY", "STOPPING") == ["READY", "STOPPING"]
 
 
-async def test_a_start_that_waits_for_its_database_says_so_and_asks_for_time(
+async def test_start_waiting_for_database_extends_timeout(
     tmp_path: Path, tcp_server: str, manager_: SystemdStub
 ) -> None:
     environment = manager_.environment()
@@ -127,7 +127,7 @@ async def test_a_start_that_waits_for_its_database_says_so_and_asks_for_time(
             await chatd.wait_until_ready()
 
 
-async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
+async def test_watchdog_is_pinged_unless_loop_is_blocked(
     tmp_path: Path, dsn: str, manager_: SystemdStub
 ) -> None:
     patience = 4.0
@@ -155,7 +155,7 @@ async def test_the_watchdog_acts_on_a_loop_that_is_blocked_and_not_before(
         assert not chatd.logged("process.paused") or busy.total > 1
 
 
-async def test_an_outage_of_the_database_is_no_reason_to_restart(
+async def test_watchdog_is_pinged_during_database_outage(
     tmp_path: Path, tcp_server: str, manager_: SystemdStub
 ) -> None:
     patience = 3.0
@@ -185,7 +185,7 @@ async def test_an_outage_of_the_database_is_no_reason_to_restart(
             assert not chatd.logged("watchdog.withheld")
 
 
-async def test_a_process_that_was_stopped_accuses_no_stack(tmp_path: Path, dsn: str) -> None:
+async def test_sigstop_is_reported_as_process_paused(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, scripts=SCRIPTS) as chatd:
         await chatd.wait_until_ready()
         chatd.send_signal(signal.SIGSTOP)
@@ -198,9 +198,7 @@ async def test_a_process_that_was_stopped_accuses_no_stack(tmp_path: Path, dsn: 
         assert not chatd.logged("loop.blocked")
 
 
-async def test_a_socket_that_was_handed_over_is_served_on_and_keeps_its_queue(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_inherited_socket_keeps_its_queue(tmp_path: Path, dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         how = handed(listener) | {"scripts": SCRIPTS}
         port = listener.getsockname()[1]
@@ -233,9 +231,7 @@ async def ask_alone(port: int) -> bytes:
 
 
 @pytest.mark.slow
-async def test_processes_that_share_a_socket_reset_nobody_while_they_are_restarted(
-    tmp_path: Path, dsn: str
-) -> None:
+async def test_restarts_on_shared_socket_reset_no_connection(tmp_path: Path, dsn: str) -> None:
     lines: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
@@ -268,7 +264,7 @@ async def test_processes_that_share_a_socket_reset_nobody_while_they_are_restart
     ("address", "count", "words"),
     [("0.0.0.0", 1, "loopback"), ("127.0.0.1", 2, "FileDescriptorName=http")],
 )
-async def test_a_socket_that_must_not_be_served_on_is_refused(
+async def test_unsuitable_inherited_socket_ends_start(
     tmp_path: Path, dsn: str, address: str, count: int, words: str
 ) -> None:
     with socket.create_server((address, 0)) as listener:
@@ -278,7 +274,7 @@ async def test_a_socket_that_must_not_be_served_on_is_refused(
             assert words in "".join(chatd.raw_lines)
 
 
-async def test_what_was_meant_for_the_parent_is_left_alone(tmp_path: Path, dsn: str) -> None:
+async def test_environment_of_parent_process_is_ignored(tmp_path: Path, dsn: str) -> None:
     environment = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}
     with chatd_process(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
         await chatd.wait_until_ready()

@@ -25,7 +25,7 @@ INSERT INTO chat_messages (chat_id, version, role, content) SELECT id, 1, 'user'
 """
 
 
-async def test_a_thousand_chats_in_hand_do_not_slow_it(dsn: str, database: Database) -> None:
+async def test_scrape_with_thousand_leased_chats_is_fast(dsn: str, database: Database) -> None:
     """The best of many is what it costs, less its wait for a processor: others may have them all."""
     full = {"max_chats": CHATS, "poll_seconds": 0.1}
     async with running_daemon(dsn, scripted([{"hang": True}]), worker=full) as chatd:

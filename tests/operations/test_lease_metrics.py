@@ -32,7 +32,7 @@ class Held:
         yield finished()
 
 
-async def test_beats_and_what_they_renew(dsn: str) -> None:
+async def test_heartbeats_and_leased_chats(dsn: str) -> None:
     held = Held()
     worker = {"heartbeat_seconds": 0.1, "max_chats": 10}
     async with running_daemon(dsn, held.provider, worker=worker) as chatd:
@@ -58,7 +58,7 @@ async def _more(meter: MetricsObserver, name: str, than: float) -> bool:
     return await meter.increase(name) > than
 
 
-async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
+async def test_lease_age_grows_without_renewal(dsn: str) -> None:
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with running_daemon(dsn, held.provider, worker=worker) as chatd:
@@ -72,7 +72,7 @@ async def test_a_lease_that_is_not_renewed_grows_old(dsn: str) -> None:
         await meter.wait_for_value("chatd_lease_age_seconds", 0)
 
 
-async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
+async def test_late_heartbeat_is_observed(dsn: str) -> None:
     async with running_daemon(dsn, worker={"heartbeat_seconds": 0.05}) as chatd:
         meter = await MetricsObserver.start(chatd)
         heartbeat = chatd.daemon.actors.worker.heartbeat
@@ -80,7 +80,7 @@ async def test_a_beat_that_is_late_is_seen(dsn: str) -> None:
         assert await eventually(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
 
-async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn: str) -> None:
+async def test_stalled_chat_is_counted_until_it_progresses(dsn: str) -> None:
     held = Held()
     async with running_daemon(dsn, held.provider, metrics={"stalled_after_seconds": 300}) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -101,7 +101,7 @@ async def test_a_chat_that_gets_nowhere_is_counted_and_one_that_moves_is_not(dsn
         await meter.wait_for_value("chatd_leased_chats", 0)
 
 
-async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> None:
+async def test_edit_and_delete_count_as_lost_leases(dsn: str) -> None:
     held = Held()
     async with running_daemon(dsn, held.provider) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -116,7 +116,7 @@ async def test_an_edit_and_a_deletion_take_chats_out_of_our_hands(dsn: str) -> N
         assert await meter.increase("chatd_turns_total", outcome="lost") == 2
 
 
-async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> None:
+async def test_fenced_write_is_counted(dsn: str, database: Database) -> None:
     """Somebody else has the chat now, and this owner did not hear of it."""
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
@@ -131,7 +131,7 @@ async def test_a_write_that_the_fence_rejects(dsn: str, database: Database) -> N
         assert await meter.increase("chatd_fence_rejections_total") == 1
 
 
-async def test_chats_of_the_dead_by_how_their_death_was_known(dsn: str, database: Database) -> None:
+async def test_reaps_by_reason(dsn: str, database: Database) -> None:
     """Nobody holds the lock of their owner; the lease of one is of before the server started."""
     long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
     async with running_daemon(dsn, worker={"reap_interval_seconds": 600}) as chatd:

@@ -31,7 +31,7 @@ FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $1::int) n) made
 """
 
 
-async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_actor_restart_and_budget(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = [{"text": "one after the other", "chunks": 10, "delay_seconds": 0.05}]
     async with running_daemon(
         dsn, scripted(slow), stream={"flush_interval_seconds": 0.02}
@@ -57,7 +57,7 @@ async def test_the_actors(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
         chatd.logs.clear()  # type: ignore[attr-defined] - that it failed was the point
 
 
-async def test_a_loop_that_is_held_up(dsn: str) -> None:
+async def test_blocked_loop_shows_as_lag(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
         time.sleep(0.7)  # noqa: ASYNC251 - to hold up the loop, which is the daemon's too
@@ -73,7 +73,7 @@ async def test_a_loop_that_is_held_up(dsn: str) -> None:
         assert await meter.increase("chatd_loop_lag_seconds_sum") >= 0.4
 
 
-async def test_the_pool(dsn: str) -> None:
+async def test_connection_pool_use_and_waits(dsn: str) -> None:
     async with running_daemon(dsn, worker={**IDLE, "poll_seconds": 600}) as chatd:
         meter, database = await MetricsObserver.start(chatd), chatd.daemon.services.database
         assert (await meter.current()).sum_of("chatd_pool_size") == 5
@@ -94,7 +94,7 @@ async def test_the_pool(dsn: str) -> None:
         assert await meter.increase("chatd_pool_wait_seconds_total") >= connecting + 3 * 0.2
 
 
-async def test_what_the_database_has(dsn: str, database: Database) -> None:
+async def test_database_stats_by_status(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker=IDLE, metrics=QUICK) as chatd:
         meter = await MetricsObserver.start(chatd)
         await meter.wait_for_value("chatd_database_reachable", 1)
@@ -126,7 +126,7 @@ async def away() -> AsyncIterator[Postgres]:
         yield server
 
 
-async def test_while_the_database_is_away_nothing_old_is_told(away: Postgres) -> None:
+async def test_database_stats_vanish_during_outage(away: Postgres) -> None:
     async with database_on_server(away.dsn) as dsn, running_daemon(dsn, metrics=QUICK) as chatd:
         meter = await MetricsObserver.start(chatd)
         await meter.wait_for_value("chatd_database_reachable", 1)
@@ -138,7 +138,7 @@ async def test_while_the_database_is_away_nothing_old_is_told(away: Postgres) ->
         await meter.wait_for_value("chatd_chats", 0, status="pending")
 
 
-async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database) -> None:
+async def test_idle_chats_of_large_table_are_estimated(database: Database) -> None:
     await insert_models(database)
     await database.fetch(MANY, 500)
     exact = await DatabaseStats(database, lease_seconds=20).collect()
@@ -151,7 +151,7 @@ async def test_of_a_large_table_what_is_at_rest_is_estimated(database: Database)
     assert estimate.oldest_pending_seconds is not None
 
 
-async def test_reading_the_metrics_asks_the_database_nothing(dsn: str, database: Database) -> None:
+async def test_scrape_runs_no_statement(dsn: str, database: Database) -> None:
     async with running_daemon(
         dsn, worker=IDLE, metrics={"refresh_interval_seconds": 3600}
     ) as chatd:
@@ -163,7 +163,7 @@ async def test_reading_the_metrics_asks_the_database_nothing(dsn: str, database:
         assert chatd.daemon.services.database.statement_count - before <= 1  # a census, if any
 
 
-async def test_which_version_it_is(dsn: str) -> None:
+async def test_version_and_memory_are_reported(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         seen = await scrape(chatd)
         assert seen.sum_of("chatd_info", version=__version__) == 1

@@ -22,7 +22,7 @@ async def moves(api: ApiClient, chat_id: str) -> list[str]:
     return [entry["transition"] for entry in answer.json()["items"]]
 
 
-async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, dsn: str) -> None:
+async def test_ctrl_c_interrupts_answer_and_second_one_quits(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -43,7 +43,7 @@ async def test_ctrl_c_stops_the_answer_and_another_one_leaves(tmp_path: Path, ds
             assert await api.texts(chat_id) == ["I begin and "]
 
 
-async def test_one_comes_back_to_a_chat_and_says_it_differently(tmp_path: Path, dsn: str) -> None:
+async def test_reopened_chat_edits_last_message(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -73,7 +73,7 @@ async def talk_on(screen: Terminal) -> None:
     screen.type_keys("/quit\r")
 
 
-async def test_what_is_queued_is_said_when_the_answer_is_stopped(tmp_path: Path, dsn: str) -> None:
+async def test_queued_message_is_sent_after_interrupt(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -122,7 +122,7 @@ async def queue(api: ApiClient, chat_id: str) -> list[str]:
     return [text_of(message["content"]) for message in answer.json()["items"]]
 
 
-async def test_between_pipes_each_line_is_answered_in_plain_text(tmp_path: Path, dsn: str) -> None:
+async def test_piped_lines_are_answered_in_plain_text(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         said = await run_command(chatd.url, "chat", stdin="hello\n\n//help\n/help\nbye")
@@ -143,7 +143,7 @@ async def test_between_pipes_each_line_is_answered_in_plain_text(tmp_path: Path,
         assert "wires crossed" in failed.stderr
 
 
-async def test_between_pipes_an_interrupt_stops_the_answer(tmp_path: Path, dsn: str) -> None:
+async def test_sigint_stops_piped_answer(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:

@@ -1,4 +1,4 @@
-"""``chatd demo`` and ``chatd dev``: everything embedded, as a newcomer meets it."""
+"""``chatd demo`` and ``chatd dev``, with the embedded database and the local model."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def demo(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not local_model_available(), reason="the extra 'local' is not installed")
-def test_the_demo_ends_with_the_stored_chat() -> None:
+def test_demo_prints_the_stored_chat() -> None:
     done = demo("Say hello.")
     answer = done.stdout.strip()
     assert answer
@@ -57,7 +57,7 @@ def test_the_demo_ends_with_the_stored_chat() -> None:
     assert "create (pending) -> claim (running) -> finish_turn (waiting)" in done.stderr
 
 
-def test_the_demo_in_json_prints_what_is_stored_and_nothing_else() -> None:
+def test_demo_json_prints_only_the_stored_chat() -> None:
     done = demo("--json", "Count from one to a thousand.")
     stored = json.loads(done.stdout)
     assert stored["chat"]["status"] == "waiting"
@@ -91,7 +91,7 @@ class Dev:
         return str(await eventually(listening, 60))
 
 
-async def test_dev_keeps_its_chats_and_leaves_nothing_running(
+async def test_dev_keeps_chats_and_leaves_no_process(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     # As root, the database's account must be able to reach the folder.

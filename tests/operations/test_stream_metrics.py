@@ -23,7 +23,7 @@ def viewers(chatd: InProcessDaemon) -> list[Subscription]:
     return [s for t in chatd.daemon.services.hub._topics.values() for s in t.subscriptions]
 
 
-async def test_streams_that_are_open_and_that_their_readers_left(dsn: str) -> None:
+async def test_open_streams_and_client_disconnects(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create()
@@ -40,7 +40,7 @@ async def test_streams_that_are_open_and_that_their_readers_left(dsn: str) -> No
         assert await meter.increase("chatd_streams_opened_total") == 2
 
 
-async def test_streams_that_end_by_themselves(dsn: str) -> None:
+async def test_stream_ends_by_reason(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
         gone, cut, last = [await chatd.api.create() for _ in range(3)]
@@ -58,7 +58,7 @@ async def test_streams_that_end_by_themselves(dsn: str) -> None:
         assert final_samples(chatd).sum_of(ENDED) == 3
 
 
-async def test_a_reader_that_is_too_slow(dsn: str) -> None:
+async def test_slow_consumer_ends_stream(dsn: str) -> None:
     async with running_daemon(
         dsn, stream={"subscriber_buffer": 3}, worker={"enabled": False}
     ) as chatd:
@@ -74,7 +74,7 @@ async def test_a_reader_that_is_too_slow(dsn: str) -> None:
         await meter.wait_for_increase(ENDED, reason="slow_consumer")
 
 
-async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
+async def test_revoked_token_ends_stream(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         token, ann = await at.create_token("ann")
         boss = await at.new_caller_headers("boss", admin=True)
@@ -88,7 +88,7 @@ async def test_a_reader_whose_token_was_revoked(dsn: str) -> None:
         await (await MetricsObserver.start(at.chatd)).wait_for_value(ENDED, 1, reason="revoked")
 
 
-async def test_parts_that_are_stored_for_viewers_elsewhere(dsn: str) -> None:
+async def test_flushed_parts_and_delay(dsn: str) -> None:
     slow = [{"text": "all that is gold does not glitter", "chunks": 20, "delay_seconds": 0.02}]
     async with running_daemon(dsn, scripted(slow), stream={"flush_interval_seconds": 0.1}) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -102,7 +102,7 @@ async def test_parts_that_are_stored_for_viewers_elsewhere(dsn: str) -> None:
         assert await meter.increase("chatd_flush_delay_seconds_sum") > 0
 
 
-async def test_hints_that_come(dsn: str) -> None:
+async def test_received_notifications_are_counted(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], worker={"poll_seconds": 600}) as (
         front,
         back,
@@ -118,7 +118,7 @@ async def test_hints_that_come(dsn: str) -> None:
         assert await received.increase("chatd_notifications_missed_total") == 0
 
 
-async def test_hints_that_do_not_come_are_found_out_by_polling(dsn: str) -> None:
+async def test_missed_notifications_are_found_by_polling(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], worker={"poll_seconds": 0.6}) as (
         front,
         back,
@@ -166,7 +166,7 @@ async def test_requests_by_route_and_status(dsn: str) -> None:
         assert await meter.increase("chatd_http_problems_total", code="invalid_request") == 1
 
 
-async def test_a_stream_counts_when_it_begins(dsn: str) -> None:
+async def test_stream_request_is_counted_at_its_start(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create()
@@ -175,7 +175,7 @@ async def test_a_stream_counts_when_it_begins(dsn: str) -> None:
             await meter.wait_for_increase("chatd_http_requests_total", route=route, status="200")
 
 
-async def test_limits_that_were_hit_have_their_names(dsn: str) -> None:
+async def test_problems_are_counted_by_code(dsn: str) -> None:
     worker = {"enabled": False, "max_queued_messages": 1}
     async with running_daemon(dsn, worker=worker, http={"max_body_bytes": 2000}) as chatd:
         meter = await MetricsObserver.start(chatd)
@@ -189,7 +189,7 @@ async def test_limits_that_were_hit_have_their_names(dsn: str) -> None:
         assert await meter.increase("chatd_http_problems_total", code="body_too_large") == 1
 
 
-async def test_requests_that_are_said_again(dsn: str) -> None:
+async def test_idempotent_replays_are_counted(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
         for _ in range(3):

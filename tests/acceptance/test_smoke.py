@@ -1,4 +1,4 @@
-"""The main job, on a real process: a message is answered, streamed, and stored."""
+"""One message on a real process is answered, streamed and stored."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from support.processes import chatd_process
 from support.sse_client import ChatView, client
 
 
-async def test_a_message_is_answered(tmp_path: Path, dsn: str) -> None:
+async def test_message_is_answered(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:

@@ -1,4 +1,4 @@
-"""A process that dies between the commit and the answer: who asks again gets the answer, once."""
+"""A process dies between the commit and the response: a repeated request gets the response, once."""
 
 import asyncio
 import signal
@@ -27,7 +27,9 @@ async def blocked(found: DatabaseInspector) -> bool:
 
 
 @pytest.mark.parametrize("what", ["create", "send", "edit"])
-async def test_killed_between_commit_and_answer(tmp_path: Path, tcp_server: str, what: str) -> None:
+async def test_replay_after_kill_between_commit_and_response(
+    tmp_path: Path, tcp_server: str, what: str
+) -> None:
     """The statement is with the database when the wire goes dead; so it is done, and nobody knows."""
     async with (
         database_on_server(tcp_server) as dsn,

@@ -17,13 +17,13 @@ ODD = ("TRACE", "PROPFIND", "MKCOL", "REPORT")
 PATHS = ("/metrics", "/statusz")
 
 
-async def test_without_authentication_everybody_may(dsn: str) -> None:
+async def test_operations_are_public_without_authentication(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for path in PATHS:
             assert (await chatd.api.http.get(path)).status_code == 200
 
 
-async def test_with_authentication_admins_may(dsn: str) -> None:
+async def test_operations_require_admin_with_authentication(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         http = at.chatd.api.http
         ann, boss = (
@@ -38,7 +38,7 @@ async def test_with_authentication_admins_may(dsn: str) -> None:
                 assert (await http.get(path, headers=headers)).status_code == 200
 
 
-async def test_metrics_can_be_opened_and_the_status_cannot(dsn: str) -> None:
+async def test_metrics_can_be_public_and_status_cannot(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(), metrics={"public": True}) as at:
         http = at.chatd.api.http
         assert (await http.get("/metrics")).status_code == 200
@@ -48,7 +48,7 @@ async def test_metrics_can_be_opened_and_the_status_cannot(dsn: str) -> None:
         assert_problem(await http.get("/statusz"), 401, "unauthorized")
 
 
-async def test_nothing_that_is_somebodys_is_told(dsn: str) -> None:
+async def test_operations_show_no_content_of_chats(dsn: str) -> None:
     words = {"content": "[[hang]] whisper", "title": "hush", "labels": {"team": "reticent"}}
     async with authenticated_daemons(
         dsn, scripted(hang=[{"text": "murmur"}, {"hang": True}])
@@ -83,7 +83,7 @@ async def _has(status, words: str) -> bool:  # type: ignore[no-untyped-def]
     return words in await status()
 
 
-async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
+async def test_status_shows_leased_chats_and_actors(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with running_daemon(
         dsn, provider, worker={"max_chats": 7}, metrics={"refresh_interval_seconds": 0.05}
@@ -123,7 +123,7 @@ async def test_the_status_says_where_each_chat_is(dsn: str) -> None:
 # -- how many series there are ------------------------------------------------------------------------
 
 
-async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> None:
+async def test_number_of_series_is_bounded_for_any_requests(dsn: str) -> None:
     """Chats, owners, keys, paths, methods and models of somebody's own make no series of theirs."""
     async with authenticated_daemons(dsn, scripted()) as at:
         boss = await at.new_caller_headers("boss", admin=True)
@@ -161,7 +161,7 @@ async def test_however_much_and_whatever_is_asked_the_series_stay(dsn: str) -> N
         assert after.sum_of("chatd_http_requests_total", method="other") == 12
 
 
-def test_no_metric_ever_has_more_than_so_many() -> None:
+def test_series_beyond_limit_become_other() -> None:
     counter, histogram = Counter("c", "c", what=None), Histogram("h", "h", what=None)
     for number in range(2 * MAX_SERIES):
         counter.add(str(number))
@@ -173,7 +173,7 @@ def test_no_metric_ever_has_more_than_so_many() -> None:
     assert sum(spread.total for spread in histogram.values.values()) == 2 * MAX_SERIES
 
 
-def test_what_a_label_may_not_say_is_other() -> None:
+def test_unknown_label_value_becomes_other() -> None:
     counter = Counter("c", "c", kind=("a", "b"))
     assert counter.values == {("a",): 0, ("b",): 0}
     counter.add("a")
@@ -181,7 +181,7 @@ def test_what_a_label_may_not_say_is_other() -> None:
     assert counter.values == {("a",): 1, ("b",): 0, ("other",): 2}
 
 
-def test_names_are_of_one_kind_and_no_two_are_the_same() -> None:
+def test_metric_names_follow_conventions() -> None:
     instruments = list(Metrics())
     names = [instrument.name for instrument in instruments]
     assert len(names) == len(set(names))
@@ -193,7 +193,7 @@ def test_names_are_of_one_kind_and_no_two_are_the_same() -> None:
         assert not {"id", "chat_id", "owner", "owner_id"} & {*instrument.labels}, name
 
 
-def test_the_text_is_what_prometheus_reads() -> None:
+def test_rendered_text_is_parsed_by_prometheus_client() -> None:
     metrics = Metrics()
     metrics.turns.provider_calls.add('a "quoted"\nname\\')
     metrics.turns.duration.observe(0.3)

@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted under fifty running chats: everybody waits, and everything is finished."""
+"""PostgreSQL restarts under fifty running chats: processes wait, and every turn is finished."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_restart_of_the_database_costs_nothing_but_time(
+async def test_database_restart_loses_nothing(
     tmp_path: Path, own_server: Postgres, mode: StopMode
 ) -> None:
     # What a busy machine makes of the outage's length must not cost a lease.
@@ -137,7 +137,7 @@ async def test_a_restart_of_the_database_costs_nothing_but_time(
             assert await process.wait_for_exit() == 0
 
 
-async def test_a_crash_of_one_session_takes_no_chat_from_who_lives(
+async def test_session_crash_takes_no_lease_of_live_worker(
     tmp_path: Path, own_server: Postgres
 ) -> None:
     """The server then ends every session and frees every lock, though it started long ago."""

@@ -1,4 +1,4 @@
-"""What people ask of a running chatd, and what they are told when it cannot be had."""
+"""Commands of the CLI against a running chatd, and their errors when it is unavailable."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ async def test_interrupt_and_retry(tmp_path: Path, dsn: str) -> None:
             assert json.loads(tried.stdout)["status"] == "pending"
 
 
-async def test_tail_follows_until_the_chat_rests(tmp_path: Path, dsn: str) -> None:
+async def test_tail_follows_until_chat_is_idle(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -62,7 +62,7 @@ async def test_tail_follows_until_the_chat_rests(tmp_path: Path, dsn: str) -> No
         assert events[-1]["event"] == "status"
 
 
-async def test_a_table_of_chats(tmp_path: Path, dsn: str) -> None:
+async def test_ps_lists_chats(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -95,7 +95,7 @@ async def see_it_live(chatd: ChatdProcess, api: ApiClient) -> None:
         assert await screen.wait_for_exit() == Exit.INTERRUPTED
 
 
-async def test_everything_about_a_chat(tmp_path: Path, dsn: str) -> None:
+async def test_show_prints_whole_chat(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
         async with client(chatd) as api:
@@ -111,7 +111,7 @@ async def test_everything_about_a_chat(tmp_path: Path, dsn: str) -> None:
         assert document["queue"][0]["content"][0]["text"] == "next please"
 
 
-async def test_what_cannot_be_had_is_said(tmp_path: Path, dsn: str) -> None:
+async def test_errors_are_reported_with_exit_codes(tmp_path: Path, dsn: str) -> None:
     away = await run_command(NOBODY, "show", UNKNOWN)
     assert (away.exit_code, away.stdout) == (Exit.SERVER_UNAVAILABLE, "")
     assert NOBODY in away.stderr
@@ -131,7 +131,7 @@ async def test_what_cannot_be_had_is_said(tmp_path: Path, dsn: str) -> None:
             assert all(line.startswith("chatd: ") for line in one.stderr.splitlines())
 
 
-async def test_who_calls_is_asked_for_and_a_stream_ends_with_its_token(
+async def test_commands_require_token_and_stream_ends_on_revocation(
     tmp_path: Path, dsn: str
 ) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
@@ -159,7 +159,7 @@ async def test_who_calls_is_asked_for_and_a_stream_ends_with_its_token(
                 await anext(events)
 
 
-async def test_an_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
+async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
         await chatd.wait_until_ready()
 

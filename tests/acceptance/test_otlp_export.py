@@ -1,4 +1,4 @@
-"""Spans of real processes arrive at a collector, over a takeover too, and hold nothing that was said."""
+"""Spans of real processes reach a collector, also over a takeover, and hold no content of chats."""
 
 import gzip
 import signal
@@ -76,7 +76,7 @@ def collecting() -> Iterator[Collector]:
             thread.join()
 
 
-async def test_a_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -> None:
+async def test_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -> None:
     with collecting() as collector:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
