@@ -25,7 +25,7 @@ async def answered(api: ApiClient, content: str) -> str:
 
 
 async def told_who_is_ahead(api: ApiClient, chat_id: str) -> list[str]:
-    """The first events for a client that has seen what came after the backup."""
+    """Return the first events for a client whose cursor is newer than the backup."""
     stream = api.stream(chat_id, "99.0.0")
     first = [(await anext(stream)).event for _ in range(2)]
     await stream.aclose()  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ def restore(file: Path, dsn: str) -> None:
 
 
 async def rows(stored: DatabaseInspector) -> dict[str, list[asyncpg.Record]]:
-    """All that is kept, table by table, but for what only says how far a running step is."""
+    """Return all rows of each table, but for the columns that say how far a running step is."""
     tables = ["chats", "chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls"]
     return {one: await stored.fetch_all(f"SELECT * FROM {one} ORDER BY 1, 2") for one in tables}
 

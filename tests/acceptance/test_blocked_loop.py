@@ -79,7 +79,7 @@ async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> No
 
 
 def accuses(line: dict[str, Any]) -> bool:
-    """Whether it is our sleeper's stack."""
+    """Return whether this is the stack of the sleeping code."""
     return bool(re.search(r"scripted\.py:\d+ _act$", line["frames"][0]))
 
 

@@ -106,7 +106,7 @@ async def test_queued_message_is_sent_after_interrupt(tmp_path: Path, dsn: str) 
 
 
 async def interrupted_with_words(screen: Terminal, api: ApiClient, chat_id: str) -> None:
-    """What an answer is stopped for comes before what waits for its end."""
+    """Interrupt with a message, which is answered before the queued one."""
     screen.type_keys("[[hang]] more\r")
     await api.wait_for_status(chat_id, "running")
     screen.type_keys("/queue and later\r")

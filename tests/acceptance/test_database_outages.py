@@ -45,13 +45,13 @@ def answer(number: int) -> str:
 
 
 def question(number: int) -> str:
-    """Turns of several lengths: some end while the database is away, some go on past it."""
+    """Return messages for turns of several lengths: some end during the outage, some after it."""
     return f"{('', '[[longer]] ', '[[longest]] ')[number % 3]}number {number}"
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Postgres]:
-    """A server of this test's own. It keeps what was committed, whatever ends it."""
+    """Start a durable server for this test alone."""
     with Postgres() as own:
         yield own
 
@@ -65,12 +65,12 @@ def at_rest(view: ChatView) -> bool:
 
 
 def outages(process: ChatdProcess) -> str:
-    """What the process said of its outages, as it said it."""
+    """Return the log lines of the process about outages."""
     return "".join(line for line in process.raw_lines if '"outage.' in line)
 
 
 async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
-    """Follow to the end of the turn, coming back whenever the stream ends."""
+    """Follow to the end of the turn, and resume whenever the stream ends."""
     while not at_rest(view):
         await api.follow(chat_id, view, at_rest)
 
@@ -140,7 +140,7 @@ async def test_database_restart_loses_nothing(
 async def test_session_crash_takes_no_lease_of_live_worker(
     tmp_path: Path, own_server: Postgres
 ) -> None:
-    """The server then ends every session and frees every lock, though it started long ago."""
+    """A crashed session ends all others and frees every lock, although the server keeps running."""
     async with (
         database_on_server(own_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),

@@ -22,7 +22,7 @@ def environment() -> dict[str, str]:
 
 
 def descendants_in(folder: Path) -> list[int]:
-    """The processes that work in ``folder``: an embedded PostgreSQL's all do."""
+    """Return the processes whose working folder is ``folder``, as that of an embedded PostgreSQL is."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -34,7 +34,7 @@ def descendants_in(folder: Path) -> list[int]:
 
 
 def demo(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, which must be a good one."""
+    """Run the command and require exit code 0."""
     done = subprocess.run(
         [sys.executable, "-m", "chatd", "demo", *words],
         env=environment(),
@@ -67,7 +67,7 @@ def test_demo_json_prints_only_the_stored_chat() -> None:
 
 
 class Dev:
-    """A running ``chatd dev``."""
+    """Run ``chatd dev``."""
 
     def __init__(self, data: Path, log: Path) -> None:
         self.log = log

@@ -35,7 +35,7 @@ asyncio.run(main())
 async def streaming(
     where: LocalModel, **request: Any
 ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-    """The chunks of one streamed answer."""
+    """Stream the chunks of one answer."""
     body = {"model": where.model, "stream": True, **request}
     async with (
         httpx2.AsyncClient(timeout=2 * TIMEOUT_SECONDS) as client,
@@ -52,7 +52,7 @@ async def chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 def is_running(pid: int) -> bool:
-    """A zombie that nobody has waited for yet works nowhere any more."""
+    """Return whether the process runs. A zombie does not, and has no working folder any more."""
     try:
         return bool(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:

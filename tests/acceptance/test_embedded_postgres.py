@@ -42,7 +42,7 @@ with Postgres(data, settings={"fsync": "off"}) as server:
 
 
 def until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> None:
-    """Wait until this is so."""
+    """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "it did not come true"
@@ -50,7 +50,7 @@ def until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> No
 
 
 def working_in(folder: Path) -> set[int]:
-    """The processes that work somewhere in this folder: PostgreSQL's all do."""
+    """Return the processes whose working folder is inside ``folder``, as PostgreSQL's are."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -77,7 +77,7 @@ async def connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
 def start_chatd(
     data: Path | None, *, python: Path | None = None, account: pwd.struct_passwd | None = None
 ) -> subprocess.Popen[str]:
-    """Another process that runs an embedded PostgreSQL until TERM."""
+    """Start another process that runs an embedded PostgreSQL until TERM."""
     packages = [str(Path(chatd.__file__).parents[1]), sysconfig.get_path("purelib")]
     return subprocess.Popen(
         [python or sys.executable, "-c", RUN, data or ""],
@@ -92,7 +92,7 @@ def start_chatd(
 
 
 def first_line(process: subprocess.Popen[str]) -> list[str]:
-    """The words of the first line it prints."""
+    """Return the words of the first line that the process prints."""
     assert process.stdout is not None
     with process.stdout:
         return process.stdout.readline().split()
@@ -100,7 +100,7 @@ def first_line(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that the server's account can pass, unlike pytest's own."""
+    """Create a folder that the server's account can traverse, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="chatd-test-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder).resolve()
@@ -353,7 +353,7 @@ def test_private_copy_is_made_once(place: Path) -> None:
 
 
 def python_of(account: pwd.struct_passwd) -> Path:
-    """A Python that this account may run: ours may lie in a folder closed to it."""
+    """Return a Python that this account may run. The current one may lie in a folder closed to it."""
     fits = "import sys; sys.exit(sys.version_info < (3, 11))"
     for python in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
         with suppress(PermissionError, FileNotFoundError, subprocess.CalledProcessError):

@@ -17,7 +17,7 @@ from support.tcp_proxy import tcp_proxy
 
 
 async def blocked(found: DatabaseInspector) -> bool:
-    """Whether a statement waits for a lock."""
+    """Return whether a statement waits for a lock."""
     return bool(
         await found.fetch_value(
             "SELECT count(*) FROM pg_stat_activity"
@@ -30,7 +30,7 @@ async def blocked(found: DatabaseInspector) -> bool:
 async def test_replay_after_kill_between_commit_and_response(
     tmp_path: Path, tcp_server: str, what: str
 ) -> None:
-    """The statement is with the database when the wire goes dead; so it is done, and nobody knows."""
+    """Drop the connection once the database has the statement: it commits, and the response is lost."""
     async with (
         database_on_server(tcp_server) as dsn,
         tcp_proxy(dsn) as (wire, near),

@@ -20,7 +20,7 @@ SAID = "anchovy"
 
 
 class Collector:
-    """What was sent to it."""
+    """Return the spans that the collector received."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -28,7 +28,7 @@ class Collector:
         self.raw = b""
 
     def spans(self, name: str, sender: ChatdProcess | None = None) -> list[Span]:
-        """The spans of this name, of all processes or of one."""
+        """Return the spans of this name, of all processes or of one."""
         return [
             span
             for resource in list(self.sent)
@@ -40,7 +40,7 @@ class Collector:
 
 
 def instance_of(sent: ResourceSpans) -> str:
-    """Which process of chatd has sent this."""
+    """Return the id of the process that sent these spans."""
     told = {one.key: one.value.string_value for one in sent.resource.attributes}
     assert told["service.name"] == "chatd"
     return told["service.instance.id"]

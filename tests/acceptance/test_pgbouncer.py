@@ -1,6 +1,6 @@
-"""Behind a pooler of transactions: a real PgBouncer, where there is one that knows prepared statements.
+"""Behind a transaction pooler: a real PgBouncer, if one is installed that supports prepared statements.
 
-``CHATD_TEST_PGBOUNCER`` is the command that starts one, if it is not ``pgbouncer``.
+``CHATD_TEST_PGBOUNCER`` is the command that starts it, if not ``pgbouncer``.
 """
 
 import os
@@ -36,7 +36,7 @@ poll_seconds = 60
 [database]
 direct_url = "{direct}"
 """
-"""Who has to poll for what nobody told of comes too late."""
+"""Poll interval that is longer than the test waits: only a notification arrives in time."""
 
 SET_UP_FOR_IT = """
 max_prepared_statements = 200
@@ -60,7 +60,7 @@ needs_pgbouncer = pytest.mark.skipif(
 
 @contextmanager
 def pooled(dsn: str, more: str = "") -> Iterator[str]:
-    """The DSN of the same database behind a PgBouncer with two sessions for everybody."""
+    """Start a PgBouncer with two sessions in all. Yield the DSN of the same database behind it."""
     place = urlsplit(dsn)
     with socket() as free:
         free.bind(("127.0.0.1", 0))

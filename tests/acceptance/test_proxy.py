@@ -51,7 +51,7 @@ def ports(count: int) -> list[int]:
 
 @contextmanager
 def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
-    """The address of the proxy, which listens there, before the replicas."""
+    """Run the proxy in front of the replicas. Yield its URL."""
     text = CADDYFILE.read_text()
     for name, port in replicas.items():
         assert f"{name}:8080" in text
@@ -67,7 +67,7 @@ def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
 
 
 async def let_through(url: str) -> None:
-    """Wait until the proxy knows a replica that is ready."""
+    """Wait until the proxy knows a ready replica."""
     async with httpx2.AsyncClient(base_url=url) as http:
 
         async def answers() -> bool:
@@ -103,7 +103,7 @@ async def test_events_pass_proxy_unbuffered(tmp_path: Path, dsn: str) -> None:
 
 
 class Load:
-    """Somebody who talks to one chat, and others who ask all the time, without trying twice."""
+    """Load of one client that uses a chat, and of others that send requests without retries."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -146,7 +146,7 @@ class Load:
 
 
 async def is_asked(chatd: ChatdProcess) -> None:
-    """Wait until the proxy has handed a request to this process."""
+    """Wait until the proxy has sent a request to this process."""
     async with httpx2.AsyncClient(base_url=chatd.url) as http:
 
         async def counted() -> bool:

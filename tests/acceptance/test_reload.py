@@ -19,7 +19,7 @@ SLOW = "One two three four five six seven eight nine ten eleven twelve, says ver
 
 
 def configuration(version: int, *more: str) -> str:
-    """The models of this version, and further sections."""
+    """Return a configuration with the models of this version, and with further sections."""
     return f"""
 [providers.fake-{version}]
 kind = "scripted"
@@ -51,7 +51,7 @@ async def reloadable(
 async def reload(
     chatd: ChatdProcess, text: str, event: str = "config.reloaded"
 ) -> dict[str, object]:
-    """Put this configuration in place, send the signal, and wait for what is said about it."""
+    """Write this configuration, send SIGHUP and wait for the outcome in the log."""
     chatd.config.write_text(text)
     before = len(chatd.logged(event))
     chatd.send_signal(signal.SIGHUP)
@@ -222,7 +222,7 @@ async def refused(refusal: Callable[[], Awaitable[str | None]], code: str) -> bo
 
 
 async def silent(chatd: ChatdProcess, api: ApiClient, turns: Callable[[], int]) -> None:
-    """Wait until a turn is worked and not logged."""
+    """Wait until a turn ends without a line in the log."""
 
     async def worked_in_silence() -> bool:
         before = turns()

@@ -16,7 +16,7 @@ from support.streams import journal_events
 
 STREAMS = 100
 SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
-"""Takes longer than a replica waits before it ends its streams."""
+"""Answer that takes longer than a replica waits before it ends its streams."""
 SCRIPTS = f"""
 [http]
 drain_seconds = 5
@@ -37,7 +37,7 @@ model = "fake-1"
 
 
 class Balancer:
-    """Asks every replica whether it is ready, and hands out those that are, in turns."""
+    """Load balancer that polls the readiness of each replica and returns the ready ones in turn."""
 
     def __init__(self, asking: TaskGroup) -> None:
         self._asking = asking
@@ -51,7 +51,7 @@ class Balancer:
         return self._clients[ready[next(self._turns) % len(ready)]]
 
     async def _ask(self, name: str) -> None:
-        """Ask one replica for as long as it answers."""
+        """Poll one replica for as long as it responds."""
         try:
             while True:
                 answer = await self._clients[name].http.get("/readyz")
@@ -61,7 +61,7 @@ class Balancer:
             assert name not in self._ready, f"{name} went without a word"
 
     async def start(self, stack: AsyncExitStack, folder: Path, dsn: str, name: str) -> ChatdProcess:
-        """A replica more, known as soon as it is ready."""
+        """Add a replica and wait until it is ready."""
         chatd = stack.enter_context(chatd_process(folder, dsn, name=name, scripts=SCRIPTS))
         await chatd.wait_until_ready()
         self._clients[name] = await stack.enter_async_context(client(chatd))
@@ -71,7 +71,7 @@ class Balancer:
 
 
 class Viewer:
-    """A person who talks to one chat, and follows it through everything."""
+    """Client of one chat that follows its stream through all restarts."""
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
@@ -103,7 +103,7 @@ class Viewer:
         return len(view.messages) == 2 * self.turns and view.status == "waiting"
 
     async def check(self, api: ApiClient) -> None:
-        """What was heard in pieces is what is heard at once, and what is stored."""
+        """Check that the resumed stream equals a fresh one and the stored chat."""
         first, *rest = [e for e in self.view.events if e.event != "draining"]
         assert first.event == "snapshot"
         heard = journal_events(rest)
@@ -119,7 +119,7 @@ class Viewer:
 
 
 async def requests(balancer: Balancer, enough: anyio.Event, statuses: list[int]) -> None:
-    """Short requests, one after the other; one that fails ends the test."""
+    """Send short requests one after the other. One that fails ends the test."""
     paths = cycle(["/api/v1/chats?limit=5", "/api/v1/models", "/livez"])
     while not enough.is_set():
         answer = await balancer.pick().http.get(next(paths))

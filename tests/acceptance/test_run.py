@@ -37,7 +37,7 @@ def run(folder: Path, dsn: str, **environment: str) -> subprocess.CompletedProce
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """What was said, which is one line for a person and no traceback."""
+    """Return the standard error, which must be one line for a person and no traceback."""
     lines = done.stderr.splitlines()
     assert not any(line.startswith("Traceback") for line in lines), done.stderr
     said = [line for line in lines if line.startswith("chatd: ")]
@@ -50,17 +50,17 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def told(done: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
-    """The lines of the log with this event."""
+    """Return the lines of the log with this event."""
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
 
 NEWEST = len(load_migrations())
-"""The newest migration that this chatd knows."""
+"""Version of the newest migration of this chatd."""
 
 
 async def migrated_by_a_newer_chatd(dsn: str) -> None:
-    """A later migration that only adds, as the first half of every change does."""
+    """Return a later migration that only adds, as the first half of every change does."""
     connection = await asyncpg.connect(dsn)
     await connection.execute("ALTER TABLE chats ADD COLUMN later text; CREATE TABLE later (id int)")
     await connection.execute(

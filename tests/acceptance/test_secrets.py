@@ -136,7 +136,7 @@ async def token(dsn: str) -> str:
 
 
 async def whole_turns(api: ApiClient) -> list[str]:
-    """Have everything said that can be said, and everything fail that can fail."""
+    """Cause every kind of log line, and every kind of failure."""
     chats = []
     for model in ("fake", "vendor", "other", "third", "fourth"):
         chat = await api.create(
@@ -183,7 +183,7 @@ async def edited(api: ApiClient, chat_id: str) -> str:
 
 
 async def oddities(api: ApiClient, chat_id: str) -> None:
-    """Requests that go wrong, with something in them that nobody is to read."""
+    """Send requests that fail and hold content that must not be logged."""
     path = f"/api/v1/chats/{chat_id}"
     unsayable = await api.http.post(f"{path}/messages", json={"content": WORDS["unsayable"]})
     assert unsayable.status_code == 500
@@ -254,7 +254,7 @@ def _texts(secret: str) -> list[str]:
 
 
 def everything_was_tried(lines: list[dict[str, Any]]) -> bool:
-    """The log is not silent for want of events: it has all of these, and each says what it is about."""
+    """Check that the log has all of these events, each with its subject."""
     said = {line["event"] for line in lines}
     expected = {
         "chat.turn", "chat.failed", "chat.store_failed", "chat.panicked", "chat.retry", "http.request",

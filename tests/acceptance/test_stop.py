@@ -49,14 +49,14 @@ STEADY = """
 heartbeat_seconds = 600
 lease_seconds = 1800
 """
-"""No beat tells an owner anything, and no lease runs out: what it hears of, it was told."""
+"""Settings without renewals and with long leases: a worker learns of changes by notification only."""
 SLOW = "One two three four five six seven eight nine ten eleven twelve."
 BEGUN = "I begin and "
 HELD = SCRIPTS.replace(
     f'text = "{SLOW}"\nchunks = 20\ndelay_seconds = 0.15\n',
     f'text = "{SLOW[:40]}"\nchunks = 12\n[[providers.fake.scripts.slow]]\nhang = true\n',
 )
-"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
+"""Scripts whose slow answer hangs in the middle, so that another worker has to finish it."""
 
 
 def grace(seconds: float) -> str:
@@ -74,7 +74,7 @@ def at_rest(view: ChatView) -> bool:
 async def watch(
     api: ApiClient, chat_id: str, view: ChatView, until: Callable[[ChatView], bool] = drained
 ) -> None:
-    """Follow until it looks right; a stream that is cut off before that is a failure."""
+    """Follow until ``done``. A stream that ends before that is a failure."""
     await api.follow(chat_id, view, until)
     assert until(view), view.events[-1]
 
@@ -213,7 +213,7 @@ async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path,
 
 
 async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn: str) -> None:
-    """Two processes come and go ten times each, told in every way, while messages keep coming."""
+    """Two processes start and stop ten times each, by every signal, while messages keep coming."""
     chat_ids: list[str] = []
     ways = cycle(["grace", "no grace", "twice", "early"])
 
@@ -264,7 +264,7 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """All processes that were started with a configuration of this test."""
+    """Return all processes that were started with a configuration of this test."""
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it ended meanwhile
@@ -279,7 +279,7 @@ async def unfinished(db: DatabaseInspector, most: int) -> bool:
 
 
 async def answers(db: DatabaseInspector, chats: int) -> set[int]:
-    """How often the chats were answered."""
+    """Return the distinct numbers of answers per chat."""
     rows = await db.fetch_all(
         "SELECT count(*) AS n FROM chat_messages WHERE role = 'assistant' GROUP BY chat_id"
     )

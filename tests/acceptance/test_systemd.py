@@ -60,7 +60,7 @@ def manager_(tmp_path: Path) -> Iterator[SystemdStub]:
 
 
 def handed(*listeners: socket.socket, names: str = "http") -> dict[str, Any]:
-    """How to start a process that is given these sockets from 3 on, as systemd does after its fork."""
+    """Return arguments for a process that inherits these sockets from 3 on, as it would from systemd."""
     script = (
         "import os, sys;"
         f"[os.dup2(fd, 3 + n) for n, fd in enumerate({[one.fileno() for one in listeners]})];"
@@ -224,7 +224,7 @@ async def test_inherited_socket_keeps_its_queue(tmp_path: Path, dsn: str) -> Non
 
 
 async def ask_alone(port: int) -> bytes:
-    """One request on a connection of its own; the first line of the answer."""
+    """Send one request on a connection of its own. Return the first line of the response."""
     async with await anyio.connect_tcp("127.0.0.1", port) as wire:
         await wire.send(b"GET /livez HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n")
         return (await wire.receive()).split(b"\r\n")[0]

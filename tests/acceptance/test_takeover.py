@@ -1,4 +1,4 @@
-"""The owner of a chat dies, stops, or vanishes; another finishes, and a viewer misses nothing."""
+"""A worker dies, is stopped or becomes unreachable: another one finishes its chats, and streams resume."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ HELD = SCRIPTS.replace(
     f'text = "{SLOW}"\nchunks = 20\n',
     f'text = "{SLOW[:40]}"\nchunks = 10\n[[providers.fake.scripts.slow]]\nhang = true\n',
 )
-"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
+"""Scripts whose slow answer hangs in the middle, so that another worker has to finish it."""
 
 BRISK = """
 [worker]
@@ -54,7 +54,7 @@ statement_timeout_seconds = 2
 
 
 async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
-    """Follow until the turn is over, or the connection is."""
+    """Follow until the turn or the connection ends."""
     with suppress(httpx2.TransportError):
         await api.follow(chat_id, view, at_rest)
 
@@ -79,7 +79,7 @@ def said_at(line: dict[str, str]) -> datetime:
 async def begun(
     folder: Path, dsn: str, db: DatabaseInspector, content: str
 ) -> AsyncIterator[tuple[str, ChatdProcess, ChatdProcess, dict[str, ApiClient]]]:
-    """A chat in the middle of its answer, its owner, and another process that would finish it."""
+    """Start a chat in the middle of its answer, its worker, and another process that could finish it."""
     async with replicas(folder, dsn, "a", scripts=HELD) as (owner,), clients([owner]) as own:
         chat_id = (await own["a"].create(content))["id"]
         await db.wait_for_transition(chat_id, "claim")
@@ -216,7 +216,7 @@ async def test_chat_that_kills_every_worker_becomes_crash_loop(tmp_path: Path, d
 async def test_sigcont_worker_writes_nothing_after_takeover(
     tmp_path: Path, dsn: str, rest: list[Delta] | None
 ) -> None:
-    """While it slept its lease ran out, and its model's answer came, or was cut off."""
+    """While the worker is stopped its lease expires, and its model's answer arrives or is cut off."""
     settings = "[worker]\nheartbeat_seconds = 0.5\nlease_seconds = 3\nreap_interval_seconds = 0.2\n"
     async with openai_stub(rest) as talker:
         with (
@@ -302,7 +302,7 @@ async def test_unreachable_worker_is_replaced_and_stops(
 async def works_again(
     owner: ChatdProcess, api: ApiClient, other: ChatdProcess, db: DatabaseInspector
 ) -> None:
-    """The other leaves, so that only the one that was cut off can answer."""
+    """Stop the other process, so that only the unreachable one can answer."""
     other.send_signal(signal.SIGTERM)
     await other.wait_for_log("daemon.stopping")
     chat_id = (await api.create("still there?"))["id"]

@@ -1,4 +1,4 @@
-"""Tokens from the command line to the API: made, shown once, listed, revoked."""
+"""Access tokens from the command line to the API: created, shown once, listed and revoked."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def _a_configuration_of_this_test(
 
 
 async def chatd(*command: str) -> int:
-    """A command in a thread: it has an event loop of its own."""
+    """Run a command in a thread, where it has an event loop of its own."""
     return int(await anyio.to_thread.run_sync(main, command))
 
 

@@ -1,4 +1,4 @@
-"""``chatd top``: what one process is doing, for people and for scripts."""
+"""``chatd top``: the status of one process, for people and for scripts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A bug that nothing catches is a line of the log like any other, and quotes nobody."""
+"""An uncaught exception becomes one event of the log, without its message."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The files in ``deploy/`` and the page of metrics name metrics and label values that exist."""
+"""The files in ``deploy/`` and the metrics page name only metrics and label values that exist."""
 
 import json
 import re
@@ -27,7 +27,7 @@ NAME = re.compile(r"\b(?:chatd|process)_[a-z_]+\b")
 
 
 def expressions(node: Any = DASHBOARD) -> Iterator[str]:
-    """What a dashboard asks Prometheus."""
+    """Yield the expressions that a dashboard sends to Prometheus."""
     match node:
         case dict():
             yield from (node[key] for key in ("expr", "query") if isinstance(node.get(key), str))
@@ -39,7 +39,7 @@ def expressions(node: Any = DASHBOARD) -> Iterator[str]:
 
 
 def served() -> dict[str, set[str]]:
-    """Every name that a scrape may have, and its labels."""
+    """Return each name that a scrape may have, and its labels."""
     names: dict[str, set[str]] = {}
     for instrument in Metrics():
         labels = set(instrument.labels)
@@ -73,7 +73,7 @@ def test_expression_uses_existing_metrics_and_labels(expression: str) -> None:
 
 
 def test_label_values_in_expressions_exist() -> None:
-    """A misspelt value would match nothing, for ever, without a word."""
+    """A misspelt value would match nothing without any error."""
     vocabularies = {
         (instrument.name, label): words
         for instrument in Metrics()
@@ -111,7 +111,7 @@ def test_every_metric_is_driven_by_a_test() -> None:
 
 
 def test_every_alert_has_a_section_in_the_runbook() -> None:
-    """Each in four fixed lines, and no section without its alert."""
+    """Each section has four fixed lines, and none is without its alert."""
     page = "docs/operations/runbook.md"
     _, *sections = re.split(r"^## (\w+)$", (ROOT / page).read_text(), flags=re.MULTILINE)
     runbook = dict(zip(sections[::2], sections[1::2], strict=True))
@@ -127,7 +127,7 @@ def test_every_alert_has_a_section_in_the_runbook() -> None:
 
 
 def test_every_alert_has_firing_and_silent_test() -> None:
-    """``alerts.test.yaml``, which promtool runs, has each of them fire, and has each stay silent."""
+    """In ``alerts.test.yaml``, which promtool runs, each alert fires once and stays silent once."""
     fired, silent = set(), set()
     for test in yaml.safe_load((DEPLOY / "alerts.test.yaml").read_text())["tests"]:
         for one in test["alert_rule_test"]:

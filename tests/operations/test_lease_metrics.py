@@ -1,4 +1,4 @@
-"""Whether what is owned is kept, and what becomes of it otherwise."""
+"""Metrics of leases: their age, their progress and the reasons for their loss."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from chatd.store.database import Database
 
 
 class Held:
-    """A provider whose calls last until they are let go."""
+    """Provider whose calls last until ``go`` is set."""
 
     def __init__(self) -> None:
         self.provider = FunctionProvider(self._act)
@@ -117,7 +117,7 @@ async def test_edit_and_delete_count_as_lost_leases(dsn: str) -> None:
 
 
 async def test_fenced_write_is_counted(dsn: str, database: Database) -> None:
-    """Somebody else has the chat now, and this owner did not hear of it."""
+    """Another worker has claimed the chat, and this one has not noticed."""
     held = Held()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with running_daemon(dsn, held.provider, worker=worker) as chatd:
@@ -132,7 +132,7 @@ async def test_fenced_write_is_counted(dsn: str, database: Database) -> None:
 
 
 async def test_reaps_by_reason(dsn: str, database: Database) -> None:
-    """Nobody holds the lock of their owner; the lease of one is of before the server started."""
+    """No worker holds the locks. One lease was renewed before the server started."""
     long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
     async with running_daemon(dsn, worker={"reap_interval_seconds": 600}) as chatd:
         meter = await MetricsObserver.start(chatd)

@@ -1,4 +1,4 @@
-"""Metrics and status speak of everybody: who may see them, and what they never say."""
+"""Access to metrics and status, which concern all owners, and the absence of content in them."""
 
 from uuid import UUID
 
@@ -124,7 +124,7 @@ async def test_status_shows_leased_chats_and_actors(dsn: str) -> None:
 
 
 async def test_number_of_series_is_bounded_for_any_requests(dsn: str) -> None:
-    """Chats, owners, keys, paths, methods and models of somebody's own make no series of theirs."""
+    """Chats, owners, keys, paths, methods and models that a caller chooses create no series."""
     async with authenticated_daemons(dsn, scripted()) as at:
         boss = await at.new_caller_headers("boss", admin=True)
 

@@ -1,4 +1,4 @@
-"""How a process and its database are, as its metrics say."""
+"""Metrics of a process and of its database."""
 
 import asyncio
 import time
@@ -121,7 +121,7 @@ async def _old(meter: MetricsObserver) -> bool:
 
 @pytest.fixture
 async def away() -> AsyncIterator[Postgres]:
-    """A server that a test may stop."""
+    """Start a server that a test may stop."""
     async with Postgres() as server:
         yield server
 

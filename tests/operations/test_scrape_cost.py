@@ -1,4 +1,4 @@
-"""What a scrape costs a process that has its hands full."""
+"""The cost of a scrape in a process with many leased chats."""
 
 import time
 from threading import get_native_id
@@ -26,7 +26,7 @@ INSERT INTO chat_messages (chat_id, version, role, content) SELECT id, 1, 'user'
 
 
 async def test_scrape_with_thousand_leased_chats_is_fast(dsn: str, database: Database) -> None:
-    """The best of many is what it costs, less its wait for a processor: others may have them all."""
+    """The fastest of many scrapes is its cost, without the time that it waited for a processor."""
     full = {"max_chats": CHATS, "poll_seconds": 0.1}
     async with running_daemon(dsn, scripted([{"hang": True}]), worker=full) as chatd:
         meter = await MetricsObserver.start(chatd)

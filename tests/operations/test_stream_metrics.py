@@ -1,4 +1,4 @@
-"""Streams, hints and requests: what readers and callers get, and whether processes hear of each other."""
+"""Metrics of streams, notifications and requests."""
 
 from support.auth import authenticated_daemons, create_chat_as
 from support.eventually import eventually
@@ -128,7 +128,7 @@ async def test_missed_notifications_are_found_by_polling(dsn: str) -> None:
         meter = await MetricsObserver.start(back)
 
         async def missed() -> bool:
-            """A poll finds some of them so early that a hint might still be on its way."""
+            """Return whether a poll counted one. Some it finds before their notification is overdue."""
             chat = await front.api.create("hello")
             await front.api.wait_for_status(chat["id"], "waiting")
             return await meter.increase("chatd_notifications_missed_total", kind="pending") > 0

@@ -1,4 +1,4 @@
-"""What turns cost, and how they end: each number grows by what really happened."""
+"""Metrics of turns: their cost and their outcome."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_finished_turn_is_counted_once(dsn: str) -> None:
 
 
 async def test_turn_phases_add_up_to_turn_seconds(dsn: str) -> None:
-    """Each phase is made long in turn; the whole is the sum of what was in hand."""
+    """Each phase takes long in one of the turns, and the phases add up to the time of the turns."""
     both_asked = asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
