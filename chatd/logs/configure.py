@@ -1,4 +1,4 @@
-"""From an event to a line: our own through structlog, those of libraries through ``logging``."""
+"""Configuration of the log: chatd logs through structlog, libraries through ``logging``."""
 
 import json
 import logging
@@ -24,9 +24,9 @@ Fields = MutableMapping[str, Any]
 LIBRARY_EVENT = "library.message"
 
 _EVENT_NAME = re.compile(r"[a-z0-9_.]{1,60}")
-"""A well-formed event name; anything else may hold anything, and is cleaned."""
+"""Well-formed event names. Any other text may contain a secret and is cleaned."""
 _QUOTED_INPUT = re.compile(r"input_value=.*?(?=, input_type|\]|$)", re.DOTALL)
-"""Where pydantic's warnings quote what they are about."""
+"""Quoted input in warnings of pydantic."""
 
 
 def configure(
@@ -35,10 +35,10 @@ def configure(
     format: Format = "auto",  # noqa: A002  (the setting's name)
     stream: TextIO | None = None,
 ) -> None:
-    """Set the log up, or change it.
+    """Configure the log, or change its configuration.
 
-    ``level`` is the least serious level that is written. ``format`` ``auto`` means ``console`` when
-    the stream is a terminal and ``json`` otherwise. ``publish_part`` is standard error unless given.
+    ``level`` is the lowest level that is written. ``format`` ``auto`` means ``console`` if the stream
+    is a terminal and ``json`` otherwise. ``stream`` defaults to standard error.
     """
     _sink.stream = stream or sys.stderr
     _sink.is_journal = journald.is_journal_stream(_sink.stream, os.environ)
@@ -63,12 +63,12 @@ def configure(
 
 
 def bind_process(**fields: str) -> None:
-    """Have these on every line of this process, such as ``worker_id``, from now on."""
+    """Add fields, such as ``worker_id``, to every later line of this process."""
     _process_fields.update(fields)
 
 
 class _Sink:
-    """Where lines end. Named ones share the stream of the first, so that it can be changed."""
+    """Output of a logger. All share the stream of ``_sink``, so that it can be changed."""
 
     stream: TextIO = sys.stderr
     is_journal = False
@@ -78,10 +78,11 @@ class _Sink:
 
     @staticmethod
     def named(*names: str) -> "_Sink":
+        """Return the output of the logger with the first of these names."""
         return _Sink(names[0] if names else None)
 
     def write(self, line: str, level: str = "info") -> None:
-        """One write per line, so that lines of several threads do not mix."""
+        """Write one line, in one call so that lines of several threads do not mix."""
         stream = _sink.stream
         if _sink.is_journal:
             line = journald.with_priority(line, level)
@@ -92,9 +93,10 @@ class _Sink:
                 stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
             stream.flush()
         except (OSError, ValueError):
-            return  # a closed stream, a full disk: there is nowhere left to say so
+            return  # a closed stream or a full disk: there is nowhere to report it
 
     def msg(self, line: str) -> None:
+        """Write a line at level info, under the name that structlog calls."""
         self.write(line)
 
     info = log = msg
@@ -117,7 +119,7 @@ class _Sink:
 _sink = _Sink()
 _process_fields: dict[str, str] = {}
 _processors: list[Processor] = []
-"""The processors in force. Cached loggers hold this very list, so it is changed in place."""
+"""Processors in force. Cached loggers hold this list, so it is changed in place."""
 
 _Logger: type[FilteringBoundLogger] = type(
     "_Logger", (structlog.make_filtering_bound_logger(logging.INFO),), {}
@@ -125,20 +127,21 @@ _Logger: type[FilteringBoundLogger] = type(
 
 
 def _set_level(number: int) -> None:
-    """Give the class of all loggers the methods of another level: cached ones follow at once."""
+    """Replace the methods of the class of all loggers, so that cached loggers change level at once."""
     for name, method in vars(structlog.make_filtering_bound_logger(number)).items():
         if not name.startswith("__"):
             setattr(_Logger, name, method)
 
 
 class _LibraryHandler(logging.Handler):
-    """Lines of libraries that log through ``logging``, in the form of our own."""
+    """Handler that writes the messages of libraries in the same format."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one message of a library."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001  (a library's arguments may do anything)
+        except Exception:  # noqa: BLE001  (formatting foreign arguments may raise anything)
             message = str(record.msg)
         fields: Fields = {"event": LIBRARY_EVENT, "message": _library_message(record.name, message)}
         if record.exc_info:
@@ -147,14 +150,14 @@ class _LibraryHandler(logging.Handler):
 
 
 def _library_message(logger: str, message: str) -> str:
-    """A library's words, without the values that some are known to quote."""
-    if logger == "asyncio":  # after its first words come tasks, results and arguments as they are
+    """Return a library's message without the values that some libraries quote."""
+    if logger == "asyncio":  # tasks, results and arguments follow the first words
         return re.split(r"[(<\n]", message, maxsplit=1)[0].strip()
     return _QUOTED_INPUT.sub("input_value=…", message)
 
 
 def _emit(sink: _Sink, level: str, fields: Fields) -> None:
-    """Run an event through the chain by hand, for lines that no bound logger wrote."""
+    """Process and write an event of a library, for which there is no bound logger."""
     value: Any = fields
     for processor in _processors:
         value = processor(sink, level, value)
@@ -162,7 +165,7 @@ def _emit(sink: _Sink, level: str, fields: Fields) -> None:
 
 
 def _add_standard_fields(logger: Any, method: str, fields: Fields) -> Fields:
-    """What every line has comes first, so that a person finds it; the fields are made fit."""
+    """Put the standard fields first, and serialize all others."""
     event = fields.pop("event", None)
     return {
         "timestamp": format_timestamp(datetime.now(UTC)),
@@ -177,7 +180,7 @@ def _add_standard_fields(logger: Any, method: str, fields: Fields) -> Fields:
 
 
 def _add_exception(_logger: Any, _method: str, fields: Fields) -> Fields:
-    """Replace ``exc_info`` by what it means: type, message and traceback."""
+    """Replace ``exc_info`` by type, message and traceback."""
     info = fields.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
@@ -204,7 +207,7 @@ def _console_processors(*, colors: bool) -> list[Processor]:
 
 
 def _flatten_exception(_logger: Any, _method: str, fields: Fields) -> Fields:
-    """On the console a traceback is its own lines, below the event."""
+    """Keep the traceback only, which the console prints below the event."""
     exception = fields.get("exception")
     if isinstance(exception, Mapping):
         fields["exception"] = exception["traceback"]

@@ -1,4 +1,4 @@
-"""The table of events, as data: ``events.toml``."""
+"""Table of log events, read from ``events.toml``."""
 
 import tomllib
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ CONTEXT_FIELDS: Mapping[Context, tuple[str, ...]] = {
     "chat": ("chat_id", "epoch"),
     "request": ("request_id",),
 }
-"""What a line has from the context that it is written in."""
+"""Fields that a line has from its context."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event: what its lines hold, what it means, and what a person does about it."""
+    """One log event: its fields, its meaning, and the action for an operator."""
 
     name: str
     levels: tuple[str, ...]
@@ -30,17 +30,17 @@ class LogEvent:
 
 @cache
 def log_events() -> Mapping[str, LogEvent]:
-    """All events, by name, in the order of the file."""
+    """Return all events by name, in the order of the file."""
     text = (resources.files(__package__) / "events.toml").read_text("utf-8")
     return {
         name: LogEvent(
             name=name,
-            levels=(one["level"],) if isinstance(one["level"], str) else tuple(one["level"]),
-            fields=tuple(one.get("fields", ())),
-            context=one.get("context"),
-            exception=one.get("exception", False),
-            description=one["description"],
-            action=one["action"],
+            levels=(table["level"],) if isinstance(table["level"], str) else tuple(table["level"]),
+            fields=tuple(table.get("fields", ())),
+            context=table.get("context"),
+            exception=table.get("exception", False),
+            description=table["description"],
+            action=table["action"],
         )
-        for name, one in tomllib.loads(text).items()
+        for name, table in tomllib.loads(text).items()
     }

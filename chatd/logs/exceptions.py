@@ -1,8 +1,8 @@
-"""An exception for the log: what it is and where it was raised, and of its words those that are safe.
+"""Exceptions in the log: type and frames, and the message if it is safe.
 
-A message may quote what was being worked on: ``ValueError: 'the user's own words'``, a database error
-with the row it is about, a warning of pydantic with its ``input_value``. So a message is written only
-if it is of a kind that speaks of the program or of the system. Frames show code, never values.
+A message may quote the content of a chat: ``ValueError: 'the user's own words'``, a database error
+with its row, a warning of pydantic with its ``input_value``. A message is therefore written only if
+the type of the exception describes the program or the system. Frames show code, never values.
 """
 
 import traceback
@@ -16,7 +16,7 @@ from chatd.supervision.child import FatalError
 from chatd.supervision.child_run import ChildError
 from chatd.supervision.restart_budget import RestartBudgetExceeded
 
-WITHHELD_MESSAGE = "(not logged: it may quote what was said)"
+WITHHELD_MESSAGE = "(not logged: it may quote the content of a chat)"
 
 _SAFE_BUILTIN_ERRORS = frozenset(
     {
@@ -26,14 +26,14 @@ _SAFE_BUILTIN_ERRORS = frozenset(
 )  # fmt: skip
 _SAFE_ERRORS = (ChatdError, ChildError, FatalError, OSError, RestartBudgetExceeded)
 _ERRORS_QUOTING_CONTENT = (ProviderError, Refused)
-"""Ours, with the words of others in them."""
+"""Types of chatd whose messages include text of others."""
 
 _MAX_CHAIN_DEPTH, _MAX_GROUP_MEMBERS = 8, 8
-"""Links of a chain, and members of a group, that are written."""
+"""Maximum links of a chain, and members of a group, that are written."""
 
 
 def exception_fields(error: BaseException) -> dict[str, Any]:
-    """Type, message and traceback of an exception."""
+    """Return type, message and traceback of an exception."""
     return {
         "type": type(error).__qualname__,
         "message": loggable_message(error),
@@ -42,7 +42,7 @@ def exception_fields(error: BaseException) -> dict[str, Any]:
 
 
 def loggable_message(error: BaseException) -> str:
-    """What the exception says, if that is safe to write down."""
+    """Return the message of an exception if it is safe to log, otherwise a placeholder."""
     if isinstance(error, BaseExceptionGroup):
         return f"group of {len(error.exceptions)}"
     safe = isinstance(error, _SAFE_ERRORS) and not isinstance(error, _ERRORS_QUOTING_CONTENT)
@@ -52,7 +52,7 @@ def loggable_message(error: BaseException) -> str:
 
 
 def _traceback_lines(error: BaseException, depth: int) -> Iterator[str]:
-    """As Python shows it: what led to it first."""
+    """Yield the traceback as Python prints it, causes first."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and depth < _MAX_CHAIN_DEPTH:
         yield from _traceback_lines(cause, depth + 1)

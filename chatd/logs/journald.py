@@ -1,4 +1,4 @@
-"""journald: whether it reads a stream, and how it is told how serious a line is.
+"""Support for journald: detection of its stream, and priorities of lines.
 
 Sources: systemd.exec(5) on ``$JOURNAL_STREAM``, sd-daemon(3) on the prefixes.
 """
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import TextIO
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""syslog's number for each level."""
+"""Number of syslog for each level."""
 
 
 def is_journal_stream(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether ``publish_part`` is the one that the service manager connected to the journal."""
+    """Return whether the service manager connected this stream to the journal."""
     try:
-        found = os.fstat(stream.fileno())
+        stat = os.fstat(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
 
 
 def with_priority(text: str, level: str) -> str:
-    """Each line with its priority, which journald takes off again."""
+    """Put the priority before each line, which journald removes."""
     prefix = f"<{PRIORITIES.get(level, PRIORITIES['info'])}>"
     return prefix + text.replace("\n", f"\n{prefix}")

@@ -1,4 +1,4 @@
-"""What must never be written, wherever it turns up: secrets that are known, and what looks like one."""
+"""Redaction of secrets: registered ones, and texts that look like one."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from chatd.domain.sanitize import MAX_ERROR_LENGTH, REDACTED, sanitize_error_text
 
 _MIN_SECRET_LENGTH = 6
-"""Characters of a secret that is looked for everywhere: a shorter one would be found in any word."""
+"""Minimum length of a registered secret. A shorter one would match parts of ordinary words."""
 _SECRET_NAME = re.compile(
     r"(?i)(^|[_-])(api[_-]?key|authorization|cookie|credentials?|passw(or)?d|secret|token)$"
 )
@@ -16,13 +16,15 @@ _secrets_pattern: re.Pattern[str] | None = None
 
 
 def register_secrets(secrets: Iterable[str]) -> None:
-    """Replace these, from now on, also where nothing around them tells what they are.
+    """Redact these texts in all later lines.
 
-    What was hidden before stays hidden: after a reload the old key may still be in use.
+    Earlier secrets stay redacted, because after a reload the old key may still be in use.
     """
-    global _known_secrets, _secrets_pattern  # noqa: PLW0603 - the log is one for the process
-    spelt = {form for one in secrets for form in (one, quote(one, safe=""), unquote(one))}
-    _known_secrets |= {form for form in spelt if len(form) >= _MIN_SECRET_LENGTH}
+    global _known_secrets, _secrets_pattern  # noqa: PLW0603 - one log per process
+    forms = {
+        form for secret in secrets for form in (secret, quote(secret, safe=""), unquote(secret))
+    }
+    _known_secrets |= {form for form in forms if len(form) >= _MIN_SECRET_LENGTH}
     longest_first = sorted(_known_secrets, key=len, reverse=True)
     _secrets_pattern = (
         re.compile("|".join(map(re.escape, longest_first))) if _known_secrets else None
@@ -30,14 +32,15 @@ def register_secrets(secrets: Iterable[str]) -> None:
 
 
 def is_secret_name(key: str) -> bool:
-    """Whether a field of this name holds a secret."""
+    """Return whether a field with this name holds a secret."""
     return _SECRET_NAME.search(key) is not None
 
 
 def redact_secrets(text: str) -> str:
-    """The text, without secrets; one of many lines, such as a traceback, is bounded per line only.
+    """Return the text without secrets.
 
-    Unless a key in PEM form may be in it: that is many lines, and can be seen only as a whole.
+    The length of a text of many lines, such as a traceback, is limited per line. A text that may
+    contain a PEM key is cleaned as a whole, because the key has many lines.
     """
     if _secrets_pattern is not None:
         text = _secrets_pattern.sub(REDACTED, text)

@@ -1,4 +1,4 @@
-"""Values as JSON can hold them and as everybody may see them."""
+"""Serialization of values: types that JSON has, bounded in size, without secrets."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,32 +10,32 @@ from chatd.domain.sanitize import REDACTED
 from chatd.logs.redaction import is_secret_name, redact_secrets
 
 MAX_DEPTH = 6
-"""Levels of nesting that are written; also what ends a value that contains itself."""
+"""Maximum nesting, which also ends a value that contains itself."""
 MAX_ITEMS = 100
-"""Entries of one container that are written."""
+"""Maximum entries of one container."""
 TIMESTAMP_LENGTH = 24
-"""Characters of a time as chatd writes it, which sorts as text: 2026-01-02T03:04:05.678Z."""
+"""Length of a timestamp, which sorts as text: 2026-01-02T03:04:05.678Z."""
 _PLACEHOLDER = "<{} that cannot be shown>"
 
 
 def format_timestamp(at: datetime) -> str:
-    """A time as it stands in a line."""
+    """Return a time as log lines have it."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def serialize(value: Any, key: str = "") -> Any:
-    """The value of a field that is named ``key``, also one that raises when it is looked at."""
+    """Return the value of the field ``key`` as JSON types. Never raises."""
     try:
         return _serialize(value, key)
-    except Exception:  # noqa: BLE001  (a foreign mapping may do anything)
+    except Exception:  # noqa: BLE001  (a foreign mapping may raise anything)
         return _PLACEHOLDER.format(type(value).__qualname__)
 
 
 def call_or_placeholder(function: Callable[[Any], Any], value: Any) -> Any:
-    """What a value says of itself, or its type when even that fails."""
+    """Return ``function(value)``, or a placeholder with its type if that raises."""
     try:
         return function(value)
-    except Exception:  # noqa: BLE001  (anything may happen in a foreign __str__)
+    except Exception:  # noqa: BLE001  (a foreign __str__ may raise anything)
         return _PLACEHOLDER.format(type(value).__qualname__)
 
 
@@ -66,6 +66,6 @@ def _serialize(value: Any, key: str = "", depth: int = 0) -> Any:  # noqa: C901 
         case datetime():
             return value.isoformat()
         case UUID():
-            return str(value)  # an id of ours: no secret to look for
+            return str(value)  # an id of chatd, never a secret
         case _:
             return redact_secrets(call_or_placeholder(str, value))

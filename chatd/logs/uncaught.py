@@ -1,6 +1,6 @@
-"""What nobody caught is an event too: in the program, in a thread, or where nobody could catch it.
+"""Logging of uncaught exceptions: in the program, in threads and in finalizers.
 
-Python would print it over many lines, with the words of its message, which may quote what was said.
+Python would print them over many lines, with a message that may quote the content of a chat.
 """
 
 import sys
@@ -14,7 +14,7 @@ _log = structlog.get_logger()
 
 
 def log_uncaught() -> None:
-    """Log, from now on, what Python would print. Ctrl-C stays Python's."""
+    """Log uncaught exceptions instead of printing them. Ctrl-C is left to Python."""
     sys.excepthook = _excepthook
     threading.excepthook = _threading_excepthook
     sys.unraisablehook = _unraisablehook

@@ -145,8 +145,10 @@ class AuthSettings(Section):
 
 
 class LimitSettings(Section):
-    """Limits per owner. 0 always means unlimited. A request beyond a limit is rejected with a problem
-    that names the limit. See also http.max_body_bytes and worker.max_queued_messages.
+    """Limits per owner. 0 always means unlimited.
+
+    A request beyond a limit is rejected with a problem that names the limit. See also
+    http.max_body_bytes and worker.max_queued_messages.
     """
 
     max_content_parts: NonNegativeInt = Field(100, description="Maximum parts of one message.")

@@ -28,16 +28,16 @@ class Conversation:
         self.chat_id = chat_id
         self.transcript = Transcript()
         self.awaiting_answer = False
-        """Whether the last line starts a turn."""
+        """True if the last line starts a turn."""
 
     @property
     def busy(self) -> bool:
-        """Whether a turn is running or pending."""
+        """True while a turn is running or pending."""
         return self.transcript.chat is not None and not self.transcript.idle
 
     @property
     def can_stop(self) -> bool:
-        """Whether there is a turn to stop that nobody has interrupted yet."""
+        """True while a turn can be interrupted."""
         return self.busy and self.transcript.status != "interrupting"
 
     async def handle_line(self, line: str) -> str | None:
