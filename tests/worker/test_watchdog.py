@@ -1,4 +1,4 @@
-"""Whether the heartbeat gets somewhere, which is what the watchdog of the service manager asks."""
+"""Watchdog of the service manager: it is notified while the heartbeat makes progress."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,33 +31,33 @@ def manager(tmp_path: Path) -> Iterator[SystemdStub]:
         yield listening
 
 
-async def test_a_lock_that_cannot_be_had_is_no_sign_of_life(
+async def test_worker_without_its_lock_is_unhealthy(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatd.daemon.wiring.worker.MAX_RETRY_DELAY_SECONDS", 0.5)
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
     workers = daemon.actors.worker
     assert workers is not None
-    thief = await asyncpg.connect(dsn)
+    other = await asyncpg.connect(dsn)
     async with anyio.create_task_group() as group:
-        # In a transaction, so that it does not pass for a ghost, which would be ended.
-        async with thief.transaction():
-            await thief.execute(
+        # In a transaction, so that it is not taken for a stale session and terminated.
+        async with other.transaction():
+            await other.execute(
                 "SELECT pg_advisory_lock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
             group.start_soon(daemon.run)
             await eventually(lambda: not workers.healthy)
             assert not daemon.supervisor.ready.is_set()
-            await thief.execute(
+            await other.execute(
                 "SELECT pg_advisory_unlock(hashtextextended($1, 0))", str(daemon.worker_id)
             )
         await daemon.supervisor.ready.wait()
         await eventually(lambda: workers.healthy)
         daemon.stop()
-    await thief.close()
+    await other.close()
 
 
-async def test_who_renews_is_sound(dsn: str) -> None:
+async def test_renewing_worker_is_healthy(dsn: str) -> None:
     async with running_daemon(dsn, **BRISK) as chatd:
         workers = chatd.daemon.actors.worker
         assert workers is not None
@@ -66,42 +66,42 @@ async def test_who_renews_is_sound(dsn: str) -> None:
         await eventually(lambda: workers.healthy)
 
 
-async def test_an_unsound_process_sends_no_ping_until_it_is_sound_again(
+async def test_unhealthy_process_sends_no_watchdog_ping_until_it_is_healthy(
     manager: SystemdStub,
 ) -> None:
-    sound = True
-    attendant = SystemdNotifier(
+    healthy = True
+    notifier = SystemdNotifier(
         SystemdSocket(manager.address),
         status=lambda: "so far so good",
-        healthy=lambda: sound,
+        healthy=lambda: healthy,
         max_stop_seconds=60,
     )
-    attendant.ready()
-    attendant.step()
+    notifier.ready()
+    notifier.step()
     await eventually(lambda: len(manager.matching("WATCHDOG")) == 1)
-    sound = False
+    healthy = False
     for _ in range(3):
-        attendant.step()
-    attendant.status_note = "something is wrong"
-    attendant.step()
+        notifier.step()
+    notifier.status_note = "something is wrong"
+    notifier.step()
     await eventually(
         lambda: manager.matching("STATUS", "Serving: so far so good (something is wrong)")
     )
     assert len(manager.matching("WATCHDOG")) == 1
-    sound = True
-    attendant.step()
+    healthy = True
+    notifier.step()
     await eventually(lambda: len(manager.matching("WATCHDOG")) == 2)
 
 
-async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: SystemdStub) -> None:
-    attendant = SystemdNotifier(
+async def test_stop_extends_its_timeout_only_within_its_allowance(manager: SystemdStub) -> None:
+    notifier = SystemdNotifier(
         SystemdSocket(manager.address),
         status=lambda: "so far so good",
         healthy=lambda: False,
         max_stop_seconds=0.2,
     )
-    attendant.ready()
-    attendant.stopping()
+    notifier.ready()
+    notifier.stopping()
     await eventually(lambda: manager.matching("WATCHDOG"))
     assert manager.key_order("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG") == [
         *("STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG")
@@ -109,56 +109,60 @@ async def test_a_stop_asks_for_time_only_as_long_as_it_is_in_order(manager: Syst
     began = anyio.current_time()
     await eventually(lambda: anyio.current_time() > began + 0.2)
     before = len(manager.notifications)
-    attendant.step()
-    attendant.status_note = "now"
-    attendant.step()
+    notifier.step()
+    notifier.status_note = "now"
+    notifier.step()
     await eventually(lambda: len(manager.notifications) > before)
     assert manager.notifications[-1][1] == {"STATUS": "Stopping: so far so good (now)"}
-    attendant.ready()  # too late: a reload that ends now says nothing
+    notifier.ready()  # too late: a reload that ends during the stop reports nothing
     assert not manager.matching("READY")[1:]
 
 
-async def test_who_is_stopped_while_it_starts_leaves_no_row(
+async def test_worker_stopped_while_it_starts_leaves_no_row(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
     renew = Leases.renew
 
-    async def renewed(*given: Any, **more: Any) -> list[Renewal]:
-        beats = await renew(*given, **more)
+    async def renew_and_stop(*args: Any, **options: Any) -> list[Renewal]:
+        renewals = await renew(*args, **options)
         daemon.stop()
-        return beats
+        return renewals
 
-    monkeypatch.setattr(Leases, "renew", renewed)
+    monkeypatch.setattr(Leases, "renew", renew_and_stop)
     await daemon.run()
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM workers") == 0
     await connection.close()
 
 
-@pytest.mark.parametrize("away", [False, True])
-async def test_who_found_the_database_away_believes_no_free_lock(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, away: bool
+@pytest.mark.parametrize("unavailable", [False, True])
+async def test_free_locks_are_not_trusted_after_an_outage_at_the_start(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, unavailable: bool
 ) -> None:
-    """It may have been away for all workers, and some may not have taken their locks again."""
+    """The outage may have hit all workers, and some may not have taken their locks again."""
     tries = 0
-    looked: list[bool] = []
-    check, look = migrate.check, Leases.find_reapable
+    trusted: list[bool] = []
+    check, find_reapable = migrate.check, Leases.find_reapable
 
-    async def checked(*given: Any, **more: Any) -> None:
+    async def checked(*args: Any, **options: Any) -> None:
         nonlocal tries
         tries += 1
-        if away and tries == 1:
+        if unavailable and tries == 1:
             raise DatabaseUnavailable
-        await check(*given, **more)
+        await check(*args, **options)
 
-    async def looks(*given: Any, locks_tell: bool, **more: Any) -> ReapableWork:
-        looked.append(locks_tell)
-        return await look(*given, trust_free_locks=locks_tell, **more)
+    async def recorded(
+        leases: Leases, *, trust_free_locks: bool, lease_seconds: float
+    ) -> ReapableWork:
+        trusted.append(trust_free_locks)
+        return await find_reapable(
+            leases, trust_free_locks=trust_free_locks, lease_seconds=lease_seconds
+        )
 
     monkeypatch.setattr(migrate, "check", checked)
-    monkeypatch.setattr(Leases, "find_reapable", looks)
+    monkeypatch.setattr(Leases, "find_reapable", recorded)
     async with running_daemon(dsn, worker={"reap_interval_seconds": 0.1}):
-        await eventually(lambda: len(looked) > 2)
-    assert tries == 1 + away
-    assert set(looked) == {not away}
+        await eventually(lambda: len(trusted) > 2)
+    assert tries == 1 + unavailable
+    assert set(trusted) == {not unavailable}
