@@ -9,14 +9,14 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """What a chat is, never what it should do next and never how it got there.
+    """Status of a chat.
 
-    * `waiting`: idle; it is your turn.
-    * `pending`: it has work, and waits for a worker to take it.
-    * `running`: a worker has it, and works on it.
-    * `interrupting`: a stop was asked for; its worker stores what there is.
-    * `requires_action`: it waits for the results of tools that you run, until a deadline.
-    * `error`: the last turn failed, and `last_error` says why; a retry or a message goes on.
+    * `waiting`: idle. The next message is the user's.
+    * `pending`: it has work and no worker yet.
+    * `running`: a worker holds its lease and runs a turn.
+    * `interrupting`: a stop was requested. The worker stores the answer so far.
+    * `requires_action`: it waits for the results of client tools, until a deadline.
+    * `error`: the last turn failed with `last_error`. A retry or a message continues it.
     """
 
     WAITING = "waiting"
@@ -35,11 +35,11 @@ IDLE = frozenset({Status.WAITING, Status.ERROR})
 
 
 class BusyBehavior(StrEnum):
-    """What a message does when the chat is busy.
+    """Behavior of a message that is sent to a busy chat.
 
-    * `queue`: it waits in the queue until the turns before it are over.
-    * `interrupt`: what is running stops and keeps what was said; this message is answered next.
-    * `reject`: it is refused, with `chat_busy`.
+    * `queue`: the message is queued until the turns before it have ended.
+    * `interrupt`: the running turn stops and keeps its answer so far. The message is answered next.
+    * `reject`: the message is rejected with `chat_busy`.
     """
 
     QUEUE = "queue"

@@ -89,7 +89,7 @@ async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) ->
     assert len(killed) == KILLS
     assert end["text"] == text
     assert end["stored"] == ["go", text]
-    assert end["moves"].count("reap") == KILLS
+    assert end["transitions"].count("reap") == KILLS
     assert (end["snapshots"], end["reconnects"] >= KILLS) == (1, True)
     assert all(text.startswith(event["preview"]) for event in events)
     ids = [event["id"] for event in events]

@@ -41,7 +41,7 @@ async def list_chats(
     caller: Caller,
     context: Context,
     archived: Annotated[
-        bool | None, Query(description="Only archived ones, or only the others.")
+        bool | None, Query(description="True: archived chats only. False: other chats only.")
     ] = None,
     status: Annotated[
         list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
@@ -56,23 +56,20 @@ async def list_chats(
     ] = None,
     parent: Annotated[
         UUID | Literal["none"] | None,
-        Query(
-            description="Chats that this chat has started, or `none` for those that no chat has. "
-            "No chat starts others yet."
-        ),
+        Query(description="Id of the parent chat, or `none` for chats without a parent."),
     ] = None,
     q: Annotated[
         Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized] | None,
-        Query(description="A piece of the title, as one string, in upper or lower case."),
+        Query(description="Substring of the title. Case does not matter."),
     ] = None,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
 ) -> Page[ChatOut]:
-    """Your chats, most recently touched first.
+    """Return the owner's chats, most recently updated first.
 
-    Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
-    front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
-    every chat that they pass by, so a rare one takes longer in a long list.
+    Every page costs the same, however deep. A chat that is updated while you page moves to the front,
+    which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
+    chat that they skip, so a rare match takes longer in a long list.
     """
     pairs = [one.partition(":") for one in label or ()]
     found = await context.store.chat_lists.page(

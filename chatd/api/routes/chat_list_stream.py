@@ -34,14 +34,14 @@ async def stream_chats(
     request: Request,
     caller: Caller,
     context: Context,
-    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
+    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
 ) -> EventStreamResponse:
-    """Follow all your chats on one connection.
+    """Stream the changes of all chats of the owner on one connection.
 
-    Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
-    that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
-    is gone. When you come back you may be told again what you know: drop a chat whose `version` you
-    have. `reset` says that your cursor is too old; a `snapshot` follows.
+    Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
+    `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
+    resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
+    cursor is too old. A `snapshot` follows it.
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     with ExitStack() as stack:

@@ -33,12 +33,12 @@ async def stream_chat(
     request: Request,
     caller: Caller,
     context: Context,
-    after: Annotated[str | None, Query(description="The id of the last event you have.")] = None,
+    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
 ) -> EventStreamResponse:
-    """Follow a chat. Starts with a `snapshot`, or right after the event that you name.
+    """Stream the events of a chat. Starts with a `snapshot`, or after the event named by `after`.
 
-    The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
-    and `preview_reset` says that it will not be stored.
+    The deltas of a step (`message_part`) are a preview. `message` repeats all of it once it is stored;
+    `preview_reset` reports that it will not be stored.
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     with ExitStack() as stack:

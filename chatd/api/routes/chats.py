@@ -44,7 +44,7 @@ Version = Annotated[
 async def create_chat(
     body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Create a chat. With `content` it is to be answered at once; without, it waits for a message."""
+    """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     moved = await context.store.chats.create(
         owner_id=caller.owner_id,
@@ -63,7 +63,7 @@ async def create_chat(
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
-    """One chat."""
+    """Return a chat."""
     chat = await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     await context.ensure_model_names(chat.last_model_config_id)
     return context.present.chat(chat)
@@ -76,9 +76,10 @@ async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
 async def update_chat(
     chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+    """Change a chat's title or labels, or archive it.
 
-    A chat's family are the chats that it has started, and so on; no chat starts others yet.
+    Title and labels can be changed at any time. To archive or unarchive a chat with its descendants, all
+    of them must be idle.
     """
     if body.archived is not None:
         family = await context.store.chats.archive(
@@ -112,9 +113,9 @@ async def update_chat(
     responses=problem_responses("chat_not_found"),
 )
 async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
-    """Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+    """Delete a chat, its descendants, and everything stored of them. A running turn ends.
 
-    Nothing else removes a chat: it is kept until it is deleted.
+    Chats are kept until they are deleted.
     """
     for gone, version in await context.store.chats.delete(chat_id, owner_id=caller.owner_filter):
         context.change_bus.publish_deleted(gone, version)
@@ -124,7 +125,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Stop what the chat is doing. What the model said so far is kept. Safe to repeat."""
+    """Stop the running turn. The answer so far is kept. Safe to repeat."""
     return await context.publish(
         await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -139,7 +140,7 @@ async def interrupt_chat(
 async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Try a failed turn again, without a new message."""
+    """Retry the failed turn without a new message."""
     return await context.publish(
         await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -152,7 +153,7 @@ async def retry_chat(
 async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Start over: the history and the queue go, but for the system prompt. The chat must be at rest."""
+    """Clear the history and the queue, but not the system prompt. The chat must be idle."""
     return await context.publish(
         await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
     )
@@ -160,6 +161,7 @@ async def clear_chat(
 
 @router.get(
     "/chats/{chat_id}/events",
+    summary="List journal entries",
     dependencies=[RejectUnknownParameters],
     responses=problem_responses("chat_not_found"),
 )
@@ -170,7 +172,7 @@ async def list_events(
     after: Version = 0,
     limit: Limit = 100,
 ) -> Page[JournalEntryOut]:
-    """The chat's journal: every move that was made on it, oldest first."""
+    """Return the chat's journal: all its transitions, oldest first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     found = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
@@ -181,7 +183,7 @@ async def list_events(
 
 @router.get("/models", tags=["models"])
 async def list_models(_caller: Caller, context: Context) -> Page[ModelOut]:
-    """The models that a chat may ask for."""
+    """Return the models that a chat may use."""
     default = context.catalog.default
     return Page(
         items=[

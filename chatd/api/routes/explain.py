@@ -1,4 +1,4 @@
-"""The route that says why a chat is where it is."""
+"""Route that explains the state of a chat."""
 
 from datetime import datetime
 from uuid import UUID
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
-    """Say why a chat is where it is: who works on it, what it is doing, what it waits for."""
+    """Explain the state of a chat. Names its worker, its activity, and what it waits for."""
     facts = await context.store.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )

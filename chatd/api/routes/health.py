@@ -1,4 +1,4 @@
-"""Is it alive, and is it ready."""
+"""Routes of liveness and readiness."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,15 +13,20 @@ from chatd.api.schema.process_status import Health
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/livez")
+@router.get("/livez", summary="Check liveness")
 async def livez() -> Health:
-    """The process answers."""
+    """Report that the process answers requests."""
     return Health(status="alive")
 
 
-@router.get("/readyz", response_model=Health, responses=problem_responses("not_ready"))
+@router.get(
+    "/readyz",
+    summary="Check readiness",
+    response_model=Health,
+    responses=problem_responses("not_ready"),
+)
 async def readyz(request: Request, context: Context) -> Health | JSONResponse:
-    """All actors are up, the database answers, and nothing is being stopped."""
+    """Report whether all actors are up, the database answers, and the process is not stopping."""
     why: Callable[[], str | None] = request.app.state.not_ready
     reason = "stopping" if context.hub.draining else why()
     if reason is not None:

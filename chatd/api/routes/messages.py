@@ -44,7 +44,7 @@ async def list_messages(
     before_id: MessageIdParameter = None,
     limit: Limit = 100,
 ) -> Page[MessageOut]:
-    """The history, oldest first: from the start, after a message, or the latest ones before one."""
+    """Return messages of a chat, oldest first. From the start, after one, or the latest before one."""
     if after_id is not None and before_id is not None:
         raise HttpProblem(
             "conflicting_parameters",
@@ -83,7 +83,7 @@ async def list_messages(
 async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> SendMessageResult:
-    """Send a message. A chat at rest answers; a busy one does as `busy_behavior` says."""
+    """Send a message. An idle chat answers it. A busy one follows `busy_behavior`."""
     moved = await context.store.chats.send(
         chat_id,
         owner_id=caller.owner_filter,

@@ -77,11 +77,11 @@ MetricsAccess = Annotated[Operations, Depends(require_metrics_access)]
     },
 )
 async def metrics(operations: MetricsAccess) -> Response:
-    """What this process has counted, and what the database had a few seconds ago."""
+    """Return the metrics of this process. They include recent counts over the whole database."""
     return Response(operations.metrics(), media_type=MEDIA_TYPE)
 
 
-@router.get("/statusz", responses=problem_responses())
+@router.get("/statusz", summary="Get process status", responses=problem_responses())
 async def statusz(operations: OperatorAccess) -> ProcessStatusOut:
-    """How this process is: its actors, the chats in hand, streams and connections."""
+    """Return the status of this process: actors, leased chats, streams and connections."""
     return operations.status()

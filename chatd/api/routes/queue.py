@@ -14,9 +14,9 @@ from chatd.api.schema.resources import ChatOut, MessageId, Page, QueuedMessageOu
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
 
-@router.get("", responses=problem_responses("chat_not_found"))
+@router.get("", summary="List queued messages", responses=problem_responses("chat_not_found"))
 async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
-    """The messages that wait for the running turn to end, the next one first."""
+    """Return the messages queued until the running turn ends, the next one first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     found = await context.store.reads.queue(chat_id)
     await context.ensure_model_names(*(message.model_config_id for message in found))
@@ -31,7 +31,7 @@ async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[Qu
 async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
-    """Take back a message that waits."""
+    """Remove a queued message."""
     moved = await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
     context.change_bus.publish(moved.entry)
 
@@ -45,7 +45,7 @@ async def delete_queued_message(
 async def promote_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
-    """Have a message that waits answered next. A running turn stops for it, and keeps what was said."""
+    """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
     moved = await context.store.queue.promote(
         chat_id, queued_id, owner_id=caller.owner_filter, key=key
     )

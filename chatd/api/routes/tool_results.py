@@ -27,7 +27,7 @@ async def submit_tool_results(
     context: Context,
     key: IdempotencyKeyHeader,
 ) -> ChatOut:
-    """Hand in the results of all open calls of a chat that waits for them; the model goes on."""
+    """Submit the results of all pending tool calls. The model continues with them."""
     moved = await context.store.tool_calls.submit(
         chat_id,
         owner_id=caller.owner_filter,

@@ -1,7 +1,7 @@
 import { EventStream, chatListRules, chatRules, type FollowOptions } from "./follow.js";
 import { Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
-  ChangeChat,
+  UpdateChat,
   Chat,
   ChatEvent,
   Content,
@@ -13,10 +13,10 @@ import type {
   Model,
   QueuedMessage,
   SendMessage,
-  Sent,
+  SendMessageResult,
   Status,
-  ToolResult,
-} from "./shapes.js";
+  ToolResultInput,
+} from "./types.js";
 
 interface Page<Item> {
   items: Item[];
@@ -61,7 +61,7 @@ export class Client {
   /** Post the results of all tool calls that the chat waits for. */
   submitToolResults(
     chatId: string,
-    results: readonly ToolResult[],
+    results: readonly ToolResultInput[],
     options: RequestOptions = {},
   ): Promise<Chat> {
     return this.#http.request("POST", `/chats/${chatId}/tool-results`, { ...options, body: { results } });
@@ -117,7 +117,7 @@ export class Chats {
   }
 
   /** Change title or labels at any time; archive or unarchive an idle chat. */
-  update(chatId: string, fields: ChangeChat, options: RequestOptions = {}): Promise<Chat> {
+  update(chatId: string, fields: UpdateChat, options: RequestOptions = {}): Promise<Chat> {
     return this.http.request("PATCH", `/chats/${chatId}`, { ...options, body: fields });
   }
 
@@ -172,7 +172,7 @@ export class Messages {
     chatId: string,
     content: Content,
     more: Omit<SendMessage, "content"> & RequestOptions = {},
-  ): Promise<Sent> {
+  ): Promise<SendMessageResult> {
     const { signal, idempotencyKey, ...fields } = more;
     const body = { content, ...fields };
     const options = dropUndefined({ signal, idempotencyKey });

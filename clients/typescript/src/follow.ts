@@ -8,7 +8,7 @@
 import { Backoff, sleep } from "./backoff.js";
 import { ClientError, ConnectFailed } from "./errors.js";
 import type { Http } from "./http.js";
-import type { ChatEvent, ListEvent } from "./shapes.js";
+import type { ChatEvent, ListEvent } from "./types.js";
 import { Parser, type ServerSentEvent } from "./sse.js";
 
 export interface FollowOptions {

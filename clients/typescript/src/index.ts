@@ -11,5 +11,5 @@ export {
 export type { EventStream, FollowOptions } from "./follow.js";
 export type { ClientOptions, RequestOptions } from "./http.js";
 export type { components, operations, paths } from "./openapi.js";
-export * from "./shapes.js";
+export * from "./types.js";
 export { Parser, type ServerSentEvent } from "./sse.js";

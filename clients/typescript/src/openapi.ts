@@ -12,18 +12,18 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Chats
-         * @description Your chats, most recently touched first.
+         * Return the owner's chats, most recently updated first
+         * @description Return the owner's chats, most recently updated first.
          *
-         *     Every page costs the same, however deep. A chat that is touched while you turn pages moves to the
-         *     front, where you have been: `GET /chats/stream` tells you of it. The filters `label` and `q` read
-         *     every chat that they pass by, so a rare one takes longer in a long list.
+         *     Every page costs the same, however deep. A chat that is updated while you page moves to the front,
+         *     which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
+         *     chat that they skip, so a rare match takes longer in a long list.
          */
         get: operations["list_chats"];
         put?: never;
         /**
-         * Create Chat
-         * @description Create a chat. With `content` it is to be answered at once; without, it waits for a message.
+         * Create a chat
+         * @description Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message.
          */
         post: operations["create_chat"];
         delete?: never;
@@ -40,13 +40,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Stream Chats
-         * @description Follow all your chats on one connection.
+         * Stream the changes of all chats of the owner on one connection
+         * @description Stream the changes of all chats of the owner on one connection.
          *
-         *     Starts with a `snapshot` of the 50 most recently touched, or with what was touched since the event
-         *     that you name. `chat` is a whole chat, whenever one moved, as it is now; `deleted` names one that
-         *     is gone. When you come back you may be told again what you know: drop a chat whose `version` you
-         *     have. `reset` says that your cursor is too old; a `snapshot` follows.
+         *     Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
+         *     `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
+         *     resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
+         *     cursor is too old. A `snapshot` follows it.
          */
         get: operations["stream_chats"];
         put?: never;
@@ -65,26 +65,27 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Chat
-         * @description One chat.
+         * Return a chat
+         * @description Return a chat.
          */
         get: operations["get_chat"];
         put?: never;
         post?: never;
         /**
-         * Delete Chat
-         * @description Delete a chat, its descendants, and everything that is stored of them. A running turn ends.
+         * Delete a chat, its descendants, and everything stored of them
+         * @description Delete a chat, its descendants, and everything stored of them. A running turn ends.
          *
-         *     Nothing else removes a chat: it is kept until it is deleted.
+         *     Chats are kept until they are deleted.
          */
         delete: operations["delete_chat"];
         options?: never;
         head?: never;
         /**
-         * Change Chat
-         * @description Change title or labels at any time; archive or unarchive a chat at rest, with its family.
+         * Change a chat's title or labels, or archive it
+         * @description Change a chat's title or labels, or archive it.
          *
-         *     A chat's family are the chats that it has started, and so on; no chat starts others yet.
+         *     Title and labels can be changed at any time. To archive or unarchive a chat with its descendants, all
+         *     of them must be idle.
          */
         patch: operations["update_chat"];
         trace?: never;
@@ -99,8 +100,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Clear Chat
-         * @description Start over: the history and the queue go, but for the system prompt. The chat must be at rest.
+         * Clear the history and the queue, but not the system prompt
+         * @description Clear the history and the queue, but not the system prompt. The chat must be idle.
          */
         post: operations["clear_chat"];
         delete?: never;
@@ -117,8 +118,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Events
-         * @description The chat's journal: every move that was made on it, oldest first.
+         * List journal entries
+         * @description Return the chat's journal: all its transitions, oldest first.
          */
         get: operations["list_events"];
         put?: never;
@@ -137,8 +138,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Explain Chat
-         * @description Say why a chat is where it is: who works on it, what it is doing, what it waits for.
+         * Explain the state of a chat
+         * @description Explain the state of a chat. Names its worker, its activity, and what it waits for.
          */
         get: operations["explain_chat"];
         put?: never;
@@ -159,8 +160,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Interrupt Chat
-         * @description Stop what the chat is doing. What the model said so far is kept. Safe to repeat.
+         * Stop the running turn
+         * @description Stop the running turn. The answer so far is kept. Safe to repeat.
          */
         post: operations["interrupt_chat"];
         delete?: never;
@@ -177,14 +178,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Messages
-         * @description The history, oldest first: from the start, after a message, or the latest ones before one.
+         * Return messages of a chat, oldest first
+         * @description Return messages of a chat, oldest first. From the start, after one, or the latest before one.
          */
         get: operations["list_messages"];
         put?: never;
         /**
-         * Send Message
-         * @description Send a message. A chat at rest answers; a busy one does as `busy_behavior` says.
+         * Send a message
+         * @description Send a message. An idle chat answers it. A busy one follows `busy_behavior`.
          */
         post: operations["send_message"];
         delete?: never;
@@ -207,7 +208,7 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Edit Message
+         * Edit a message of the user, and have it answered again
          * @description Edit a message of the user, and have it answered again.
          *
          *     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
@@ -224,8 +225,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Queue
-         * @description The messages that wait for the running turn to end, the next one first.
+         * List queued messages
+         * @description Return the messages queued until the running turn ends, the next one first.
          */
         get: operations["list_queue"];
         put?: never;
@@ -247,8 +248,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Remove Queued
-         * @description Take back a message that waits.
+         * Remove a queued message
+         * @description Remove a queued message.
          */
         delete: operations["delete_queued_message"];
         options?: never;
@@ -266,8 +267,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Promote Queued
-         * @description Have a message that waits answered next. A running turn stops for it, and keeps what was said.
+         * Move a queued message to the front
+         * @description Move a queued message to the front. A running turn stops for it and keeps its answer so far.
          */
         post: operations["promote_queued_message"];
         delete?: never;
@@ -286,8 +287,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Retry Chat
-         * @description Try a failed turn again, without a new message.
+         * Retry the failed turn without a new message
+         * @description Retry the failed turn without a new message.
          */
         post: operations["retry_chat"];
         delete?: never;
@@ -304,11 +305,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Stream Chat
-         * @description Follow a chat. Starts with a `snapshot`, or right after the event that you name.
+         * Stream the events of a chat
+         * @description Stream the events of a chat. Starts with a `snapshot`, or after the event named by `after`.
          *
-         *     The parts of a step (`message_part`) are a preview: `message` repeats all of it once it is stored,
-         *     and `preview_reset` says that it will not be stored.
+         *     The deltas of a step (`message_part`) are a preview. `message` repeats all of it once it is stored;
+         *     `preview_reset` reports that it will not be stored.
          */
         get: operations["stream_chat"];
         put?: never;
@@ -329,8 +330,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Submit Tool Results
-         * @description Hand in the results of all open calls of a chat that waits for them; the model goes on.
+         * Submit the results of all pending tool calls
+         * @description Submit the results of all pending tool calls. The model continues with them.
          */
         post: operations["submit_tool_results"];
         delete?: never;
@@ -347,8 +348,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Models
-         * @description The models that a chat may ask for.
+         * Return the models that a chat may use
+         * @description Return the models that a chat may use.
          */
         get: operations["list_models"];
         put?: never;
@@ -367,8 +368,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Livez
-         * @description The process answers.
+         * Check liveness
+         * @description Report that the process answers requests.
          */
         get: operations["livez"];
         put?: never;
@@ -387,8 +388,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Metrics
-         * @description What this process has counted, and what the database had a few seconds ago.
+         * Return the metrics of this process
+         * @description Return the metrics of this process. They include recent counts over the whole database.
          */
         get: operations["metrics"];
         put?: never;
@@ -407,8 +408,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Readyz
-         * @description All actors are up, the database answers, and nothing is being stopped.
+         * Check readiness
+         * @description Report whether all actors are up, the database answers, and the process is not stopping.
          */
         get: operations["readyz"];
         put?: never;
@@ -427,8 +428,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Statusz
-         * @description How this process is: its actors, the chats in hand, streams and connections.
+         * Get process status
+         * @description Return the status of this process: actors, leased chats, streams and connections.
          */
         get: operations["statusz"];
         put?: never;
@@ -445,20 +446,7 @@ export interface components {
     schemas: {
         /**
          * ActionRequired
-         * @description The model waits for these results, until the deadline.
-         */
-        ActionRequired: {
-            /** Calls */
-            calls: components["schemas"]["OpenCall"][];
-            /**
-             * Deadline
-             * Format: date-time
-             */
-            deadline: string;
-        };
-        /**
-         * ActionRequiredEvent
-         * @description The model calls tools that you run: post their results.
+         * @description The model calls tools that the client runs. Post their results.
          * @example {
          *       "data": {
          *         "calls": [
@@ -468,14 +456,14 @@ export interface components {
          *             "tool_name": "weather"
          *           }
          *         ],
-         *         "deadline": "2026-03-01T09:35:02Z"
+         *         "deadline": "2026-03-01T09:30:02.480000Z"
          *       },
          *       "event": "action_required",
          *       "id": "3.1.4+2"
          *     }
          */
-        ActionRequiredEvent: {
-            data: components["schemas"]["ActionRequired"];
+        ActionRequired: {
+            data: components["schemas"]["ActionRequiredData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -483,91 +471,116 @@ export interface components {
             event: "action_required";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4+2
              */
             id: string;
         };
         /**
+         * ActionRequiredData
+         * @description The calls whose results the model waits for, until the deadline.
+         * @example {
+         *       "calls": [
+         *         {
+         *           "args": "{\"city\": \"Bern\"}",
+         *           "tool_call_id": "call_1",
+         *           "tool_name": "weather"
+         *         }
+         *       ],
+         *       "deadline": "2026-03-01T09:30:02.480000Z"
+         *     }
+         */
+        ActionRequiredData: {
+            /** Calls */
+            calls: components["schemas"]["PendingToolCall"][];
+            /**
+             * Deadline
+             * Format: date-time
+             */
+            deadline: string;
+        };
+        /**
+         * Activity
+         * @description The activity that the worker last reported. Without progress it is cancelled at `deadline_at`.
+         * @example {
+         *       "deadline_at": null,
+         *       "reported_seconds_ago": null,
+         *       "stage": "model stream",
+         *       "started_at": null
+         *     }
+         */
+        Activity: {
+            /** Deadline At */
+            deadline_at: string | null;
+            /** Reported Seconds Ago */
+            reported_seconds_ago: number | null;
+            /**
+             * Stage
+             * @example model stream
+             */
+            stage: string | null;
+            /** Started At */
+            started_at: string | null;
+        };
+        /**
          * Actor
          * @description An actor of the supervision tree.
+         * @example {
+         *       "budget_left": 5,
+         *       "last_error": null,
+         *       "name": "heartbeat",
+         *       "note": "",
+         *       "restarts": 0,
+         *       "seconds": 3.1,
+         *       "state": "running"
+         *     }
          */
         Actor: {
-            /** Budget Left */
+            /**
+             * Budget Left
+             * @example 5
+             */
             budget_left: number;
             /** Last Error */
             last_error: string | null;
-            /** Name */
+            /**
+             * Name
+             * @example heartbeat
+             */
             name: string;
             /** Note */
             note: string;
-            /** Restarts */
+            /**
+             * Restarts
+             * @example 0
+             */
             restarts: number;
-            /** Seconds */
+            /**
+             * Seconds
+             * @example 3.1
+             */
             seconds: number;
-            /** State */
+            /**
+             * State
+             * @example running
+             */
             state: string;
         };
         /**
-         * Because
-         * @description A reason: a stable code for programs, a sentence for people.
-         */
-        Because: {
-            code: components["schemas"]["Code"];
-            /** Text */
-            text: string;
-        };
-        /**
-         * Busy
-         * @description What a message does when the chat is busy.
+         * BusyBehavior
+         * @description Behavior of a message that is sent to a busy chat.
          *
-         *     * `queue`: it waits in the queue until the turns before it are over.
-         *     * `interrupt`: what is running stops and keeps what was said; this message is answered next.
-         *     * `reject`: it is refused, with `chat_busy`.
+         *     * `queue`: the message is queued until the turns before it have ended.
+         *     * `interrupt`: the running turn stops and keeps its answer so far. The message is answered next.
+         *     * `reject`: the message is rejected with `chat_busy`.
          * @enum {string}
          */
-        Busy: "queue" | "interrupt" | "reject";
-        /**
-         * Census
-         * @description What the database had, of all processes, `seconds_ago`.
-         */
-        Census: {
-            /** Chats */
-            chats: {
-                [key: string]: number;
-            };
-            /** Oldest Pending Seconds */
-            oldest_pending_seconds: number | null;
-            /** Seconds Ago */
-            seconds_ago: number;
-            /** Workers */
-            workers: number;
-        };
-        /**
-         * ChangeChat
-         * @example {
-         *       "archived": true,
-         *       "title": "The sky"
-         *     }
-         */
-        ChangeChat: {
-            /**
-             * Archived
-             * @description Whether it is put aside: it then takes no message.
-             */
-            archived?: boolean | null;
-            /**
-             * Labels
-             * @description All labels; they replace those before.
-             */
-            labels?: {
-                [key: string]: string;
-            } | null;
-            /** Title */
-            title?: string | null;
-        };
+        BusyBehavior: "queue" | "interrupt" | "reject";
         /**
          * Chat
-         * @description A chat. `last_error` is null unless the status is `error`, `action_deadline` unless it is
+         * @description A chat.
+         *
+         *     `last_error` is null unless the status is `error`, and `action_deadline` is null unless it is
          *     `requires_action`.
          * @example {
          *       "action_deadline": null,
@@ -606,6 +619,7 @@ export interface components {
             /**
              * Created At
              * Format: date-time
+             * @example 2026-03-01T09:30:00.120000Z
              */
             created_at: string;
             /**
@@ -613,7 +627,12 @@ export interface components {
              * Format: uuid
              */
             id: string;
-            /** Labels */
+            /**
+             * Labels
+             * @example {
+             *       "topic": "physics"
+             *     }
+             */
             labels: {
                 [key: string]: string;
             };
@@ -628,44 +647,70 @@ export interface components {
                 at: string;
                 /** Attempts */
                 attempts: number;
+                /** @example overloaded */
                 kind: components["schemas"]["FailureKind"];
-                /** Message */
+                /**
+                 * Message
+                 * @example The model is overloaded.
+                 */
                 message: string;
-                /** Model */
+                /**
+                 * Model
+                 * @example claude-sonnet
+                 */
                 model: string | null;
-                /** Provider */
+                /**
+                 * Provider
+                 * @example anthropic
+                 */
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description Whether another attempt may cure it.
+                 * @description Whether another attempt may succeed.
+                 * @example true
                  */
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description The HTTP status that the provider answered.
+                 * @description The HTTP status of the provider's response.
+                 * @example 529
                  */
                 status_code: number | null;
             } | null;
             /**
              * Last Model Config Id
              * Format: uuid
+             * @example 0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22
              */
             last_model_config_id: string;
-            /** Model */
+            /**
+             * Model
+             * @example fast
+             */
             model: string | null;
-            /** Owner Id */
+            /**
+             * Owner Id
+             * @example local
+             */
             owner_id: string;
             /** Parent Chat Id */
             parent_chat_id: string | null;
-            /** Queue Length */
+            /**
+             * Queue Length
+             * @example 0
+             */
             queue_length: number;
             /**
              * Root Chat Id
              * Format: uuid
              */
             root_chat_id: string;
+            /** @example waiting */
             status: components["schemas"]["Status"];
-            /** Title */
+            /**
+             * Title
+             * @example The sky
+             */
             title: string;
             /**
              * Updated At
@@ -673,63 +718,15 @@ export interface components {
              */
             updated_at: string;
             usage: components["schemas"]["Usage"];
-            /** Version */
+            /**
+             * Version
+             * @example 3
+             */
             version: number;
         };
         /**
-         * ChatEvent
-         * @description An event of one chat's stream.
-         */
-        ChatEvent: components["schemas"]["SnapshotEvent"] | components["schemas"]["StatusEvent"] | components["schemas"]["MessageEvent"] | components["schemas"]["MessagePartEvent"] | components["schemas"]["PreviewResetEvent"] | components["schemas"]["HistoryResetEvent"] | components["schemas"]["QueueUpdateEvent"] | components["schemas"]["ActionRequiredEvent"] | components["schemas"]["RetryEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["DescribedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
-        /**
-         * ChatInHand
-         * @description A chat in hand, and where its turn is.
-         */
-        ChatInHand: {
-            /**
-             * Chat Id
-             * Format: uuid
-             */
-            chat_id: string;
-            /** Deadline Seconds */
-            deadline_seconds: number | null;
-            /** Epoch */
-            epoch: number;
-            /** Held Seconds */
-            leased_seconds: number;
-            /** Lease Left Seconds */
-            lease_left_seconds: number;
-            /**
-             * Mark
-             * @description The last step that the turn noted, such as `streaming` or `backing off`.
-             */
-            mark: string | null;
-            status: components["schemas"]["Status"];
-            /** Step */
-            step: number;
-            /** Still Seconds */
-            seconds_since_progress: number;
-            /** Zone */
-            zone: string | null;
-            /** Zone Seconds */
-            stage_seconds: number;
-        };
-        /**
-         * ChatList
-         * @description Your most recent chats.
-         */
-        ChatList: {
-            /** Items */
-            items: components["schemas"]["Chat"][];
-            /**
-             * Next Cursor
-             * @description For `GET /chats`, to go on where these end.
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * ChatMovedEvent
-         * @description A chat moved: this is all of it. Drop it if your `version` of it is as high.
+         * ChatChanged
+         * @description A chat changed: the whole chat. Ignore it if you have a `version` of it as high as this.
          * @example {
          *       "data": {
          *         "action_deadline": null,
@@ -762,7 +759,7 @@ export interface components {
          *       "event": "chat"
          *     }
          */
-        ChatMovedEvent: {
+        ChatChanged: {
             data: components["schemas"]["Chat"];
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -776,7 +773,149 @@ export interface components {
             id?: string | null;
         };
         /**
-         * Page[ChatOut]
+         * ChatDeleted
+         * @description A chat was deleted. Its own stream ends with this.
+         * @example {
+         *       "data": {
+         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
+         *       },
+         *       "event": "deleted"
+         *     }
+         */
+        ChatDeleted: {
+            data: components["schemas"]["ChatDeletedData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "deleted";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /**
+         * ChatDeletedData
+         * @description The deleted chat.
+         * @example {
+         *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
+         *     }
+         */
+        ChatDeletedData: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+        };
+        /**
+         * ChatEvent
+         * @description An event of one chat's stream.
+         */
+        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        /**
+         * ChatListSnapshot
+         * @description The chats as they are.
+         * @example {
+         *       "data": {
+         *         "items": [
+         *           {
+         *             "action_deadline": null,
+         *             "archived": false,
+         *             "created_at": "2026-03-01T09:30:00.120000Z",
+         *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "labels": {
+         *               "topic": "physics"
+         *             },
+         *             "last_error": null,
+         *             "last_error_detail": null,
+         *             "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *             "model": "fast",
+         *             "owner_id": "local",
+         *             "parent_chat_id": null,
+         *             "queue_length": 0,
+         *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "status": "waiting",
+         *             "title": "The sky",
+         *             "updated_at": "2026-03-01T09:30:02.480000Z",
+         *             "usage": {
+         *               "cache_read_tokens": 0,
+         *               "cache_write_tokens": 0,
+         *               "input_tokens": 12,
+         *               "output_tokens": 48,
+         *               "reasoning_tokens": 0
+         *             },
+         *             "version": 3
+         *           }
+         *         ],
+         *         "next_cursor": null
+         *       },
+         *       "event": "snapshot"
+         *     }
+         */
+        ChatListSnapshot: {
+            data: components["schemas"]["ChatListSnapshotData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "snapshot";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /**
+         * ChatListSnapshotData
+         * @description The most recently updated chats.
+         * @example {
+         *       "items": [
+         *         {
+         *           "action_deadline": null,
+         *           "archived": false,
+         *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "labels": {
+         *             "topic": "physics"
+         *           },
+         *           "last_error": null,
+         *           "last_error_detail": null,
+         *           "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *           "model": "fast",
+         *           "owner_id": "local",
+         *           "parent_chat_id": null,
+         *           "queue_length": 0,
+         *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "status": "waiting",
+         *           "title": "The sky",
+         *           "updated_at": "2026-03-01T09:30:02.480000Z",
+         *           "usage": {
+         *             "cache_read_tokens": 0,
+         *             "cache_write_tokens": 0,
+         *             "input_tokens": 12,
+         *             "output_tokens": 48,
+         *             "reasoning_tokens": 0
+         *           },
+         *           "version": 3
+         *         }
+         *       ],
+         *       "next_cursor": null
+         *     }
+         */
+        ChatListSnapshotData: {
+            /** Items */
+            items: components["schemas"]["Chat"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` with which `GET /chats` continues after these.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * ChatPage
+         * @description A page of items, and the way to the next page.
          * @example {
          *       "items": [
          *         {
@@ -816,112 +955,14 @@ export interface components {
             items: components["schemas"]["Chat"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
              */
             next_cursor?: string | null;
         };
         /**
-         * ChatSnapshot
-         * @description The whole chat, as of one moment.
-         */
-        ChatSnapshot: {
-            /** @description What you are to do, if the status is `requires_action`. */
-            action_required: components["schemas"]["ActionRequired"] | null;
-            chat: components["schemas"]["Chat"];
-            /** Messages */
-            messages: components["schemas"]["Message"][];
-            /**
-             * Parts
-             * @description What the answer under way has said so far.
-             */
-            parts: (components["schemas"]["TextFragment"] | components["schemas"]["ReasoningFragment"] | components["schemas"]["ToolCallFragment"] | components["schemas"]["SourceFragment"] | components["schemas"]["FileFragment"])[];
-            /** Queue */
-            queue: components["schemas"]["QueuedMessage"][];
-        };
-        /**
-         * Code
-         * @description Reasons, for programs. Several may hold at once; the one to look at first comes first.
-         * @enum {string}
-         */
-        Code: "idle" | "archived" | "no_worker" | "no_free_slots" | "in_line" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
-        /**
-         * CreateChat
-         * @example {
-         *       "content": "Why is the sky blue?",
-         *       "labels": {
-         *         "topic": "physics"
-         *       },
-         *       "title": "The sky"
-         *     }
-         */
-        CreateChat: {
-            /**
-             * Content
-             * @description The first message; without one the chat waits for it.
-             */
-            content?: (string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[]) | null;
-            /** Labels */
-            labels?: {
-                [key: string]: string;
-            };
-            /**
-             * Model
-             * @description A name of `GET /models`.
-             */
-            model?: string | null;
-            /**
-             * System Prompt
-             * @description What the model is told before anything else: the first message, of the role `system`. It cannot be changed later.
-             */
-            system_prompt?: string | null;
-            /**
-             * Title
-             * @default
-             */
-            title?: string;
-            /**
-             * Tools
-             * @description Tools that you run: the chat waits for their results.
-             */
-            tools?: components["schemas"]["Tool"][];
-        };
-        /**
-         * DeletedEvent
-         * @description A chat was deleted; its own stream ends with this.
-         * @example {
-         *       "data": {
-         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
-         *       },
-         *       "event": "deleted"
-         *     }
-         */
-        DeletedEvent: {
-            data: components["schemas"]["Gone"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "deleted";
-            /**
-             * Id
-             * @description Resume with the last id that you have.
-             */
-            id?: string | null;
-        };
-        /** Described */
-        Described: {
-            /** Archived */
-            archived: boolean;
-            /** Labels */
-            labels: {
-                [key: string]: string;
-            };
-            /** Title */
-            title: string;
-        };
-        /**
-         * DescribedEvent
-         * @description Title, labels or archived: all three as they are now.
+         * ChatUpdated
+         * @description The title, the labels or the archived flag changed.
          * @example {
          *       "data": {
          *         "archived": false,
@@ -934,8 +975,8 @@ export interface components {
          *       "id": "4.1.4"
          *     }
          */
-        DescribedEvent: {
-            data: components["schemas"]["Described"];
+        ChatUpdated: {
+            data: components["schemas"]["ChatUpdatedData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -943,37 +984,128 @@ export interface components {
             event: "chat";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 4.1.4
              */
             id: string;
         };
         /**
-         * Doing
-         * @description What the worker said at the chat's last beat; `until` is when it is cut without progress.
+         * ChatUpdatedData
+         * @description The chat's title, labels and archived flag, all three.
+         * @example {
+         *       "archived": false,
+         *       "labels": {
+         *         "topic": "physics"
+         *       },
+         *       "title": "The sky"
+         *     }
          */
-        Doing: {
-            /** Said Seconds Ago */
-            reported_seconds_ago: number | null;
-            /** Since */
-            since: string | null;
-            /** Until */
-            until: string | null;
+        ChatUpdatedData: {
+            /** Archived */
+            archived: boolean;
             /**
-             * Zone
-             * @example model stream
+             * Labels
+             * @example {
+             *       "topic": "physics"
+             *     }
              */
-            zone: string | null;
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Title
+             * @example The sky
+             */
+            title: string;
         };
         /**
-         * DrainingEvent
-         * @description This process stops: connect again, and another one goes on.
+         * CreateChat
+         * @description A new chat, with its first message or without one.
+         * @example {
+         *       "content": "Why is the sky blue?",
+         *       "labels": {
+         *         "topic": "physics"
+         *       },
+         *       "title": "The sky"
+         *     }
+         */
+        CreateChat: {
+            /**
+             * Content
+             * @description The first message. Without one the chat waits for it.
+             * @example Why is the sky blue?
+             */
+            content?: (string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[]) | null;
+            /**
+             * Labels
+             * @example {
+             *       "topic": "physics"
+             *     }
+             */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Model
+             * @description A name of `GET /models`.
+             */
+            model?: string | null;
+            /**
+             * System Prompt
+             * @description Instructions for the model, stored as the first message with the role `system`. They cannot be changed later.
+             */
+            system_prompt?: string | null;
+            /**
+             * Title
+             * @default
+             * @example The sky
+             */
+            title?: string;
+            /**
+             * Tools
+             * @description Tools that the client runs. The chat waits for their results.
+             */
+            tools?: components["schemas"]["Tool"][];
+        };
+        /**
+         * DatabaseStats
+         * @description Counts over the whole database, collected `seconds_ago`.
+         * @example {
+         *       "chats": {
+         *         "error": 2,
+         *         "interrupting": 0,
+         *         "pending": 0,
+         *         "requires_action": 0,
+         *         "running": 1,
+         *         "waiting": 41
+         *       },
+         *       "oldest_pending_seconds": 0,
+         *       "seconds_ago": 2,
+         *       "workers": 2
+         *     }
+         */
+        DatabaseStats: {
+            /** Chats */
+            chats: {
+                [key: string]: number;
+            };
+            /** Oldest Pending Seconds */
+            oldest_pending_seconds: number | null;
+            /** Seconds Ago */
+            seconds_ago: number;
+            /** Workers */
+            workers: number;
+        };
+        /**
+         * Draining
+         * @description This process stops. Connect again, and another one continues.
          * @example {
          *       "data": {},
          *       "event": "draining"
          *     }
          */
-        DrainingEvent: {
-            data: components["schemas"]["Nothing"];
+        Draining: {
+            data: components["schemas"]["Empty"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -987,6 +1119,7 @@ export interface components {
         };
         /**
          * EditMessage
+         * @description The new content of a message.
          * @example {
          *       "content": "Why is the sea blue?"
          *     }
@@ -994,170 +1127,69 @@ export interface components {
         EditMessage: {
             /**
              * Content
-             * @description Words, or a list of parts.
-             * @example Why is the sky blue?
+             * @description A text, or a list of parts.
+             * @example Why is the sea blue?
              */
-            content: string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[];
+            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
         };
         /**
-         * JournalEntry
-         * @description A row of the chat's journal.
-         * @example {
-         *       "at": "2026-03-01T09:30:02.480000Z",
-         *       "data": {
-         *         "messages": [
-         *           2
-         *         ],
-         *         "parts_done": 4,
-         *         "queue_length": 0
-         *       },
-         *       "epoch": 1,
-         *       "move": "finish_turn",
-         *       "status": "waiting",
-         *       "version": 3,
-         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
-         *     }
+         * Empty
+         * @description No data.
+         * @example {}
          */
-        Entry: {
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Data */
-            data: {
-                [key: string]: unknown;
-            };
-            /** Epoch */
-            epoch: number;
-            /** Move */
-            move: string;
-            status: components["schemas"]["Status"];
-            /** Version */
-            version: number;
-            /** Worker Id */
-            worker_id: string | null;
-        };
-        /**
-         * Page[EntryOut]
-         * @example {
-         *       "items": [
-         *         {
-         *           "at": "2026-03-01T09:30:02.480000Z",
-         *           "data": {
-         *             "messages": [
-         *               2
-         *             ],
-         *             "parts_done": 4,
-         *             "queue_length": 0
-         *           },
-         *           "epoch": 1,
-         *           "move": "finish_turn",
-         *           "status": "waiting",
-         *           "version": 3,
-         *           "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
-         *         }
-         *       ],
-         *       "next_cursor": null
-         *     }
-         */
-        EntryPage: {
-            /** Items */
-            items: components["schemas"]["Entry"][];
-            /**
-             * Next Cursor
-             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
-             */
-            next_cursor?: string | null;
-        };
-        /**
-         * ErrorEvent
-         * @description The turn failed, and why.
-         * @example {
-         *       "data": {
-         *         "last_error": "The model is overloaded.",
-         *         "last_error_detail": {
-         *           "at": "2026-03-01T09:30:02.480000Z",
-         *           "attempts": 1,
-         *           "kind": "overloaded",
-         *           "message": "The model is overloaded.",
-         *           "model": "claude-sonnet",
-         *           "provider": "anthropic",
-         *           "retryable": true,
-         *           "status_code": 529
-         *         }
-         *       },
-         *       "event": "error",
-         *       "id": "3.1.4+1"
-         *     }
-         */
-        ErrorEvent: {
-            data: components["schemas"]["TurnError"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "error";
-            /**
-             * Id
-             * @description Resume with this, and you get exactly what follows.
-             */
-            id: string;
-        };
+        Empty: Record<string, never>;
         /**
          * Explanation
-         * @description Why a chat is where it is. All times are the database's.
+         * @description The reasons for a chat's state. All times are the database's.
          * @example {
          *       "action_deadline": null,
-         *       "ahead": null,
+         *       "activity": null,
          *       "at": "2026-03-01T09:30:02.480000Z",
-         *       "because": [
+         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "chats_ahead": null,
+         *       "epoch": 1,
+         *       "last_failure": null,
+         *       "lease_left_seconds": null,
+         *       "pending_since": null,
+         *       "queue_length": 0,
+         *       "reasons": [
          *         {
          *           "code": "idle",
          *           "text": "idle for 12 s: there is nothing to do until a message comes"
          *         }
          *       ],
-         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *       "doing": null,
-         *       "epoch": 1,
-         *       "last_failure": null,
-         *       "lease_left_seconds": null,
-         *       "owner": null,
-         *       "pending_since": null,
-         *       "queue_length": 0,
          *       "recoveries": 0,
          *       "retry": null,
          *       "status": "waiting",
          *       "version": 3,
+         *       "worker": null,
          *       "workers": {
          *         "alive": 2,
-         *         "last_beat_at": "2026-03-01T09:30:02.480000Z",
-         *         "room": 199,
-         *         "with_room": 2
+         *         "free_slots": 199,
+         *         "last_heartbeat_at": "2026-03-01T09:30:02.480000Z",
+         *         "with_free_slots": 2
          *       }
          *     }
          */
         Explanation: {
             /** Action Deadline */
             action_deadline: string | null;
-            /**
-             * Ahead
-             * @description Chats before it in the line; at most 10,000 are counted.
-             */
-            ahead: number | null;
+            activity: components["schemas"]["Activity"] | null;
             /**
              * At
              * Format: date-time
              */
             at: string;
-            /** Because */
-            because: components["schemas"]["Because"][];
             /**
              * Chat Id
              * Format: uuid
              */
             chat_id: string;
-            doing: components["schemas"]["Doing"] | null;
+            /**
+             * Chats Ahead
+             * @description Pending chats that will be claimed before this one. At most 10,000 are counted.
+             */
+            chats_ahead: number | null;
             /** Epoch */
             epoch: number;
             /** Last Failure */
@@ -1169,42 +1201,66 @@ export interface components {
                 at: string;
                 /** Attempts */
                 attempts: number;
+                /** @example overloaded */
                 kind: components["schemas"]["FailureKind"];
-                /** Message */
+                /**
+                 * Message
+                 * @example The model is overloaded.
+                 */
                 message: string;
-                /** Model */
+                /**
+                 * Model
+                 * @example claude-sonnet
+                 */
                 model: string | null;
-                /** Provider */
+                /**
+                 * Provider
+                 * @example anthropic
+                 */
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description Whether another attempt may cure it.
+                 * @description Whether another attempt may succeed.
+                 * @example true
                  */
                 retryable: boolean;
                 /**
                  * Status Code
-                 * @description The HTTP status that the provider answered.
+                 * @description The HTTP status of the provider's response.
+                 * @example 529
                  */
                 status_code: number | null;
             } | null;
             /** Lease Left Seconds */
             lease_left_seconds: number | null;
-            owner: components["schemas"]["Owner"] | null;
             /** Pending Since */
             pending_since: string | null;
-            /** Queue Length */
+            /**
+             * Queue Length
+             * @example 0
+             */
             queue_length: number;
-            /** Recoveries */
+            /** Reasons */
+            reasons: components["schemas"]["Reason"][];
+            /**
+             * Recoveries
+             * @example 0
+             */
             recoveries: number;
             retry: components["schemas"]["Retry"] | null;
+            /** @example waiting */
             status: components["schemas"]["Status"];
-            /** Version */
+            /**
+             * Version
+             * @example 3
+             */
             version: number;
-            workers: components["schemas"]["Workers"];
+            worker: components["schemas"]["WorkerInfo"] | null;
+            workers: components["schemas"]["WorkerCapacity"];
         };
         /**
          * FailureDetail
-         * @description Why a turn failed, for programs.
+         * @description Details of a failed turn, for programs.
          * @example {
          *       "at": "2026-03-01T09:30:02.480000Z",
          *       "attempts": 1,
@@ -1224,27 +1280,39 @@ export interface components {
             at: string;
             /** Attempts */
             attempts: number;
+            /** @example overloaded */
             kind: components["schemas"]["FailureKind"];
-            /** Message */
+            /**
+             * Message
+             * @example The model is overloaded.
+             */
             message: string;
-            /** Model */
+            /**
+             * Model
+             * @example claude-sonnet
+             */
             model: string | null;
-            /** Provider */
+            /**
+             * Provider
+             * @example anthropic
+             */
             provider: string | null;
             /**
              * Retryable
-             * @description Whether another attempt may cure it.
+             * @description Whether another attempt may succeed.
+             * @example true
              */
             retryable: boolean;
             /**
              * Status Code
-             * @description The HTTP status that the provider answered.
+             * @description The HTTP status of the provider's response.
+             * @example 529
              */
             status_code: number | null;
         };
         /**
          * FailureKind
-         * @description What went wrong, in words that mean the same for every provider.
+         * @description A kind of failure, named the same for every provider.
          *
          *     * `auth`: the provider does not accept the key.
          *     * `permission`: the key may not use this model.
@@ -1255,44 +1323,59 @@ export interface components {
          *     * `quota`: the account has no quota or credit left.
          *     * `rate_limit`: the provider limits the rate of requests.
          *     * `overloaded`: the provider has no capacity just now.
-         *     * `server`: the provider failed, or its answer cannot be read.
+         *     * `provider_error`: the provider failed, or its answer cannot be read.
          *     * `network`: the connection to the provider failed.
-         *     * `silence`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
+         *     * `stream_idle`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
          *     * `timeout`: the provider, the call or the turn took too long.
-         *     * `cut`: the answer ended before its end.
+         *     * `truncated`: the answer ended before its end.
          *     * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
          *     * `step_limit`: the turn took `turn.max_steps` steps without an end.
          *     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
          *     * `panic`: a bug in chatd.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "server" | "network" | "silence" | "timeout" | "cut" | "configuration" | "step_limit" | "crash_loop" | "panic";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
         /**
          * FieldProblem
-         * @description One thing that is wrong with a request.
+         * @description A mistake in a request, and its place.
+         * @example {
+         *       "message": "Input should be a valid string",
+         *       "where": "body.title"
+         *     }
          */
         FieldProblem: {
-            /** Message */
+            /**
+             * Message
+             * @example Input should be a valid string
+             */
             message: string;
             /**
              * Where
-             * @example body.content
+             * @example body.title
              */
             where: string;
         };
         /**
-         * FileFragment
-         * @description A file, whole.
+         * FileDelta
+         * @description A complete file.
+         * @example {
+         *       "data": "aGVsbG8=",
+         *       "index": 0,
+         *       "media_type": "image/png",
+         *       "type": "file"
+         *     }
          */
-        FileFragment: {
+        FileDelta: {
             /**
              * Data
              * @description base64
+             * @example aGVsbG8=
              */
             data: string;
             /**
              * Index
-             * @description Which content part of the answer this adds to.
+             * @description The index of the content part that this adds to.
+             * @example 0
              */
             index: number;
             /**
@@ -1307,31 +1390,15 @@ export interface components {
             type: "file";
         };
         /**
-         * FilePart
-         * @description A file, inline.
+         * FileInput
+         * @description A file part of a message to send, inline.
+         * @example {
+         *       "data": "aGVsbG8=",
+         *       "media_type": "image/png",
+         *       "type": "file"
+         *     }
          */
-        FilePart: {
-            /**
-             * Data
-             * @description base64
-             */
-            data: string;
-            /**
-             * Media Type
-             * @example image/png
-             */
-            media_type: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "file";
-        };
-        /**
-         * GivenFile
-         * @description A file, inline.
-         */
-        GivenFile: {
+        FileInput: {
             /**
              * Data
              * @description base64
@@ -1350,47 +1417,35 @@ export interface components {
             type: "file";
         };
         /**
-         * ToolResult
-         * @description What came of one call; `result` is any JSON.
+         * FilePart
+         * @description A file, inline.
+         * @example {
+         *       "data": "aGVsbG8=",
+         *       "media_type": "image/png",
+         *       "type": "file"
+         *     }
          */
-        GivenResult: {
+        FilePart: {
             /**
-             * Is Error
-             * @description Whether the tool failed; the model is told.
-             * @default false
+             * Data
+             * @description base64
+             * @example aGVsbG8=
              */
-            is_error?: boolean;
-            /** Result */
-            result: unknown;
-            /** Tool Call Id */
-            tool_call_id: string;
-        };
-        /**
-         * GivenText
-         * @description Words.
-         */
-        GivenText: {
-            /** Text */
-            text: string;
+            data: string;
+            /**
+             * Media Type
+             * @example image/png
+             */
+            media_type: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "text";
-        };
-        /**
-         * Gone
-         * @description This chat is gone.
-         */
-        Gone: {
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
+            type: "file";
         };
         /**
          * Health
+         * @description The health of this process.
          * @example {
          *       "status": "ready"
          *     }
@@ -1398,20 +1453,13 @@ export interface components {
         Health: {
             /**
              * Status
+             * @example ready
              * @enum {string}
              */
             status: "alive" | "ready";
         };
         /**
          * HistoryReset
-         * @description Drop the messages from this id on, and the preview; the events that follow bring what is new.
-         */
-        HistoryReset: {
-            /** From Message Id */
-            from_message_id: number;
-        };
-        /**
-         * HistoryResetEvent
          * @description A message was edited, or the history cleared.
          * @example {
          *       "data": {
@@ -1421,8 +1469,8 @@ export interface components {
          *       "id": "3.1.4+1"
          *     }
          */
-        HistoryResetEvent: {
-            data: components["schemas"]["HistoryReset"];
+        HistoryReset: {
+            data: components["schemas"]["HistoryResetData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1430,70 +1478,191 @@ export interface components {
             event: "history_reset";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4+1
              */
             id: string;
+        };
+        /**
+         * HistoryResetData
+         * @description The first message to drop. Drop all after it and the preview too; the next events replace them.
+         * @example {
+         *       "from_message_id": 1
+         *     }
+         */
+        HistoryResetData: {
+            /** From Message Id */
+            from_message_id: number;
+        };
+        /**
+         * JournalEntry
+         * @description A row of the chat's journal: one transition.
+         * @example {
+         *       "created_at": "2026-03-01T09:30:02.480000Z",
+         *       "data": {
+         *         "messages": [
+         *           2
+         *         ],
+         *         "queue_length": 0,
+         *         "settled_part": 4
+         *       },
+         *       "epoch": 1,
+         *       "status": "waiting",
+         *       "transition": "finish_turn",
+         *       "version": 3,
+         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *     }
+         */
+        JournalEntry: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Data
+             * @example {
+             *       "messages": [
+             *         2
+             *       ],
+             *       "queue_length": 0,
+             *       "settled_part": 4
+             *     }
+             */
+            data: {
+                [key: string]: unknown;
+            };
+            /** Epoch */
+            epoch: number;
+            /** @example waiting */
+            status: components["schemas"]["Status"];
+            /**
+             * Transition
+             * @example finish_turn
+             */
+            transition: string;
+            /**
+             * Version
+             * @example 3
+             */
+            version: number;
+            /**
+             * Worker Id
+             * @example b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77
+             */
+            worker_id: string | null;
+        };
+        /**
+         * JournalEntryPage
+         * @description A page of items, and the way to the next page.
+         * @example {
+         *       "items": [
+         *         {
+         *           "created_at": "2026-03-01T09:30:02.480000Z",
+         *           "data": {
+         *             "messages": [
+         *               2
+         *             ],
+         *             "queue_length": 0,
+         *             "settled_part": 4
+         *           },
+         *           "epoch": 1,
+         *           "status": "waiting",
+         *           "transition": "finish_turn",
+         *           "version": 3,
+         *           "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *         }
+         *       ],
+         *       "next_cursor": null
+         *     }
+         */
+        JournalEntryPage: {
+            /** Items */
+            items: components["schemas"]["JournalEntry"][];
+            /**
+             * Next Cursor
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * LeasedChat
+         * @description A chat leased by this process, and the progress of its turn.
+         * @example {
+         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "committed_steps": 0,
+         *       "deadline_seconds": 59.8,
+         *       "epoch": 1,
+         *       "last_progress": "streaming",
+         *       "lease_left_seconds": 13.6,
+         *       "leased_seconds": 1.4,
+         *       "seconds_since_progress": 0.2,
+         *       "stage": "model stream",
+         *       "stage_seconds": 1.3,
+         *       "status": "running"
+         *     }
+         */
+        LeasedChat: {
+            /**
+             * Chat Id
+             * Format: uuid
+             */
+            chat_id: string;
+            /**
+             * Committed Steps
+             * @example 0
+             */
+            committed_steps: number;
+            /**
+             * Deadline Seconds
+             * @example 59.8
+             */
+            deadline_seconds: number | null;
+            /** Epoch */
+            epoch: number;
+            /**
+             * Last Progress
+             * @description The last step that the turn noted, such as `streaming` or `backing off`.
+             * @example streaming
+             */
+            last_progress: string | null;
+            /**
+             * Lease Left Seconds
+             * @example 13.6
+             */
+            lease_left_seconds: number;
+            /**
+             * Leased Seconds
+             * @example 1.4
+             */
+            leased_seconds: number;
+            /**
+             * Seconds Since Progress
+             * @example 0.2
+             */
+            seconds_since_progress: number;
+            /**
+             * Stage
+             * @example model stream
+             */
+            stage: string | null;
+            /**
+             * Stage Seconds
+             * @example 1.3
+             */
+            stage_seconds: number;
+            /** @example running */
+            status: components["schemas"]["Status"];
         };
         /**
          * ListEvent
          * @description An event of the stream of all your chats.
          */
-        ListEvent: components["schemas"]["ListSnapshotEvent"] | components["schemas"]["ChatMovedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["ResetEvent"] | components["schemas"]["DrainingEvent"];
-        /**
-         * ListSnapshotEvent
-         * @description Your chats as they are.
-         * @example {
-         *       "data": {
-         *         "items": [
-         *           {
-         *             "action_deadline": null,
-         *             "archived": false,
-         *             "created_at": "2026-03-01T09:30:00.120000Z",
-         *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *             "labels": {
-         *               "topic": "physics"
-         *             },
-         *             "last_error": null,
-         *             "last_error_detail": null,
-         *             "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
-         *             "model": "fast",
-         *             "owner_id": "local",
-         *             "parent_chat_id": null,
-         *             "queue_length": 0,
-         *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *             "status": "waiting",
-         *             "title": "The sky",
-         *             "updated_at": "2026-03-01T09:30:02.480000Z",
-         *             "usage": {
-         *               "cache_read_tokens": 0,
-         *               "cache_write_tokens": 0,
-         *               "input_tokens": 12,
-         *               "output_tokens": 48,
-         *               "reasoning_tokens": 0
-         *             },
-         *             "version": 3
-         *           }
-         *         ],
-         *         "next_cursor": null
-         *       },
-         *       "event": "snapshot"
-         *     }
-         */
-        ListSnapshotEvent: {
-            data: components["schemas"]["ChatList"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "snapshot";
-            /**
-             * Id
-             * @description Resume with the last id that you have.
-             */
-            id?: string | null;
-        };
+        ListEvent: components["schemas"]["ChatListSnapshot"] | components["schemas"]["ChatChanged"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * Message
+         * @description A message of a chat's history.
          * @example {
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "content": [
@@ -1522,7 +1691,15 @@ export interface components {
              * Format: uuid
              */
             chat_id: string;
-            /** Content */
+            /**
+             * Content
+             * @example [
+             *       {
+             *         "text": "Air scatters blue light more than red.",
+             *         "type": "text"
+             *       }
+             *     ]
+             */
             content: (components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"])[];
             /**
              * Created At
@@ -1531,60 +1708,36 @@ export interface components {
             created_at: string;
             /**
              * Finish Reason
-             * @description Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or a word of its vendor's; `interrupted`, when it was stopped. Null if no model wrote this.
+             * @description Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or the provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.
+             * @example stop
              */
             finish_reason: string | null;
-            /** Id */
+            /**
+             * Id
+             * @example 2
+             */
             id: number;
-            /** Model */
+            /**
+             * Model
+             * @example fast
+             */
             model: string | null;
+            /** @example assistant */
             role: components["schemas"]["Role"];
+            /**
+             * @example {
+             *       "cache_read_tokens": 0,
+             *       "cache_write_tokens": 0,
+             *       "input_tokens": 12,
+             *       "output_tokens": 48,
+             *       "reasoning_tokens": 0
+             *     }
+             */
             usage: components["schemas"]["Usage"] | null;
         };
         /**
-         * MessageEvent
-         * @description A message was stored. If it is the assistant's, it replaces the preview.
-         * @example {
-         *       "data": {
-         *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *         "content": [
-         *           {
-         *             "text": "Air scatters blue light more than red.",
-         *             "type": "text"
-         *           }
-         *         ],
-         *         "created_at": "2026-03-01T09:30:02.480000Z",
-         *         "finish_reason": "stop",
-         *         "id": 2,
-         *         "model": "fast",
-         *         "role": "assistant",
-         *         "usage": {
-         *           "cache_read_tokens": 0,
-         *           "cache_write_tokens": 0,
-         *           "input_tokens": 12,
-         *           "output_tokens": 48,
-         *           "reasoning_tokens": 0
-         *         }
-         *       },
-         *       "event": "message",
-         *       "id": "2.1.4+1"
-         *     }
-         */
-        MessageEvent: {
-            data: components["schemas"]["Message"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "message";
-            /**
-             * Id
-             * @description Resume with this, and you get exactly what follows.
-             */
-            id: string;
-        };
-        /**
-         * Page[MessageOut]
+         * MessagePage
+         * @description A page of items, and the way to the next page.
          * @example {
          *       "items": [
          *         {
@@ -1617,13 +1770,14 @@ export interface components {
             items: components["schemas"]["Message"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
              */
             next_cursor?: string | null;
         };
         /**
-         * MessagePartEvent
-         * @description A piece of the answer under way, to be added to the preview.
+         * MessagePart
+         * @description A delta of the answer under way. Add it to the preview.
          * @example {
          *       "data": {
          *         "index": 0,
@@ -1634,9 +1788,9 @@ export interface components {
          *       "id": "2.1.1"
          *     }
          */
-        MessagePartEvent: {
+        MessagePart: {
             /** Data */
-            data: components["schemas"]["TextFragment"] | components["schemas"]["ReasoningFragment"] | components["schemas"]["ToolCallFragment"] | components["schemas"]["SourceFragment"] | components["schemas"]["FileFragment"];
+            data: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1644,12 +1798,57 @@ export interface components {
             event: "message_part";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 2.1.1
+             */
+            id: string;
+        };
+        /**
+         * MessageStored
+         * @description A message was stored. A message of the assistant replaces the preview.
+         * @example {
+         *       "data": {
+         *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "content": [
+         *           {
+         *             "text": "Air scatters blue light more than red.",
+         *             "type": "text"
+         *           }
+         *         ],
+         *         "created_at": "2026-03-01T09:30:02.480000Z",
+         *         "finish_reason": "stop",
+         *         "id": 2,
+         *         "model": "fast",
+         *         "role": "assistant",
+         *         "usage": {
+         *           "cache_read_tokens": 0,
+         *           "cache_write_tokens": 0,
+         *           "input_tokens": 12,
+         *           "output_tokens": 48,
+         *           "reasoning_tokens": 0
+         *         }
+         *       },
+         *       "event": "message",
+         *       "id": "2.1.4+1"
+         *     }
+         */
+        MessageStored: {
+            data: components["schemas"]["Message"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "message";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 2.1.4+1
              */
             id: string;
         };
         /**
          * Model
+         * @description A model that chats may use.
          * @example {
          *       "context_limit": 200000,
          *       "default": true,
@@ -1659,22 +1858,36 @@ export interface components {
          *     }
          */
         Model: {
-            /** Context Limit */
+            /**
+             * Context Limit
+             * @example 200000
+             */
             context_limit: number | null;
-            /** Default */
+            /**
+             * Default
+             * @example true
+             */
             default: boolean;
             /**
              * Id
              * Format: uuid
+             * @example 0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example fast
+             */
             name: string;
-            /** Provider */
+            /**
+             * Provider
+             * @example anthropic
+             */
             provider: string;
         };
         /**
-         * Page[ModelOut]
+         * ModelPage
+         * @description A page of items, and the way to the next page.
          * @example {
          *       "items": [
          *         {
@@ -1693,76 +1906,75 @@ export interface components {
             items: components["schemas"]["Model"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
              */
             next_cursor?: string | null;
         };
         /**
-         * Nothing
-         * @description Nothing more to say.
+         * PendingToolCall
+         * @description A call of a tool that the client runs.
+         * @example {
+         *       "args": "{\"city\": \"Bern\"}",
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather"
+         *     }
          */
-        Nothing: Record<string, never>;
-        /**
-         * OpenCall
-         * @description A call of a tool that you run.
-         */
-        OpenCall: {
+        PendingToolCall: {
             /**
              * Args
-             * @description JSON, as the model wrote it.
+             * @description JSON as the model wrote it.
+             * @example {"city": "Bern"}
              */
             args: string;
-            /** Tool Call Id */
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
             tool_call_id: string;
-            /** Tool Name */
+            /**
+             * Tool Name
+             * @example weather
+             */
             tool_name: string;
         };
         /**
-         * Owner
-         * @description The worker that has the chat. All but its id is null when it is no longer listed.
-         */
-        Owner: {
-            /** Host */
-            host: string | null;
-            /** Last Beat At */
-            last_beat_at: string | null;
-            /** Last Beat Seconds Ago */
-            last_heartbeat_seconds_ago: number | null;
-            /** Pid */
-            pid: number | null;
-            /** Started At */
-            started_at: string | null;
-            /** Version */
-            version: string | null;
-            /**
-             * Worker Id
-             * Format: uuid
-             */
-            worker_id: string;
-        };
-        /**
          * Pool
-         * @description Connections to the database.
+         * @description The database connections of this process.
+         * @example {
+         *       "in_use": 1,
+         *       "size": 10,
+         *       "waiting": 0
+         *     }
          */
         Pool: {
-            /** In Use */
+            /**
+             * In Use
+             * @example 1
+             */
             in_use: number;
-            /** Size */
+            /**
+             * Size
+             * @example 10
+             */
             size: number;
-            /** Waiting */
+            /**
+             * Waiting
+             * @example 0
+             */
             waiting: number;
         };
         /**
-         * PreviewResetEvent
-         * @description Clear the preview: the answer is streamed again, or not at all.
+         * PreviewReset
+         * @description Clear the preview. The answer is streamed again, or not at all.
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
          *       "id": "2.1.4+1"
          *     }
          */
-        PreviewResetEvent: {
-            data: components["schemas"]["Nothing"];
+        PreviewReset: {
+            data: components["schemas"]["Empty"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1770,13 +1982,14 @@ export interface components {
             event: "preview_reset";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 2.1.4+1
              */
             id: string;
         };
         /**
          * Problem
-         * @description Why a request was refused.
+         * @description The reason why a request failed.
          * @example {
          *       "code": "invalid_request",
          *       "detail": "body.title: Input should be a valid string",
@@ -1794,41 +2007,48 @@ export interface components {
         Problem: {
             /**
              * Code
-             * @description Stable; meant for programs.
-             * @example chat_busy
+             * @description Stable, for programs.
+             * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "conflicting_parameters" | "database_unavailable" | "chat_tree_busy" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
             /**
              * Detail
-             * @description Meant for people.
-             * @example The chat is busy.
+             * @description For people.
+             * @example body.title: Input should be a valid string
              */
             detail: string;
             /**
              * Errors
              * @default []
+             * @example [
+             *       {
+             *         "message": "Input should be a valid string",
+             *         "where": "body.title"
+             *       }
+             *     ]
              */
             errors?: components["schemas"]["FieldProblem"][];
             /**
              * Status
-             * @example 409
+             * @example 422
              */
             status: number;
             /**
              * Title
-             * @example Conflict
+             * @example Unprocessable Entity
              */
             title: string;
             /**
              * Type
              * @default about:blank
+             * @example about:blank
              */
             type?: string;
         };
         /**
          * ProcessStatus
-         * @description How this process is. `census` is null until the database has answered.
+         * @description Status of this process. `database_stats` is null until the database has answered.
          * @example {
          *       "actors": [
          *         {
@@ -1841,7 +2061,22 @@ export interface components {
          *           "state": "running"
          *         }
          *       ],
-         *       "census": {
+         *       "chats": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "committed_steps": 0,
+         *           "deadline_seconds": 59.8,
+         *           "epoch": 1,
+         *           "last_progress": "streaming",
+         *           "lease_left_seconds": 13.6,
+         *           "leased_seconds": 1.4,
+         *           "seconds_since_progress": 0.2,
+         *           "stage": "model stream",
+         *           "stage_seconds": 1.3,
+         *           "status": "running"
+         *         }
+         *       ],
+         *       "database_stats": {
          *         "chats": {
          *           "error": 2,
          *           "interrupting": 0,
@@ -1854,21 +2089,7 @@ export interface components {
          *         "seconds_ago": 2,
          *         "workers": 2
          *       },
-         *       "chats": [
-         *         {
-         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *           "deadline_seconds": 59.8,
-         *           "epoch": 1,
-         *           "leased_seconds": 1.4,
-         *           "lease_left_seconds": 13.6,
-         *           "mark": "streaming",
-         *           "status": "running",
-         *           "step": 0,
-         *           "seconds_since_progress": 0.2,
-         *           "zone": "model stream",
-         *           "stage_seconds": 1.3
-         *         }
-         *       ],
+         *       "free_slots": 99,
          *       "host": "web-1",
          *       "loop_lag_seconds": 0.001,
          *       "phase": "serving",
@@ -1878,8 +2099,7 @@ export interface components {
          *         "size": 10,
          *         "waiting": 0
          *       },
-         *       "room": 99,
-         *       "started_at": "2026-03-01T09:30:00.120000Z",
+         *       "started_at": "2026-03-01T09:30:02.480000Z",
          *       "streams": 1,
          *       "uptime_seconds": 3.2,
          *       "versions": {
@@ -1893,20 +2113,50 @@ export interface components {
         ProcessStatus: {
             /** Actors */
             actors: components["schemas"]["Actor"][];
-            census: components["schemas"]["Census"] | null;
             /** Chats */
-            chats: components["schemas"]["ChatInHand"][];
-            /** Host */
+            chats: components["schemas"]["LeasedChat"][];
+            /**
+             * @example {
+             *       "chats": {
+             *         "error": 2,
+             *         "interrupting": 0,
+             *         "pending": 0,
+             *         "requires_action": 0,
+             *         "running": 1,
+             *         "waiting": 41
+             *       },
+             *       "oldest_pending_seconds": 0,
+             *       "seconds_ago": 2,
+             *       "workers": 2
+             *     }
+             */
+            database_stats: components["schemas"]["DatabaseStats"] | null;
+            /**
+             * Free Slots
+             * @example 99
+             */
+            free_slots: number;
+            /**
+             * Host
+             * @example web-1
+             */
             host: string;
-            /** Loop Lag Seconds */
+            /**
+             * Loop Lag Seconds
+             * @example 0.001
+             */
             loop_lag_seconds: number;
-            /** Phase */
+            /**
+             * Phase
+             * @example serving
+             */
             phase: string;
-            /** Pid */
+            /**
+             * Pid
+             * @example 4711
+             */
             pid: number;
             pool: components["schemas"]["Pool"];
-            /** Room */
-            room: number;
             /**
              * Started At
              * Format: date-time
@@ -1914,41 +2164,22 @@ export interface components {
             started_at: string;
             /** Streams */
             streams: number;
-            /** Uptime Seconds */
+            /**
+             * Uptime Seconds
+             * @example 3.2
+             */
             uptime_seconds: number;
             versions: components["schemas"]["Versions"];
             /**
              * Worker Id
              * Format: uuid
+             * @example b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77
              */
             worker_id: string;
         };
         /**
-         * QueueChange
-         * @description What changed in the queue.
-         */
-        QueueChange: {
-            /**
-             * Added
-             * @description The id of a message that is queued now.
-             */
-            added: number | null;
-            /**
-             * Head
-             * @description The id of one that was brought to the front.
-             */
-            head: number | null;
-            /** Queue Length */
-            queue_length: number;
-            /**
-             * Removed
-             * @description The ids of those no longer queued, whether answered or removed.
-             */
-            removed: number[];
-        };
-        /**
-         * QueueUpdateEvent
-         * @description A message was queued, or is no longer.
+         * QueueChanged
+         * @description The queue changed.
          * @example {
          *       "data": {
          *         "added": 7,
@@ -1960,8 +2191,8 @@ export interface components {
          *       "id": "3.1.4"
          *     }
          */
-        QueueUpdateEvent: {
-            data: components["schemas"]["QueueChange"];
+        QueueChanged: {
+            data: components["schemas"]["QueueChangedData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1969,12 +2200,45 @@ export interface components {
             event: "queue_update";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4
              */
             id: string;
         };
         /**
+         * QueueChangedData
+         * @description The change of the queue.
+         * @example {
+         *       "added": 7,
+         *       "head": null,
+         *       "queue_length": 1,
+         *       "removed": []
+         *     }
+         */
+        QueueChangedData: {
+            /**
+             * Added
+             * @description The id of a newly queued message.
+             * @example 7
+             */
+            added: number | null;
+            /**
+             * Head
+             * @description The id of a message that was moved to the front.
+             */
+            head: number | null;
+            /** Queue Length */
+            queue_length: number;
+            /**
+             * Removed
+             * @description The ids of messages that left the queue, answered or removed.
+             * @example []
+             */
+            removed: number[];
+        };
+        /**
          * QueuedMessage
+         * @description A message of the user that waits for the current turn to end.
          * @example {
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "content": [
@@ -1994,20 +2258,35 @@ export interface components {
              * Format: uuid
              */
             chat_id: string;
-            /** Content */
+            /**
+             * Content
+             * @example [
+             *       {
+             *         "text": "And why is it red at night?",
+             *         "type": "text"
+             *       }
+             *     ]
+             */
             content: (components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"])[];
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
-            /** Id */
+            /**
+             * Id
+             * @example 7
+             */
             id: number;
-            /** Model */
+            /**
+             * Model
+             * @example fast
+             */
             model: string | null;
         };
         /**
-         * Page[QueuedMessageOut]
+         * QueuedMessagePage
+         * @description A page of items, and the way to the next page.
          * @example {
          *       "items": [
          *         {
@@ -2031,23 +2310,48 @@ export interface components {
             items: components["schemas"]["QueuedMessage"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else give it to the same request again: of chats as `cursor`, of messages as `after_id` (or as `before_id`, if that was given), of the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
              */
             next_cursor?: string | null;
         };
-        /** Reason */
+        /**
+         * Reason
+         * @description A reason: a stable code for programs, a sentence for people.
+         * @example {
+         *       "code": "idle",
+         *       "text": "idle for 12 s: there is nothing to do until a message comes"
+         *     }
+         */
         Reason: {
-            /** Reason */
-            reason: string;
+            /** @example idle */
+            code: components["schemas"]["ReasonCode"];
+            /**
+             * Text
+             * @example idle for 12 s: there is nothing to do until a message comes
+             */
+            text: string;
         };
         /**
-         * ReasoningFragment
-         * @description Thoughts to add at the end.
+         * ReasonCode
+         * @description A reason, for programs. Several may hold at once; the most important one comes first.
+         * @enum {string}
          */
-        ReasoningFragment: {
+        ReasonCode: "idle" | "archived" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
+        /**
+         * ReasoningDelta
+         * @description Reasoning to append.
+         * @example {
+         *       "index": 0,
+         *       "text": "",
+         *       "type": "reasoning"
+         *     }
+         */
+        ReasoningDelta: {
             /**
              * Index
-             * @description Which content part of the answer this adds to.
+             * @description The index of the content part that this adds to.
+             * @example 0
              */
             index: number;
             /** Text */
@@ -2060,7 +2364,10 @@ export interface components {
         };
         /**
          * ReasoningPart
-         * @description What the model thought on its way, as far as it tells.
+         * @description The model's reasoning, as far as the provider shows it.
+         * @example {
+         *       "type": "reasoning"
+         *     }
          */
         ReasoningPart: {
             /**
@@ -2075,36 +2382,18 @@ export interface components {
             type: "reasoning";
         };
         /**
-         * ResetEvent
-         * @description The cursor that you named cannot be resumed; a `snapshot` follows.
-         * @example {
-         *       "data": {
-         *         "reason": "this cursor cannot be resumed"
-         *       },
-         *       "event": "reset"
-         *     }
-         */
-        ResetEvent: {
-            data: components["schemas"]["Reason"];
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            event: "reset";
-            /**
-             * Id
-             * @description Resume with the last id that you have.
-             */
-            id?: string | null;
-        };
-        /**
          * Retry
-         * @description A step that failed, and is tried again.
+         * @description A failed step that will be tried again.
+         * @example {
+         *       "attempts": 1,
+         *       "next_attempt_at": null,
+         *       "next_attempt_in_seconds": null
+         *     }
          */
         Retry: {
             /**
              * Attempts
-             * @description How often it was tried.
+             * @description Number of attempts so far.
              */
             attempts: number;
             /** Next Attempt At */
@@ -2113,8 +2402,8 @@ export interface components {
             next_attempt_in_seconds: number | null;
         };
         /**
-         * RetryEvent
-         * @description The model failed in a way that may pass.
+         * RetryScheduled
+         * @description The model call failed and will be tried again.
          * @example {
          *       "data": {
          *         "attempt": 1,
@@ -2135,8 +2424,8 @@ export interface components {
          *       "id": "3.1.4"
          *     }
          */
-        RetryEvent: {
-            data: components["schemas"]["RetrySoon"];
+        RetryScheduled: {
+            data: components["schemas"]["RetryScheduledData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2144,18 +2433,37 @@ export interface components {
             event: "retry";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4
              */
             id: string;
         };
         /**
-         * RetrySoon
-         * @description The model is tried again, later.
+         * RetryScheduledData
+         * @description The next attempt and the failure before it.
+         * @example {
+         *       "attempt": 1,
+         *       "delay_seconds": 1.3,
+         *       "failure": {
+         *         "at": "2026-03-01T09:30:02.480000Z",
+         *         "attempts": 1,
+         *         "kind": "overloaded",
+         *         "message": "The model is overloaded.",
+         *         "model": "claude-sonnet",
+         *         "provider": "anthropic",
+         *         "retryable": true,
+         *         "status_code": 529
+         *       },
+         *       "next_attempt_at": "2026-03-01T09:30:02.480000Z"
+         *     }
          */
-        RetrySoon: {
+        RetryScheduledData: {
             /** Attempt */
             attempt: number;
-            /** Delay Seconds */
+            /**
+             * Delay Seconds
+             * @example 1.3
+             */
             delay_seconds: number;
             failure: components["schemas"]["FailureDetail"];
             /**
@@ -2166,11 +2474,13 @@ export interface components {
         };
         /**
          * Role
+         * @description Author of a message.
          * @enum {string}
          */
         Role: "system" | "user" | "assistant" | "tool";
         /**
          * SendMessage
+         * @description A message of the user.
          * @example {
          *       "busy_behavior": "queue",
          *       "content": "And why is it red at night?"
@@ -2180,23 +2490,24 @@ export interface components {
             /**
              * @description What to do when the chat is busy.
              * @default queue
+             * @example queue
              */
-            busy_behavior?: components["schemas"]["Busy"];
+            busy_behavior?: components["schemas"]["BusyBehavior"];
             /**
              * Content
-             * @description Words, or a list of parts.
-             * @example Why is the sky blue?
+             * @description A text, or a list of parts.
+             * @example And why is it red at night?
              */
-            content: string | (components["schemas"]["GivenText"] | components["schemas"]["GivenFile"])[];
+            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
             /**
              * Model
-             * @description A name of `GET /models`, for this message and later ones; else the chat's model.
+             * @description A name of `GET /models`, for this message and later ones. Default: the chat's model.
              */
             model?: string | null;
         };
         /**
-         * Sent
-         * @description What became of a message: it is in the history, or it waits in the queue.
+         * SendMessageResult
+         * @description A sent message: stored in the history as `message`, or queued as `queued_message`.
          * @example {
          *       "chat": {
          *         "action_deadline": null,
@@ -2226,35 +2537,24 @@ export interface components {
          *         },
          *         "version": 3
          *       },
-         *       "message": {
-         *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *         "content": [
-         *           {
-         *             "text": "Why is the sky blue?",
-         *             "type": "text"
-         *           }
-         *         ],
-         *         "created_at": "2026-03-01T09:30:00.120000Z",
-         *         "finish_reason": null,
-         *         "id": 1,
-         *         "model": "fast",
-         *         "role": "user",
-         *         "usage": null
-         *       },
-         *       "queued": false,
+         *       "message": null,
+         *       "queued": true,
          *       "queued_message": null
          *     }
          */
-        Sent: {
+        SendMessageResult: {
             chat: components["schemas"]["Chat"];
             message: components["schemas"]["Message"] | null;
-            /** Queued */
+            /**
+             * Queued
+             * @example true
+             */
             queued: boolean;
             queued_message: components["schemas"]["QueuedMessage"] | null;
         };
         /**
-         * SnapshotEvent
-         * @description The chat as it is: show it, and drop what you have shown of it.
+         * Snapshot
+         * @description The chat as it is. It replaces everything shown of the chat before.
          * @example {
          *       "data": {
          *         "action_required": null,
@@ -2291,21 +2591,6 @@ export interface components {
          *             "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *             "content": [
          *               {
-         *                 "text": "Why is the sky blue?",
-         *                 "type": "text"
-         *               }
-         *             ],
-         *             "created_at": "2026-03-01T09:30:00.120000Z",
-         *             "finish_reason": null,
-         *             "id": 1,
-         *             "model": "fast",
-         *             "role": "user",
-         *             "usage": null
-         *           },
-         *           {
-         *             "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *             "content": [
-         *               {
          *                 "text": "Air scatters blue light more than red.",
          *                 "type": "text"
          *               }
@@ -2325,14 +2610,27 @@ export interface components {
          *           }
          *         ],
          *         "parts": [],
-         *         "queue": []
+         *         "queue": [
+         *           {
+         *             "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "content": [
+         *               {
+         *                 "text": "And why is it red at night?",
+         *                 "type": "text"
+         *               }
+         *             ],
+         *             "created_at": "2026-03-01T09:30:02.480000Z",
+         *             "id": 7,
+         *             "model": "fast"
+         *           }
+         *         ]
          *       },
          *       "event": "snapshot",
          *       "id": "3.1.4"
          *     }
          */
-        SnapshotEvent: {
-            data: components["schemas"]["ChatSnapshot"];
+        Snapshot: {
+            data: components["schemas"]["SnapshotData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2340,18 +2638,112 @@ export interface components {
             event: "snapshot";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4
              */
             id: string;
         };
         /**
-         * SourceFragment
-         * @description A source, whole.
+         * SnapshotData
+         * @description The whole chat at one moment.
+         * @example {
+         *       "action_required": null,
+         *       "chat": {
+         *         "action_deadline": null,
+         *         "archived": false,
+         *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "labels": {
+         *           "topic": "physics"
+         *         },
+         *         "last_error": null,
+         *         "last_error_detail": null,
+         *         "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *         "model": "fast",
+         *         "owner_id": "local",
+         *         "parent_chat_id": null,
+         *         "queue_length": 0,
+         *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "status": "waiting",
+         *         "title": "The sky",
+         *         "updated_at": "2026-03-01T09:30:02.480000Z",
+         *         "usage": {
+         *           "cache_read_tokens": 0,
+         *           "cache_write_tokens": 0,
+         *           "input_tokens": 12,
+         *           "output_tokens": 48,
+         *           "reasoning_tokens": 0
+         *         },
+         *         "version": 3
+         *       },
+         *       "messages": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "content": [
+         *             {
+         *               "text": "Air scatters blue light more than red.",
+         *               "type": "text"
+         *             }
+         *           ],
+         *           "created_at": "2026-03-01T09:30:02.480000Z",
+         *           "finish_reason": "stop",
+         *           "id": 2,
+         *           "model": "fast",
+         *           "role": "assistant",
+         *           "usage": {
+         *             "cache_read_tokens": 0,
+         *             "cache_write_tokens": 0,
+         *             "input_tokens": 12,
+         *             "output_tokens": 48,
+         *             "reasoning_tokens": 0
+         *           }
+         *         }
+         *       ],
+         *       "parts": [],
+         *       "queue": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "content": [
+         *             {
+         *               "text": "And why is it red at night?",
+         *               "type": "text"
+         *             }
+         *           ],
+         *           "created_at": "2026-03-01T09:30:02.480000Z",
+         *           "id": 7,
+         *           "model": "fast"
+         *         }
+         *       ]
+         *     }
          */
-        SourceFragment: {
+        SnapshotData: {
+            /** @description The pending tool calls if the status is `requires_action`. */
+            action_required: components["schemas"]["ActionRequiredData"] | null;
+            chat: components["schemas"]["Chat"];
+            /** Messages */
+            messages: components["schemas"]["Message"][];
+            /**
+             * Parts
+             * @description The preview of the current step so far.
+             * @example []
+             */
+            parts: (components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"])[];
+            /** Queue */
+            queue: components["schemas"]["QueuedMessage"][];
+        };
+        /**
+         * SourceDelta
+         * @description A complete source.
+         * @example {
+         *       "index": 0,
+         *       "type": "source"
+         *     }
+         */
+        SourceDelta: {
             /**
              * Index
-             * @description Which content part of the answer this adds to.
+             * @description The index of the content part that this adds to.
+             * @example 0
              */
             index: number;
             /** Title */
@@ -2366,7 +2758,10 @@ export interface components {
         };
         /**
          * SourcePart
-         * @description Something the model says it took its answer from.
+         * @description A source that the model cites.
+         * @example {
+         *       "type": "source"
+         *     }
          */
         SourcePart: {
             /** Title */
@@ -2381,29 +2776,20 @@ export interface components {
         };
         /**
          * Status
-         * @description What a chat is, never what it should do next and never how it got there.
+         * @description Status of a chat.
          *
-         *     * `waiting`: idle; it is your turn.
-         *     * `pending`: it has work, and waits for a worker to take it.
-         *     * `running`: a worker has it, and works on it.
-         *     * `interrupting`: a stop was asked for; its worker stores what there is.
-         *     * `requires_action`: it waits for the results of tools that you run, until a deadline.
-         *     * `error`: the last turn failed, and `last_error` says why; a retry or a message goes on.
+         *     * `waiting`: idle. The next message is the user's.
+         *     * `pending`: it has work and no worker yet.
+         *     * `running`: a worker holds its lease and runs a turn.
+         *     * `interrupting`: a stop was requested. The worker stores the answer so far.
+         *     * `requires_action`: it waits for the results of client tools, until a deadline.
+         *     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
          * @enum {string}
          */
         Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "error";
-        /** StatusChange */
-        StatusChange: {
-            /**
-             * Epoch
-             * @description Rises with each claim by a worker, and with each edit.
-             */
-            epoch: number;
-            status: components["schemas"]["Status"];
-        };
         /**
-         * StatusEvent
-         * @description What the chat is doing now.
+         * StatusChanged
+         * @description The chat's status changed.
          * @example {
          *       "data": {
          *         "epoch": 1,
@@ -2413,8 +2799,8 @@ export interface components {
          *       "id": "2.1.0"
          *     }
          */
-        StatusEvent: {
-            data: components["schemas"]["StatusChange"];
+        StatusChanged: {
+            data: components["schemas"]["StatusChangedData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2422,13 +2808,68 @@ export interface components {
             event: "status";
             /**
              * Id
-             * @description Resume with this, and you get exactly what follows.
+             * @description Resume with this to get exactly the events that follow.
+             * @example 2.1.0
              */
             id: string;
         };
         /**
+         * StatusChangedData
+         * @description The chat's status.
+         * @example {
+         *       "epoch": 1,
+         *       "status": "running"
+         *     }
+         */
+        StatusChangedData: {
+            /**
+             * Epoch
+             * @description Rises with each claim by a worker, and with each edit.
+             */
+            epoch: number;
+            /** @example running */
+            status: components["schemas"]["Status"];
+        };
+        /**
+         * StreamReset
+         * @description The stream cannot resume. A `snapshot` follows.
+         * @example {
+         *       "data": {
+         *         "reason": "this cursor cannot be resumed; what follows is a snapshot"
+         *       },
+         *       "event": "reset"
+         *     }
+         */
+        StreamReset: {
+            data: components["schemas"]["StreamResetData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "reset";
+            /**
+             * Id
+             * @description Resume with the last id that you have.
+             */
+            id?: string | null;
+        };
+        /**
+         * StreamResetData
+         * @description The reason why the stream does not resume.
+         * @example {
+         *       "reason": "this cursor cannot be resumed; what follows is a snapshot"
+         *     }
+         */
+        StreamResetData: {
+            /**
+             * Reason
+             * @example this cursor cannot be resumed; what follows is a snapshot
+             */
+            reason: string;
+        };
+        /**
          * SubmitToolResults
-         * @description Results of all open calls of a chat, each once.
+         * @description Results of all pending calls of a chat, each once.
          * @example {
          *       "results": [
          *         {
@@ -2442,19 +2883,48 @@ export interface components {
          */
         SubmitToolResults: {
             /** Results */
-            results: components["schemas"]["GivenResult"][];
+            results: components["schemas"]["ToolResultInput"][];
         };
         /**
-         * TextFragment
-         * @description Words to add at the end.
+         * TextDelta
+         * @description Text to append.
+         * @example {
+         *       "index": 0,
+         *       "text": "Air scat",
+         *       "type": "text"
+         *     }
          */
-        TextFragment: {
+        TextDelta: {
             /**
              * Index
-             * @description Which content part of the answer this adds to.
+             * @description The index of the content part that this adds to.
+             * @example 0
              */
             index: number;
-            /** Text */
+            /**
+             * Text
+             * @example Air scat
+             */
+            text: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "text";
+        };
+        /**
+         * TextInput
+         * @description A text part of a message to send.
+         * @example {
+         *       "text": "Why is the sky blue?",
+         *       "type": "text"
+         *     }
+         */
+        TextInput: {
+            /**
+             * Text
+             * @example Why is the sky blue?
+             */
             text: string;
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -2464,14 +2934,17 @@ export interface components {
         };
         /**
          * TextPart
-         * @description Words.
+         * @description A text.
          * @example {
          *       "text": "Hi!",
          *       "type": "text"
          *     }
          */
         TextPart: {
-            /** Text */
+            /**
+             * Text
+             * @example Hi!
+             */
             text: string;
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -2482,12 +2955,25 @@ export interface components {
         /**
          * Tool
          * @description A tool that the chat's client runs when the model calls it.
+         * @example {
+         *       "description": "The weather in a city.",
+         *       "name": "weather",
+         *       "parameters": {
+         *         "properties": {
+         *           "city": {
+         *             "type": "string"
+         *           }
+         *         },
+         *         "type": "object"
+         *       }
+         *     }
          */
         Tool: {
             /**
              * Description
-             * @description What it is for, for the model.
+             * @description The purpose of the tool, for the model.
              * @default
+             * @example The weather in a city.
              */
             description?: string;
             /**
@@ -2515,10 +3001,14 @@ export interface components {
             };
         };
         /**
-         * ToolCallFragment
-         * @description A call that is being written: `args` is to be added at the end, what else is here is new.
+         * ToolCallDelta
+         * @description A piece of a tool call: append `args`, and set the other fields that are present.
+         * @example {
+         *       "index": 0,
+         *       "type": "tool-call"
+         *     }
          */
-        ToolCallFragment: {
+        ToolCallDelta: {
             /**
              * Args
              * @default
@@ -2526,7 +3016,8 @@ export interface components {
             args?: string;
             /**
              * Index
-             * @description Which content part of the answer this adds to.
+             * @description The index of the content part that this adds to.
+             * @example 0
              */
             index: number;
             /** Tool Call Id */
@@ -2541,18 +3032,30 @@ export interface components {
         };
         /**
          * ToolCallPart
-         * @description The model asks for a tool.
+         * @description A call of a tool by the model.
+         * @example {
+         *       "args": "{\"city\": \"Bern\"}",
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather",
+         *       "type": "tool-call"
+         *     }
          */
         ToolCallPart: {
             /**
              * Args
-             * @description JSON, as the model wrote it; it may be malformed.
+             * @description JSON as the model wrote it. It may be malformed.
              * @example {"city": "Bern"}
              */
             args: string;
-            /** Tool Call Id */
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
             tool_call_id: string;
-            /** Tool Name */
+            /**
+             * Tool Name
+             * @example weather
+             */
             tool_name: string;
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -2561,8 +3064,45 @@ export interface components {
             type: "tool-call";
         };
         /**
+         * ToolResultInput
+         * @description The result of one tool call; `result` is any JSON.
+         * @example {
+         *       "result": {
+         *         "celsius": 21
+         *       },
+         *       "tool_call_id": "call_1"
+         *     }
+         */
+        ToolResultInput: {
+            /**
+             * Is Error
+             * @description Whether the tool failed. The model is told so.
+             * @default false
+             */
+            is_error?: boolean;
+            /**
+             * Result
+             * @example {
+             *       "celsius": 21
+             *     }
+             */
+            result: unknown;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+        };
+        /**
          * ToolResultPart
-         * @description What a tool answered, or why it did not.
+         * @description The result of a tool call, or the error that came instead.
+         * @example {
+         *       "result": {
+         *         "celsius": 21
+         *       },
+         *       "tool_call_id": "call_1",
+         *       "type": "tool-result"
+         *     }
          */
         ToolResultPart: {
             /**
@@ -2578,7 +3118,10 @@ export interface components {
              *     }
              */
             result: unknown;
-            /** Tool Call Id */
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
             tool_call_id: string;
             /** Tool Name */
             tool_name?: string | null;
@@ -2589,17 +3132,96 @@ export interface components {
             type: "tool-result";
         };
         /**
-         * TurnError
+         * TurnFailed
          * @description The turn failed.
+         * @example {
+         *       "data": {
+         *         "last_error": "The model is overloaded.",
+         *         "last_error_detail": {
+         *           "at": "2026-03-01T09:30:02.480000Z",
+         *           "attempts": 1,
+         *           "kind": "overloaded",
+         *           "message": "The model is overloaded.",
+         *           "model": "claude-sonnet",
+         *           "provider": "anthropic",
+         *           "retryable": true,
+         *           "status_code": 529
+         *         }
+         *       },
+         *       "event": "error",
+         *       "id": "3.1.4+1"
+         *     }
          */
-        TurnError: {
-            /** Last Error */
+        TurnFailed: {
+            data: components["schemas"]["TurnFailedData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "error";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4+1
+             */
+            id: string;
+        };
+        /**
+         * TurnFailedData
+         * @description The failure of the turn.
+         * @example {
+         *       "last_error": "The model is overloaded.",
+         *       "last_error_detail": {
+         *         "at": "2026-03-01T09:30:02.480000Z",
+         *         "attempts": 1,
+         *         "kind": "overloaded",
+         *         "message": "The model is overloaded.",
+         *         "model": "claude-sonnet",
+         *         "provider": "anthropic",
+         *         "retryable": true,
+         *         "status_code": 529
+         *       }
+         *     }
+         */
+        TurnFailedData: {
+            /**
+             * Last Error
+             * @example The model is overloaded.
+             */
             last_error: string;
             last_error_detail: components["schemas"]["FailureDetail"];
         };
         /**
+         * UpdateChat
+         * @description Changes of a chat. A field that is left out stays as it is.
+         * @example {
+         *       "archived": true,
+         *       "title": "The sky"
+         *     }
+         */
+        UpdateChat: {
+            /**
+             * Archived
+             * @description An archived chat takes no messages.
+             * @example true
+             */
+            archived?: boolean | null;
+            /**
+             * Labels
+             * @description All labels. They replace the old ones.
+             */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Title
+             * @example The sky
+             */
+            title?: string | null;
+        };
+        /**
          * Usage
-         * @description Tokens.
+         * @description Numbers of tokens.
          * @example {
          *       "cache_read_tokens": 0,
          *       "cache_write_tokens": 0,
@@ -2622,32 +3244,94 @@ export interface components {
         };
         /**
          * Versions
-         * @description Of chatd and of what it runs on.
+         * @description Versions of chatd and of its environment.
+         * @example {
+         *       "chatd": "0.1.0",
+         *       "postgresql": "18.1",
+         *       "python": "3.13.1"
+         *     }
          */
         Versions: {
-            /** Chatd */
+            /**
+             * Chatd
+             * @example 0.1.0
+             */
             chatd: string;
-            /** Postgresql */
+            /**
+             * Postgresql
+             * @example 18.1
+             */
             postgresql: string | null;
-            /** Python */
+            /**
+             * Python
+             * @example 3.13.1
+             */
             python: string;
         };
         /**
-         * Workers
-         * @description The processes that work on chats, of all replicas.
+         * WorkerCapacity
+         * @description The workers of all replicas.
+         * @example {
+         *       "alive": 2,
+         *       "free_slots": 199,
+         *       "last_heartbeat_at": "2026-03-01T09:30:02.480000Z",
+         *       "with_free_slots": 2
+         *     }
          */
-        Workers: {
-            /** Alive */
-            alive: number;
-            /** Last Beat At */
-            last_beat_at: string | null;
+        WorkerCapacity: {
             /**
-             * Room
-             * @description How many more chats they would take.
+             * Alive
+             * @example 2
              */
-            room: number;
-            /** With Room */
-            with_room: number;
+            alive: number;
+            /**
+             * Free Slots
+             * @description How many more chats they would take.
+             * @example 199
+             */
+            free_slots: number;
+            /**
+             * Last Heartbeat At
+             * @example 2026-03-01T09:30:02.480000Z
+             */
+            last_heartbeat_at: string | null;
+            /**
+             * With Free Slots
+             * @example 2
+             */
+            with_free_slots: number;
+        };
+        /**
+         * WorkerInfo
+         * @description The worker that holds the chat's lease. Only its id is known once it is deregistered.
+         * @example {
+         *       "host": null,
+         *       "last_heartbeat_at": null,
+         *       "last_heartbeat_seconds_ago": null,
+         *       "pid": null,
+         *       "started_at": null,
+         *       "version": null,
+         *       "worker_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
+         *     }
+         */
+        WorkerInfo: {
+            /** Host */
+            host: string | null;
+            /** Last Heartbeat At */
+            last_heartbeat_at: string | null;
+            /** Last Heartbeat Seconds Ago */
+            last_heartbeat_seconds_ago: number | null;
+            /** Pid */
+            pid: number | null;
+            /** Started At */
+            started_at: string | null;
+            /** Version */
+            version: string | null;
+            /**
+             * Worker Id
+             * Format: uuid
+             */
+            worker_id: string;
         };
     };
     responses: never;
@@ -2661,23 +3345,23 @@ export interface operations {
     list_chats: {
         parameters: {
             query?: {
-                /** @description Only archived ones, or only the others. */
+                /** @description True: archived chats only. False: other chats only. */
                 archived?: boolean | null;
                 /** @description Repeatable: any of them. */
                 status?: components["schemas"]["Status"][] | null;
                 /** @description Repeatable: `name:value`, or a name alone; all must hold. The name ends at the first colon. */
                 label?: string[] | null;
-                /** @description Chats that this chat has started, or `none` for those that no chat has. No chat starts others yet. */
+                /** @description Id of the parent chat, or `none` for chats without a parent. */
                 parent?: string | "none" | null;
-                /** @description A piece of the title, as one string, in upper or lower case. */
+                /** @description Substring of the title. Case does not matter. */
                 q?: string | null;
-                /** @description The most items of a page. */
+                /** @description Maximum number of items of the page. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2697,7 +3381,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2715,7 +3399,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -2733,7 +3417,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -2751,7 +3435,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `invalid_cursor`: The `cursor` is not one that this API has given.
+             *     * `invalid_cursor`: The `cursor` was not issued by this API.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -2791,7 +3475,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -2809,9 +3493,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -2834,9 +3518,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -2860,7 +3544,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -2878,7 +3562,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -2896,7 +3580,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -2932,7 +3616,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
@@ -2960,7 +3644,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -2982,7 +3666,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3000,9 +3684,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3024,13 +3708,13 @@ export interface operations {
     stream_chats: {
         parameters: {
             query?: {
-                /** @description The id of the last event you have. */
+                /** @description Id of the last event received. */
                 after?: string | null;
             };
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3039,9 +3723,9 @@ export interface operations {
         requestBody?: never;
         responses: {
             /**
-             * @description Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
+             * @description Server-sent events. OpenAPI 3.1 cannot describe the events of a stream one by one, so
              *     this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
-             *     field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing.
+             *     field, parsed as JSON. Lines that begin with a colon are comments that keep the connection alive.
              */
             200: {
                 headers: {
@@ -3054,7 +3738,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3072,7 +3756,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -3090,7 +3774,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -3148,7 +3832,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3166,9 +3850,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3191,7 +3875,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3213,7 +3897,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3231,7 +3915,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -3249,7 +3933,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -3267,7 +3951,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -3323,7 +4007,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3341,9 +4025,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3366,7 +4050,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3386,7 +4070,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3404,7 +4088,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -3422,7 +4106,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -3440,7 +4124,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -3496,7 +4180,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3514,9 +4198,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3539,9 +4223,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3551,7 +4235,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ChangeChat"];
+                "application/json": components["schemas"]["UpdateChat"];
             };
         };
         responses: {
@@ -3567,7 +4251,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3585,7 +4269,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -3603,7 +4287,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -3621,7 +4305,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -3639,7 +4323,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `chat_tree_busy`: A chat of this family is busy, so none of it was archived.
+             *     * `chat_tree_busy`: A chat of this tree is busy, so none of them was archived.
              */
             409: {
                 headers: {
@@ -3675,7 +4359,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
@@ -3717,7 +4401,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3735,9 +4419,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3760,9 +4444,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3784,7 +4468,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -3802,7 +4486,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -3820,7 +4504,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -3838,7 +4522,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -3858,7 +4542,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
+             *     * `chat_busy`: The chat is busy; this operation requires an idle chat.
              */
             409: {
                 headers: {
@@ -3876,7 +4560,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -3916,7 +4600,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -3934,9 +4618,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -3960,11 +4644,11 @@ export interface operations {
             query?: {
                 /** @description Only what came after this version. */
                 after?: number;
-                /** @description The most items of a page. */
+                /** @description Maximum number of items of the page. */
                 limit?: number;
             };
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3980,13 +4664,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EntryPage"];
+                    "application/json": components["schemas"]["JournalEntryPage"];
                 };
             };
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4004,7 +4688,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4022,7 +4706,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4040,7 +4724,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -4096,7 +4780,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -4114,9 +4798,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -4139,7 +4823,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4161,7 +4845,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4179,7 +4863,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4197,7 +4881,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4215,7 +4899,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -4271,7 +4955,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -4289,9 +4973,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -4314,9 +4998,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4338,7 +5022,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4356,7 +5040,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4374,7 +5058,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4392,7 +5076,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -4410,7 +5094,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -4450,7 +5134,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -4468,9 +5152,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -4496,11 +5180,11 @@ export interface operations {
                 after_id?: number | null;
                 /** @description The id of a message. Give `after_id` or `before_id`. */
                 before_id?: number | null;
-                /** @description The most items of a page. */
+                /** @description Maximum number of items of the page. */
                 limit?: number;
             };
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4522,7 +5206,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4540,7 +5224,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4558,7 +5242,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4576,7 +5260,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -4634,7 +5318,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -4652,9 +5336,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -4677,9 +5361,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4699,13 +5383,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Sent"];
+                    "application/json": components["schemas"]["SendMessageResult"];
                 };
             };
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4723,7 +5407,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4741,7 +5425,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4759,7 +5443,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -4779,7 +5463,7 @@ export interface operations {
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
              *
-             *     * `chat_busy`: The chat is busy; this needs it to be at rest.
+             *     * `chat_busy`: The chat is busy; this operation requires an idle chat.
              */
             409: {
                 headers: {
@@ -4815,7 +5499,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
@@ -4839,9 +5523,9 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `queue_full`: The queue is full (`worker.max_queued_messages`).
+             *     * `queue_full`: The chat's queue is full (worker.max_queued_messages).
              *
-             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -4863,7 +5547,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -4881,9 +5565,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -4906,9 +5590,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4935,7 +5619,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -4953,7 +5637,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -4971,7 +5655,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -4989,7 +5673,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              *
              *     * `message_not_found`: The chat's history has no message with this id.
              */
@@ -5045,7 +5729,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
@@ -5069,7 +5753,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5091,7 +5775,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -5109,9 +5793,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -5134,7 +5818,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5156,7 +5840,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5174,7 +5858,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -5192,7 +5876,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -5210,7 +5894,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -5266,7 +5950,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -5284,9 +5968,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -5309,7 +5993,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5330,7 +6014,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5348,7 +6032,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -5366,7 +6050,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -5384,7 +6068,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              *
              *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
@@ -5442,7 +6126,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -5460,9 +6144,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -5485,9 +6169,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5510,7 +6194,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5528,7 +6212,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -5546,7 +6230,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -5564,7 +6248,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              *
              *     * `queued_message_not_found`: The chat's queue has no message with this id; it may have moved to the history already.
              */
@@ -5602,7 +6286,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -5622,7 +6306,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5644,7 +6328,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -5662,9 +6346,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -5687,9 +6371,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5711,7 +6395,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5729,7 +6413,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -5747,7 +6431,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -5765,7 +6449,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -5803,7 +6487,7 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -5823,7 +6507,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of your chats are in flight (`limits.max_chats_in_flight`).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5845,7 +6529,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -5863,9 +6547,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -5887,13 +6571,13 @@ export interface operations {
     stream_chat: {
         parameters: {
             query?: {
-                /** @description The id of the last event you have. */
+                /** @description Id of the last event received. */
                 after?: string | null;
             };
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5904,9 +6588,9 @@ export interface operations {
         requestBody?: never;
         responses: {
             /**
-             * @description Server-sent events. OpenAPI 3.1 has no word for the schema of one event in a stream, so
+             * @description Server-sent events. OpenAPI 3.1 cannot describe the events of a stream one by one, so
              *     this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
-             *     field, read as JSON. Lines that begin with a colon keep the connection alive and say nothing.
+             *     field, parsed as JSON. Lines that begin with a colon are comments that keep the connection alive.
              */
             200: {
                 headers: {
@@ -5919,7 +6603,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -5937,7 +6621,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -5955,7 +6639,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -5973,7 +6657,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -6031,7 +6715,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6049,9 +6733,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -6074,9 +6758,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name of your own for this request, such as a UUID. A repetition with the same key and body changes nothing and gets the same answer. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6102,7 +6786,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6120,7 +6804,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -6138,7 +6822,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -6156,7 +6840,7 @@ export interface operations {
             /**
              * @description Not Found.
              *
-             *     * `chat_not_found`: You have no chat with this id.
+             *     * `chat_not_found`: There is no chat with this id.
              */
             404: {
                 headers: {
@@ -6174,7 +6858,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `no_action_required`: The chat is not waiting for tool results (any more).
+             *     * `no_action_required`: The chat is not waiting for tool results.
              */
             409: {
                 headers: {
@@ -6210,13 +6894,13 @@ export interface operations {
             /**
              * @description Unprocessable Entity.
              *
-             *     * `idempotency_key_reused`: This `Idempotency-Key` was used for another request.
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `tool_call_unknown`: There is a result for a call that is not open, or there are two for one call.
+             *     * `tool_call_unknown`: There is a result for a call that is not pending, or there are two for one call.
              *
-             *     * `tool_results_missing`: Some open calls have no result; all must be answered at once.
+             *     * `tool_results_missing`: Some pending calls have no result; all must be sent at once.
              */
             422: {
                 headers: {
@@ -6254,7 +6938,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6272,9 +6956,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -6297,7 +6981,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner whom an admin acts for; others may only name themselves. */
+                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -6317,7 +7001,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6335,7 +7019,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -6353,7 +7037,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -6409,7 +7093,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6427,9 +7111,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -6469,7 +7153,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6487,7 +7171,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6525,7 +7209,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6543,7 +7227,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -6561,7 +7245,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -6599,7 +7283,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6617,9 +7301,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {
@@ -6659,7 +7343,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6677,7 +7361,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6695,7 +7379,7 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
@@ -6737,7 +7421,7 @@ export interface operations {
             /**
              * @description Bad Request.
              *
-             *     * `bad_request`: This is not HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
              */
             400: {
                 headers: {
@@ -6755,7 +7439,7 @@ export interface operations {
             /**
              * @description Unauthorized.
              *
-             *     * `unauthorized`: There is no token, or it is not valid (any more).
+             *     * `unauthorized`: The request has no token, or the token is not valid.
              */
             401: {
                 headers: {
@@ -6773,7 +7457,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`), or see how the process is doing.
+             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
              */
             403: {
                 headers: {
@@ -6811,7 +7495,7 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
-             *     * `internal`: Something went wrong here; it was logged.
+             *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
                 headers: {
@@ -6829,9 +7513,9 @@ export interface operations {
             /**
              * @description Service Unavailable.
              *
-             *     * `database_unavailable`: The database cannot be reached just now; try again after `Retry-After` seconds.
+             *     * `database_unavailable`: The database cannot be reached just now.
              *
-             *     * `jwks_unavailable`: The identity provider's key set cannot be read just now; try again.
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              */
             503: {
                 headers: {

@@ -27,9 +27,9 @@ for await (const event of client.follow(chat.id, { onReconnect: () => (reconnect
 
 const stored: Message[] = [];
 for await (const message of client.messages.list(chat.id)) stored.push(message);
-const moves: string[] = [];
-for await (const entry of client.chats.events(chat.id)) moves.push(entry.move);
-print({ event: "end", text, snapshots, reconnects, stored: stored.map(({ content }) => textOf(content)), moves });
+const transitions: string[] = [];
+for await (const entry of client.chats.events(chat.id)) transitions.push(entry.transition);
+print({ event: "end", text, snapshots, reconnects, stored: stored.map(({ content }) => textOf(content)), transitions });
 
 function print(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
