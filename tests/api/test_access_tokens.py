@@ -179,7 +179,7 @@ async def test_unknown_tokens_are_looked_up_in_batches(
     async with authenticated_daemons(dsn, scripted()) as at:
         ann = await at.new_caller_headers("ann")
         doorkeeper: Any = at.chatd.daemon.actors.auth.authenticator
-        check, at_once, calls = doorkeeper._tokens.check, [], 0
+        check, at_once, calls = doorkeeper._tokens.validate, [], 0
         asking = 0
 
         secrets = [f"chatd_{n:043}" for n in range(300)]
@@ -194,7 +194,7 @@ async def test_unknown_tokens_are_looked_up_in_batches(
             finally:
                 asking -= 1
 
-        monkeypatch.setattr(doorkeeper._tokens, "check", counted)
+        monkeypatch.setattr(doorkeeper._tokens, "validate", counted)
         strangers = [bearer(secret) for secret in secrets]
         statuses = {}
 
@@ -229,7 +229,7 @@ async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
             tried += 1
             raise DatabaseUnavailable
 
-        monkeypatch.setattr(doorkeeper._tokens, "check", away)
+        monkeypatch.setattr(doorkeeper._tokens, "validate", away)
         await eventually(lambda: tried >= 2)
         answers = await asyncio.gather(*(get_as(at.chatd, CHATS, who) for who in [bob] * 20))
         for answer in answers:

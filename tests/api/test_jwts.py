@@ -235,7 +235,7 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
             for _ in range(20):
                 assert await status_of(chatd, sign_token()) == 200
             assert idp.request_count == 2, "at the start, and by the loop"
-            keys: Any = chatd.daemon.actors.auth.authenticator._keys  # type: ignore[attr-defined]
+            keys: Any = chatd.daemon.actors.auth.authenticator._jwks  # type: ignore[attr-defined]
             keys._read_at = float("-inf")  # the pause between two readings is over
             idp.document = jwk_set("rsa", "ed")
             answers = await asyncio.gather(*(status_of(chatd, sign_token("ed")) for _ in range(20)))
@@ -250,7 +250,7 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
             assert idp.request_count == 4
             assert await status_of(chatd, sign_token("ed")) == 200, "the keys we had stay"
             idp.document = jwk_set("ed")
-            await keys.read()
+            await keys.refresh()
             assert await status_of(chatd, sign_token("ed")) == 200
             assert await status_of(chatd, sign_token()) == 401, "this key was withdrawn"
 

@@ -116,7 +116,7 @@ async def test_invalid_body_names_every_mistake(dsn: str) -> None:
             await chatd.api.http.post("/api/v1/chats", json=body), 422, "invalid_request"
         )
         assert {e["where"] for e in problem["errors"]} == {
-            "body.content.words",
+            "body.content.text",
             "body.titel",
             "body.labels.a",
         }
