@@ -35,7 +35,7 @@ async def test_top_refreshes_until_interrupted(tmp_path: Path, dsn: str) -> None
         await chatd.wait_until_ready()
         async with client(chatd) as api:
             with terminal(chatd.url, "top", "--interval", "0.1") as screen:
-                await screen.wait_for_text("0 chats in hand")
+                await screen.wait_for_text("0 leased chats")
                 chat = await api.create("[[hang]]")
                 await screen.wait_for_text(chat["id"][:20])
                 screen.type_keys("\x03")
