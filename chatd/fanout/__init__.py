@@ -1,18 +1,20 @@
-"""The fast path inside one process: what was just written reaches local viewers without a query.
+"""Publish and subscribe inside one process: what it just wrote reaches local subscribers without a query.
 
 ::
 
-    a move went through ──▶ Hints.moved ──▶ Hub.feed ──▶ Subscription (one per open stream)
-                                 ├────────▶ whoever acts on hints here (acquirer, roster)
-                                 └────────▶ the notifier ─▶ NOTIFY ─▶ other processes' Hints.heard
+    a transition committed ─▶ ChangeBus.publish ─▶ ChatHub.publish ─▶ Subscription (one per open stream)
+                                   ├─────────────▶ listeners of this process (claimer, chat tasks, lists)
+                                   └─────────────▶ the notifier ─▶ NOTIFY ─▶ other processes' ChangeBus.receive
 
-    a part was streamed ──▶ Preview (one per running step, shared by all its viewers)
+    a live part arrived ─▶ Preview (one per running step, shared by all its subscribers)
 
-Nothing here is truth. A hint that is lost costs latency; an entry that does not follow on what a
-topic has marks it as behind, and it is read from the database. Viewers share a step's ``Preview``
-and pull from it at their own pace, so a slow one costs a position, not a buffer; the journal rows
-that wait for it are bounded, and past the bound its stream ends and the client resumes.
+Nothing here is truth. A lost hint costs latency. An entry that does not follow on what a topic has
+delivered marks the topic as stale, and it is read from the database.
 
-``lists`` does the same for the lists of owners, by states rather than by moves: a chat that moves again
-before a viewer looks replaces what waits of it.
+Everything is bounded. Subscribers share a step's ``Preview`` and read from it at their own pace, so a slow
+one costs a position and no buffer. The journal entries that are pending for a subscriber are counted, and
+past the bound its stream ends and the client resumes.
+
+``ListHub`` does the same for lists of chats, by states instead of entries: a chat that changes again
+before a subscriber was sent it replaces the pending state.
 """

@@ -1,7 +1,8 @@
-"""Who hears of a move: in this process at once, in others by way of the notifier."""
+"""The change bus: publishes committed changes inside this process, and notifies the other replicas."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 from uuid import UUID
 
 from chatd.domain.chat import Status
@@ -11,17 +12,23 @@ from chatd.fanout.hub import ChatHub
 
 HintListener = Callable[[Hint], None]
 
+_COALESCE_SECONDS: Final = 0.05
+
 
 class ChangeBus:
-    """Spread the word. Listeners must not block: they set an event, and look for themselves.
+    """Publishes changes. Listeners must not block: they set an event, and read for themselves.
 
-    Other processes are told at once, but for two things that go with the next hint, or after
-    ``coalesce_seconds``: that a chat is worked on, and that one is pending which this process claims
-    itself (``claims_locally``). So a short turn costs one hint, and wakes no acquirer in vain.
+    Other replicas are notified at once, with two exceptions that go with the next hint or after
+    ``coalesce_seconds``: a chat that is running, and a pending chat that this process claims itself
+    (``claims_locally``). So a short turn costs one hint, and wakes no claimer in vain.
     """
 
     def __init__(
-        self, hub: ChatHub, *, notify_replicas: HintListener, coalesce_seconds: float = 0.05
+        self,
+        hub: ChatHub,
+        *,
+        notify_replicas: HintListener,
+        coalesce_seconds: float = _COALESCE_SECONDS,
     ) -> None:
         self._hub = hub
         self._notify_replicas = notify_replicas
@@ -30,14 +37,14 @@ class ChangeBus:
         self._pending: list[Hint] = []
         self._send_timer: asyncio.TimerHandle | None = None
         self.claims_locally: Callable[[], bool] = lambda: False
-        """Whether this process claims what is pending: it may, and it has room."""
+        """Return whether this process claims pending chats: it may, and has free slots."""
 
     def subscribe(self, listener: HintListener) -> None:
-        """Have ``listener`` called for every hint, of this process and of others."""
+        """Call ``listener`` for every hint, of this process and of others."""
         self._listeners.append(listener)
 
     def publish(self, entry: JournalEntry | None) -> None:
-        """A move of this process went through (None: nothing had to change)."""
+        """Publish a transition that this process committed; None: it had nothing to change."""
         if entry is None:
             return
         self._hub.publish(entry)
@@ -49,8 +56,31 @@ class ChangeBus:
             self._send_timer = asyncio.get_running_loop().call_later(
                 self._coalesce_seconds, self._send_pending
             )
-        for listener in self._listeners:
-            listener(hint)
+        self._call_listeners(hint)
+
+    def publish_deleted(self, chat_id: UUID, version: int) -> None:
+        """Publish that a chat was deleted, whose last version was ``version``."""
+        self._hub.mark_deleted(chat_id)
+        # A deleted chat has no status. Any that is not RUNNING has workers and lists look at it.
+        hint = Hint(chat_id, version + 1, Status.WAITING)
+        self._pending.append(hint)
+        self._send_pending()
+        self._call_listeners(hint)
+
+    def publish_parts(self, chat_id: UUID) -> None:
+        """Publish that live parts of a chat were stored, so that other replicas can read them."""
+        self._pending.append(Hint(chat_id, 0))
+        self._send_pending()
+
+    def receive(self, hint: Hint) -> None:
+        """Pass on a hint of another process."""
+        self._hub.handle_hint(hint.chat_id, hint.version if hint.status else None)
+        self._call_listeners(hint)
+
+    def resync(self) -> None:
+        """Have everything checked once, because hints may have been missed."""
+        self._hub.mark_all_stale()
+        self._call_listeners(RESYNC)
 
     def _is_urgent(self, hint: Hint) -> bool:
         if hint.status is Status.PENDING:
@@ -61,32 +91,10 @@ class ChangeBus:
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
-        untold, self._pending = self._pending, []
-        for hint in untold:
+        pending, self._pending = self._pending, []
+        for hint in pending:
             self._notify_replicas(hint)
 
-    def publish_deleted(self, chat_id: UUID, version: int) -> None:
-        """A chat is gone, whose last version was this one: no status of its own, but not running."""
-        self._hub.mark_deleted(chat_id)
-        hint = Hint(chat_id, version + 1, Status.WAITING)
-        self._pending.append(hint)
-        self._send_pending()
+    def _call_listeners(self, hint: Hint) -> None:
         for listener in self._listeners:
             listener(hint)
-
-    def publish_parts(self, chat_id: UUID) -> None:
-        """Parts of a chat were stored: viewers on other replicas can read them."""
-        self._pending.append(Hint(chat_id, 0))
-        self._send_pending()
-
-    def receive(self, hint: Hint) -> None:
-        """Another process says so."""
-        self._hub.handle_hint(hint.chat_id, hint.version if hint.status else None)
-        for listener in self._listeners:
-            listener(hint)
-
-    def resync(self) -> None:
-        """Hints may have been missed: look at everything once."""
-        self._hub.mark_all_stale()
-        for listener in self._listeners:
-            listener(RESYNC)

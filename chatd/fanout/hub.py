@@ -1,4 +1,4 @@
-"""The hub: one topic for each chat that is watched or worked here."""
+"""The hub of chats: one topic for each chat that has subscribers or is worked on in this process."""
 
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
@@ -10,27 +10,32 @@ from chatd.fanout.topic import Preview, Subscription, Topic
 
 
 class ChatHub:
-    """Topics by chat. ``on_stale`` is called when some topic has to be read from the database."""
+    """Topics by chat.
 
-    def __init__(self, *, subscriber_buffer: int = 1024) -> None:
+    ``subscriber_buffer`` bounds the journal entries that are pending for one subscriber.
+    """
+
+    def __init__(self, *, subscriber_buffer: int) -> None:
         self._subscriber_buffer = subscriber_buffer
         self._topics: dict[UUID, Topic] = {}
         self._stale_chat_ids: set[UUID] = set()
         self.on_stale: Callable[[], None] = lambda: None
+        """Called when some topic must be read from the database."""
         self.on_drain: Callable[[], None] = lambda: None
         """Called when all streams are to end, for those that are not of one chat."""
         self.draining = False
 
-    # -- viewers ------------------------------------------------------------------------------
+    # -- subscribers ---------------------------------------------------------------------------
 
     def subscribe(self, chat_id: UUID) -> Subscription:
-        """From now on, everything that is fed waits for this viewer too."""
+        """Return a subscription, to which everything is delivered from now on."""
         topic = self._get_or_create_topic(chat_id)
         subscription = Subscription(topic, max_entries=self._subscriber_buffer)
         topic.subscriptions.add(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
+        """Drop a subscription, and with the last one everything that was read for it."""
         topic = subscription.topic
         topic.subscriptions.discard(subscription)
         if not topic.subscriptions:
@@ -42,16 +47,10 @@ class ChatHub:
     def attach(
         self, subscription: Subscription, cursor: Cursor, settled_part: int, parts: Sequence[Part]
     ) -> None:
-        """A viewer has read the chat as of ``cursor``, with the parts of its running step."""
+        """Note that a subscriber has read its chat as of ``cursor``, with the parts of the running step."""
         topic = subscription.topic
-        if topic.delivered is None:
-            topic.delivered = cursor
-        elif topic.delivered.version > cursor.version:
-            # What came between was not put to this viewer: put it to all again, the others skip it.
-            topic.latest_known = max(topic.latest_known, topic.delivered.version)
-            topic.delivered = cursor
-        topic.latest_known = max(topic.latest_known, cursor.version)
-        self._merge_parts(topic, cursor.epoch, settled_part, 1 + settled_part, parts)
+        topic.note_read(cursor)
+        topic.merge_parts(cursor.epoch, settled_part, 1 + settled_part, parts)
         if topic.is_stale:
             self._mark_stale(topic)
 
@@ -66,25 +65,24 @@ class ChatHub:
     def subscriber_count(self) -> int:
         return sum(len(topic.subscriptions) for topic in self._topics.values())
 
-    # -- what happens in this process ---------------------------------------------------------
+    # -- changes of this process ---------------------------------------------------------------
 
     def publish(self, entry: JournalEntry) -> None:
-        """A move of this process went through."""
+        """Deliver a transition that this process committed."""
         topic = self._topics.get(entry.chat_id)
         if topic is None or not topic.subscriptions:
             return
-        topic.latest_known = max(topic.latest_known, entry.version)
-        topic.latest_announced = max(topic.latest_announced, entry.version)
+        topic.note_announced(entry.version)
         if topic.delivered is not None and entry.version == topic.delivered.version + 1:
-            topic.delivered = topic.delivered.advanced_past(entry)
             topic.deliver((entry,))
         elif topic.is_stale:
             self._mark_stale(topic)
 
     def start_step(self, chat_id: UUID, *, epoch: int, base: int) -> Preview:
-        """A step of a chat starts here; its parts are numbered from ``base + 1``.
+        """Return the preview of a step that starts in this process. Its parts begin at ``base + 1``.
 
-        An owner that was fenced, and does not know it yet, streams into the void.
+        If a newer epoch already has a preview, return a detached one, so that a fenced worker's parts
+        reach no subscriber.
         """
         topic = self._get_or_create_topic(chat_id)
         preview = Preview(epoch, base, is_local=True)
@@ -93,23 +91,33 @@ class ChatHub:
         return preview
 
     def publish_part(self, chat_id: UUID, preview: Preview, part: Part) -> None:
-        """One more part of a step that runs here."""
+        """Add a part to the preview of a step that runs in this process."""
         preview.parts.append(part)
         topic = self._topics.get(chat_id)
         if topic is not None and topic.preview is preview:
             topic.wake()
 
     def end_steps(self, chat_id: UUID, *, epoch: int) -> None:
-        """The chat is not worked here any more in this epoch; a later one may have begun here."""
+        """Drop the preview of an epoch in which this process does not work on the chat any more.
+
+        The preview of a later epoch, which may have begun here as well, stays.
+        """
         topic = self._topics.get(chat_id)
         if topic is not None and topic.preview is not None and topic.preview.epoch <= epoch:
             topic.preview = None
             self._drop_if_unused(topic)
 
-    # -- what happens elsewhere ---------------------------------------------------------------
+    def mark_deleted(self, chat_id: UUID) -> None:
+        """End the streams of a chat that was deleted."""
+        topic = self._topics.get(chat_id)
+        if topic is not None:
+            topic.deleted = True
+            topic.wake()
+
+    # -- changes of other processes ------------------------------------------------------------
 
     def handle_hint(self, chat_id: UUID, version: int | None) -> None:
-        """Another process says that a chat has come to ``version``, or streamed parts (None)."""
+        """Handle a hint that a chat reached ``version``, or that live parts were stored (None)."""
         topic = self._topics.get(chat_id)
         if topic is None or not topic.subscriptions:
             return
@@ -117,44 +125,37 @@ class ChatHub:
             if not topic.is_local:
                 self._mark_stale(topic)
             return
-        topic.latest_known = max(topic.latest_known, version)
-        topic.latest_announced = max(topic.latest_announced, version)
+        topic.note_announced(version)
         if topic.is_stale:
             self._mark_stale(topic)
 
     def is_unannounced(self, chat_id: UUID, version: int) -> bool:
-        """Whether nobody has told yet that a watched chat has come to this version."""
+        """Return whether no hint has said yet that a subscribed chat reached this version."""
         topic = self._topics.get(chat_id)
         return topic is not None and topic.latest_announced < version
 
     def mark_all_stale(self) -> None:
-        """Read every watched topic once."""
+        """Have every subscribed topic read once."""
         for topic in self._topics.values():
             if topic.subscriptions:
                 self._stale_chat_ids.add(topic.chat_id)
         if self._stale_chat_ids:
             self.on_stale()
 
+    # -- reads of the database -----------------------------------------------------------------
+
     def stale_topics(self, *, all_topics: bool) -> list[tuple[UUID, Cursor]]:
-        """The topics to read now, and from where; parts of a step that runs here are not read."""
-        asked = self._topics.keys() if all_topics else self._stale_chat_ids & self._topics.keys()
+        """Return the chats to read now, and the cursors to read them from."""
+        chat_ids = self._topics.keys() if all_topics else self._stale_chat_ids & self._topics.keys()
         self._stale_chat_ids = set()
-        places = []
-        for chat_id in asked:
+        positions = []
+        for chat_id in chat_ids:
             topic = self._topics[chat_id]
-            if topic.delivered is None or topic.deleted:
-                continue
-            preview, fed = topic.preview, topic.delivered
-            topic.latest_known = (
-                fed.version
-            )  # a hint may have been wrong; what is read now is the truth
-            if preview is None:
-                places.append((chat_id, Cursor(fed.version, fed.epoch, 0)))
-            elif preview.is_local:
-                places.append((chat_id, Cursor(fed.version, preview.epoch, _AFTER_ALL_PARTS)))
-            else:
-                places.append((chat_id, Cursor(fed.version, preview.epoch, preview.last_part)))
-        return places
+            cursor = topic.read_from
+            if cursor is not None:
+                topic.latest_known = cursor.version  # A hint may be wrong. The read is the truth.
+                positions.append((chat_id, cursor))
+        return positions
 
     def apply_read(
         self,
@@ -167,53 +168,27 @@ class ChatHub:
         settled_part: int,
         batches: Iterable[tuple[int, Sequence[Part]]],
     ) -> None:
-        """What was read from the database: journal rows, then parts of the running step."""
+        """Deliver the journal entries that were read, then the live parts of the running step."""
         topic = self._topics.get(chat_id)
         if topic is None or topic.delivered is None:
             return
-        topic.latest_known = max(topic.latest_known, version)
-        fresh = [entry for entry in entries if entry.version > topic.delivered.version]
-        if fresh and fresh[0].version > topic.delivered.version + 1:
-            if after_version == topic.delivered.version:
-                topic.disconnect_all()  # the journal was cut off under our feet
+        topic.note_known(version)
+        delivered = topic.delivered.version
+        new_entries = [entry for entry in entries if entry.version > delivered]
+        if new_entries and new_entries[0].version > delivered + 1:
+            if after_version == delivered:
+                topic.disconnect_all()  # The entries in between were pruned from the journal.
             else:
                 self._mark_stale(topic)
             return
-        for entry in fresh:
-            topic.delivered = topic.delivered.advanced_past(entry)
-        if fresh:
-            topic.deliver(fresh)
+        topic.deliver(new_entries)
         if topic.is_stale:
             self._mark_stale(topic)
             return
-        for first, parts in batches:
-            self._merge_parts(topic, epoch, settled_part, first, parts)
+        for first_part, parts in batches:
+            topic.merge_parts(epoch, settled_part, first_part, parts)
 
-    def mark_deleted(self, chat_id: UUID) -> None:
-        """The chat was deleted."""
-        topic = self._topics.get(chat_id)
-        if topic is not None:
-            topic.deleted = True
-            topic.wake()
-
-    # -- inside -------------------------------------------------------------------------------
-
-    def _merge_parts(
-        self, topic: Topic, epoch: int, settled_part: int, first_part: int, parts: Sequence[Part]
-    ) -> None:
-        """Add parts that were read from the database, unless the step runs here."""
-        preview = topic.preview
-        if (
-            preview is None
-            or preview.epoch < epoch
-            or (preview.epoch == epoch and preview.base < settled_part)
-        ):
-            preview = topic.preview = Preview(epoch, settled_part, is_local=False)
-        if preview.is_local or preview.epoch != epoch or preview.base != settled_part:
-            return
-        if first_part <= preview.last_part + 1:
-            preview.parts.extend(parts[preview.last_part + 1 - first_part :])
-            topic.wake()
+    # -- topics --------------------------------------------------------------------------------
 
     def _mark_stale(self, topic: Topic) -> None:
         self._stale_chat_ids.add(topic.chat_id)
@@ -228,7 +203,3 @@ class ChatHub:
     def _drop_if_unused(self, topic: Topic) -> None:
         if not topic.subscriptions and topic.preview is None:
             self._topics.pop(topic.chat_id, None)
-
-
-_AFTER_ALL_PARTS = 2**62
-"""A part number past every other."""

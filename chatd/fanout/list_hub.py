@@ -1,4 +1,4 @@
-"""The lists that are followed in this process: one for each owner who has a viewer here."""
+"""The hub of chat lists: one topic for each owner whose list has subscribers in this process."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,10 +11,10 @@ from chatd.domain.hint import RESYNC, Hint
 
 
 class ListSubscription:
-    """One viewer of a list: the chats that it is to be told of, each as it is now, and a wake-up.
+    """The changed chats that are pending for one subscriber of a list, each as it is now.
 
-    A chat that moves again before the viewer looks replaces what waits of it, so what waits is bounded
-    by how many chats moved; past ``max_pending`` of them the stream ends, and the client resumes.
+    A chat that changes again before the subscriber takes it replaces its pending state, so the number of
+    changed chats bounds what is pending. Past ``max_pending`` the stream ends, and the client resumes.
     """
 
     def __init__(self, owner_id: str, *, max_pending: int) -> None:
@@ -24,19 +24,20 @@ class ListSubscription:
         self._pending: dict[UUID, ChatChange] = {}
         self._woken = anyio.Event()
         self.read_at: datetime | None = None
-        """Who was told all that waits has come to here; None until the first read."""
+        """The cursor of a subscriber that was sent all that is pending; None until the first read."""
         self.closed = False
         self.overflowed = False
         self.deleted = False
+        """Always false: a list of chats is not deleted."""
 
     def deliver(self, batch: ChangeBatch, *, overlap: timedelta) -> None:
-        """What a read of the list found."""
-        if self.closed:  # who was let go may never look again: nothing is kept for it
+        """Add the changes that a read found. Past the bound, close the subscription."""
+        if self.closed:  # Nobody may ever take what a closed subscription keeps.
             return
-        for touch in batch.changes:
-            waiting = self._pending.get(touch.chat_id, touch)
-            if waiting.version <= touch.version and not self._sent_versions.has_sent(touch):
-                self._pending[touch.chat_id] = touch
+        for change in batch.changes:
+            pending = self._pending.get(change.chat_id, change)
+            if pending.version <= change.version and not self._sent_versions.has_sent(change):
+                self._pending[change.chat_id] = change
         if batch.is_complete:
             self.read_at = batch.read_at
             self._sent_versions.prune(batch.read_at - 2 * overlap)
@@ -47,53 +48,81 @@ class ListSubscription:
             self._woken.set()
 
     def mark_sent(self, changes: Sequence[ChatChange]) -> list[ChatChange]:
-        """Those that this viewer has not been told of in that version; from now on it has."""
-        for touch in changes:
-            waiting = self._pending.get(touch.chat_id)
-            if waiting is not None and waiting.version <= touch.version:
-                del self._pending[touch.chat_id]
+        """Return the changes that this subscriber was not sent yet, and count them as sent."""
+        for change in changes:
+            pending = self._pending.get(change.chat_id)
+            if pending is not None and pending.version <= change.version:
+                del self._pending[change.chat_id]
         return self._sent_versions.take_new(changes)
 
     def take(self) -> list[ChatChange]:
-        """What waits, longest ago first."""
+        """Return the pending changes, oldest first, and count them as sent."""
         self._woken = anyio.Event()
-        taken = sorted(self._pending.values(), key=lambda touch: touch.changed_at)
+        changes = sorted(self._pending.values(), key=lambda change: change.changed_at)
         self._pending = {}
-        return self._sent_versions.take_new(taken)
+        return self._sent_versions.take_new(changes)
 
     def wake(self) -> None:
+        """Have ``wait`` return."""
         self._woken.set()
 
     def disconnect(self) -> None:
-        """The viewer is gone: its stream ends."""
+        """Close the subscription."""
         self.closed = True
         self._pending = {}
         self._woken.set()
 
     async def wait(self) -> None:
-        """Return when there may be something new."""
+        """Return when there may be something new, or the subscription was closed."""
         await self._woken.wait()
 
 
 class _ListTopic:
-    """One owner's list: how far it was read, and who views it."""
+    """One owner's list: the position of its reads, and its subscriptions."""
 
     def __init__(self) -> None:
         self.subscriptions: set[ListSubscription] = set()
         self.sent_versions = SentVersions()
         self.complete_since: datetime | None = None
-        """From here on nothing was left out; None until the first viewer has read."""
+        """Every change since then was delivered; None until the first subscriber has read the list."""
         self.read_at: datetime | None = None
 
     def attach(self, read_at: datetime) -> None:
+        """Note that a subscriber has read the list as of ``read_at``."""
         if self.complete_since is None or read_at < self.complete_since:
             self.complete_since = self.read_at = read_at
 
+    def query(self, owner_id: str, *, overlap: timedelta) -> ListQuery | None:
+        """Return the query of what changed since the last read; None before the first one."""
+        if self.read_at is None:
+            return None
+        since = self.read_at - overlap
+        return ListQuery(owner_id, since, self.sent_versions.versions_since(since))
+
+    def deliver(self, query: ListQuery, batch: ChangeBatch, *, overlap: timedelta) -> None:
+        """Deliver the changes that a read found, or end all streams if its clock went back."""
+        if batch.read_at < query.since:  # Nothing follows from the times of such a clock.
+            for subscription in self.subscriptions:
+                subscription.disconnect()
+            return
+        new_changes = self.sent_versions.take_new(batch.changes)
+        new_batch = ChangeBatch(batch.read_at, new_changes, batch.is_complete)
+        for subscription in self.subscriptions:
+            subscription.deliver(new_batch, overlap=overlap)
+        is_current = self.read_at is not None and query.since <= self.read_at - overlap
+        if batch.is_complete and is_current:
+            self.read_at = batch.read_at
+            self.sent_versions.prune(batch.read_at - overlap)
+
 
 class ListHub:
-    """Lists by owner. ``overlap_seconds`` is what may lie between a chat's time and its being seen."""
+    """Lists by owner.
 
-    def __init__(self, *, overlap_seconds: float = 15.0, subscriber_buffer: int = 1024) -> None:
+    ``overlap_seconds`` is the longest time between the time that a change is stored with and the moment
+    when others can see it. ``subscriber_buffer`` bounds the chats that are pending for one subscriber.
+    """
+
+    def __init__(self, *, overlap_seconds: float, subscriber_buffer: int) -> None:
         self.overlap = timedelta(seconds=overlap_seconds)
         self._subscriber_buffer = subscriber_buffer
         self._topics: dict[str, _ListTopic] = {}
@@ -102,73 +131,57 @@ class ListHub:
 
     @property
     def subscriber_count(self) -> int:
-        return sum(len(listing.subscriptions) for listing in self._topics.values())
+        return sum(len(topic.subscriptions) for topic in self._topics.values())
 
-    # -- viewers ------------------------------------------------------------------------------
+    # -- subscribers ---------------------------------------------------------------------------
 
     def subscribe(self, owner_id: str) -> ListSubscription:
-        """From now on, everything that is read of this list waits for this viewer too."""
-        view = ListSubscription(owner_id, max_pending=self._subscriber_buffer)
-        self._topics.setdefault(owner_id, _ListTopic()).subscriptions.add(view)
-        return view
+        """Return a subscription, to which everything that is read is delivered from now on."""
+        subscription = ListSubscription(owner_id, max_pending=self._subscriber_buffer)
+        self._topics.setdefault(owner_id, _ListTopic()).subscriptions.add(subscription)
+        return subscription
 
     def attach(self, subscription: ListSubscription, read_at: datetime) -> None:
-        """A viewer has read its list, at first at ``read_at``: what was seen since is put to it."""
-        listing = self._topics.get(subscription.owner_id)
-        if listing is not None and subscription in listing.subscriptions:
-            listing.attach(read_at)
+        """Note that a subscriber has read its list, first at ``read_at``. Later changes are delivered."""
+        topic = self._topics.get(subscription.owner_id)
+        if topic is not None and subscription in topic.subscriptions:
+            topic.attach(read_at)
             self.on_stale()
 
     def unsubscribe(self, subscription: ListSubscription) -> None:
-        listing = self._topics.get(subscription.owner_id)
-        if listing is not None:
-            listing.subscriptions.discard(subscription)
-            if not listing.subscriptions:
+        """Drop a subscription, and with the last one the topic."""
+        topic = self._topics.get(subscription.owner_id)
+        if topic is not None:
+            topic.subscriptions.discard(subscription)
+            if not topic.subscriptions:
                 del self._topics[subscription.owner_id]
 
     def wake_all(self) -> None:
-        """Have all viewers look up: the process stops."""
-        for listing in self._topics.values():
-            for view in listing.subscriptions:
-                view.wake()
+        """Wake all subscribers, because the process drains."""
+        for topic in self._topics.values():
+            for subscription in topic.subscriptions:
+                subscription.wake()
 
-    # -- what is read for them ----------------------------------------------------------------
+    # -- reads of the database -----------------------------------------------------------------
 
     def handle_hint(self, hint: Hint) -> None:
-        """A chat moved, somebody's: it may be on a list that is watched."""
+        """Have the lists read, because some chat changed and may be on one of them."""
         if (hint.status is not None or hint is RESYNC) and self._topics:
             self.on_stale()
 
     def pending_reads(self) -> list[ListQuery]:
-        """What to read now, of each list."""
-        found = []
-        for owner_id, listing in self._topics.items():
-            if listing.read_at is not None:
-                since = listing.read_at - self.overlap
-                found.append(
-                    ListQuery(owner_id, since, listing.sent_versions.versions_since(since))
-                )
-        return found
+        """Return the queries to read now."""
+        queries = (
+            topic.query(owner_id, overlap=self.overlap) for owner_id, topic in self._topics.items()
+        )
+        return [query for query in queries if query is not None]
 
     def apply_read(self, queries: Sequence[ListQuery], batches: Mapping[str, ChangeBatch]) -> bool:
-        """What the read of those places found; True when there is more to be read at once."""
+        """Deliver what the queries found. Return whether there is more to read at once."""
         more = False
-        for place in queries:
-            listing, seen = self._topics.get(place.owner_id), batches[place.owner_id]
-            if listing is None:
-                continue
-            if seen.read_at < place.since:  # the clock was put back: nothing follows from times
-                for view in listing.subscriptions:
-                    view.disconnect()
-                continue
-            fresh = ChangeBatch(
-                seen.read_at, listing.sent_versions.take_new(seen.changes), seen.is_complete
-            )
-            for view in listing.subscriptions:
-                view.deliver(fresh, overlap=self.overlap)
-            if not seen.is_complete:
-                more = True
-            elif listing.read_at is not None and place.since <= listing.read_at - self.overlap:
-                listing.read_at = seen.read_at
-                listing.sent_versions.prune(seen.read_at - self.overlap)
+        for query in queries:
+            topic, batch = self._topics.get(query.owner_id), batches[query.owner_id]
+            if topic is not None:
+                topic.deliver(query, batch, overlap=self.overlap)
+                more = more or (not batch.is_complete and batch.read_at >= query.since)
         return more

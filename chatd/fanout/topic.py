@@ -1,6 +1,7 @@
-"""What the hub is made of: a step's preview, a viewer's place, and the topic that joins them."""
+"""The topic of a chat: the preview of its running step, and its subscriptions."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 from uuid import UUID
 
 import anyio
@@ -9,9 +10,12 @@ from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
 
+_AFTER_ALL_PARTS: Final = 2**62
+"""A part number higher than any other."""
+
 
 class Preview:
-    """The parts of one running step. They are numbered through the epoch; the first is ``base + 1``."""
+    """The live parts of one running step. Parts are numbered per epoch, and the first is ``base + 1``."""
 
     __slots__ = ("base", "epoch", "is_local", "parts")
 
@@ -19,19 +23,21 @@ class Preview:
         self.epoch = epoch
         self.base = base
         self.is_local = is_local
-        """Whether the step runs in this process, so that no parts are read from the database."""
+        """True when the step runs in this process, so that its parts are not read from the database."""
         self.parts: list[Part] = []
 
     @property
     def last_part(self) -> int:
+        """The number of the last part."""
         return self.base + len(self.parts)
 
     def parts_after(self, part_number: int) -> Sequence[Part]:
+        """Return the parts with a higher number."""
         return self.parts[max(part_number - self.base, 0) :]
 
 
 class Subscription:
-    """One viewer's place in a topic: the journal rows that wait for it, and a wake-up."""
+    """The journal entries that are pending for one subscriber of a topic, at most ``max_entries``."""
 
     def __init__(self, topic: "Topic", *, max_entries: int) -> None:
         self.topic = topic
@@ -40,7 +46,7 @@ class Subscription:
         self._woken = anyio.Event()
         self.disconnected = False
         self.overflowed = False
-        """Whether it was let go because too much waited for it."""
+        """True when the subscription was closed because too many entries were pending."""
 
     @property
     def deleted(self) -> bool:
@@ -49,11 +55,12 @@ class Subscription:
 
     @property
     def closed(self) -> bool:
-        """Whether its stream ends: it was let go, or the chat is gone."""
+        """Whether the stream ends: it was disconnected, or the chat was deleted."""
         return self.disconnected or self.topic.deleted
 
     def deliver(self, entries: Iterable[JournalEntry]) -> None:
-        if not self.disconnected:  # who was let go may never look again: nothing is kept for it
+        """Add entries. Past the bound, close the subscription and drop them all."""
+        if not self.disconnected:  # Nobody may ever take what a closed subscription keeps.
             self._entries.extend(entries)
         if len(self._entries) > self._max_entries:
             self.disconnected = self.overflowed = True
@@ -61,26 +68,27 @@ class Subscription:
         self._woken.set()
 
     def take(self) -> Sequence[JournalEntry]:
-        """The journal rows that came since the last call."""
+        """Return the entries that were delivered since the last call."""
         self._woken = anyio.Event()
-        taken, self._entries = self._entries, []
-        return taken
+        entries, self._entries = self._entries, []
+        return entries
 
     def wake(self) -> None:
+        """Have ``wait`` return."""
         self._woken.set()
 
     def disconnect(self) -> None:
-        """The viewer is gone: its stream ends."""
+        """Close the subscription."""
         self.disconnected = True
         self._woken.set()
 
     async def wait(self) -> None:
-        """Return when there may be something new."""
+        """Return when there may be something new, or the subscription was closed."""
         await self._woken.wait()
 
 
 class Topic:
-    """One chat: how far its journal was fed, its running step, and its viewers."""
+    """One chat in the hub: the position of its journal, its running step, and its subscriptions."""
 
     __slots__ = (
         "chat_id",
@@ -95,38 +103,97 @@ class Topic:
     def __init__(self, chat_id: UUID) -> None:
         self.chat_id = chat_id
         self.delivered: Cursor | None = None
-        """Up to here everything was put to the viewers; None until the first has read a snapshot."""
+        """Everything up to here was delivered; None until the first subscriber has read the chat."""
         self.latest_known = 0
-        """The newest version that is known of."""
+        """The newest version that is known to exist."""
         self.latest_announced = 0
-        """The newest version that was told of, by this process or by others."""
+        """The newest version that this process published, or another one hinted at."""
         self.preview: Preview | None = None
         self.subscriptions: set[Subscription] = set()
         self.deleted = False
 
     @property
     def is_stale(self) -> bool:
+        """Whether entries must be read from the database."""
         return self.delivered is not None and self.latest_known > self.delivered.version
 
     @property
     def is_local(self) -> bool:
-        """Whether the running step is one of this process, as far as the journal was fed."""
-        preview, fed = self.preview, self.delivered
+        """Whether the running step is one of this process, as far as the journal was delivered."""
+        preview, delivered = self.preview, self.delivered
         return (
-            preview is not None and preview.is_local and (fed is None or preview.epoch >= fed.epoch)
+            preview is not None
+            and preview.is_local
+            and (delivered is None or preview.epoch >= delivered.epoch)
         )
 
+    @property
+    def read_from(self) -> Cursor | None:
+        """The cursor to read the database from; None when there is nothing to read.
+
+        The parts of a step that runs in this process are not read.
+        """
+        if self.delivered is None or self.deleted:
+            return None
+        version, preview = self.delivered.version, self.preview
+        if preview is None:
+            return Cursor(version, self.delivered.epoch, 0)
+        part = _AFTER_ALL_PARTS if preview.is_local else preview.last_part
+        return Cursor(version, preview.epoch, part)
+
+    def note_known(self, version: int) -> None:
+        """Note that a version exists."""
+        self.latest_known = max(self.latest_known, version)
+
+    def note_announced(self, version: int) -> None:
+        """Note that a version was published, or hinted at."""
+        self.latest_known = max(self.latest_known, version)
+        self.latest_announced = max(self.latest_announced, version)
+
+    def note_read(self, cursor: Cursor) -> None:
+        """Note that a subscriber has read the chat as of ``cursor``."""
+        if self.delivered is None:
+            self.delivered = cursor
+        elif self.delivered.version > cursor.version:
+            # This subscriber missed versions in between. Deliver them to all again: the others, which
+            # have them, skip duplicates.
+            self.note_known(self.delivered.version)
+            self.delivered = cursor
+        self.note_known(cursor.version)
+
     def deliver(self, entries: Sequence[JournalEntry]) -> None:
-        """Put journal rows that follow on what was fed."""
+        """Deliver journal entries that follow on those delivered before."""
+        if self.delivered is None or not entries:
+            return
+        for entry in entries:
+            self.delivered = self.delivered.advanced_past(entry)
         for subscription in self.subscriptions:
             subscription.deliver(entries)
 
+    def merge_parts(
+        self, epoch: int, settled_part: int, first_part: int, parts: Sequence[Part]
+    ) -> None:
+        """Add live parts that were read from the database, unless their step runs in this process."""
+        preview = self.preview
+        if (
+            preview is None
+            or preview.epoch < epoch
+            or (preview.epoch == epoch and preview.base < settled_part)
+        ):
+            preview = self.preview = Preview(epoch, settled_part, is_local=False)
+        if preview.is_local or preview.epoch != epoch or preview.base != settled_part:
+            return
+        if first_part <= preview.last_part + 1:
+            preview.parts.extend(parts[preview.last_part + 1 - first_part :])
+            self.wake()
+
     def wake(self) -> None:
+        """Wake all subscribers."""
         for subscription in self.subscriptions:
             subscription.wake()
 
     def disconnect_all(self) -> None:
-        """End the streams of all viewers; each resumes where it was, and the first begins anew."""
+        """End the streams of all subscribers, who then resume. The first of them starts the topic anew."""
         self.delivered = None
         for subscription in self.subscriptions:
             subscription.disconnected = True

@@ -28,7 +28,7 @@ FAIL = JournalEntry(
 
 
 def seen_from(cursor: Cursor) -> list[StreamEvent]:
-    hub = ChatHub()
+    hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
     viewer = ChatEventReader(subscription, cursor, settled_part=5)
     events = viewer.events_for((FAIL,))
@@ -65,13 +65,15 @@ def test_a_cursor_past_the_row_shows_nothing_of_it(sent: int) -> None:
 
 @pytest.mark.parametrize("version", [0, 2, 4, 9])
 def test_a_row_that_does_not_follow_is_not_shown(version: int) -> None:
-    viewer = ChatEventReader(ChatHub().subscribe(CHAT), Cursor(version), settled_part=0)
+    viewer = ChatEventReader(
+        ChatHub(subscriber_buffer=100).subscribe(CHAT), Cursor(version), settled_part=0
+    )
     assert viewer.events_for((FAIL,)) == []
     assert viewer.cursor == Cursor(version)
 
 
 def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
-    hub = ChatHub()
+    hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
     hub.attach(subscription, Cursor(3, 2), 0, [{"text": "a"}])
     assert ChatEventReader(subscription, Cursor(3, 9), settled_part=0).pull() == []

@@ -171,7 +171,7 @@ def test_a_snapshot_newer_than_the_topic_has_the_others_catch_up() -> None:
 
 
 def test_a_hint_before_the_first_snapshot_counts() -> None:
-    hub = ChatHub()
+    hub = ChatHub(subscriber_buffer=100)
     asked: list[bool] = []
     hub.on_stale = lambda: asked.append(True)
     subscription = hub.subscribe(CHAT)
@@ -356,7 +356,9 @@ async def test_a_move_here_is_fed_heard_and_told() -> None:
 
 async def test_what_can_wait_is_told_all_the_same() -> None:
     told = asyncio.Queue[Hint]()
-    hints = ChangeBus(ChatHub(), notify_replicas=told.put_nowait, coalesce_seconds=0.0)
+    hints = ChangeBus(
+        ChatHub(subscriber_buffer=100), notify_replicas=told.put_nowait, coalesce_seconds=0.0
+    )
     hints.claims_locally = lambda: True
     pending = replace(row(2), status=Status.PENDING)
     hints.publish(pending)

@@ -56,7 +56,7 @@ class Held:
 
 def heard() -> tuple[ChangeBus, list[Hint]]:
     told: list[Hint] = []
-    return ChangeBus(ChatHub(), notify_replicas=told.append), told
+    return ChangeBus(ChatHub(subscriber_buffer=100), notify_replicas=told.append), told
 
 
 # -- the claimer ----------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ async def test_the_newest_event_of_an_old_chat_stays(database: Database) -> None
 
 async def test_one_statement_flushes_all_chats(database: Database) -> None:
     hints, told = heard()
-    hub = ChatHub()
+    hub = ChatHub(subscriber_buffer=100)
     flusher = make_flusher(database, hints)
     chats = [await chat_with_status(database, Status.RUNNING) for _ in range(5)]
     previews = []
