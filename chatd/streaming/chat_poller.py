@@ -1,10 +1,11 @@
-"""The watch: one batched read for all streams of this process.
+"""The poller of chats: one batched read for all chat streams of this process.
 
-It reads the topics that are behind when a hint comes, and all of them every ``poll_seconds``, so that
-a hint that never comes costs latency and nothing else.
+It reads the chats that a hint names, and all subscribed chats every ``poll_seconds``, so a hint that
+never arrives costs latency and nothing else.
 """
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import anyio
@@ -16,29 +17,28 @@ from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import NotificationMetrics
 
-_POLL_TOLERANCE = 0.9
-"""A poll may come this much before its time: the loop's interval has jitter."""
+_POLL_TOLERANCE: Final = 0.9
+"""Share of the interval after which a poll is due: the loop's interval has jitter."""
 
-
-_NEVER = float("-inf")
+_NEVER: Final = float("-inf")
 
 
 class ChatStreamPoller:
-    """Feeds the hub from the journal."""
+    """An actor that delivers journal entries and live parts of the database to the hub."""
 
     def __init__(
         self,
         hub: ChatHub,
         stream_reads: StreamStore,
         *,
-        poll_seconds: float = 1.0,
+        poll_seconds: float,
         metrics: NotificationMetrics | None = None,
     ) -> None:
-        self._missed = (metrics or NotificationMetrics()).missed
-        self._unannounced: list[tuple[UUID, int]] = []
         self._hub = hub
         self._stream_reads = stream_reads
         self._poll_seconds = poll_seconds
+        self._missed = (metrics or NotificationMetrics()).missed
+        self._unannounced: list[tuple[UUID, int]] = []
         self._polled_at = _NEVER
         self._loop = Periodic(
             self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
@@ -46,44 +46,48 @@ class ChatStreamPoller:
         hub.on_stale = self._loop.wake
 
     async def step(self) -> None:
-        """Read what is new: in the topics that are behind, or in all when it is time to poll."""
+        """Read what is new in the stale chats, or in all subscribed chats when a poll is due."""
         now, polled_at = anyio.current_time(), self._polled_at
-        everything = now - polled_at >= self._poll_seconds * _POLL_TOLERANCE
-        places = self._hub.stale_topics(all_topics=everything)
-        if not places:
+        is_poll = now - polled_at >= self._poll_seconds * _POLL_TOLERANCE
+        positions = self._hub.stale_topics(all_topics=is_poll)
+        if not positions:
             return
-        read_from = {chat_id: cursor.version for chat_id, cursor in places}
-        # Until there is an answer: a read that fails leaves all to be read.
-        self._polled_at = _NEVER
-        found = await self._stream_reads.updates_since(places)
-        self._polled_at = now if everything else polled_at
-        if everything:
-            self._count_missed(found)
-        for news in found:
-            if news.version is None:
-                self._hub.mark_deleted(news.chat_id)
-                continue
-            self._hub.apply_read(
-                news.chat_id,
-                news.entries,
-                after_version=read_from[news.chat_id],
-                version=news.version,
-                epoch=news.epoch,
-                settled_part=news.settled_part,
-                batches=((batch.first_part, batch.parts) for batch in news.batches),
-            )
+        self._polled_at = _NEVER  # If the read fails, the next step reads all chats.
+        updates = await self._stream_reads.updates_since(positions)
+        self._polled_at = now if is_poll else polled_at
+        if is_poll:
+            self._count_missed(updates)
+        read_from = {chat_id: cursor.version for chat_id, cursor in positions}
+        for update in updates:
+            self._deliver(update, after_version=read_from[update.chat_id])
+
+    def _deliver(self, update: ChatUpdates, *, after_version: int) -> None:
+        if update.version is None:
+            self._hub.mark_deleted(update.chat_id)
+            return
+        self._hub.apply_read(
+            update.chat_id,
+            update.entries,
+            after_version=after_version,
+            version=update.version,
+            epoch=update.epoch,
+            settled_part=update.settled_part,
+            batches=((batch.first_part, batch.parts) for batch in update.batches),
+        )
 
     def _count_missed(self, polled: Sequence[ChatUpdates]) -> None:
-        """What a poll found before a hint came may be on its way; what is not here by the next was lost."""
-        self._missed.add(
-            "subscribed", amount=sum(self._hub.is_unannounced(*one) for one in self._unannounced)
-        )
+        """Count missed notifications.
+
+        A version found by polling counts as missed if its notification has not arrived by the next poll.
+        """
+        missed = sum(self._hub.is_unannounced(*version) for version in self._unannounced)
+        self._missed.add("subscribed", amount=missed)
         self._unannounced = [
-            (news.chat_id, news.version)
-            for news in polled
-            if news.version
-            and news.entries
-            and self._hub.is_unannounced(news.chat_id, news.version)
+            (update.chat_id, update.version)
+            for update in polled
+            if update.version
+            and update.entries
+            and self._hub.is_unannounced(update.chat_id, update.version)
         ]
 
     async def run(self, child: ChildHandle) -> None:

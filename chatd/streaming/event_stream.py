@@ -1,7 +1,7 @@
 """The life of a stream: what it sends first, how it waits, and the reasons why it ends."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -72,7 +72,7 @@ class EventStream(ABC):
             return StreamEvent(StreamEventType.DRAINING, {})
         return None
 
-    async def events(self, *, idle_seconds: float) -> AsyncIterator[Sequence[StreamEvent]]:
+    async def events(self, *, idle_seconds: float) -> AsyncGenerator[Sequence[StreamEvent], None]:
         """Yield batches of events until the stream ends.
 
         A batch is empty when nothing happened for ``idle_seconds``.
@@ -81,8 +81,6 @@ class EventStream(ABC):
             async for events in backlog:
                 if events:
                     yield events
-                if self._subscriber.closed or self._is_draining():
-                    return
         while not self._subscriber.closed:
             events = self._pull()
             draining = self._is_draining()

@@ -1,8 +1,10 @@
-"""The watch over lists: one batched read for all lists that are followed in this process.
+"""The poller of chat lists: one batched read for all list streams of this process.
 
-Any move of anybody may be one on a list that is watched, so every hint is a reason to look; those that
-come close together are one reason. Without viewers nothing is read.
+Any change of any chat may belong to a list that has subscribers, so every hint is a reason to read, and
+hints that arrive close together are one reason. Without subscribers nothing is read.
 """
+
+from typing import Final
 
 import anyio
 
@@ -12,43 +14,39 @@ from chatd.store.chat_lists import ChatLists
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 
+_MIN_INTERVAL_SECONDS: Final = 0.05
+"""Seconds between two reads, however many hints arrive."""
+
 
 class ChatListPoller:
-    """Reads when there was a hint, at most once in ``min_interval_seconds``, and every ``poll_seconds``."""
+    """An actor that reads changed chats for the list hub, after hints and every ``poll_seconds``."""
 
-    def __init__(
-        self,
-        hub: ListHub,
-        chat_lists: ChatLists,
-        *,
-        poll_seconds: float = 1.0,
-        min_interval_seconds: float = 0.05,
-    ) -> None:
+    def __init__(self, hub: ListHub, chat_lists: ChatLists, *, poll_seconds: float) -> None:
         self._hub = hub
         self._chat_lists = chat_lists
         self._poll_seconds = poll_seconds
-        self._min_interval_seconds = min_interval_seconds
         self._wake_event = anyio.Event()
         hub.on_stale = self.wake
 
     def wake(self) -> None:
+        """Read soon."""
         self._wake_event.set()
 
     async def step(self) -> bool:
-        """Read what is new in all lists; True when there is more."""
-        places = self._hub.pending_reads()
-        if not places:
+        """Read what changed in all lists. Return whether there is more to read at once."""
+        queries = self._hub.pending_reads()
+        if not queries:
             return False
-        return self._hub.apply_read(places, await self._chat_lists.changed_since(places))
+        return self._hub.apply_read(queries, await self._chat_lists.changed_since(queries))
 
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))
         child.ready()
         while not child.stopping.is_set():
             self._wake_event = anyio.Event()
-            more = True  # an outage has had its wait already
+            more = True  # After an outage, which has waited already, read at once.
             async with outage:
                 more = await self.step()
-            await child.pause(self._min_interval_seconds)
+            await child.pause(_MIN_INTERVAL_SECONDS)
             if not more:
                 await child.pause(self._poll_seconds, until=self._wake_event)

@@ -107,14 +107,17 @@ class ChatListStream(EventStream):
                 return
             last_change_at = batch.changes[-1].changed_at
             yield _change_events(changes, min(last_change_at, opened_at))
+            if self._subscription.closed or self._is_draining():
+                break
             # Other chats may have changed in the very same microsecond.
             since = last_change_at - _CLOCK_RESOLUTION
             seen.prune(since)
             try:
                 batch = await self._read_changes(since, seen)
             except DatabaseUnavailable:
-                self._subscription.disconnect()  # The client resumes from its last cursor.
-                return
+                break
+        # Nothing newer may be sent now: the client resumes from its last cursor.
+        self._subscription.disconnect()
 
     async def _read_changes(self, since: datetime, seen: SentVersions | None = None) -> ChangeBatch:
         owner_id = self._subscription.owner_id
