@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""Dependencies of the routes, handed to each as a parameter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from chatd.api.config import ApiConfig
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits
 from chatd.api.schema.resources import ChatOut
+from chatd.domain.chat import Chat
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
@@ -52,27 +53,30 @@ class ApiContext:
         return self.config().keepalive_seconds
 
     def model_id(self, name: str | None) -> UUID | None:
-        """Raises ``ModelNotFound``."""
+        """Return the id of the model with this name, None for None. Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
 
-    async def publish(self, result: TransitionResult) -> ChatOut:
-        """Spread the word of a move, and show the chat as it is now."""
+    def publish(self, result: TransitionResult) -> None:
+        """Publish a committed transition to subscribers and replicas. A replay is only counted."""
         self.metrics.http.replays.add(amount=result.replayed)
         self.change_bus.publish(result.entry)
-        await self.ensure_model_names(result.chat.last_model_config_id)
-        return self.present.chat(result.chat)
+
+    async def present_chat(self, chat: Chat) -> ChatOut:
+        """Return a chat as a response, with the name of its model."""
+        await self.ensure_model_names(chat.last_model_config_id)
+        return self.present.chat(chat)
 
     async def ensure_model_names(self, *model_ids: UUID | None) -> None:
-        """Learn names of models that another replica is configured with."""
+        """Load the names of models that only other replicas are configured with."""
         if not all(map(self.present.has_model_name, model_ids)):
             self.present.add_model_names(await self.store.models.names())
 
 
-async def api_context(
-    request: Request,
-) -> ApiContext:  # async: a plain function would be run in a thread
-    found: ApiContext = request.app.state.context
-    return found
+# A coroutine, since FastAPI runs plain functions in a thread.
+async def api_context(request: Request) -> ApiContext:
+    """Return the context of the application."""
+    context: ApiContext = request.app.state.context
+    return context
 
 
 Context = Annotated[ApiContext, Depends(api_context)]

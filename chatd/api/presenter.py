@@ -1,4 +1,4 @@
-"""Values of the domain, dressed as the API shows them, with the names of their models."""
+"""Converts domain objects to API response models, and resolves model ids to names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from chatd.domain.stream_events import StreamEvent, StreamEventType
 
 
 class Presenter:
-    """Makes the API's shapes of the domain's values; it knows the models' names that it was told."""
+    """Converter of domain objects to responses, with a cache of model names by id."""
 
     def __init__(self) -> None:
         self._model_names: dict[UUID, str] = {}
@@ -52,7 +52,7 @@ class Presenter:
         )
 
     def event(self, event: StreamEvent) -> object:
-        """Return the data of an event; None for a live part that clients are not shown."""
+        """Return the data of an event. None for a delta that has nothing for clients."""
         data: Any = event.data
         if event.type is StreamEventType.MESSAGE_PART:
             return public_delta(data)

@@ -1,4 +1,4 @@
-"""The HTTP server as one actor, stopped by asking and never by cancelling."""
+"""The HTTP server as one actor. It is stopped cooperatively and never cancelled."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -20,20 +20,20 @@ from chatd.supervision.child import ChildHandle, FatalError
 _log = structlog.get_logger()
 
 _FIRST_REQUEST_TIMEOUT_SECONDS = 0.5
-"""What a connection that was let in may take to ask something, when the server stops."""
+"""Time that an accepted connection has to send its first request once the server stops."""
 _POLL_INTERVAL_SECONDS = 0.01
 
 
 _BAD_REQUEST_RESPONSE = problems.problem_response(
     HTTPStatus.BAD_REQUEST,
     "bad_request",
-    "This cannot be read: it is not HTTP, or its URL is longer than 65,535 bytes.",
+    "The request is not valid HTTP, or its URL is longer than 65,535 bytes.",
     headers={"connection": "close"},
 )
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it; what cannot be read as HTTP is answered as a problem too."""
+    """The HTTP protocol of uvicorn, with a problem as its response to malformed requests."""
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -45,7 +45,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Uvicorn(uvicorn.Server):
-    """A server that leaves the signals of the process alone, and says when it listens."""
+    """The server of uvicorn, without signal handlers and with an event for when it listens."""
 
     def __init__(self, config: uvicorn.Config, listening: anyio.Event) -> None:
         super().__init__(config)
@@ -60,31 +60,29 @@ class _Uvicorn(uvicorn.Server):
         self._listening.set()
 
     async def stop_accepting(self) -> None:
-        """Leave new connections to others, and hear out who was let in and has not asked yet.
+        """Stop listening, and wait a moment for the first request of each accepted connection.
 
-        uvicorn would close those unread, which resets them under the request that is on its way. Some
-        never ask, such as a browser that connects ahead, so they are waited for only a moment.
+        uvicorn would close such connections unread, which resets them under the request that is on its
+        way. Some never send one, such as a browser that connects ahead, hence the timeout.
         """
         for server in self.servers:
             server.close()
         with anyio.move_on_after(_FIRST_REQUEST_TIMEOUT_SECONDS):
             while True:
-                await anyio.sleep(
-                    _POLL_INTERVAL_SECONDS
-                )  # first, or who was just let in is not known yet
-                if not any(
-                    getattr(one, "cycle", None) is None for one in self.server_state.connections
-                ):
+                # First, since the newest connections are not registered yet.
+                await anyio.sleep(_POLL_INTERVAL_SECONDS)
+                connections = self.server_state.connections
+                if all(getattr(one, "cycle", None) is not None for one in connections):
                     return
 
 
 class Server:
-    """Listens on ``host`` and ``port`` (0: a free one, and the same again after a restart).
+    """The HTTP server on ``host`` and ``port`` (0: a free port, the same again after a restart).
 
-    ``inherited_socket`` gives a socket that listens already, if there is one. Asked to stop, it takes requests
-    for ``drain_seconds`` more (or until ``end_drain``), each answer closing its connection; then streams
-    end, and requests under way have ``stop_timeout_seconds``. New connections of a socket that was handed over
-    are left to whoever else has it, at once.
+    ``inherited_socket`` returns a socket that is listening already, if there is one. When stopped, the
+    server takes requests for ``drain_seconds`` more, or until ``end_drain``, and closes the connection
+    after each response. Then streams end, and requests under way have ``stop_timeout_seconds``. New
+    connections of an inherited socket are left to the other processes that have it, from the start.
     """
 
     def __init__(
@@ -110,16 +108,16 @@ class Server:
         self._drain_ended = anyio.Event()
 
     def end_drain(self) -> None:
-        """Take no more requests than those that are here."""
+        """End the drain early: take no new requests."""
         self._drain_ended.set()
 
     async def run(self, child: ChildHandle) -> None:
-        handed = self._inherited_socket()
-        listener = handed or self._bind()
+        inherited = self._inherited_socket()
+        listener = inherited or self._bind()
         self._host, self.port = listener.getsockname()[:2]
-        leaving = ConnectionDrainMiddleware(self._app)
+        connection_drain = ConnectionDrainMiddleware(self._app)
         config = uvicorn.Config(
-            leaving,
+            connection_drain,
             http=_Protocol,
             lifespan="off",
             log_config=None,
@@ -134,12 +132,12 @@ class Server:
             group.start_soon(self._serve, server, listener, group.cancel_scope)
             await listening.wait()
             _log.info(
-                "http.listening", host=self._host, port=self.port, handed_over=handed is not None
+                "http.listening", host=self._host, port=self.port, handed_over=inherited is not None
             )
             child.ready()
             await child.stopping.wait()
-            leaving.draining = True
-            if handed is not None:
+            connection_drain.draining = True
+            if inherited is not None:
                 await server.stop_accepting()
             with anyio.move_on_after(self._drain_seconds):
                 await self._drain_ended.wait()
@@ -158,7 +156,7 @@ class Server:
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # The protocol is named, or asyncio leaves Nagle on: 40 ms for each answer.
+        # With the protocol named, asyncio turns Nagle off, which would delay each response by 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,16 +1,18 @@
-"""Streams in the spelling of server-sent events."""
+"""Streams as server-sent events: the encoding, and the response that sends them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import EventSourceResponse
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from chatd.api.context import ApiContext
+from chatd.api.schema.events import CHAT_EVENTS, CHAT_LIST_EVENTS
 from chatd.domain.chat import Chat
+from chatd.domain.cursor import Cursor
 from chatd.domain.message import Message
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
@@ -20,9 +22,14 @@ from chatd.telemetry.metrics import StreamMetrics
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
+_EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
+    declared.event_type: f"event: {declared.event_type}\n".encode()
+    for declared in (*CHAT_EVENTS, *CHAT_LIST_EVENTS)
+}
+
 
 class EventStreamResponse(EventSourceResponse):
-    """A response that sends a stream, in whatever spelling ``content`` has, and then calls ``close``."""
+    """Response that sends a stream as ``content`` encodes it, and calls ``close`` at its end."""
 
     def __init__(
         self,
@@ -76,14 +83,16 @@ async def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> 
         await context.ensure_model_names(*model_ids)
     present = context.present.event
     return b"".join(
-        format_sse_event(
-            event=event.type,
-            data_str=to_json(data).decode(),
-            id=None if event.cursor is None else str(event.cursor),
-        )
+        _encode_event(event.type, data, event.cursor)
         for event in events
         if (data := present(event)) is not None
     )
+
+
+def _encode_event(event_type: StreamEventType, data: object, cursor: Cursor | str | None) -> bytes:
+    """Return a declared event on the wire. JSON escapes line breaks, so its data are one line."""
+    id_line = b"" if cursor is None else f"id: {cursor}\n".encode()
+    return b"%bdata: %b\n%b\n" % (_EVENT_LINES[event_type], to_json(data), id_line)
 
 
 def _model_ids(events: Sequence[StreamEvent]) -> Iterator[UUID | None]:

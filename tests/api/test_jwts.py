@@ -236,7 +236,7 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
                 assert await status_of(chatd, sign_token()) == 200
             assert idp.request_count == 2, "at the start, and by the loop"
             keys: Any = chatd.daemon.actors.auth.authenticator._jwks  # type: ignore[attr-defined]
-            keys._read_at = float("-inf")  # the pause between two readings is over
+            keys._refreshed_at = float("-inf")  # the pause between two readings is over
             idp.document = jwk_set("rsa", "ed")
             answers = await asyncio.gather(*(status_of(chatd, sign_token("ed")) for _ in range(20)))
             assert set(answers) == {200}
@@ -244,7 +244,7 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
             for n in range(20):
                 assert await status_of(chatd, sign_token(kid=f"new {n}")) == 401
             assert idp.request_count == 3, "strangers do not make us hammer the provider"
-            keys._read_at = float("-inf")
+            keys._refreshed_at = float("-inf")
             idp.document = None
             assert await status_of(chatd, sign_token(kid="new")) == 503
             assert idp.request_count == 4

@@ -1,4 +1,4 @@
-"""The route of a caller's list of chats."""
+"""Route of the list of chats of a caller."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -31,7 +31,7 @@ LabelFilter = Annotated[
 
 _REPEATABLE = "Repeatable: "
 _MAX_LABEL_FILTERS = 64
-"""That one query may ask for; a chat may have others than these."""
+"""Maximum number of label filters in one query."""
 
 
 @router.get(
@@ -71,14 +71,14 @@ async def list_chats(
     which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
     chat that they skip, so a rare match takes longer in a long list.
     """
-    pairs = [one.partition(":") for one in label or ()]
+    label_filters = [value.partition(":") for value in label or ()]
     found = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=ChatFilter(
             archived=archived,
             statuses=status or (),
-            labels=[(name, value) for name, colon, value in pairs if colon],
-            label_names=[name for name, colon, _ in pairs if not colon],
+            labels=[(name, value) for name, colon, value in label_filters if colon],
+            label_names=[name for name, colon, _ in label_filters if not colon],
             parent=parent,
             title_contains=q,
         ),

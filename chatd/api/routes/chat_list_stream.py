@@ -1,4 +1,4 @@
-"""The stream of all chats of a caller, as server-sent events."""
+"""Route of the stream of all chats of a caller."""
 
 from contextlib import ExitStack
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The stream of one chat, as server-sent events."""
+"""Route of the stream of one chat."""
 
 from contextlib import ExitStack
 from functools import partial

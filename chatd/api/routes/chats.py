@@ -1,4 +1,4 @@
-"""Routes of chats."""
+"""Routes of chats, their journal, and the models."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -25,9 +25,7 @@ from chatd.api.schema.types import MAX_BIGINT
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
-Version = Annotated[
-    int, Query(ge=0, le=MAX_BIGINT, description="Only what came after this version.")
-]
+Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries after this version.")]
 
 
 @router.post(
@@ -46,7 +44,7 @@ async def create_chat(
 ) -> ChatOut:
     """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
-    moved = await context.store.chats.create(
+    result = await context.store.chats.create(
         owner_id=caller.owner_id,
         model_config_id=model.id,
         content=None
@@ -58,15 +56,15 @@ async def create_chat(
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         key=key,
     )
-    return await context.publish(moved)
+    context.publish(result)
+    return await context.present_chat(result.chat)
 
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
     """Return a chat."""
     chat = await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
-    await context.ensure_model_names(chat.last_model_config_id)
-    return context.present.chat(chat)
+    return await context.present_chat(chat)
 
 
 @router.patch(
@@ -82,7 +80,7 @@ async def update_chat(
     of them must be idle.
     """
     if body.archived is not None:
-        family = await context.store.chats.archive(
+        results = await context.store.chats.archive(
             chat_id,
             owner_id=caller.owner_filter,
             archived=body.archived,
@@ -90,21 +88,25 @@ async def update_chat(
             labels=context.limits.check_labels(body.labels),
             key=key,
         )
-        for one in family[1:]:
-            context.change_bus.publish(one.entry)
-        return await context.publish(family[0])
+        for descendant in results[1:]:
+            context.change_bus.publish(descendant.entry)
+        context.publish(results[0])
+        return await context.present_chat(results[0].chat)
     if body.title is None and body.labels is None:
-        if key is not None:  # nothing is done, so nothing is kept; but it may be another's
+        if (
+            key is not None
+        ):  # Nothing changes, so nothing is stored. The key may be another request's.
             await context.store.idempotency.lookup(key)
         return await get_chat(chat_id, caller, context)
-    moved = await context.store.chats.describe(
+    result = await context.store.chats.describe(
         chat_id,
         owner_id=caller.owner_filter,
         title=body.title,
         labels=context.limits.check_labels(body.labels),
         key=key,
     )
-    return await context.publish(moved)
+    context.publish(result)
+    return await context.present_chat(result.chat)
 
 
 @router.delete(
@@ -117,8 +119,10 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 
     Chats are kept until they are deleted.
     """
-    for gone, version in await context.store.chats.delete(chat_id, owner_id=caller.owner_filter):
-        context.change_bus.publish_deleted(gone, version)
+    for deleted_id, version in await context.store.chats.delete(
+        chat_id, owner_id=caller.owner_filter
+    ):
+        context.change_bus.publish_deleted(deleted_id, version)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
@@ -126,9 +130,9 @@ async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
     """Stop the running turn. The answer so far is kept. Safe to repeat."""
-    return await context.publish(
-        await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
-    )
+    result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
+    context.publish(result)
+    return await context.present_chat(result.chat)
 
 
 @router.post(
@@ -141,9 +145,9 @@ async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
     """Retry the failed turn without a new message."""
-    return await context.publish(
-        await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
-    )
+    result = await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
+    context.publish(result)
+    return await context.present_chat(result.chat)
 
 
 @router.post(
@@ -154,9 +158,9 @@ async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
-    return await context.publish(
-        await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
-    )
+    result = await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
+    context.publish(result)
+    return await context.present_chat(result.chat)
 
 
 @router.get(
@@ -174,10 +178,10 @@ async def list_events(
 ) -> Page[JournalEntryOut]:
     """Return the chat's journal: all its transitions, oldest first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
-    found = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
+    entries = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
-        items=[context.present.journal_entry(entry) for entry in found[:limit]],
-        next_cursor=str(found[limit - 1].version) if len(found) > limit else None,
+        items=[context.present.journal_entry(entry) for entry in entries[:limit]],
+        next_cursor=str(entries[limit - 1].version) if len(entries) > limit else None,
     )
 
 

@@ -1,7 +1,7 @@
-"""The API to be read and tried in a browser, from this host alone.
+"""Routes of ``/docs``: the API to read and try in a browser, with all assets from this host.
 
-FastAPI's own page has the browser fetch a script from a host that is neither ours nor the caller's,
-and run it beside the caller's token; where there is no internet it stays blank.
+FastAPI's own page loads a script from a third party and runs it beside the caller's token. Without
+internet access that page stays blank.
 """
 
 from fastapi import APIRouter, FastAPI
@@ -16,12 +16,12 @@ SCRIPT = f"{_ASSETS_PATH}/swagger-ui-bundle.js"
 STYLE = f"{_ASSETS_PATH}/swagger-ui.css"
 ICON = f"{_ASSETS_PATH}/favicon.png"
 ASSETS = (SCRIPT, STYLE, ICON)
-"""What the page is made of."""
+"""Paths of the files that the page loads, relative to the root."""
 
 
 @router.get("/docs")
 async def docs() -> HTMLResponse:
-    """Every address in it is relative, so that it also works behind a proxy's prefix."""
+    """Return the page. Its addresses are relative, so that it works behind a proxy's path prefix."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="chatd",
@@ -32,6 +32,6 @@ async def docs() -> HTMLResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page and what it is made of."""
+    """Serve the page and its assets."""
     app.include_router(router)
     app.mount(f"/{_ASSETS_PATH}", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -26,47 +26,47 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
     """Explain the state of a chat. Names its worker, its activity, and what it waits for."""
-    facts = await context.store.reads.explain(
+    diagnostics = await context.store.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )
     return Explanation(
-        chat_id=facts.chat_id,
-        at=facts.now,
-        status=facts.status,
-        version=facts.version,
-        epoch=facts.epoch,
-        reasons=[ReasonOut(code=one.code, text=one.text) for one in reasons(facts)],
-        worker=_worker_info(facts),
-        lease_left_seconds=facts.lease_left_seconds,
-        activity=_activity(facts, facts.activity),
-        retry=_retry(facts),
-        last_failure=dict(facts.last_failure) if facts.last_failure else None,
-        recoveries=facts.recoveries,
-        queue_length=facts.queue_length,
-        pending_since=facts.pending_since,
-        chats_ahead=facts.chats_ahead if facts.status is Status.PENDING else None,
-        action_deadline=facts.action_deadline,
+        chat_id=diagnostics.chat_id,
+        at=diagnostics.now,
+        status=diagnostics.status,
+        version=diagnostics.version,
+        epoch=diagnostics.epoch,
+        reasons=[ReasonOut(code=reason.code, text=reason.text) for reason in reasons(diagnostics)],
+        worker=_worker_info(diagnostics),
+        lease_left_seconds=diagnostics.lease_left_seconds,
+        activity=_activity(diagnostics, diagnostics.activity),
+        retry=_retry(diagnostics),
+        last_failure=dict(diagnostics.last_failure) if diagnostics.last_failure else None,
+        recoveries=diagnostics.recoveries,
+        queue_length=diagnostics.queue_length,
+        pending_since=diagnostics.pending_since,
+        chats_ahead=diagnostics.chats_ahead if diagnostics.status is Status.PENDING else None,
+        action_deadline=diagnostics.action_deadline,
         workers=WorkerCapacityOut(
-            alive=facts.workers.alive,
-            with_free_slots=facts.workers.with_free_slots,
-            free_slots=facts.workers.free_slots,
-            last_heartbeat_at=facts.workers.last_heartbeat_at,
+            alive=diagnostics.workers.alive,
+            with_free_slots=diagnostics.workers.with_free_slots,
+            free_slots=diagnostics.workers.free_slots,
+            last_heartbeat_at=diagnostics.workers.last_heartbeat_at,
         ),
     )
 
 
 def _worker_info(diagnostics: ChatDiagnostics) -> WorkerInfoOut | None:
-    owner = diagnostics.worker
-    if owner is None:
+    worker = diagnostics.worker
+    if worker is None:
         return None
     return WorkerInfoOut(
-        worker_id=owner.worker_id,
-        host=owner.host,
-        pid=owner.pid,
-        version=owner.version,
-        started_at=owner.started_at,
-        last_heartbeat_at=owner.heartbeat_at,
-        last_heartbeat_seconds_ago=_seconds_ago(diagnostics, owner.heartbeat_at),
+        worker_id=worker.worker_id,
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        started_at=worker.started_at,
+        last_heartbeat_at=worker.heartbeat_at,
+        last_heartbeat_seconds_ago=_seconds_ago(diagnostics, worker.heartbeat_at),
     )
 
 

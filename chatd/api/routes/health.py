@@ -27,8 +27,8 @@ async def livez() -> Health:
 )
 async def readyz(request: Request, context: Context) -> Health | JSONResponse:
     """Report whether all actors are up, the database answers, and the process is not stopping."""
-    why: Callable[[], str | None] = request.app.state.not_ready
-    reason = "stopping" if context.hub.draining else why()
+    not_ready: Callable[[], str | None] = request.app.state.not_ready
+    reason = "stopping" if context.hub.draining else not_ready()
     if reason is not None:
         return problem_response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}."

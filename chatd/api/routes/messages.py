@@ -54,16 +54,16 @@ async def list_messages(
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     if before_id is not None:
         found = await context.store.reads.messages_before(chat_id, before_id, limit=limit + 1)
-        more, items = len(found) > limit, found[-limit:]
-        edge = items[0].id if items else None
+        items = found[-limit:]
+        last_id = items[0].id if items else None
     else:
         found = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
-        more, items = len(found) > limit, found[:limit]
-        edge = items[-1].id if items else None
+        items = found[:limit]
+        last_id = items[-1].id if items else None
     await context.ensure_model_names(*(message.model_config_id for message in items))
     return Page(
         items=[context.present.message(message) for message in items],
-        next_cursor=str(edge) if more else None,
+        next_cursor=str(last_id) if len(found) > limit else None,
     )
 
 
@@ -84,7 +84,7 @@ async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> SendMessageResult:
     """Send a message. An idle chat answers it. A busy one follows `busy_behavior`."""
-    moved = await context.store.chats.send(
+    result = await context.store.chats.send(
         chat_id,
         owner_id=caller.owner_filter,
         content=context.limits.check_content(content_parts(body.content)),
@@ -92,18 +92,16 @@ async def send_message(
         busy_behavior=body.busy_behavior,
         key=key,
     )
-    chat = await context.publish(moved)
-    stored = moved.entry.messages if moved.entry else ()
-    return SendMessageResult(
-        queued=moved.queued_message is not None,
-        message=context.present.message(stored[-1])
-        if stored and moved.queued_message is None
-        else None,
-        queued_message=context.present.queued_message(moved.queued_message)
-        if moved.queued_message
-        else None,
-        chat=chat,
-    )
+    context.publish(result)
+    chat = await context.present_chat(result.chat)
+    if result.queued_message is not None:
+        queued_message = context.present.queued_message(result.queued_message)
+        return SendMessageResult(
+            queued=True, message=None, queued_message=queued_message, chat=chat
+        )
+    stored = result.entry.messages if result.entry else ()
+    message = context.present.message(stored[-1]) if stored else None
+    return SendMessageResult(queued=False, message=message, queued_message=None, chat=chat)
 
 
 @router.patch(
@@ -127,16 +125,18 @@ async def edit_message(
 ) -> MessageOut:
     """Edit a message of the user, and have it answered again.
 
-    The message gets a new id. The old one and everything after it, the queue included, are dropped; a
-    turn that is running ends, and nothing more of it is stored.
+    The message gets a new id. The old one and everything after it are dropped, the queue included. A
+    running turn ends, and nothing more of it is stored.
     """
-    moved = await context.store.messages.edit(
+    result = await context.store.messages.edit(
         chat_id,
         message_id,
         owner_id=caller.owner_filter,
         content=context.limits.check_content(content_parts(body.content)),
         key=key,
     )
-    await context.publish(moved)
-    assert moved.entry is not None  # noqa: S101 - an edit always moves the chat
-    return context.present.message(moved.entry.messages[-1])
+    context.publish(result)
+    assert result.entry is not None  # noqa: S101 - every edit is a transition
+    message = result.entry.messages[-1]
+    await context.ensure_model_names(message.model_config_id)
+    return context.present.message(message)

@@ -1,9 +1,8 @@
-"""What operators look at: ``/metrics`` and ``/statusz``.
+"""Routes for operators: ``/metrics`` and ``/statusz``.
 
-Both speak of everybody's chats together, so with authentication they are for admins. A scraper sends a
-token of one, as Prometheus can. ``metrics.public`` lets everybody read ``/metrics``, for networks where
-only a scraper gets that far: no label says whose chats these are. ``/statusz`` names chats, and stays
-closed.
+Both cover the chats of all owners, so with authentication they are for admins. A scraper sends the token
+of one, as Prometheus can. ``metrics.public`` opens ``/metrics`` to everybody, for networks in which only
+a scraper can reach it: no label names an owner. ``/statusz`` names chats, and is always for admins.
 """
 
 from collections.abc import Callable
@@ -27,9 +26,10 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operations:
-    """Where the routes get what they show.
+    """Sources of the responses, and who may read them.
 
-    Without authentication it is shown to ``public``; ``public_metrics`` is the setting.
+    ``public`` opens both routes to everybody, which is so without authentication. ``public_metrics`` is
+    the setting ``metrics.public``.
     """
 
     metrics: Callable[[], bytes]
@@ -39,25 +39,26 @@ class Operations:
 
 
 async def get_operations(request: Request) -> Operations:
-    found: Operations = request.app.state.operations
-    return found
+    """Return the operations of the application."""
+    operations: Operations = request.app.state.operations
+    return operations
 
 
 OperationsDependency = Annotated[Operations, Depends(get_operations)]
 
 
 async def require_operator(request: Request, operations: OperationsDependency) -> Operations:
-    """The operations, if the caller may see them. Raises ``HttpProblem`` (403)."""
-    passed: Grant | None = request.scope.get(GRANT)
-    if not (operations.public or (passed is not None and passed.identity.admin)):
+    """Return the operations if the caller may read them. Raises ``HttpProblem`` (403)."""
+    grant: Grant | None = request.scope.get(GRANT)
+    if not (operations.public or (grant is not None and grant.identity.admin)):
         raise HttpProblem(
-            "not_an_admin", "Only an admin may see how the process is doing.", HTTPStatus.FORBIDDEN
+            "not_an_admin", "Only an admin may read process status.", HTTPStatus.FORBIDDEN
         )
     return operations
 
 
 async def require_metrics_access(request: Request, operations: OperationsDependency) -> Operations:
-    """The operations, if the caller may see the metrics. Raises ``HttpProblem`` (403)."""
+    """Return the operations if the caller may read the metrics. Raises ``HttpProblem`` (403)."""
     return operations if operations.public_metrics else await require_operator(request, operations)
 
 

@@ -18,9 +18,9 @@ router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
     """Return the messages queued until the running turn ends, the next one first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
-    found = await context.store.reads.queue(chat_id)
-    await context.ensure_model_names(*(message.model_config_id for message in found))
-    return Page(items=[context.present.queued_message(message) for message in found])
+    queued = await context.store.reads.queue(chat_id)
+    await context.ensure_model_names(*(message.model_config_id for message in queued))
+    return Page(items=[context.present.queued_message(message) for message in queued])
 
 
 @router.delete(
@@ -32,8 +32,8 @@ async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
     """Remove a queued message."""
-    moved = await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
-    context.change_bus.publish(moved.entry)
+    result = await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
+    context.publish(result)
 
 
 @router.post(
@@ -46,7 +46,8 @@ async def promote_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> ChatOut:
     """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
-    moved = await context.store.queue.promote(
+    result = await context.store.queue.promote(
         chat_id, queued_id, owner_id=caller.owner_filter, key=key
     )
-    return await context.publish(moved)
+    context.publish(result)
+    return await context.present_chat(result.chat)

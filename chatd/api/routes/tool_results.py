@@ -1,4 +1,4 @@
-"""The route by which a client hands in what its tools returned."""
+"""Route by which a client submits the results of its tools."""
 
 from uuid import UUID
 
@@ -28,10 +28,11 @@ async def submit_tool_results(
     key: IdempotencyKeyHeader,
 ) -> ChatOut:
     """Submit the results of all pending tool calls. The model continues with them."""
-    moved = await context.store.tool_calls.submit(
+    result = await context.store.tool_calls.submit(
         chat_id,
         owner_id=caller.owner_filter,
         results=[result.to_domain() for result in body.results],
         key=key,
     )
-    return await context.publish(moved)
+    context.publish(result)
+    return await context.present_chat(result.chat)

@@ -211,8 +211,8 @@ export interface paths {
          * Edit a message of the user, and have it answered again
          * @description Edit a message of the user, and have it answered again.
          *
-         *     The message gets a new id. The old one and everything after it, the queue included, are dropped; a
-         *     turn that is running ends, and nothing more of it is stored.
+         *     The message gets a new id. The old one and everything after it are dropped, the queue included. A
+         *     running turn ends, and nothing more of it is stored.
          */
         patch: operations["edit_message"];
         trace?: never;
@@ -4642,7 +4642,7 @@ export interface operations {
     list_events: {
         parameters: {
             query?: {
-                /** @description Only what came after this version. */
+                /** @description Only entries after this version. */
                 after?: number;
                 /** @description Maximum number of items of the page. */
                 limit?: number;
