@@ -2,7 +2,9 @@
 
 from uuid import UUID, uuid4
 
+from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.hub import ChatHub
 from chatd.store.chat_lists import ChatLists
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyStore
@@ -15,6 +17,12 @@ from chatd.worker.janitor import Janitor
 from chatd.worker.reaper import Reaper
 
 LEASE_SECONDS = 20.0
+
+
+def recording_change_bus() -> tuple[ChangeBus, list[Hint]]:
+    """Return a change bus, and the list of the hints that it sends to other replicas."""
+    hints: list[Hint] = []
+    return ChangeBus(ChatHub(subscriber_buffer=100), notify_replicas=hints.append), hints
 
 
 def make_reaper(

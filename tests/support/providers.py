@@ -59,6 +59,25 @@ def tool_call_delta(name: str, call_id: str, args: str = "{}", index: int = 0) -
     )
 
 
+class HeldProvider(FunctionProvider):
+    """Provider whose calls last until ``go`` is set. ``now`` are running, ``most`` were at once."""
+
+    def __init__(self) -> None:
+        super().__init__(self._hold)
+        self.now = self.most = 0
+        self.go = anyio.Event()
+
+    async def _hold(self, _: ModelRequest) -> AsyncIterator[Delta]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await self.go.wait()
+        finally:
+            self.now -= 1
+        yield text_delta("done")
+        yield finished()
+
+
 def last_user_text(request: ModelRequest) -> str:
     """What the user said last."""
     last = [m for m in request.messages if m.role == "user"][-1]

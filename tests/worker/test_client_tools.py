@@ -1,4 +1,4 @@
-"""Tools that the client runs: the chat waits for them, and each call ends with exactly one result."""
+"""Client tools: the chat waiting_chat for the client, and each call gets exactly one result."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -22,8 +22,8 @@ TOOLS = [WEATHER, CLOCK]
 OSLO = '{"city": "Oslo"}'
 
 
-def calling(*answers: Sequence[PartDelta]) -> FunctionProvider:
-    """Makes these calls, one answer after the other, and then says how many results it has seen."""
+def calling_provider(*answers: Sequence[PartDelta]) -> FunctionProvider:
+    """Return a provider that makes these calls, one response after the other, then counts the results."""
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         made = sum(m.role is Role.ASSISTANT for m in request.messages)
@@ -48,8 +48,8 @@ def results_in(request: ModelRequest) -> list[tuple[str, Any, bool]]:
     ]
 
 
-async def each_has_one_result(chatd: InProcessDaemon, chat_id: str) -> list[Any]:
-    """See that the calls in a chat's history are answered, in order; the results."""
+async def results_of_all_calls(chatd: InProcessDaemon, chat_id: str) -> list[Any]:
+    """Check that each call of the history has one result, in order. Return the results."""
     parts = [part for m in await chatd.api.messages(chat_id) for part in m["content"]]
     calls = [part["tool_call_id"] for part in parts if part["type"] == "tool-call"]
     results = [part for part in parts if part["type"] == "tool-result"]
@@ -57,8 +57,10 @@ async def each_has_one_result(chatd: InProcessDaemon, chat_id: str) -> list[Any]
     return [part["result"] for part in results]
 
 
-async def waits(chatd: InProcessDaemon, provider: FunctionProvider, **more: Any) -> dict[str, Any]:
-    """A chat that waits for its client."""
+async def waiting_chat(
+    chatd: InProcessDaemon, provider: FunctionProvider, **more: Any
+) -> dict[str, Any]:
+    """Create a chat and wait until it requires action."""
     chat = await chatd.api.create("go", tools=TOOLS, **more)
     assert chat["action_deadline"] is None
     chat = await chatd.api.wait_for_status(chat["id"], "requires_action")
@@ -67,14 +69,12 @@ async def waits(chatd: InProcessDaemon, provider: FunctionProvider, **more: Any)
     return chat
 
 
-async def test_the_model_goes_on_with_what_the_client_hands_in(
-    dsn: str, database: Database
-) -> None:
-    provider = calling(
+async def test_turn_goes_on_with_the_results_of_the_client(dsn: str, database: Database) -> None:
+    provider = calling_provider(
         [tool_call_delta("weather", "c1", OSLO), tool_call_delta("clock", "c2", index=1)]
     )
     async with running_daemon(dsn, provider) as chatd:
-        chat = await waits(chatd, provider)
+        chat = await waiting_chat(chatd, provider)
         assert [(tool.name, tool.description) for tool in provider.requests[0].tools] == [
             ("weather", "How it is."),
             ("clock", ""),
@@ -101,8 +101,8 @@ async def test_the_model_goes_on_with_what_the_client_hands_in(
         assert not [line for line in chatd.logs if "Oslo" in str(line)]
 
 
-async def test_who_follows_is_told_what_to_run_on_every_replica(dsn: str) -> None:
-    provider = calling(
+async def test_action_required_reaches_streams_on_every_replica(dsn: str) -> None:
+    provider = calling_provider(
         [tool_call_delta("weather", "c1", OSLO), tool_call_delta("no such", "c2", index=1)]
     )
     async with running_daemons(dsn, [provider, provider]) as daemons:
@@ -143,9 +143,9 @@ async def test_who_follows_is_told_what_to_run_on_every_replica(dsn: str) -> Non
         assert fresh.events[0].data["action_required"] is None
 
 
-async def test_what_nobody_has_is_answered_at_once_and_the_rest_is_asked(dsn: str) -> None:
+async def test_unknown_tools_get_errors_and_the_client_gets_the_rest(dsn: str) -> None:
     calls = [tool_call_delta("weather", "c1"), tool_call_delta("no such", "c2", index=1)]
-    provider = calling([calls[1]], [*calls, tool_call_delta("clock", "c3", index=2)])
+    provider = calling_provider([calls[1]], [*calls, tool_call_delta("clock", "c3", index=2)])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("go", tools=TOOLS)
         await chatd.api.wait_for_status(chat["id"], "requires_action")
@@ -160,14 +160,14 @@ async def test_what_nobody_has_is_answered_at_once_and_the_rest_is_asked(dsn: st
         ]
 
 
-async def test_calls_that_share_an_id_or_have_none_fit_are_told_apart(dsn: str) -> None:
+async def test_duplicate_and_invalid_call_ids_are_made_unique(dsn: str) -> None:
     ids = ["same", "same", "", "x" * 5000]
-    provider = calling(
+    provider = calling_provider(
         [tool_call_delta("weather", one, index=n) for n, one in enumerate(ids)],
         [tool_call_delta("weather", "same")],
     )
     async with running_daemon(dsn, provider) as chatd:
-        chat = await waits(chatd, provider)
+        chat = await waiting_chat(chatd, provider)
         view = ChatView()
         await chatd.api.follow(chat["id"], view, lambda view: view.status is not None)
         asked = [call["tool_call_id"] for call in view.events[0].data["action_required"]["calls"]]
@@ -179,11 +179,13 @@ async def test_calls_that_share_an_id_or_have_none_fit_are_told_apart(dsn: str) 
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         await chatd.api.submit_tool_results(chat["id"], {"same": 4})
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await each_has_one_result(chatd, chat["id"]) == [0, 1, 2, 3, 4]
+        assert await results_of_all_calls(chatd, chat["id"]) == [0, 1, 2, 3, 4]
 
 
-async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
-    provider = calling([tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)])
+async def test_overdue_tool_calls_get_errors(dsn: str) -> None:
+    provider = calling_provider(
+        [tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)]
+    )
     brisk = {"reap_interval_seconds": 0.05}
     async with running_daemon(
         dsn, provider, worker=brisk, turn={"client_tool_timeout_seconds": 0.05}
@@ -201,10 +203,12 @@ async def test_who_takes_too_long_is_answered_for(dsn: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (409, "no_action_required")
 
 
-async def test_a_stop_while_it_waits_answers_the_calls(dsn: str) -> None:
-    provider = calling([tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)])
+async def test_interrupt_while_waiting_for_results_closes_the_calls(dsn: str) -> None:
+    provider = calling_provider(
+        [tool_call_delta("weather", "c1"), tool_call_delta("clock", "c2", index=1)]
+    )
     async with running_daemon(dsn, provider) as chatd:
-        chat = await waits(chatd, provider)
+        chat = await waiting_chat(chatd, provider)
         stopped = await chatd.api.interrupt(chat["id"])
         assert (stopped["status"], stopped["action_deadline"]) == ("waiting", None)
         assert len(provider.requests) == 1
@@ -212,28 +216,28 @@ async def test_a_stop_while_it_waits_answers_the_calls(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "waiting")
         expected = [("c1", "cancelled", True), ("c2", "cancelled", True)]
         assert results_in(provider.requests[1]) == expected
-        assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"] * 2
+        assert await results_of_all_calls(chatd, chat["id"]) == ["cancelled"] * 2
 
 
-async def test_a_message_that_cannot_wait_answers_the_calls(dsn: str) -> None:
-    provider = calling([tool_call_delta("weather", "c1")])
+async def test_interrupting_message_closes_the_calls(dsn: str) -> None:
+    provider = calling_provider([tool_call_delta("weather", "c1")])
     async with running_daemon(dsn, provider) as chatd:
-        chat = await waits(chatd, provider)
+        chat = await waiting_chat(chatd, provider)
         queued = await chatd.api.send(chat["id"], "later")
         assert queued["queued"] is True
         sent = await chatd.api.send(chat["id"], "now", busy_behavior="interrupt")
         assert sent["queued"] is False
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"]
+        assert await results_of_all_calls(chatd, chat["id"]) == ["cancelled"]
         assert await chatd.api.texts(chat["id"], "user") == ["go", "now", "later"]
 
 
 @pytest.mark.parametrize("name", ["weather", "no such"])
-async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
-    dsn: str, name: str
-) -> None:
-    """The answer is kept, and with it a result of each call."""
-    provider = calling([tool_call_delta(name, "c1"), tool_call_delta("no such", "c2", index=1)])
+async def test_interrupt_before_the_calls_are_stored_leaves_none_open(dsn: str, name: str) -> None:
+    """The response is stored, with a result for each call."""
+    provider = calling_provider(
+        [tool_call_delta(name, "c1"), tool_call_delta("no such", "c2", index=1)]
+    )
     async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         asked, committed = turns.require_action, turns.commit_step
@@ -248,38 +252,36 @@ async def test_a_stop_that_comes_before_the_calls_are_stored_leaves_none_open(
         turns.require_action, turns.commit_step = late(asked), late(committed)  # type: ignore[method-assign]
         chat = await chatd.api.create("go", tools=TOOLS)
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"] * 2
+        assert await results_of_all_calls(chatd, chat["id"]) == ["cancelled"] * 2
         turns.require_action, turns.commit_step = asked, committed  # type: ignore[method-assign]
         await chatd.api.send(chat["id"], "and now?")
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert (await chatd.api.texts(chat["id"]))[-1] == "2 results"
 
 
-async def test_asking_whose_answer_was_lost_is_not_asked_twice(dsn: str) -> None:
-    provider = calling([tool_call_delta("weather", "c1")])
+async def test_lost_require_action_response_is_not_repeated(dsn: str) -> None:
+    provider = calling_provider([tool_call_delta("weather", "c1")])
     async with running_daemon(dsn, provider) as chatd:
         turns = chatd.daemon.services.store.turns
         asked = turns.require_action
 
-        async def unheard(*args: Any, **more: Any) -> None:
+        async def lose_response(*args: Any, **more: Any) -> None:
             turns.require_action = asked  # type: ignore[method-assign]
             await asked(*args, **more)
             raise DatabaseUnavailable
 
-        turns.require_action = unheard  # type: ignore[assignment,method-assign]
-        chat = await waits(chatd, provider)
+        turns.require_action = lose_response  # type: ignore[assignment,method-assign]
+        chat = await waiting_chat(chatd, provider)
         assert len(await chatd.journal(chat["id"], "require_action")) == 1
         await chatd.api.submit_tool_results(chat["id"], {"c1": 1})
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await each_has_one_result(chatd, chat["id"]) == [1]
+        assert await results_of_all_calls(chatd, chat["id"]) == [1]
         assert len(provider.requests) == 2
 
 
-async def test_a_chat_that_is_claimed_with_open_calls_waits_again(
-    dsn: str, database: Database
-) -> None:
-    """What is stored ends with a call of the client's tool: the model is not asked a second time."""
-    provider = calling([])
+async def test_chat_claimed_with_open_calls_waits_again(dsn: str, database: Database) -> None:
+    """The stored history ends with a call of the client's tool: the model is not called a second time."""
+    provider = calling_provider([])
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go", tools=TOOLS)
     await database.fetch(
@@ -292,14 +294,14 @@ async def test_a_chat_that_is_claimed_with_open_calls_waits_again(
         assert provider.requests == []
         await chatd.api.submit_tool_results(chat["id"], {"c1": 1})
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert len(await each_has_one_result(chatd, chat["id"])) == 2
+        assert len(await results_of_all_calls(chatd, chat["id"])) == 2
         assert len(provider.requests) == 1
 
 
-async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
+async def test_interrupt_of_a_chat_claimed_with_open_calls_closes_them(
     dsn: str, database: Database
 ) -> None:
-    async with running_daemon(dsn, calling([])) as chatd:
+    async with running_daemon(dsn, calling_provider([])) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         asked = turns.require_action
 
@@ -318,4 +320,4 @@ async def test_a_stop_of_a_chat_that_was_claimed_with_open_calls_closes_them(
         )
         chatd.daemon.chat_tasks._draining = False
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert await each_has_one_result(chatd, chat["id"]) == ["cancelled"]
+        assert await results_of_all_calls(chatd, chat["id"]) == ["cancelled"]

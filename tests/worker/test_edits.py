@@ -1,4 +1,4 @@
-"""Edits, deletions and retries of chats that are being worked on, at any moment."""
+"""Edits, deletions and retries of running chats, at any moment."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ FENCED = """
         SELECT transition, lag(status) OVER (ORDER BY version) AS before FROM chat_events WHERE chat_id = $1
     ) entries WHERE transition = 'edit' AND before = 'running'
 """
-"""Edits of a chat that took it out of the hands of who worked on it, by the journal."""
+"""Number of edits that fenced a running turn, by the journal."""
 
 
 async def fenced(database: Database, chat_id: str) -> int:
@@ -41,22 +41,22 @@ def answer_to(words: str) -> str:
 
 @dataclass
 class Editor:
-    """Who follows a chat, changes what was said, and sees that only this is answered from then on."""
+    """Client that follows and edits a chat, and checks that no part of an old branch is streamed."""
 
     chatd: InProcessDaemon
     chat_id: str
     events: AsyncGenerator[SseEvent | None]
-    dice: random.Random
+    rng: random.Random
     said: str
-    """What is being answered."""
+    """User message that is being answered."""
     view: ChatView = field(default_factory=ChatView)
     seen: set[int] = field(default_factory=set)
-    """Messages that were shown at any time."""
+    """Ids of all messages that were streamed."""
     gone: set[int] = field(default_factory=set)
-    """Those that an edit took away."""
+    """Ids of messages that an edit superseded."""
     edits: int = 0
     later: int = 0
-    """Edits of another message than the first."""
+    """Number of edits of a message other than the first."""
 
     async def hear(self) -> SseEvent:
         event = None
@@ -72,22 +72,22 @@ class Editor:
         while self.view.status not in statuses:
             await self.hear()
 
-    async def while_running(self, most: int) -> None:
-        """Hear so many events, unless the turn ends before."""
-        for _ in range(most):
+    async def while_running(self, limit: int) -> None:
+        """Receive ``limit`` events, or fewer if the turn ends before."""
+        for _ in range(limit):
             if self.view.status == "running":
                 await self.hear()
 
     async def say(self, words: str) -> None:
-        """Say something more, to a chat at rest."""
+        """Send another message to an idle chat."""
         self.said = words
         await self.chatd.api.send(self.chat_id, words)
         await self._see_it()
 
     async def edit(self) -> None:
-        """Say any of the messages differently; nothing of the old branch may be there afterwards."""
+        """Edit a random message. Nothing of the old branch may be there afterwards."""
         mine = list(self.view.messages)[::2]
-        old, words = self.dice.choice(mine), f"edit {self.edits}"
+        old, words = self.rng.choice(mine), f"edit {self.edits}"
         self.edits += 1
         self.later += old != mine[0]
         new = (await self.chatd.api.edit(self.chat_id, old, words))["id"]
@@ -102,14 +102,14 @@ class Editor:
         assert max(self.view.messages) == new
 
     async def _see_it(self) -> None:
-        """A status is the last that is told of a move."""
+        """Receive until the status event, which is the last event of a transition."""
         while (await self.hear()).event != "status":
             pass
         assert list(self.view.messages.values())[-1] == self.said
 
 
-async def edit_at_random(chatd: InProcessDaemon, database: Database, dice: random.Random) -> Editor:
-    """Edit one chat again and again, each time after some events of a turn that is running.
+async def edit_at_random(chatd: InProcessDaemon, database: Database, rng: random.Random) -> Editor:
+    """Edit one chat repeatedly, each time after some events of a running turn.
 
     A turn that came to its end meanwhile is followed by another one, so there is more to edit.
     """
@@ -118,14 +118,14 @@ async def edit_at_random(chatd: InProcessDaemon, database: Database, dice: rando
         aclosing(chat_stream_events(chatd, chat_id)) as events,
         asyncio.timeout(4 * TIMEOUT_SECONDS),
     ):
-        editor = Editor(chatd, chat_id, events, dice, said="0")
+        editor = Editor(chatd, chat_id, events, rng, said="0")
         view = editor.view
         for words in ("1", "2"):
             await editor.until("waiting")
             await editor.say(words)
         while await fenced(database, chat_id) < EDITS:
             await editor.until("running", "waiting")
-            await editor.while_running(dice.randrange(16))
+            await editor.while_running(rng.randrange(16))
             if view.status == "running":
                 await editor.edit()
             elif view.status == "waiting":
@@ -143,13 +143,13 @@ async def edit_at_random(chatd: InProcessDaemon, database: Database, dice: rando
 
 
 def begun(viewer: BackgroundSubscriber) -> bool:
-    """Whether the model was heard: in the snapshot already, or since."""
+    """Return True if the subscriber received parts of the response, in the snapshot or since."""
     return any(e.event == "message_part" or e.data.get("parts") for e in viewer.events)
 
 
 @pytest.mark.slow
 async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) -> None:
-    """An edit that came a moment too late, when the turn was over, does not count."""
+    """An edit that comes too late, when the turn is over, does not count."""
     async with running_daemons(dsn, [scripted(STREAMING), scripted(STREAMING)]) as daemons:
         editors = await asyncio.gather(
             *(
@@ -168,12 +168,12 @@ async def test_two_hundred_edits_of_running_turns(dsn: str, database: Database) 
 
 
 def told(viewer: BackgroundSubscriber) -> list[str]:
-    """What a viewer heard of the history, in order."""
+    """Return the history as the subscriber received it, in order."""
     return [e.event for e in viewer.events if e.event in {"history_reset", "message"}]
 
 
-async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
-    """The model is not asked on behalf of an answer that nobody wants any more."""
+async def test_edit_cancels_the_fenced_model_call(dsn: str) -> None:
+    """The model call of a superseded message ends at once."""
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
@@ -190,8 +190,8 @@ async def test_an_edit_ends_the_call_it_fences(dsn: str) -> None:
         assert sorted(turn["outcome"] for turn in turns) == ["finished", "lost"]
 
 
-async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
-    """On the replica that works on it and on the one that shows it, by a hint and not by a poll."""
+async def test_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
+    """On the worker and on another replica with a stream, by a hint and not by a poll."""
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with running_daemons(dsn, [provider] * 2, worker={"poll_seconds": 60}) as (first, other):
         chat = await first.api.create("[[hang]]")
@@ -215,7 +215,7 @@ async def test_a_deleted_chat_stops_and_its_streams_end(dsn: str) -> None:
         assert (await other.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
-async def test_a_failed_turn_is_tried_again(dsn: str) -> None:
+async def test_retry_runs_a_failed_turn_again(dsn: str) -> None:
     attempts = [{"error": {"status": 400, "message": "no"}, "attempts": [1]}, {"text": "Fine."}]
     async with running_daemon(dsn, scripted(attempts)) as chatd:
         chat = await chatd.api.create("hello")
@@ -231,7 +231,7 @@ async def test_a_failed_turn_is_tried_again(dsn: str) -> None:
         assert (again.status_code, again.json()["code"]) == (409, "nothing_to_retry")
 
 
-async def test_a_promoted_message_stops_the_turn_and_comes_next(dsn: str) -> None:
+async def test_promoted_message_interrupts_the_turn_and_is_answered_next(dsn: str) -> None:
     async with running_daemon(dsn, scripted(hang=[{"text": "I begin"}, {"hang": True}])) as chatd:
         chat = await chatd.api.create("[[hang]]")
         await chatd.api.follow(chat["id"], ChatView(), lambda v: bool(v.preview))

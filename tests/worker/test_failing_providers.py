@@ -1,4 +1,4 @@
-"""A provider that fails: bounded tries, a classified reason, and a chat that can be spoken to again."""
+"""Failing providers: bounded attempts, a classified reason, and a chat that goes on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], FailureKind, int | None]] = {
 SILENCE = {"stream_idle_timeout_seconds": 0.5}
 
 
-async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: str) -> None:
+async def test_every_failure_is_stored_and_the_chat_goes_on_after_it(dsn: str) -> None:
     provider = scripted(**{name: steps for name, (steps, _, _) in FAILING.items()})
     async with running_daemon(dsn, provider, turn=SILENCE) as chatd:
         api = chatd.api
@@ -74,7 +74,7 @@ async def test_every_failure_ends_in_its_reason_and_can_be_recovered_from(dsn: s
             assert await api.texts(chat_id) == ["You said: better now"]
 
 
-async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: str) -> None:
+async def test_slow_stream_ends_at_the_model_call_timeout(dsn: str) -> None:
     provider = scripted(trickle=[{"text": "x" * 10_000, "chunks": 10_000, "delay_seconds": 0.01}])
     limits = {
         "model_call_timeout_seconds": 0.2,
@@ -87,7 +87,7 @@ async def test_a_stream_that_trickles_is_cut_by_the_limit_of_one_attempt(dsn: st
         assert (detail["kind"], detail["attempts"]) == ("timeout", 2)
 
 
-async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
+async def test_turn_ends_at_its_timeout(dsn: str) -> None:
     provider = scripted(flaky=[{"error": {"status": 500}}])
     limits = {
         "timeout_seconds": 2,
@@ -104,7 +104,7 @@ async def test_a_turn_has_a_limit_of_its_own(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
-async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
+async def test_retry_is_streamed_and_resets_the_preview(dsn: str) -> None:
     provider = scripted(
         flaky=[
             {"text": "First, wrong", "chunks": 3, "attempts": [1, 2]},
@@ -131,13 +131,13 @@ async def test_retries_are_told_and_the_preview_is_taken_back(dsn: str) -> None:
         assert all(r["delay_seconds"] >= 0.01 and r["next_attempt_at"] for r in retries)
         first_reset = kinds.index("preview_reset")
         before = [e.data["text"] for e in view.events[:first_reset] if e.event == "message_part"]
-        assert "".join(before) == "First, wrong"  # it was shown, then taken back
+        assert "".join(before) == "First, wrong"  # it was streamed, then reset
         after = kinds.index("retry") - first_reset
         assert after == 1
         assert list(view.messages.values()) == ["[[flaky]] go", "Third time lucky"]
 
 
-async def test_a_failure_after_text_resets_the_preview_before_the_error(dsn: str) -> None:
+async def test_failure_after_text_resets_the_preview_before_the_error(dsn: str) -> None:
     provider = scripted(bad=[{"text": "Half", "chunks": 2}, {"error": {"status": 401}}])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create()
@@ -159,10 +159,8 @@ async def test_a_failure_after_text_resets_the_preview_before_the_error(dsn: str
         assert error["last_error_detail"] == stored["last_error_detail"]
 
 
-async def test_a_restart_in_mid_backoff_goes_on_with_the_count_and_the_wait(
-    dsn: str, database: Database
-) -> None:
-    """The second process must neither start counting anew nor try before its time."""
+async def test_restart_in_a_backoff_keeps_attempts_and_delay(dsn: str, database: Database) -> None:
+    """The second process keeps the count and does not retry too early."""
     calls: list[str] = []
 
     def fail(_: ModelRequest) -> None:
@@ -190,8 +188,8 @@ async def test_a_restart_in_mid_backoff_goes_on_with_the_count_and_the_wait(
         assert event["epoch"] == 2
 
 
-async def test_a_committed_step_forgives_the_attempts_before_it(dsn: str) -> None:
-    """Two failures before the first step and two before the second are not four in a row."""
+async def test_committed_step_resets_the_attempts(dsn: str) -> None:
+    """Two failures before the first step and two before the second do not add up to four."""
     provider = scripted(
         twice=[
             {"error": {"status": 500}, "attempts": [1, 2]},
@@ -211,7 +209,7 @@ async def test_a_committed_step_forgives_the_attempts_before_it(dsn: str) -> Non
         ]
 
 
-async def test_a_model_that_is_configured_no_more_is_a_reason(dsn: str) -> None:
+async def test_removed_model_fails_the_turn(dsn: str) -> None:
     async with running_daemon(dsn, models=("one", "gone")) as chatd:
         chat = await chatd.api.create(model="gone")
     async with running_daemon(dsn, models=("one",)) as chatd:
@@ -223,8 +221,8 @@ async def test_a_model_that_is_configured_no_more_is_a_reason(dsn: str) -> None:
         assert (await chatd.api.wait_for_status(chat["id"], "waiting"))["model"] == "one"
 
 
-async def test_failures_of_one_chat_hold_up_no_other(dsn: str) -> None:
-    """Twenty chats wait in their backoffs; the twenty-first is answered."""
+async def test_backoffs_of_twenty_chats_delay_no_other_chat(dsn: str) -> None:
+    """Twenty chats wait in their backoff. The twenty-first is answered."""
     patient = {"backoff_seconds": 30, "backoff_max_seconds": 30}
     provider = scripted(bad=[{"error": {"status": 500}}])
     async with running_daemon(dsn, provider, turn=patient) as chatd:
@@ -236,7 +234,7 @@ async def test_failures_of_one_chat_hold_up_no_other(dsn: str) -> None:
         assert {(await chatd.api.chat(c))["status"] for c in bad} == {"running"}
 
 
-async def test_what_a_provider_says_is_cleaned_before_it_is_shown(dsn: str) -> None:
+async def test_provider_messages_are_sanitized(dsn: str) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         if last_user_text(request) == "fail":
             raise ProviderError("bad key sk-live-0123456789abcdef \x00\ud800", status_code=401)
@@ -259,10 +257,8 @@ async def test_what_a_provider_says_is_cleaned_before_it_is_shown(dsn: str) -> N
 
 
 @pytest.mark.parametrize("how", ["stop", "crash"])
-async def test_attempts_are_not_lost_between_replicas(
-    dsn: str, database: Database, how: str
-) -> None:
-    """Whoever takes over after the first failed attempt has one less."""
+async def test_takeover_keeps_the_attempts(dsn: str, database: Database, how: str) -> None:
+    """The worker that takes over after a failed attempt has one attempt less."""
     provider = scripted()
 
     def fail(_: ModelRequest) -> None:
@@ -274,7 +270,7 @@ async def test_attempts_are_not_lost_between_replicas(
     async with running_daemons(dsn, [provider, provider], turn=patient, worker=worker) as daemons:
         chat = await daemons[0].api.create("hello")
         [retry, *_] = await eventually(lambda: daemons[0].journal(chat["id"], "record_retry"))
-        owner = await owner_of(daemons, retry["worker_id"])
+        owner = await daemon_of(daemons, retry["worker_id"])
         if how == "stop":
             await owner.stop()
         else:
@@ -290,5 +286,5 @@ async def test_attempts_are_not_lost_between_replicas(
         ]
 
 
-async def owner_of(daemons: list[InProcessDaemon], worker_id: str) -> InProcessDaemon:
+async def daemon_of(daemons: list[InProcessDaemon], worker_id: str) -> InProcessDaemon:
     return next(d for d in daemons if str(d.daemon.worker_id) == worker_id)

@@ -1,4 +1,4 @@
-"""Requirement 8: hints may be late, doubled, out of order, absent or rubbish. Only latency changes."""
+"""Hints may be late, repeated, out of order, absent or wrong: only the latency changes."""
 
 import asyncio
 import random
@@ -26,62 +26,64 @@ SCRIPTS = {
 }
 
 
-class Spoilt:
-    """Stands between a process and what it tells the others."""
+class UnreliableNotifier:
+    """Notifier of one process that distorts its hints to other replicas."""
 
-    def __init__(self, chatd: InProcessDaemon, spoil: Callable[["Spoilt", Hint], None]) -> None:
-        self.dice = random.Random(SEED)
-        self.kept: list[Hint] = []
-        self.tell = chatd.daemon.services.notifier.enqueue
-        chatd.daemon.services.change_bus._notify_replicas = lambda hint: spoil(self, hint)
+    def __init__(
+        self, chatd: InProcessDaemon, distort: Callable[["UnreliableNotifier", Hint], None]
+    ) -> None:
+        self.rng = random.Random(SEED)
+        self.held: list[Hint] = []
+        self.enqueue = chatd.daemon.services.notifier.enqueue
+        chatd.daemon.services.change_bus._notify_replicas = lambda hint: distort(self, hint)
 
 
-def absent(_: Spoilt, __: Hint) -> None:
+def absent(_: UnreliableNotifier, __: Hint) -> None:
     pass
 
 
-def late(spoilt: Spoilt, hint: Hint) -> None:
-    asyncio.get_running_loop().call_later(spoilt.dice.random() / 5, spoilt.tell, hint)
+def late(notifier: UnreliableNotifier, hint: Hint) -> None:
+    asyncio.get_running_loop().call_later(notifier.rng.random() / 5, notifier.enqueue, hint)
 
 
-def replayed(spoilt: Spoilt, hint: Hint) -> None:
-    spoilt.kept.append(hint)
-    for old in spoilt.dice.choices(spoilt.kept, k=5):
-        spoilt.tell(old)
-    spoilt.tell(hint)
+def replayed(notifier: UnreliableNotifier, hint: Hint) -> None:
+    notifier.held.append(hint)
+    for old in notifier.rng.choices(notifier.held, k=5):
+        notifier.enqueue(old)
+    notifier.enqueue(hint)
 
 
-def reordered(spoilt: Spoilt, hint: Hint) -> None:
-    spoilt.kept.append(hint)
-    if len(spoilt.kept) >= 4:
-        spoilt.dice.shuffle(spoilt.kept)
-        while spoilt.kept:
-            spoilt.tell(spoilt.kept.pop())
+def reordered(notifier: UnreliableNotifier, hint: Hint) -> None:
+    notifier.held.append(hint)
+    if len(notifier.held) >= 4:
+        notifier.rng.shuffle(notifier.held)
+        while notifier.held:
+            notifier.enqueue(notifier.held.pop())
 
 
-def lying(spoilt: Spoilt, hint: Hint) -> None:
-    """Right chat, wrong everything else."""
+def lying(notifier: UnreliableNotifier, hint: Hint) -> None:
+    """Send hints with the right chat and a wrong version and status."""
     for _ in range(3):
-        status = spoilt.dice.choice([*Status, None])
-        version = spoilt.dice.choice([0, -1, hint.version - 1, hint.version + 1, 2**62])
-        spoilt.tell(Hint(hint.chat_id, version, status))
+        status = notifier.rng.choice([*Status, None])
+        version = notifier.rng.choice([0, -1, hint.version - 1, hint.version + 1, 2**62])
+        notifier.enqueue(Hint(hint.chat_id, version, status))
 
 
-@pytest.mark.parametrize("spoil", [absent, late, replayed, reordered, lying])
-async def test_everything_works_without_trust_in_hints(
-    dsn: str, spoil: Callable[[Spoilt, Hint], None]
+@pytest.mark.parametrize("distort", [absent, late, replayed, reordered, lying])
+async def test_chats_work_with_unreliable_hints(
+    dsn: str, distort: Callable[[UnreliableNotifier, Hint], None]
 ) -> None:
-    """Two processes, viewers on both, messages, queues and stops sent to either."""
+    """Two processes with streams on both, and messages, queues and interrupts sent to either."""
     worker = {"poll_seconds": 0.1, "heartbeat_seconds": 0.2, "max_chats": 4}
     async with running_daemons(
         dsn, [scripted(**SCRIPTS), scripted(**SCRIPTS)], worker=worker
     ) as daemons:
         for chatd in daemons:
-            Spoilt(chatd, spoil)
-        dice = random.Random(SEED)
+            UnreliableNotifier(chatd, distort)
+        rng = random.Random(SEED)
 
         async def one_chat(number: int) -> None:
-            here, there = dice.sample(daemons, 2)
+            here, there = rng.sample(daemons, 2)
             words = ["plain", "[[slow]]", "[[tool]]"][number % 3]
             chat_id = (await here.api.create())["id"]
             view = ChatView()
@@ -93,9 +95,13 @@ async def test_everything_works_without_trust_in_hints(
             await there.api.send(chat_id, "and more")
             if number % 4 == 0:
                 await here.api.interrupt(chat_id)
-            await eventually(lambda: rests(here, chat_id, 2), describe=lambda: f"rest; seed {SEED}")
+            await eventually(
+                lambda: is_idle(here, chat_id, 2), describe=lambda: f"rest; seed {SEED}"
+            )
             await there.api.send(chat_id, "last")
-            await eventually(lambda: rests(here, chat_id, 3), describe=lambda: f"rest; seed {SEED}")
+            await eventually(
+                lambda: is_idle(here, chat_id, 3), describe=lambda: f"rest; seed {SEED}"
+            )
             stored = {m["id"] for m in await here.api.messages(chat_id)}
             await eventually(
                 lambda: view.messages.keys() == stored, describe=lambda: f"{view}, {stored}"
@@ -111,7 +117,7 @@ async def test_everything_works_without_trust_in_hints(
                 group.create_task(one_chat(number))
 
 
-async def rests(chatd: InProcessDaemon, chat_id: str, messages: int) -> bool:
+async def is_idle(chatd: InProcessDaemon, chat_id: str, messages: int) -> bool:
     chat = await chatd.api.chat(chat_id)
     assert chat["status"] != "error", chat
     return bool(
@@ -119,7 +125,7 @@ async def rests(chatd: InProcessDaemon, chat_id: str, messages: int) -> bool:
     )
 
 
-async def test_rubbish_on_the_channel_is_not_heard(dsn: str, database: Database) -> None:
+async def test_malformed_notifications_are_ignored(dsn: str, database: Database) -> None:
     rubbish = [
         "",
         " ",
@@ -145,8 +151,8 @@ async def test_rubbish_on_the_channel_is_not_heard(dsn: str, database: Database)
             assert not chatd.logged("supervisor.child_restarted")
 
 
-async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Database) -> None:
-    """Its session is ended; it listens again, and what came between is looked at."""
+async def test_terminated_listener_reconnects_and_catches_up(dsn: str, database: Database) -> None:
+    """Its session is terminated. It listens again, and changes in between are read."""
     worker = {"poll_seconds": 600}
     async with running_daemons(dsn, [scripted(), scripted()], worker=worker) as daemons:
         front, back = daemons
@@ -183,5 +189,5 @@ async def test_a_listener_that_was_cut_off_comes_back(dsn: str, database: Databa
         ("", None),
     ],
 )
-def test_what_a_payload_says(payload: str, expected: Hint | None) -> None:
+def test_decode_payload(payload: str, expected: Hint | None) -> None:
     assert decode_payload(payload, own_sender="me") == expected

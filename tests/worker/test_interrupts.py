@@ -1,4 +1,4 @@
-"""A stop, at every moment: the chat comes to rest, what was said is kept, the next message is answered."""
+"""Interrupts at every moment: the chat becomes idle, keeps streamed text, and answers the next message."""
 
 import asyncio
 import random
@@ -33,11 +33,11 @@ LONG = "All that is gold does not glitter, not all those who wander are lost. "
 SEED = random.randrange(10**6)
 
 
-async def rests(chatd: InProcessDaemon, chat_id: str) -> dict[str, object]:
-    """Wait until the chat is at rest, and see that it can be spoken to."""
+async def wait_until_idle(chatd: InProcessDaemon, chat_id: str) -> dict[str, object]:
+    """Wait until the chat is idle, and check that it answers the next message."""
     seed = f"rest; seed {SEED}"
     chat = await eventually(
-        lambda: at_rest(chatd, chat_id), describe=lambda: seed, interval_seconds=0.1
+        lambda: idle_chat(chatd, chat_id), describe=lambda: seed, interval_seconds=0.1
     )
     assert chat["status"] == "waiting", chat
     assert chat["last_error"] is None
@@ -50,12 +50,12 @@ async def rests(chatd: InProcessDaemon, chat_id: str) -> dict[str, object]:
     return dict(chat)
 
 
-async def at_rest(chatd: InProcessDaemon, chat_id: str) -> dict[str, object] | None:
+async def idle_chat(chatd: InProcessDaemon, chat_id: str) -> dict[str, object] | None:
     chat = await chatd.api.chat(chat_id)
     return chat if chat["status"] in {"waiting", "error"} else None
 
 
-async def test_a_pending_chat_stops_at_once(dsn: str) -> None:
+async def test_interrupt_of_a_pending_chat_ends_at_once(dsn: str) -> None:
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("hello")
         stopped = await front.api.interrupt(chat["id"])
@@ -64,22 +64,22 @@ async def test_a_pending_chat_stops_at_once(dsn: str) -> None:
         assert (again["status"], again["version"]) == ("waiting", stopped["version"])
     provider = scripted()
     async with running_daemon(dsn, provider) as chatd:
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert provider.calls == 1
 
 
-async def test_before_the_first_part_nothing_is_kept(dsn: str) -> None:
+async def test_interrupt_before_the_first_part_stores_no_message(dsn: str) -> None:
     provider = scripted(hang=[{"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
         await eventually(lambda: provider.open_streams)
         await chatd.api.interrupt(chat["id"])
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"])) == ["You said: and now"]
-        assert provider.open_streams == 0  # the call of the model was ended
+        assert provider.open_streams == 0  # the model call was cancelled
 
 
-async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
+async def test_interrupt_in_a_stream_stores_exactly_the_streamed_prefix(dsn: str) -> None:
     reached = asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -97,20 +97,20 @@ async def test_mid_stream_the_prefix_is_kept_and_nothing_else(dsn: str) -> None:
         first, second = daemons
         chat = await first.api.create("go")
         await reached.wait()
-        asked_at = second if owner(first, chat["id"]) else first  # not the one that works on it
-        stopping = await asked_at.api.interrupt(chat["id"])
+        other = second if is_leased_by(first, chat["id"]) else first  # without the lease
+        stopping = await other.api.interrupt(chat["id"])
         assert stopping["status"] in {"interrupting", "waiting"}
-        await rests(first, chat["id"])
+        await wait_until_idle(first, chat["id"])
         message = (await first.api.messages(chat["id"]))[1]
         assert message["content"] == [{"type": "text", "text": "one two three "}]
         assert message["finish_reason"] == "interrupted"
 
 
-def owner(chatd: InProcessDaemon, chat_id: str) -> bool:
+def is_leased_by(chatd: InProcessDaemon, chat_id: str) -> bool:
     return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.chat_tasks.leases)
 
 
-async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
+async def test_interrupt_in_a_backoff_ends_the_wait(dsn: str) -> None:
     provider = scripted(bad=[{"text": "no"}, {"error": {"status": 500}}])
     async with running_daemon(
         dsn, provider, turn={"backoff_seconds": 60, "backoff_max_seconds": 60}
@@ -118,12 +118,12 @@ async def test_in_a_backoff_the_wait_ends_at_once(dsn: str) -> None:
         chat = await chatd.api.create("[[bad]]")
         await eventually(lambda: chatd.journal(chat["id"], "record_retry"))
         await chatd.api.interrupt(chat["id"])
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert await chatd.api.texts(chat["id"]) == ["You said: and now"]
 
 
-async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Database) -> None:
-    """The stop is stored after the commit of a step; the model is not called again for this turn."""
+async def test_interrupt_between_steps_keeps_the_first_step(dsn: str, database: Database) -> None:
+    """The interrupt is stored after the commit of a step. The model is not called again for this turn."""
     reached, go = asyncio.Event(), asyncio.Event()
     provider_calls: list[str] = []
 
@@ -145,7 +145,7 @@ async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Data
         chat = await chatd.api.create("go")
         await reached.wait()
         await chatd.api.interrupt(chat["id"])
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert provider_calls == ["go", "go", "and now"]
         assert [m["role"] for m in await chatd.api.messages(chat["id"])] == [
             "user",
@@ -156,10 +156,10 @@ async def test_between_two_steps_the_first_step_is_kept(dsn: str, database: Data
         ]
 
 
-async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
+async def test_interrupt_without_a_hint_is_found_by_the_next_transition(
     dsn: str, database: Database
 ) -> None:
-    """The status changes behind everybody's back while an answer is on its way: it is kept whole."""
+    """The status changes without a hint while a response is streamed. The response is stored whole."""
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -177,23 +177,23 @@ async def test_a_stop_that_no_hint_tells_of_is_found_by_the_next_move(
         await reached.wait()
         await chatd.daemon.services.store.chats.interrupt(chat["id"], owner_id="local")
         go.set()
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "All of it"
 
 
-async def test_a_stop_that_no_hint_tells_of_is_found_by_the_heartbeat(dsn: str) -> None:
+async def test_interrupt_without_a_hint_is_found_by_the_heartbeat(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     worker = {"heartbeat_seconds": 0.1}
     async with running_daemon(dsn, provider, worker=worker) as chatd:
         chat = await chatd.api.create("[[hang]]")
         await eventually(lambda: provider.open_streams)
         await chatd.daemon.services.store.chats.interrupt(chat["id"], owner_id="local")
-        await rests(chatd, chat["id"])
+        await wait_until_idle(chatd, chat["id"])
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
 
 
-async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
-    """A hint is only a hint: the turn goes on, and the viewer sees one answer."""
+async def test_false_interrupt_hint_changes_nothing(dsn: str) -> None:
+    """A hint is never truth: the turn goes on, and the stream has one response."""
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -212,15 +212,15 @@ async def test_a_false_word_of_a_stop_disturbs_nothing(dsn: str) -> None:
         chatd.daemon.services.change_bus.receive(Hint(hand.chat.id, 10**6, Status.INTERRUPTING))
         await eventually(
             lambda: hand.renewed_at > renewed
-        )  # it was looked at: by no beat of its own
+        )  # renewed by the hint, not by the interval
         go.set()
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"]) == ["call 1 and its end"]
         assert len(provider.requests) == 1
 
 
-def moody() -> FunctionProvider:
-    """Answers short or long, after failures or in steps, as the message says."""
+def varied_provider() -> FunctionProvider:
+    """Return a provider that answers short or long, after failures or in steps, as the message says."""
     calls: dict[str, int] = {}
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -252,25 +252,25 @@ def moody() -> FunctionProvider:
 
 
 @pytest.mark.parametrize("daemons", [1, 2])
-async def test_a_hundred_stops_at_random_moments(dsn: str, daemons: int) -> None:
-    """Short and long turns, retries, steps and queues; the stop may race every move of the owner."""
-    dice = random.Random(SEED)
+async def test_a_hundred_interrupts_at_random_moments(dsn: str, daemons: int) -> None:
+    """Short and long turns, retries, steps and queues: the interrupt may race every transition."""
+    rng = random.Random(SEED)
 
     async def one_chat(number: int) -> None:
         kind = ("short", "long", "flaky", "steps")[number % 4]
-        here, there = dice.choice(replicas), dice.choice(replicas)
+        here, there = rng.choice(replicas), rng.choice(replicas)
         chat = await here.api.create(f"{kind} {number}")
         if number % 5 == 0:
             await there.api.send(chat["id"], f"queued {number}")
-        await asyncio.sleep(dice.random() * 0.06)
+        await asyncio.sleep(rng.random() * 0.06)
         await there.api.interrupt(chat["id"])
-        await rests(here, chat["id"])
+        await wait_until_idle(here, chat["id"])
         for text in await here.api.texts(chat["id"]):
             assert LONG.startswith(text) or text.startswith("You said: "), (SEED, text)
 
     async with (
         running_daemons(
-            dsn, [moody() for _ in range(daemons)], turn={"max_attempts": 9}
+            dsn, [varied_provider() for _ in range(daemons)], turn={"max_attempts": 9}
         ) as replicas,
         asyncio.TaskGroup() as group,
     ):
@@ -278,7 +278,7 @@ async def test_a_hundred_stops_at_random_moments(dsn: str, daemons: int) -> None
             group.create_task(one_chat(number))
 
 
-async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
+async def test_interrupting_status_is_streamed(dsn: str) -> None:
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create("[[hang]]")
@@ -297,8 +297,8 @@ async def test_interrupting_is_what_the_stream_says_too(dsn: str) -> None:
         assert list(view.messages.values())[-1] == "I begin"
 
 
-async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> None:
-    """The owner dies while it was to stop: the reaper stores what had been flushed."""
+async def test_interrupting_chat_of_a_dead_worker_is_finished(dsn: str, database: Database) -> None:
+    """The worker dies before it finished the interrupt. The reaper stores what was flushed."""
     provider = scripted(hang=[{"text": "flushed ", "chunks": 2}, {"hang": True}])
     async with running_daemon(
         dsn, provider, stream={"flush_interval_seconds": 0.01}, worker=NO_RENEWALS
@@ -307,7 +307,7 @@ async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> Non
         await eventually(lambda: fetch_rows(database, "SELECT * FROM chat_parts"))
         first.daemon.chat_tasks.stop_claiming()
         [hand] = first.daemon.chat_tasks.leases
-        hand.cancel = lambda _: None  # type: ignore[method-assign]  # it does not hear
+        hand.cancel = lambda _: None  # type: ignore[method-assign]  # the task ignores the interrupt
         await first.api.interrupt(chat["id"])
         async with running_daemon(
             dsn, worker={**NO_RENEWALS, "reap_interval_seconds": 0.1}
@@ -315,7 +315,7 @@ async def test_no_chat_is_left_interrupting(dsn: str, database: Database) -> Non
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
             )
-            await rests(second, chat["id"])
+            await wait_until_idle(second, chat["id"])
             assert (await second.api.texts(chat["id"]))[0] == "flushed "
             assert await second.journal(chat["id"], "reap_interrupt")
         del hand.cancel

@@ -8,7 +8,7 @@ from chatd.domain.errors import DatabaseUnavailable
 
 
 async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: str) -> None:
-    """The first turn is stored and the second one started, unknown to the worker. Then comes the interrupt."""
+    """The first turn is stored and the second one started, unknown to the worker, and interrupted."""
     provider = scripted([{"text": "You said: {message}"}], hang=[{"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats

@@ -1,4 +1,4 @@
-"""Requirement 6: whatever a chat's task raises becomes that chat's reason, and nobody else's."""
+"""Panics: whatever a chat's task raises becomes its ``last_error``, and affects no other chat."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,15 +13,15 @@ from chatd.llm.provider import Delta, ModelRequest
 SECRET = "sk-live-0123456789abcdef"
 
 
-class Mute(Exception):
-    """An exception that cannot even be shown."""
+class UnprintableError(Exception):
+    """Exception whose ``__str__`` raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
-class Beyond(BaseException):
-    """Not an Exception: what ``except Exception`` lets through."""
+class CustomBaseException(BaseException):
+    """Exception that ``except Exception`` does not catch."""
 
 
 def nested() -> BaseException:
@@ -35,12 +35,12 @@ PANICS: dict[str, Callable[[], BaseException]] = {
     "group": nested,
     "group of one": lambda: ExceptionGroup("wrapper", [RuntimeError("the one")]),
     "group with a cancellation": lambda: BaseExceptionGroup("b", [asyncio.CancelledError()]),
-    "beyond Exception": lambda: Beyond("far out"),
+    "beyond Exception": lambda: CustomBaseException("far out"),
     "exit": lambda: SystemExit(3),
     "stop iteration": StopAsyncIteration,
     "generator exit": GeneratorExit,
     "silent": lambda: RuntimeError(""),
-    "unshowable": Mute,
+    "unshowable": UnprintableError,
     "NUL and a lone surrogate": lambda: RuntimeError("a\x00b\ud800c"),
     "secret": lambda: RuntimeError(f"refused with api_key={SECRET}"),
     "long": lambda: RuntimeError("x" * 1_000_000),
@@ -50,7 +50,7 @@ EXPECTED = {
     "plain": "chat processing panicked: wires crossed",
     "group of one": "chat processing panicked: the one",
     "silent": "chat processing panicked: RuntimeError",
-    "unshowable": "chat processing panicked: Mute",
+    "unshowable": "chat processing panicked: UnprintableError",
     "cancelled by nobody": "chat processing panicked: CancelledError",
     "NUL and a lone surrogate": "chat processing panicked: a\ufffdb\ufffdc",
     "secret": "chat processing panicked: refused with api_key=[redacted]",
@@ -58,7 +58,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("when", ["at once", "mid-stream", "at the end"])
-async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> None:
+async def test_panic_fails_its_chat_alone(dsn: str, when: str) -> None:
     others = asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -95,7 +95,7 @@ async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> N
             ]
             assert isinstance(logged["exc_info"], BaseException)
             assert logged["exc_info"].__traceback__ is not None
-            assert await api.texts(chat_id) == []  # what it began to say is not an answer
+            assert await api.texts(chat_id) == []  # the streamed prefix is no message
         assert (await api.chat(other["id"]))["status"] == "running"
         others.set()
         await api.wait_for_status(other["id"], "waiting")
@@ -112,8 +112,8 @@ async def test_a_panic_is_the_reason_of_its_chat_alone(dsn: str, when: str) -> N
         assert chatd.daemon.supervisor.ready.is_set()
 
 
-async def test_a_panic_that_meets_an_interrupt_comes_to_rest(dsn: str) -> None:
-    """The stop was asked before the panic could be stored: the stop counts."""
+async def test_panic_during_an_interrupt_ends_idle(dsn: str) -> None:
+    """The interrupt was requested before the panic was stored, and takes precedence."""
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:

@@ -1,4 +1,4 @@
-"""Messages that come while a chat is busy."""
+"""Queue: messages that are sent while a chat is busy."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,8 @@ from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
 
 
-class Gate:
-    """A provider that holds its answer to the message ``0`` until it is let go."""
+class GatedProvider:
+    """Provider that holds its response to the message ``0`` until it is released."""
 
     def __init__(self) -> None:
         self.provider = FunctionProvider(self._act)
@@ -32,8 +32,8 @@ class Gate:
         yield finished()
 
 
-async def test_the_queue_is_worked_in_order_each_with_its_model(dsn: str) -> None:
-    gate = Gate()
+async def test_queued_messages_run_in_order_each_with_its_model(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0", model="one")
@@ -54,11 +54,11 @@ async def test_the_queue_is_worked_in_order_each_with_its_model(dsn: str) -> Non
             f"m-{'two' if n % 2 else 'one'} on {n}" for n in range(6)
         ]
         assert await api.texts(chat["id"], "user") == list("012345")
-        assert len(await chatd.journal(chat["id"], "claim")) == 1  # one owner worked them all
+        assert len(await chatd.journal(chat["id"], "claim")) == 1  # one lease for all of them
 
 
-async def test_a_message_that_does_not_name_a_model_keeps_the_chat_s(dsn: str) -> None:
-    gate = Gate()
+async def test_message_without_a_model_uses_the_chat_model(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0", model="two")
         await eventually(lambda: gate.waiting)
@@ -68,8 +68,8 @@ async def test_a_message_that_does_not_name_a_model_keeps_the_chat_s(dsn: str) -
         assert await chatd.api.texts(chat["id"]) == ["m-two on 0", "m-two on 1"]
 
 
-async def test_interrupt_puts_a_message_at_the_head(dsn: str) -> None:
-    gate = Gate()
+async def test_interrupting_message_goes_to_the_head_of_the_queue(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0")
@@ -83,9 +83,9 @@ async def test_interrupt_puts_a_message_at_the_head(dsn: str) -> None:
         assert await api.texts(chat["id"]) == ["m-one on ", "m-one on urgent", "m-one on later"]
 
 
-async def test_two_urgent_messages_are_both_answered(dsn: str) -> None:
-    """The second comes while the first is still being made room for, or has just begun."""
-    gate = Gate()
+async def test_two_interrupting_messages_are_both_answered(dsn: str) -> None:
+    """The second one is sent while the first one interrupts the turn, or just after it started."""
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         api = chatd.api
         chat = await api.create("0")
@@ -97,8 +97,8 @@ async def test_two_urgent_messages_are_both_answered(dsn: str) -> None:
         assert sorted(await api.texts(chat["id"], "user")) == ["0", "urgent 0", "urgent 1"]
 
 
-async def test_reject_changes_nothing(dsn: str) -> None:
-    gate = Gate()
+async def test_rejected_message_changes_nothing(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
         await eventually(lambda: gate.waiting)
@@ -116,7 +116,7 @@ async def test_reject_changes_nothing(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
-async def test_a_failed_turn_keeps_the_queue_and_the_next_message_sets_it_going(dsn: str) -> None:
+async def test_failed_turn_keeps_the_queue_until_the_next_message(dsn: str) -> None:
     reached, go = asyncio.Event(), asyncio.Event()
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -141,8 +141,8 @@ async def test_a_failed_turn_keeps_the_queue_and_the_next_message_sets_it_going(
         assert await chatd.api.texts(chat["id"]) == ["on queued", "on last"]
 
 
-async def test_a_stop_goes_on_with_the_queue(dsn: str) -> None:
-    gate = Gate()
+async def test_interrupt_goes_on_with_the_queue(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
         await eventually(lambda: gate.waiting)
@@ -152,8 +152,8 @@ async def test_a_stop_goes_on_with_the_queue(dsn: str) -> None:
         assert await chatd.api.texts(chat["id"]) == ["m-one on ", "m-one on next"]
 
 
-async def test_the_stream_tells_of_the_queue(dsn: str) -> None:
-    gate = Gate()
+async def test_queue_changes_are_streamed(dsn: str) -> None:
+    gate = GatedProvider()
     async with running_daemon(dsn, gate.provider) as chatd:
         chat = await chatd.api.create("0")
         await eventually(lambda: gate.waiting)
@@ -173,8 +173,8 @@ async def test_the_stream_tells_of_the_queue(dsn: str) -> None:
         assert list(view.messages.values()) == ["0", "m-one on 0", "1", "m-one on 1"]
 
 
-async def test_many_senders_at_once_lose_nothing(dsn: str) -> None:
-    """Twenty callers speak at the same moment, to a chat that answers in no time."""
+async def test_concurrent_messages_are_all_answered(dsn: str) -> None:
+    """Twenty clients send at the same moment to a chat that answers at once."""
     async with running_daemon(dsn, scripted()) as chatd:
         chat = await chatd.api.create()
         await asyncio.gather(*(chatd.api.send(chat["id"], str(n)) for n in range(20)))

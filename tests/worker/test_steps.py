@@ -1,4 +1,4 @@
-"""A turn of several steps: tools that nobody has, the limit, and a crash between two steps."""
+"""Turns of several steps: unknown tools, the step limit, and a crash between two steps."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ ONE_CALL = [
 ENDLESS = [{"tool_call": {"name": "again"}}]
 
 
-async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
+async def test_unknown_tool_gets_an_error_and_the_turn_goes_on(
     dsn: str, database: Database
 ) -> None:
     async with running_daemon(dsn, scripted(tool=ONE_CALL)) as chatd:
@@ -51,7 +51,7 @@ async def test_a_tool_that_nobody_has_is_answered_and_the_model_goes_on(
     assert await fetch_rows(database, "SELECT * FROM chat_parts") == []
 
 
-async def test_several_calls_of_one_answer_are_all_answered(dsn: str) -> None:
+async def test_all_unknown_calls_of_a_response_get_errors(dsn: str) -> None:
     requests: list[ModelRequest] = []
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -72,7 +72,7 @@ async def test_several_calls_of_one_answer_are_all_answered(dsn: str) -> None:
     assert [part["tool_call_id"] for part in last.content] == ["id0", "id1", "id2"]
 
 
-async def test_a_turn_without_end_stops_at_the_limit(dsn: str) -> None:
+async def test_endless_turn_fails_at_the_step_limit(dsn: str) -> None:
     provider = scripted(endless=ENDLESS)
     async with running_daemon(dsn, provider, turn={"max_steps": 4}) as chatd:
         chat = await chatd.api.create("[[endless]]")
@@ -84,11 +84,11 @@ async def test_a_turn_without_end_stops_at_the_limit(dsn: str) -> None:
         await chatd.api.send(chat["id"], "and now?")
         await chatd.api.wait_for_status(
             chat["id"], "waiting"
-        )  # the limit is a turn's, not a chat's
+        )  # the limit counts per turn, not per chat
         assert (await chatd.api.texts(chat["id"]))[-1] == "You said: and now?"
 
 
-async def test_an_empty_answer_ends_the_turn(dsn: str) -> None:
+async def test_empty_response_ends_the_turn(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         yield finished()
 
@@ -99,10 +99,10 @@ async def test_an_empty_answer_ends_the_turn(dsn: str) -> None:
         assert len(provider.requests) == 1
 
 
-async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
+async def test_next_worker_resumes_at_the_right_step_after_a_crash(
     dsn: str, database: Database
 ) -> None:
-    """The first step is stored; the crash is in the second: the first is not called for again."""
+    """The first step is stored, the crash is in the second. The first model call is not repeated."""
     stuck = asyncio.Event()
     calls: list[int] = []
 
@@ -130,7 +130,7 @@ async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
         await stuck.wait()
         first.daemon.chat_tasks.stop_claiming()
         async with running_daemon(dsn, provider("second"), worker=worker) as second:
-            # A crash, as the others see it: no beat for an hour.
+            # Other workers see a crash: no heartbeat for an hour.
             await database.fetch(
                 "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
             )
@@ -146,10 +146,10 @@ async def test_after_a_crash_the_next_owner_goes_on_at_the_right_step(
             ] == 0
 
 
-async def test_a_crash_between_call_and_answer_of_a_tool_answers_the_tool_first(
+async def test_next_worker_answers_open_calls_before_the_model_call(
     dsn: str, database: Database
 ) -> None:
-    """What is stored ends with an open call: the next owner answers it before it calls the model."""
+    """The stored history ends with an open call. The next worker closes it before it calls the model."""
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
     await database.fetch(
@@ -163,7 +163,7 @@ async def test_a_crash_between_call_and_answer_of_a_tool_answers_the_tool_first(
         assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
 
 
-async def test_a_turn_that_is_stored_whole_is_only_finished(dsn: str, database: Database) -> None:
+async def test_completely_stored_turn_is_only_finished(dsn: str, database: Database) -> None:
     provider = scripted()
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
@@ -178,7 +178,7 @@ async def test_a_turn_that_is_stored_whole_is_only_finished(dsn: str, database: 
         assert provider.calls == 0
 
 
-async def test_the_stream_of_a_turn_with_steps_shows_each_step_once(dsn: str) -> None:
+async def test_stream_has_each_step_once(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(tool=ONE_CALL)] * 2) as daemons:
         chat = await daemons[0].api.create()
         views = [ChatView(), ChatView()]

@@ -1,4 +1,4 @@
-"""Traces: one tree from the request to the model's answer, also over a takeover; and no content in it."""
+"""Traces: one tree from the request to the model call, also over a takeover, and no content in it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -25,13 +25,13 @@ from chatd.telemetry import tracing
 
 REMOTE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MARK = "anchovy"
-"""In everything that is said: it may be in no span."""
+"""Part of all content. It may be in no span."""
 
 POST = "POST /api/v1/chats"
 
 
-class Seen:
-    """The spans that have ended."""
+class RecordedSpans:
+    """Spans that have ended."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -46,7 +46,7 @@ class Seen:
         return [span for span in self.spans if span.name == name]
 
     async def one(self, name: str, times: int = 1) -> ReadableSpan:
-        """Wait for a span; the last of so many."""
+        """Wait for ``times`` spans of this name. Return the last one."""
         found = await eventually(
             lambda: len(self.named(name)) >= times and self.named(name),
             describe=lambda: f"{name} in {[span.name for span in self.spans]}",
@@ -69,26 +69,26 @@ def trace_of(span: ReadableSpan) -> int:
 
 
 @pytest.fixture
-def seen() -> Iterator[Seen]:
-    seen = Seen()
-    tracing.set_tracer_provider(seen.provider)
-    yield seen
+def recorded() -> Iterator[RecordedSpans]:
+    recorded = RecordedSpans()
+    tracing.set_tracer_provider(recorded.provider)
+    yield recorded
     tracing.set_tracer_provider(None)
-    assert seen.spans
-    for span in seen.spans:
+    assert recorded.spans
+    for span in recorded.spans:
         assert MARK not in span.to_json()
         assert not span.events
         assert span.status.description is None
-    seen.provider.shutdown()
+    recorded.provider.shutdown()
 
 
-async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
+async def test_turn_spans_are_below_the_request_span(dsn: str, recorded: RecordedSpans) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.post(
             "/api/v1/chats", json={"content": MARK, "title": MARK}, headers={"traceparent": REMOTE}
         )
-        turn = await seen.one("turn")
-        (request,) = seen.named(POST)
+        turn = await recorded.one("turn")
+        (request,) = recorded.named(POST)
     assert f"{trace_of(request):032x}" == REMOTE[3:35]
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == REMOTE[36:52]
@@ -98,8 +98,8 @@ async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
         "http.route": "/api/v1/chats",
         "http.response.status_code": 201,
     }
-    assert seen.children(request) == ["turn"]
-    assert seen.children(turn) == ["store history", "chat m-one", "store finish_turn"]
+    assert recorded.children(request) == ["turn"]
+    assert recorded.children(turn) == ["store history", "chat m-one", "store finish_turn"]
     assert trace_of(turn) == trace_of(request)
     chat_id = answer.json()["id"]
     assert dict(turn.attributes or {}) == {
@@ -109,9 +109,9 @@ async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
         "chatd.outcome": "finished",
         "chatd.steps": 1,
     }
-    (claim,) = seen.named("claim")
+    (claim,) = recorded.named("claim")
     assert [link.context.span_id for link in turn.links] == [id_of(claim)]
-    (call,) = seen.named("chat m-one")
+    (call,) = recorded.named("chat m-one")
     assert call.kind is SpanKind.CLIENT
     usage = {k: v for k, v in (call.attributes or {}).items() if k.startswith("gen_ai.usage")}
     assert usage.keys() == {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"}
@@ -125,7 +125,7 @@ async def test_a_turn_is_a_tree_below_its_request(dsn: str, seen: Seen) -> None:
     }
 
 
-async def test_a_failed_turn_says_its_kind_and_no_more(dsn: str, seen: Seen) -> None:
+async def test_failed_turn_span_has_the_kind_alone(dsn: str, recorded: RecordedSpans) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         yield text_delta(MARK)
         if "panic" in last_user_text(request):
@@ -136,15 +136,17 @@ async def test_a_failed_turn_says_its_kind_and_no_more(dsn: str, seen: Seen) -> 
         for number, (words, kind) in enumerate({"no": "invalid_request", "panic": "panic"}.items()):
             chat = await chatd.api.create(f"{MARK} {words}")
             await chatd.api.wait_for_status(chat["id"], "error")
-            turn = await seen.one("turn", number + 1)
+            turn = await recorded.one("turn", number + 1)
             assert turn.status.status_code is StatusCode.ERROR
             assert (turn.attributes or {})["error.type"] == kind
-            assert seen.children(turn) == ["store history", "chat m-one", "store fail"]
-        calls = [(call.attributes or {})["error.type"] for call in seen.named("chat m-one")]
+            assert recorded.children(turn) == ["store history", "chat m-one", "store fail"]
+        calls = [(call.attributes or {})["error.type"] for call in recorded.named("chat m-one")]
         assert calls == ["invalid_request", "ValueError"]
 
 
-async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, seen: Seen) -> None:
+async def test_takeover_span_is_linked_to_the_first_claim(
+    dsn: str, recorded: RecordedSpans
+) -> None:
     first, reached = asyncio.Event(), asyncio.Event()
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
@@ -166,9 +168,11 @@ async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, se
         await eventually(lambda: one_.journal(chat["id"], "reap"))
         await one_.api.wait_for_status(chat["id"], "waiting")
         reached.set()
-        lost, taken = await eventually(lambda: len(seen.named("turn")) == 2 and _by_epoch(seen))
-        claims = seen.named("claim")
-        (request,) = seen.named(POST)
+        lost, taken = await eventually(
+            lambda: len(recorded.named("turn")) == 2 and _by_epoch(recorded)
+        )
+        claims = recorded.named("claim")
+        (request,) = recorded.named(POST)
     assert (lost.attributes or {})["chatd.outcome"] == "lost"
     assert (taken.attributes or {})["chatd.takeover"] is True
     assert len(claims) == 2
@@ -179,15 +183,13 @@ async def test_a_takeover_is_linked_to_the_claim_of_the_first_owner(dsn: str, se
         assert [link.context.span_id for link in turn.links] == [id_of(claims[0])]
 
 
-def _by_epoch(seen: Seen) -> list[ReadableSpan]:
+def _by_epoch(recorded: RecordedSpans) -> list[ReadableSpan]:
     return sorted(
-        seen.named("turn"), key=lambda turn: int(str((turn.attributes or {})["chatd.epoch"]))
+        recorded.named("turn"), key=lambda turn: int(str((turn.attributes or {})["chatd.epoch"]))
     )
 
 
-async def test_the_wait_for_a_client_is_a_span_of_the_turn_that_goes_on(
-    dsn: str, seen: Seen
-) -> None:
+async def test_client_tools_span_is_below_the_next_turn(dsn: str, recorded: RecordedSpans) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         if request.messages[-1].role == "tool":
             yield text_delta(MARK)
@@ -200,13 +202,13 @@ async def test_the_wait_for_a_client_is_a_span_of_the_turn_that_goes_on(
         chat = await chatd.api.create(MARK, tools=[tool])
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         await chatd.api.submit_tool_results(chat["id"], {"a": MARK})
-        turn = await seen.one("turn", 2)
-        (submitted,) = seen.named("POST /api/v1/chats/{chat_id}/tool-results")
+        turn = await recorded.one("turn", 2)
+        (submitted,) = recorded.named("POST /api/v1/chats/{chat_id}/tool-results")
         assert turn.parent is not None
         assert turn.parent.span_id == id_of(submitted)
-        wait = await seen.one("client tools")
-        assert "client tools" in seen.children(turn)
-        (asking,) = seen.named("store require_action")
+        wait = await recorded.one("client tools")
+        assert "client tools" in recorded.children(turn)
+        (asking,) = recorded.named("store require_action")
         assert asking.end_time is not None
         assert submitted.start_time is not None
         assert wait.start_time is not None
@@ -214,8 +216,8 @@ async def test_the_wait_for_a_client_is_a_span_of_the_turn_that_goes_on(
         assert wait.start_time < submitted.start_time < wait.end_time
 
 
-async def test_each_queued_message_is_answered_in_the_trace_of_its_own_request(
-    dsn: str, seen: Seen
+async def test_queued_message_is_in_the_trace_of_its_request(
+    dsn: str, recorded: RecordedSpans
 ) -> None:
     go = asyncio.Event()
 
@@ -230,23 +232,25 @@ async def test_each_queued_message_is_answered_in_the_trace_of_its_own_request(
         for _ in range(2):
             assert (await chatd.api.send(chat["id"], MARK))["queued"]
         go.set()
-        await seen.one("turn", 3)
+        await recorded.one("turn", 3)
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        asked_by = [turn.parent and turn.parent.span_id for turn in seen.named("turn")]
-        sent = seen.named("POST /api/v1/chats/{chat_id}/messages")
-        assert asked_by == list(map(id_of, [*seen.named(POST), *sent]))
+        asked_by = [turn.parent and turn.parent.span_id for turn in recorded.named("turn")]
+        sent = recorded.named("POST /api/v1/chats/{chat_id}/messages")
+        assert asked_by == list(map(id_of, [*recorded.named(POST), *sent]))
 
 
-async def test_a_refused_request_and_an_odd_traceparent(dsn: str, seen: Seen) -> None:
+async def test_rejected_request_and_malformed_traceparent(
+    dsn: str, recorded: RecordedSpans
+) -> None:
     async with running_daemon(dsn) as chatd:
         for odd in (MARK, "", REMOTE.upper(), REMOTE + "x", f"00-{'0' * 32}-{'0' * 16}-01"):
             answer = await chatd.api.http.get(f"/{MARK}?q={MARK}", headers={"traceparent": odd})
             assert answer.status_code == 404
-        assert all(span.parent is None for span in seen.named("GET"))
-        assert len(seen.named("GET")) == 5
+        assert all(span.parent is None for span in recorded.named("GET"))
+        assert len(recorded.named("GET")) == 5
 
 
-async def test_without_a_provider_nothing_is_made_and_nothing_stored(dsn: str) -> None:
+async def test_no_span_and_no_traceparent_without_a_tracer_provider(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")

@@ -1,0 +1,70 @@
+"""Claimer: how many chats a worker claims, when, and which ones."""
+
+from support.eventually import eventually
+from support.in_process import fetch_rows, running_daemon, running_daemons
+from support.providers import HeldProvider, scripted
+
+from chatd.store.database import Database
+
+
+async def test_worker_claims_at_most_max_chats(dsn: str) -> None:
+    held = HeldProvider()
+    async with running_daemon(dsn, held, worker={"max_chats": 3}) as chatd:
+        chats = [(await chatd.api.create("hello"))["id"] for _ in range(10)]
+        await eventually(lambda: held.now == 3)
+        statuses = [(await chatd.api.chat(c))["status"] for c in chats]
+        assert statuses.count("running") == 3  # first come, first served
+        assert statuses == ["running"] * 3 + ["pending"] * 7
+        held.go.set()
+        for chat_id in chats:
+            await chatd.api.wait_for_status(chat_id, "waiting")
+        assert held.most == 3
+
+
+async def test_two_workers_share_the_chats_and_run_each_once(dsn: str) -> None:
+    first, second = HeldProvider(), HeldProvider()
+    async with running_daemons(dsn, [first, second], worker={"max_chats": 5}) as daemons:
+        chats = [(await daemons[0].api.create("hello"))["id"] for _ in range(10)]
+        await eventually(lambda: first.now == second.now == 5)
+        first.go.set()
+        second.go.set()
+        for chat_id in chats:
+            await daemons[1].api.wait_for_status(chat_id, "waiting")
+            assert [e["transition"] for e in await daemons[1].journal(chat_id)] == [
+                "create",
+                "claim",
+                "finish_turn",
+            ]
+        assert first.most == second.most == 5
+
+
+async def test_hint_wakes_the_claimer_before_its_poll(dsn: str) -> None:
+    slow = {"poll_seconds": 600}
+    async with running_daemons(dsn, [scripted(), scripted()], worker=slow) as daemons:
+        front, back = daemons
+        front.daemon.chat_tasks.stop_claiming()
+        for _ in range(3):
+            chat = await front.api.create("hello")
+            await front.api.wait_for_status(chat["id"], "waiting")
+            [acquired] = await front.journal(chat["id"], "claim")
+            assert acquired["worker_id"] == str(back.daemon.worker_id)
+
+
+async def test_chat_without_a_hint_is_claimed_by_the_next_poll(dsn: str) -> None:
+    async with running_daemons(dsn, [scripted()] * 2, worker={"poll_seconds": 0.1}) as daemons:
+        front, _ = daemons
+        front.daemon.chat_tasks.stop_claiming()
+        front.daemon.services.notifier.enqueue = lambda _: None  # type: ignore[method-assign]
+        front.daemon.services.change_bus._notify_replicas = lambda _: None
+        chat = await front.api.create("hello")
+        await front.api.wait_for_status(chat["id"], "waiting")
+
+
+async def test_process_without_a_worker_claims_nothing(dsn: str, database: Database) -> None:
+    async with running_daemon(dsn, worker={"enabled": False, "poll_seconds": 0.02}) as front:
+        chat = await front.api.create("hello")
+        async with running_daemon(dsn) as back:
+            await back.api.wait_for_status(chat["id"], "waiting")
+            [acquired] = await back.journal(chat["id"], "claim")
+            assert acquired["worker_id"] == str(back.daemon.worker_id)
+        assert await fetch_rows(database, "SELECT * FROM workers") == []
