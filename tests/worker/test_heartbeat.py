@@ -70,9 +70,7 @@ async def test_worker_without_its_lock_claims_nothing(dsn: str, database: Databa
         other = await asyncpg.connect(dsn)
         try:
             key = "hashtextextended($1::text, 0)"
-            await other.execute(
-                "BEGIN"
-            )  # an idle session would be terminated as stale
+            await other.execute("BEGIN")  # an idle session would be terminated as stale
             taking = asyncio.create_task(
                 other.fetchval(f"SELECT pg_advisory_lock({key})::text", worker_id)
             )
