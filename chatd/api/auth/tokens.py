@@ -114,14 +114,14 @@ class TokenAuthenticator:
 
     async def _validate(self, token_hashes: Collection[bytes]) -> None:
         now = anyio.current_time()
-        used_hashes = [one for one in token_hashes if self._should_record_use(one, now)]
-        found = {
+        used_hashes = [each for each in token_hashes if self._should_record_use(each, now)]
+        valid_tokens = {
             valid.token_hash: valid
             for valid in await self._tokens.validate(token_hashes, used_hashes=used_hashes)
         }
         for token_hash in token_hashes:
-            if token_hash in found and token_hash not in self._rejected:
-                self._store(found[token_hash], now)
+            if token_hash in valid_tokens and token_hash not in self._rejected:
+                self._store(valid_tokens[token_hash], now)
             else:
                 self._reject(token_hash)
         for token_hash in used_hashes:

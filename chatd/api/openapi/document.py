@@ -117,7 +117,7 @@ def _kinds(operation: dict[str, Any], method: str, *, is_public: bool) -> Iterat
 def _add_problems(operation: dict[str, Any], kinds: Iterator[str]) -> None:
     """Describe every error response by the codes that it may have."""
     responses = operation["responses"]
-    codes = {code for one in responses.values() for code in one.pop(CODES_EXTENSION, ())}
+    codes = {code for response in responses.values() for code in response.pop(CODES_EXTENSION, ())}
     codes.update(code for kind in kinds for code in GENERAL_CODES[kind])
     for status in list(responses):
         if int(status) >= HTTPStatus.BAD_REQUEST:

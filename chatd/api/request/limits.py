@@ -11,7 +11,7 @@ from chatd.domain.message import Content
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimits:
-    """How many parts, labels and tools one request may have (0: unlimited).
+    """Limits on the parts, labels and tools of one request (0: unlimited).
 
     Each check returns what it was given, or raises ``HttpProblem`` (422).
     """

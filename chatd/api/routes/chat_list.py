@@ -72,7 +72,7 @@ async def list_chats(
     chat that they skip, so a rare match takes longer in a long list.
     """
     label_filters = [value.partition(":") for value in label or ()]
-    found = await context.store.chat_lists.page(
+    chats = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=ChatFilter(
             archived=archived,
@@ -85,5 +85,5 @@ async def list_chats(
         before=None if cursor is None else decode_cursor(cursor),
         limit=limit + 1,
     )
-    await context.ensure_model_names(*(chat.last_model_config_id for chat in found))
-    return chat_page(found[:limit], context.present.chat, has_more=len(found) > limit)
+    await context.ensure_model_names(*(chat.last_model_config_id for chat in chats))
+    return chat_page(chats[:limit], context.present.chat, has_more=len(chats) > limit)

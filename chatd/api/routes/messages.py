@@ -53,17 +53,17 @@ async def list_messages(
         )
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     if before_id is not None:
-        found = await context.store.reads.messages_before(chat_id, before_id, limit=limit + 1)
-        items = found[-limit:]
+        messages = await context.store.reads.messages_before(chat_id, before_id, limit=limit + 1)
+        items = messages[-limit:]
         last_id = items[0].id if items else None
     else:
-        found = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
-        items = found[:limit]
+        messages = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
+        items = messages[:limit]
         last_id = items[-1].id if items else None
     await context.ensure_model_names(*(message.model_config_id for message in items))
     return Page(
         items=[context.present.message(message) for message in items],
-        next_cursor=str(last_id) if len(found) > limit else None,
+        next_cursor=str(last_id) if len(messages) > limit else None,
     )
 
 

@@ -59,7 +59,7 @@ class ToolResultInput(BaseModel):
     tool_call_id: NonEmptyStr = Field(examples=["call_1"])
     result: JsonValue = Field(examples=[{"celsius": 21}])
     is_error: bool = Field(
-        default=False, description="Whether the tool failed. The model is told so."
+        default=False, description="True if the tool failed. The model sees this."
     )
 
     def to_domain(self) -> ToolResult:

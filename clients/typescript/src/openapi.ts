@@ -3076,7 +3076,7 @@ export interface components {
         ToolResultInput: {
             /**
              * Is Error
-             * @description Whether the tool failed. The model is told so.
+             * @description True if the tool failed. The model sees this.
              * @default false
              */
             is_error?: boolean;
