@@ -1,4 +1,4 @@
-"""A chat as it is stored: one row, one status, at most one owner."""
+"""A chat as it is stored: one row, one status, at most one worker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 LEASED = frozenset({Status.RUNNING, Status.INTERRUPTING})
-"""The statuses in which the owner columns are set."""
+"""The statuses in which the lease columns are set."""
 
 IDLE = frozenset({Status.WAITING, Status.ERROR})
 """The statuses in which a chat may be archived."""
@@ -49,7 +49,7 @@ class BusyBehavior(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the model's provider counted them."""
+    """Numbers of tokens, as the model's provider counted them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -62,14 +62,14 @@ class Usage:
 class Chat:
     """One row of ``chats``.
 
-    ``epoch`` rises with every claim and fences the owner's writes; ``version`` rises with every
-    move and is the cursor of the journal; ``committed_steps`` rises with every step that is stored, so that
-    an owner whose commit was cut off can tell whether it took effect; ``settled_part`` is the number
-    of the last streamed part of this epoch that is settled (stored in a message, or thrown away).
-    ``request_traceparent`` and ``claim_traceparent`` name traces, if somebody traces: of the request that asked for the
-    answer that is due, and of the claim by its first owner.
-    ``tools`` are those that the chat's client runs: objects of ``name``, ``description`` and
-    ``key_arguments``, a JSON schema.
+    ``epoch`` rises with every claim and fences the worker's writes. ``version`` rises with every
+    transition and numbers the journal. ``committed_steps`` rises with every stored step, so that a worker
+    whose commit got no response can tell whether it took effect. ``settled_part`` is the number of the
+    last live part of this epoch that is settled: stored in a message, or discarded.
+
+    ``request_traceparent`` and ``claim_traceparent`` are trace contexts: of the request that asked for
+    the pending answer, and of its first claim. ``tools`` are those that the chat's client runs: objects of
+    ``name``, ``description`` and ``parameters``, a JSON schema.
     """
 
     id: UUID

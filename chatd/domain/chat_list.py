@@ -1,10 +1,10 @@
-"""A list of chats that is followed: what was touched, and how far a reader has come.
+"""The stream of a list of chats: its changes, and the cursor of a subscriber.
 
-A list is told by state, not by moves: whoever comes back gets each chat that changed meanwhile, as it is
-now. The cursor is the database's clock at a read. What is stored with a time before that may become
-visible after it, but only within the ``overlap``: what a statement may take from its stamp to its
-commit. So a read asks for everything since ``cursor - overlap``, and what comes twice is dropped by
-its version.
+The stream sends states, not transitions: a subscriber that comes back gets each chat that changed
+meanwhile, as it is now. The cursor is the database's clock at a read. A change becomes visible when its
+statement commits, which may be later than a read whose time lies after the change's own. That takes at
+most the ``overlap``, so a read asks for everything since ``cursor - overlap``, and what arrives twice is
+dropped by its version.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,15 +16,16 @@ from uuid import UUID
 from chatd.domain.chat import Chat
 
 DELETED_VERSION: Final = 2**63 - 1
-"""The version of a deleted chat: nothing comes after it."""
+"""The version of a deleted chat, which is higher than any other."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_DIGITS = 18
+_MAX_DIGITS: Final = 18
+"""Digits of a number that certainly fits into a bigint."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatChange:
-    """One chat of a list, as it is since ``at``; ``chat`` is None when it was deleted."""
+    """One chat of a list as it is since ``changed_at``; ``chat`` is None when it was deleted."""
 
     chat_id: UUID
     version: int
@@ -42,7 +43,7 @@ class ChatChange:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What to read of an owner's list: what was touched since then, but for these versions."""
+    """A read of the changes of an owner's list since a time, without the versions that are known."""
 
     owner_id: str
     since: datetime
@@ -51,10 +52,10 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """What a read of one list found, longest ago first.
+    """The changes that one read of a list found, oldest first.
 
-    ``read_at`` is the database's clock, from before the read looked; ``is_complete`` is False when there
-    is more than one read may bring.
+    ``read_at`` is the database's clock just before the read. ``is_complete`` is False when there are more
+    changes than one read returns.
     """
 
     read_at: datetime
@@ -63,7 +64,10 @@ class ChangeBatch:
 
 
 class SentVersions:
-    """The versions that were told lately; what is older than any read can bring is forgotten."""
+    """Recently delivered chat versions, used to drop duplicates.
+
+    Entries older than the read overlap are pruned.
+    """
 
     def __init__(self) -> None:
         self._sent: dict[UUID, tuple[int, datetime]] = {}
@@ -72,33 +76,42 @@ class SentVersions:
         return len(self._sent)
 
     def has_sent(self, change: ChatChange) -> bool:
-        """Whether this version was told, or a later one."""
+        """Return whether this version or a later one was sent."""
         return change.version <= self._sent.get(change.chat_id, (0,))[0]
 
     def take_new(self, changes: Iterable[ChatChange]) -> list[ChatChange]:
-        """Those that are newer than what was told; they count as told from now on."""
-        found = []
-        for touch in changes:
-            if not self.has_sent(touch):
-                self._sent[touch.chat_id] = (touch.version, touch.changed_at)
-                found.append(touch)
-        return found
+        """Return the changes that were not sent yet, and count them as sent."""
+        new_changes = []
+        for change in changes:
+            if not self.has_sent(change):
+                self._sent[change.chat_id] = (change.version, change.changed_at)
+                new_changes.append(change)
+        return new_changes
 
     def prune(self, before: datetime) -> None:
-        self._sent = {key: told for key, told in self._sent.items() if told[1] > before}
+        """Forget the versions of changes up to ``before``."""
+        self._sent = {
+            chat_id: (version, changed_at)
+            for chat_id, (version, changed_at) in self._sent.items()
+            if changed_at > before
+        }
 
-    def versions_since(self, moment: datetime) -> dict[UUID, int]:
-        """What a read of everything since ``moment`` need not bring."""
-        return {key: version for key, (version, at) in self._sent.items() if at > moment}
+    def versions_since(self, since: datetime) -> dict[UUID, int]:
+        """Return the versions that a read of everything after ``since`` may leave out."""
+        return {
+            chat_id: version
+            for chat_id, (version, changed_at) in self._sent.items()
+            if changed_at > since
+        }
 
 
-def encode_cursor(moment: datetime) -> str:
-    """A cursor on the wire: microseconds of the database's clock."""
-    return str((moment - _EPOCH) // timedelta(microseconds=1))
+def encode_cursor(read_at: datetime) -> str:
+    """Return the cursor of a read: microseconds of the database's clock."""
+    return str((read_at - _EPOCH) // timedelta(microseconds=1))
 
 
 def decode_cursor(cursor: str) -> datetime:
-    """Read what ``encode_cursor`` wrote. Raises ValueError for anything else."""
+    """Read the text that ``encode_cursor`` wrote. Raises ``ValueError`` for anything else."""
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MAX_DIGITS):
         raise ValueError(f"not a cursor: {cursor[:80]!r}")
     try:
@@ -110,9 +123,9 @@ def decode_cursor(cursor: str) -> datetime:
 def can_resume(
     cursor: datetime, *, read_at: datetime, overlap: timedelta, retention: timedelta
 ) -> bool:
-    """Whether nothing that happened since ``cursor`` can have been forgotten.
+    """Return whether everything that changed since ``cursor`` is still known.
 
-    A cursor of the future is from another database, or its clock was put back. Deletions are ``retention``
-    for so long.
+    Deletions are stored for the ``retention``. A cursor of the future comes from another database, or the
+    clock was set back.
     """
     return read_at - retention <= cursor - overlap and cursor <= read_at

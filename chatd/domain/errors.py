@@ -1,11 +1,11 @@
-"""One tree of errors. The class docstring is the default message; the error carries the evidence."""
+"""The tree of errors. A class docstring is the default message; ``context`` holds the facts."""
 
 from typing import Any
 from uuid import UUID
 
 
 class ChatdError(Exception):
-    """Something chatd knows how to name went wrong."""
+    """An error that chatd has a name for."""
 
     def __init__(self, message: str | None = None, **context: Any) -> None:
         self.context = context
@@ -18,7 +18,7 @@ class ChatdError(Exception):
 
 
 class Refused(ChatdError):
-    """The move is not legal here; nothing was changed."""
+    """The request is not legal in the chat's state. Nothing was changed."""
 
     code = "refused"
 
@@ -124,7 +124,7 @@ class TokenNotFound(ChatdError):
 
 
 class LeaseLost(ChatdError):
-    """The chat is no longer ours: its epoch moved on. Nothing was written."""
+    """The worker has lost its lease of the chat, which has a newer epoch. Nothing was written."""
 
 
 class DatabaseUnavailable(ChatdError):
@@ -132,8 +132,8 @@ class DatabaseUnavailable(ChatdError):
 
 
 class DatabaseAccessDenied(ChatdError):
-    """The database does not let chatd in; waiting would not help."""
+    """The database denies access. Waiting does not help."""
 
 
 class SchemaMismatch(ChatdError):
-    """The database's schema does not fit this chatd."""
+    """The database's schema does not fit this version of chatd."""

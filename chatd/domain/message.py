@@ -1,9 +1,9 @@
-"""Messages, the parts they are made of, and how streamed parts fold into one.
+"""Messages, their content parts, and the deltas that fold into parts.
 
 A content part is a plain mapping with a ``type`` (``text``, ``reasoning``, ``tool-call``,
-``tool-result``, ``source``, ``file``) in the spelling of the API. A *streamed part* is a fragment of
-one content part: ``{"index": n, "type": …, …}``, where ``index`` says which content part it adds to.
-Folding is associative, so batches of fragments can be joined in any grouping.
+``tool-result``, ``source``, ``file``) in the spelling of the API. A *delta* is a streamed piece of one
+content part: ``{"index": n, "type": …, …}``, where ``index`` is the number of that part in the message.
+Folding is associative, so batches of deltas can be joined in any grouping.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +16,14 @@ from uuid import UUID
 from chatd.domain.chat import Usage
 
 Part = Mapping[str, Any]
-"""A content part, or a fragment of one."""
+"""A content part, or a delta of one."""
 
 Content = tuple[Part, ...]
 
 
 class Role(StrEnum):
+    """The author of a message."""
+
     """Author of a message."""
 
     SYSTEM = "system"
@@ -31,7 +33,7 @@ class Role(StrEnum):
 
 
 class Visibility(StrEnum):
-    """Who sees a message: a summary is for the model only, a notice for the user only."""
+    """The readers of a message: a summary is for the model only, a notice for the user only."""
 
     BOTH = "both"
     USER = "user"
@@ -40,7 +42,7 @@ class Visibility(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message that is about to be stored."""
+    """A message to be stored."""
 
     role: Role
     content: Content
@@ -52,7 +54,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A stored message. ``id`` rises within a chat; ``version`` is the move that stored it."""
+    """A stored message. ``id`` rises within a chat; ``version`` is that of its transition."""
 
     id: int
     chat_id: UUID
@@ -64,12 +66,12 @@ class Message:
     finish_reason: str | None
     created_at: datetime
     superseded: bool = False
-    """Whether it was taken out of the history since: nobody is shown it any more."""
+    """True once the message was taken out of the history. No reader is shown it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedMessage:
-    """A message that waits for the running turn to end. It keeps the model that was asked for."""
+    """A message that waits for the running turn to end, and the model that is to answer it."""
 
     id: int
     chat_id: UUID
@@ -80,22 +82,22 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class PendingToolCall:
-    """A call of a tool that has no result yet, and the message that makes it, once it is stored."""
+    """A tool call without a result, and the id of its message once that is stored."""
 
     part: Part
     message_id: int | None
 
     @property
     def id(self) -> str:
-        """What a result names it by; no other open call of the chat has it."""
+        """The id that a result refers to, unique among the chat's pending calls."""
         call_id: str = self.part["tool_call_id"]
         return call_id
 
 
 def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[PendingToolCall, ...]:
-    """The calls at the end of a history that have no result yet, in their order.
+    """Return the calls at the end of a history that have no result yet, in their order.
 
-    A user message never follows an open call, so what is older than the latest one is settled.
+    A user message never follows a pending call, so every call before the latest one is settled.
     """
     calls: dict[str, PendingToolCall] = {}
     for message in history:
@@ -111,12 +113,12 @@ def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[Pending
 
 
 def client_tool_calls(calls: Iterable[Part]) -> list[dict[str, Any]]:
-    """Calls as the client that is to run them is shown them."""
+    """Return tool calls with the fields that the client needs to run them."""
     return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
 
 
 def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> NewMessage:
-    """The message that answers ``calls`` which nobody ran, each with what there is to ``text_for`` of it."""
+    """Return the message that answers ``calls`` that were not run, each with the text of ``text_for``."""
     return NewMessage(
         role=Role.TOOL,
         content=tuple(
@@ -133,17 +135,17 @@ def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> New
 
 
 _CONCATENATED_KEYS = ("text", "args")
-"""Keys whose fragments are joined; every other key is kept from the latest fragment."""
+"""Keys whose deltas are joined. Every other key keeps the value of its latest delta."""
 
 
 def fold(deltas: Iterable[Part]) -> Content:
-    """Join streamed fragments into content parts, in the order of their ``index``."""
+    """Join deltas into content parts, in the order of their ``index``."""
     joined: dict[int, dict[str, Any]] = {}
     pieces: dict[tuple[int, str], list[str]] = {}
-    for fragment in deltas:
-        index = fragment["index"]
+    for delta in deltas:
+        index = delta["index"]
         part = joined.setdefault(index, {})
-        for key, value in fragment.items():
+        for key, value in delta.items():
             if key == "index":
                 continue
             if key in _CONCATENATED_KEYS:
@@ -157,7 +159,7 @@ def fold(deltas: Iterable[Part]) -> Content:
 
 
 def complete_parts(content: Iterable[Part]) -> Content:
-    """What of an unfinished answer can stand by itself: text and reasoning, but no half-made call."""
+    """Return the parts of an unfinished answer that are worth storing: text and reasoning, no tool call."""
     return tuple(
         part for part in content if part["type"] in {"text", "reasoning"} and part.get("text")
     )
@@ -166,14 +168,14 @@ def complete_parts(content: Iterable[Part]) -> Content:
 def interrupted_message(
     content: Iterable[Part], *, model_config_id: UUID
 ) -> tuple[NewMessage, ...]:
-    """The message that an answer becomes which was stopped on the way; none, when nothing stands."""
-    said = complete_parts(content)
-    if not said:
+    """Return the message of an answer that was stopped half-way; nothing when no part is complete."""
+    parts = complete_parts(content)
+    if not parts:
         return ()
     return (
         NewMessage(
             role=Role.ASSISTANT,
-            content=said,
+            content=parts,
             model_config_id=model_config_id,
             finish_reason="interrupted",
         ),
@@ -181,5 +183,5 @@ def interrupted_message(
 
 
 def text_of(content: Iterable[Part]) -> str:
-    """The text a person reads: all text parts, joined."""
+    """Return the text that a person reads: all text parts, joined."""
     return "".join(part["text"] for part in content if part["type"] == "text")

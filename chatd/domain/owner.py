@@ -1,4 +1,4 @@
-"""Whose a chat is: the name of a tenant, as callers come with it."""
+"""Owners: the tenants that chats belong to, named by their callers."""
 
 import re
 from typing import Final, TypeGuard
@@ -6,18 +6,18 @@ from typing import Final, TypeGuard
 from chatd.domain.sanitize import replace_unstorable
 
 LOCAL_OWNER: Final = "local"
-"""Whose everything is without authentication, which is for loopback only."""
+"""The owner of everything without authentication, which is for loopback only."""
 
 MAX_OWNER_LENGTH: Final = 255
 """Characters of a name."""
 
 OWNER_PATTERN: Final = r"^(?! )[^\x00-\x1f\x7f-\x9f]+(?<! )$"
-"""No control characters, and no spaces around it, which a header loses."""
+"""No control characters, and no spaces at either end, which a header loses."""
 _OWNER_REGEX = re.compile(OWNER_PATTERN)
 
 
 def is_valid_owner(name: object) -> TypeGuard[str]:
-    """Whether this can be an owner's name: stored exactly as it is, and named by a header."""
+    """Return whether this can be an owner's name: stored exactly as it is, and sent in a header."""
     return (
         isinstance(name, str)
         and 0 < len(name) <= MAX_OWNER_LENGTH

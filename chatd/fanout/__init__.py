@@ -2,9 +2,9 @@
 
 ::
 
-    a transition committed ─▶ ChangeBus.publish ─▶ ChatHub.publish ─▶ Subscription (one per open stream)
+    a transition committed ─▶ ChangeBus.publish ─▶ ChatHub.publish ─▶ Subscription (one per stream)
                                    ├─────────────▶ listeners of this process (claimer, chat tasks, lists)
-                                   └─────────────▶ the notifier ─▶ NOTIFY ─▶ other processes' ChangeBus.receive
+                                   └─────────────▶ the notifier ─▶ NOTIFY ─▶ ChangeBus.receive of others
 
     a live part arrived ─▶ Preview (one per running step, shared by all its subscribers)
 
