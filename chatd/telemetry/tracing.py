@@ -8,9 +8,9 @@
        ├─ store history | commit_step …   the time of reading and storing
        └─ chat MODEL                      one model call
 
-The turn of a takeover is in the same trace and linked to the claim of the dead worker, whose own turn span
-was never sent because it never ended. No span ever holds content, tool arguments, a title, an error text or
-a path, and no setting turns that on.
+The turn of a takeover is in the same trace and linked to the claim of the worker that died, whose own turn
+span was never sent because it never ended. No span ever holds content, tool arguments, a title, an error
+text or a path, and no setting turns that on.
 
 Nothing is traced until ``set_tracer_provider`` is called. Until then every function here returns the same
 no-op span, at no cost.

@@ -1,7 +1,7 @@
 """Heartbeat: one statement renews all leases of this worker, on a connection of its own.
 
 The same connection holds this worker's session lock. Another worker that can take that lock knows that this
-process, or its connection, is gone. A worker without its own lock claims nothing.
+process, or its connection, has ended. A worker without its own lock claims nothing.
 """
 
 import socket
@@ -50,7 +50,7 @@ class Heartbeat:
         self._woken = anyio.Event()
         self.holds_lock = False
         self._locks_reliable_at = 0.0
-        """When all living workers have their locks again."""
+        """Boot time at which all living workers have their locks again."""
         self._distrusts_locks = False
         """Set if locks may have been freed without a death before this worker took its own."""
         self._progress_at = boottime()

@@ -19,7 +19,7 @@ PAGES_WITH_OLD_NAMES = ("docs/development/vocabulary.md", "docs/architecture/dec
 
 PENDING = (
     *("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout", "chatd/store"),
-    *("chatd/streaming", "chatd/telemetry", "chatd/worker", "docs"),
+    *("chatd/streaming", "docs"),
 )
 """Folders whose prose is still being rewritten."""
 
