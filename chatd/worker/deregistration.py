@@ -53,10 +53,10 @@ class Deregistration:
 
     async def _apply(self, transition: Awaitable[TransitionResult]) -> None:
         try:
-            moved = await transition
+            result = await transition
         except LeaseLost:
             return
-        self._change_bus.publish(moved.entry)
+        self._change_bus.publish(result.entry)
 
     async def run(self, child: ChildHandle) -> None:
         """Wait for the stop, and deregister then."""

@@ -77,24 +77,24 @@ class Reaper:
     async def _reap(self, liveness: _LivenessRule) -> bool:
         """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
         reaped = await self._leases.reap(**liveness, max_recoveries=self._max_recoveries)
-        for moved in reaped:
-            assert moved.entry is not None  # noqa: S101 - reap journals each chat
-            gave_up = moved.chat.status is Status.ERROR
-            reason = ReapReason(moved.entry.data["reason"])
+        for result in reaped:
+            assert result.entry is not None  # noqa: S101 - reap journals each chat
+            gave_up = result.chat.status is Status.ERROR
+            reason = ReapReason(result.entry.data["reason"])
             self._metrics.reaps.add(reason)
             self._metrics.crash_loops.add(amount=gave_up)
             with structlog.contextvars.bound_contextvars(
-                chat_id=moved.chat.id, epoch=moved.chat.epoch
+                chat_id=result.chat.id, epoch=result.chat.epoch
             ):
                 if gave_up:
-                    assert moved.chat.last_error_detail is not None  # noqa: S101 - reap sets it
-                    recoveries = moved.chat.last_error_detail["attempts"]
+                    assert result.chat.last_error_detail is not None  # noqa: S101 - reap sets it
+                    recoveries = result.chat.last_error_detail["attempts"]
                     _log.error("chat.crash_loop", recoveries=recoveries, reason=reason.value)
                 else:
                     _log.warning(
-                        "chat.reaped", recoveries=moved.chat.recoveries, reason=reason.value
+                        "chat.reaped", recoveries=result.chat.recoveries, reason=reason.value
                     )
-            self._change_bus.publish(moved.entry)
+            self._change_bus.publish(result.entry)
         return bool(reaped)
 
     async def _finish_interrupts(self, liveness: _LivenessRule) -> bool:
@@ -102,7 +102,7 @@ class Reaper:
         orphans = await self._leases.orphaned_interrupts(**liveness)
         for orphan in orphans:
             try:
-                moved = await self._turns.reap_interrupt(
+                result = await self._turns.reap_interrupt(
                     orphan.fence,
                     step=orphan.step,
                     messages=orphan.messages,
@@ -116,22 +116,22 @@ class Reaper:
             ):
                 _log.warning(
                     "chat.reaped",
-                    recoveries=moved.chat.recoveries,
+                    recoveries=result.chat.recoveries,
                     reason=ReapReason.INTERRUPTING.value,
                 )
-            self._change_bus.publish(moved.entry)
+            self._change_bus.publish(result.entry)
         return bool(orphans)
 
     async def _expire_tool_calls(self) -> bool:
         """Answer overdue tool calls of clients with an error, so that the turn goes on."""
         expired = await self._tool_calls.expire()
         self._metrics.client_tool_timeouts.add(amount=len(expired))
-        for moved in expired:
+        for result in expired:
             with structlog.contextvars.bound_contextvars(
-                chat_id=moved.chat.id, epoch=moved.chat.epoch
+                chat_id=result.chat.id, epoch=result.chat.epoch
             ):
                 _log.info("chat.action_expired")
-            self._change_bus.publish(moved.entry)
+            self._change_bus.publish(result.entry)
         return bool(expired)
 
     async def run(self, child: ChildHandle) -> None:
