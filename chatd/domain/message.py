@@ -22,7 +22,7 @@ Content = tuple[Part, ...]
 
 
 class Role(StrEnum):
-    """The author of a message."""
+    """Author of a message."""
 
     """Author of a message."""
 

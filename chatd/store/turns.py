@@ -26,6 +26,9 @@ _Q = sql.load("turns")
 _TOOL_CALLS = sql.load("tool_calls")
 
 
+_LEASE_ENDING_TRANSITIONS = [transition for transition in Transition if transition.rule.loss_reason]
+
+
 @dataclass(frozen=True, slots=True)
 class FencingToken:
     """Whose a chat is: what every write of an owner carries."""
@@ -33,13 +36,6 @@ class FencingToken:
     chat_id: UUID
     worker_id: UUID
     epoch: int
-
-
-_LOSS_REASONS = {
-    "edit": LossReason.EDITED,
-    "reap": LossReason.REAPED,
-    "reap_interrupt": LossReason.REAPED,
-}
 
 
 def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
@@ -78,12 +74,17 @@ class Turns:
     async def loss_reason(self, fence: FencingToken) -> LossReason:
         """How a chat was lost, for those who read logs."""
         row = await self._database.fetchrow(
-            _Q["loss_reason"], chat_id=fence.chat_id, epoch=fence.epoch
+            _Q["loss_reason"],
+            chat_id=fence.chat_id,
+            epoch=fence.epoch,
+            lease_ending_transitions=_LEASE_ENDING_TRANSITIONS,
         )
         assert row is not None  # noqa: S101 - it selects from nothing
         if not row["found"]:
             return LossReason.DELETED
-        return _LOSS_REASONS.get(row["transition"], LossReason.EXPIRED)
+        transition = row["transition"]
+        loss_reason = Transition(transition).rule.loss_reason if transition else None
+        return loss_reason or LossReason.EXPIRED
 
     async def commit_step(
         self, fence: FencingToken, *, step: int, messages: Sequence[NewMessage], settled_part: int

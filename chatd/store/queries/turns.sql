@@ -19,13 +19,13 @@ ORDER BY id;
 SELECT * FROM chats WHERE id = :chat_id;
 
 -- name: loss_reason
--- Read how a lease was lost: the last transition by others that ends a lease, of this epoch or
--- of the epoch that an edit made; null when there is none. `found` is false when the chat was
+-- Read how a lease was lost: the last of the transitions that end a lease, of this epoch or of the
+-- epoch that an edit made; null when there is none. `found` is false when the chat was
 -- deleted.
 SELECT EXISTS (SELECT FROM chats WHERE id = :chat_id) AS found,
        (SELECT transition FROM chat_events
         WHERE chat_id = :chat_id AND epoch BETWEEN :epoch AND :epoch + 1
-          AND transition IN ('edit', 'reap', 'reap_interrupt')
+          AND transition = ANY(:lease_ending_transitions)
         ORDER BY version DESC LIMIT 1) AS transition;
 
 -- name: commit_step
