@@ -1,24 +1,24 @@
 """Benchmarks: what this machine, this PostgreSQL and this chatd can do (``python -m benchmarks``).
 
 The model plays a script without a delay, so every figure is chatd's and PostgreSQL's alone. Next to
-a rate stands its *floor*: the same work without chatd, measured in the same run in alternating
-rounds, so that the ratio says what chatd costs also on a machine that is busy with other things.
+a rate stands its *baseline*: the same work without chatd, measured in the same run in alternating
+rounds, so that the ratio shows what chatd costs even on a machine that is busy with other things.
 
 ::
 
-    load (a process of its own)  ──HTTP──▶  chatd run (a process)  ──▶  wire  ──▶  PostgreSQL
-       │  posts, follows streams                                     counts messages
-       └──────────────HTTP──▶  floor_app (a process): FastAPI, the same statements, no chatd
+    load (a process of its own)  ──HTTP──▶  chatd run (a process)  ──▶  proxy  ──▶  PostgreSQL
+       │  posts, follows streams                                     counts statements
+       └──────────────HTTP──▶  baseline_app (a process): FastAPI, the same statements, no chatd
 
-Where a figure needs to see inside (when the model is called, when it says a part), the daemon runs in
-the process of the bench and the clients still come over HTTP; moments in different processes compare,
-because the monotonic clock is the machine's.
+Where a figure needs data from inside (when the model is called, when it streams a part), the daemon runs
+in the benchmark's process and the clients still use HTTP. Times of different processes can be compared,
+because they use the machine's one monotonic clock.
 
-It never touches data that is there: it works in databases of its own, made beside the one it is
-given and dropped at the end, or in an embedded server that is thrown away.
+Existing data is never used: the benchmarks create databases of their own, beside the given one, and drop
+them at the end, or start a temporary embedded server.
 
-What each failure does: a measure that breaks is reported as such and the others go on; the exit code
-is then 1. A figure that misses its requirement is marked ✗ and does not change the exit code.
+Failures: a measure that fails is reported and the others go on; the exit code is then 1. A figure that
+misses its target is marked ✗ and does not change the exit code.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The floor under a turn over HTTP: a bare FastAPI app with the same statements and the same events.
+"""Baseline of a turn over HTTP: a bare FastAPI app with the same statements and the same events.
 
 ``python -m benchmarks.baseline_app DSN``. A POST creates the chat; the stream itself does the work that
 chatd's worker does, and sends each thing when it has it. There is no daemon, no lease, no hub, no

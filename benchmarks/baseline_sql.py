@@ -1,7 +1,7 @@
-"""The floor under a turn: chatd's own statements through bare asyncpg, and nothing else.
+"""Baseline of a turn: chatd's own statements through bare asyncpg, and nothing else.
 
-Create, acquire, history, finish: what any daemon with these promises must say to PostgreSQL. There is
-no lease, no hint, no stream, no journal reader and no value of the domain.
+Create, claim, history, finish: what any daemon with these guarantees must send to PostgreSQL. There is no
+lease, no hint, no stream, no journal reader and no domain value.
 """
 
 import json
@@ -18,14 +18,14 @@ from chatd.store.idempotency import NO_KEY
 
 _CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns")
 POOL_SIZE = 10
-"""As chatd's own."""
+"""The same as chatd's."""
 
 _MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 
 
 @dataclass(slots=True)
 class BaselineStore:
-    """A pool and a model; the methods are one statement each."""
+    """A pool and a model. Each method is one statement."""
 
     pool: "asyncpg.Pool[asyncpg.Record]"
     model_id: UUID
@@ -63,7 +63,7 @@ class BaselineStore:
         return chat_id
 
     async def claim(self) -> asyncpg.Record:
-        """Any pending chat: there are as many as there are callers."""
+        """Claim any pending chat: there are as many as there are callers."""
         rows: list[asyncpg.Record] = []
         while not rows:
             rows = await self._fetch(
@@ -113,4 +113,4 @@ def _message(role: str, text: str, model_id: UUID) -> dict[str, Any]:
 
 
 async def _skip_reset(_connection: object) -> None:
-    """No reset of the session, as in chatd: it would be one more round trip."""
+    """Skip the reset of the session, as chatd does: it would be one more round trip."""

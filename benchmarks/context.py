@@ -1,4 +1,4 @@
-"""What every measure works with."""
+"""The context that every measure gets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.profile import Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchContext:
-    """A ground to stand on, clients, a folder for what is written, and someone to tell."""
+    """Databases, clients, a folder for files, the profile, and a callback for progress."""
 
     databases: BenchDatabases
     clients: LoadClient

@@ -1,4 +1,4 @@
-"""Where is measured: databases of the bench's own, on a given server or an embedded one."""
+"""Databases of the benchmarks, on a given server or an embedded one."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +19,7 @@ _DROP = "SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text)"
 
 
 class BenchDatabases:
-    """Makes databases with the schema, each a copy of one that was migrated once."""
+    """Creates databases with the schema, each a copy of one that was migrated once."""
 
     def __init__(self, admin: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> None:
         self._admin = admin
@@ -27,7 +27,7 @@ class BenchDatabases:
         self._prefix = f"chatd_bench_{uuid4().hex[:8]}"
         self._created: list[str] = []
         self.server = ""
-        """Which PostgreSQL this is, for the head of the report."""
+        """Return the version of PostgreSQL, for the head of the report."""
 
     async def prepare(self, *, embedded: bool) -> None:
         version, fsync = await self._admin.fetchrow(_SERVER_INFO) or ("?", "?")
@@ -37,13 +37,13 @@ class BenchDatabases:
         await migrate.up(self._dsn_for(f"{self._prefix}_template"))
 
     async def create(self, purpose: str) -> str:
-        """The DSN of a new database that nobody else works in."""
+        """Create a database that nothing else uses, and return its DSN."""
         name = self._new_name(f"{len(self._created)}_{purpose}")
         await self._execute_formatted(_COPY, name, f"{self._prefix}_template")
         return self._dsn_for(name)
 
     async def drop_all(self) -> None:
-        """Drop everything that was made here."""
+        """Drop every database that was created here."""
         while self._created:
             await self._execute_formatted(_DROP, self._created.pop())
 
@@ -55,13 +55,13 @@ class BenchDatabases:
         return urlsplit(self._dsn)._replace(path=f"/{name}").geturl()
 
     async def _execute_formatted(self, template: str, *names: str) -> None:
-        """Run what the server itself makes of a form: identifiers cannot be parameters."""
+        """Run a statement that the server formats itself, since identifiers cannot be parameters."""
         await self._admin.execute(await self._admin.fetchval(template, *names))
 
 
 @asynccontextmanager
 async def bench_databases(database: str | None) -> AsyncIterator[BenchDatabases]:
-    """Beside the given database, or on an embedded server that is thrown away."""
+    """Yield databases beside the given one, or on a temporary embedded server."""
     async with AsyncExitStack() as stack:
         dsn = database
         if dsn is None:

@@ -1,4 +1,4 @@
-"""Figures: a value with its unit and one sentence, and what is asked of it."""
+"""Figures: a measured value with its unit, one sentence, and its target."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on the value, or on its ratio to the floor."""
+    """A bound on the value, or on its ratio to the baseline."""
 
     comparison: Literal["≤", "<", "≥"]
     bound: float
@@ -25,7 +25,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One thing that was measured. ``description`` explains it in one line."""
+    """One measured value. ``description`` explains it in one line."""
 
     name: str
     title: str
@@ -35,41 +35,41 @@ class Figure:
     baseline: float | None = None
     target: Target | None = None
     detail: Mapping[str, float] = field(default_factory=dict)
-    """What the value is made of, or how it spread."""
+    """Components of the value, or its spread."""
 
     @property
     def ratio(self) -> float | None:
-        """The value as a multiple of the floor's."""
+        """The value as a multiple of the baseline's."""
         return self.value / self.baseline if self.baseline else None
 
     @property
     def target_met(self) -> bool | None:
-        """Whether the requirement holds; None when there is none."""
+        """True if the target is met; None without a target."""
         if self.target is None:
             return None
         number = self.value if self.target.applies_to == "value" else self.ratio
         return number is not None and self.target.is_met(number)
 
     def to_json(self) -> dict[str, Any]:
-        required = self.target
+        target = self.target
         return {
             "name": self.name,
             "value": self.value,
             "unit": self.unit,
-            "floor": self.baseline,
+            "baseline": self.baseline,
             "ratio": self.ratio,
-            "required": f"{required.applies_to} {required.comparison} {required.bound:g}"
-            if required
+            "target": f"{target.applies_to} {target.comparison} {target.bound:g}"
+            if target
             else None,
-            "ok": self.target_met,
+            "target_met": self.target_met,
             "detail": dict(self.detail),
-            "says": self.description,
+            "description": self.description,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """What one measure found, or why it found nothing."""
+    """The figures of one measure, or the error that prevented them."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ class Section:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile. Raises ValueError when there are no values."""
+    """Return the nearest-rank percentile. Raises ValueError when there are no values."""
     if not values:
         raise ValueError("nothing was measured")
     ordered = sorted(values)

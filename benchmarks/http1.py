@@ -1,4 +1,4 @@
-"""HTTP/1.1 and server-sent events in as few steps as it takes: a load must not cost what it measures."""
+"""Minimal client for HTTP/1.1 and server-sent events, so that the load generator costs little."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.buffer = bytearray()
-        """What came and was not taken; of a stream, everything that came."""
+        """Bytes received and not consumed; of a stream, all bytes received."""
         self.closed = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -40,7 +40,7 @@ class HttpConnection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     async def wait_for_data(self) -> None:
-        """Wait until more has come. Raises ``ConnectionResetError`` when nothing will."""
+        """Wait for more bytes. Raises ``ConnectionResetError`` when the connection is closed."""
         if self.closed:
             raise ConnectionResetError(
                 f"the connection was closed after {bytes(self.buffer[-300:])!r}"
@@ -49,13 +49,13 @@ class HttpConnection(asyncio.Protocol):
         await self._waiter
 
     async def wait_for(self, pattern: re.Pattern[bytes], start: int = 0) -> re.Match[bytes]:
-        """Wait until ``pattern`` is found in what came since ``start``."""
+        """Wait until ``pattern`` is found after ``start``."""
         while (found := pattern.search(self.buffer, start)) is None:
             await self.wait_for_data()
         return found
 
     async def post(self, path: str, body: bytes) -> Response:
-        """Post JSON, and read the answer to its end."""
+        """Post JSON, and return the complete response."""
         head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         return await self._read_response()

@@ -1,4 +1,4 @@
-"""A whole daemon in the process of the bench, for measures that need to see inside."""
+"""A whole daemon in the benchmark's process, for measures that need data from inside."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,7 +17,7 @@ from chatd.settings import Settings
 
 @asynccontextmanager
 async def in_process_daemon(dsn: str, provider: Provider) -> AsyncIterator[tuple[Daemon, str]]:
-    """A daemon with the shipped settings and one model, and its URL; stopped with the block."""
+    """Run a daemon with the default settings and one model; yield it and its URL."""
     settings = Settings.model_validate(
         {"database": {"url": dsn}, "http": {"port": 0}, "limits": NO_LIMITS}
     )
@@ -34,12 +34,12 @@ async def in_process_daemon(dsn: str, provider: Provider) -> AsyncIterator[tuple
 
 
 class PacedProvider:
-    """A model that says ``parts`` parts, one every ``interval_seconds``; each says when it was made.
+    """A model that streams ``parts`` parts, one every ``interval_seconds``; each holds its creation time.
 
-    ``called_at`` holds the moment of each call, on the machine's monotonic clock.
+    ``called_at`` holds the time of each call, on the machine's monotonic clock.
     """
 
-    name = "clockwork"
+    name = "paced"
 
     def __init__(self, *, parts: int, interval_seconds: float) -> None:
         self._parts = parts

@@ -1,6 +1,7 @@
-"""The clients, in a process of their own: ``python -m benchmarks.load`` reads tasks, one JSON object a
-line, and answers each with a line. They are told apart from the daemon so that they do not share its
-event loop, and they parse no more of an answer than they must.
+"""Load generator: ``python -m benchmarks.load`` reads tasks, one JSON object a line, and answers each.
+
+The clients run in a process of their own, so that they do not share the daemon's event loop, and parse
+no more of a response than they need.
 """
 
 import asyncio
@@ -30,14 +31,14 @@ _current_chat: tuple[HttpConnection, HttpConnection, str]
 
 
 class TurnFailedError(Exception):
-    """A turn ended in an error: there is nothing to measure."""
+    """A turn ended in an error, so there is nothing to measure."""
 
 
 async def turns(task: Task) -> Task:
-    """Keep ``chats`` chats in flight: create one, follow it to its end, again.
+    """Keep ``chats`` chats active: create one, follow it to its end, repeat.
 
-    It is counted for ``seconds``, from when as many turns have ended as are in flight at once: before
-    that they all start together, and what a short window sees of that is not how it goes on.
+    Turns are counted for ``seconds``, from when as many turns have ended as are active at once. Before that
+    all start together, which a short window would not average out.
     """
     chats, seconds = task["chats"], task["seconds"]
     warm, begun = time.monotonic() + _WARMUP_SECONDS, float("inf")
@@ -83,7 +84,7 @@ async def _create_chat(line: HttpConnection, body: bytes) -> str:
 
 
 async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
-    """Wait until the turn has ended well; where in the stream that was said."""
+    """Wait until the turn has ended without an error; return the position of its end in the stream."""
     found = await stream.wait_for(_TURN_END, start)
     if found[1] == b"error":
         raise TurnFailedError(bytes(stream.buffer[-600:]).decode(errors="replace"))
@@ -91,7 +92,7 @@ async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
 
 
 async def open_chat(task: Task) -> Task:
-    """Open a chat to ``send_loop`` in, and its stream, until ``close_held``."""
+    """Open a chat for ``send_loop``, and its stream, until ``close_held``."""
     global _current_chat  # noqa: PLW0603 - one at a time, for the life of the process
     line, stream = await connect(task["url"]), await connect(task["url"])
     chat_id = await _create_chat(line, _EMPTY_BODY)
@@ -103,7 +104,7 @@ async def open_chat(task: Task) -> Task:
 
 
 async def send_loop(task: Task) -> Task:
-    """Send a message, wait on the open stream for the end of the turn, pause, again."""
+    """Send a message, wait on the open stream for the end of the turn, pause, repeat."""
     line, stream, path = _current_chat
     sent = []
     for _ in range(task["turns"]):
@@ -116,29 +117,29 @@ async def send_loop(task: Task) -> Task:
 
 
 async def follow_two(task: Task) -> Task:
-    """Follow chats on two replicas at once; how old each part was when it came, in seconds."""
-    owner: list[float] = []
+    """Follow chats on two replicas at once; return the age of each part on arrival, in seconds."""
+    worker: list[float] = []
     other: list[float] = []
 
     async def one() -> None:
-        line = await connect(task["owner"])
+        line = await connect(task["worker"])
         chat_id = await _create_chat(line, _EMPTY_BODY)
-        streams = [await connect(task[name]) for name in ("owner", "other")]
+        streams = [await connect(task[name]) for name in ("worker", "other")]
         for stream in streams:
             stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
         places = [await _wait_for_turn_end(stream, 0) for stream in streams]
         await line.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
-        ages = zip(streams, places, (owner, other), strict=True)
+        ages = zip(streams, places, (worker, other), strict=True)
         await asyncio.gather(*(_collect_ages(*each) for each in ages))
         for each in (line, *streams):
             each.close()
 
     await asyncio.gather(*(one() for _ in range(task["chats"])))
-    return {"owner": owner, "other": other}
+    return {"worker": worker, "other": other}
 
 
 async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -> None:
-    """Note the age of every part up to the end of the turn; a part says when it was made."""
+    """Note the age of every part up to the end of the turn; a part holds its creation time."""
     while _TURN_END.search(stream.buffer, place) is None:
         now = time.monotonic()
         for part in _PART.finditer(stream.buffer, place):
@@ -148,7 +149,7 @@ async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -
 
 
 async def hold_streams(task: Task) -> Task:
-    """Open chats, each with a stream that stays open; with a ``question`` they are in hand too."""
+    """Open chats, each with a stream that stays open; with a ``question`` they are leased too."""
     line = await connect(task["url"])
     body = json.dumps({"content": task["question"]}).encode() if task["question"] else _EMPTY_BODY
     shown = _FIRST_PART if task["question"] else _TURN_END
@@ -163,14 +164,14 @@ async def hold_streams(task: Task) -> Task:
 
 
 async def close_held(_task: Task) -> Task:
-    """Close what is held."""
+    """Close the held streams."""
     while _held_streams:
         _held_streams.pop().close()
     return {}
 
 
 async def wait(task: Task) -> Task:
-    """Do nothing, and keep what is held."""
+    """Do nothing, and keep the streams open."""
     await asyncio.sleep(task["seconds"])
     return {}
 
@@ -182,12 +183,12 @@ TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
 
 
 async def main() -> None:
-    """Work until the standard input ends."""
+    """Run tasks until standard input ends."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         task = json.loads(line)
         try:
             answer = await TASKS[task["do"]](task)
-        except Exception as error:  # noqa: BLE001 - said to the bench, which reports it
+        except Exception as error:  # noqa: BLE001 - sent to the client, which reports it
             answer = {"failed": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

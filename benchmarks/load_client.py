@@ -1,4 +1,4 @@
-"""The bench's end of the load process."""
+"""Client of the load generator process."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class LoadClient:
     async def run_task(
         self, task: str, *, timeout_seconds: float = 60.0, **more: Any
     ) -> dict[str, Any]:
-        """Have a task of ``load`` done. Raises ``ChatdError`` with what went wrong there."""
+        """Run a task of ``load``. Raises ``ChatdError`` with the error of the process."""
         await self._tasks.send((json.dumps({"do": task} | more) + "\n").encode())
         with anyio.fail_after(timeout_seconds):
             line = await self._responses.receive_until(b"\n", _MAX_RESPONSE_BYTES)
@@ -41,7 +41,7 @@ class LoadClient:
 
 @asynccontextmanager
 async def load_client() -> AsyncIterator[LoadClient]:
-    """The load process; it ends with the block."""
+    """Run the load generator process."""
     command = [sys.executable, "-m", "benchmarks.load"]
     async with await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None) as process:
         try:
@@ -52,5 +52,5 @@ async def load_client() -> AsyncIterator[LoadClient]:
 
 
 def environment_without_settings() -> dict[str, str]:
-    """The environment for a process of the bench: no setting of this machine's chatd."""
+    """Return the environment without settings of an installed chatd."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CHATD_")}

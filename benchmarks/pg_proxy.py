@@ -1,4 +1,4 @@
-"""A proxy between chatd and PostgreSQL that counts what goes over the wire.
+"""Proxy between chatd and PostgreSQL that counts statements and round trips.
 
 A round trip is a ``ReadyForQuery`` of the server, or a ``Flush`` of the client, which waits for answers
 without one: so preparing a statement, resetting a session or opening a transaction each cost one too,
@@ -16,14 +16,14 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from chatd.domain.errors import ChatdError
 
-_QUERY_NAME = re.compile(rb"-- (\w+\.\w+)\n")
+_QUERY_NAME = re.compile(rb"-- (\w+\.\w+)[(\n]")
 _CHUNK_BYTES = 65536
 _HEADER_BYTES = 5
 """Bytes before a message's body: its type, and its length without the type."""
 
 
 class StatementCounter:
-    """How often each statement was said, and when first and last."""
+    """Counter of statements, with the time of each."""
 
     def __init__(self) -> None:
         self._timestamps: dict[str, list[float]] = {}
@@ -35,8 +35,11 @@ class StatementCounter:
         return Counter({name: len(moments) for name, moments in self._timestamps.items()})
 
     def rates(self, seconds: float) -> dict[str, float]:
-        """Per second, the most frequent first. What is said again and again is judged by its interval:
-        a window of a few seconds cuts a poll of every second off anywhere."""
+        """Return the rates per second, the highest first.
+
+        A repeated statement is rated by its interval, since a window of a few seconds holds a varying
+        number of polls.
+        """
         found = {}
         for name, moments in self._timestamps.items():
             span = moments[-1] - moments[0]
@@ -49,7 +52,7 @@ class StatementCounter:
 
 
 class ProtocolParser:
-    """What one connection said, as far as it counts."""
+    """Parser of the messages of one connection."""
 
     def __init__(self, statements: StatementCounter, round_trips: StatementCounter) -> None:
         self._statements = statements
@@ -103,7 +106,7 @@ class ProtocolParser:
 
 
 def _take_messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
-    """Take the whole messages off a buffer."""
+    """Remove the complete messages from a buffer and return them."""
     found, at = [], 0
     while len(buffer) - at >= _HEADER_BYTES:
         end = at + 1 + int.from_bytes(buffer[at + 1 : at + _HEADER_BYTES], "big")
@@ -134,7 +137,7 @@ class CountingProxy:
         self.round_trips = StatementCounter()
 
     def reset(self) -> None:
-        """Count from zero."""
+        """Reset the counters."""
         self.statements.reset()
         self.round_trips.reset()
 
@@ -162,7 +165,7 @@ class CountingProxy:
 async def _pump(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_data: Callable[[bytes], None]
 ) -> None:
-    """Pass everything on, as it comes; what cannot be passed on any more ends both ways."""
+    """Forward bytes as they arrive. A failure in one direction closes both."""
     try:
         while data := await reader.read(_CHUNK_BYTES):
             on_data(data)

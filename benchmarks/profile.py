@@ -1,16 +1,16 @@
-"""How much is measured: on two cores under three minutes, the quick run under 40 s."""
+"""Sizes of the measures: under three minutes on two cores, the quick run under 40 s."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Sizes and durations, in seconds where nothing else is said."""
+    """Sizes, counts and durations in seconds."""
 
     concurrency_levels: tuple[int, ...] = (1, 8, 16, 32, 128)
-    """Chats in flight at once."""
+    """Numbers of chats active at once."""
     rounds: int = 3
-    """How often chatd and its floor take turns at each level."""
+    """Alternations between chatd and its baseline at each level."""
     round_seconds: float = 0.6
     counted_turns: int = 40
     idle_seconds: float = 6.0
@@ -23,7 +23,7 @@ class Profile:
     leased_rows: int = 1000
     heartbeats: int = 100
     settling_seconds: float = 1.5
-    """Before a kill: replicas are past whatever they do when they start."""
+    """Time before a kill, so that replicas are past their start."""
     takeovers: int = 5
     starts: int = 3
 

@@ -1,4 +1,4 @@
-"""Processes under test: ``chatd run`` as it is shipped, and what else listens and says so in its log."""
+"""Processes under test: ``chatd run``, and other servers that log where they listen."""
 
 import json
 import os
@@ -34,17 +34,17 @@ hang = true
 provider = "bench"
 model = "bench"
 """
-"""A model that says ``PARTS`` parts at once; asked ``[[hang]]``, one part and then nothing more."""
+"""A model that streams ``PARTS`` parts at once; for ``[[hang]]``, one part and then nothing more."""
 
 NO_LIMITS = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
-"""The section ``limits``: everything is asked for as one owner here."""
+"""The section ``limits``: all requests are one owner's here."""
 
 _START_TIMEOUT_SECONDS = 30.0
 _POLL_INTERVAL_SECONDS = 0.002
 
 
 class Process:
-    """A process whose log is JSON lines in a file, of which one says where it listens."""
+    """A process that logs JSON lines to a file, one of them with its address."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
         self._log = log
@@ -67,10 +67,10 @@ class Process:
                 break
             await anyio.sleep(_POLL_INTERVAL_SECONDS)
         end = self._log.read_text("utf-8", "replace")[-1000:]
-        raise ChatdError(f"A process under test did not say {event}:\n{end}")
+        raise ChatdError(f"A process under test did not log {event}:\n{end}")
 
     async def wait_until_ready(self, path: str = "/readyz") -> None:
-        """Wait until it listens and answers 200."""
+        """Wait until it listens and /readyz answers 200."""
         listening = await self.wait_for_event("http.listening")
         self.url = f"http://{listening['host']}:{listening['port']}"
         line = await connect(self.url)
@@ -80,12 +80,12 @@ class Process:
 
     @property
     def rss_megabytes(self) -> float:
-        """Resident memory, as the kernel counts it."""
+        """Return the resident memory in bytes."""
         return _memory_megabytes(self.pid, "VmRSS:")
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time it has used so far, the kernel's share included."""
+        """Return the processor seconds used so far, system time included."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -103,7 +103,7 @@ def _memory_megabytes(pid: int, name: str) -> float:
 async def replica(
     folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
 ) -> AsyncIterator[Process]:
-    """A started ``chatd run`` with the shipped settings, but for ``NO_LIMITS`` and ``settings``."""
+    """Run ``chatd run`` with the default settings, ``NO_LIMITS`` and ``settings``."""
     process = start_replica(folder, dsn, settings=settings, models=models)
     try:
         await process.wait_until_ready()
@@ -115,7 +115,7 @@ async def replica(
 def start_replica(
     folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
 ) -> Process:
-    """Start ``chatd run`` and do not wait; the log goes to a file, as a service's would."""
+    """Start ``chatd run`` without waiting, with its log in a file."""
     name = uuid4().hex[:8]
     config = folder / f"{name}.toml"
     limits = "\n".join(f"{name} = {value}" for name, value in NO_LIMITS.items())
@@ -126,7 +126,7 @@ def start_replica(
 
 @asynccontextmanager
 async def baseline_process(folder: Path, dsn: str) -> AsyncIterator[Process]:
-    """A started ``floor_app``."""
+    """Run ``baseline_app``."""
     command = ["benchmarks.baseline_app", dsn]
     process = Process(command, folder / f"{uuid4().hex[:8]}.log", environment_without_settings())
     try:

@@ -1,4 +1,4 @@
-"""Figures for people and for machines."""
+"""Reports of figures, as text and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ _MAX_DETAILS = 8
 
 
 def to_json(head: dict[str, Any], sections: Sequence[Section]) -> str:
-    """Everything, for a machine."""
+    """Return everything as a JSON document."""
     measures = [
         {
             "name": section.name,
             "seconds": round(section.seconds, 2),
-            "broken": section.error,
+            "error": section.error,
             "figures": [figure.to_json() for figure in section.figures],
         }
         for section in sections
@@ -31,7 +31,7 @@ def to_json(head: dict[str, Any], sections: Sequence[Section]) -> str:
 
 
 def print_report(head: dict[str, Any], sections: Sequence[Section]) -> None:
-    """A table for each measure; below figures that mean the same stands what that is."""
+    """Print a table for each measure, with one description below figures that share it."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
@@ -39,9 +39,9 @@ def print_report(head: dict[str, Any], sections: Sequence[Section]) -> None:
         console.print(f"\n[bold]{section.title}[/bold]  [dim]--only {section.name}[/dim]")
         if section.error:
             console.print(Text(f"  could not be measured: {section.error}", style="red"))
-        for says, figures in groupby(section.figures, key=lambda figure: figure.description):
+        for description, figures in groupby(section.figures, key=lambda figure: figure.description):
             console.print(_table(list(figures)))
-            console.print(Text(f"  {says}", style="dim"))
+            console.print(Text(f"  {description}", style="dim"))
     console.print(f"\n[dim]{_footer(head)}[/dim]")
 
 
@@ -49,16 +49,16 @@ def _table(figures: Sequence[Figure]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(width=38)
     table.add_column(width=15, justify="right", style="bold")
-    for width in (12, 6):
+    for width in (16, 6):
         table.add_column(width=width, justify="right")
-    table.add_column(width=15)
+    table.add_column(width=22)
     table.add_column(style="dim", ratio=1)
     for figure in figures:
         details = list(figure.detail.items())[:_MAX_DETAILS]
         table.add_row(
             f"  {figure.title}",
             f"{format_number(figure.value)} {figure.unit}",
-            "" if figure.baseline is None else f"floor {format_number(figure.baseline)}",
+            "" if figure.baseline is None else f"baseline {format_number(figure.baseline)}",
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             _target_cell(figure),
             " · ".join(f"{name} {format_number(value)}" for name, value in details),
@@ -70,12 +70,12 @@ def _target_cell(figure: Figure) -> Text:
     if figure.target is None:
         return Text("")
     mark, style = ("✓", "green") if figure.target_met else ("✗", "bold red")
-    sign = " floors" if figure.target.applies_to == "ratio" else ""
+    sign = " of baseline" if figure.target.applies_to == "ratio" else ""
     return Text(f"{figure.target.comparison} {figure.target.bound:g}{sign} {mark}", style=style)
 
 
 def format_number(value: float) -> str:
-    """Three digits that mean something."""
+    """Return the number with three significant digits."""
     if value == 0:
         return "0"
     if abs(value) >= 100:  # noqa: PLR2004 - three digits
@@ -88,5 +88,5 @@ def _footer(head: dict[str, Any]) -> str:
         f"chatd {head['chatd']} · Python {head['python']} · {head['server']} · {head['cores']} cores, "
         f"load {head['load_before']:.1f} before and {head['load_after']:.1f} after · "
         f"{head['seconds']:.0f} s{' · quick' if head['quick'] else ''}. "
-        "The floor is the same work without chatd, measured in alternating rounds."
+        "The baseline is the same work without chatd, measured in alternating rounds."
     )

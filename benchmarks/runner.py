@@ -1,4 +1,4 @@
-"""One run: the measures that were asked for, one after another."""
+"""Runner of the measures, one after another."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ from chatd.supervision.child_run import flatten_group
 
 
 def run_measures(*, only: Sequence[str], quick: bool, json: bool, database: str | None) -> int:
-    """Measure and print; 1 when something could not be measured. Raises ``ChatdError``."""
+    """Measure and print. Return 1 when something could not be measured. Raises ``ChatdError``."""
     unknown = [name for name in only if name not in MEASURES]
     if unknown:
         raise ChatdError(f"No measure {', '.join(unknown)}; there are: {', '.join(MEASURES)}.")

@@ -23,13 +23,13 @@ from benchmarks.measures import (
 Measure = Callable[[BenchContext], Awaitable[Sequence[Figure]]]
 
 MEASURES: Mapping[str, tuple[str, Measure]] = {
-    "start": ("Starting", start.measure),
-    "round-trips": ("What a turn asks of PostgreSQL", round_trips.measure),
-    "turns": ("Turns per second, and the first word", turns.measure),
-    "wake": ("From a POST to the call of the model", wake.measure),
-    "parts": ("From the model's word to the reader's", parts.measure),
-    "memory": ("What chats cost that do nothing", memory.measure),
-    "claims": ("Claiming", claims.measure),
-    "heartbeats": ("Renewing", heartbeats.measure),
-    "takeover": ("Taking over from the dead", takeover.measure),
+    "start": ("Start", start.measure),
+    "round-trips": ("Round trips per turn", round_trips.measure),
+    "turns": ("Turns per second, and time to the first part", turns.measure),
+    "wake": ("Time from a POST to the model call", wake.measure),
+    "parts": ("Delay of parts", parts.measure),
+    "memory": ("Cost of idle chats", memory.measure),
+    "claims": ("Claims", claims.measure),
+    "heartbeats": ("Heartbeats", heartbeats.measure),
+    "takeover": ("Takeover", takeover.measure),
 }

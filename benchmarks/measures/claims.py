@@ -1,4 +1,4 @@
-"""How many chats per second can be claimed when very many wait."""
+"""Claims per second when very many chats are pending."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             title=title,
             value=rate,
             unit="chats/s",
-            description=f"the acquire statement over {rows:,} pending chats, none claimed twice",
+            description=f"the claim statement over {rows:,} pending chats, none claimed twice",
         )
         for name, title, rate in zip(names, titles, rates, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What renewing costs: time, and whether PostgreSQL can do it without touching an index (HOT)."""
+"""Cost of renewing leases: time, and the share of updates without an index write (HOT)."""
 
 import time
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             title="HOT updates",
             value=100 * (hot_then - hot) / (updates_then - updates),
             unit="%",
-            description=f"of {beats} beats for {rows:,} chats in hand among {10 * rows:,}",
+            description=f"of {beats} heartbeats for {rows:,} leased chats among {10 * rows:,}",
             target=Target("≥", 99),
             detail={"table grew, MB": (size_then - size) / 2**20},
         ),
         Figure(
             name="heartbeat_ms",
-            title=f"one beat for {rows:,} chats",
+            title=f"one heartbeat for {rows:,} chats",
             value=percentile(times, 50) * 1000,
             unit="ms",
             description="one statement renews all (p50)",
@@ -61,7 +61,7 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
 
 
 async def _update_counts(connection: Connection) -> tuple[int, int, int]:
-    """Updates and HOT updates of ``chats`` so far, and its size; this session's own are told first."""
+    """Return the updates and HOT updates of ``chats`` so far, and its size in bytes."""
     await connection.execute("SELECT pg_stat_force_next_flush()")
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     row = await connection.fetchrow(_UPDATES)

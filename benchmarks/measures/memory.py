@@ -1,4 +1,4 @@
-"""What many chats cost while nothing happens in them: memory, statements on the wire, reading metrics."""
+"""Cost of many chats without activity: memory, statements, reading metrics."""
 
 import time
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ _SCRAPES = 20
 
 async def measure(context: BenchContext) -> Sequence[Figure]:
     return [
-        *await _measure_held_chats(context, "watched", "watched, at rest", None),
-        *await _measure_held_chats(context, "streaming", "watched, in hand", "[[hang]]"),
+        *await _measure_held_chats(context, "watched", "followed, idle", None),
+        *await _measure_held_chats(context, "streaming", "followed, leased", "[[hang]]"),
     ]
 
 
@@ -30,14 +30,16 @@ async def _measure_held_chats(
         await context.clients.run_task("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
         before = process.rss_megabytes
         context.report_progress(f"{chats} chats {title}")
-        await context.clients.run_task("hold", url=process.url, chats=chats, question=question)
+        await context.clients.run_task(
+            "hold_streams", url=process.url, chats=chats, question=question
+        )
         await context.clients.run_task("wait", seconds=_WARMUP_SECONDS)
         after = process.rss_megabytes
         wire.reset()
         await context.clients.run_task("wait", seconds=seconds)
         rates = wire.statements.rates(seconds)
         scrapes = await _scrape_seconds(process)
-        await context.clients.run_task("drop")
+        await context.clients.run_task("close_held")
     return [
         Figure(
             name=f"{name}_kilobytes_per_chat",
@@ -52,7 +54,7 @@ async def _measure_held_chats(
             title="… statements",
             value=sum(rates.values()),
             unit="/s",
-            description=f"counted on the wire while all {chats:,} stay open",
+            description=f"counted while all {chats:,} stay open",
             detail=rates,
         ),
         Figure(
@@ -60,7 +62,7 @@ async def _measure_held_chats(
             title="… reading /metrics",
             value=percentile(scrapes, 50) * 1000,
             unit="ms",
-            description="from asking to the last line (p50)",
+            description="from the request to the last line (p50)",
             target=Target("<", 50),
             detail={"p99": percentile(scrapes, 99) * 1000},
         ),
@@ -68,7 +70,7 @@ async def _measure_held_chats(
 
 
 async def _scrape_seconds(process: Process) -> list[float]:
-    """Seconds that each of some scrapes took."""
+    """Return the seconds that each of some scrapes took."""
     line, took = await connect(process.url), []
     for _ in range(_SCRAPES):
         begun = time.perf_counter()

@@ -1,8 +1,8 @@
-"""How old a part is when it reaches a reader: of the replica that works, and of another one.
+"""Age of a part when it reaches a client: of the worker's own replica, and of another one.
 
-Each part says when the model made it. On the owner it goes through memory; to another replica it goes
-through PostgreSQL in batches, one statement per tick for all chats, so its age there is about half a
-tick and a hint.
+Each part holds its creation time. On the worker's replica it goes through memory. To another replica it
+goes through PostgreSQL in batches, one statement per flush interval for all chats, so its age there is
+about half an interval and a hint.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             f"{plan.streaming_chats} chats, {1 / _PART_INTERVAL_SECONDS:g} parts/s each, two readers each"
         )
         ages = await context.clients.run_task(
-            "listen", owner=url, other=other.url, chats=plan.streaming_chats
+            "follow_two", worker=url, other=other.url, chats=plan.streaming_chats
         )
     return [
         *_figures(
-            "part_delay_ms", "same replica", ages["owner"], "from the model to an SSE client"
+            "part_delay_ms", "same replica", ages["worker"], "from the model to an SSE client"
         ),
         *_figures(
-            "part_delay_other_ms", "other replica", ages["other"], "the same, by the database"
+            "part_delay_other_ms", "other replica", ages["other"], "the same, through the database"
         ),
     ]
 

@@ -1,10 +1,10 @@
 """Round trips and statements of a turn, counted between chatd and PostgreSQL.
 
-Turns go one at a time with a pause between, so that nothing is shared between two of them and what
-comes late (the last hint) is counted with the turn it belongs to. The client has a stream open all the
-while. Afterwards the same daemon with the same stream is left alone: what it polls by itself is taken
-off in proportion to time. What a pooled connection costs once (looking types up, preparing
-each statement) is counted apart; turns that go before open most of them.
+Turns run one at a time with a pause between, so that two turns share nothing and late statements (the last
+hint) are counted with their turn. The client has a stream open throughout. Afterwards the same daemon with
+the same stream is left idle, and its polling is subtracted in proportion to time. Costs of a pooled
+connection that occur once (looking up types, preparing each statement) are counted apart; warm-up turns
+open most connections.
 """
 
 import re
@@ -22,7 +22,7 @@ _WARMUP_TURNS = 20
 _WARMUP_SECONDS = 0.5
 _MIN_SHOWN = 0.005
 _CHATD_QUERY = re.compile(r"\w+\.\w+")
-"""A query of chatd's own, rather than what asyncpg asks once for each connection."""
+"""A query of chatd, not one that asyncpg runs once for each connection."""
 
 
 async def measure(context: BenchContext) -> Sequence[Figure]:
@@ -31,26 +31,26 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
     async with wire, replica(context.folder, wire.dsn) as process:
         context.report_progress("turns that go before")
         await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
-        await do("meet", url=process.url)
-        await do("talk", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
+        await do("open_chat", url=process.url)
+        await do("send_loop", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
         context.report_progress(f"{count} turns, one at a time")
         wire.reset()
         begun = time.monotonic()
-        await do("talk", turns=count, pause=_PAUSE_SECONDS)
+        await do("send_loop", turns=count, pause=_PAUSE_SECONDS)
         seconds = time.monotonic() - begun
         trips, statements = wire.round_trips.counts(), wire.statements.counts()
         context.report_progress("the same daemon and stream, left alone")
         wire.reset()
         await do("wait", seconds=context.profile.idle_seconds)
         idle = wire.round_trips.rates(context.profile.idle_seconds)
-        await do("drop")
+        await do("close_held")
     return _figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()})
 
 
 def _figures(
     count: int, round_trips: Counter[str], statements: Counter[str], idle: Mapping[str, float]
 ) -> list[Figure]:
-    # No more is taken off than was there: a poll may have fallen outside.
+    # Subtract no more than was counted: a poll may have been outside the window.
     off = {name: min(idle.get(name, 0.0), float(number)) for name, number in round_trips.items()}
     each = {name: (number - off[name]) / count for name, number in round_trips.items()}
     turn = {name: value for name, value in each.items() if _CHATD_QUERY.fullmatch(name)}
@@ -74,6 +74,6 @@ def _figures(
             value=(said - polled) / count,
             unit="/turn",
             description="Execute or Query sent, of the same turns; more round trips would be overhead",
-            detail={"taken off: idle polling": polled / count, "once per connection": once},
+            detail={"subtracted: idle polling": polled / count, "once per connection": once},
         ),
     ]

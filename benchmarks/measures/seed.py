@@ -1,4 +1,4 @@
-"""Rows to work on that no turn made."""
+"""Rows that are inserted directly, without turns."""
 
 from typing import Final
 from uuid import UUID, uuid4
@@ -24,14 +24,14 @@ FROM (SELECT gen_random_uuid() AS id, n % 10 = 0 AS mine FROM generate_series(1,
 
 
 async def insert_model(database: Database) -> UUID:
-    """A model that chats may refer to."""
+    """Insert a model that chats may refer to."""
     model_id = uuid4()
     await database.fetch(_MODEL, model_id)
     return model_id
 
 
 async def insert_pending(database: Database, model_id: UUID, rows: int) -> None:
-    """Nothing but pending chats, so many."""
+    """Replace all chats by this many pending ones."""
     await database.fetch("TRUNCATE chats CASCADE")
     await database.fetch(_PENDING, model_id, rows)
     await database.fetch("ANALYZE chats")
@@ -40,7 +40,7 @@ async def insert_pending(database: Database, model_id: UUID, rows: int) -> None:
 async def insert_leased(
     database: Database, model_id: UUID, rows: int, worker_id: UUID
 ) -> list[UUID]:
-    """Chats of one worker, each between nine that are at rest, as in a table that has been used."""
+    """Insert leased chats of one worker, each among nine idle ones, as in a table in use."""
     await database.fetch(_LEASED, model_id, rows, worker_id)
     await database.fetch("ANALYZE chats")
     found = await database.fetch("SELECT id FROM chats WHERE worker_id = $1", worker_id)

@@ -1,4 +1,4 @@
-"""How long starting takes, and what a process costs that has nothing to do."""
+"""Start time, and the cost of an idle process."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from benchmarks.pg_proxy import CountingProxy
 from benchmarks.replica import Process, replica, start_replica
 
 SDK_PROVIDER = """
-[providers.vendor]
+[providers.local]
 kind = "openai-compatible"
 base_url = "http://127.0.0.1:9/v1"
 api_key = "none"
-[models.vendor]
-provider = "vendor"
-model = "vendor"
+[models.local]
+provider = "local"
+model = "local"
 """
 _SETTLING_SECONDS = 0.7
 
@@ -71,7 +71,7 @@ async def _start_seconds(context: BenchContext, dsn: str) -> float:
 
 
 async def _settled_rss_megabytes(process: Process) -> float:
-    """Resident memory when it does not grow any more: the SDK is loaded behind the start."""
+    """Return the resident memory once it stops growing: the SDK is loaded after the start."""
     megabytes, before = process.rss_megabytes, 0.0
     while megabytes > before:
         await anyio.sleep(_SETTLING_SECONDS)
@@ -92,14 +92,14 @@ async def _measure_idle(context: BenchContext) -> list[Figure]:
     async with replica(
         context.folder, await context.databases.create("sdk"), models=SDK_PROVIDER
     ) as process:
-        vendor = await _settled_rss_megabytes(process)
+        with_sdk = await _settled_rss_megabytes(process)
     return [
         Figure(
             name="idle_statements_per_second",
             title="idle: statements",
             value=sum(rates.values()),
             unit="/s",
-            description="polling by one daemon that has no chats and no streams, counted on the wire",
+            description="polling by one daemon without chats and streams",
             target=Target("<", 3),
             detail=rates,
         ),
@@ -114,8 +114,8 @@ async def _measure_idle(context: BenchContext) -> list[Figure]:
         Figure(
             name="idle_rss_with_sdk_megabytes",
             title="idle: memory, real provider",
-            value=vendor,
+            value=with_sdk,
             unit="MB",
-            description="resident, when a vendor's SDK is loaded too",
+            description="resident, with a provider's SDK loaded",
         ),
     ]

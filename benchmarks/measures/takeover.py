@@ -1,4 +1,4 @@
-"""How long a chat stands still when the process that works on it is killed with SIGKILL."""
+"""Time until another worker claims a chat whose worker was killed with SIGKILL."""
 
 import time
 from collections.abc import Sequence
@@ -28,39 +28,43 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             second = start_replica(context.folder, dsn)
             running[await _worker_id(second)] = second
             url = next(iter(running.values())).url
-            await context.clients.run_task("hold", url=url, chats=1, question="[[hang]]")
+            await context.clients.run_task("hold_streams", url=url, chats=1, question="[[hang]]")
             await anyio.sleep(context.profile.settling_seconds)
             stills.append(await _kill_worker_of_chat(database, running))
-            await context.clients.run_task("drop")
+            await context.clients.run_task("close_held")
             await database.fetch("DELETE FROM chats")
     finally:
         for process in running.values():
             process.kill()
     await database.close()
-    says = f"from SIGKILL to the second replica's claim, {len(stills)} times"
+    description = f"from SIGKILL to the second replica's claim, {len(stills)} times"
     return [
         Figure(
             name="takeover_ms_p50",
             title="p50",
             value=percentile(stills, 50),
             unit="ms",
-            description=says,
+            description=description,
         ),
         Figure(
-            name="takeover_ms_max", title="slowest", value=max(stills), unit="ms", description=says
+            name="takeover_ms_max",
+            title="slowest",
+            value=max(stills),
+            unit="ms",
+            description=description,
         ),
     ]
 
 
 async def _worker_id(process: Process) -> str:
-    """Wait until it is ready; its worker id."""
+    """Wait until it is ready, and return its worker id."""
     await process.wait_until_ready()
     found = await process.wait_for_event("daemon.starting")
     return str(found["worker_id"])
 
 
 async def _kill_worker_of_chat(database: Database, running: dict[str, Process]) -> float:
-    """Milliseconds until somebody else has the one chat that runs."""
+    """Return the milliseconds until another worker has the one running chat."""
     row = await database.fetchrow(_RUNNING_CHAT)
     assert row is not None  # noqa: S101 - its model hangs
     process = running.pop(row["worker_id"])

@@ -1,8 +1,8 @@
-"""Turns per second, against two floors that are measured in alternating rounds.
+"""Turns per second, beside two baselines that are measured in alternating rounds.
 
-Over HTTP the clients and the daemon are processes, and the floor is a bare FastAPI app that is driven
-by the same clients. In process the daemon is driven through its store, without HTTP, and the floor is
-the same statements through bare asyncpg. Everyone has a database of its own on the same server.
+Over HTTP the clients and the daemon are processes, and the baseline is a bare FastAPI app that is driven
+by the same clients. In process the daemon is driven through its store, without HTTP, and the baseline is
+the same statements through bare asyncpg. Each has a database of its own on the same server.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from chatd.domain.chat import Status
 from chatd.domain.hint import Hint
 
 TARGET_LEVEL = 16
-"""Chats in flight at which the requirements hold."""
+"""Active chats at which the targets hold."""
 _WARMUP_SECONDS = 0.25
 
 
 @dataclass(slots=True)
 class LevelResult:
-    """Turns of one contestant at one level, all rounds together."""
+    """Turns of one side at one level, all rounds together."""
 
     first_part_seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class LevelResult:
 
     @property
     def rate(self) -> float:
-        """Turns per second in the middle one of the rounds."""
+        """Return the turns per second of the median round."""
         return percentile(self.rates, 50)
 
     def add(self, turns: int, seconds: float, first_part_seconds: Sequence[float] = ()) -> None:
@@ -60,7 +60,7 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
 
 async def _over_http(context: BenchContext) -> LevelResults:
     ours = await context.databases.create("http")
-    bare = await context.databases.create("floor_http")
+    bare = await context.databases.create("baseline_http")
     async with (
         replica(context.folder, ours) as chatd,
         baseline_process(context.folder, bare) as app,
@@ -82,7 +82,7 @@ async def _over_http(context: BenchContext) -> LevelResults:
 
 async def _in_process(context: BenchContext) -> LevelResults:
     ours = await context.databases.create("process")
-    store = await BaselineStore.open(await context.databases.create("floor_sql"))
+    store = await BaselineStore.open(await context.databases.create("baseline_sql"))
     async with in_process_daemon(ours, PacedProvider(parts=PARTS, interval_seconds=0.0)) as (
         daemon,
         _,
@@ -105,7 +105,7 @@ async def _in_process(context: BenchContext) -> LevelResults:
 async def _alternate_rounds(
     context: BenchContext, where: str, chatd_round: RoundRunner, baseline_round: RoundRunner
 ) -> LevelResults:
-    """One round of each in turn, so that what else the machine does falls on both."""
+    """Run one round of each in turn, so that other load affects both."""
     for contestant in (chatd_round, baseline_round):
         await contestant(TARGET_LEVEL, LevelResult())
     pairs: LevelResults = {
@@ -124,7 +124,7 @@ async def _alternate_rounds(
 async def _run_round(
     turn: Callable[[], Awaitable[None]], level: int, seconds: float
 ) -> tuple[int, float]:
-    """As ``load.turns`` does it: counted from when as many have ended as are in flight."""
+    """Count as ``load.turns`` does: from when as many turns have ended as are active."""
     warm, begun = time.perf_counter() + _WARMUP_SECONDS, float("inf")
     ends: list[float] = []
 
@@ -141,7 +141,7 @@ async def _run_round(
 
 
 class InProcessDriver:
-    """Makes turns of a daemon without HTTP: the move and the hint that a POST makes, and the end."""
+    """Runs turns of a daemon without HTTP: the transition and the hint of a POST, and the end."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._services = daemon.services
@@ -172,7 +172,7 @@ def _http_figure(level: int, result: LevelResult, baseline: LevelResult) -> Figu
         value=result.rate,
         unit="turns/s",
         baseline=baseline.rate,
-        description="POST a chat, follow its stream to the end; floor: a bare FastAPI app",
+        description="POST a chat, follow its stream to the end; baseline: a bare FastAPI app",
         target=Target("≥", 0.5, applies_to="ratio") if level == TARGET_LEVEL else None,
         detail=_ratio_range(result, baseline),
     )
@@ -200,7 +200,7 @@ def _first_part_figure(level: int, result: LevelResult, baseline: LevelResult) -
         target=Target("≤", 3, applies_to="ratio") if level == TARGET_LEVEL else None,
         detail={
             "p99": percentile(result.first_part_seconds, 99) * 1000,
-            "floor p99": percentile(baseline.first_part_seconds, 99) * 1000,
+            "baseline p99": percentile(baseline.first_part_seconds, 99) * 1000,
         },
     )
 
@@ -212,7 +212,7 @@ def _process_figure(level: int, result: LevelResult, baseline: LevelResult) -> F
         value=result.rate,
         unit="turns/s",
         baseline=baseline.rate,
-        description="store, acquirer and runner without HTTP; floor: the four statements by bare asyncpg",
+        description="store, claimer and runner without HTTP; baseline: the four statements by bare asyncpg",
         detail=_ratio_range(result, baseline),
     )
 

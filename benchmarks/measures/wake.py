@@ -1,8 +1,8 @@
-"""How soon the model is called after a message was sent, on a daemon that is calm.
+"""Time from sending a message to the model call, on an otherwise idle daemon.
 
-The daemon is in this process, the client in another; both moments are of the machine's one monotonic
-clock. For the other replica the client posts to a process that only serves HTTP, so the message must
-come to the worker by way of PostgreSQL and a NOTIFY.
+The daemon runs in this process, the client in another; both use the machine's one monotonic clock. For the
+other replica the client posts to a process that only serves HTTP, so the message reaches the worker through
+PostgreSQL and a NOTIFY.
 """
 
 from collections.abc import Sequence
@@ -39,9 +39,9 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
 async def _wake_seconds(context: BenchContext, url: str, model: PacedProvider) -> list[float]:
     model.called_at.clear()
     turns = _WARMUP_TURNS + context.profile.wake_samples
-    await context.clients.run_task("meet", url=url)
-    done = await context.clients.run_task("talk", turns=turns, pause=_PAUSE_SECONDS)
-    await context.clients.run_task("drop")
+    await context.clients.run_task("open_chat", url=url)
+    done = await context.clients.run_task("send_loop", turns=turns, pause=_PAUSE_SECONDS)
+    await context.clients.run_task("close_held")
     pairs = zip(done["sent"], model.called_at, strict=True)
     return [called - sent for sent, called in pairs][_WARMUP_TURNS:]
 
