@@ -1,4 +1,4 @@
-"""Who shows a token: let in, refused, shown out; and what that costs the database."""
+"""Authentication by access tokens: acceptance, rejection, revocation, and its cost in statements."""
 
 import asyncio
 from collections.abc import Collection
@@ -46,8 +46,10 @@ async def test_missing_or_wrong_token_gets_401(dsn: str) -> None:
             "Bearer chatd_" + "A" * 43,
             "Bearer \xe4",
         ]
-        for given in wrong:
-            headers = {} if given is None else {"authorization": given.encode("latin-1")}
+        for authorization in wrong:
+            headers = (
+                {} if authorization is None else {"authorization": authorization.encode("latin-1")}
+            )
             answer = await at.chatd.api.http.get(CHATS, headers=headers)
             assert_problem(answer, 401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -84,7 +86,7 @@ async def test_every_path_but_the_public_ones_needs_a_token(dsn: str) -> None:
 async def open_all(
     at: AuthenticatedDaemons, n: int, headers: Bearer, stack: Any
 ) -> list["asyncio.Task[None]"]:
-    """Every stream that there is, of one daemon; a task that ends with each."""
+    """Open every kind of stream of one daemon. Return a task for each that ending_streams with it."""
     chat = await create_chat_as(at.daemons[n], headers)
     before = sum(one.daemon.services.hub.subscriber_count for one in at.daemons)
     answers = [
@@ -112,41 +114,41 @@ async def test_revoked_token_ends_requests_and_streams_within_a_second(dsn: str)
     async with authenticated_daemons(dsn, scripted(), scripted()) as at, AsyncExitStack() as stack:
         token, ann = await at.create_token("ann")
         other = await at.new_caller_headers("ann")
-        ends = [task for n in (0, 1) for task in await open_all(at, n, ann, stack)]
-        stays = [task for n in (0, 1) for task in await open_all(at, n, other, stack)]
-        async with measure_scheduling_delay() as busy:
+        ending_streams = [task for n in (0, 1) for task in await open_all(at, n, ann, stack)]
+        open_streams = [task for n in (0, 1) for task in await open_all(at, n, other, stack)]
+        async with measure_scheduling_delay() as delay:
             await at.tokens.revoke(token.id)
             revoked_at = anyio.current_time()
 
             async def all_ended() -> float:
-                await asyncio.wait(ends, timeout=TIMEOUT_SECONDS)
+                await asyncio.wait(ending_streams, timeout=TIMEOUT_SECONDS)
                 return anyio.current_time()
 
             ended_at, *let_in_at = await asyncio.gather(
                 all_ended(), *(last_accepted_at(one.api.http, CHATS, ann) for one in at.daemons)
             )
         assert max(let_in_at) < revoked_at + 1
-        assert all(task.done() for task in ends)
-        assert ended_at < revoked_at + 1 + busy.total, (ended_at - revoked_at, busy)
+        assert all(task.done() for task in ending_streams)
+        assert ended_at < revoked_at + 1 + delay.total, (ended_at - revoked_at, delay)
         for one in at.daemons:
             assert_problem(await get_as(one, CHATS, ann), 401, "unauthorized")
             assert (await get_as(one, CHATS, other)).status_code == 200
-        assert not any(task.done() for task in stays), "another token of the same owner"
-        for task in stays:
+        assert not any(task.done() for task in open_streams), "another token of the same owner"
+        for task in open_streams:
             task.cancel()
-        await asyncio.wait(stays)
+        await asyncio.wait(open_streams)
 
 
 async def test_expired_token_ends_requests_and_streams(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
         token, ann = await at.create_token("ann", expires=timedelta(hours=1))
-        ends = await open_all(at, 0, ann, stack)
-        assert not any(task.done() for task in ends)
+        ending_streams = await open_all(at, 0, ann, stack)
+        assert not any(task.done() for task in ending_streams)
         await at.database.fetch(
             "UPDATE api_tokens SET expires_at = clock_timestamp() + interval '1 s' WHERE id = $1",
             token.id,
         )
-        await eventually(lambda: all(task.done() for task in ends))
+        await eventually(lambda: all(task.done() for task in ending_streams))
         assert_problem(await get_as(at.chatd, CHATS, ann), 401, "unauthorized")
         assert_problem(await get_as(at.chatd, CHATS, ann), 401, "unauthorized")
         (row,) = await at.tokens.list()
@@ -168,9 +170,11 @@ async def test_cached_token_costs_no_round_trip_and_records_its_use(
         before = counted.statement_count
         for _ in range(200):
             assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
-        assert counted.statement_count - before < 100, "two checks a second, and the actors' own"
+        assert counted.statement_count - before < 100, (
+            "two validations a second, and the statements of the actors"
+        )
         (still,) = await at.tokens.list()
-        assert still.last_used_at == used.last_used_at, "not written again so soon"
+        assert still.last_used_at == used.last_used_at, "not recorded again within the interval"
 
 
 async def test_unknown_tokens_are_looked_up_in_batches(
@@ -178,8 +182,8 @@ async def test_unknown_tokens_are_looked_up_in_batches(
 ) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         ann = await at.new_caller_headers("ann")
-        doorkeeper: Any = at.chatd.daemon.actors.auth.authenticator
-        check, at_once, calls = doorkeeper._tokens.validate, [], 0
+        authenticator: Any = at.chatd.daemon.actors.auth.authenticator
+        check, at_once, calls = authenticator._tokens.validate, [], 0
         asking = 0
 
         secrets = [f"chatd_{n:043}" for n in range(300)]
@@ -194,25 +198,25 @@ async def test_unknown_tokens_are_looked_up_in_batches(
             finally:
                 asking -= 1
 
-        monkeypatch.setattr(doorkeeper._tokens, "validate", counted)
-        strangers = [bearer(secret) for secret in secrets]
+        monkeypatch.setattr(authenticator._tokens, "validate", counted)
+        unknown_headers = [bearer(secret) for secret in secrets]
         statuses = {}
 
-        async def knock(headers: Bearer) -> None:
+        async def request(headers: Bearer) -> None:
             answer = await get_as(at.chatd, CHATS, headers)
             statuses[headers["authorization"]] = answer.status_code
 
         async with anyio.create_task_group() as group:
-            for headers in [*strangers, ann]:
-                group.start_soon(knock, headers)
+            for headers in [*unknown_headers, ann]:
+                group.start_soon(request, headers)
         assert statuses.pop(ann["authorization"]) == 200
         assert set(statuses.values()) == {401}
-        assert max(at_once) <= 2, "one for those who knock, one for those who are in"
+        assert max(at_once) <= 2, "one for unknown tokens, one for cached ones"
         assert 0 < calls < 100
         calls = 0
-        for headers in strangers:
+        for headers in unknown_headers:
             assert_problem(await get_as(at.chatd, CHATS, headers), 401, "unauthorized")
-        assert calls == 0, "who was refused once is not asked for again"
+        assert calls == 0, "a rejected token is not looked up again"
 
 
 async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
@@ -220,16 +224,16 @@ async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
 ) -> None:
     async with authenticated_daemons(dsn, scripted()) as at, AsyncExitStack() as stack:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
-        stays = await open_all(at, 0, ann, stack)
-        doorkeeper: Any = at.chatd.daemon.actors.auth.authenticator
+        open_streams = await open_all(at, 0, ann, stack)
+        authenticator: Any = at.chatd.daemon.actors.auth.authenticator
         tried = 0
 
-        async def away(*_args: Any, **_more: Any) -> Any:
+        async def unavailable(*_args: Any, **_more: Any) -> Any:
             nonlocal tried
             tried += 1
             raise DatabaseUnavailable
 
-        monkeypatch.setattr(doorkeeper._tokens, "validate", away)
+        monkeypatch.setattr(authenticator._tokens, "validate", unavailable)
         await eventually(lambda: tried >= 2)
         answers = await asyncio.gather(*(get_as(at.chatd, CHATS, who) for who in [bob] * 20))
         for answer in answers:
@@ -240,7 +244,7 @@ async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
             return (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 503
 
         await eventually(stale)
-        assert not any(task.done() for task in stays)
+        assert not any(task.done() for task in open_streams)
         monkeypatch.undo()
 
         async def back() -> bool:
@@ -248,14 +252,14 @@ async def test_unavailable_database_keeps_streams_and_refuses_unknown_tokens(
 
         await eventually(back)
         assert (await get_as(at.chatd, CHATS, ann)).status_code == 200
-        assert not any(task.done() for task in stays)
-        for task in stays:
+        assert not any(task.done() for task in open_streams)
+        for task in open_streams:
             task.cancel()
-        await asyncio.wait(stays)
+        await asyncio.wait(open_streams)
 
 
 async def test_changed_token_changes_its_identity(dsn: str) -> None:
-    """An operator takes the crown away by hand: the streams end, and the next request knows."""
+    """An operator revokes the admin flag by SQL. The next requests have the new identity."""
     async with authenticated_daemons(dsn, scripted()) as at:
         token, boss = await at.create_token("boss", admin=True)
         ann = await create_chat_as(at.chatd, await at.new_caller_headers("ann"))

@@ -1,4 +1,4 @@
-"""The list of a caller's chats: what it may be filtered by, and what it refuses."""
+"""The list of a caller's chats: filters, pages, and invalid parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,21 +15,23 @@ HANG = scripted([{"text": "I begin"}, {"hang": True}])
 
 
 async def titles(chatd: InProcessDaemon, **params: Any) -> str:
-    """The titles of a list, in one word."""
+    """Return the titles of the listed chats, joined."""
     answer = await chatd.api.http.get("/api/v1/chats", params=params)
     assert answer.status_code == 200, answer.text
     return "".join(chat["title"] for chat in answer.json()["items"])
 
 
-async def made(chatd: InProcessDaemon, titles: Sequence[str], **more: Any) -> dict[str, str]:
+async def create_chats(
+    chatd: InProcessDaemon, titles: Sequence[str], **more: Any
+) -> dict[str, str]:
     return {title: (await chatd.api.create(title=title, **more))["id"] for title in titles}
 
 
 async def test_status_filter_takes_several_values(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker={"enabled": False}) as chatd:
-        await made(chatd, "ab")
-        await made(chatd, "c", content="hello")
-        ids = await made(chatd, "d", content="hello")
+        await create_chats(chatd, "ab")
+        await create_chats(chatd, "c", content="hello")
+        ids = await create_chats(chatd, "d", content="hello")
         await database.fetch(
             "UPDATE chats SET status = 'error', pending_since = NULL, last_error = 'no' WHERE id = $1",
             UUID(ids["d"]),
@@ -48,7 +50,7 @@ async def test_label_filters_must_all_match(dsn: str) -> None:
         await chatd.api.create(title="c", labels={"team": "red:1", "red": "team"})
         await chatd.api.create(title="d")
         await chatd.api.create(title="e", labels={"empty": "", 'q"uote\\': "{}"})
-        for label, found in {
+        for label, expected in {
             "team:red": "a",
             "team:red:1": "c",
             "team": "cba",
@@ -61,7 +63,7 @@ async def test_label_filters_must_all_match(dsn: str) -> None:
             "team:": "",
             'q"uote\\:{}': "e",
         }.items():
-            assert await titles(chatd, label=label) == found, label
+            assert await titles(chatd, label=label) == expected, label
         assert await titles(chatd, label=["env:prod", "team:red"]) == "a"
         assert await titles(chatd, label=["team", "env"]) == "ba"
         assert await titles(chatd, label=["team:red", "team:blue"]) == ""
@@ -70,8 +72,8 @@ async def test_label_filters_must_all_match(dsn: str) -> None:
 
 async def test_title_filter_ignores_case(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
-        await made(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
-        for words, found in {
+        await create_chats(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
+        for words, expected in {
             "apple": "[100% apple_juice][Apple Pie]",
             "APPLE p": "[Apple Pie]",
             "100%": "[100% apple_juice]",
@@ -82,7 +84,7 @@ async def test_title_filter_ignores_case(dsn: str) -> None:
             "plum": "",
             "%": "[100% apple_juice]",
         }.items():
-            assert await titles(chatd, q=words) == found, words
+            assert await titles(chatd, q=words) == expected, words
         assert len(await titles(chatd, q="")) == len(await titles(chatd))
         await chatd.api.create(title="nul \x00")
         assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
@@ -90,7 +92,7 @@ async def test_title_filter_ignores_case(dsn: str) -> None:
 
 async def test_parent_filter(dsn: str, database: Database) -> None:
     async with running_daemon(dsn) as chatd:
-        ids = await made(chatd, "abcd")
+        ids = await create_chats(chatd, "abcd")
         for child, parent in (("b", "a"), ("c", "a"), ("d", "b")):
             await database.fetch(
                 "UPDATE chats SET parent_chat_id = $2, root_chat_id = $3 WHERE id = $1",
@@ -131,20 +133,20 @@ async def test_filtered_pages_have_each_chat_once(
         for n in range(24):
             labels = {"third": str(n % 3)} | ({"even": ""} if n % 2 == 0 else {})
             await chatd.api.create(title=f"number {n}", labels=labels)
-        # several were touched at one moment
+        # several chats have the same time of update
         await database.fetch("UPDATE chats SET updated_at = date_trunc('second', updated_at)")
         (everything,) = [await fetch_all_pages(chatd, "/api/v1/chats", limit=200, **filters)]
         assert everything
         for limit in (1, 5):
-            found = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit, **filters)
-            assert found == everything
+            expected = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit, **filters)
+            assert expected == everything
         moments = [(chat["updated_at"], chat["id"]) for chat in everything]
         assert moments == sorted(moments, reverse=True)
 
 
 async def test_invalid_filter_is_named(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
-        for name, given in [
+        for name, value in [
             ("status", "idle"),
             ("status", ["waiting", ""]),
             ("archived", "perhaps"),
@@ -157,5 +159,5 @@ async def test_invalid_filter_is_named(dsn: str) -> None:
             ("parent", ""),
             ("q", "q" * 501),
         ]:
-            answer = await chatd.api.http.get("/api/v1/chats", params={name: given})
+            answer = await chatd.api.http.get("/api/v1/chats", params={name: value})
             assert_problem(answer, 422, "invalid_request", f"query.{name}")

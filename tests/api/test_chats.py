@@ -110,7 +110,7 @@ async def test_chats_are_listed_by_last_update(dsn: str) -> None:
         await chatd.api.send(b, "hello")
         await chatd.api.wait_for_status(b, "waiting")
         assert await listed(chatd) == [b, a, c]
-        await change(chatd, c)  # nothing is not a touch
+        await change(chatd, c)  # an empty update is no update
         await chatd.api.interrupt(c)
         assert await listed(chatd) == [b, a, c]
 

@@ -1,4 +1,4 @@
-"""Tools with a chat, and their results: what is taken, and what is refused by name."""
+"""Client tools of a chat and the submission of their results."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Pages of other sites: those that are named may call, and nobody else's browser lets them."""
+"""CORS: only pages of the configured origins may call the API."""
 
 from typing import Any
 
@@ -36,8 +36,11 @@ async def test_configured_origin_is_allowed(dsn: str) -> None:
             "authorization,cache-control,content-type,idempotency-key,last-event-id,x-chatd-owner"
         )
         for method in ("GET", "POST", "PATCH", "DELETE"):
-            asked = await preflight(chatd, APP, method, wanted)
-            assert (asked.status_code, asked.headers[ALLOWED]) == (200, APP)
+            preflight_response = await preflight(chatd, APP, method, wanted)
+            assert (preflight_response.status_code, preflight_response.headers[ALLOWED]) == (
+                200,
+                APP,
+            )
         known = bearer(secret) | {"origin": APP}
         made = await chatd.api.http.post("/api/v1/chats", json={}, headers=known)
         assert (made.status_code, made.headers[ALLOWED]) == (201, APP)
@@ -48,15 +51,17 @@ async def test_configured_origin_is_allowed(dsn: str) -> None:
         refused = await chatd.api.http.get("/api/v1/chats", headers={"origin": APP})
         assert refused.headers["content-type"] == PROBLEM_JSON
         assert (refused.status_code, refused.headers[ALLOWED]) == (401, APP), (
-            "the page may read why"
+            "the page may read the reason"
         )
 
 
-@pytest.mark.parametrize("http", [HTTP, {}], ids=["another is named", "nobody is named"])
+@pytest.mark.parametrize(
+    "http", [HTTP, {}], ids=["other origin configured", "no origin configured"]
+)
 async def test_other_origins_are_not_allowed(dsn: str, http: dict[str, Any]) -> None:
     async with running_daemon(dsn, http=http) as chatd:
-        asked = await preflight(chatd, OTHER, "POST", "content-type")
-        assert asked.status_code >= 400
-        assert ALLOWED not in asked.headers
+        preflight_response = await preflight(chatd, OTHER, "POST", "content-type")
+        assert preflight_response.status_code >= 400
+        assert ALLOWED not in preflight_response.headers
         answer = await chatd.api.http.get("/api/v1/chats", headers={"origin": OTHER})
         assert ALLOWED not in answer.headers

@@ -1,4 +1,4 @@
-"""Why a chat is where it is, as it is told over HTTP by either of two replicas."""
+"""The explain route: the reasons for each state of a chat, by any replica."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,68 +27,77 @@ async def explained(chatd: InProcessDaemon, chat_id: str) -> dict[str, Any]:
 
 
 def codes(explanation: dict[str, Any]) -> list[str]:
-    return [one["code"] for one in explanation["reasons"]]
+    return [reason["code"] for reason in explanation["reasons"]]
 
 
 async def until(chatd: InProcessDaemon, chat_id: str, code: str, words: str = "") -> dict[str, Any]:
-    """Wait for a reason, said in these words."""
+    """Wait for a reason with this code, whose text contains ``words``."""
 
     async def found() -> dict[str, Any] | None:
         explanation = await explained(chatd, chat_id)
-        said = {one["code"]: one["text"] for one in explanation["reasons"]}
-        return explanation if words in said.get(code, "") and code in said else None
+        texts = {reason["code"]: reason["text"] for reason in explanation["reasons"]}
+        return explanation if words in texts.get(code, "") and code in texts else None
 
     return dict(await eventually(found, describe=lambda: f"{code} of {chat_id}"))
 
 
 async def test_any_replica_explains_a_running_chat(dsn: str) -> None:
-    """Its owner tells the others with each beat what it is doing; not a word of what is said."""
+    """The worker reports its activity with each heartbeat, and no message content."""
     async with (
         running_daemon(dsn, worker={"enabled": False}) as front,
-        running_daemon(dsn, scripted(HANG), worker=OFTEN) as owner,
+        running_daemon(dsn, scripted(HANG), worker=OFTEN) as worker,
     ):
         chat_id = (await front.api.create("tell me a secret"))["id"]
-        for chatd in (front, owner):
-            told = await until(chatd, chat_id, "in_stage", "'model stream'")
-            assert (told["status"], told["epoch"], told["pending_since"]) == ("running", 1, None)
-            assert told["worker"]["worker_id"] == str(owner.daemon.worker_id)
-            assert told["worker"]["version"] == __version__
-            assert told["worker"]["host"]
-            assert told["worker"]["pid"] > 0
-            assert 0 <= told["worker"]["last_heartbeat_seconds_ago"] < 30
-            assert told["activity"]["stage"] == "model stream"
-            assert 0 <= told["activity"]["reported_seconds_ago"] < 30
-            since, until_ = (
-                datetime.fromisoformat(told["activity"][k]) for k in ("started_at", "deadline_at")
+        for chatd in (front, worker):
+            explanation = await until(chatd, chat_id, "in_stage", "'model stream'")
+            assert (explanation["status"], explanation["epoch"], explanation["pending_since"]) == (
+                "running",
+                1,
+                None,
             )
-            at = datetime.fromisoformat(told["at"])
+            assert explanation["worker"]["worker_id"] == str(worker.daemon.worker_id)
+            assert explanation["worker"]["version"] == __version__
+            assert explanation["worker"]["host"]
+            assert explanation["worker"]["pid"] > 0
+            assert 0 <= explanation["worker"]["last_heartbeat_seconds_ago"] < 30
+            assert explanation["activity"]["stage"] == "model stream"
+            assert 0 <= explanation["activity"]["reported_seconds_ago"] < 30
+            since, until_ = (
+                datetime.fromisoformat(explanation["activity"][k])
+                for k in ("started_at", "deadline_at")
+            )
+            at = datetime.fromisoformat(explanation["at"])
             assert since < at < until_
             assert 30 < (until_ - since).total_seconds() < 90  # turn.stream_idle_timeout_seconds
             stale = chatd.daemon.settings.worker.lease_seconds
-            assert stale - 30 < told["lease_left_seconds"] <= stale
-            assert told["workers"]["alive"] == 1
-            assert told["workers"]["free_slots"] == 99
-            assert told["chats_ahead"] is None
-            assert told["retry"] is None
-            assert "secret" not in str(told)
-        await owner.api.interrupt(chat_id)
-        await owner.api.wait_for_status(chat_id, "waiting")
-        told = await explained(front, chat_id)
-        assert codes(told) == ["idle"]
-        assert (told["worker"], told["activity"], told["lease_left_seconds"]) == (None, None, None)
+            assert stale - 30 < explanation["lease_left_seconds"] <= stale
+            assert explanation["workers"]["alive"] == 1
+            assert explanation["workers"]["free_slots"] == 99
+            assert explanation["chats_ahead"] is None
+            assert explanation["retry"] is None
+            assert "secret" not in str(explanation)
+        await worker.api.interrupt(chat_id)
+        await worker.api.wait_for_status(chat_id, "waiting")
+        explanation = await explained(front, chat_id)
+        assert codes(explanation) == ["idle"]
+        assert (
+            explanation["worker"],
+            explanation["activity"],
+            explanation["lease_left_seconds"],
+        ) == (None, None, None)
 
 
 async def test_activity_of_an_earlier_worker_is_not_shown(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, scripted(HANG), worker=OFTEN) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         await until(chatd, chat_id, "in_stage")
-        kept = await database.fetchrow("SELECT activity FROM chats WHERE id = $1", UUID(chat_id))
-        assert kept is not None
-        assert kept["activity"].keys() == {"epoch", "stage", "started_at", "deadline_at"}
+        row = await database.fetchrow("SELECT activity FROM chats WHERE id = $1", UUID(chat_id))
+        assert row is not None
+        assert row["activity"].keys() == {"epoch", "stage", "started_at", "deadline_at"}
     async with running_daemon(dsn, worker={"enabled": False}) as chatd:
-        told = await explained(chatd, chat_id)
-        assert told["status"] == "pending"
-        assert told["activity"] is None
+        explanation = await explained(chatd, chat_id)
+        assert explanation["status"] == "pending"
+        assert explanation["activity"] is None
 
 
 async def test_pending_chat_without_workers(dsn: str, database: Database) -> None:
@@ -96,10 +105,10 @@ async def test_pending_chat_without_workers(dsn: str, database: Database) -> Non
         first = (await chatd.api.create("hello"))["id"]
         second = (await chatd.api.create("hello"))["id"]
         await chatd.api.send(second, "more")
-        told = await explained(chatd, second)
-        assert codes(told) == ["no_worker", "messages_queued"]
-        assert (told["chats_ahead"], told["queue_length"]) == (1, 1)
-        assert told["workers"] == {
+        explanation = await explained(chatd, second)
+        assert codes(explanation) == ["no_worker", "messages_queued"]
+        assert (explanation["chats_ahead"], explanation["queue_length"]) == (1, 1)
+        assert explanation["workers"] == {
             "alive": 0,
             "with_free_slots": 0,
             "free_slots": 0,
@@ -111,9 +120,9 @@ async def test_pending_chat_without_workers(dsn: str, database: Database) -> Non
             " gen_random_uuid(), 'h', 1, '0', 5, clock_timestamp() - make_interval(secs => $1)",
             30.0,
         )
-        told = await explained(chatd, second)
-        assert codes(told)[0] == "no_worker"
-        assert "for 30 s" in told["reasons"][0]["text"]
+        explanation = await explained(chatd, second)
+        assert codes(explanation)[0] == "no_worker"
+        assert "for 30 s" in explanation["reasons"][0]["text"]
         await database.fetch("UPDATE workers SET heartbeat_at = clock_timestamp(), max_chats = 1")
         assert codes(await explained(chatd, second))[0] == "chats_ahead"
         assert codes(await explained(chatd, first))[0] == "claim_expected"
@@ -132,12 +141,12 @@ async def test_chat_with_a_scheduled_retry(dsn: str) -> None:
     ) as replicas:
         chat_id = (await replicas[0].api.create("hello"))["id"]
         for chatd in replicas:
-            told = await until(chatd, chat_id, "backing_off")
-            assert codes(told) == ["backing_off"]
-            assert told["retry"]["attempts"] == 1
-            assert 0 < told["retry"]["next_attempt_in_seconds"] <= 600
-            assert told["last_failure"]["kind"] == "rate_limit"
-            assert told["reasons"][0]["text"].endswith("for attempt 2 after rate_limit")
+            explanation = await until(chatd, chat_id, "backing_off")
+            assert codes(explanation) == ["backing_off"]
+            assert explanation["retry"]["attempts"] == 1
+            assert 0 < explanation["retry"]["next_attempt_in_seconds"] <= 600
+            assert explanation["last_failure"]["kind"] == "rate_limit"
+            assert explanation["reasons"][0]["text"].endswith("for attempt 2 after rate_limit")
 
 
 async def test_failed_chat(dsn: str) -> None:
@@ -145,10 +154,10 @@ async def test_failed_chat(dsn: str) -> None:
     async with running_daemon(dsn, provider) as chatd:
         chat_id = (await chatd.api.create("hello"))["id"]
         chat = await chatd.api.wait_for_status(chat_id, "error")
-        told = await explained(chatd, chat_id)
-        assert codes(told) == ["failed"]
-        assert told["last_failure"] == chat["last_error_detail"]
-        assert "auth" in told["reasons"][0]["text"]
+        explanation = await explained(chatd, chat_id)
+        assert codes(explanation) == ["failed"]
+        assert explanation["last_failure"] == chat["last_error_detail"]
+        assert "auth" in explanation["reasons"][0]["text"]
 
 
 async def test_chat_of_a_stopping_or_dead_worker(dsn: str, database: Database) -> None:
@@ -170,15 +179,15 @@ async def test_chat_of_a_stopping_or_dead_worker(dsn: str, database: Database) -
         await database.fetch(
             "UPDATE chats SET heartbeat_at = heartbeat_at - interval '2 hours', recoveries = 1"
         )
-        told = await explained(chatd, chat_id)
-        assert codes(told) == ["lease_expired", "activity_unknown", "recovered"]
-        assert told["lease_left_seconds"] < -3000
+        explanation = await explained(chatd, chat_id)
+        assert codes(explanation) == ["lease_expired", "activity_unknown", "recovered"]
+        assert explanation["lease_left_seconds"] < -3000
         await database.fetch("UPDATE chats SET heartbeat_at = clock_timestamp(), recoveries = 0")
         await database.fetch("DELETE FROM workers")
         await database.fetch("UPDATE chats SET status = 'interrupting'")
-        told = await explained(chatd, chat_id)
-        assert codes(told) == ["stopping", "activity_unknown"]
-        assert told["worker"]["host"] is None
+        explanation = await explained(chatd, chat_id)
+        assert codes(explanation) == ["stopping", "activity_unknown"]
+        assert explanation["worker"]["host"] is None
         await database.fetch("UPDATE chats SET status = 'running'")
         gate.set()
         await chatd.api.wait_for_status(chat_id, "waiting")
@@ -191,9 +200,9 @@ async def test_chat_that_requires_action(dsn: str, database: Database) -> None:
             "UPDATE chats SET status = 'requires_action',"
             " action_deadline = clock_timestamp() + interval '300 seconds'"
         )
-        told = await explained(chatd, chat_id)
-        assert codes(told) == ["awaiting_tool_results"]
-        assert told["action_deadline"] in (await chatd.api.chat(chat_id)).values()
+        explanation = await explained(chatd, chat_id)
+        assert codes(explanation) == ["awaiting_tool_results"]
+        assert explanation["action_deadline"] in (await chatd.api.chat(chat_id)).values()
 
 
 async def test_explain_of_another_owners_chat_is_404(dsn: str, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Alive, ready, and what a caller is told while the database is away."""
+"""Liveness, readiness, and responses while the database is unavailable."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ from support.requests import PROBLEM_JSON, assert_problem, chat_operations, requ
 from chatd.embedded import Postgres
 
 NO_DATABASE = {"/livez", "/api/v1/models", "/metrics", "/statusz"}
-"""Paths that are answered without one."""
+"""Paths that need no database."""
 
 BOUND_SECONDS = 10.0
-"""Much longer than it takes, much shorter than any timeout in the settings."""
+"""Much longer than a response takes, much shorter than any timeout in the settings."""
 
 
 @pytest.fixture
-async def away() -> AsyncIterator[Postgres]:
-    """A server that a test may stop."""
+async def stoppable_server() -> AsyncIterator[Postgres]:
+    """Start a server that the test may stop."""
     async with Postgres() as server:
         yield server
 
@@ -56,30 +56,30 @@ async def test_readyz_fails_while_starting(dsn: str, monkeypatch: pytest.MonkeyP
         assert (await ready(chatd)).status_code == 200
 
 
-async def test_readyz_follows_a_database_outage(away: Postgres) -> None:
-    asked = [(m, p) for m, p, _ in operations() if p not in NO_DATABASE]
-    assert len(asked) > len(chat_operations())
-    async with database_on_server(away.dsn) as dsn, running_daemon(dsn) as chatd:
+async def test_readyz_follows_a_database_outage(stoppable_server: Postgres) -> None:
+    requests = [(m, p) for m, p, _ in operations() if p not in NO_DATABASE]
+    assert len(requests) > len(chat_operations())
+    async with database_on_server(stoppable_server.dsn) as dsn, running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create("before"))["id"]
         await chatd.api.wait_for_status(chat_id, "waiting")
         before = await chatd.api.messages(chat_id)
-        await away.stop("immediate")
-        for method, path in asked * 2:  # with connections that are cut, and with none
+        await stoppable_server.stop("immediate")
+        for method, path in requests * 2:  # first with dead connections, then without any
             began = time.monotonic()
             answer = await request_operation(chatd, method, path, chat_id)
             assert time.monotonic() - began < BOUND_SECONDS, path
             assert answer.headers["content-type"] == PROBLEM_JSON
             assert_problem(answer, 503, "database_unavailable")
             assert int(answer.headers["retry-after"]) >= 1
-            for secret in (str(away.socket_dir), "asyncpg", "Error"):
+            for secret in (str(stoppable_server.socket_dir), "asyncpg", "Error"):
                 assert secret not in answer.text
         for path in NO_DATABASE:
             assert (await chatd.api.http.get(path)).status_code == 200
-        for method, path in chat_operations():  # what is wrong anyway is said all the same
+        for method, path in chat_operations():  # invalid requests are still named
             assert_problem(
                 await request_operation(chatd, method, path, "no-uuid"), 422, "invalid_request"
             )
-        await away.start()
+        await stoppable_server.start()
         await eventually(lambda: is_ready(chatd))
         assert await chatd.api.messages(chat_id) == before
         await chatd.api.send(chat_id, "after")

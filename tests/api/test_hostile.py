@@ -1,4 +1,4 @@
-"""Requests that no client of good will makes. None may be answered with an error of ours."""
+"""Malformed and hostile requests. None of them may be answered with a 5xx."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -61,7 +61,7 @@ HEADERS: list[dict[str, str]] = [
 ]
 
 
-async def test_hostile_bodies_are_refused_or_stored(dsn: str) -> None:
+async def test_hostile_bodies_are_refused(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for body, (status, code) in BODIES.items():
             answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
@@ -70,7 +70,7 @@ async def test_hostile_bodies_are_refused_or_stored(dsn: str) -> None:
 
 
 async def test_body_without_json_content_type_is_named(dsn: str) -> None:
-    """A page of another site can make a browser send such a body, without asking first."""
+    """A page of another site can make a browser send such a body without a preflight request."""
     async with running_daemon(dsn) as chatd:
         for media_type in TYPES:
             headers = {} if media_type is None else {"content-type": media_type}
@@ -106,7 +106,7 @@ async def test_hostile_paths_and_queries_are_refused(dsn: str) -> None:
         for query in ("&&&", "limit=1&limit=2", "status=error&status=waiting"):
             answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
             assert answer.status_code == 200, (query, answer.text)
-            assert len(answer.json()["items"]) == 1  # of two that are the same, the last counts
+            assert len(answer.json()["items"]) == 1  # of two equal parameters, the last one counts
         assert_problem(
             await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request"
         )
@@ -125,7 +125,7 @@ CURSORS = [
 
 
 async def test_foreign_stream_cursors_get_a_snapshot(dsn: str) -> None:
-    """They are no reason to show nothing: a snapshot comes, or the rest after a place that exists."""
+    """The stream starts with a reset and a snapshot, or with what follows a position that exists."""
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         path = f"/api/v1/chats/{chat['id']}/stream"
@@ -141,7 +141,7 @@ async def test_foreign_stream_cursors_get_a_snapshot(dsn: str) -> None:
     "name", [header.name for header in (IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER)]
 )
 async def test_duplicate_header_is_refused(dsn: str, name: str) -> None:
-    """Whoever stands between might have believed another one of them."""
+    """A proxy in between may have used the other value."""
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
         method, path = ("GET", "stream") if name == LAST_EVENT_ID.name else ("POST", "interrupt")
@@ -169,10 +169,10 @@ async def test_trailing_slash_is_not_redirected(dsn: str) -> None:
 
 
 @asynccontextmanager
-async def wire(
+async def raw_connection(
     chatd: InProcessDaemon,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which anything can be said."""
+    """Open a raw connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", chatd.daemon.port)
     try:
         yield reader, writer
@@ -206,26 +206,26 @@ RAW: Mapping[bytes, bytes] = {
 
 async def test_malformed_http_gets_a_problem(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
-        for said, status in RAW.items():
-            async with wire(chatd) as (reader, writer):
-                writer.write(said)
+        for request, status in RAW.items():
+            async with raw_connection(chatd) as (reader, writer):
+                writer.write(request)
                 line = await asyncio.wait_for(reader.readline(), 20)
-                assert line.split()[1:2] == [status], (said, line)
+                assert line.split()[1:2] == [status], (request, line)
                 if status == b"400":
                     answer = await asyncio.wait_for(reader.read(), 20)
-                    assert PROBLEM_JSON.encode() in answer, said
-                    assert b'"code":"bad_request"' in answer, said
+                    assert PROBLEM_JSON.encode() in answer, request
+                    assert b'"code":"bad_request"' in answer, request
         assert (await chatd.api.http.get("/livez")).status_code == 200
     assert not chatd.logged("http.unexpected")
 
 
 async def test_disconnect_within_the_body_does_no_harm(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
-        async with wire(chatd) as (_, writer):
+        async with raw_connection(chatd) as (_, writer):
             writer.write(
                 b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
                 b'content-length: 100\r\n\r\n{"content": "a'
             )
             await writer.drain()
         assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
-    assert not chatd.logged("http.unexpected")  # now that every request has ended
+    assert not chatd.logged("http.unexpected")  # checked once all requests have ended

@@ -1,4 +1,4 @@
-"""The header ``Idempotency-Key``: on every POST and PATCH, and the same answer every time."""
+"""The ``Idempotency-Key`` header of every POST and PATCH, and the replay of responses."""
 
 import asyncio
 from typing import Any
@@ -54,11 +54,11 @@ async def test_twenty_concurrent_creates_with_one_key_make_one_chat(dsn: str) ->
         assert await chatd.api.texts(chat_id, "user") == ["hello", "more"]
 
         late = await keyed(chatd, "/api/v1/chats", "k", body)
-        assert late.content == answers[0].content, "also when the chat has moved on"
+        assert late.content == answers[0].content, "also after the chat has changed"
 
 
 async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
-    """Each operation that takes a key, one after the other on one chat."""
+    """Repeat each operation that takes a key, one after the other on one chat."""
     async with running_daemon(dsn, scripted(hang=[{"hang": True}], bad=[{"panic": "x"}])) as chatd:
         chat = await chatd.api.create("[[hang]]")
         path = f"/api/v1/chats/{chat['id']}"

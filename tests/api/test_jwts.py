@@ -1,4 +1,4 @@
-"""Callers with JWTs: who is believed, and who is not."""
+"""Authentication by JWTs: accepted and rejected tokens, expiry, and the key set."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from support.scheduling_delay import measure_scheduling_delay
 CHATS = "/api/v1/chats"
 
 
-def trusting(jwks: str, **more: Any) -> dict[str, Any]:
+def jwt_auth(jwks: str, **more: Any) -> dict[str, Any]:
     return {"mode": "jwt", "jwks": jwks, "issuer": ISSUER, "audience": AUDIENCE, **more}
 
 
@@ -49,7 +49,7 @@ RSA_MORE = ("RS384", "RS512", "PS256", "PS384", "PS512")
 
 
 async def test_valid_jwts_are_accepted(dsn: str, jwks: str) -> None:
-    async with running_daemon(dsn, auth=trusting(jwks)) as chatd:
+    async with running_daemon(dsn, auth=jwt_auth(jwks)) as chatd:
         tokens = [sign_token(name) for name in PRIVATE_KEYS]
         tokens += [sign_token(algorithm=algorithm) for algorithm in RSA_MORE]
         tokens += [sign_token(aud=["other", AUDIENCE]), sign_token(nbf=int(time.time()))]
@@ -61,8 +61,8 @@ async def test_valid_jwts_are_accepted(dsn: str, jwks: str) -> None:
         assert_problem(await get_as(chatd, f"{CHATS}/{chat['id']}", bob), 404, "chat_not_found")
 
 
-def wrong() -> Mapping[str, tuple[str, str]]:
-    """What nobody believes, and the words that say why."""
+def invalid_tokens() -> Mapping[str, tuple[str, str]]:
+    """Return invalid tokens by name, each with words of its rejection."""
     now = int(time.time())
     rsa, head = sign_token(), {"alg": "HS256", "typ": "JWT", "kid": "rsa"}
     made, payload, signature = rsa.split(".")
@@ -129,12 +129,12 @@ def wrong() -> Mapping[str, tuple[str, str]]:
 
 
 async def test_invalid_jwts_get_401(dsn: str, jwks: str) -> None:
-    async with running_daemon(dsn, auth=trusting(jwks)) as chatd:
+    async with running_daemon(dsn, auth=jwt_auth(jwks)) as chatd:
         assert await status_of(chatd, sign_token()) == 200
-        for what, (token, why) in wrong().items():
+        for name, (token, reason) in invalid_tokens().items():
             answer = await get_as(chatd, CHATS, bearer(token))
-            assert answer.status_code == 401, (what, answer.text)
-            assert_problem(answer, 401, "unauthorized", why)
+            assert answer.status_code == 401, (name, answer.text)
+            assert_problem(answer, 401, "unauthorized", reason)
             assert answer.headers["www-authenticate"] == "Bearer"
             assert token not in answer.text
         assert_problem(await chatd.api.http.get(CHATS), 401, "unauthorized")
@@ -167,7 +167,7 @@ async def test_key_verifies_only_its_own_algorithms_and_use(dsn: str, tmp_path: 
     ):
         file = tmp_path / "jwks.json"
         file.write_text(json.dumps({"keys": keys}))
-        async with running_daemon(dsn, auth=trusting(str(file))) as chatd:
+        async with running_daemon(dsn, auth=jwt_auth(str(file))) as chatd:
             assert [await status_of(chatd, token) for token in good] == [200] * len(good)
             assert [await status_of(chatd, token) for token in bad] == [401] * len(bad)
             secret = forge_token({"alg": "HS256", "kid": "oct"}, b"secretsecretsecretsecretsecret")
@@ -175,8 +175,8 @@ async def test_key_verifies_only_its_own_algorithms_and_use(dsn: str, tmp_path: 
 
 
 async def test_owner_and_admin_claims_are_configurable(dsn: str, jwks: str) -> None:
-    given = trusting(jwks, owner_claim="tenant", admin_claim="chatd_admin")
-    async with running_daemon(dsn, auth=given) as chatd:
+    auth = jwt_auth(jwks, owner_claim="tenant", admin_claim="chatd_admin")
+    async with running_daemon(dsn, auth=auth) as chatd:
         ann = bearer(sign_token(tenant="ann", sub="x"))
         chat = await create_chat_as(chatd, ann)
         assert chat["owner_id"] == "ann"
@@ -191,14 +191,14 @@ async def test_owner_and_admin_claims_are_configurable(dsn: str, jwks: str) -> N
         assert (await get_as(chatd, path, boss)).json() == chat
         for_ann = boss | {"x-chatd-owner": "ann"}
         assert (await get_as(chatd, CHATS, for_ann)).json()["items"] == [chat]
-    async with running_daemon(dsn, auth=trusting(jwks, owner_claim="tenant")) as chatd:
+    async with running_daemon(dsn, auth=jwt_auth(jwks, owner_claim="tenant")) as chatd:
         assert_problem(await get_as(chatd, path, boss), 404, "chat_not_found")
 
 
 async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:
     streams = [path for _, path, operation in operations() if is_stream(operation)]
     async with (
-        running_daemon(dsn, auth=trusting(jwks)) as chatd,
+        running_daemon(dsn, auth=jwt_auth(jwks)) as chatd,
         measure_scheduling_delay() as busy,
     ):
         chat = (await create_chat_as(chatd, bearer(sign_token())))["id"]
@@ -213,7 +213,7 @@ async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:
             return time.time()
 
         long = bearer(sign_token())
-        stays = [asyncio.create_task(ended(path, long)) for path in streams]
+        open_streams = [asyncio.create_task(ended(path, long)) for path in streams]
         for life in (3, 6, 12):
             until = int(time.time()) + life
             short = bearer(sign_token(exp=until))
@@ -222,19 +222,19 @@ async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:
                 break
         assert all(end and until - 0.1 < end < until + 1 + busy.total for end in ends)
         assert_problem(await get_as(chatd, CHATS, short), 401, "unauthorized", "expired")
-        assert not any(task.done() for task in stays)
-        for task in stays:
+        assert not any(task.done() for task in open_streams)
+        for task in open_streams:
             task.cancel()
-        await asyncio.wait(stays)
+        await asyncio.wait(open_streams)
 
 
 async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
     async with identity_provider() as idp:
         idp.document = jwk_set("rsa")
-        async with running_daemon(dsn, auth=trusting(idp.url)) as chatd:
+        async with running_daemon(dsn, auth=jwt_auth(idp.url)) as chatd:
             for _ in range(20):
                 assert await status_of(chatd, sign_token()) == 200
-            assert idp.request_count == 2, "at the start, and by the loop"
+            assert idp.request_count == 2, "at startup, and by the loop"
             keys: Any = chatd.daemon.actors.auth.authenticator._jwks  # type: ignore[attr-defined]
             keys._refreshed_at = float("-inf")  # the pause between two readings is over
             idp.document = jwk_set("rsa", "ed")
@@ -243,12 +243,12 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
             assert idp.request_count == 3
             for n in range(20):
                 assert await status_of(chatd, sign_token(kid=f"new {n}")) == 401
-            assert idp.request_count == 3, "strangers do not make us hammer the provider"
+            assert idp.request_count == 3, "unknown keys must not flood the provider with requests"
             keys._refreshed_at = float("-inf")
             idp.document = None
             assert await status_of(chatd, sign_token(kid="new")) == 503
             assert idp.request_count == 4
-            assert await status_of(chatd, sign_token("ed")) == 200, "the keys we had stay"
+            assert await status_of(chatd, sign_token("ed")) == 200, "the last keys stay in use"
             idp.document = jwk_set("ed")
             await keys.refresh()
             assert await status_of(chatd, sign_token("ed")) == 200
@@ -258,7 +258,7 @@ async def test_key_set_is_fetched_again_for_an_unknown_key(dsn: str) -> None:
 async def test_key_set_url_may_be_unavailable_at_startup(dsn: str) -> None:
     async with identity_provider() as idp:
         idp.document = None
-        async with running_daemon(dsn, auth=trusting(idp.url)) as chatd:
+        async with running_daemon(dsn, auth=jwt_auth(idp.url)) as chatd:
             answer = await get_as(chatd, CHATS, bearer(sign_token()))
             assert_problem(answer, 503, "jwks_unavailable")
             assert (await chatd.api.http.get("/readyz")).status_code == 200
@@ -282,7 +282,7 @@ async def test_invalid_key_set_file_fails_startup(
     file = tmp_path / "jwks.json"
     if text is not None:
         file.write_text(text)
-    auth = "\n".join(f'{name} = "{value}"' for name, value in trusting(str(file)).items())
+    auth = "\n".join(f'{name} = "{value}"' for name, value in jwt_auth(str(file)).items())
     with chatd_process(tmp_path, dsn, settings=f"[auth]\n{auth}\n") as process:
         assert await process.wait_for_exit() == 78
         assert f"auth.jwks: cannot read {file}" in "".join(process.raw_lines)

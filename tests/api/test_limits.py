@@ -1,4 +1,4 @@
-"""What one owner may ask for: each limit is a setting, and its refusal names it."""
+"""Limits per owner and per request. Each is a setting that its refusal names."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -14,7 +14,7 @@ WORKER = {"max_queued_messages": 2}
 
 
 class Held:
-    """A provider that does not answer until it is let go."""
+    """Provider that pauses its answer until ``go`` is set."""
 
     def __init__(self) -> None:
         self.provider = FunctionProvider(self._act)
@@ -88,7 +88,7 @@ async def test_messages_are_paged_forwards_and_backwards(dsn: str) -> None:
 async def backwards(
     chatd: InProcessDaemon, path: str, limit: int, before_id: int | str | None
 ) -> list[dict[str, Any]]:
-    """The messages before one, page by page, put together in the order of the history."""
+    """Return the messages before one, page by page, in the order of the history."""
     items: list[dict[str, Any]] = []
     while before_id is not None:
         answer = await chatd.api.http.get(path, params={"limit": limit, "before_id": before_id})

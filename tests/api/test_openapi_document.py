@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the API does."""
+"""The OpenAPI document: completeness, and agreement with the code."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ CODE = Path(chatd.__file__).parent
 
 
 def references(node: Any) -> Iterator[str]:
-    """Every $ref in a document."""
+    """Yield every $ref in a document."""
     match node:
         case dict():
             for key, value in node.items():
@@ -48,7 +48,7 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
     examples = {f"#/components/examples/{code}" for code in PROBLEMS}
     assert found - examples == {SCHEMA_REF_PREFIX + name for name in schemas}
     for name, schema in schemas.items():
-        assert re.fullmatch("[A-Z][A-Za-z]+", name), "a name that people would not use"
+        assert re.fullmatch("[A-Z][A-Za-z]+", name), "not a public name"
         assert schema["title"] == name
         assert schema["description"].strip().endswith("."), name
 
@@ -92,16 +92,16 @@ def test_every_error_response_is_a_problem_with_its_codes() -> None:
 def test_common_error_statuses_are_documented() -> None:
     chats = set(chat_operations())
     for method, path, operation in operations():
-        told = operation["responses"].keys()
+        declared = operation["responses"].keys()
         if (method, path) in chats:
-            assert {"404", "422", "503"} <= told, path
+            assert {"404", "422", "503"} <= declared, path
         if "requestBody" in operation:
-            assert {"400", "413", "422"} <= told, path
-            assert (method, path) in VALID_BODIES, "tests/asking.py needs a body for it"
+            assert {"400", "413", "422"} <= declared, path
+            assert (method, path) in VALID_BODIES, "support.requests needs a body for it"
 
 
-def spelt(tree: ast.Module) -> Iterator[str]:
-    """The codes that a file spells: ``code = "…"``, and what it gives to problems."""
+def used_codes(tree: ast.Module) -> Iterator[str]:
+    """Yield the codes in a file: ``code = "…"``, and arguments of problems."""
     for node in ast.walk(tree):
         match node:
             case ast.ClassDef(body=body):
@@ -127,24 +127,24 @@ def spelt(tree: ast.Module) -> Iterator[str]:
 
 def test_every_used_code_is_declared() -> None:
     files = [*(CODE / "api").glob("**/*.py"), CODE / "domain" / "errors.py"]
-    found = {code for file in files for code in spelt(ast.parse(file.read_text()))}
+    found = {code for file in files for code in used_codes(ast.parse(file.read_text()))}
     assert {"invalid_cursor", "not_ready", "body_too_large", "chat_not_found"} <= found
     assert found - {Refused.code} <= PROBLEMS.keys(), "describe them in chatd/api/errors/codes.py"
-    refusals = set(below(Refused))
+    refusals = set(subclasses(Refused))
     assert {refusal.code for refusal in refusals} <= PROBLEMS.keys()
-    told = document()["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
-    assert told == sorted(PROBLEMS)
+    declared = document()["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    assert declared == sorted(PROBLEMS)
 
 
-def below(error: type[Refused]) -> Iterator[type[Refused]]:
+def subclasses(error: type[Refused]) -> Iterator[type[Refused]]:
     for refusal in error.__subclasses__():
         if refusal.__module__.startswith("chatd."):
             yield refusal
-        yield from below(refusal)
+        yield from subclasses(refusal)
 
 
 def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every shape that is sent or answered, and where."""
+    """Yield the schema of every request and response body, with its place."""
     for method, path, operation in operations():
         if "requestBody" in operation:
             for content in operation["requestBody"]["content"].values():
@@ -177,7 +177,7 @@ def test_every_example_fits_its_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "media_type", "said"),
+    ("path", "status", "media_type", "body"),
     [
         ("/livez", 418, PROBLEM_JSON, {}),
         ("/livez", 200, PROBLEM_JSON, {"status": "alive"}),
@@ -188,12 +188,12 @@ def test_every_example_fits_its_schema() -> None:
     ],
 )
 async def test_undocumented_response_is_noticed(
-    path: str, status: int, media_type: str, said: object
+    path: str, status: int, media_type: str, body: object
 ) -> None:
     answer = httpx2.Response(
         status,
         headers={"content-type": media_type},
-        json=said,
+        json=body,
         request=httpx2.Request("GET", f"http://chatd{path}"),
     )
     with pytest.raises(AssertionError):
@@ -201,8 +201,8 @@ async def test_undocumented_response_is_noticed(
 
 
 async def test_documented_response_is_accepted() -> None:
-    asked = httpx2.Request("GET", "http://chatd/livez")
-    await assert_documented(httpx2.Response(200, json={"status": "alive"}, request=asked))
+    request = httpx2.Request("GET", "http://chatd/livez")
+    await assert_documented(httpx2.Response(200, json={"status": "alive"}, request=request))
 
 
 def test_every_parameter_of_a_path_is_described() -> None:

@@ -1,4 +1,4 @@
-"""Two callers never see each other's chats: checked for every operation that the document has."""
+"""Isolation of owners, checked for every operation of the OpenAPI document."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,7 +33,7 @@ LISTS = [
 async def ask(
     at: AuthenticatedDaemons, who: Bearer, method: str, template: str, chat_id: str
 ) -> tuple[int, str]:
-    """What an operation answers; of a stream, the first event."""
+    """Return the status and text of a response. Of a stream, return the first event."""
     more: dict[str, Any] = {"headers": who}
     if (method, template) in VALID_BODIES:
         more["json"] = VALID_BODIES[method, template]
@@ -50,7 +50,7 @@ async def ask(
 
 
 async def secret_chat(at: AuthenticatedDaemons, who: Bearer) -> str:
-    """A chat with a history, a queue and a running turn; every word of the caller is the secret."""
+    """Create a chat with a history, a queue and a running turn, whose every text is the secret."""
     more = {"title": SECRET, "labels": {"why": SECRET}, "system_prompt": SECRET}
     chat = await create_chat_as(at.chatd, who, content=f"[[hang]] {SECRET}", **more)
     path = f"/api/v1/chats/{chat['id']}"
@@ -81,9 +81,9 @@ async def test_other_owners_chats_are_404(dsn: str) -> None:
             assert (await ask(at, bob, method, template, nobody)) == (
                 404,
                 text.replace(chat_id, nobody),
-            ), "a chat of another is not told from one that does not exist"
+            ), "another owner's chat looks like one that does not exist"
         after = await stored_rows(at.database, chat)
-        assert after[1:] == before[1:], "it was touched"
+        assert after[1:] == before[1:], "a refused request changed the chat"
 
 
 async def test_lists_and_streams_have_own_chats_only(dsn: str) -> None:
@@ -93,7 +93,7 @@ async def test_lists_and_streams_have_own_chats_only(dsn: str) -> None:
         assert LISTS
         for path, operation in LISTS:
             if is_stream(operation):
-                await hears_only_its_own(at, path, ann, bob)
+                await receives_own_chats_only(at, path, ann, bob)
                 continue
             text = (await get_as(at.chatd, path, bob)).text
             assert chat_id not in text
@@ -102,19 +102,21 @@ async def test_lists_and_streams_have_own_chats_only(dsn: str) -> None:
         assert chat_id in mine
 
 
-async def hears_only_its_own(at: AuthenticatedDaemons, path: str, ann: Bearer, bob: Bearer) -> None:
-    """What Bob is told while both of them have chats made."""
-    heard = ""
+async def receives_own_chats_only(
+    at: AuthenticatedDaemons, path: str, ann: Bearer, bob: Bearer
+) -> None:
+    """Check that Bob receives only his own chat while both owners create one."""
+    received = ""
     async with open_stream(at.chatd, path, headers=bob) as stream:
         lines = stream.aiter_lines()
-        heard += await anext(lines)
+        received += await anext(lines)
         hers = (await create_chat_as(at.chatd, ann, title=SECRET))["id"]
         his = (await create_chat_as(at.chatd, bob))["id"]
         with anyio.fail_after(TIMEOUT_SECONDS):
-            while his not in heard:
-                heard += await anext(lines)
-    assert hers not in heard
-    assert SECRET not in heard
+            while his not in received:
+                received += await anext(lines)
+    assert hers not in received
+    assert SECRET not in received
 
 
 async def test_admin_acts_for_any_owner(dsn: str) -> None:
@@ -151,11 +153,11 @@ async def test_acting_for_another_owner_needs_an_admin(dsn: str) -> None:
         assert (await create_chat_as(at.chatd, ann | {"x-chatd-owner": "ann"}))["owner_id"] == "ann"
 
 
-@pytest.mark.parametrize("given", [b"", b"\xff", b"a\xc3", 256 * b"a"])
-async def test_invalid_owner_header_is_refused(dsn: str, given: bytes) -> None:
+@pytest.mark.parametrize("value", [b"", b"\xff", b"a\xc3", 256 * b"a"])
+async def test_invalid_owner_header_is_refused(dsn: str, value: bytes) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         boss = await at.new_caller_headers("boss", admin=True)
-        answer = await get_as(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": given})  # type: ignore[dict-item]
+        answer = await get_as(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": value})  # type: ignore[dict-item]
         assert_problem(answer, 422, "invalid_request", "x-chatd-owner")
 
 

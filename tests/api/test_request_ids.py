@@ -1,4 +1,4 @@
-"""Every answer names its request, and so does every line that was logged for it."""
+"""Request ids of responses and log lines."""
 
 import re
 from dataclasses import replace
@@ -21,18 +21,20 @@ async def test_every_response_has_a_unique_request_id(dsn: str) -> None:
         assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("given", ["a", "Root=1-67891233-abcdef", "7c0f/1:2+3@x.y_z", "x" * 128])
-async def test_valid_client_request_id_is_kept(dsn: str, given: str) -> None:
+@pytest.mark.parametrize(
+    "request_id", ["a", "Root=1-67891233-abcdef", "7c0f/1:2+3@x.y_z", "x" * 128]
+)
+async def test_valid_client_request_id_is_kept(dsn: str, request_id: str) -> None:
     async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": given})
-        assert answer.headers.get_list("x-request-id") == [given]
+        answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": request_id})
+        assert answer.headers.get_list("x-request-id") == [request_id]
 
 
-@pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\\b", "ä", "-a", "{}"])
-async def test_invalid_client_request_id_is_replaced(dsn: str, given: str) -> None:
+@pytest.mark.parametrize("request_id", ["", "x" * 129, "a b", 'a"b', "a\\b", "ä", "-a", "{}"])
+async def test_invalid_client_request_id_is_replaced(dsn: str, request_id: str) -> None:
     async with running_daemon(dsn) as chatd:
         answer = await chatd.api.http.get(
-            "/livez", headers={"x-request-id": given.encode("latin-1")}
+            "/livez", headers={"x-request-id": request_id.encode("latin-1")}
         )
         assert FRESH.fullmatch(answer.headers["x-request-id"])
         twice = [("x-request-id", "one"), ("x-request-id", "two")]

@@ -1,7 +1,7 @@
-"""Every event that a stream sends is described, and fits its description.
+"""Every declared event is sent by a real stream and fits its schema.
 
-The clients of the tests look at every event that they hear (``find_operation``), so here it is enough to
-have every one of them said by a real stream, and to see that the look would notice.
+The clients of the tests validate each event that they receive (``assert_event_documented``), so it is
+enough here to have every event sent, and to see that a wrong one is noticed.
 """
 
 import asyncio
@@ -24,17 +24,18 @@ from support.providers import (
 from support.sse_client import SseEvent
 from support.streams import available_events, background_subscriber, stream_events
 
+from chatd.api.schema.events import CHAT_EVENTS, CHAT_LIST_EVENTS
 from chatd.domain.stream_events import StreamEventType
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
 from chatd.store.database import Database
 
 MARKS = {"name": "vendor", "id": "a-mark-of-the-vendor"}
-"""What a vendor wants back with a part."""
+"""Data that the provider wants back with a part."""
 
 
-class Play:
-    """A model that stumbles once, thinks, calls a tool, waits, and answers; or fails for good."""
+class ScriptedModel:
+    """Model that fails once, reasons, calls a tool, waits and answers, or fails for good."""
 
     def __init__(self) -> None:
         self.stumbled = False
@@ -60,8 +61,8 @@ class Play:
         yield finished("tool_call")
 
 
-async def play(chatd: InProcessDaemon, director: Play) -> tuple[str, list[SseEvent]]:
-    """All of it, as one viewer hears it until the daemon stops."""
+async def run_scenario(chatd: InProcessDaemon, model: ScriptedModel) -> tuple[str, list[SseEvent]]:
+    """Run the scenario with one subscriber until the daemon stops. Return all events."""
     chat_id = (await chatd.api.create())["id"]
     async with background_subscriber(chatd, chat_id) as viewer:
         await chatd.api.send(chat_id, "hello")
@@ -69,7 +70,7 @@ async def play(chatd: InProcessDaemon, director: Play) -> tuple[str, list[SseEve
         await chatd.api.send(chat_id, "fail")
         await chatd.api.http.patch(f"/api/v1/chats/{chat_id}", json={"title": "a title"})
         late = await available_events(chatd, chat_id, after="99.9.9")
-        director.go_on.set()
+        model.go_on.set()
         await chatd.api.wait_for_status(chat_id, "error")
         whole = await available_events(chatd, chat_id)
         events = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/events")
@@ -79,8 +80,8 @@ async def play(chatd: InProcessDaemon, director: Play) -> tuple[str, list[SseEve
         return chat_id, [*viewer.events, *late, *whole]
 
 
-async def asks(chatd: InProcessDaemon) -> list[SseEvent]:
-    """The model calls a tool that its client runs."""
+async def require_action(chatd: InProcessDaemon) -> list[SseEvent]:
+    """Have the model call a client tool. Return the events."""
     tool = {"name": "look", "parameters": {"type": "object"}}
     chat_id = (await chatd.api.create(tools=[tool]))["id"]
     async with background_subscriber(chatd, chat_id) as viewer:
@@ -92,8 +93,8 @@ async def asks(chatd: InProcessDaemon) -> list[SseEvent]:
         return [*viewer.events, late]
 
 
-async def unsay(chatd: InProcessDaemon) -> list[SseEvent]:
-    """A message is edited, then its chat deleted."""
+async def edit_and_delete(chatd: InProcessDaemon) -> list[SseEvent]:
+    """Edit a message, then delete the chat. Return the events."""
     chat_id = (await chatd.api.create("fail"))["id"]
     await chatd.api.wait_for_status(chat_id, "error")
     path = f"/api/v1/chats/{chat_id}"
@@ -104,25 +105,25 @@ async def unsay(chatd: InProcessDaemon) -> list[SseEvent]:
         )
         assert edited.status_code == 200, edited.text
         await eventually(lambda: any(e.event == "history_reset" for e in viewer.events))
-        gone = await chatd.api.http.delete(path)
-        assert gone.status_code == 204, gone.text
+        deleted = await chatd.api.http.delete(path)
+        assert deleted.status_code == 204, deleted.text
         await eventually(viewer.task.done)
         return viewer.events
 
 
 async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> None:
-    director = Play()
+    model = ScriptedModel()
     async with running_daemon(
-        dsn, FunctionProvider(director.act), http={"sse_keepalive_seconds": 0.2}
+        dsn, FunctionProvider(model.act), http={"sse_keepalive_seconds": 0.2}
     ) as chatd:
-        unsaid = await unsay(chatd)
-        asked_for = await asks(chatd)
-        chat_id, heard = await play(chatd, director)
-        heard += unsaid + asked_for
-    assert {event.event for event in heard} == set(StreamEventType), (
-        "have it said, or say it no more"
-    )
-    assert MARKS["id"] not in json.dumps([event.data for event in heard])
+        edited = await edit_and_delete(chatd)
+        required = await require_action(chatd)
+        chat_id, received = await run_scenario(chatd, model)
+        received += edited + required
+    assert {event.event for event in received} == {
+        declared.event_type for declared in CHAT_EVENTS
+    }, "have the scenario send it, or remove its declaration"
+    assert MARKS["id"] not in json.dumps([event.data for event in received])
     (kept,) = await fetch_rows(
         database,
         "SELECT content FROM chat_messages WHERE chat_id = $1 AND content::text LIKE $2",
@@ -133,26 +134,27 @@ async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> No
 
 
 async def test_chat_list_events_fit_their_schemas(dsn: str) -> None:
-    heard: list[SseEvent] = []
+    received: list[SseEvent] = []
 
     async def follow(after: str | None = None) -> None:
         async for event in stream_events(chatd, "/api/v1/chats/stream", after):
-            heard.extend([event] if event else [])
+            received.extend([event] if event else [])
 
     async with running_daemon(dsn) as chatd:
         late = asyncio.create_task(follow("a place that never was"))
         task = asyncio.create_task(follow())
-        await eventually(lambda: len(heard) == 3)
+        await eventually(lambda: len(received) == 3)
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.wait_for_status(chat_id, "waiting")
-        await eventually(lambda: any(e.event == "chat" for e in heard))
-        gone = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
-        assert gone.status_code == 204
-        await eventually(lambda: sum(e.event == "deleted" for e in heard) == 2)
+        await eventually(lambda: any(e.event == "chat" for e in received))
+        deleted = await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
+        assert deleted.status_code == 204
+        await eventually(lambda: sum(e.event == "deleted" for e in received) == 2)
         await chatd.stop()
         await asyncio.gather(late, task)
     mapping = document()["components"]["schemas"]["ListEvent"]["discriminator"]["mapping"]
-    assert {event.event for event in heard} == mapping.keys()
+    assert {event.event for event in received} == mapping.keys()
+    assert mapping.keys() == {declared.event_type for declared in CHAT_LIST_EVENTS}
 
 
 def test_every_event_type_has_a_schema() -> None:

@@ -1,4 +1,4 @@
-"""What JSON can spell and the database cannot hold: replaced on the way in, whatever the field."""
+"""Text that JSON allows and PostgreSQL cannot store: replaced in every field."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from support.in_process import running_daemon
 from support.sse_client import text_of
 
-GIVEN = {
+STORED = {
     r"a\u0000b": "a\ufffdb",
     r"\ud800": "\ufffd",
     r"\udfffx\ud83d": "\ufffdx\ufffd",
@@ -14,7 +14,7 @@ GIVEN = {
     "\N{GRINNING FACE} \N{COMBINING ACUTE ACCENT}": "\N{GRINNING FACE} \N{COMBINING ACUTE ACCENT}",
     r"\u0001\u001b\u2028\ufeff\uffff": "\x01\x1b\u2028\ufeff\uffff",
 }
-"""As JSON spells it, and as it is kept."""
+"""JSON escapes and the text that is stored for them."""
 
 JSON = {"content-type": "application/json"}
 
@@ -22,20 +22,20 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize("as_parts", [False, True])
 async def test_unstorable_text_is_replaced_on_create(dsn: str, as_parts: bool) -> None:
     async with running_daemon(dsn) as chatd:
-        for spelt, kept in GIVEN.items():
-            content = f'[{{"type": "text", "text": "{spelt}"}}]' if as_parts else f'"{spelt}"'
+        for escaped, stored in STORED.items():
+            content = f'[{{"type": "text", "text": "{escaped}"}}]' if as_parts else f'"{escaped}"'
             body = (
-                f'{{"content": {content}, "title": "{spelt}", "system_prompt": "{spelt}",'
-                f' "labels": {{"{spelt}": "{spelt}"}}}}'
+                f'{{"content": {content}, "title": "{escaped}", "system_prompt": "{escaped}",'
+                f' "labels": {{"{escaped}": "{escaped}"}}}}'
             )
             answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
-            assert answer.status_code == 201, (spelt, answer.text)
+            assert answer.status_code == 201, (escaped, answer.text)
             chat = answer.json()
-            assert (chat["title"], chat["labels"]) == (kept, {kept: kept})
+            assert (chat["title"], chat["labels"]) == (stored, {stored: stored})
             await chatd.api.wait_for_status(chat["id"], "waiting")
-            assert await chatd.api.texts(chat["id"], "user") == [kept]
-            assert await chatd.api.texts(chat["id"], "system") == [kept]
-            assert await chatd.api.texts(chat["id"]) == [f"You said: {kept}"]
+            assert await chatd.api.texts(chat["id"], "user") == [stored]
+            assert await chatd.api.texts(chat["id"], "system") == [stored]
+            assert await chatd.api.texts(chat["id"]) == [f"You said: {stored}"]
 
 
 async def test_unstorable_text_is_replaced_on_update_and_send(dsn: str) -> None:
@@ -47,14 +47,14 @@ async def test_unstorable_text_is_replaced_on_update_and_send(dsn: str) -> None:
             assert answer.is_success, (body, answer.text)
             return dict(answer.json())
 
-        for spelt, kept in GIVEN.items():
-            body = f'{{"title": "{spelt}", "labels": {{"{spelt}": "{spelt}"}}}}'
+        for escaped, stored in STORED.items():
+            body = f'{{"title": "{escaped}", "labels": {{"{escaped}": "{escaped}"}}}}'
             chat = await ask("PATCH", path, body)
-            assert (chat["title"], chat["labels"]) == (kept, {kept: kept})
-            sent = await ask("POST", f"{path}/messages", f'{{"content": "{spelt}"}}')
-            assert text_of((sent["message"] or sent["queued_message"])["content"]) == kept
+            assert (chat["title"], chat["labels"]) == (stored, {stored: stored})
+            sent = await ask("POST", f"{path}/messages", f'{{"content": "{escaped}"}}')
+            assert text_of((sent["message"] or sent["queued_message"])["content"]) == stored
         await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert sorted(await chatd.api.texts(chat["id"], "user")) == sorted(GIVEN.values())
+        assert sorted(await chatd.api.texts(chat["id"], "user")) == sorted(STORED.values())
 
 
 async def test_length_is_checked_after_replacement(dsn: str) -> None:

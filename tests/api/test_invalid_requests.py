@@ -1,32 +1,22 @@
-"""What is refused, by every route alike: each refusal is a problem with a code that does not change."""
+"""Invalid requests: bodies, parameters, paths and sizes, refused alike by every route."""
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
 from support.eventually import eventually
-from support.factories import chat_with_status, stored_rows, text_content
 from support.in_process import running_daemon
 from support.openapi_conformance import operations
 from support.requests import (
-    PROBLEM_JSON,
     VALID_BODIES,
     assert_problem,
     chat_operations,
     open_stream,
     request_operation,
 )
-
-from chatd.api.errors.codes import PROBLEMS
-from chatd.api.openapi.document import GENERAL_CODES
-from chatd.domain.chat import Chat, Status
-from chatd.domain.owner import LOCAL_OWNER
-from chatd.store.database import Database
 
 CREATE, SEND, CHANGE = (
     ("post", "/api/v1/chats"),
@@ -106,7 +96,7 @@ async def test_invalid_body_names_the_field(dsn: str) -> None:
             assert error["where"].startswith(where), (body, error)
             assert error["message"]
         chats = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
-        assert chats == [chat], "a refusal changed something"
+        assert chats == [chat], "a refused request changed something"
 
 
 async def test_invalid_body_names_every_mistake(dsn: str) -> None:
@@ -177,31 +167,31 @@ JSON: dict[str, Any] = {"headers": {"content-type": "application/json"}}
 
 
 async def test_body_over_the_limit_gets_413(dsn: str) -> None:
-    most = 1024
+    limit = 1024
 
     async def pieces(size: int) -> AsyncIterator[bytes]:
         body = json.dumps({"content": "a" * size}).encode()
         for at in range(0, len(body), 100):
             yield body[at : at + 100]
 
-    async with running_daemon(dsn, http={"max_body_bytes": most}) as chatd:
+    async with running_daemon(dsn, http={"max_body_bytes": limit}) as chatd:
         chat = await chatd.api.create()
         for method, path in VALID_BODIES:
-            body = {"content": "a" * most}
+            body = {"content": "a" * limit}
             answer = await request_operation(chatd, method, path, chat["id"], json=body)
             assert_problem(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
             answer = await request_operation(
-                chatd, method, path, chat["id"], content=pieces(most), **JSON
+                chatd, method, path, chat["id"], content=pieces(limit), **JSON
             )
             assert answer.request.headers["transfer-encoding"] == "chunked"
             assert_problem(answer, 413, "body_too_large", "1024 bytes", "http.max_body_bytes")
         assert await chatd.api.chat(chat["id"]) == chat
         answer = await request_operation(
-            chatd, *SEND, chat["id"], content=pieces(most - 20), **JSON
+            chatd, *SEND, chat["id"], content=pieces(limit - 20), **JSON
         )
-        assert answer.status_code == 202, answer.text  # the very largest
-        exact = json.dumps({"content": "a" * (most - 15)}).encode()
-        assert len(exact) == most
+        assert answer.status_code == 202, answer.text  # the largest allowed
+        exact = json.dumps({"content": "a" * (limit - 15)}).encode()
+        assert len(exact) == limit
         assert (await request_operation(chatd, *CREATE, content=exact, **JSON)).status_code == 201
 
 
@@ -214,7 +204,7 @@ async def test_announced_body_over_the_limit_gets_413_unread(dsn: str) -> None:
 
 
 async def test_unread_body_does_no_harm(dsn: str) -> None:
-    """A stream listens for its reader to leave; a body of any size is not that."""
+    """A stream waits for its client to disconnect. A body of any size is no disconnect."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(30):
@@ -249,12 +239,14 @@ async def test_unknown_paths_and_methods(dsn: str) -> None:
                 assert set(answer.headers["allow"].split(", ")) == there
 
 
-def plain(answer: httpx2.Response) -> str:
+def full_text(answer: httpx2.Response) -> str:
     return f"{answer.headers} {answer.text}"
 
 
-_OF_ACTORS = frozenset({"since", "flush_parts", "forget_events", "forget_parts", "expire"})
-"""What actors ask, who would fail with it."""
+_ACTOR_METHODS = frozenset(
+    {"updates_since", "flush_parts", "prune_journal", "prune_parts", "expire"}
+)
+"""Methods that actors call, which would fail too."""
 
 
 async def test_unexpected_error_hides_its_details(
@@ -266,23 +258,23 @@ async def test_unexpected_error_hides_its_details(
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
         store = chatd.daemon.services.store
-        asked_of = (store.chats, store.messages, store.queue, store.tool_calls)
-        for part in (store.reads, store.chat_lists, store.stream_reads, *asked_of):
+        commands = (store.chats, store.messages, store.queue, store.tool_calls)
+        for part in (store.reads, store.chat_lists, store.stream_reads, *commands):
             for name, method in inspect.getmembers(part, inspect.iscoroutinefunction):
-                if not name.startswith("_") and method.__name__ not in _OF_ACTORS:
+                if not name.startswith("_") and method.__name__ not in _ACTOR_METHODS:
                     monkeypatch.setattr(part, name, broken)
         asked = [("get", "/api/v1/chats"), CREATE, *chat_operations()]
         for method, path in asked:
             answer = await request_operation(chatd, method, path, chat_id)
             assert_problem(answer, 500, "internal")
-            assert "hunter2" not in plain(answer)
-            assert "RuntimeError" not in plain(answer)
+            assert "hunter2" not in full_text(answer)
+            assert "RuntimeError" not in full_text(answer)
         lines = chatd.logged("http.unexpected")
         assert len(lines) == len(asked)
         assert {line["method"] for line in lines} == {"GET", "POST", "PATCH", "DELETE"}
         assert all(isinstance(line["exc_info"], RuntimeError) for line in lines)
         monkeypatch.undo()
-        assert (await chatd.api.chat(chat_id))["id"] == chat_id  # and it lives on
+        assert (await chatd.api.chat(chat_id))["id"] == chat_id  # the daemon goes on
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
@@ -294,7 +286,7 @@ QUERIES = [
 
 
 async def test_unknown_query_parameters_are_refused(dsn: str) -> None:
-    """A filter that is misspelt would let everything through."""
+    """A misspelt filter would let everything through."""
     assert len(QUERIES) == 5
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
@@ -306,154 +298,3 @@ async def test_unknown_query_parameters_are_refused(dsn: str) -> None:
             assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
         answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
         assert "did you mean status?" in answer.json()["detail"]
-
-
-# -- every code that an operation names -----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A request that one operation refuses, of a chat that is otherwise fit for it."""
-
-    operation: str
-    code: str
-    status: Status = Status.WAITING
-    """Of the chat. It has something said, an answer and, unless it waits, something queued."""
-    archived: bool = False
-    crowded: bool = False
-    """Its owner has as many chats in flight as one may have."""
-    about: Literal["said", "answered", "elsewhere"] = "said"
-    """Which message, or queued message, is meant; the last: one of another chat."""
-
-
-CASES = [
-    Case("edit_message", "message_not_found", about="elsewhere"),
-    Case("edit_message", "not_a_user_message", about="answered"),
-    Case("edit_message", "chat_archived", archived=True),
-    Case("edit_message", "too_many_active_chats", crowded=True),
-    Case("edit_message", "too_many_active_chats", Status.ERROR, crowded=True),
-    Case("clear_chat", "chat_archived", archived=True),
-    Case("clear_chat", "chat_busy", Status.PENDING),
-    Case("clear_chat", "chat_busy", Status.REQUIRES_ACTION),
-    Case("retry_chat", "chat_archived", Status.ERROR, archived=True),
-    Case("retry_chat", "nothing_to_retry"),
-    Case("retry_chat", "nothing_to_retry", Status.PENDING),
-    Case("retry_chat", "too_many_active_chats", Status.ERROR, crowded=True),
-    Case("promote_queued_message", "queued_message_not_found", Status.PENDING, about="elsewhere"),
-    Case("promote_queued_message", "chat_archived", Status.ERROR, archived=True),
-    Case("promote_queued_message", "too_many_active_chats", Status.ERROR, crowded=True),
-    Case("delete_queued_message", "queued_message_not_found", Status.PENDING, about="elsewhere"),
-    Case("send_message", "chat_archived", archived=True),
-    Case("send_message", "chat_archived", Status.ERROR, archived=True),
-    Case("send_message", "too_many_active_chats", crowded=True),
-    Case("send_message", "too_many_active_chats", Status.ERROR, crowded=True),
-]
-
-NAMES = {"too_many_active_chats": "limits.max_chats_in_flight"}
-"""Settings that a refusal names."""
-
-ELSEWHERE: Mapping[str, Mapping[str, str]] = {
-    "list_chats": {"invalid_cursor": "api/test_refusals.py"},
-    "stream_chats": {"too_many_streams": "api/test_limits.py"},
-    "create_chat": {
-        "model_not_found": "api/test_messages.py",
-        "too_many_active_chats": "api/test_limits.py",
-        "too_many_labels": "api/test_limits.py",
-        "too_many_parts": "api/test_limits.py",
-        "too_many_tools": "api/test_client_tools.py",
-    },
-    "update_chat": {
-        "chat_tree_busy": "api/test_chats.py",
-        "too_many_labels": "api/test_limits.py",
-    },
-    "stream_chat": {"too_many_streams": "api/test_limits.py"},
-    "list_messages": {"conflicting_parameters": "api/test_messages.py"},
-    "send_message": {
-        "chat_busy": "api/test_messages.py",
-        "model_not_found": "api/test_messages.py",
-        "queue_full": "api/test_messages.py",
-        "too_many_parts": "api/test_limits.py",
-    },
-    "edit_message": {"too_many_parts": "api/test_limits.py"},
-    "submit_tool_results": {
-        "no_action_required": "api/test_client_tools.py",
-        "tool_call_unknown": "api/test_client_tools.py",
-        "tool_results_missing": "api/test_client_tools.py",
-    },
-    "readyz": {"not_ready": "api/test_health.py"},
-}
-"""operation → code → the file whose tests ask for it, as it takes more than a chat in some state."""
-
-GENERAL = {code for codes in GENERAL_CODES.values() for code in codes}
-"""Codes that no route names: operations have them by their kind."""
-
-OPERATIONS = {one["operationId"]: (method, path) for method, path, one in operations()}
-
-
-def test_every_declared_code_has_a_test() -> None:
-    named = {
-        (one["operationId"], code)
-        for _, _, one in operations()
-        for answer in one["responses"].values()
-        for code in answer.get("content", {}).get(PROBLEM_JSON, {}).get("examples", ())
-        if code not in GENERAL
-    }
-    asked = {(case.operation, case.code) for case in CASES}
-    elsewhere = {(operation, code) for operation, codes in ELSEWHERE.items() for code in codes}
-    of_no_chat = {
-        (operation, "chat_not_found")
-        for operation, there in OPERATIONS.items()
-        if there in chat_operations()  # test_unknown_chat_is_404_and_invalid_id_is_422
-    }
-    assert not asked & elsewhere
-    assert named == asked | elsewhere | of_no_chat
-    unrouted = {"not_found", "method_not_allowed"}
-    assert {code for _, code in named} == PROBLEMS.keys() - GENERAL - unrouted
-    for codes in ELSEWHERE.values():
-        for code, file in codes.items():
-            assert f'"{code}"' in (Path(__file__).parents[1] / file).read_text(), (code, file)
-
-
-async def test_requests_refused_by_the_state_of_the_chat(dsn: str, database: Database) -> None:
-    quiet: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_chats_in_flight": 1}}
-    async with running_daemon(dsn, models=("a", "b"), **quiet) as chatd:
-        for case in CASES:
-            await database.fetch("DELETE FROM chats")  # those of one case would crowd the next
-            chat, ids = await scene(database, case)
-            before = await stored_rows(database, chat)
-            method, template = OPERATIONS[case.operation]
-            answer = await chatd.api.http.request(
-                method, template.format(**ids), json=VALID_BODIES.get((method, template))
-            )
-            assert_problem(answer, PROBLEMS[case.code].status, case.code, NAMES.get(case.code, ""))
-            assert await stored_rows(database, chat) == before, case
-
-
-async def scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
-    """The chat of a case, and what its path is filled with."""
-    other = await chat_with_status(database, Status.ERROR, queued=1, owner_id=LOCAL_OWNER)
-    chat = await chat_with_status(
-        database,
-        case.status,
-        queued=int(case.status is not Status.WAITING),
-        owner_id=LOCAL_OWNER,
-        archived=case.archived,
-    )
-    await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
-        chat.id,
-        text_content("hi"),
-    )
-    if case.crowded:
-        await chat_with_status(database, Status.PENDING, owner_id=LOCAL_OWNER)
-    meant = other if case.about == "elsewhere" else chat
-    role = "assistant" if case.about == "answered" else "user"
-    row = await database.fetchrow(
-        "SELECT (SELECT min(id) FROM chat_messages WHERE chat_id = $1 AND role = $2) AS message,"
-        " (SELECT min(id) FROM chat_queued_messages WHERE chat_id = $1) AS queued",
-        meant.id,
-        role,
-    )
-    assert row is not None
-    ids = {"chat_id": chat.id, "message_id": row["message"], "queued_id": row["queued"]}
-    return chat, {name: str(value) for name, value in ids.items()}
