@@ -169,24 +169,24 @@ async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
             return partial(run_command, chatd.url, CHATD_TOKEN=made.stdout.strip())
 
         zoe, admin, bob = await caller("zoë"), await caller("ops", "--admin"), await caller("bob")
-        assert (await zoe("chat", given="[[panic]]")).exit_code == Exit.FAILED
+        assert (await zoe("chat", stdin="[[panic]]")).exit_code == Exit.FAILED
         [chat] = json.loads((await zoe("ps", "--once", "--json")).stdout)
         start = chat["id"][:8]
         assert json.loads((await admin("ps", "--once", "--json")).stdout) == []
-        [seen] = json.loads((await admin("ps", "--once", "--json", "--owner", "zoë")).out)
+        [seen] = json.loads((await admin("ps", "--once", "--json", "--owner", "zoë")).stdout)
         assert (seen["id"], seen["owner_id"], seen["status"]) == (chat["id"], "zoë", "error")
         unknown = await admin("retry", start)
         assert (unknown.exit_code, unknown.stdout) == (Exit.NOT_FOUND, "")
         assert (
             unknown.stderr == f"chatd: None of your 200 most recent chats begins with {start!r}.\n"
         )
-        assert "owner       zoë" in (await admin("show", start, "--owner", "zoë")).out
+        assert "owner       zoë" in (await admin("show", start, "--owner", "zoë")).stdout
         tried = await admin("retry", start, "--owner", "zoë")
         assert (tried.exit_code, tried.stdout) == (0, f"{chat['id']} is pending\n")
         told = await admin("tail", start, "--owner", "zoë", "--until-idle")
         assert told.exit_code == 0
-        assert (await admin("interrupt", start, "--owner", "zoë")).code == 0
-        said = await admin("chat", start, "--owner", "zoë", given="hello")
+        assert (await admin("interrupt", start, "--owner", "zoë")).exit_code == 0
+        said = await admin("chat", start, "--owner", "zoë", stdin="hello")
         assert (said.exit_code, said.stdout) == (0, "You said: hello\n")
         for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
             refused = await bob(*command, "--owner", "zoë")

@@ -53,10 +53,10 @@ async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
         assert await chatd.wait_for_exit() == 0
         done = health("--url", chatd.url)
         assert done.returncode == Exit.FAILED
-        assert "does not answer" in done.stderr
+        assert "does not respond" in done.stderr
         done = health("--url", chatd.url, "--json")
         assert done.returncode == Exit.FAILED
-        assert "does not answer" in json.loads(done.stdout)["reason"]
+        assert "does not respond" in json.loads(done.stdout)["reason"]
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])

@@ -91,15 +91,15 @@ async def test_token_create_options(capsys: Captured) -> None:
     ("command", "code", "words"),
     [
         (["create"], Exit.USAGE, "--owner"),
-        (["create", "--owner", ""], Exit.USAGE, "needs a name"),
+        (["create", "--owner", ""], Exit.USAGE, "an owner is a name"),
         (
             ["create", "--owner", "a", "--expires", "soon"],
             Exit.USAGE,
             '"soon" is neither a duration (15m',
         ),
-        (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "without a duration"),
+        (["create", "--owner", "a", "--expires", "0d"], Exit.USAGE, "with no duration"),
         (["create", "--owner", "a", "--expires", "999999w"], Exit.USAGE, "too long"),
-        (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "has passed"),
+        (["create", "--owner", "a", "--expires", "2001-01-01"], Exit.USAGE, "is in the past"),
         (["revoke", "no-uuid"], Exit.USAGE, "no-uuid"),
         (["revoke", "00000000-0000-4000-8000-000000000000"], Exit.FAILED, "There is no token 0000"),
     ],

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from chatd import logs
-from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.errors import DatabaseUnavailable, ToolCallUnknown
+from chatd.llm.errors import ProviderError
 from chatd.logs import journald
 from chatd.logs.exceptions import WITHHELD_MESSAGE
 
@@ -159,6 +160,8 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         (ValueError(), ""),
         (TypeError("unsupported operand"), "unsupported operand"),
         (ConnectionResetError(104, "reset"), "[Errno 104] reset"),
+        (ProviderError("my own words"), WITHHELD_MESSAGE),
+        (ToolCallUnknown("my own words"), WITHHELD_MESSAGE),
         (DatabaseUnavailable(), "The database cannot be reached just now."),
         (Unprintable, WITHHELD_MESSAGE),
     ],
@@ -176,6 +179,17 @@ def test_exception_message_is_logged_only_if_it_cannot_quote_a_chat(error: Any, 
     assert "FileNotFoundError: [Errno 2] no such file" in traceback
     assert "direct cause" in traceback
     assert traceback.rstrip().endswith(shown)
+    assert "my own words" not in out.getvalue()
+
+
+def test_quoted_content_is_withheld_in_causes_and_groups() -> None:
+    out = io.StringIO()
+    quoting = [raised(ProviderError("my own words")), raised(ToolCallUnknown("my own words"))]
+    group = raised(ExceptionGroup("my own words", quoting))
+    configured(out).error("a.b", exc_info=raised(OSError(2, "no such file"), cause=group))
+    (line,) = lines(out)
+    assert line["exception"]["message"] == "[Errno 2] no such file"
+    assert line["exception"]["traceback"].count(WITHHELD_MESSAGE) == len(quoting)
     assert "my own words" not in out.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from chatd.daemon.services import catalog_from_settings
+from chatd.daemon.catalog import catalog_from_settings
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.settings import (
     ConfigurationError,
@@ -20,6 +20,7 @@ from chatd.settings import (
     shown_settings,
 )
 from chatd.settings.report import redact_url
+from chatd.settings.secrets import secret_values
 
 SECRET = "geheim-4711"
 Write = Callable[[str], Path]
@@ -338,3 +339,16 @@ def test_shown_settings_are_json(write: Write) -> None:
     assert values["providers.s.script"] == [{"at": "2026-01-01", "n": [1, "a"]}]
     assert values["providers.s.kind"] == "scripted"
     assert json.loads(json.dumps(values)) == values
+
+
+def test_secret_values_include_the_secret_parts_of_urls() -> None:
+    url = "postgresql://u:s3cret@h/db?sslpassword=q"
+    provider = {"kind": "openai", "api_key": "k", "headers": {"X-Gateway": "h"}}
+    settings = Settings.model_validate(
+        {
+            "database": {"url": url},
+            "providers": {"p": provider},
+            "models": {"m": {"provider": "p", "model": "m"}},
+        }
+    )
+    assert set(secret_values(settings)) == {url, "s3cret", "q", "k", "h"}
