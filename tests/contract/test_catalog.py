@@ -1,4 +1,4 @@
-"""Which models there are, and how a wrong configuration is refused."""
+"""The catalog of models: look-ups, and rejection of invalid configurations."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,7 +31,7 @@ def test_model_is_found_by_name_and_by_id() -> None:
 
 
 def test_model_id_is_stable() -> None:
-    """Chats in databases refer to it: this value may not change."""
+    """Chats in databases refer to it, so this value must never change."""
     assert model("a").id == UUID("5d9569ca-7952-5a51-8fda-78e1f3499684")
     assert model("a", model="other", provider="x").id == model("a").id
 

@@ -1,4 +1,4 @@
-"""What every provider promises, the scripted one included."""
+"""The contract of every provider, the scripted one included."""
 
 import asyncio
 import json
@@ -19,87 +19,87 @@ WORDS = ModelAnswer(text=("Guten ", "Tag", "!"))
 
 
 async def failure(provider: Provider, kind: str) -> Failure:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the provider's own affair
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each provider has its own
         await collect(provider, request(kind))
-    found = classify(caught.value, provider="acme", model="m1")
-    assert found is not None, repr(caught.value)
-    return found
+    error = classify(caught.value, provider="acme", model="m1")
+    assert error is not None, repr(caught.value)
+    return error
 
 
 async def test_text_deltas_fold_to_the_whole_text(subject: ProviderCase) -> None:
     async with subject.answering(WORDS) as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert [p["text"] for p in heard.part_deltas if p.get("text")] == ["Guten ", "Tag", "!"]
-    assert [(p["type"], p["text"]) for p in heard.content] == [("text", "Guten Tag!")]
+        result = await collect(provider, request(subject.kind))
+    assert [p["text"] for p in result.part_deltas if p.get("text")] == ["Guten ", "Tag", "!"]
+    assert [(p["type"], p["text"]) for p in result.content] == [("text", "Guten Tag!")]
 
 
 async def test_finished_is_last_with_reason_and_usage(subject: ProviderCase) -> None:
     async with subject.answering(WORDS) as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert heard.finished == [Finished("stop", USAGE)]
-    assert isinstance(heard.deltas[-1], Finished)
+        result = await collect(provider, request(subject.kind))
+    assert result.finished == [Finished("stop", USAGE)]
+    assert isinstance(result.deltas[-1], Finished)
 
 
 async def test_finish_reason_tells_stop_from_length(subject: ProviderCase) -> None:
     async with subject.answering(ModelAnswer(text=("Guten",), finish_reason="length")) as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert [finished.reason for finished in heard.finished] == ["length"]
+        result = await collect(provider, request(subject.kind))
+    assert [finished.reason for finished in result.finished] == ["length"]
 
 
 async def test_reasoning_precedes_the_text_as_its_own_part(subject: ProviderCase) -> None:
     async with subject.answering(
         ModelAnswer(reasoning=("Hm, ", "well"), text=("So.",))
     ) as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert [(p["type"], p["text"]) for p in heard.content] == [
+        result = await collect(provider, request(subject.kind))
+    assert [(p["type"], p["text"]) for p in result.content] == [
         ("reasoning", "Hm, well"),
         ("text", "So."),
     ]
 
 
 async def test_tool_call_deltas_fold_to_its_arguments(subject: ProviderCase) -> None:
-    said = ModelAnswer(
+    answer = ModelAnswer(
         text=("Look: ",), tool_args=('{"ci', 'ty": "Bo', 'nn"}'), finish_reason="tool_call"
     )
-    async with subject.answering(said) as provider:
-        heard = await collect(provider, request(subject.kind))
-    _, call = heard.content
+    async with subject.answering(answer) as provider:
+        result = await collect(provider, request(subject.kind))
+    _, call = result.content
     assert (call["type"], call["tool_call_id"], call["tool_name"]) == (
         "tool-call",
         "call_7",
         "weather",
     )
     assert json.loads(call["args"]) == {"city": "Bonn"}
-    assert [finished.reason for finished in heard.finished] == ["tool_call"]
+    assert [finished.reason for finished in result.finished] == ["tool_call"]
 
 
 async def test_unstorable_text_passes_through(subject: ProviderCase) -> None:
-    """The consumer cleans once (``replace_unstorable_json``); a provider neither cleans nor chokes."""
+    """The worker cleans text once (``replace_unstorable_json``). A provider neither cleans nor fails."""
     async with subject.answering(ModelAnswer(text=("nul\x00", "half \ud83d", "é😀"))) as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert heard.content[0]["text"] == "nul\x00half \ud83dé😀"
+        result = await collect(provider, request(subject.kind))
+    assert result.content[0]["text"] == "nul\x00half \ud83dé😀"
 
 
 async def test_truncated_stream_is_not_finished(subject: ProviderCase) -> None:
     async with subject.answering(WORDS, stream_end="cut") as provider:
-        heard = await collect(provider, request(subject.kind))
-    assert heard.finished == []
-    assert heard.content[0]["text"] == "Guten Tag!"
+        result = await collect(provider, request(subject.kind))
+    assert result.finished == []
+    assert result.content[0]["text"] == "Guten Tag!"
 
 
 async def test_reset_connection_is_a_network_failure(subject: ProviderCase) -> None:
     async with subject.answering(WORDS, stream_end="reset") as provider:
-        found = await failure(provider, subject.kind)
-    assert (found.kind, found.retryable) == (FailureKind.NETWORK, True)
+        error = await failure(provider, subject.kind)
+    assert (error.kind, error.retryable) == (FailureKind.NETWORK, True)
 
 
 async def test_idle_stream_waits_until_cancelled(subject: ProviderCase) -> None:
-    heard: asyncio.Queue[object] = asyncio.Queue()
+    received: asyncio.Queue[object] = asyncio.Queue()
 
     async def listen_on(provider: Provider) -> None:
         async with provider.stream(request(subject.kind)) as deltas:
             async for delta in deltas:
-                heard.put_nowait(delta)
+                received.put_nowait(delta)
 
     async with (
         subject.answering(WORDS, stream_end="hang") as provider,
@@ -108,7 +108,7 @@ async def test_idle_stream_waits_until_cancelled(subject: ProviderCase) -> None:
         listener = tasks.create_task(listen_on(provider))
         words = ""
         while words != "Guten Tag!":
-            delta = await heard.get()
+            delta = await received.get()
             assert isinstance(delta, PartDelta)
             words += delta.part.get("text", "")
         listener.cancel()
@@ -142,17 +142,17 @@ async def test_error_status_becomes_a_failure(
     subject: ProviderCase, status: int, code: str, kind: FailureKind, retryable: bool
 ) -> None:
     async with subject.failing(status, code) as provider:
-        found = await failure(provider, subject.kind)
-    assert (found.kind, found.retryable, found.status_code) == (kind, retryable, status)
-    assert (found.provider, found.model) == ("acme", "m1")
-    assert "acme" in found.message
-    assert str(status) in found.message
+        error = await failure(provider, subject.kind)
+    assert (error.kind, error.retryable, error.status_code) == (kind, retryable, status)
+    assert (error.provider, error.model) == ("acme", "m1")
+    assert "acme" in error.message
+    assert str(status) in error.message
 
 
 async def test_retry_after_is_kept(subject: ProviderCase) -> None:
     async with subject.failing(429, "rate_limit_error", retry_after="7") as provider:
-        found = await failure(provider, subject.kind)
-    assert found.retry_after_seconds == 7
+        error = await failure(provider, subject.kind)
+    assert error.retry_after_seconds == 7
 
 
 async def test_provider_takes_repeated_and_concurrent_calls(subject: ProviderCase) -> None:
@@ -161,5 +161,5 @@ async def test_provider_takes_repeated_and_concurrent_calls(subject: ProviderCas
         several = await asyncio.gather(
             *(collect(provider, request(subject.kind)) for _ in range(5))
         )
-    assert {heard.content[0]["text"] for heard in several} == {"Guten Tag!"}
-    assert all(len(heard.finished) == 1 for heard in several)
+    assert {result.content[0]["text"] for result in several} == {"Guten Tag!"}
+    assert all(len(result.finished) == 1 for result in several)

@@ -1,4 +1,4 @@
-"""The vendors' adapters on a real wire: cut, broken, reset, left, and what is sent over it."""
+"""The provider adapters over a real connection: truncated, invalid and reset responses, and requests."""
 
 import asyncio
 import json
@@ -32,28 +32,28 @@ WHOLE = ModelAnswer(
 )
 
 
-async def hear(vendor: FakeProviderServer, kind: str) -> StreamResult | Failure:
-    """What came of one call of a provider of its own."""
-    provider = sdk_provider(vendor, kind)
+async def call_once(server: FakeProviderServer, kind: str) -> StreamResult | Failure:
+    """Make one call with a new provider. Return its result or failure."""
+    provider = sdk_provider(server, kind)
     try:
-        return await heard_by(provider, kind)
+        return await call_provider(provider, kind)
     finally:
         await provider.aclose()
 
 
-async def heard_by(provider: Provider, kind: str) -> StreamResult | Failure:
-    """What came of one call: an answer, or a failure that ``classify`` knows."""
+async def call_provider(provider: Provider, kind: str) -> StreamResult | Failure:
+    """Make one call. Return its result, or the failure that ``classify`` makes of its error."""
     try:
         return await collect(provider, request(kind))
     except Exception as error:
-        found = classify(error, provider="acme", model="m1")
-        if found is None:
+        failure = classify(error, provider="acme", model="m1")
+        if failure is None:
             raise
-        return found
+        return failure
 
 
-def cuts(events: list[bytes]) -> Iterator[int]:
-    """The interesting bytes: round the edges of each event, and in its middle."""
+def cut_positions(events: list[bytes]) -> Iterator[int]:
+    """Yield positions at the edges of each event and in its middle."""
     at = 0
     for event in events:
         yield from (at, at + 1, at + len(event) // 2, at + len(event) - 2)
@@ -66,30 +66,30 @@ async def test_stream_cut_anywhere_finishes_only_with_a_reason(
 ) -> None:
     events = dialect.events(WHOLE)
     body = b"".join(events)
-    said_why = len(b"".join(events[: len(events) - dialect.trailing_event_count + 1]))
-    begins_to_say = len(b"".join(events[: -dialect.trailing_event_count]))
-    async with fake_provider_server(CannedResponse(body, body_end=ending)) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
-        for cut in (*cuts(events), len(body)):
-            if begins_to_say + 20 < cut < said_why:
-                continue  # within the event that gives the reason: whether it was read is a matter of luck
-            vendor.response.body = body[:cut]
-            heard = await heard_by(provider, dialect.kind)
-            finished = isinstance(heard, StreamResult) and len(heard.finished) == 1
-            if ending is not BodyEnd.RESET:  # a reset may overtake what was sent before it
-                assert finished == (cut >= said_why), cut
-            if isinstance(heard, Failure):
-                assert heard.retryable, (cut, heard)
+    reason_end = len(b"".join(events[: len(events) - dialect.trailing_event_count + 1]))
+    reason_start = len(b"".join(events[: -dialect.trailing_event_count]))
+    async with fake_provider_server(CannedResponse(body, body_end=ending)) as server:
+        provider = sdk_provider(server, dialect.kind)
+        for cut in (*cut_positions(events), len(body)):
+            if reason_start + 20 < cut < reason_end:
+                continue  # within the event with the reason, which may or may not be complete
+            server.response.body = body[:cut]
+            outcome = await call_provider(provider, dialect.kind)
+            finished = isinstance(outcome, StreamResult) and len(outcome.finished) == 1
+            if ending is not BodyEnd.RESET:  # a reset may overtake data sent before it
+                assert finished == (cut >= reason_end), cut
+            if isinstance(outcome, Failure):
+                assert outcome.retryable, (cut, outcome)
             elif finished:
-                assert heard.content[-1]["args"] == '{"a": 1}', cut
+                assert outcome.content[-1]["args"] == '{"a": 1}', cut
         await provider.aclose()
 
 
 async def test_response_that_stalls_after_headers(dialect: WireFormat) -> None:
     for ending in (BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.CHUNKED):
-        async with fake_provider_server(CannedResponse(b"", body_end=ending)) as vendor:
-            heard = await hear(vendor, dialect.kind)
-        assert heard.retryable if isinstance(heard, Failure) else not heard.finished
+        async with fake_provider_server(CannedResponse(b"", body_end=ending)) as server:
+            outcome = await call_once(server, dialect.kind)
+        assert outcome.retryable if isinstance(outcome, Failure) else not outcome.finished
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ async def test_response_that_stalls_after_headers(dialect: WireFormat) -> None:
     ],
 )
 async def test_garbage_is_a_provider_failure(dialect: WireFormat, garbage: bytes) -> None:
-    async with fake_provider_server(CannedResponse(garbage)) as vendor:
-        heard = await hear(vendor, dialect.kind)
-    assert heard.retryable if isinstance(heard, Failure) else not heard.finished
+    async with fake_provider_server(CannedResponse(garbage)) as server:
+        outcome = await call_once(server, dialect.kind)
+    assert outcome.retryable if isinstance(outcome, Failure) else not outcome.finished
 
 
 async def test_error_within_the_stream_equals_one_before_it(dialect: WireFormat) -> None:
@@ -120,57 +120,57 @@ async def test_error_within_the_stream_equals_one_before_it(dialect: WireFormat)
         body = json.dumps({**error, "type": "error", "sequence_number": 9, "param": None})
     events = dialect.events(WHOLE)[:3]
     answer = CannedResponse(b"".join(events) + f"event: error\ndata: {body}\n\n".encode())
-    async with fake_provider_server(answer) as vendor:
-        heard = await hear(vendor, dialect.kind)
-    assert isinstance(heard, Failure)
-    assert heard.kind in (FailureKind.OVERLOADED, FailureKind.PROVIDER_ERROR)
-    assert heard.retryable
+    async with fake_provider_server(answer) as server:
+        outcome = await call_once(server, dialect.kind)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind in (FailureKind.OVERLOADED, FailureKind.PROVIDER_ERROR)
+    assert outcome.retryable
 
 
 async def test_attempt_makes_one_request(dialect: WireFormat) -> None:
     async with fake_provider_server(
         CannedResponse(dialect.error("No.", "api_error"), status=500)
-    ) as vendor:
-        heard = await hear(vendor, dialect.kind)
-        assert isinstance(heard, Failure)
-        assert len(vendor.requests) == 1
+    ) as server:
+        outcome = await call_once(server, dialect.kind)
+        assert isinstance(outcome, Failure)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("sent", [0, 3], ids=["headers only", "mid-stream"])
 async def test_cancelling_closes_the_connection(dialect: WireFormat, sent: int) -> None:
     body = b"".join(dialect.events(WHOLE)[:sent])
-    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as server:
+        provider = sdk_provider(server, dialect.kind)
         call = asyncio.create_task(collect(provider, request(dialect.kind)))
-        await vendor.hanging.wait()
+        await server.hanging.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await vendor.client_disconnected.wait()  # though the provider, and its pool, are still open
+        await server.client_disconnected.wait()  # while the provider and its pool are still open
         await provider.aclose()
 
 
 async def test_closing_early_closes_the_connection(dialect: WireFormat) -> None:
     body = b"".join(dialect.events(WHOLE)[:-1])
-    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as server:
+        provider = sdk_provider(server, dialect.kind)
         async with provider.stream(request(dialect.kind)) as deltas:
             assert isinstance(await anext(deltas), PartDelta)
-        await vendor.client_disconnected.wait()
+        await server.client_disconnected.wait()
         await provider.aclose()
 
 
 async def test_connections_are_reused_and_closed_at_the_end(
     dialect: WireFormat,
 ) -> None:
-    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as server:
+        provider = sdk_provider(server, dialect.kind)
         for _ in range(3):
             await collect(provider, request(dialect.kind))
-        assert vendor.connection_count == 1
-        assert not vendor.client_disconnected.is_set()
+        assert server.connection_count == 1
+        assert not server.client_disconnected.is_set()
         await provider.aclose()
-        await vendor.client_disconnected.wait()
+        await server.client_disconnected.wait()
 
 
 async def test_characters_split_between_packets(dialect: WireFormat) -> None:
@@ -179,66 +179,68 @@ async def test_characters_split_between_packets(dialect: WireFormat) -> None:
     escaped, raw = json.dumps(words)[1:-1].encode(), words.encode()
     assert escaped in body
     body = body.replace(escaped, raw)
-    async with fake_provider_server(CannedResponse(body, write_count=len(body))) as vendor:
-        heard = await hear(vendor, dialect.kind)
-    assert isinstance(heard, StreamResult)
-    assert heard.content[0]["text"] == words
+    async with fake_provider_server(CannedResponse(body, write_count=len(body))) as server:
+        outcome = await call_once(server, dialect.kind)
+    assert isinstance(outcome, StreamResult)
+    assert outcome.content[0]["text"] == words
 
 
 async def test_refused_connection_is_a_network_failure(dialect: WireFormat) -> None:
-    with socket.socket() as unheard:  # bound, so that nobody else gets it, and deaf
-        unheard.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+    with (
+        socket.socket() as closed_port
+    ):  # bound, so that no other process takes it, but not listening
+        closed_port.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed_port.getsockname()[1]}"
         provider = PydanticAIProvider(name="x", kind=dialect.kind, base_url=url, api_key="k")
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - the vendor's own class
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - the SDK's own class
             await collect(provider, request(dialect.kind))
         await provider.aclose()
-    found = classify(caught.value, provider="acme", model="m1")
-    assert found is not None
-    assert (found.kind, found.status_code) == (FailureKind.NETWORK, None)
-    assert found.message.startswith("The connection to acme failed")
+    failure = classify(caught.value, provider="acme", model="m1")
+    assert failure is not None
+    assert (failure.kind, failure.status_code) == (FailureKind.NETWORK, None)
+    assert failure.message.startswith("The connection to acme failed")
 
 
-async def test_unresolvable_address_is_a_network_failure(dialect: WireFormat) -> None:
+async def test_invalid_base_url_is_a_configuration_failure(dialect: WireFormat) -> None:
     provider = PydanticAIProvider(name="x", kind=dialect.kind, base_url="nowhere", api_key="k")
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - the vendor's own class
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the SDK's own class
         await collect(provider, request(dialect.kind))
     await provider.aclose()
-    found = classify(caught.value, provider="acme", model="m1")
-    assert found is not None
-    assert found.kind is FailureKind.CONFIGURATION
+    failure = classify(caught.value, provider="acme", model="m1")
+    assert failure is not None
+    assert failure.kind is FailureKind.CONFIGURATION
 
 
 async def test_api_key_is_in_no_failure(dialect: WireFormat) -> None:
-    said = dialect.error("Incorrect API key provided: sk-very-secret-key.", "permission_error")
-    async with fake_provider_server(CannedResponse(said, status=403)) as vendor:
-        heard = await hear(vendor, dialect.kind)
-    assert isinstance(heard, Failure)
-    assert "sk-very" not in heard.message
-    assert "Incorrect API key" in heard.message
+    body = dialect.error("Incorrect API key provided: sk-very-secret-key.", "permission_error")
+    async with fake_provider_server(CannedResponse(body, status=403)) as server:
+        outcome = await call_once(server, dialect.kind)
+    assert isinstance(outcome, Failure)
+    assert "sk-very" not in outcome.message
+    assert "Incorrect API key" in outcome.message
 
 
 async def test_unknown_model_setting_is_refused(dialect: WireFormat) -> None:
-    async with fake_provider_server(CannedResponse(b"")) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(b"")) as server:
+        provider = sdk_provider(server, dialect.kind)
         with pytest.raises(Exception, match=r"settings\.temprature") as caught:
             await collect(provider, request(dialect.kind, settings={"temprature": 1}))
         await provider.aclose()
-        assert vendor.requests == []
-    found = classify(caught.value, provider="acme", model="m1")
-    assert found is not None
-    assert found.kind is FailureKind.CONFIGURATION
+        assert server.requests == []
+    failure = classify(caught.value, provider="acme", model="m1")
+    assert failure is not None
+    assert failure.kind is FailureKind.CONFIGURATION
 
 
-def _flat(sent: dict[str, Any]) -> str:
-    """What is said in a request, without the form it is said in."""
+def _text(sent: dict[str, Any]) -> str:
+    """Return a request as text."""
     return json.dumps(sent, ensure_ascii=False)
 
 
 async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> None:
     tool = ToolSpec(name="weather", description="How it is.", parameters={"type": "object"})
-    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as vendor:
-        provider = sdk_provider(vendor, dialect.kind)
+    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as server:
+        provider = sdk_provider(server, dialect.kind)
         first = await collect(provider, request(dialect.kind, tools=(tool,)))
         result = {"type": "tool-result", "tool_call_id": "call_7", "tool_name": "weather"}
         cut_off = {"type": "reasoning", "text": "never signed"}
@@ -255,9 +257,9 @@ async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> Non
             ),
         )
         await collect(provider, request(dialect.kind, *more, max_output_tokens=77))
-        asked, sent = (_flat(body) for body in vendor.requests)
+        first_request, sent = (_text(body) for body in server.requests)
         await provider.aclose()
-    assert '"weather"' in asked
+    assert '"weather"' in first_request
     for words in (
         "Be brief.",
         "Well?",

@@ -1,8 +1,8 @@
-"""Requests that nobody would think of, right and wrong, made from the document against a real daemon.
+"""Generated requests, valid and invalid, made from the OpenAPI document against a real daemon.
 
-No answer may be a 5xx or undocumented in status, media type, header or shape; what the document
-allows is taken, what it forbids is refused. (That nobody gets in without a token is for
-``test_owner_isolation``: this library's probe of it sends the token all the same.)
+No response may be a 5xx, or undocumented in status, media type, header or schema. Requests that the
+document allows are accepted, others are refused. The check for missing authentication is off, since it
+sends the token all the same: see ``test_access_tokens``.
 """
 
 import itertools
@@ -46,13 +46,13 @@ STREAMS = [
     for _, path, one in operations()
     if any(EVENT_STREAM in answer.get("content", ()) for answer in one["responses"].values())
 ]
-"""They have no end that could be waited for; ``test_events`` is about them."""
+"""Streams, which do not end. ``test_stream_events`` covers them."""
 
 OPERATIONS = ["/metrics", "/statusz"]
-"""They are for admins."""
+"""Paths for admins only."""
 
 api = schemathesis.openapi.from_dict(document()).exclude(path=STREAMS)
-of_operators = schemathesis.openapi.from_dict(document()).include(path=OPERATIONS)
+operations_api = schemathesis.openapi.from_dict(document()).include(path=OPERATIONS)
 
 BOUNDED = settings(
     max_examples=25,
@@ -64,8 +64,8 @@ BOUNDED = settings(
 )
 
 
-class Asking:
-    """A connection to the daemon, and chats to ask about."""
+class ApiClient:
+    """A connection to the daemon, and chats for the requests to address."""
 
     def __init__(self, url: str, session: requests.Session, headers: Bearer, admin: Bearer) -> None:
         self.url = url
@@ -76,9 +76,9 @@ class Asking:
         self._first = itertools.cycle([None, {}, {"content": "hello"}, HANGS, FAILS])
 
     def aim(self, case: Case) -> None:
-        """Have most requests that are right ask for something that is there."""
-        right = is_right(case) and "chat_id" in case.path_parameters
-        first = next(self._first) if right else None
+        """Have most valid requests address a chat that exists."""
+        valid = is_valid(case) and "chat_id" in case.path_parameters
+        first = next(self._first) if valid else None
         if first is None:
             return
         chat_id = self._ask("POST", "", first)["id"]
@@ -98,12 +98,12 @@ class Asking:
         url = f"{self.url}/api/v1/chats{path}"
         answer = self.session.request(method, url, json=body, headers=self.headers, timeout=30)
         assert answer.ok, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        parsed: dict[str, Any] = answer.json()
+        return parsed
 
 
-async def who(dsn: str, *, admin: bool) -> Bearer:
-    """The headers of somebody new."""
+async def new_caller(dsn: str, *, admin: bool) -> Bearer:
+    """Create a token. Return its headers."""
     database = Database(dsn, pool_size=1)
     await database.open()
     try:
@@ -114,9 +114,9 @@ async def who(dsn: str, *, admin: bool) -> Bearer:
 
 
 @pytest.fixture(scope="module")
-def asking(
+def api_client(
     server: str, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Asking]:
+) -> Iterator[ApiClient]:
     folder: Path = tmp_path_factory.mktemp("schemathesis")
     with (
         module_database(server, template) as dsn,
@@ -124,37 +124,39 @@ def asking(
         requests.Session() as session,
     ):
         anyio.run(chatd.wait_until_ready)
-        anyone, admin = (anyio.run(partial(who, dsn, admin=admin)) for admin in (False, True))
-        yield Asking(chatd.url, session, anyone, admin)
+        anyone, admin = (
+            anyio.run(partial(new_caller, dsn, admin=admin)) for admin in (False, True)
+        )
+        yield ApiClient(chatd.url, session, anyone, admin)
         assert not chatd.logged("http.unexpected")
 
 
 @api.parametrize()
 @BOUNDED
-def test_every_response_is_documented(case: Case, asking: Asking) -> None:
-    asking.aim(case)
-    answer = case.call(**asking.how)
-    case.validate_response(answer, excluded_checks=[ignored_auth, *not_meant(answer)])
+def test_every_response_is_documented(case: Case, api_client: ApiClient) -> None:
+    api_client.aim(case)
+    answer = case.call(**api_client.how)
+    case.validate_response(answer, excluded_checks=[ignored_auth, *inapplicable_checks(answer)])
 
 
-@of_operators.parametrize()
+@operations_api.parametrize()
 @BOUNDED
-def test_operations_responses_are_documented(case: Case, asking: Asking) -> None:
-    answer = case.call(**asking.as_admin)
-    if is_right(case) and "x-chatd-owner" not in {name.lower() for name in case.headers or {}}:
+def test_operations_responses_are_documented(case: Case, api_client: ApiClient) -> None:
+    answer = case.call(**api_client.as_admin)
+    if is_valid(case) and "x-chatd-owner" not in {name.lower() for name in case.headers or {}}:
         assert answer.status_code == HTTPStatus.OK
-    case.validate_response(answer, excluded_checks=[ignored_auth, *not_meant(answer)])
+    case.validate_response(answer, excluded_checks=[ignored_auth, *inapplicable_checks(answer)])
 
 
-def is_right(case: Case) -> bool:
-    """Whether the document allows the request."""
+def is_valid(case: Case) -> bool:
+    """Return whether the document allows the request."""
     return case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
 
 
-def not_meant(answer: Response) -> list:
-    """Checks that do not count: a request may be well-formed, and make no sense all the same.
+def inapplicable_checks(answer: Response) -> list:
+    """Return the checks that do not apply: a request may be well-formed and still be refused.
 
-    It asks for a model or a page that is not there, or brings a schema of its own that is none.
+    It names a model or a page that does not exist, or its tools have invalid schemas.
     """
     if answer.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
         return []
