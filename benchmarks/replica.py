@@ -59,9 +59,9 @@ class Process:
         """Wait for a log line."""
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            for line in self._log.read_text("utf-8", "replace").splitlines():
-                if f'"{event}"' in line:
-                    found: dict[str, Any] = json.loads(line)
+            for text in self._log.read_text("utf-8", "replace").splitlines():
+                if f'"{event}"' in text:
+                    found: dict[str, Any] = json.loads(text)
                     return found
             if self._process.poll() is not None:
                 break

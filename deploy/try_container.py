@@ -4,8 +4,8 @@
     .venv/bin/python deploy/try_container.py [--base IMAGE] [--debootstrap SUITE --cache FOLDER]
 
 Needs buildah, podman and runc (Debian packages of these names), and the extra 'embedded' for the
-database; without the tools, or the base image, it says so and ends with 77, "skipped". Where no registry
-can be reached, --debootstrap makes a base of Debian's own Python.
+database. Without the tools or the base image it prints that and exits with 77, "skipped". Where no
+registry can be reached, --debootstrap makes a base of Debian's own Python.
 """
 
 import argparse
@@ -30,23 +30,33 @@ IMAGE = "localhost/chatd-tried"
 OWN_BASE = "localhost/chatd-tried-base"
 SKIPPED = 77
 QUICK_SECONDS = 2.0
-"""What a stop may take when there is nothing to finish."""
+"""Time limit for a stop without running turns."""
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-container"
-    asked.add_argument("--base", default="python:3.12-slim", help="image to build on (%(default)s)")
-    asked.add_argument("--debootstrap", metavar="SUITE", help="build on this Debian instead")
-    asked.add_argument("--cache", type=Path, default=usual, help="where that is kept (%(default)s)")
-    given = asked.parse_args()
-    tools = (*TOOLS, "debootstrap") if given.debootstrap else TOOLS
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default_cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-container"
+    )
+    parser.add_argument(
+        "--base", default="python:3.12-slim", help="image to build on (%(default)s)"
+    )
+    parser.add_argument("--debootstrap", metavar="SUITE", help="build on this Debian instead")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache, help="where that is kept (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    tools = (*TOOLS, "debootstrap") if arguments.debootstrap else TOOLS
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
         print(f"skipped: needs root{''.join(f' and {tool}' for tool in missing)}")
         return SKIPPED
-    base = make_base(given.debootstrap, given.cache) if given.debootstrap else given.base
-    if not (given.debootstrap or pulled(base)):
+    base = (
+        make_base(arguments.debootstrap, arguments.cache)
+        if arguments.debootstrap
+        else arguments.base
+    )
+    if not (arguments.debootstrap or pulled(base)):
         print(f"skipped: {base} cannot be pulled (--debootstrap makes a base without a registry)")
         return SKIPPED
     build(base)
@@ -57,12 +67,12 @@ def main() -> int:
         database_port, port = (one.getsockname()[1] for one in (free, other))
     with Postgres(port=database_port) as server:
         try_it(server.tcp_dsn, port)
-    print("all is well")
+    print("all checks passed")
     return 0
 
 
 def pulled(base: str) -> bool:
-    """Whether the image can be had."""
+    """Return whether the image can be pulled."""
     return subprocess.run(["buildah", "pull", "--quiet", base], check=False).returncode == 0
 
 
@@ -129,7 +139,7 @@ def try_it(dsn: str, port: int) -> None:
             if time.monotonic() > until:
                 raise SystemExit(run("podman", "logs", name))
             time.sleep(0.2)
-        print(f"ok  healthy, says {' '.join(command)}", flush=True)
+        print(f"ok  healthy, by {' '.join(command)}", flush=True)
         seen = run(
             "podman", "exec", name, "sh", "-c", "id -u; touch /x 2>/dev/null || cat /proc/1/comm"
         )
@@ -139,9 +149,9 @@ def try_it(dsn: str, port: int) -> None:
         assert run("podman", "wait", name).strip() == "0"
         logs = run("podman", "logs", name)
         assert "daemon.stopped" in logs
-        # From the signal's coming in to the end of the container, without podman's own time.
-        (told,) = (line for line in logs.splitlines() if '"daemon.stopping"' in line)
-        began = datetime.fromisoformat(json.loads(told)["timestamp"])
+        # From the signal's arrival to the end of the container, without podman's own time.
+        (stopping,) = (text for text in logs.splitlines() if '"daemon.stopping"' in text)
+        began = datetime.fromisoformat(json.loads(stopping)["timestamp"])
         ended = json.loads(run("podman", "inspect", "--format={{json .State.FinishedAt}}", name))
         seconds = (datetime.fromisoformat(ended) - began).total_seconds()
         assert 0 < seconds < QUICK_SECONDS, seconds

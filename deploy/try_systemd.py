@@ -4,11 +4,11 @@
     deploy/try_systemd.py [--cache FOLDER] [--suite trixie] [--mirror URL]
 
 Needs root, systemd-nspawn and debootstrap (Debian: systemd-container, debootstrap); without them it
-says so and ends with 77, which test runners take for "skipped". The first run makes the container's
+prints that and exits with 77, which test runners take for "skipped". The first run makes the container's
 root in the cache folder and takes some minutes more. Nothing of the host is changed, and nothing of the
 root: the container writes to memory.
 
-What is tried stands in ``try_systemd_inside.py``, one function for each promise of the units.
+``try_systemd_inside.py`` has the checks, one function for each property of the units.
 """
 
 import argparse
@@ -47,24 +47,24 @@ TimeoutStartSec=600
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-systemd"
-    asked.add_argument(
+    parser.add_argument(
         "--cache", type=Path, default=usual, help="where the root is kept (%(default)s)"
     )
-    asked.add_argument("--suite", default="trixie", help="of Debian, with systemd 253 or newer")
-    asked.add_argument(
+    parser.add_argument("--suite", default="trixie", help="of Debian, with systemd 253 or newer")
+    parser.add_argument(
         "--mirror", help="of Debian's packages; debootstrap's own choice unless given"
     )
-    given = asked.parse_args()
+    arguments = parser.parse_args()
     missing = [tool for tool in ("systemd-nspawn", "debootstrap") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
         print(f"skipped: needs root{''.join(f' and {tool}' for tool in missing)}")
         return SKIPPED
-    root = given.cache / given.suite
+    root = arguments.cache / arguments.suite
     if not (root / "made").exists():
-        make_root(root, given.suite, given.mirror)
-    install_chatd(root, given.cache / "wheels")
+        make_root(root, arguments.suite, arguments.mirror)
+    install_chatd(root, arguments.cache / "wheels")
     with tempfile.TemporaryDirectory() as result:
         boot(root, Path(result))
         report = Path(result, "report")

@@ -92,7 +92,7 @@ async def test_ready_and_stopping_are_notified_with_extension(
             async with anyio.create_task_group() as group:
                 group.start_soon(api.follow, chat_id, view, lambda _: False)
                 await eventually(lambda: view.preview)
-                status = "Serving: 1 chats in hand, 1 streams open"
+                status = "Serving: 1 chats leased, 1 streams open"
                 await eventually(lambda: manager.matching("STATUS", status))
                 chatd.send_signal(signal.SIGTERM)
                 await eventually(lambda: manager.matching("STOPPING", "1"))

@@ -14,12 +14,19 @@ IDENTIFIERS = frozenset(RETIRED["identifiers"].split())
 CONTRACT = frozenset(RETIRED["contract"].split())
 PHRASES: list[str] = RETIRED["phrases"]
 FIRST_WORDS: list[str] = RETIRED["first_words"]
-FOLDERS = {"chatd": (".py", ".sql", ".toml"), "migrations": (".sql",), "docs": (".md", ".py")}
+FOLDERS = {
+    "chatd": (".py", ".sql", ".toml"),
+    "migrations": (".sql",),
+    "docs": (".md", ".py"),
+    "benchmarks": (".py",),
+    "deploy": (".py", ".yaml", ".json", ".service", ".socket"),
+    "clients/typescript/src": (".ts",),
+}
 PAGES_WITH_OLD_NAMES = ("docs/development/vocabulary.md", "docs/architecture/decisions/")
 
 PENDING = (
     *("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout", "chatd/store"),
-    *("chatd/streaming", "docs"),
+    "chatd/streaming",
 )
 """Folders whose prose is still being rewritten."""
 
