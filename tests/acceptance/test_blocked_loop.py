@@ -80,7 +80,7 @@ async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> No
 
 def accuses(line: dict[str, Any]) -> bool:
     """Return whether this is the stack of the sleeping code."""
-    return bool(re.search(r"scripted\.py:\d+ _act$", line["frames"][0]))
+    return bool(re.search(r"provider\.py:\d+ _run_action$", line["frames"][0]))
 
 
 async def test_busy_loop_is_not_reported_as_blocked(tmp_path: Path, dsn: str) -> None:
