@@ -6,6 +6,7 @@ is in the epilogue of each command, for the same reason.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -66,6 +67,8 @@ for order, (name, sentence) in enumerate(COMMANDS.items()):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdin is not None and sys.stdin.isatty():
+        _restore_ctrl_c()
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -81,6 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return code
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _restore_ctrl_c() -> None:
+    """Have Ctrl-C raise ``KeyboardInterrupt`` even if this process inherited SIGINT as ignored.
+
+    A shell without job control ignores it in background jobs, and their children inherit that. A command
+    whose input is the terminal is in the foreground again, and its help promises Ctrl-C.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def print_error(text: str) -> None:

@@ -34,12 +34,12 @@ async def told_who_is_ahead(api: ApiClient, chat_id: str) -> list[str]:
 
 def dump(dsn: str, file: Path) -> None:
     command = [packaged_bin_dir() / "pg_dump", "--format=custom", "--file", file, dsn]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, timeout=60)
 
 
 def restore(file: Path, dsn: str) -> None:
     command = [packaged_bin_dir() / "pg_restore", "--exit-on-error", "--dbname", dsn, file]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, timeout=60)
 
 
 async def rows(stored: DatabaseInspector) -> dict[str, list[asyncpg.Record]]:

@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
-from support.eventually import eventually
+from support.child_process import child_process
+from support.eventually import TIMEOUT_SECONDS, eventually
 
 from chatd.cli.dev_model import LOCAL_MAX_OUTPUT_TOKENS
 from chatd.embedded import local_model_available
@@ -66,29 +69,27 @@ def test_demo_json_prints_only_the_stored_chat() -> None:
     assert 0 < stored["chat"]["usage"]["output_tokens"] <= LOCAL_MAX_OUTPUT_TOKENS
 
 
-class Dev:
+@contextmanager
+def running_dev(data: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``chatd dev``."""
+    command = [sys.executable, "-m", "chatd", "dev", "--data", str(data), "--port", "0"]
+    with (
+        log.open("w") as output,
+        child_process(command, env=environment(), stdout=output, stderr=output) as process,
+    ):
+        yield process
 
-    def __init__(self, data: Path, log: Path) -> None:
-        self.log = log
-        with log.open("w") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "chatd", "dev", "--data", str(data), "--port", "0"],
-                env=environment(),
-                stdout=out,
-                stderr=out,
-            )
 
-    async def url(self) -> str:
-        def listening() -> str | None:
-            for line in self.log.read_text().splitlines():
-                if '"http.listening"' in line:
-                    port = line.split('"port":')[1].split(",")[0].strip(" }")
-                    return f"http://127.0.0.1:{port}/api/v1"
-            assert self.process.poll() is None, self.log.read_text()
-            return None
+async def url_of(process: subprocess.Popen[bytes], log: Path) -> str:
+    def listening() -> str | None:
+        for line in log.read_text().splitlines():
+            if '"http.listening"' in line:
+                port = line.split('"port":')[1].split(",")[0].strip(" }")
+                return f"http://127.0.0.1:{port}/api/v1"
+        assert process.poll() is None, log.read_text()
+        return None
 
-        return str(await eventually(listening, 60))
+    return str(await eventually(listening, 60))
 
 
 async def test_dev_keeps_chats_and_leaves_no_process(
@@ -99,22 +100,21 @@ async def test_dev_keeps_chats_and_leaves_no_process(
     data = base / f"chatd-dev-{os.getpid()}"
     log = tmp_path_factory.mktemp("logs") / "dev.log"
     try:
-        first = Dev(data, log)
-        url = await first.url()
-        async with httpx2.AsyncClient() as http:
-            made = await http.post(f"{url}/chats", json={"title": "kept"})
-            assert made.status_code == 201, made.text
-        first.process.kill()
-        first.process.wait()
+        with running_dev(data, log) as first:
+            url = await url_of(first, log)
+            async with httpx2.AsyncClient() as http:
+                made = await http.post(f"{url}/chats", json={"title": "kept"})
+                assert made.status_code == 201, made.text
+        # It was killed at the end of the block.
         await eventually(lambda: not descendants_in(data))
 
-        second = Dev(data, log)
-        url = await second.url()
-        async with httpx2.AsyncClient() as http:
-            listed = (await http.get(f"{url}/chats")).json()["items"]
-        assert [chat["title"] for chat in listed] == ["kept"]
-        second.process.send_signal(signal.SIGTERM)
-        assert second.process.wait(30) == 0
+        with running_dev(data, log) as second:
+            url = await url_of(second, log)
+            async with httpx2.AsyncClient() as http:
+                listed = (await http.get(f"{url}/chats")).json()["items"]
+            assert [chat["title"] for chat in listed] == ["kept"]
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(TIMEOUT_SECONDS) == 0
         assert descendants_in(data) == []
     finally:
         shutil.rmtree(data, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from support.child_process import child_process
 from support.eventually import TIMEOUT_SECONDS
 from support.scheduling_delay import measure_scheduling_delay
 
@@ -92,18 +93,15 @@ async def test_closed_stream_stops_generation() -> None:
 
 def test_killed_parent_leaves_no_process() -> None:
     root = str(Path(chatd.__file__).parents[1])
-    parent = subprocess.Popen(
+    with child_process(
         [sys.executable, "-c", RUN],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": root},
-    )
-    assert parent.stdout is not None
-    with parent.stdout:
+    ) as parent:
+        assert parent.stdout is not None
         pid, _ = parent.stdout.readline().split()
-    assert is_running(int(pid))
-    parent.kill()
-    parent.wait()
+        assert is_running(int(pid))
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while is_running(int(pid)):
         assert time.monotonic() < deadline, "the model server still runs"

@@ -7,16 +7,16 @@ import pwd
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
+from support.child_process import child_process
 from support.eventually import TIMEOUT_SECONDS
 
 import chatd
@@ -74,16 +74,23 @@ async def connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
         await connection.close(timeout=TIMEOUT_SECONDS)
 
 
-def start_chatd(
+PACKAGES = [str(Path(chatd.__file__).parents[1]), *(p for p in sys.path if "site-packages" in p)]
+CLEAN_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "PYTHONPATH": os.pathsep.join(PACKAGES),
+    "TMPDIR": tempfile.gettempdir(),
+}
+
+
+def running_postgres(
     data: Path | None, *, python: Path | None = None, account: pwd.struct_passwd | None = None
-) -> subprocess.Popen[str]:
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """Start another process that runs an embedded PostgreSQL until TERM."""
-    packages = [str(Path(chatd.__file__).parents[1]), sysconfig.get_path("purelib")]
-    return subprocess.Popen(
+    return child_process(
         [python or sys.executable, "-c", RUN, data or ""],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(packages)},
+        env=CLEAN_ENVIRONMENT,
         cwd="/",
         user=account.pw_uid if account else None,
         group=account.pw_gid if account else None,
@@ -162,15 +169,15 @@ def test_temporary_folder_is_removed_without_event_loop() -> None:
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "temporary"])
 async def test_killed_parent_leaves_no_process(place: Path, kept: bool) -> None:
-    parent = start_chatd(place / "data" if kept else None)
-    _, name, dsn = first_line(parent)
-    folder = Path(name)
-    connection = await asyncpg.connect(dsn)
-    sleeping = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
-    assert len(working_in(folder)) > 3
+    with running_postgres(place / "data" if kept else None) as parent:
+        _, name, dsn = first_line(parent)
+        folder = Path(name)
+        connection = await asyncpg.connect(dsn)
+        sleeping = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+        assert len(working_in(folder)) > 3
 
-    parent.kill()
-    parent.wait()
+        parent.kill()
+        parent.wait(TIMEOUT_SECONDS)
 
     with pytest.raises((asyncpg.PostgresError, OSError)):
         await sleeping
@@ -184,10 +191,8 @@ async def test_killed_parent_leaves_no_process(place: Path, kept: bool) -> None:
 
 def test_killed_initdb_is_repeated(place: Path) -> None:
     data = place / "data"
-    parent = start_chatd(data)
-    until((data / "cluster.new" / "base").exists)
-    parent.kill()
-    parent.communicate()
+    with running_postgres(data):
+        until((data / "cluster.new" / "base").exists)
     assert not (data / "cluster").exists()
 
     with Postgres(data, settings=NO_SYNC) as server:
@@ -210,25 +215,17 @@ def test_stale_pid_file_is_removed(place: Path) -> None:
     with Postgres(place / "data", settings=NO_SYNC) as server:
         cluster = server.folder / "cluster"
         owner = cluster.stat().st_uid
-    sleeper = subprocess.Popen(["sleep", "60"], user=owner if AS_ROOT else None, cwd="/")
-    try:
+    with child_process(["sleep", "60"], user=owner if AS_ROOT else None, cwd="/") as sleeper:
         (cluster / "postmaster.pid").write_text(f"{sleeper.pid}\n{cluster}\n")
         with Postgres(place / "data", settings=NO_SYNC) as server:
             assert server.pid != sleeper.pid
-    finally:
-        sleeper.kill()
-        sleeper.wait()
 
 
 def test_foreign_server_in_folder_is_rejected(place: Path) -> None:
-    sleeper = subprocess.Popen(["sleep", "60"], cwd=place)
-    try:
+    with child_process(["sleep", "60"], cwd=place) as sleeper:
         (place / "postmaster.pid").write_text(f"{sleeper.pid}\n{place}\n")
         with pytest.raises(EmbeddedError, match=f"process {sleeper.pid}"):
             remove_stale_pid_file(place)
-    finally:
-        sleeper.kill()
-        sleeper.wait()
 
 
 async def test_socket_of_long_path_moves_to_temporary_folder(place: Path) -> None:
@@ -266,6 +263,7 @@ def test_socket_is_closed_to_other_accounts() -> None:
             text=True,
             cwd="/",
             check=False,
+            timeout=TIMEOUT_SECONDS,
         )
     assert "PermissionError" in answer.stderr
 
@@ -352,24 +350,35 @@ def test_private_copy_is_made_once(place: Path) -> None:
     assert not (root / "rubbish").exists()
 
 
-def python_of(account: pwd.struct_passwd) -> Path:
-    """Return a Python that this account may run. The current one may lie in a folder closed to it."""
-    fits = "import sys; sys.exit(sys.version_info < (3, 11))"
+def python_of(account: pwd.struct_passwd, *, program: str = "pass") -> Path:
+    """Return a Python that can run ``program`` as this account. The current one may be closed to it."""
     for python in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
-        with suppress(PermissionError, FileNotFoundError, subprocess.CalledProcessError):
-            subprocess.run([python, "-c", fits], user=account.pw_uid, check=True, cwd="/")
-            return python
-    pytest.skip("no Python that an ordinary account may run")
+        with suppress(PermissionError, FileNotFoundError):
+            tried = subprocess.run(
+                [python, "-c", f"import sys; assert sys.version_info >= (3, 11); {program}"],
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=[],
+                env=CLEAN_ENVIRONMENT,
+                cwd="/",
+                capture_output=True,
+                check=False,
+                timeout=TIMEOUT_SECONDS,
+            )
+            if tried.returncode == 0:
+                return python
+    pytest.skip(f"the account {account.pw_name} may run no Python, or not read {PACKAGES[0]}")
 
 
 @only_root
 def test_ordinary_account_needs_no_copy(place: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(place, nobody.pw_uid, nobody.pw_gid)
-    parent = start_chatd(place / "data", python=python_of(nobody), account=nobody)
-    process = Path("/proc") / first_line(parent)[0]
-    assert (process / "exe").readlink().parent == binaries.packaged_bin_dir().resolve()
-    assert process.stat().st_uid == nobody.pw_uid
-    parent.terminate()
-    assert parent.wait(TIMEOUT_SECONDS) == 0
-    assert not working_in(place)
+    python = python_of(nobody, program="import chatd.embedded")
+    with running_postgres(place / "data", python=python, account=nobody) as parent:
+        process = Path("/proc") / first_line(parent)[0]
+        assert (process / "exe").readlink().parent == binaries.packaged_bin_dir().resolve()
+        assert process.stat().st_uid == nobody.pw_uid
+        parent.terminate()
+        assert parent.wait(TIMEOUT_SECONDS) == 0
+        assert not working_in(place)

@@ -17,6 +17,7 @@ from socket import create_connection, socket
 from urllib.parse import urlsplit
 
 import pytest
+from support.child_process import child_process
 from support.database_inspector import DatabaseInspector, inspect_database
 from support.databases import database_on_server
 from support.eventually import TIMEOUT_SECONDS
@@ -48,7 +49,13 @@ NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
 def version() -> tuple[int, ...]:
     if shutil.which(PGBOUNCER[0]) is None:
         return ()
-    told = subprocess.run([*PGBOUNCER, "--version"], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [*PGBOUNCER, "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+    )
     found = re.search(r"PgBouncer (\d+)\.(\d+)", told.stdout)
     return tuple(map(int, found.groups())) if found else ()
 
@@ -83,12 +90,9 @@ default_pool_size = 2
         )
         Path(folder).chmod(0o755)  # it gives up root before it reads this again
         account = ["-u", "nobody"] if os.geteuid() == 0 else []
-        with subprocess.Popen([*PGBOUNCER, "-q", *account, str(ini)]) as process:
-            try:
-                _accepts(port)
-                yield place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl()
-            finally:
-                process.terminate()
+        with child_process([*PGBOUNCER, "-q", *account, str(ini)]):
+            _accepts(port)
+            yield place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl()
 
 
 def _accepts(port: int) -> None:

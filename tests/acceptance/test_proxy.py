@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from socket import socket
 import anyio
 import httpx2
 import pytest
+from support.child_process import child_process
 from support.eventually import eventually
 from support.processes import ChatdProcess, chatd_process
 
@@ -59,11 +59,8 @@ def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
     file = folder / "Caddyfile"
     file.write_text(text.replace("\n:8080 {", f"\nhttp://127.0.0.1:{near} {{"))
     command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
-    with (folder / "caddy.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            yield f"http://127.0.0.1:{near}"
-        finally:
-            process.terminate()
+    with (folder / "caddy.log").open("wb") as log, child_process(command, stderr=log):
+        yield f"http://127.0.0.1:{near}"
 
 
 async def let_through(url: str) -> None:

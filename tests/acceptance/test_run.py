@@ -94,6 +94,7 @@ async def test_migrate_up_and_down(empty_dsn: str) -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=60,
         )
         return json.loads(done.stdout)
 

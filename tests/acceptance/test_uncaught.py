@@ -49,6 +49,7 @@ def test_uncaught_exception_is_one_event_without_message(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert ended.returncode == Exit.FAILED, ended.stderr
     lines = [from_json(line) for line in ended.stderr.splitlines()]

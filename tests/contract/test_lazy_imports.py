@@ -16,6 +16,6 @@ MODULES = (
 def test_importing_llm_imports_no_sdk() -> None:
     program = f"import sys, {', '.join(MODULES)}; print(*sys.modules)"
     completed = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert not set(SDKS) & set(completed.stdout.split())

@@ -158,7 +158,11 @@ def test_promtool_accepts_rules(command: tuple[str, str]) -> None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
     what, file = command
     done = subprocess.run(
-        [promtool, what, "rules", DEPLOY / file], capture_output=True, text=True, check=False
+        [promtool, what, "rules", DEPLOY / file],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -166,6 +170,10 @@ def test_promtool_accepts_rules(command: tuple[str, str]) -> None:
 def test_hadolint_accepts_containerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run(
-        [hadolint, DEPLOY / "Containerfile"], capture_output=True, text=True, check=False
+        [hadolint, DEPLOY / "Containerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -217,7 +217,8 @@ async def test_two_processes_apply_once(empty_dsn: str, folder: Path) -> None:
         )
         for _ in range(3)
     ]
-    results = await asyncio.gather(*(process.communicate() for process in processes))
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*(process.communicate() for process in processes))
     assert [process.returncode for process in processes] == [0, 0, 0], results
     assert sum(int(out.split()[-1]) for out, _ in results) == 3
     assert await states(empty_dsn, folder) == ["applied"] * 3

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chatd
+from support.child_process import sigint_not_ignored
 from support.eventually import TIMEOUT_SECONDS, eventually
 
 _CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
@@ -63,13 +64,21 @@ class Terminal:
     def __init__(self, url: str, *arguments: str) -> None:
         self._controller_fd, near = pty.openpty()
         fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", sys.executable, "-m", "chatd", *arguments],  # Ctrl-C is a signal
-            env=environment(url),
-            stdin=near,
-            stdout=near,
-            stderr=near,
-        )
+        with sigint_not_ignored():
+            self.process = subprocess.Popen(
+                [
+                    "setsid",
+                    "--ctty",
+                    sys.executable,
+                    "-m",
+                    "chatd",
+                    *arguments,
+                ],  # Ctrl-C is a signal
+                env=environment(url),
+                stdin=near,
+                stdout=near,
+                stderr=near,
+            )
         os.close(near)
         self._bytes = b""
         self._reader = threading.Thread(target=self._read, daemon=True)

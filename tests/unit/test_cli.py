@@ -93,7 +93,12 @@ def test_commands_table_equals_the_commands_docstrings(capsys: Captured) -> None
 def test_help_imports_no_slow_package() -> None:
     code = "import sys; from chatd.cli.main import main; main(['--help']); print(*sys.modules)"
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+        timeout=60,
     )
     imported = set(ran.stdout.splitlines()[-1].split())
     slow = {"asyncpg", "pydantic", "structlog", "anyio", "fastapi", "pydantic_ai", "openai"}
@@ -122,6 +127,7 @@ def test_bash_completion(typed: list[str], completions: list[str], capsys: Captu
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     assert sorted(ran.stdout.split()) == sorted(completions)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.child_process import child_process
 
 from chatd.cli.exit_codes import Exit
 from chatd.cli.logs.filter import LEVELS, LogFilter
@@ -305,7 +306,7 @@ def test_following_waits_for_a_missing_file(tmp_path: Path) -> None:
 
 def test_standard_input_is_printed_at_once_until_the_pipe_closes() -> None:
     command = [sys.executable, "-m", "chatd", "logs", "--json", "--event", "chat.turn"]
-    with subprocess.Popen(
+    with child_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
@@ -324,7 +325,7 @@ def test_standard_input_is_printed_at_once_until_the_pipe_closes() -> None:
 
 def test_following_ends_with_ctrl_c(log: str) -> None:
     command = [sys.executable, "-m", "chatd", "logs", "--follow", "--level", "error", log]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with child_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"chat.panicked" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
