@@ -33,10 +33,6 @@ from chatd.domain.stream_events import StreamEventType
 # -- data of the events ---------------------------------------------------------------------------
 
 
-class Empty(BaseModel):
-    """No data."""
-
-
 class PendingToolCall(BaseModel):
     """A call of a tool that the client runs."""
 
@@ -46,14 +42,14 @@ class PendingToolCall(BaseModel):
 
 
 class ActionRequiredData(BaseModel):
-    """The calls whose results the model waits for, until the deadline."""
+    """The model calls tools that the client runs. Post their results before the deadline."""
 
     calls: list[PendingToolCall]
     deadline: datetime
 
 
 class SnapshotData(BaseModel):
-    """The whole chat at one moment."""
+    """The chat as it is. It replaces everything shown of the chat before."""
 
     chat: ChatOut
     messages: list[MessageOut]
@@ -65,14 +61,14 @@ class SnapshotData(BaseModel):
 
 
 class StatusChangedData(BaseModel):
-    """The chat's status."""
+    """The chat's status changed."""
 
     status: Status = Field(examples=["running"])
     epoch: int = Field(description="Rises with each claim by a worker, and with each edit.")
 
 
 class QueueChangedData(BaseModel):
-    """The change of the queue."""
+    """The chat's queue changed."""
 
     queue_length: int
     added: int | None = Field(description="The id of a newly queued message.", examples=[7])
@@ -83,7 +79,7 @@ class QueueChangedData(BaseModel):
 
 
 class RetryScheduledData(BaseModel):
-    """The next attempt and the failure before it."""
+    """The model call failed and will be tried again."""
 
     attempt: int
     delay_seconds: float = Field(examples=[1.3])
@@ -92,14 +88,14 @@ class RetryScheduledData(BaseModel):
 
 
 class TurnFailedData(BaseModel):
-    """The failure of the turn."""
+    """The turn failed."""
 
     last_error: str = Field(examples=["The model is overloaded."])
     last_error_detail: FailureDetail
 
 
 class ChatUpdatedData(BaseModel):
-    """The chat's title, labels and archived flag, all three."""
+    """The title, the labels or the archived flag changed. All three are as they are now."""
 
     title: Title = Field(examples=["The sky"])
     labels: Labels = Field(examples=[{"topic": "physics"}])
@@ -107,21 +103,29 @@ class ChatUpdatedData(BaseModel):
 
 
 class HistoryResetData(BaseModel):
-    """The first message to drop. Drop all after it and the preview too; the next events replace them."""
+    """A message was edited, or the history cleared. Drop the messages from this id on, and the preview."""
 
     from_message_id: int
 
 
+class PreviewResetData(BaseModel):
+    """Clear the preview. The answer is streamed again, or not at all."""
+
+
 class ChatDeletedData(BaseModel):
-    """The deleted chat."""
+    """A chat was deleted. Its own stream ends with this."""
 
     id: UUID
 
 
 class StreamResetData(BaseModel):
-    """The reason why the stream does not resume."""
+    """The stream cannot resume. A `snapshot` follows."""
 
     reason: str = Field(examples=["this cursor cannot be resumed; what follows is a snapshot"])
+
+
+class DrainingData(BaseModel):
+    """This process stops. Connect again, and another one continues."""
 
 
 class ChatListSnapshotData(BaseModel):
@@ -144,49 +148,42 @@ class EventDeclaration:
     event_type: StreamEventType
     data: Any
     description: str
-    example_id: str | None = None
+    example_id: str | None
     """None for an event that may come without an ``id``."""
+
+    @classmethod
+    def of(
+        cls, event_type: StreamEventType, data: type[BaseModel], example_id: str | None = None
+    ) -> "EventDeclaration":
+        """Declare an event by the class of its data, which is named and described after the event."""
+        name = data.__name__.removesuffix("Data")
+        return cls(name, event_type, data, data.__doc__ or "", example_id)
 
     def model(self) -> type[BaseModel]:
         """Return the schema of the event."""
-        model: type[BaseModel] = create_model(self.name, __doc__=self.description, **self._fields())
-        return model
-
-    def _fields(self) -> dict[str, Any]:
         resume_with = "Resume with this to get exactly the events that follow."
         resume_with_last = "Resume with the last id that you have."
-        return {
+        fields: dict[str, Any] = {
             "id": (str, Field(description=resume_with, examples=[self.example_id]))
             if self.example_id
             else (str | None, Field(default=None, description=resume_with_last)),
             "event": (Literal[self.event_type.value], ...),
             "data": (self.data, ...),
         }
+        model: type[BaseModel] = create_model(self.name, __doc__=self.description, **fields)
+        return model
 
 
 _E = StreamEventType
-
-_DELETED = EventDeclaration(
-    "ChatDeleted", _E.DELETED, ChatDeletedData, "A chat was deleted. Its own stream ends with this."
-)
-_RESET = EventDeclaration(
-    "StreamReset", _E.RESET, StreamResetData, "The stream cannot resume. A `snapshot` follows."
-)
-_DRAINING = EventDeclaration(
-    "Draining", _E.DRAINING, Empty, "This process stops. Connect again, and another one continues."
+_ENDINGS = (
+    EventDeclaration.of(_E.DELETED, ChatDeletedData),
+    EventDeclaration.of(_E.RESET, StreamResetData),
+    EventDeclaration.of(_E.DRAINING, DrainingData),
 )
 
 CHAT_EVENTS: Sequence[EventDeclaration] = (
-    EventDeclaration(
-        "Snapshot",
-        _E.SNAPSHOT,
-        SnapshotData,
-        "The chat as it is. It replaces everything shown of the chat before.",
-        "3.1.4",
-    ),
-    EventDeclaration(
-        "StatusChanged", _E.STATUS, StatusChangedData, "The chat's status changed.", "2.1.0"
-    ),
+    EventDeclaration.of(_E.SNAPSHOT, SnapshotData, "3.1.4"),
+    EventDeclaration.of(_E.STATUS, StatusChangedData, "2.1.0"),
     EventDeclaration(
         "MessageStored",
         _E.MESSAGE,
@@ -201,64 +198,27 @@ CHAT_EVENTS: Sequence[EventDeclaration] = (
         "A delta of the answer under way. Add it to the preview.",
         "2.1.1",
     ),
-    EventDeclaration(
-        "PreviewReset",
-        _E.PREVIEW_RESET,
-        Empty,
-        "Clear the preview. The answer is streamed again, or not at all.",
-        "2.1.4+1",
-    ),
-    EventDeclaration(
-        "HistoryReset",
-        _E.HISTORY_RESET,
-        HistoryResetData,
-        "A message was edited, or the history cleared.",
-        "3.1.4+1",
-    ),
-    EventDeclaration(
-        "QueueChanged", _E.QUEUE_UPDATE, QueueChangedData, "The queue changed.", "3.1.4"
-    ),
-    EventDeclaration(
-        "ActionRequired",
-        _E.ACTION_REQUIRED,
-        ActionRequiredData,
-        "The model calls tools that the client runs. Post their results.",
-        "3.1.4+2",
-    ),
-    EventDeclaration(
-        "RetryScheduled",
-        _E.RETRY,
-        RetryScheduledData,
-        "The model call failed and will be tried again.",
-        "3.1.4",
-    ),
-    EventDeclaration("TurnFailed", _E.ERROR, TurnFailedData, "The turn failed.", "3.1.4+1"),
-    EventDeclaration(
-        "ChatUpdated",
-        _E.CHAT,
-        ChatUpdatedData,
-        "The title, the labels or the archived flag changed.",
-        "4.1.4",
-    ),
-    _DELETED,
-    _RESET,
-    _DRAINING,
+    EventDeclaration.of(_E.PREVIEW_RESET, PreviewResetData, "2.1.4+1"),
+    EventDeclaration.of(_E.HISTORY_RESET, HistoryResetData, "3.1.4+1"),
+    EventDeclaration.of(_E.QUEUE_UPDATE, QueueChangedData, "3.1.4"),
+    EventDeclaration.of(_E.ACTION_REQUIRED, ActionRequiredData, "3.1.4+2"),
+    EventDeclaration.of(_E.RETRY, RetryScheduledData, "3.1.4"),
+    EventDeclaration.of(_E.ERROR, TurnFailedData, "3.1.4+1"),
+    EventDeclaration.of(_E.CHAT, ChatUpdatedData, "4.1.4"),
+    *_ENDINGS,
 )
 """Events of a chat's stream."""
 
 CHAT_LIST_EVENTS: Sequence[EventDeclaration] = (
-    EventDeclaration(
-        "ChatListSnapshot", _E.SNAPSHOT, ChatListSnapshotData, "The chats as they are."
-    ),
+    EventDeclaration.of(_E.SNAPSHOT, ChatListSnapshotData),
     EventDeclaration(
         "ChatChanged",
         _E.CHAT,
         ChatOut,
         "A chat changed: the whole chat. Ignore it if you have a `version` of it as high as this.",
+        None,
     ),
-    _DELETED,
-    _RESET,
-    _DRAINING,
+    *_ENDINGS,
 )
 """Events of the stream of a caller's chats."""
 

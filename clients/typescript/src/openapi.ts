@@ -446,7 +446,7 @@ export interface components {
     schemas: {
         /**
          * ActionRequired
-         * @description The model calls tools that the client runs. Post their results.
+         * @description The model calls tools that the client runs. Post their results before the deadline.
          * @example {
          *       "data": {
          *         "calls": [
@@ -478,7 +478,7 @@ export interface components {
         };
         /**
          * ActionRequiredData
-         * @description The calls whose results the model waits for, until the deadline.
+         * @description The model calls tools that the client runs. Post their results before the deadline.
          * @example {
          *       "calls": [
          *         {
@@ -797,7 +797,7 @@ export interface components {
         };
         /**
          * ChatDeletedData
-         * @description The deleted chat.
+         * @description A chat was deleted. Its own stream ends with this.
          * @example {
          *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
          *     }
@@ -816,7 +816,7 @@ export interface components {
         ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * ChatListSnapshot
-         * @description The chats as they are.
+         * @description The most recently updated chats.
          * @example {
          *       "data": {
          *         "items": [
@@ -962,7 +962,7 @@ export interface components {
         };
         /**
          * ChatUpdated
-         * @description The title, the labels or the archived flag changed.
+         * @description The title, the labels or the archived flag changed. All three are as they are now.
          * @example {
          *       "data": {
          *         "archived": false,
@@ -991,7 +991,7 @@ export interface components {
         };
         /**
          * ChatUpdatedData
-         * @description The chat's title, labels and archived flag, all three.
+         * @description The title, the labels or the archived flag changed. All three are as they are now.
          * @example {
          *       "archived": false,
          *       "labels": {
@@ -1105,7 +1105,7 @@ export interface components {
          *     }
          */
         Draining: {
-            data: components["schemas"]["Empty"];
+            data: components["schemas"]["DrainingData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1117,6 +1117,12 @@ export interface components {
              */
             id?: string | null;
         };
+        /**
+         * DrainingData
+         * @description This process stops. Connect again, and another one continues.
+         * @example {}
+         */
+        DrainingData: Record<string, never>;
         /**
          * EditMessage
          * @description The new content of a message.
@@ -1132,12 +1138,6 @@ export interface components {
              */
             content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
         };
-        /**
-         * Empty
-         * @description No data.
-         * @example {}
-         */
-        Empty: Record<string, never>;
         /**
          * Explanation
          * @description The reasons for a chat's state. All times are the database's.
@@ -1460,7 +1460,7 @@ export interface components {
         };
         /**
          * HistoryReset
-         * @description A message was edited, or the history cleared.
+         * @description A message was edited, or the history cleared. Drop the messages from this id on, and the preview.
          * @example {
          *       "data": {
          *         "from_message_id": 1
@@ -1485,7 +1485,7 @@ export interface components {
         };
         /**
          * HistoryResetData
-         * @description The first message to drop. Drop all after it and the preview too; the next events replace them.
+         * @description A message was edited, or the history cleared. Drop the messages from this id on, and the preview.
          * @example {
          *       "from_message_id": 1
          *     }
@@ -1974,7 +1974,7 @@ export interface components {
          *     }
          */
         PreviewReset: {
-            data: components["schemas"]["Empty"];
+            data: components["schemas"]["PreviewResetData"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1987,6 +1987,12 @@ export interface components {
              */
             id: string;
         };
+        /**
+         * PreviewResetData
+         * @description Clear the preview. The answer is streamed again, or not at all.
+         * @example {}
+         */
+        PreviewResetData: Record<string, never>;
         /**
          * Problem
          * @description The reason why a request failed.
@@ -2179,7 +2185,7 @@ export interface components {
         };
         /**
          * QueueChanged
-         * @description The queue changed.
+         * @description The chat's queue changed.
          * @example {
          *       "data": {
          *         "added": 7,
@@ -2207,7 +2213,7 @@ export interface components {
         };
         /**
          * QueueChangedData
-         * @description The change of the queue.
+         * @description The chat's queue changed.
          * @example {
          *       "added": 7,
          *       "head": null,
@@ -2440,7 +2446,7 @@ export interface components {
         };
         /**
          * RetryScheduledData
-         * @description The next attempt and the failure before it.
+         * @description The model call failed and will be tried again.
          * @example {
          *       "attempt": 1,
          *       "delay_seconds": 1.3,
@@ -2645,7 +2651,7 @@ export interface components {
         };
         /**
          * SnapshotData
-         * @description The whole chat at one moment.
+         * @description The chat as it is. It replaces everything shown of the chat before.
          * @example {
          *       "action_required": null,
          *       "chat": {
@@ -2815,7 +2821,7 @@ export interface components {
         };
         /**
          * StatusChangedData
-         * @description The chat's status.
+         * @description The chat's status changed.
          * @example {
          *       "epoch": 1,
          *       "status": "running"
@@ -2855,7 +2861,7 @@ export interface components {
         };
         /**
          * StreamResetData
-         * @description The reason why the stream does not resume.
+         * @description The stream cannot resume. A `snapshot` follows.
          * @example {
          *       "reason": "this cursor cannot be resumed; what follows is a snapshot"
          *     }
@@ -3168,7 +3174,7 @@ export interface components {
         };
         /**
          * TurnFailedData
-         * @description The failure of the turn.
+         * @description The turn failed.
          * @example {
          *       "last_error": "The model is overloaded.",
          *       "last_error_detail": {
