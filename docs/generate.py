@@ -196,7 +196,7 @@ def _settings() -> Iterator[str]:
 TABLES: Mapping[str, Callable[[], str]] = {
     "operations": operations,
     "chat_events": lambda: events("ChatEvent"),
-    "list_events": lambda: events("ListEvent"),
+    "list_events": lambda: events("ChatListEvent"),
     "problems": problems,
     "reasons": reasons,
     "commands": commands,

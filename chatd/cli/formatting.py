@@ -48,15 +48,13 @@ def plain_text(content: "Sequence[Part]") -> str:
 
 
 def _part_text(part: "Part") -> str:
-    match part["type"]:
-        case "text":
-            return part.get("text", "")
-        case "tool-call":
-            return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
-        case "tool-result":
-            verb = "failed with" if part.get("is_error") else "returned"
-            return f"[{part.get('tool_name', 'tool')} {verb} {part.get('result')}]"
-        case "file":
-            return f"[a file, {part.get('media_type')}]"
-        case _:
-            return ""
+    if part["type"] == "text":
+        return part["text"]
+    if part["type"] == "tool-call":
+        return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
+    if part["type"] == "tool-result":
+        verb = "failed with" if part.get("is_error") else "returned"
+        return f"[{part.get('tool_name') or 'tool'} {verb} {part.get('result')}]"
+    if part["type"] == "file":
+        return f"[a file, {part.get('media_type')}]"
+    return ""

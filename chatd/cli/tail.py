@@ -16,7 +16,7 @@ from chatd.cli.options import Flag
 from chatd.cli.output import Json, print_json, to_json
 
 if TYPE_CHECKING:
-    from chatd.client import Client, Event
+    from chatd.client import ChatEvent, Client
 
 app = App(
     name="tail",
@@ -69,11 +69,11 @@ def tail(
     return run_with_client(caller, job)
 
 
-def _event_line(event: "Event") -> str:
+def _event_line(event: "ChatEvent") -> str:
     return f"{event.id or '-':<10} {event.event:<15} {_summary(event)}"
 
 
-def _summary(event: "Event") -> str:
+def _summary(event: "ChatEvent") -> str:
     """Return the content of an event in a few words."""
     from chatd.client import (
         MessagePart,

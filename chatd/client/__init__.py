@@ -1,6 +1,6 @@
-"""A client of chatd for Python: async, typed, and patient.
+"""Client of chatd for Python: async and typed, with resumed streams and safe retries.
 
-::
+Example::
 
     async with Client("http://127.0.0.1:8080") as client:
         chat = await client.chats.create("Why is the sky blue?")
@@ -8,20 +8,20 @@
         async with client.follow(chat["id"]) as events:
             async for event in events:
                 transcript.apply(event)
-                if transcript.at_rest:
+                if transcript.idle:
                     break
         print(text_of(transcript.messages[-1]["content"]))
 
-What it takes care of: a stream goes on, from exactly where it was, when the wire is cut or the server
-is killed and started again; a request whose answer was lost is sent again under the same
-``Idempotency-Key``, so that it is done once; what the server refuses is an exception with its
-``code``. Answers are dictionaries as they came, with their keys known to type checkers.
+* A stream continues where it was when the connection breaks or the server restarts.
+* A request whose response was lost is repeated with the same ``Idempotency-Key``, so that it is executed once.
+* A rejection by the server is an exception with its ``code``.
+* Responses are dictionaries, as they came. ``types`` and ``events`` are generated from the API's document.
 
-The rooms downstairs are not used here, nor anything but httpx2, anyio and typing_extensions: a product
-that talks to chatd pays for no daemon.
+The package imports nothing else of chatd, and needs httpx2, anyio and typing_extensions only.
 """
 
 from chatd.client.client import Client
+from chatd.client.content import text_of
 from chatd.client.errors import (
     ChatdHTTPError,
     ClientError,
@@ -39,10 +39,10 @@ from chatd.client.events import (
     ActionRequired,
     ChatChanged,
     ChatDeleted,
+    ChatEvent,
     ChatListEvent,
     ChatListSnapshot,
     ChatUpdated,
-    Event,
     HistoryReset,
     MessagePart,
     MessageStored,
@@ -53,21 +53,23 @@ from chatd.client.events import (
     StatusChanged,
     StreamReset,
     TurnFailed,
-    UnknownEvent,
 )
-from chatd.client.transcript import Transcript
+from chatd.client.stream_event import StreamEvent, UnknownEvent
+from chatd.client.transcript import IDLE_STATUSES, Transcript
 from chatd.client.types import (
-    IDLE_STATUSES,
     Chat,
+    Content,
     Explanation,
+    JournalEntry,
     Message,
     Model,
     Part,
+    PartDelta,
+    ProcessStatus,
     QueuedMessage,
     SendMessageResult,
     Tool,
-    ToolResult,
-    text_of,
+    ToolResultInput,
 )
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "Chat",
     "ChatChanged",
     "ChatDeleted",
+    "ChatEvent",
     "ChatListEvent",
     "ChatListSnapshot",
     "ChatUpdated",
@@ -84,18 +87,21 @@ __all__ = [
     "ClientError",
     "Conflict",
     "ConnectFailed",
-    "Event",
+    "Content",
     "Explanation",
     "Forbidden",
     "HistoryReset",
     "InvalidRequest",
+    "JournalEntry",
     "Message",
     "MessagePart",
     "MessageStored",
     "Model",
     "NotFound",
     "Part",
+    "PartDelta",
     "PreviewReset",
+    "ProcessStatus",
     "QueueChanged",
     "QueuedMessage",
     "RetryScheduled",
@@ -103,10 +109,11 @@ __all__ = [
     "ServerError",
     "Snapshot",
     "StatusChanged",
+    "StreamEvent",
     "StreamReset",
     "TooManyRequests",
     "Tool",
-    "ToolResult",
+    "ToolResultInput",
     "Transcript",
     "TurnFailed",
     "Unauthorized",

@@ -7,7 +7,7 @@ from typing import Self
 from chatd.client.chats import Chats, Messages, Queue, paginate
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http
-from chatd.client.types import Chat, Model, ProcessStatus, ToolResult
+from chatd.client.types import Chat, Model, ProcessStatus, ToolResultInput
 
 
 class Client:
@@ -65,7 +65,11 @@ class Client:
         return [model async for model in paginate(self._http, "/models", {})]
 
     async def submit_tool_results(
-        self, chat_id: str, results: Sequence[ToolResult], *, idempotency_key: str | None = None
+        self,
+        chat_id: str,
+        results: Sequence[ToolResultInput],
+        *,
+        idempotency_key: str | None = None,
     ) -> Chat:
         """Answer all the calls that the chat waits for; it goes on with them."""
         chat: Chat = await self._http.request(

@@ -20,14 +20,13 @@ from chatd.client.events import (
     CHAT_LIST_EVENTS,
     ChatChanged,
     ChatDeleted,
+    ChatEvent,
     ChatListEvent,
     ChatListSnapshot,
-    Event,
-    EventTypes,
-    parse_event,
 )
 from chatd.client.http import Http
 from chatd.client.sse import EventStreamParser, ServerSentEvent
+from chatd.client.stream_event import EventTypes, parse_event
 
 E = TypeVar("E")
 
@@ -140,7 +139,7 @@ class EventStream(Generic[E]):
         return False
 
 
-class ChatEventStream(EventStream[Event]):
+class ChatEventStream(EventStream[ChatEvent]):
     """What happens in one chat, until it is deleted."""
 
     event_types = CHAT_EVENTS
@@ -160,7 +159,7 @@ class ChatEventStream(EventStream[Event]):
         return False
 
     @override
-    def _is_last(self, event: Event, /) -> bool:
+    def _is_last(self, event: ChatEvent, /) -> bool:
         return isinstance(event, ChatDeleted)
 
 

@@ -1,76 +1,93 @@
-"""A picture of a chat, put together from its events."""
+"""Local copy of a chat, kept up to date by its stream events."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
-
+from chatd.client.content import fold_parts, text_of
 from chatd.client.events import (
     ActionRequired,
-    ActionRequiredData,
     ChatDeleted,
+    ChatEvent,
     ChatUpdated,
-    Event,
     HistoryReset,
     MessagePart,
     MessageStored,
     PreviewReset,
     QueueChanged,
     RetryScheduled,
-    RetryScheduledData,
     Snapshot,
-    SnapshotData,
     StatusChanged,
     TurnFailed,
 )
-from chatd.client.types import IDLE_STATUSES, Chat, Message, Part, PartDelta, QueuedMessage, text_of
+from chatd.client.types import (
+    ActionRequiredData,
+    Chat,
+    Message,
+    Part,
+    QueuedMessage,
+    RetryScheduledData,
+    SnapshotData,
+    Status,
+)
 
-_CONCATENATED_KEYS = {"text", "args"}
-"""Keys whose pieces are joined; of every other key the latest counts."""
+IDLE_STATUSES: frozenset[Status] = frozenset({"waiting", "error"})
+"""Statuses in which no work is under way: nothing changes until a caller acts."""
 
 
 class Transcript:
-    """What a person sees who follows a chat: apply its events in order, from a snapshot on."""
+    """Local copy of a chat: its messages, its queue, and a preview of the running answer.
+
+    Apply the events of ``Client.follow`` in order. Events before the first snapshot are ignored.
+
+    Example::
+
+        transcript = Transcript()
+        async with client.follow(chat_id) as events:
+            async for event in events:
+                transcript.apply(event)
+                print(transcript.preview_text)
+                if transcript.idle:
+                    break
+    """
 
     def __init__(self) -> None:
         self.chat: Chat | None = None
-        """As of the snapshot, with status, title, labels and error kept up to date."""
+        """Chat of the snapshot, with its status, title, labels, queue length and error kept up to date."""
         self.messages: list[Message] = []
         self.queue: list[QueuedMessage] = []
-        """Who waits, as far as events say: who came after the snapshot is in ``queue_length`` only."""
+        """Queued messages of the snapshot that are still queued. Later ones count in ``queue_length`` only."""
         self.retry: RetryScheduledData | None = None
-        """The model failed, and is tried again then."""
+        """Failure of the last model call, and the time of its retry."""
         self.action_required: ActionRequiredData | None = None
-        """Tools that the client is to run."""
+        """Pending calls of client tools."""
         self.deleted = False
-        """The chat was deleted."""
+        """True once the chat is deleted."""
         self._parts: dict[int, Part] = {}
 
     @property
-    def status(self) -> str | None:
-        """None before the first snapshot."""
+    def status(self) -> Status | None:
+        """Status of the chat, or None before the first snapshot."""
         return self.chat["status"] if self.chat else None
 
     @property
     def idle(self) -> bool:
-        """Nothing happens until somebody says something."""
+        """True if no work is under way."""
         return self.status in IDLE_STATUSES
 
     @property
     def queue_length(self) -> int:
-        """How many messages wait."""
+        """Number of queued messages."""
         return self.chat["queue_length"] if self.chat else 0
 
     @property
     def preview(self) -> list[Part]:
-        """The answer under way, as far as it was said."""
+        """Parts of the running answer so far."""
         return [self._parts[index] for index in sorted(self._parts)]
 
     @property
     def preview_text(self) -> str:
-        """What a person reads of it."""
+        """Text of the running answer so far."""
         return text_of(self.preview)
 
-    def apply(self, event: Event) -> None:
-        """Take in the next event."""
+    def apply(self, event: ChatEvent) -> None:
+        """Apply the next event of the chat's stream."""
         if isinstance(event, Snapshot):
             self._load_snapshot(event.data)
         elif self.chat is not None:
@@ -85,8 +102,8 @@ class Transcript:
         self.retry = None
         self.action_required = data.get("action_required")
 
-    def _apply_content(self, event: Event) -> None:
-        """What was said."""
+    def _apply_content(self, event: ChatEvent) -> None:
+        """Update messages and preview."""
         match event:
             case MessagePart():
                 self._parts = fold_parts([event.data], self._parts)
@@ -104,8 +121,8 @@ class Transcript:
             case ChatDeleted():
                 self.deleted = True
 
-    def _apply_metadata(self, event: Event, chat: Chat) -> None:
-        """What the chat is, and what it waits for."""
+    def _apply_metadata(self, event: ChatEvent, chat: Chat) -> None:
+        """Update the chat, its queue, and what it waits for."""
         match event:
             case StatusChanged():
                 chat["status"] = event.data["status"]
@@ -131,18 +148,3 @@ class Transcript:
             case ActionRequired():
                 self.action_required = event.data
                 chat["action_deadline"] = event.data["deadline"]
-
-
-def fold_parts(
-    deltas: Iterable[PartDelta], base: Mapping[int, Part] | None = None
-) -> dict[int, Part]:
-    """The parts that these pieces make, by their ``index``, added to those that were there."""
-    parts = dict(base or {})
-    for fragment in deltas:
-        before: Mapping[str, Any] = parts.get(fragment["index"], {})
-        now: dict[str, Any] = {**fragment}
-        del now["index"]
-        for key in _CONCATENATED_KEYS & before.keys() & now.keys():
-            now[key] = f"{before[key]}{now[key]}"
-        parts[fragment["index"]] = cast("Part", {**before, **now})
-    return parts

@@ -158,7 +158,7 @@ def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_every_body_and_event_has_an_example() -> None:
     schemas = document()["components"]["schemas"]
     named = {where: schema["$ref"].removeprefix(SCHEMA_REF_PREFIX) for where, schema in bodies()}
-    for stream in {"ChatEvent", "ListEvent"} & schemas.keys():
+    for stream in {"ChatEvent", "ChatListEvent"} & schemas.keys():
         for event in schemas[stream]["oneOf"]:
             named[event["$ref"]] = event["$ref"].removeprefix(SCHEMA_REF_PREFIX)
     assert len(named) > 15

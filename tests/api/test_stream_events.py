@@ -152,7 +152,7 @@ async def test_chat_list_events_fit_their_schemas(dsn: str) -> None:
         await eventually(lambda: sum(e.event == "deleted" for e in received) == 2)
         await chatd.stop()
         await asyncio.gather(late, task)
-    mapping = document()["components"]["schemas"]["ListEvent"]["discriminator"]["mapping"]
+    mapping = document()["components"]["schemas"]["ChatListEvent"]["discriminator"]["mapping"]
     assert {event.event for event in received} == mapping.keys()
     assert mapping.keys() == {declared.event_type for declared in CHAT_LIST_EVENTS}
 

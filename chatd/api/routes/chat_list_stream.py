@@ -14,7 +14,7 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
 from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.events import ListEvent, SseMediaType, sse_response
+from chatd.api.schema.events import ChatListEvent, SseMediaType, sse_response
 from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, encode_stream
 from chatd.domain.outcomes import StreamEndReason
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
     dependencies=[RejectUnknownParameters],
     response_model=None,
     response_class=SseMediaType,
-    responses=sse_response(ListEvent) | problem_responses("too_many_streams"),
+    responses=sse_response(ChatListEvent) | problem_responses("too_many_streams"),
 )
 async def stream_chats(
     request: Request,

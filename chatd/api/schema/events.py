@@ -19,7 +19,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel, create_model
 from starlette.responses import Response
 
-from chatd.api.schema.parts import AnyDelta, Deltas
+from chatd.api.schema.parts import Deltas, PartDelta
 from chatd.api.schema.resources import (
     ChatOut,
     FailureDetail,
@@ -194,7 +194,7 @@ CHAT_EVENTS: Sequence[EventDeclaration] = (
     EventDeclaration(
         "MessagePart",
         _E.MESSAGE_PART,
-        AnyDelta,
+        PartDelta,
         "A delta of the answer under way. Add it to the preview.",
         "2.1.1",
     ),
@@ -241,7 +241,9 @@ def _union(
 
 
 ChatEvent = _union("ChatEvent", CHAT_EVENTS, "An event of one chat's stream.")
-ListEvent = _union("ListEvent", CHAT_LIST_EVENTS, "An event of the stream of all your chats.")
+ChatListEvent = _union(
+    "ChatListEvent", CHAT_LIST_EVENTS, "An event of the stream of all your chats."
+)
 
 
 class SseMediaType(Response):

@@ -20,9 +20,11 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from typing_extensions import TypeAliasType
 
 from chatd.api.schema.types import NonEmptyStr
-from chatd.domain.message import Content, Part
+from chatd.domain.message import Content as StoredContent
+from chatd.domain.message import Part as StoredPart
 
 
 class DocumentedAs:
@@ -83,19 +85,22 @@ def _content_kind(value: object) -> str | None:
 
 
 PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
-ContentInput = Annotated[
-    Annotated[NonEmptyStr, Tag("text")]
-    | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
-    Discriminator(
-        _content_kind,
-        custom_error_type="content_type",
-        custom_error_message="Input should be a string or a list of parts",
-    ),
-    Field(description="A text, or a list of parts."),
-]
+Content = TypeAliasType(
+    "Content",
+    Annotated[
+        Annotated[NonEmptyStr, Tag("text")]
+        | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
+        Discriminator(
+            _content_kind,
+            custom_error_type="content_type",
+            custom_error_message="Input should be a string or a list of parts",
+        ),
+        Field(description="The content of a message to send: a text, or a list of parts."),
+    ],
+)
 
 
-def content_parts(content: str | list[TextInput | FileInput]) -> Content:
+def content_parts(content: str | list[TextInput | FileInput]) -> StoredContent:
     """Return the content of a request as parts to store. A string becomes one text part."""
     if isinstance(content, str):
         return ({"type": "text", "text": content},)
@@ -157,11 +162,14 @@ class FilePart(BaseModel):
     data: str = Field(description="base64", examples=["aGVsbG8="])
 
 
-AnyPart = Annotated[
-    TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart,
-    Field(discriminator="type"),
-]
-Parts = Annotated[list[dict[str, Any]], DocumentedAs(list[AnyPart])]
+Part = TypeAliasType(
+    "Part",
+    Annotated[
+        TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart,
+        Field(discriminator="type", description="A part of a message. `type` tells them apart."),
+    ],
+)
+Parts = Annotated[list[dict[str, Any]], DocumentedAs(list[Part])]
 
 
 # -- deltas of streams ----------------------------------------------------------------------------
@@ -204,11 +212,16 @@ class FileDelta(_Delta, FilePart):
     """A complete file."""
 
 
-AnyDelta = Annotated[
-    TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta,
-    Field(discriminator="type"),
-]
-Deltas = Annotated[list[dict[str, Any]], DocumentedAs(list[AnyDelta])]
+PartDelta = TypeAliasType(
+    "PartDelta",
+    Annotated[
+        TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta,
+        Field(
+            discriminator="type", description="A streamed piece of a part. `index` names the part."
+        ),
+    ],
+)
+Deltas = Annotated[list[dict[str, Any]], DocumentedAs(list[PartDelta])]
 
 
 # -- what callers may see -------------------------------------------------------------------------
@@ -217,7 +230,7 @@ _PROVIDER_DATA = "provider"
 """Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
 
 
-def public_part(part: Part) -> dict[str, Any]:
+def public_part(part: StoredPart) -> dict[str, Any]:
     """Return a part without the provider's own data."""
     return (
         dict(part)
@@ -226,7 +239,7 @@ def public_part(part: Part) -> dict[str, Any]:
     )
 
 
-def public_delta(delta: Part) -> Part | None:
+def public_delta(delta: StoredPart) -> StoredPart | None:
     """Return a delta without the provider's own data. None if there is nothing else in it."""
     if _PROVIDER_DATA not in delta:
         return delta

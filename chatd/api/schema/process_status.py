@@ -93,7 +93,9 @@ class ProcessStatusOut(BaseModel):
     worker_id: UUID = Field(examples=["b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"])
     host: str = Field(examples=["web-1"])
     pid: int = Field(examples=[4711])
-    phase: str = Field(examples=["serving"])
+    phase: str = Field(
+        examples=["serving"], json_schema_extra={"enum": ["starting", "serving", "stopping"]}
+    )
     started_at: datetime
     uptime_seconds: float = Field(examples=[3.2])
     versions: Versions

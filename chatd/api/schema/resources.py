@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chatd.api.schema.parts import ContentInput, DocumentedAs, Parts
+from chatd.api.schema.parts import Content, DocumentedAs, Parts
 from chatd.api.schema.tools import Tools
 from chatd.api.schema.types import MAX_BIGINT, Labels, Title
 from chatd.domain.chat import BusyBehavior, Status
@@ -39,7 +39,7 @@ class _Request(BaseModel):
 class CreateChat(_Request):
     """A new chat, with its first message or without one."""
 
-    content: ContentInput | None = Field(
+    content: Content | None = Field(
         default=None,
         description="The first message. Without one the chat waits for it.",
         examples=["Why is the sky blue?"],
@@ -70,7 +70,7 @@ class UpdateChat(_Request):
 class SendMessage(_Request):
     """A message of the user."""
 
-    content: ContentInput = Field(examples=["And why is it red at night?"])
+    content: Content = Field(examples=["And why is it red at night?"])
     model: str | None = Field(
         default=None,
         description="A name of `GET /models`, for this message and later ones. Default: the chat's model.",
@@ -85,7 +85,7 @@ class SendMessage(_Request):
 class EditMessage(_Request):
     """The new content of a message."""
 
-    content: ContentInput = Field(examples=["Why is the sea blue?"])
+    content: Content = Field(examples=["Why is the sea blue?"])
 
 
 class Usage(BaseModel):

@@ -14,8 +14,8 @@ from chatd.cli.formatting import plain_text
 from chatd.cli.main import print_error
 from chatd.cli.output import print_json
 from chatd.client import (
+    ChatEvent,
     Client,
-    Event,
     MessagePart,
     MessageStored,
     PreviewReset,
@@ -82,7 +82,7 @@ class PipedChat:
                 if turn_started and transcript.idle:
                     return
 
-    def _print_event(self, event: Event) -> None:
+    def _print_event(self, event: ChatEvent) -> None:
         if self._json:
             line = {"event": event.event, "id": event.id, "data": event.data}
             print_json(line, compact=True)

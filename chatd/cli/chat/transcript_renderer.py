@@ -16,7 +16,7 @@ from chatd.cli.formatting import plain_text
 from chatd.client import (
     ActionRequired,
     ChatDeleted,
-    Event,
+    ChatEvent,
     HistoryReset,
     Message,
     MessagePart,
@@ -43,7 +43,7 @@ class TranscriptRenderer:
         """Printed part of the current answer."""
         self._interrupting = False
 
-    def render_event(self, event: Event) -> Iterable[RenderableType]:
+    def render_event(self, event: ChatEvent) -> Iterable[RenderableType]:
         """Yield the permanent output of an event that the transcript has already applied."""
         match event:
             case Snapshot():
@@ -63,7 +63,7 @@ class TranscriptRenderer:
             case _:
                 yield from map(_dim_note, self._notices(event))
 
-    def _notices(self, event: Event) -> Iterable[str]:
+    def _notices(self, event: ChatEvent) -> Iterable[str]:
         """Yield short notes on events that are no messages."""
         match event:
             case StatusChanged():

@@ -8,7 +8,7 @@ import type {
   CreateChat,
   Explanation,
   JournalEntry,
-  ListEvent,
+  ChatListEvent,
   Message,
   Model,
   QueuedMessage,
@@ -77,7 +77,7 @@ export class Client {
   }
 
   /** Follow the list of your chats: each chat as it is, whenever it changes. */
-  followAll(options: FollowOptions = {}): EventStream<ListEvent> {
+  followAll(options: FollowOptions = {}): EventStream<ChatListEvent> {
     return new EventStream(this.#http, "/chats/stream", options, chatListRules());
   }
 }

@@ -8,7 +8,7 @@
 import { Backoff, sleep } from "./backoff.js";
 import { ClientError, ConnectFailed } from "./errors.js";
 import type { Http } from "./http.js";
-import type { ChatEvent, ListEvent } from "./types.js";
+import type { ChatEvent, ChatListEvent } from "./types.js";
 import { Parser, type ServerSentEvent } from "./sse.js";
 
 export interface FollowOptions {
@@ -36,7 +36,7 @@ export interface EventRules<E> {
 }
 
 /** The events of a stream: iterate over it once. `cursor` resumes it another time. */
-export class EventStream<E extends ChatEvent | ListEvent> implements AsyncIterable<E> {
+export class EventStream<E extends ChatEvent | ChatListEvent> implements AsyncIterable<E> {
   cursor: string | undefined;
   #finished = false;
 
@@ -120,7 +120,7 @@ export function chatRules(): EventRules<ChatEvent> {
 }
 
 /** The rules of the list's stream. It sends states: of each chat, only newer versions are new. */
-export function chatListRules(): EventRules<ListEvent> {
+export function chatListRules(): EventRules<ChatListEvent> {
   let versions = new Map<string, number>();
   const isNewer = (id: string, version: number): boolean => {
     if (version <= (versions.get(id) ?? -1)) return false;

@@ -815,6 +815,11 @@ export interface components {
          */
         ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
+         * ChatListEvent
+         * @description An event of the stream of all your chats.
+         */
+        ChatListEvent: components["schemas"]["ChatListSnapshot"] | components["schemas"]["ChatChanged"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        /**
          * ChatListSnapshot
          * @description The most recently updated chats.
          * @example {
@@ -1019,6 +1024,11 @@ export interface components {
             title: string;
         };
         /**
+         * Content
+         * @description The content of a message to send: a text, or a list of parts.
+         */
+        Content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+        /**
          * CreateChat
          * @description A new chat, with its first message or without one.
          * @example {
@@ -1031,11 +1041,10 @@ export interface components {
          */
         CreateChat: {
             /**
-             * Content
              * @description The first message. Without one the chat waits for it.
              * @example Why is the sky blue?
              */
-            content?: (string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[]) | null;
+            content?: components["schemas"]["Content"] | null;
             /**
              * Labels
              * @example {
@@ -1131,12 +1140,8 @@ export interface components {
          *     }
          */
         EditMessage: {
-            /**
-             * Content
-             * @description A text, or a list of parts.
-             * @example Why is the sea blue?
-             */
-            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+            /** @example Why is the sea blue? */
+            content: components["schemas"]["Content"];
         };
         /**
          * Explanation
@@ -1656,11 +1661,6 @@ export interface components {
             status: components["schemas"]["Status"];
         };
         /**
-         * ListEvent
-         * @description An event of the stream of all your chats.
-         */
-        ListEvent: components["schemas"]["ChatListSnapshot"] | components["schemas"]["ChatChanged"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
-        /**
          * Message
          * @description A message of a chat's history.
          * @example {
@@ -1700,7 +1700,7 @@ export interface components {
              *       }
              *     ]
              */
-            content: (components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"])[];
+            content: components["schemas"]["Part"][];
             /**
              * Created At
              * Format: date-time
@@ -1789,8 +1789,7 @@ export interface components {
          *     }
          */
         MessagePart: {
-            /** Data */
-            data: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"];
+            data: components["schemas"]["PartDelta"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1911,6 +1910,16 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /**
+         * Part
+         * @description A part of a message. `type` tells them apart.
+         */
+        Part: components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"];
+        /**
+         * PartDelta
+         * @description A streamed piece of a part. `index` names the part.
+         */
+        PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"];
         /**
          * PendingToolCall
          * @description A call of a tool that the client runs.
@@ -2155,8 +2164,9 @@ export interface components {
             /**
              * Phase
              * @example serving
+             * @enum {string}
              */
-            phase: string;
+            phase: "starting" | "serving" | "stopping";
             /**
              * Pid
              * @example 4711
@@ -2273,7 +2283,7 @@ export interface components {
              *       }
              *     ]
              */
-            content: (components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"])[];
+            content: components["schemas"]["Part"][];
             /**
              * Created At
              * Format: date-time
@@ -2499,12 +2509,8 @@ export interface components {
              * @example queue
              */
             busy_behavior?: components["schemas"]["BusyBehavior"];
-            /**
-             * Content
-             * @description A text, or a list of parts.
-             * @example And why is it red at night?
-             */
-            content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+            /** @example And why is it red at night? */
+            content: components["schemas"]["Content"];
             /**
              * Model
              * @description A name of `GET /models`, for this message and later ones. Default: the chat's model.
@@ -2733,7 +2739,7 @@ export interface components {
              * @description The preview of the current step so far.
              * @example []
              */
-            parts: (components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"])[];
+            parts: components["schemas"]["PartDelta"][];
             /** Queue */
             queue: components["schemas"]["QueuedMessage"][];
         };
@@ -3738,7 +3744,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["ListEvent"];
+                    "text/event-stream": components["schemas"]["ChatListEvent"];
                 };
             };
             /**

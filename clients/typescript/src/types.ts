@@ -25,7 +25,7 @@ export type Tool = Schemas["Tool"];
 export type ToolResultInput = Schemas["ToolResultInput"];
 
 export type ChatEvent = Schemas["ChatEvent"];
-export type ListEvent = Schemas["ListEvent"];
+export type ChatListEvent = Schemas["ChatListEvent"];
 export type Snapshot = Schemas["Snapshot"];
 export type StatusChanged = Schemas["StatusChanged"];
 export type MessageStored = Schemas["MessageStored"];

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from chatd.client import (
     ActionRequired,
     ChatDeleted,
+    ChatEvent,
     ChatUpdated,
-    Event,
     HistoryReset,
     MessagePart,
     MessageStored,
@@ -48,7 +48,7 @@ def part(text: str, index: int = 0) -> Any:
     return {"index": index, "type": "text", "text": text}
 
 
-def seen(*events: Event) -> Transcript:
+def seen(*events: ChatEvent) -> Transcript:
     transcript = Transcript()
     for event in events:
         transcript.apply(event)

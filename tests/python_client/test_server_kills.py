@@ -13,8 +13,8 @@ from support.load_balancer import load_balancer
 from support.processes import ChatdProcess, chatd_process, replicas
 
 from chatd.client import (
+    ChatEvent,
     Client,
-    Event,
     MessagePart,
     MessageStored,
     Snapshot,
@@ -56,7 +56,7 @@ class Viewer:
         self.ids: list[str] = []
         self._killed: set[str] = set()
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: ChatEvent) -> None:
         if isinstance(event, Snapshot):
             self.snapshots += 1
         if isinstance(event, MessageStored) and event.data["role"] == "assistant":
@@ -72,7 +72,7 @@ class Viewer:
     def kills(self) -> int:
         return len(self._killed)
 
-    def to_kill(self, event: Event) -> bool:
+    def to_kill(self, event: ChatEvent) -> bool:
         """Each owner once, in the middle of its answer, until there were enough."""
         if not isinstance(event, MessagePart) or event.id is None or self.kills == KILLS:
             return False

@@ -18,7 +18,7 @@ from chatd.client import (
     InvalidRequest,
     NotFound,
     Tool,
-    ToolResult,
+    ToolResultInput,
     Transcript,
     text_of,
 )
@@ -140,10 +140,10 @@ async def test_tools_of_the_client(dsn: str) -> None:
         assert transcript.action_required is not None
         (call,) = transcript.action_required["calls"]
         assert (call["tool_name"], json.loads(call["args"])) == ("weather", {"city": "Bern"})
-        wrong: ToolResult = {"tool_call_id": "other", "result": None, "is_error": True}
+        wrong: ToolResultInput = {"tool_call_id": "other", "result": None, "is_error": True}
         with pytest.raises(InvalidRequest, match="tool_call_unknown"):
             await client.submit_tool_results(chat["id"], [wrong])
-        right: ToolResult = {"tool_call_id": call["tool_call_id"], "result": {"rain": True}}
+        right: ToolResultInput = {"tool_call_id": call["tool_call_id"], "result": {"rain": True}}
         await client.submit_tool_results(chat["id"], [right])
         await until(client, chat["id"], "waiting")
         assert (await said(client, chat["id"]))[-1] == "It rains."

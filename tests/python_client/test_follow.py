@@ -13,9 +13,9 @@ from support.eventually import TIMEOUT_SECONDS
 from chatd.client import (
     ChatChanged,
     ChatDeleted,
+    ChatEvent,
     ChatListSnapshot,
     Client,
-    Event,
     MessagePart,
     NotFound,
     PreviewReset,
@@ -91,7 +91,7 @@ async def client_of(*answers: bytes, **more: Any) -> AsyncIterator[tuple[Client,
                 yield client, server
 
 
-async def all_of(client: Client, after: str | None = None) -> list[Event]:
+async def all_of(client: Client, after: str | None = None) -> list[ChatEvent]:
     return [event async for event in client.follow("c", after)]
 
 
@@ -237,7 +237,7 @@ async def test_limits_are_waited_for_when_they_say_how_long() -> None:
 
 async def test_a_wait_beyond_patience_is_an_error_at_once() -> None:
     away = problem(503, "database_unavailable", "retry-after: 3600\r\n")
-    async with client_of(away, patience_seconds=5.0) as (client, _):
+    async with client_of(away, retry_timeout_seconds=5.0) as (client, _):
         with pytest.raises(ServerError) as caught:
             await client.chats.get("c")
         assert caught.value.retry_after == 3600
@@ -255,9 +255,9 @@ async def test_it_says_who_it_is() -> None:
     [
         ({}, "limit=50"),
         ({"page_size": 7}, "limit=7"),
-        ({"most": 5}, "limit=5"),
-        ({"most": 1000}, "limit=200"),
-        ({"page_size": 7, "most": 1000}, "limit=7"),
+        ({"max_items": 5}, "limit=5"),
+        ({"max_items": 1000}, "limit=200"),
+        ({"page_size": 7, "max_items": 1000}, "limit=7"),
     ],
     ids=str,
 )
