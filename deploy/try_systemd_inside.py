@@ -42,7 +42,7 @@ text = "Here I am again."
 block_seconds = 60
 attempts = [1]
 [[providers.fake.scripts.long]]
-text = "I shall not be heard."
+text = "I shall not be sent."
 [models.fake]
 provider = "fake"
 model = "fake-1"

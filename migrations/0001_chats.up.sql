@@ -251,8 +251,8 @@ CREATE UNLOGGED TABLE chat_parts (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
 -- The ledger of tool calls: a row is stored before a call starts and completed after it ends, so
--- that a crash in between can be told from a call that never started. Models repeat call ids in
--- later messages; within one message an id names one call.
+-- that a crash in between differs from a call that never started. Models repeat call ids in later
+-- messages; within one message an id names one call.
 CREATE TABLE chat_tool_calls (
     chat_id       uuid NOT NULL,
     tool_call_id  text NOT NULL,

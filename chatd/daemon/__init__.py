@@ -6,7 +6,7 @@ make up ``runtime_config``, which SIGHUP replaces as a whole in one assignment (
 each request reads it anew, so nothing has to be rebuilt and nothing can be forgotten.
 
 ``supervision_tree`` is the one list of the actors. They start in this order and stop in reverse, so that
-clients are told first, chats get their grace while everything they need still runs, and the last
+clients are notified first, chats get their grace while everything they need still runs, and the last
 notification is sent before the database is closed::
 
     chatd

@@ -11,7 +11,7 @@ from chatd.domain.chat import LEASED, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """The worker that holds a chat. Only its id is known after its row in ``workers`` is gone."""
+    """The worker that holds a chat. Only its id is known after its row in ``workers`` was deleted."""
 
     worker_id: UUID
     host: str | None = None
@@ -88,7 +88,7 @@ class ChatDiagnostics:
 
     @property
     def is_backing_off(self) -> bool:
-        """Whether the chat waits for its next attempt."""
+        """True while the chat waits for its next attempt."""
         return (
             self.attempts > 0
             and self.next_attempt_at is not None

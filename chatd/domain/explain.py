@@ -1,4 +1,4 @@
-"""Reasons for a chat's state, in words for somebody who was woken up to find out.
+"""Reasons for a chat's state, in words for an operator on call.
 
 A pure function of what the database knows, so every replica gives the same reasons, and a test can show
 that every state has one. The chat's activity comes from its worker's last heartbeat, and the text says

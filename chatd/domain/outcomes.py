@@ -16,7 +16,7 @@ class TurnOutcome(StrEnum):
     LOST = "lost"
     PANICKED = "panicked"
     ABORTED = "aborted"
-    """Nothing was stored: the process was told to end at once, or its lease expired."""
+    """Nothing was stored: the process was stopped at once, or its lease expired."""
 
 
 class LossReason(StrEnum):

@@ -112,7 +112,7 @@ def remove_stale_pid_file(cluster: Path) -> None:
         return  # no such process, or of another account: PostgreSQL handles both
     if working_dir == cluster:
         raise EmbeddedError(
-            f"a PostgreSQL started by somebody else (process {pid}) runs in {cluster}",
+            f"a PostgreSQL started by another program (process {pid}) runs in {cluster}",
             folder=cluster,
         )
     (cluster / "postmaster.pid").unlink(missing_ok=True)

@@ -75,7 +75,7 @@ class LockedDirectory:
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX)).resolve()
         lock = try_lock(unfinished / "owner.lock")
         if lock is None:
-            raise EmbeddedError(f"somebody else locked {unfinished}", folder=unfinished)
+            raise EmbeddedError(f"another process locked {unfinished}", folder=unfinished)
         unfinished.chmod(0o711 if traversable else 0o700)
         path = unfinished.with_name(unfinished.name.replace(_UNFINISHED_PREFIX, _TEMPORARY_PREFIX))
         unfinished.rename(path)

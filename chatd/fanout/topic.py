@@ -50,12 +50,12 @@ class Subscription:
 
     @property
     def deleted(self) -> bool:
-        """Whether the chat was deleted."""
+        """True if the chat was deleted."""
         return self.topic.deleted
 
     @property
     def closed(self) -> bool:
-        """Whether the stream ends: it was disconnected, or the chat was deleted."""
+        """True if the stream ends: it was disconnected, or the chat was deleted."""
         return self.disconnected or self.topic.deleted
 
     def deliver(self, entries: Iterable[JournalEntry]) -> None:
@@ -114,12 +114,12 @@ class Topic:
 
     @property
     def is_stale(self) -> bool:
-        """Whether entries must be read from the database."""
+        """True if entries must be read from the database."""
         return self.delivered is not None and self.latest_known > self.delivered.version
 
     @property
     def is_local(self) -> bool:
-        """Whether the running step is one of this process, as far as the journal was delivered."""
+        """True if this process runs the current step, as far as the journal was delivered."""
         preview, delivered = self.preview, self.delivered
         return (
             preview is not None

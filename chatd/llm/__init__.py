@@ -22,7 +22,7 @@ A provider turns the stream of an API into *deltas*: pieces of content parts in 
   not a failure of the provider.
 * **SDKs are slow to import** (about a second), so they are imported in a worker thread at ``warm()`` or, at
   the latest, at the first call. Importing this package imports none of them.
-* **Text is passed on as it came**, NULs and lone surrogates included. Whoever stores it replaces them once
+* **Text is passed on as it came**, NULs and lone surrogates included. The store replaces them once
   (``domain.sanitize.replace_unstorable_json``).
 
 ::

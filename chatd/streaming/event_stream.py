@@ -24,11 +24,11 @@ class Subscriber(Protocol):
 
     @property
     def deleted(self) -> bool:
-        """Whether the chat was deleted."""
+        """True if the chat was deleted."""
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more will be delivered."""
+        """True if nothing more will be delivered."""
 
     async def wait(self) -> None:
         """Return when there may be something new, or the subscription was closed."""

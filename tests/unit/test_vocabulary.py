@@ -24,10 +24,7 @@ FOLDERS = {
 }
 PAGES_WITH_OLD_NAMES = ("docs/development/vocabulary.md", "docs/architecture/decisions/")
 
-PENDING = (
-    *("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout", "chatd/store"),
-    "chatd/streaming",
-)
+PENDING = ("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout", "chatd/store")
 """Folders whose prose is still being rewritten."""
 
 

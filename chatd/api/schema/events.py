@@ -2,7 +2,7 @@
 
 ``CHAT_EVENTS`` and ``CHAT_LIST_EVENTS`` are read by the encoder (``api.sse``), by the OpenAPI document
 and by the tests. An event's name is that of its schema, and of its class in every client. A new event
-takes a type in ``domain.stream_events``, a row here, and whoever shows it.
+takes a type in ``domain.stream_events``, a row here, and its renderers.
 
 The models only describe events. While a stream runs, its data are plain mappings.
 """

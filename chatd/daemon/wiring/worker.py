@@ -39,7 +39,7 @@ class WorkerActors:
 
     @property
     def healthy(self) -> bool:
-        """Whether the heartbeat makes progress, which includes waiting for an unavailable database.
+        """True if the heartbeat makes progress, which includes waiting for an unavailable database.
 
         It may be silent for one lease plus the longest single attempt to reach the database, with the
         pause before it.
