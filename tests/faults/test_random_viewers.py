@@ -133,7 +133,7 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
         assert crowd.connections >= 500
         for replica in replicas:
             hub = replica.daemon.services.hub
-            await eventually(lambda hub=hub: hub.viewers == 0)
+            await eventually(lambda hub=hub: hub.subscriber_count == 0)
             await eventually(
                 lambda hub=hub: not hub._topics, describe=lambda hub=hub: f"{hub._topics}"
             )

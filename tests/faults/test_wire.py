@@ -19,7 +19,7 @@ from support.providers import FunctionProvider, finished, scripted, text_delta
 from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import ChatView
 
-from chatd.daemon import daemon
+from chatd.daemon.wiring import actors
 from chatd.embedded import Postgres
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database
@@ -370,7 +370,7 @@ async def test_a_listener_that_hears_nothing(
     """Its connection is dead and says nothing. Polling finds all; or it notices, and hears again."""
     probe_seconds = 0.2 if probes else 600.0
     monkeypatch.setattr(
-        daemon, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
+        actors, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
     )
     worker = {"poll_seconds": 600.0 if probes else 0.2}
     async with (

@@ -66,7 +66,7 @@ async def test_slow_consumer_ends_stream(dsn: str) -> None:
         chat = await chatd.api.create()
         async with non_reading_client(chatd, stream_path(chat["id"])) as wire:
             [subscription] = await eventually(lambda: viewers(chatd))
-            while not subscription.let_go:
+            while not subscription.disconnected:
                 await chatd.api.http.patch(
                     f"/api/v1/chats/{chat['id']}", json={"labels": LARGE_LABELS}
                 )
