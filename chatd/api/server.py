@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 _FIRST_REQUEST_TIMEOUT_SECONDS = 0.5
 """Time that an accepted connection has to send its first request once the server stops."""
 _POLL_INTERVAL_SECONDS = 0.01
+_STOP_TIMEOUT_SECONDS = 5
+"""Time that requests under way have once the drain is over."""
 
 
 _BAD_REQUEST_RESPONSE = problems.problem_response(
@@ -81,7 +83,7 @@ class Server:
 
     ``inherited_socket`` returns a socket that is listening already, if there is one. When stopped, the
     server takes requests for ``drain_seconds`` more, or until ``end_drain``, and closes the connection
-    after each response. Then streams end, and requests under way have ``stop_timeout_seconds``. New
+    after each response. Then streams end, and requests under way have five seconds. New
     connections of an inherited socket are left to the other processes that have it, from the start.
     """
 
@@ -92,10 +94,9 @@ class Server:
         *,
         host: str,
         port: int,
-        inherited_socket: Callable[[], socket.socket | None] = lambda: None,
-        keepalive_timeout_seconds: float = 75.0,
-        drain_seconds: float = 0.0,
-        stop_timeout_seconds: float = 5.0,
+        inherited_socket: Callable[[], socket.socket | None],
+        keepalive_timeout_seconds: float,
+        drain_seconds: float,
     ) -> None:
         self._app = app
         self._hub = hub
@@ -104,7 +105,6 @@ class Server:
         self._inherited_socket = inherited_socket
         self._keepalive_timeout_seconds = keepalive_timeout_seconds
         self._drain_seconds = drain_seconds
-        self._stop_timeout_seconds = stop_timeout_seconds
         self._drain_ended = anyio.Event()
 
     def end_drain(self) -> None:
@@ -124,7 +124,7 @@ class Server:
             access_log=False,
             ws="none",
             timeout_keep_alive=max(1, round(self._keepalive_timeout_seconds)),
-            timeout_graceful_shutdown=max(1, round(self._stop_timeout_seconds)),
+            timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
         )
         listening = anyio.Event()
         server = _Uvicorn(config, listening)

@@ -31,6 +31,9 @@ ALGORITHMS: Mapping[str, Sequence[str]] = {
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 _MAX_BYTES = 1024 * 1024
 _FETCH_TIMEOUT_SECONDS = 5.0
+_REFRESH_INTERVAL_SECONDS = 300.0
+_MIN_REFRESH_INTERVAL_SECONDS = 10.0
+"""Minimum interval between two readings for unknown keys, whatever number of requests bring such."""
 
 
 class JwksUnavailable(ChatdError):
@@ -48,25 +51,21 @@ class VerificationKey:
 class JwksClient:
     """Reader of the key set at ``source``, a path or a URL.
 
-    The set is read every ``refresh_interval_seconds``, and when an unknown key is requested, but then at
-    most every ``min_refresh_interval_seconds``. While it cannot be read, the last keys stay in use.
+    The set is read periodically, and when an unknown key is requested. While it cannot be read, the last
+    keys stay in use.
     """
 
     def __init__(
         self,
         source: str,
-        *,
-        refresh_interval_seconds: float = 300.0,
-        min_refresh_interval_seconds: float = 10.0,
     ) -> None:
         self._source = source
-        self._min_refresh_interval_seconds = min_refresh_interval_seconds
         self._keys: Mapping[str | None, VerificationKey] | None = None
         self._refreshed_at = float("-inf")
         self._refresh_lock = anyio.Lock()
         self._loop = Periodic(
             self.refresh,
-            interval_seconds=refresh_interval_seconds,
+            interval_seconds=_REFRESH_INTERVAL_SECONDS,
             expected_errors=(JwksUnavailable,),
         )
 
@@ -113,7 +112,7 @@ class JwksClient:
         return keys.get(kid)
 
     def _may_refresh(self) -> bool:
-        return anyio.current_time() - self._refreshed_at >= self._min_refresh_interval_seconds
+        return anyio.current_time() - self._refreshed_at >= _MIN_REFRESH_INTERVAL_SECONDS
 
     async def _refresh(self) -> None:
         self._refreshed_at = anyio.current_time()

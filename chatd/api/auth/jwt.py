@@ -50,8 +50,8 @@ class JwtAuthenticator:
         *,
         issuer: str,
         audience: str,
-        owner_claim: str = "sub",
-        admin_claim: str | None = None,
+        owner_claim: str,
+        admin_claim: str | None,
     ) -> None:
         self._jwks = jwks
         self._issuer = issuer

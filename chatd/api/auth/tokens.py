@@ -17,6 +17,9 @@ from chatd.store.tokens import TOKEN_PREFIX, Tokens, ValidToken, hash_token
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 
+_CHECK_INTERVAL_SECONDS = 0.5
+"""Interval of the validation of all cached tokens."""
+
 _CACHE_TTL_SECONDS = 0.9
 """Maximum age of a validation. Together with the statement itself it stays below a second."""
 
@@ -55,7 +58,7 @@ class _LookupBatch:
 class TokenAuthenticator:
     """Authenticator for the access tokens of ``chatd token create``."""
 
-    def __init__(self, tokens: Tokens, *, check_interval_seconds: float = 0.5) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._cached: dict[bytes, _CachedToken] = {}
         self._rejected: set[bytes] = set()
@@ -63,7 +66,7 @@ class TokenAuthenticator:
         self._lookup_lock = anyio.Lock()
         self._loop = Periodic(
             self.step,
-            interval_seconds=check_interval_seconds,
+            interval_seconds=_CHECK_INTERVAL_SECONDS,
             expected_errors=(DatabaseUnavailable,),
         )
 

@@ -16,9 +16,9 @@ class RequestLimits:
     Each check returns what it was given, or raises ``HttpProblem`` (422).
     """
 
-    max_content_parts: int = 100
-    max_labels: int = 64
-    max_tools: int = 64
+    max_content_parts: int
+    max_labels: int
+    max_tools: int
 
     def check_content(self, content: Content) -> Content:
         """Check the number of parts of a message."""
