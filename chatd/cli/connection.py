@@ -151,17 +151,21 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
     """
     if len(id_or_prefix) >= _ID_LENGTH:
         return id_or_prefix
-    found = []
+    matching_ids = []
     if len(id_or_prefix) >= _MIN_PREFIX_LENGTH:
         recent = client.chats.list(max_items=_MAX_SEARCHED_CHATS)
-        found = [chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())]
-    match found:
+        matching_ids = [
+            chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())
+        ]
+    match matching_ids:
         case [chat_id]:
             return chat_id
         case []:
             problem = f"None of your {_MAX_SEARCHED_CHATS} most recent chats begins with {id_or_prefix!r}."
         case _:
-            problem = f"More than one chat begins with {id_or_prefix!r}: {', '.join(found[:5])}."
+            problem = (
+                f"More than one chat begins with {id_or_prefix!r}: {', '.join(matching_ids[:5])}."
+            )
     raise NoSuchChat(problem)
 
 

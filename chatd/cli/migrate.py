@@ -64,9 +64,9 @@ def down(
     """Revert migrations, newest first. Their data is deleted."""
     dsn = _dsn(config)
     states = asyncio.run(migrate.status(dsn))
-    to_revert = [each for each in states if each.version > to and each.applied_at is not None]
+    to_revert = [state for state in states if state.version > to and state.applied_at is not None]
     if to_revert and not yes:
-        _confirm([f"{each.version:04}_{each.name}" for each in reversed(to_revert)])
+        _confirm([f"{state.version:04}_{state.name}" for state in reversed(to_revert)])
     reverted = asyncio.run(migrate.down(dsn, to=to, wait_seconds=wait_seconds))
     _print_migrations("reverted", reverted, "Nothing to revert.", json=json)
 
@@ -80,17 +80,17 @@ def status(
     """Show the state of every migration: applied, pending, changed or unknown to this chatd."""
     states = asyncio.run(migrate.status(_dsn(config)))
     if json:
-        print_json([asdict(each) for each in states])
+        print_json([asdict(migration) for migration in states])
         return
     rows = [
         (
-            f"{each.version:04}",
-            each.name,
-            each.state,
-            each.applied_at.isoformat(" ", "seconds") if each.applied_at else "",
-            each.applied_by_version or "",
+            f"{migration.version:04}",
+            migration.name,
+            migration.state,
+            migration.applied_at.isoformat(" ", "seconds") if migration.applied_at else "",
+            migration.applied_by_version or "",
         )
-        for each in states
+        for migration in states
     ]
     print(format_table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
 
@@ -118,10 +118,12 @@ def _print_migrations(
 ) -> None:
     """Print migrations in the order in which they were applied or reverted."""
     if json:
-        listed = [{"version": each.version, "name": each.name} for each in migrations]
+        listed = [
+            {"version": migration.version, "name": migration.name} for migration in migrations
+        ]
         print_json({verb: listed})
         return
-    print("\n".join(f"{verb} {each.label}" for each in migrations) or empty_message)
+    print("\n".join(f"{verb} {migration.label}" for migration in migrations) or empty_message)
 
 
 def _dsn(config: Path | None) -> str:

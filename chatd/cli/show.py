@@ -31,15 +31,15 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
 
     async def job(client: "Client") -> None:
         chat_id = await resolve_chat_id(client, chat)
-        found = await client.chats.get(chat_id)
+        record = await client.chats.get(chat_id)
         messages = [message async for message in client.messages.list(chat_id)]
         queue = await client.queue.list(chat_id)
         explanation = await client.chats.explain(chat_id)
         if json:
-            document = {"chat": found, "messages": messages, "queue": queue}
+            document = {"chat": record, "messages": messages, "queue": queue}
             print_json({**document, "explain": explanation})
             return
-        _print_chat(found)
+        _print_chat(record)
         for message in messages:
             print(f"\n--- {message['role']} #{message['id']}  {message['created_at'][:19]}")
             print(plain_text(message["content"]))

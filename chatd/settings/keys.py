@@ -54,11 +54,11 @@ def known_keys() -> dict[tuple[str, str], Key]:
 @cache
 def sections() -> dict[str, tuple[type[BaseModel], bool]]:
     """Return each section's model, and whether the section holds one such table for each name."""
-    found: dict[str, tuple[type[BaseModel], bool]] = {}
+    by_name: dict[str, tuple[type[BaseModel], bool]] = {}
     for section, info in Settings.model_fields.items():
         *_, model = get_args(info.annotation) or (info.annotation,)
-        found[section] = (model, get_origin(info.annotation) is dict)
-    return found
+        by_name[section] = (model, get_origin(info.annotation) is dict)
+    return by_name
 
 
 def _key(section: str, field: str, info: FieldInfo, *, named: bool) -> Key:

@@ -120,7 +120,7 @@ def _type_words(schema: dict[str, Any]) -> Iterator[str]:
         yield " or ".join(f'`"{value}"`' for value in schema["enum"])
         return
     yield {"array": "list", "object": "table"}.get(schema["type"], schema["type"])
-    yield from (words.format(schema[name]) for name, words in _LIMITS.items() if name in schema)
+    yield from (text.format(schema[name]) for name, text in _LIMITS.items() if name in schema)
 
 
 def _comment(*sentences: str) -> str:

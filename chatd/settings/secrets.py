@@ -12,12 +12,12 @@ from chatd.settings.settings import Settings
 def secret_values(settings: Settings) -> Iterator[str]:
     """Yield every secret value, and of a URL also its secret parts alone."""
     for _, value in setting_values(settings):
-        for inner in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(inner, SecretStr):
-                secret = inner.get_secret_value()
-                yield secret
-                if "://" in secret:
-                    yield from _url_secrets(secret)
+        for secret in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(secret, SecretStr):
+                text = secret.get_secret_value()
+                yield text
+                if "://" in text:
+                    yield from _url_secrets(text)
 
 
 def _url_secrets(url: str) -> Iterator[str]:

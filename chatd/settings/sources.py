@@ -34,7 +34,7 @@ _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(slots=True)
 class SourceValues:
-    """Values of one source by key, their origins, and the problems found while reading them."""
+    """Values of one source by key, their origins, and the problems result while reading them."""
 
     values: dict[KeyPath, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
@@ -117,24 +117,24 @@ def _unknown_key_reason(path: KeyPath, origin: Origin) -> str:
 
 def read_file(path: Path) -> SourceValues:
     """Read the TOML file. A file that cannot be read or parsed is one problem."""
-    found, origin = SourceValues(), Origin("file", str(path))
+    result, origin = SourceValues(), Origin("file", str(path))
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        found.problems.append(Problem(str(path), error.strerror or "cannot be read", "file"))
+        result.problems.append(Problem(str(path), error.strerror or "cannot be read", "file"))
     except ValueError as error:
-        found.problems.append(Problem(str(path), f"not valid TOML: {error}", "file"))
+        result.problems.append(Problem(str(path), f"not valid TOML: {error}", "file"))
     else:
         for keys, value in _flatten(document):
-            found.add(keys, value, origin, folder=path.parent)
-        found.table_names = [
+            result.add(keys, value, origin, folder=path.parent)
+        result.table_names = [
             (section, name)
             for section, table in document.items()
             if path_length(section) == NAMED_LENGTH and isinstance(table, dict)
             for name, inner in table.items()
             if isinstance(inner, dict)
         ]
-    return found
+    return result
 
 
 def _flatten(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -154,7 +154,7 @@ def read_environment(
     ``table_names`` are the named tables of the file. A variable cannot spell ``my-model``, so
     ``MY_MODEL`` means the table that it fits.
     """
-    found = SourceValues()
+    result = SourceValues()
     names: dict[str, list[str]] = {}
     for section, name in sorted(table_names):
         names.setdefault(env_name((section, name)), []).append(name)
@@ -165,10 +165,10 @@ def read_environment(
         origin, path = Origin("env", variable), _variable_path(variable)
         fitting = names.get(variable.rpartition("__")[0], [])
         if len(fitting) > 1:
-            found.reject(path, f"may mean any of {', '.join(fitting)}", origin)
+            result.reject(path, f"may mean any of {', '.join(fitting)}", origin)
         else:
-            found.add((path[0], *fitting, path[-1]) if fitting else path, text, origin)
-    return found
+            result.add((path[0], *fitting, path[-1]) if fitting else path, text, origin)
+    return result
 
 
 def _variable_path(variable: str) -> KeyPath:
@@ -191,7 +191,7 @@ def read_credentials(environ: Mapping[str, str]) -> SourceValues:
 
     A credential whose name does not begin with a section has another purpose and is ignored.
     """
-    found = SourceValues()
+    result = SourceValues()
     folder = environ.get(_CREDENTIALS_VARIABLE)
     for file in sorted(Path(folder).glob("*.*")) if folder else ():
         section, _, rest = file.name.partition(".")
@@ -201,7 +201,7 @@ def read_credentials(environ: Mapping[str, str]) -> SourceValues:
         origin = Origin("credential", str(file))
         key = known_keys().get((section, path[-1]))
         if key is not None and not key.secret:
-            found.reject(path, "is not a secret, so it cannot be a credential", origin)
+            result.reject(path, "is not a secret, so it cannot be a credential", origin)
         else:
-            found.add(path, file, origin)
-    return found
+            result.add(path, file, origin)
+    return result

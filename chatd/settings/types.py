@@ -43,9 +43,9 @@ class Section(BaseModel):
 
 def check_rules(violations: Iterable[tuple[KeyPath, str]]) -> None:
     """Raise one error for all violations, each the key relative to the model and the reason."""
-    if found := list(violations):
-        text = "; ".join(f"{'.'.join(path)}: {reason}" for path, reason in found)
-        raise PydanticCustomError("rules", "{text}", {"text": text, "violations": found})
+    if listed := list(violations):
+        text = "; ".join(f"{'.'.join(path)}: {reason}" for path, reason in listed)
+        raise PydanticCustomError("rules", "{text}", {"text": text, "violations": listed})
 
 
 def is_loopback(host: str) -> bool:

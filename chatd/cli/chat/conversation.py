@@ -49,7 +49,7 @@ class Conversation:
         if not line.startswith("/") or line.startswith("//"):
             await self._send(line.removeprefix("/") if line.startswith("//") else line)
             return None
-        command, _, words = line[1:].partition(" ")
+        command, _, text = line[1:].partition(" ")
         commands: dict[str, Callable[[str], Awaitable[str | None]]] = {
             "queue": self._queue,
             "interrupt": self._interrupt,
@@ -60,7 +60,7 @@ class Conversation:
         }
         if command not in commands:
             return f"Unknown command /{command}. /help lists the commands."
-        return await commands[command](words.strip())
+        return await commands[command](text.strip())
 
     async def stop(self) -> None:
         """Interrupt the running turn."""

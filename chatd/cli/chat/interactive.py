@@ -114,15 +114,15 @@ class InteractiveChat:
             return self._connection_problem
         if chat is None:
             return "new chat | /help | Ctrl-C quits"
-        words = [chat["id"][:SHORT_ID], chat["model"] or "", chat["status"].replace("_", " ")]
+        facts = [chat["id"][:SHORT_ID], chat["model"] or "", chat["status"].replace("_", " ")]
         if transcript.retry is not None:
-            words.append(
+            facts.append(
                 f"the model call failed; attempt {transcript.retry['attempt'] + 1} follows"
             )
         if transcript.queue_length:
-            words.append(f"{transcript.queue_length} queued")
-        words.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C quits")
-        return " | ".join(filter(None, words))
+            facts.append(f"{transcript.queue_length} queued")
+        facts.append("Ctrl-C stops the answer" if self._conversation.busy else "Ctrl-C quits")
+        return " | ".join(filter(None, facts))
 
     def _on_reconnect(self, error: ClientError | None, delay: float) -> None:
         if error is not None:
