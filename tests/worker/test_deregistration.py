@@ -99,3 +99,27 @@ async def test_turn_may_end_within_the_shutdown_grace(dsn: str, database: Databa
         await stopping
     [row] = await fetch_rows(database, "SELECT status FROM chats")
     assert row["status"] == "waiting"
+
+
+async def test_next_turn_of_the_queue_is_released_while_draining(
+    dsn: str, database: Database
+) -> None:
+    held = HeldProvider()
+    async with running_daemon(dsn, held, worker={"shutdown_grace_seconds": 30}) as chatd:
+        chat = await chatd.api.create("one")
+        await eventually(lambda: held.now)
+        for text in ("two", "three"):
+            await chatd.api.send(chat["id"], text, busy_behavior="queue")
+        stopping = asyncio.create_task(chatd.stop())
+        await eventually(lambda: chatd.daemon.chat_tasks.free_slots == 0)
+        held.go.set()
+        await stopping
+    entries = await fetch_rows(
+        database, "SELECT transition, status, data FROM chat_events ORDER BY version DESC LIMIT 2"
+    )
+    release, finish = entries
+    assert (finish["transition"], finish["status"]) == ("finish_turn", "running")
+    assert (release["transition"], release["data"]["reason"]) == ("release", "draining")
+    assert len(held.requests) == 1
+    [row] = await fetch_rows(database, "SELECT status, queue_length FROM chats")
+    assert tuple(row.values()) == ("pending", 1)

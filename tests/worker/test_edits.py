@@ -9,7 +9,13 @@ from uuid import UUID
 
 import pytest
 from support.eventually import TIMEOUT_SECONDS, eventually
-from support.in_process import InProcessDaemon, fetch_rows, running_daemon, running_daemons
+from support.in_process import (
+    NO_RENEWALS,
+    InProcessDaemon,
+    fetch_rows,
+    running_daemon,
+    running_daemons,
+)
 from support.providers import scripted
 from support.sse_client import ChatView, SseEvent
 from support.streams import BackgroundSubscriber, background_subscriber, chat_stream_events
@@ -246,3 +252,17 @@ async def test_promoted_message_interrupts_the_turn_and_is_answered_next(dsn: st
         assert (await chatd.api.texts(chat["id"]))[0] == "I begin"
         gone = await chatd.api.http.delete(f"{path}/{first['id']}")
         assert (gone.status_code, gone.json()["code"]) == (404, "queued_message_not_found")
+
+
+async def test_reclaimed_chat_cancels_its_fenced_task_at_once(dsn: str) -> None:
+    """Neither the heartbeat nor a hint takes part: the claim itself cancels the old task."""
+    provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
+    async with running_daemon(dsn, provider, worker=NO_RENEWALS) as chatd:
+        chatd.daemon.chat_tasks.on_suspect = lambda: None
+        chat = await chatd.api.create("[[hang]] one")
+        await eventually(lambda: provider.open_streams)
+        (message,) = await chatd.api.messages(chat["id"])
+        await chatd.api.edit(chat["id"], message["id"], "[[hang]] two")
+        await eventually(lambda: provider.calls == 2)
+        await eventually(lambda: provider.open_streams == 1)
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"], reason="edited")

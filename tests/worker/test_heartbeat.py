@@ -1,9 +1,11 @@
 """Heartbeat and lease expiry: renewals, the session lock, and chats that are lost."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
 from support.eventually import eventually
 from support.factories import (
     columns_for,
@@ -14,6 +16,7 @@ from support.providers import HeldProvider
 
 from chatd.domain.chat import Status
 from chatd.store.database import Database
+from chatd.store.leases import Leases, Renewal
 
 
 async def cut_heartbeat(database: Database, worker: set[int]) -> None:
@@ -103,7 +106,10 @@ async def waiting_for_lock(database: Database) -> bool:
 async def test_lost_chat_is_dropped_at_the_next_heartbeat(dsn: str, database: Database) -> None:
     held = HeldProvider()
     async with running_daemon(
-        dsn, held, worker={"heartbeat_seconds": 0.1, "reap_interval_seconds": 600}
+        dsn,
+        held,
+        # A long lease, so that the watchdog does not do it.
+        worker={"heartbeat_seconds": 0.1, "lease_seconds": 1800, "reap_interval_seconds": 600},
     ) as chatd:
         chat = await chatd.api.create("hello")
         await eventually(lambda: held.now)
@@ -158,3 +164,24 @@ async def test_pruned_worker_is_registered_again(dsn: str, database: Database) -
         assert after["worker_id"] == chatd.daemon.worker_id
         for column in ("host", "pid", "version", "max_chats"):
             assert after[column] == before[column]
+
+
+async def test_renewal_that_never_ends_is_an_outage_after_one_heartbeat(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, stalled = Leases.renew, asyncio.Event()
+
+    async def stalling(self: Leases, *args: Any, **options: Any) -> list[Renewal]:
+        if chatd.daemon.supervisor.ready.is_set() and not stalled.is_set():
+            stalled.set()
+            await asyncio.Event().wait()
+        return await renew(self, *args, **options)
+
+    database = {"statement_timeout_seconds": 600}
+    worker = {"heartbeat_seconds": 0.2, "lease_seconds": 1800}
+    async with running_daemon(dsn, database=database, worker=worker) as chatd:
+        monkeypatch.setattr(Leases, "renew", stalling)
+        outage = await chatd.wait_for_log("outage.began", child="heartbeat")
+        assert stalled.is_set()
+        assert "within one heartbeat" in outage["error"]
+        await chatd.wait_for_log("outage.ended", child="heartbeat")

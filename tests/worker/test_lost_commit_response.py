@@ -1,10 +1,13 @@
 """Commits whose response is lost: the writer finds out what was applied."""
 
+from uuid import uuid4
+
 from support.eventually import eventually
-from support.in_process import running_daemon
+from support.in_process import NO_RENEWALS, running_daemon
 from support.providers import scripted
 
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.database import Database
 
 
 async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: str) -> None:
@@ -31,3 +34,29 @@ async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: s
         assert await chatd.api.texts(chat["id"]) == ["You said: one"]
         assert await chatd.journal(chat["id"], "reap_interrupt") == []
         await eventually(lambda: not chatd.daemon.chat_tasks.leases)
+
+
+async def test_progress_of_another_worker_is_not_taken_for_an_own_commit(
+    dsn: str, database: Database
+) -> None:
+    """The commit failed without a response. Meanwhile another worker claimed the chat and stored a step."""
+    provider = scripted([{"text": "You said: {message}"}])
+    worker = {**NO_RENEWALS, "reap_interval_seconds": 600}
+    async with running_daemon(dsn, provider, worker=worker) as chatd:
+        turns = chatd.daemon.services.store.turns
+        finish_turn = turns.finish_turn
+
+        async def lose_chat(*_: object, **__: object) -> None:
+            turns.finish_turn = finish_turn  # type: ignore[method-assign]
+            await database.fetch(
+                "UPDATE chats SET worker_id = $1, epoch = epoch + 1, version = version + 1,"
+                " committed_steps = committed_steps + 1",
+                uuid4(),
+            )
+            raise DatabaseUnavailable
+
+        turns.finish_turn = lose_chat  # type: ignore[assignment,method-assign]
+        chat = await chatd.api.create("hello")
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
+        await eventually(lambda: not chatd.daemon.chat_tasks.leases)
+        assert provider.calls == 1

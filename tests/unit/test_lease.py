@@ -1,0 +1,230 @@
+"""Leases: the local deadline, the cancel causes, and what renewals do to them.
+
+Each check is tested alone: in a daemon the watchdog, the heartbeat and the fencing token cover for each
+other.
+"""
+
+from typing import Any, cast
+
+import anyio
+import pytest
+from support.chats import leased_chat
+from support.providers import catalog, scripted
+from support.virtual_clock import on_virtual_time
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.hub import ChatHub
+from chatd.store.leases import Renewal
+from chatd.worker.chat_tasks import ChatTaskPool
+from chatd.worker.clock import boottime
+from chatd.worker.flusher import Flusher
+from chatd.worker.lease import Cause, Lease
+from chatd.worker.model_call import ModelCall
+from chatd.worker.runner import Runner
+from chatd.worker.turn import Turn
+from chatd.worker.turn_limits import TurnLimits
+from chatd.worker.writer import Writer
+
+UNUSED = cast("Any", None)
+
+
+def lease(*, age_seconds: float = 0.0, chat: Chat | None = None) -> Lease:
+    return Lease(
+        chat or leased_chat(), renewed_at=boottime() - age_seconds, local_lease_seconds=15.0
+    )
+
+
+def pool() -> ChatTaskPool:
+    return ChatTaskPool(
+        UNUSED,
+        config=UNUSED,
+        max_chats=lambda: 1,
+        local_lease_seconds=15.0,
+        grace_seconds=0.0,
+    )
+
+
+def renewal(chat: Chat, **changes: Any) -> Renewal:
+    fields = {"chat_id": chat.id, "epoch": chat.epoch, "version": chat.version}
+    return Renewal(**(fields | {"status": chat.status} | changes))
+
+
+# -- the local deadline ---------------------------------------------------------------------------
+
+
+async def test_expired_lease_is_invalid() -> None:
+    lease().ensure_valid()
+    with pytest.raises(LeaseLost):
+        lease(age_seconds=100).ensure_valid()
+
+
+async def test_lost_lease_is_invalid_before_it_expires() -> None:
+    held = lease()
+    held.cancel(Cause.LOST)
+    with pytest.raises(LeaseLost):
+        held.ensure_valid()
+
+
+async def test_model_is_not_called_on_an_expired_lease() -> None:
+    provider = scripted()
+    models = catalog(provider)
+    hub = ChatHub(subscriber_buffer=1)
+    flusher = Flusher(
+        UNUSED,
+        ChangeBus(hub, notify_replicas=lambda _: None),
+        flush_interval_seconds=1,
+        flush_bytes=1,
+    )
+    limits = TurnLimits(
+        stream_idle_timeout_seconds=1,
+        model_call_timeout_seconds=1,
+        timeout_seconds=1,
+        client_tool_timeout_seconds=1,
+        max_steps=1,
+    )
+    async with ModelCall(
+        catalog=models,
+        hub=hub,
+        flusher=flusher,
+        limits=limits,
+        lease=lease(age_seconds=100),
+        model=models.default,
+    ) as call:
+        with pytest.raises(LeaseLost):
+            await call.run(())
+    assert provider.calls == 0
+
+
+class UnavailableTurns:
+    """Store whose reads always fail, as during an outage."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def history(self, _: object) -> None:
+        self.reads += 1
+        assert self.reads == 1, "read again"
+        raise DatabaseUnavailable
+
+
+@on_virtual_time
+async def test_writer_does_not_retry_on_an_expired_lease() -> None:
+    turns = UnavailableTurns()
+    writer = Writer(cast("Any", turns), UNUSED, lease(age_seconds=100))
+    with pytest.raises(LeaseLost):
+        await writer.history()
+    assert turns.reads == 1
+
+
+# -- cancel causes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("causes", "expected"),
+    [
+        ([Cause.INTERRUPTED, Cause.SHUTDOWN], Cause.INTERRUPTED),
+        ([Cause.SHUTDOWN, Cause.INTERRUPTED], Cause.SHUTDOWN),
+        ([Cause.INTERRUPTED, Cause.LOST], Cause.LOST),
+        ([Cause.SHUTDOWN, Cause.LOST], Cause.LOST),
+        ([Cause.LOST, Cause.INTERRUPTED], Cause.LOST),
+    ],
+)
+async def test_first_cause_counts_unless_the_lease_is_lost(
+    causes: list[Cause], expected: Cause
+) -> None:
+    held = lease()
+    for cause in causes:
+        held.cancel(cause)
+    assert held.cause is expected
+
+
+# -- renewals -------------------------------------------------------------------------------------
+
+
+async def test_renewal_extends_the_lease() -> None:
+    held = lease(age_seconds=100)
+    pool().apply_renewals([held], [renewal(held.chat)], sent_at=boottime())
+    assert held.cause is None
+    assert held.remaining_seconds > 10
+
+
+@pytest.mark.parametrize(("newer", "cause"), [(1, Cause.INTERRUPTED), (0, None), (-1, None)])
+async def test_renewal_interrupts_only_if_it_is_newer_than_the_chat(
+    newer: int, cause: Cause | None
+) -> None:
+    """A renewal of before the task's own transition must not interrupt the next turn of the queue."""
+    held = lease()
+    interrupting = renewal(held.chat, status=Status.INTERRUPTING, version=held.chat.version + newer)
+    pool().apply_renewals([held], [interrupting], sent_at=boottime())
+    assert held.cause is cause
+
+
+async def test_chat_without_a_renewal_is_lost() -> None:
+    held, other_epoch = lease(), lease()
+    renewals = [renewal(other_epoch.chat, epoch=other_epoch.chat.epoch + 1)]
+    pool().apply_renewals([held, other_epoch], renewals, sent_at=boottime())
+    assert (held.cause, other_epoch.cause) == (Cause.LOST, Cause.LOST)
+
+
+async def test_chat_without_a_renewal_is_not_lost_during_its_transition() -> None:
+    held, ended = lease(), lease(chat=leased_chat(status=Status.WAITING))
+    held.transition_in_flight = True
+    pool().apply_renewals([held, ended], [], sent_at=boottime())
+    assert (held.cause, ended.cause) == (None, None)
+
+
+# -- the stop of a cancelled turn -----------------------------------------------------------------
+
+
+class SlowTurn:
+    """Turn whose interrupt and release take ``seconds`` to store."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.started = anyio.Event()
+        self.stored = False
+
+    async def finish_interrupt(self) -> None:
+        self.started.set()
+        await anyio.sleep(self.seconds)
+        self.stored = True
+
+    async def release(self, *, reason: str) -> None:
+        assert reason == "shutdown"
+        await self.finish_interrupt()
+
+
+def runner(held: Lease) -> Runner:
+    services = cast("Any", type("Services", (), {"turns": None, "change_bus": None}))
+    return Runner(services, held, config=UNUSED, draining=lambda: False)
+
+
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.SHUTDOWN])
+def test_stop_that_is_not_stored_in_time_loses_the_lease(cause: Cause) -> None:
+    """Otherwise the chat would count as running, and the model would be called again."""
+
+    @on_virtual_time
+    async def scenario() -> None:
+        turn = SlowTurn(seconds=1000)
+        with pytest.raises(LeaseLost):
+            await runner(lease())._stop(cast("Turn", turn), cause)
+        assert anyio.current_time() == 5
+        assert not turn.stored
+
+    scenario()
+
+
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.SHUTDOWN])
+def test_stop_is_stored_although_its_task_is_cancelled(cause: Cause) -> None:
+    @on_virtual_time
+    async def scenario() -> None:
+        turn = SlowTurn(seconds=2)
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner(lease())._stop, cast("Turn", turn), cause)
+            await turn.started.wait()
+            group.cancel_scope.cancel()
+        assert turn.stored
+
+    scenario()
