@@ -111,9 +111,9 @@ async def _temporary_database(server: str, template: str | None) -> AsyncGenerat
         await admin.close()
 
 
-@contextmanager
-def module_database(server: str, template: str) -> Iterator[str]:
-    """A database with the schema, for tests that share a daemon and are not async."""
+@pytest.fixture(scope="module")
+def module_dsn(server: str, template: str) -> Iterator[str]:
+    """Yield a database with the schema, for the tests of one module that share a daemon."""
     databases = _temporary_database(server, template)
     with asyncio.Runner() as runner:
         try:

@@ -43,51 +43,49 @@ async def test_status_filter_takes_several_values(dsn: str, database: Database) 
         assert await titles(chatd, status=["running", "interrupting", "requires_action"]) == ""
 
 
-async def test_label_filters_must_all_match(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        await chatd.api.create(title="a", labels={"team": "red", "env": "prod"})
-        await chatd.api.create(title="b", labels={"team": "blue", "env": "prod"})
-        await chatd.api.create(title="c", labels={"team": "red:1", "red": "team"})
-        await chatd.api.create(title="d")
-        await chatd.api.create(title="e", labels={"empty": "", 'q"uote\\': "{}"})
-        for label, expected in {
-            "team:red": "a",
-            "team:red:1": "c",
-            "team": "cba",
-            "red": "c",
-            "prod": "",
-            "env:prod": "ba",
-            "env:pro": "",
-            "empty": "e",
-            "empty:": "e",
-            "team:": "",
-            'q"uote\\:{}': "e",
-        }.items():
-            assert await titles(chatd, label=label) == expected, label
-        assert await titles(chatd, label=["env:prod", "team:red"]) == "a"
-        assert await titles(chatd, label=["team", "env"]) == "ba"
-        assert await titles(chatd, label=["team:red", "team:blue"]) == ""
-        assert await titles(chatd, label=["team:red", "team"]) == "a"
+async def test_label_filters_must_all_match(chatd: InProcessDaemon) -> None:
+    await chatd.api.create(title="a", labels={"team": "red", "env": "prod"})
+    await chatd.api.create(title="b", labels={"team": "blue", "env": "prod"})
+    await chatd.api.create(title="c", labels={"team": "red:1", "red": "team"})
+    await chatd.api.create(title="d")
+    await chatd.api.create(title="e", labels={"empty": "", 'q"uote\\': "{}"})
+    for label, expected in {
+        "team:red": "a",
+        "team:red:1": "c",
+        "team": "cba",
+        "red": "c",
+        "prod": "",
+        "env:prod": "ba",
+        "env:pro": "",
+        "empty": "e",
+        "empty:": "e",
+        "team:": "",
+        'q"uote\\:{}': "e",
+    }.items():
+        assert await titles(chatd, label=label) == expected, label
+    assert await titles(chatd, label=["env:prod", "team:red"]) == "a"
+    assert await titles(chatd, label=["team", "env"]) == "ba"
+    assert await titles(chatd, label=["team:red", "team:blue"]) == ""
+    assert await titles(chatd, label=["team:red", "team"]) == "a"
 
 
-async def test_title_filter_ignores_case(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        await create_chats(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
-        for words, expected in {
-            "apple": "[100% apple_juice][Apple Pie]",
-            "APPLE p": "[Apple Pie]",
-            "100%": "[100% apple_juice]",
-            "100": "[1000 pears\\][100% apple_juice]",
-            "e_j": "[100% apple_juice]",
-            "e p": "[Apple Pie]",
-            "s\\": "[1000 pears\\]",
-            "plum": "",
-            "%": "[100% apple_juice]",
-        }.items():
-            assert await titles(chatd, q=words) == expected, words
-        assert len(await titles(chatd, q="")) == len(await titles(chatd))
-        await chatd.api.create(title="nul \x00")
-        assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
+async def test_title_filter_ignores_case(chatd: InProcessDaemon) -> None:
+    await create_chats(chatd, ["[Apple Pie]", "[100% apple_juice]", "[1000 pears\\]"])
+    for words, expected in {
+        "apple": "[100% apple_juice][Apple Pie]",
+        "APPLE p": "[Apple Pie]",
+        "100%": "[100% apple_juice]",
+        "100": "[1000 pears\\][100% apple_juice]",
+        "e_j": "[100% apple_juice]",
+        "e p": "[Apple Pie]",
+        "s\\": "[1000 pears\\]",
+        "plum": "",
+        "%": "[100% apple_juice]",
+    }.items():
+        assert await titles(chatd, q=words) == expected, words
+    assert len(await titles(chatd, q="")) == len(await titles(chatd))
+    await chatd.api.create(title="nul \x00")
+    assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
 
 
 async def test_parent_filter(dsn: str, database: Database) -> None:
@@ -144,20 +142,19 @@ async def test_filtered_pages_have_each_chat_once(
         assert moments == sorted(moments, reverse=True)
 
 
-async def test_invalid_filter_is_named(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for name, value in [
-            ("status", "idle"),
-            ("status", ["waiting", ""]),
-            ("archived", "perhaps"),
-            ("label", ""),
-            ("label", ":red"),
-            ("label", ["fine", ":"]),
-            ("label", "n" * 1202),
-            ("label", [f"n{n}" for n in range(65)]),
-            ("parent", "nobody"),
-            ("parent", ""),
-            ("q", "q" * 501),
-        ]:
-            answer = await chatd.api.http.get("/api/v1/chats", params={name: value})
-            assert_problem(answer, 422, "invalid_request", f"query.{name}")
+async def test_invalid_filter_is_named(chatd: InProcessDaemon) -> None:
+    for name, value in [
+        ("status", "idle"),
+        ("status", ["waiting", ""]),
+        ("archived", "perhaps"),
+        ("label", ""),
+        ("label", ":red"),
+        ("label", ["fine", ":"]),
+        ("label", "n" * 1202),
+        ("label", [f"n{n}" for n in range(65)]),
+        ("parent", "nobody"),
+        ("parent", ""),
+        ("q", "q" * 501),
+    ]:
+        answer = await chatd.api.http.get("/api/v1/chats", params={name: value})
+        assert_problem(answer, 422, "invalid_request", f"query.{name}")

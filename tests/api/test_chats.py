@@ -63,16 +63,15 @@ async def test_chat_without_message_is_waiting(dsn: str) -> None:
         assert await chatd.api.messages(chat["id"]) == []
 
 
-async def test_chat_with_message_is_answered(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create("hello", system_prompt="Be brief.")
-        assert (chat["status"], chat["model"]) == ("pending", "one")
-        rested = await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert rested.keys() == CHAT
-        messages = await chatd.api.messages(chat["id"])
-        assert [m["role"] for m in messages] == ["system", "user", "assistant"]
-        assert await chatd.api.texts(chat["id"], "system") == ["Be brief."]
-        assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
+async def test_chat_with_message_is_answered(chatd: InProcessDaemon) -> None:
+    chat = await chatd.api.create("hello", system_prompt="Be brief.")
+    assert (chat["status"], chat["model"]) == ("pending", "one")
+    rested = await chatd.api.wait_for_status(chat["id"], "waiting")
+    assert rested.keys() == CHAT
+    messages = await chatd.api.messages(chat["id"])
+    assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+    assert await chatd.api.texts(chat["id"], "system") == ["Be brief."]
+    assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
 
 
 async def test_usage_is_the_sum_over_messages(dsn: str) -> None:
@@ -87,40 +86,37 @@ async def test_usage_is_the_sum_over_messages(dsn: str) -> None:
         assert rested["usage"] == {key: sum(u[key] for u in spent) for key in spent[0]}
 
 
-async def test_models_mark_the_default(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.get("/api/v1/models")
-        assert answer.status_code == 200
-        models = {model["name"]: model for model in answer.json()["items"]}
-        assert answer.json()["next_cursor"] is None
-        assert {name: model["default"] for name, model in models.items()} == {
-            "one": True,
-            "two": False,
-        }
-        chat = await chatd.api.create()
-        assert chat["last_model_config_id"] == models["one"]["id"]
+async def test_models_mark_the_default(chatd: InProcessDaemon) -> None:
+    answer = await chatd.api.http.get("/api/v1/models")
+    assert answer.status_code == 200
+    models = {model["name"]: model for model in answer.json()["items"]}
+    assert answer.json()["next_cursor"] is None
+    assert {name: model["default"] for name, model in models.items()} == {
+        "one": True,
+        "two": False,
+    }
+    chat = await chatd.api.create()
+    assert chat["last_model_config_id"] == models["one"]["id"]
 
 
-async def test_chats_are_listed_by_last_update(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        a, b, c = [(await chatd.api.create(title=t))["id"] for t in "abc"]
-        assert await listed(chatd) == [c, b, a]
-        await change(chatd, a, title="touched")
-        assert await listed(chatd) == [a, c, b]
-        await chatd.api.send(b, "hello")
-        await chatd.api.wait_for_status(b, "waiting")
-        assert await listed(chatd) == [b, a, c]
-        await change(chatd, c)  # an empty update is no update
-        await chatd.api.interrupt(c)
-        assert await listed(chatd) == [b, a, c]
+async def test_chats_are_listed_by_last_update(chatd: InProcessDaemon) -> None:
+    a, b, c = [(await chatd.api.create(title=t))["id"] for t in "abc"]
+    assert await listed(chatd) == [c, b, a]
+    await change(chatd, a, title="touched")
+    assert await listed(chatd) == [a, c, b]
+    await chatd.api.send(b, "hello")
+    await chatd.api.wait_for_status(b, "waiting")
+    assert await listed(chatd) == [b, a, c]
+    await change(chatd, c)  # an empty update is no update
+    await chatd.api.interrupt(c)
+    assert await listed(chatd) == [b, a, c]
 
 
-async def test_pages_have_each_chat_once(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        made = [(await chatd.api.create())["id"] for _ in range(7)]
-        for limit in (1, 3, 7, 8):
-            chats = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit)
-            assert [chat["id"] for chat in chats] == made[::-1], limit
+async def test_pages_have_each_chat_once(chatd: InProcessDaemon) -> None:
+    made = [(await chatd.api.create())["id"] for _ in range(7)]
+    for limit in (1, 3, 7, 8):
+        chats = await fetch_all_pages(chatd, "/api/v1/chats", limit=limit)
+        assert [chat["id"] for chat in chats] == made[::-1], limit
 
 
 async def test_chats_updated_at_the_same_time_are_all_paged(dsn: str) -> None:
@@ -151,40 +147,38 @@ async def test_status_and_archived_filters(dsn: str) -> None:
         assert [chat["id"] for chat in chats] == [waiting]
 
 
-async def test_update_changes_only_the_fields_it_names(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create(title="old", labels={"a": "1"}))["id"]
-        titled = await change(chatd, chat_id, title="new")
-        assert (titled["title"], titled["labels"]) == ("new", {"a": "1"})
-        labelled = await change(chatd, chat_id, labels={"b": "2"})
-        assert (labelled["title"], labelled["labels"]) == ("new", {"b": "2"})
-        both = await change(chatd, chat_id, title="", labels={})
-        assert (both["title"], both["labels"]) == ("", {})
-        assert both["version"] == labelled["version"] + 1
-        for nothing in ({}, {"title": None, "labels": None, "archived": None}):
-            assert await change(chatd, chat_id, **nothing) == both
-        everything = await change(chatd, chat_id, title="t", labels={"c": "3"}, archived=True)
-        assert everything["archived"] is True
-        assert (everything["title"], everything["labels"]) == ("t", {"c": "3"})
-        assert await chatd.api.chat(chat_id) == everything
+async def test_update_changes_only_the_fields_it_names(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create(title="old", labels={"a": "1"}))["id"]
+    titled = await change(chatd, chat_id, title="new")
+    assert (titled["title"], titled["labels"]) == ("new", {"a": "1"})
+    labelled = await change(chatd, chat_id, labels={"b": "2"})
+    assert (labelled["title"], labelled["labels"]) == ("new", {"b": "2"})
+    both = await change(chatd, chat_id, title="", labels={})
+    assert (both["title"], both["labels"]) == ("", {})
+    assert both["version"] == labelled["version"] + 1
+    for nothing in ({}, {"title": None, "labels": None, "archived": None}):
+        assert await change(chatd, chat_id, **nothing) == both
+    everything = await change(chatd, chat_id, title="t", labels={"c": "3"}, archived=True)
+    assert everything["archived"] is True
+    assert (everything["title"], everything["labels"]) == ("t", {"c": "3"})
+    assert await chatd.api.chat(chat_id) == everything
 
 
-async def test_archived_chat_refuses_messages_until_unarchived(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        archived = await change(chatd, chat_id, archived=True)
-        assert archived["archived"] is True
-        assert await change(chatd, chat_id, archived=True) == archived  # again: nothing
-        answer = await chatd.api.http.post(
-            f"/api/v1/chats/{chat_id}/messages", json={"content": "hello"}
-        )
-        assert_problem(answer, 409, "chat_archived")
-        assert (await chatd.api.interrupt(chat_id))["archived"] is True
-        assert (await change(chatd, chat_id, title="a title"))["title"] == "a title"
-        assert (await change(chatd, chat_id, archived=False))["archived"] is False
-        await chatd.api.send(chat_id, "hello")
-        await chatd.api.wait_for_status(chat_id, "waiting")
-        assert await chatd.api.texts(chat_id) == ["You said: hello"]
+async def test_archived_chat_refuses_messages_until_unarchived(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create())["id"]
+    archived = await change(chatd, chat_id, archived=True)
+    assert archived["archived"] is True
+    assert await change(chatd, chat_id, archived=True) == archived  # again: nothing
+    answer = await chatd.api.http.post(
+        f"/api/v1/chats/{chat_id}/messages", json={"content": "hello"}
+    )
+    assert_problem(answer, 409, "chat_archived")
+    assert (await chatd.api.interrupt(chat_id))["archived"] is True
+    assert (await change(chatd, chat_id, title="a title"))["title"] == "a title"
+    assert (await change(chatd, chat_id, archived=False))["archived"] is False
+    await chatd.api.send(chat_id, "hello")
+    await chatd.api.wait_for_status(chat_id, "waiting")
+    assert await chatd.api.texts(chat_id) == ["You said: hello"]
 
 
 async def test_archiving_a_busy_chat_changes_nothing(dsn: str) -> None:
@@ -234,22 +228,21 @@ async def test_message_clears_the_error(dsn: str) -> None:
         assert rested["last_error"] is rested["last_error_detail"] is None
 
 
-async def test_journal_pages_have_no_gap(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create("hello"))["id"]
-        rested = await chatd.api.wait_for_status(chat_id, "waiting")
-        path = f"/api/v1/chats/{chat_id}/events"
-        whole = (await chatd.api.http.get(path)).json()
-        assert whole["next_cursor"] is None
-        assert [e["version"] for e in whole["items"]] == list(range(1, rested["version"] + 1))
-        assert [e["transition"] for e in whole["items"]] == ["create", "claim", "finish_turn"]
-        assert whole["items"][-1]["status"] == "waiting"
-        for limit in (1, 2, 3, 4):
-            assert await fetch_all_pages(chatd, path, "after", limit=limit) == whole["items"]
-        rest = await chatd.api.http.get(path, params={"after": 2})
-        assert rest.json()["items"] == whole["items"][2:]
-        nothing = await chatd.api.http.get(path, params={"after": 2**63 - 1})
-        assert nothing.json() == {"items": [], "next_cursor": None}
+async def test_journal_pages_have_no_gap(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create("hello"))["id"]
+    rested = await chatd.api.wait_for_status(chat_id, "waiting")
+    path = f"/api/v1/chats/{chat_id}/events"
+    whole = (await chatd.api.http.get(path)).json()
+    assert whole["next_cursor"] is None
+    assert [e["version"] for e in whole["items"]] == list(range(1, rested["version"] + 1))
+    assert [e["transition"] for e in whole["items"]] == ["create", "claim", "finish_turn"]
+    assert whole["items"][-1]["status"] == "waiting"
+    for limit in (1, 2, 3, 4):
+        assert await fetch_all_pages(chatd, path, "after", limit=limit) == whole["items"]
+    rest = await chatd.api.http.get(path, params={"after": 2})
+    assert rest.json()["items"] == whole["items"][2:]
+    nothing = await chatd.api.http.get(path, params={"after": 2**63 - 1})
+    assert nothing.json() == {"items": [], "next_cursor": None}
 
 
 async def test_replicas_return_the_same_chat(dsn: str) -> None:

@@ -158,11 +158,10 @@ def nested(depth: int) -> Any:
     ],
 )
 async def test_invalid_tool_is_refused_with_its_place(
-    dsn: str, tools: list[Any], where: str
+    chatd: InProcessDaemon, tools: list[Any], where: str
 ) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.post("/api/v1/chats", json={"tools": tools})
-        assert_problem(answer, 422, "invalid_request", where)
+    answer = await chatd.api.http.post("/api/v1/chats", json={"tools": tools})
+    assert_problem(answer, 422, "invalid_request", where)
 
 
 async def test_too_many_tools_names_the_limit(dsn: str) -> None:

@@ -32,12 +32,11 @@ async def ready(chatd: InProcessDaemon) -> httpx2.Response:
     return await chatd.api.http.get("/readyz")
 
 
-async def test_livez_and_readyz_of_a_running_daemon(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        alive = await chatd.api.http.get("/livez")
-        assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
-        answer = await ready(chatd)
-        assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+async def test_livez_and_readyz_of_a_running_daemon(chatd: InProcessDaemon) -> None:
+    alive = await chatd.api.http.get("/livez")
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    answer = await ready(chatd)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
 async def test_readyz_fails_while_stopping(dsn: str) -> None:

@@ -61,55 +61,51 @@ HEADERS: list[dict[str, str]] = [
 ]
 
 
-async def test_hostile_bodies_are_refused(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for body, (status, code) in BODIES.items():
-            answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
-            assert_problem(answer, status, code)
-        assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
+async def test_hostile_bodies_are_refused(chatd: InProcessDaemon) -> None:
+    for body, (status, code) in BODIES.items():
+        answer = await chatd.api.http.post("/api/v1/chats", content=body, headers=JSON)
+        assert_problem(answer, status, code)
+    assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
-async def test_body_without_json_content_type_is_named(dsn: str) -> None:
+async def test_body_without_json_content_type_is_named(chatd: InProcessDaemon) -> None:
     """A page of another site can make a browser send such a body without a preflight request."""
-    async with running_daemon(dsn) as chatd:
-        for media_type in TYPES:
-            headers = {} if media_type is None else {"content-type": media_type}
-            answer = await chatd.api.http.post(
-                "/api/v1/chats", content=b'{"content": "a"}', headers=headers
-            )
-            assert_problem(answer, 422, "invalid_request", "content-type")
-        for media_type in ("application/json; charset=utf-8", "application/merge-patch+json"):
-            answer = await chatd.api.http.post(
-                "/api/v1/chats", content=b"{}", headers={"content-type": media_type}
-            )
-            assert answer.status_code == 201, answer.text
-
-
-async def test_hostile_headers_do_no_harm(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        for headers in HEADERS:
-            answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}", headers=headers)
-            assert (answer.status_code, answer.json()) == (200, chat), headers
-
-
-async def test_hostile_paths_and_queries_are_refused(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        for wrong in ("%00", "%ff", "a" * 60_000, f"{chat_id}%00", "%2e%2e", "'--", "0", "-"):
-            answer = await chatd.api.http.get(f"/api/v1/chats/{wrong}")
-            assert_problem(answer, 422, "invalid_request", "path.chat_id")
-        for query in ("x=%00", "%00", "=", "%ff=1", "q" * 9_000):
-            answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
-            assert_problem(answer, 422, "invalid_request", "unknown parameter")
-            assert len(answer.content) < 1_000
-        for query in ("&&&", "limit=1&limit=2", "status=error&status=waiting"):
-            answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
-            assert answer.status_code == 200, (query, answer.text)
-            assert len(answer.json()["items"]) == 1  # of two equal parameters, the last one counts
-        assert_problem(
-            await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request"
+    for media_type in TYPES:
+        headers = {} if media_type is None else {"content-type": media_type}
+        answer = await chatd.api.http.post(
+            "/api/v1/chats", content=b'{"content": "a"}', headers=headers
         )
+        assert_problem(answer, 422, "invalid_request", "content-type")
+    for media_type in ("application/json; charset=utf-8", "application/merge-patch+json"):
+        answer = await chatd.api.http.post(
+            "/api/v1/chats", content=b"{}", headers={"content-type": media_type}
+        )
+        assert answer.status_code == 201, answer.text
+
+
+async def test_hostile_headers_do_no_harm(chatd: InProcessDaemon) -> None:
+    chat = await chatd.api.create()
+    for headers in HEADERS:
+        answer = await chatd.api.http.get(f"/api/v1/chats/{chat['id']}", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, chat), headers
+
+
+async def test_hostile_paths_and_queries_are_refused(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create())["id"]
+    for wrong in ("%00", "%ff", "a" * 60_000, f"{chat_id}%00", "%2e%2e", "'--", "0", "-"):
+        answer = await chatd.api.http.get(f"/api/v1/chats/{wrong}")
+        assert_problem(answer, 422, "invalid_request", "path.chat_id")
+    for query in ("x=%00", "%00", "=", "%ff=1", "q" * 9_000):
+        answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
+        assert_problem(answer, 422, "invalid_request", "unknown parameter")
+        assert len(answer.content) < 1_000
+    for query in ("&&&", "limit=1&limit=2", "status=error&status=waiting"):
+        answer = await chatd.api.http.get(f"/api/v1/chats?{query}")
+        assert answer.status_code == 200, (query, answer.text)
+        assert len(answer.json()["items"]) == 1  # of two equal parameters, the last one counts
+    assert_problem(
+        await chatd.api.http.get("/api/v1/chats?limit=1&limit=0"), 422, "invalid_request"
+    )
 
 
 CURSORS = [
@@ -124,48 +120,44 @@ CURSORS = [
 ]
 
 
-async def test_foreign_stream_cursors_get_a_snapshot(dsn: str) -> None:
+async def test_foreign_stream_cursors_get_a_snapshot(chatd: InProcessDaemon) -> None:
     """The stream starts with a reset and a snapshot, or with what follows a position that exists."""
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        path = f"/api/v1/chats/{chat['id']}/stream"
-        for cursor in CURSORS:
-            async with open_stream(chatd, path, params={"after": cursor}) as stream:
-                assert stream.status_code == 200, cursor
-                first = await anext(stream.aiter_lines())
-                expected = {"event: reset"} | ({"event: snapshot"} if not cursor else set())
-                assert first in expected, (cursor, first)
+    chat = await chatd.api.create()
+    path = f"/api/v1/chats/{chat['id']}/stream"
+    for cursor in CURSORS:
+        async with open_stream(chatd, path, params={"after": cursor}) as stream:
+            assert stream.status_code == 200, cursor
+            first = await anext(stream.aiter_lines())
+            expected = {"event: reset"} | ({"event: snapshot"} if not cursor else set())
+            assert first in expected, (cursor, first)
 
 
 @pytest.mark.parametrize(
     "name", [header.name for header in (IDEMPOTENCY_KEY, LAST_EVENT_ID, OWNER)]
 )
-async def test_duplicate_header_is_refused(dsn: str, name: str) -> None:
+async def test_duplicate_header_is_refused(chatd: InProcessDaemon, name: str) -> None:
     """A proxy in between may have used the other value."""
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        method, path = ("GET", "stream") if name == LAST_EVENT_ID.name else ("POST", "interrupt")
-        path = f"/api/v1/chats/{chat['id']}/{path}"
-        headers = [(name, "local"), (name, "local")]
-        answer = await chatd.api.http.request(method, path, headers=headers)
-        problem = assert_problem(answer, 422, "invalid_request", "more than once")
-        assert problem["errors"][0]["where"] == f"header.{name}"
+    chat = await chatd.api.create()
+    method, path = ("GET", "stream") if name == LAST_EVENT_ID.name else ("POST", "interrupt")
+    path = f"/api/v1/chats/{chat['id']}/{path}"
+    headers = [(name, "local"), (name, "local")]
+    answer = await chatd.api.http.request(method, path, headers=headers)
+    problem = assert_problem(answer, 422, "invalid_request", "more than once")
+    assert problem["errors"][0]["where"] == f"header.{name}"
 
 
-async def test_head_response_has_no_body(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
-            answer = await chatd.api.http.head(path)
-            assert (answer.status_code, answer.content) == (status, b""), path
-            if status >= 400:
-                assert answer.headers["content-type"] == PROBLEM_JSON
+async def test_head_response_has_no_body(chatd: InProcessDaemon) -> None:
+    for path, status in (("/api/v1/chats", 405), ("/nope", 404), ("/openapi.json", 200)):
+        answer = await chatd.api.http.head(path)
+        assert (answer.status_code, answer.content) == (status, b""), path
+        if status >= 400:
+            assert answer.headers["content-type"] == PROBLEM_JSON
 
 
-async def test_trailing_slash_is_not_redirected(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for path in ("/api/v1/chats/", "/livez/", "//evil.example/"):
-            answer = await chatd.api.http.get(path)
-            assert_problem(answer, 404, "not_found")
+async def test_trailing_slash_is_not_redirected(chatd: InProcessDaemon) -> None:
+    for path in ("/api/v1/chats/", "/livez/", "//evil.example/"):
+        answer = await chatd.api.http.get(path)
+        assert_problem(answer, 404, "not_found")
 
 
 @asynccontextmanager

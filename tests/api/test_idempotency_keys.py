@@ -94,37 +94,34 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         assert (found["archived"], found["title"]) == (True, "old")
 
 
-async def test_reused_key_is_refused(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        await keyed(chatd, "/api/v1/chats", "k", {"title": "a"})
-        other = await keyed(chatd, "/api/v1/chats", "k", {"title": "b"})
-        assert_problem(other, 422, "idempotency_key_reused")
-        chat = await chatd.api.create()
-        elsewhere = await keyed(chatd, f"/api/v1/chats/{chat['id']}/interrupt", "k")
-        assert_problem(elsewhere, 422, "idempotency_key_reused")
-        path, headers = f"/api/v1/chats/{chat['id']}", {"idempotency-key": "k"}
-        nothing = await chatd.api.http.patch(path, json={}, headers=headers)
-        assert_problem(nothing, 422, "idempotency_key_reused")
-        fresh = await chatd.api.http.patch(path, json={}, headers={"idempotency-key": "new"})
-        assert (fresh.status_code, fresh.json()) == (200, chat)
-        listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
-        assert {found["title"] for found in listed} == {"a", ""}
+async def test_reused_key_is_refused(chatd: InProcessDaemon) -> None:
+    await keyed(chatd, "/api/v1/chats", "k", {"title": "a"})
+    other = await keyed(chatd, "/api/v1/chats", "k", {"title": "b"})
+    assert_problem(other, 422, "idempotency_key_reused")
+    chat = await chatd.api.create()
+    elsewhere = await keyed(chatd, f"/api/v1/chats/{chat['id']}/interrupt", "k")
+    assert_problem(elsewhere, 422, "idempotency_key_reused")
+    path, headers = f"/api/v1/chats/{chat['id']}", {"idempotency-key": "k"}
+    nothing = await chatd.api.http.patch(path, json={}, headers=headers)
+    assert_problem(nothing, 422, "idempotency_key_reused")
+    fresh = await chatd.api.http.patch(path, json={}, headers={"idempotency-key": "new"})
+    assert (fresh.status_code, fresh.json()) == (200, chat)
+    listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+    assert {found["title"] for found in listed} == {"a", ""}
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "\u00e9"])
-async def test_invalid_keys_are_refused(dsn: str, key: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await request_operation(
-            chatd, *CREATE, headers=[(b"idempotency-key", key.encode("latin-1"))]
-        )
-        problem = assert_problem(answer, 422, "invalid_request")
-        assert problem["errors"][0]["where"] == "header.idempotency-key"
-        assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
+async def test_invalid_keys_are_refused(chatd: InProcessDaemon, key: str) -> None:
+    answer = await request_operation(
+        chatd, *CREATE, headers=[(b"idempotency-key", key.encode("latin-1"))]
+    )
+    problem = assert_problem(answer, 422, "invalid_request")
+    assert problem["errors"][0]["where"] == "header.idempotency-key"
+    assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
 
 
-async def test_requests_without_key_are_all_executed(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answers: list[httpx2.Response] = [
-            await chatd.api.http.post("/api/v1/chats", json={"title": "a"}) for _ in "ab"
-        ]
-        assert answers[0].json()["id"] != answers[1].json()["id"]
+async def test_requests_without_key_are_all_executed(chatd: InProcessDaemon) -> None:
+    answers: list[httpx2.Response] = [
+        await chatd.api.http.post("/api/v1/chats", json={"title": "a"}) for _ in "ab"
+    ]
+    assert answers[0].json()["id"] != answers[1].json()["id"]

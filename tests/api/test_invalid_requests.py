@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from support.eventually import eventually
-from support.in_process import running_daemon
+from support.in_process import InProcessDaemon, running_daemon
 from support.openapi_conformance import operations
 from support.requests import (
     VALID_BODIES,
@@ -84,63 +84,59 @@ async def test_unknown_chat_is_404_and_invalid_id_is_422(dsn: str) -> None:
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
-async def test_invalid_body_names_the_field(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create(title="kept")
-        for (method, path), body, where in FAULTS:
-            answer = await request_operation(
-                chatd, method, path, chat["id"], content=json.dumps(body), **JSON
-            )
-            problem = assert_problem(answer, 422, "invalid_request", where)
-            (error,) = problem["errors"]
-            assert error["where"].startswith(where), (body, error)
-            assert error["message"]
-        chats = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
-        assert chats == [chat], "a refused request changed something"
-
-
-async def test_invalid_body_names_every_mistake(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        body = {"content": "", "titel": "a", "labels": {"a": 1}}
-        problem = assert_problem(
-            await chatd.api.http.post("/api/v1/chats", json=body), 422, "invalid_request"
+async def test_invalid_body_names_the_field(chatd: InProcessDaemon) -> None:
+    chat = await chatd.api.create(title="kept")
+    for (method, path), body, where in FAULTS:
+        answer = await request_operation(
+            chatd, method, path, chat["id"], content=json.dumps(body), **JSON
         )
-        assert {e["where"] for e in problem["errors"]} == {
-            "body.content.text",
-            "body.titel",
-            "body.labels.a",
-        }
+        problem = assert_problem(answer, 422, "invalid_request", where)
+        (error,) = problem["errors"]
+        assert error["where"].startswith(where), (body, error)
+        assert error["message"]
+    chats = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+    assert chats == [chat], "a refused request changed something"
 
 
-async def test_values_at_the_limits_are_accepted(dsn: str) -> None:
+async def test_invalid_body_names_every_mistake(chatd: InProcessDaemon) -> None:
+    body = {"content": "", "titel": "a", "labels": {"a": 1}}
+    problem = assert_problem(
+        await chatd.api.http.post("/api/v1/chats", json=body), 422, "invalid_request"
+    )
+    assert {e["where"] for e in problem["errors"]} == {
+        "body.content.text",
+        "body.titel",
+        "body.labels.a",
+    }
+
+
+async def test_values_at_the_limits_are_accepted(chatd: InProcessDaemon) -> None:
     labels = {f"{n:0200}": "v" * 1000 for n in range(64)}
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create(title="t" * 500, labels=labels)
-        assert (chat["title"], chat["labels"]) == ("t" * 500, labels)
-        page = await chatd.api.http.get("/api/v1/chats", params={"limit": 200})
-        assert page.json()["items"] == [chat]
+    chat = await chatd.api.create(title="t" * 500, labels=labels)
+    assert (chat["title"], chat["labels"]) == ("t" * 500, labels)
+    page = await chatd.api.http.get("/api/v1/chats", params={"limit": 200})
+    assert page.json()["items"] == [chat]
 
 
-async def test_query_parameters_out_of_range_are_named(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        chats, chat = "/api/v1/chats", f"/api/v1/chats/{chat_id}"
-        wrong = [
-            *((path, "limit") for path in (chats, f"{chat}/messages", f"{chat}/events")),
-            (f"{chat}/messages", "after_id"),
-            (f"{chat}/messages", "before_id"),
-            (f"{chat}/events", "after"),
-        ]
-        for path, name in wrong:
-            numbers = ["-1", str(2**63), str(10**30), "9" * 5000, "1.5", "x", "", "\x00", "1\x00"]
-            if name == "limit":
-                numbers += ["0", "201"]
-            for number in numbers:
-                answer = await chatd.api.http.get(path, params={name: number})
-                assert_problem(answer, 422, "invalid_request", f"query.{name}")
-        for name, value in (("status", "idle"), ("status", "\x00"), ("archived", "perhaps")):
-            answer = await chatd.api.http.get(chats, params={name: value})
+async def test_query_parameters_out_of_range_are_named(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create())["id"]
+    chats, chat = "/api/v1/chats", f"/api/v1/chats/{chat_id}"
+    wrong = [
+        *((path, "limit") for path in (chats, f"{chat}/messages", f"{chat}/events")),
+        (f"{chat}/messages", "after_id"),
+        (f"{chat}/messages", "before_id"),
+        (f"{chat}/events", "after"),
+    ]
+    for path, name in wrong:
+        numbers = ["-1", str(2**63), str(10**30), "9" * 5000, "1.5", "x", "", "\x00", "1\x00"]
+        if name == "limit":
+            numbers += ["0", "201"]
+        for number in numbers:
+            answer = await chatd.api.http.get(path, params={name: number})
             assert_problem(answer, 422, "invalid_request", f"query.{name}")
+    for name, value in (("status", "idle"), ("status", "\x00"), ("archived", "perhaps")):
+        answer = await chatd.api.http.get(chats, params={name: value})
+        assert_problem(answer, 422, "invalid_request", f"query.{name}")
 
 
 CURSORS = [
@@ -156,11 +152,10 @@ CURSORS = [
 """The last two are the end and the start of the calendar, a few hours too far."""
 
 
-async def test_foreign_list_cursor_is_refused(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for cursor in CURSORS:
-            answer = await chatd.api.http.get("/api/v1/chats", params={"cursor": cursor})
-            assert_problem(answer, 422, "invalid_cursor", "cursor")
+async def test_foreign_list_cursor_is_refused(chatd: InProcessDaemon) -> None:
+    for cursor in CURSORS:
+        answer = await chatd.api.http.get("/api/v1/chats", params={"cursor": cursor})
+        assert_problem(answer, 422, "invalid_cursor", "cursor")
 
 
 JSON: dict[str, Any] = {"headers": {"content-type": "application/json"}}
@@ -195,12 +190,11 @@ async def test_body_over_the_limit_gets_413(dsn: str) -> None:
         assert (await request_operation(chatd, *CREATE, content=exact, **JSON)).status_code == 201
 
 
-async def test_announced_body_over_the_limit_gets_413_unread(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        body = {"content": "a" * (5 * 1024 * 1024)}
-        assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
-        assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
-        assert (await request_operation(chatd, *CREATE)).status_code == 201
+async def test_announced_body_over_the_limit_gets_413_unread(chatd: InProcessDaemon) -> None:
+    body = {"content": "a" * (5 * 1024 * 1024)}
+    assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
+    assert_problem(await request_operation(chatd, *CREATE, json=body), 413, "body_too_large")
+    assert (await request_operation(chatd, *CREATE)).status_code == 201
 
 
 async def test_unread_body_does_no_harm(dsn: str) -> None:
@@ -223,20 +217,19 @@ async def test_unread_body_does_no_harm(dsn: str) -> None:
     assert not chatd.logged("http.unexpected")
 
 
-async def test_unknown_paths_and_methods(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
-            assert_problem(await chatd.api.http.get(path), 404, "not_found")
-        chat_id = (await chatd.api.create())["id"]
-        given = {(method, path) for method, path, _ in operations()}
-        for _, path in sorted(given):
-            for method in ("put", "options", "trace", "delete", "post"):
-                if (method, path) in given:
-                    continue
-                answer = await request_operation(chatd, method, path, chat_id)
-                assert_problem(answer, 405, "method_not_allowed")
-                there = {m.upper() for m, one_path in given if one_path == path}
-                assert set(answer.headers["allow"].split(", ")) == there
+async def test_unknown_paths_and_methods(chatd: InProcessDaemon) -> None:
+    for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
+        assert_problem(await chatd.api.http.get(path), 404, "not_found")
+    chat_id = (await chatd.api.create())["id"]
+    given = {(method, path) for method, path, _ in operations()}
+    for _, path in sorted(given):
+        for method in ("put", "options", "trace", "delete", "post"):
+            if (method, path) in given:
+                continue
+            answer = await request_operation(chatd, method, path, chat_id)
+            assert_problem(answer, 405, "method_not_allowed")
+            there = {m.upper() for m, one_path in given if one_path == path}
+            assert set(answer.headers["allow"].split(", ")) == there
 
 
 def full_text(answer: httpx2.Response) -> str:
@@ -285,16 +278,15 @@ QUERIES = [
 ]
 
 
-async def test_unknown_query_parameters_are_refused(dsn: str) -> None:
+async def test_unknown_query_parameters_are_refused(chatd: InProcessDaemon) -> None:
     """A misspelt filter would let everything through."""
     assert len(QUERIES) == 5
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        for method, template in QUERIES:
-            path = template.replace("{chat_id}", chat["id"])
-            params = {"staus": "error", "": "x"}
-            answer = await chatd.api.http.request(method, path, params=params)
-            problem = assert_problem(answer, 422, "invalid_request", "query.staus")
-            assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
-        answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
-        assert "did you mean status?" in answer.json()["detail"]
+    chat = await chatd.api.create()
+    for method, template in QUERIES:
+        path = template.replace("{chat_id}", chat["id"])
+        params = {"staus": "error", "": "x"}
+        answer = await chatd.api.http.request(method, path, params=params)
+        problem = assert_problem(answer, 422, "invalid_request", "query.staus")
+        assert [error["where"] for error in problem["errors"]] == ["query.staus", "query."]
+    answer = await chatd.api.http.get("/api/v1/chats", params={"staus": "error"})
+    assert "did you mean status?" in answer.json()["detail"]

@@ -27,62 +27,60 @@ class Held:
         yield finished()
 
 
-async def test_message_to_an_idle_chat_is_stored(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        sent = await chatd.api.send(chat["id"], "hello", model="two")
-        assert sent["queued"] is False
-        assert sent["queued_message"] is None
-        assert sent["chat"]["status"] == "pending"
-        assert sent["chat"]["version"] == chat["version"] + 1
-        message = sent["message"]
-        assert (message["role"], message["model"]) == ("user", "two")
-        assert message["content"] == [{"type": "text", "text": "hello"}]
-        await chatd.api.wait_for_status(chat["id"], "waiting")
-        stored, answer = await chatd.api.messages(chat["id"])
-        assert stored == message
-        assert stored.keys() == {
-            "id",
-            "chat_id",
-            "role",
-            "content",
-            "model",
-            "usage",
-            "finish_reason",
-            "created_at",
-        }
-        assert (answer["role"], answer["model"], answer["finish_reason"]) == (
-            "assistant",
-            "two",
-            "stop",
-        )
-        assert answer["usage"]["output_tokens"] > 0
-        assert stored["usage"] is stored["finish_reason"] is None
+async def test_message_to_an_idle_chat_is_stored(chatd: InProcessDaemon) -> None:
+    chat = await chatd.api.create()
+    sent = await chatd.api.send(chat["id"], "hello", model="two")
+    assert sent["queued"] is False
+    assert sent["queued_message"] is None
+    assert sent["chat"]["status"] == "pending"
+    assert sent["chat"]["version"] == chat["version"] + 1
+    message = sent["message"]
+    assert (message["role"], message["model"]) == ("user", "two")
+    assert message["content"] == [{"type": "text", "text": "hello"}]
+    await chatd.api.wait_for_status(chat["id"], "waiting")
+    stored, answer = await chatd.api.messages(chat["id"])
+    assert stored == message
+    assert stored.keys() == {
+        "id",
+        "chat_id",
+        "role",
+        "content",
+        "model",
+        "usage",
+        "finish_reason",
+        "created_at",
+    }
+    assert (answer["role"], answer["model"], answer["finish_reason"]) == (
+        "assistant",
+        "two",
+        "stop",
+    )
+    assert answer["usage"]["output_tokens"] > 0
+    assert stored["usage"] is stored["finish_reason"] is None
 
 
-async def test_messages_are_paged_forwards_and_backwards(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create("0"))["id"]
-        for n in range(1, 4):
-            await chatd.api.wait_for_status(chat_id, "waiting")
-            await chatd.api.send(chat_id, str(n))
+async def test_messages_are_paged_forwards_and_backwards(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create("0"))["id"]
+    for n in range(1, 4):
         await chatd.api.wait_for_status(chat_id, "waiting")
-        path = f"/api/v1/chats/{chat_id}/messages"
-        whole = await chatd.api.messages(chat_id)
-        ids = [m["id"] for m in whole]
-        assert len(whole) == 8
-        assert ids == sorted(set(ids))
-        for limit in (1, 3, 4, 8, 9):
-            assert await fetch_all_pages(chatd, path, "after_id", limit=limit) == whole
-            assert (
-                await fetch_all_pages(chatd, path, "after_id", limit=limit, after_id=ids[2])
-                == whole[3:]
-            )
-            assert await backwards(chatd, path, limit, ids[-1]) == whole[:-1]
-            assert await backwards(chatd, path, limit, 2**63 - 1) == whole
-        for edge in ({"after_id": ids[-1]}, {"before_id": ids[0]}, {"before_id": 0}):
-            answer = await chatd.api.http.get(path, params=edge)
-            assert answer.json() == {"items": [], "next_cursor": None}
+        await chatd.api.send(chat_id, str(n))
+    await chatd.api.wait_for_status(chat_id, "waiting")
+    path = f"/api/v1/chats/{chat_id}/messages"
+    whole = await chatd.api.messages(chat_id)
+    ids = [m["id"] for m in whole]
+    assert len(whole) == 8
+    assert ids == sorted(set(ids))
+    for limit in (1, 3, 4, 8, 9):
+        assert await fetch_all_pages(chatd, path, "after_id", limit=limit) == whole
+        assert (
+            await fetch_all_pages(chatd, path, "after_id", limit=limit, after_id=ids[2])
+            == whole[3:]
+        )
+        assert await backwards(chatd, path, limit, ids[-1]) == whole[:-1]
+        assert await backwards(chatd, path, limit, 2**63 - 1) == whole
+    for edge in ({"after_id": ids[-1]}, {"before_id": ids[0]}, {"before_id": 0}):
+        answer = await chatd.api.http.get(path, params=edge)
+        assert answer.json() == {"items": [], "next_cursor": None}
 
 
 async def backwards(
@@ -100,13 +98,12 @@ async def backwards(
     return items
 
 
-async def test_after_and_before_exclude_each_other(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        answer = await chatd.api.http.get(
-            f"/api/v1/chats/{chat_id}/messages", params={"after_id": 0, "before_id": 0}
-        )
-        assert_problem(answer, 422, "conflicting_parameters", "after_id", "before_id")
+async def test_after_and_before_exclude_each_other(chatd: InProcessDaemon) -> None:
+    chat_id = (await chatd.api.create())["id"]
+    answer = await chatd.api.http.get(
+        f"/api/v1/chats/{chat_id}/messages", params={"after_id": 0, "before_id": 0}
+    )
+    assert_problem(answer, 422, "conflicting_parameters", "after_id", "before_id")
 
 
 async def test_full_queue_refuses_messages(dsn: str) -> None:
@@ -133,29 +130,27 @@ async def test_full_queue_refuses_messages(dsn: str) -> None:
         assert (await chatd.api.http.get(f"/api/v1/chats/{chat_id}/queue")).json()["items"] == []
 
 
-async def test_unknown_model_stores_nothing(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat = await chatd.api.create()
-        for model in ("three", "", "ONE", "one\x00", "\N{PILE OF POO}"):
-            body = {"content": "hello", "model": model}
-            for path in ("/api/v1/chats", f"/api/v1/chats/{chat['id']}/messages"):
-                answer = await chatd.api.http.post(path, json=body)
-                assert_problem(answer, 422, "model_not_found")
-        assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == [chat]
+async def test_unknown_model_stores_nothing(chatd: InProcessDaemon) -> None:
+    chat = await chatd.api.create()
+    for model in ("three", "", "ONE", "one\x00", "\N{PILE OF POO}"):
+        body = {"content": "hello", "model": model}
+        for path in ("/api/v1/chats", f"/api/v1/chats/{chat['id']}/messages"):
+            answer = await chatd.api.http.post(path, json=body)
+            assert_problem(answer, 422, "model_not_found")
+    assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == [chat]
 
 
-async def test_content_parts_are_stored_and_returned(dsn: str) -> None:
+async def test_content_parts_are_stored_and_returned(chatd: InProcessDaemon) -> None:
     content = [
         {"type": "text", "text": "What is "},
         {"type": "file", "media_type": "image/png", "data": "iVBORw0KGgo="},
         {"type": "text", "text": "this?"},
     ]
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        sent = await chatd.api.send(chat_id, content)  # type: ignore[arg-type]
-        assert sent["message"]["content"] == content
-        await chatd.api.wait_for_status(chat_id, "waiting")
-        assert (await chatd.api.messages(chat_id))[0]["content"] == content
-        other = await chatd.api.create(content)  # type: ignore[arg-type]
-        await chatd.api.wait_for_status(other["id"], "waiting")
-        assert (await chatd.api.messages(other["id"]))[0]["content"] == content
+    chat_id = (await chatd.api.create())["id"]
+    sent = await chatd.api.send(chat_id, content)  # type: ignore[arg-type]
+    assert sent["message"]["content"] == content
+    await chatd.api.wait_for_status(chat_id, "waiting")
+    assert (await chatd.api.messages(chat_id))[0]["content"] == content
+    other = await chatd.api.create(content)  # type: ignore[arg-type]
+    await chatd.api.wait_for_status(other["id"], "waiting")
+    assert (await chatd.api.messages(other["id"]))[0]["content"] == content

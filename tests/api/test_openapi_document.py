@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.in_process import running_daemon
+from support.in_process import InProcessDaemon
 from support.openapi_conformance import (
     EVENT_STREAM,
     PLAIN_TEXT,
@@ -217,23 +217,21 @@ def test_last_error_is_required_and_nullable() -> None:
     assert {"type": "null"} in chat["properties"]["last_error"]["anyOf"]
 
 
-async def test_document_is_served(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.get("/openapi.json")
-        assert answer.status_code == 200
-        assert answer.json() == document()
+async def test_document_is_served(chatd: InProcessDaemon) -> None:
+    answer = await chatd.api.http.get("/openapi.json")
+    assert answer.status_code == 200
+    assert answer.json() == document()
 
 
-async def test_docs_page_needs_no_other_host(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        page = await chatd.api.http.get("/docs")
-        assert page.status_code == 200
-        assert "https://" not in page.text
-        assets = re.findall(r"(?:src|href|url)(?:=|: )[\"']([^\"']+)", page.text)
-        assert len(assets) == 4, assets
-        for asset in assets:
-            answer = await chatd.api.http.get(str(page.url.join(asset)))
-            assert answer.status_code == 200, asset
-            assert answer.content, asset
-        gone = await chatd.api.http.get("/docs/assets/../../pyproject.toml")
-        assert gone.status_code == 404
+async def test_docs_page_needs_no_other_host(chatd: InProcessDaemon) -> None:
+    page = await chatd.api.http.get("/docs")
+    assert page.status_code == 200
+    assert "https://" not in page.text
+    assets = re.findall(r"(?:src|href|url)(?:=|: )[\"']([^\"']+)", page.text)
+    assert len(assets) == 4, assets
+    for asset in assets:
+        answer = await chatd.api.http.get(str(page.url.join(asset)))
+        assert answer.status_code == 200, asset
+        assert answer.content, asset
+    gone = await chatd.api.http.get("/docs/assets/../../pyproject.toml")
+    assert gone.status_code == 404

@@ -4,42 +4,41 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.in_process import running_daemon
+from support.in_process import InProcessDaemon, running_daemon
 from support.requests import assert_problem
 
 FRESH = re.compile(r"[0-9a-f]{32}")
 
 
-async def test_every_response_has_a_unique_request_id(dsn: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answers = [
-            await chatd.api.http.get(path)
-            for path in ("/livez", "/api/v1/chats", "/api/v1/chats/nonsense", "/nowhere", "/docs")
-        ]
-        ids = [answer.headers["x-request-id"] for answer in answers]
-        assert all(map(FRESH.fullmatch, ids))
-        assert len(set(ids)) == len(ids)
+async def test_every_response_has_a_unique_request_id(chatd: InProcessDaemon) -> None:
+    answers = [
+        await chatd.api.http.get(path)
+        for path in ("/livez", "/api/v1/chats", "/api/v1/chats/nonsense", "/nowhere", "/docs")
+    ]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert all(map(FRESH.fullmatch, ids))
+    assert len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize(
     "request_id", ["a", "Root=1-67891233-abcdef", "7c0f/1:2+3@x.y_z", "x" * 128]
 )
-async def test_valid_client_request_id_is_kept(dsn: str, request_id: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": request_id})
-        assert answer.headers.get_list("x-request-id") == [request_id]
+async def test_valid_client_request_id_is_kept(chatd: InProcessDaemon, request_id: str) -> None:
+    answer = await chatd.api.http.get("/nowhere", headers={"x-request-id": request_id})
+    assert answer.headers.get_list("x-request-id") == [request_id]
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 129, "a b", 'a"b', "a\\b", "ä", "-a", "{}"])
-async def test_invalid_client_request_id_is_replaced(dsn: str, request_id: str) -> None:
-    async with running_daemon(dsn) as chatd:
-        answer = await chatd.api.http.get(
-            "/livez", headers={"x-request-id": request_id.encode("latin-1")}
-        )
-        assert FRESH.fullmatch(answer.headers["x-request-id"])
-        twice = [("x-request-id", "one"), ("x-request-id", "two")]
-        answer = await chatd.api.http.get("/livez", headers=twice)
-        assert FRESH.fullmatch(answer.headers["x-request-id"])
+async def test_invalid_client_request_id_is_replaced(
+    chatd: InProcessDaemon, request_id: str
+) -> None:
+    answer = await chatd.api.http.get(
+        "/livez", headers={"x-request-id": request_id.encode("latin-1")}
+    )
+    assert FRESH.fullmatch(answer.headers["x-request-id"])
+    twice = [("x-request-id", "one"), ("x-request-id", "two")]
+    answer = await chatd.api.http.get("/livez", headers=twice)
+    assert FRESH.fullmatch(answer.headers["x-request-id"])
 
 
 async def test_log_lines_carry_the_request_id(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ import anyio
 import pytest
 import requests
 import schemathesis
-from conftest import module_database
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
@@ -114,18 +113,15 @@ async def new_caller(dsn: str, *, admin: bool) -> Bearer:
 
 
 @pytest.fixture(scope="module")
-def api_client(
-    server: str, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiClient]:
+def api_client(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiClient]:
     folder: Path = tmp_path_factory.mktemp("schemathesis")
     with (
-        module_database(server, template) as dsn,
-        chatd_process(folder, dsn, settings=SETTINGS) as chatd,
+        chatd_process(folder, module_dsn, settings=SETTINGS) as chatd,
         requests.Session() as session,
     ):
         anyio.run(chatd.wait_until_ready)
         anyone, admin = (
-            anyio.run(partial(new_caller, dsn, admin=admin)) for admin in (False, True)
+            anyio.run(partial(new_caller, module_dsn, admin=admin)) for admin in (False, True)
         )
         yield ApiClient(chatd.url, session, anyone, admin)
         assert not chatd.logged("http.unexpected")
