@@ -160,3 +160,32 @@ def test_metrics_in_the_documentation_exist() -> None:
         if re.fullmatch(r"chatd_[a-z_]+", found) and found not in metrics
     }
     assert not unknown
+
+
+def is_path(found: str) -> bool:
+    """Return whether ``found`` is a path in the repository, or a module below ``chatd``."""
+    path = found.rstrip("/")
+    candidates = (
+        ROOT / path,
+        ROOT / "chatd" / path,
+        ROOT / "chatd" / f"{path}.py",
+        ROOT / f"{path}.py",
+    )
+    return any(candidate.exists() for candidate in candidates)
+
+
+def test_paths_and_modules_in_the_documentation_exist() -> None:
+    """The vocabulary page lists former modules, so its table is left out."""
+    folders = {
+        path.name for path in (*ROOT.iterdir(), *(ROOT / "chatd").iterdir()) if path.is_dir()
+    }
+    unknown = set()
+    for page in PAGES:
+        if page.name == "vocabulary.md":
+            continue
+        for found in names_in_code(page):
+            path = found.replace(".", "/") if re.fullmatch(r"chatd(\.\w+)+", found) else found
+            is_candidate = re.fullmatch(r"[\w.]+(/[\w.-]+)+/?", path) is not None
+            if is_candidate and path.partition("/")[0] in folders and not is_path(path):
+                unknown.add((name(page), found))
+    assert not unknown
