@@ -16,6 +16,7 @@ from chatd.cli.exit_codes import Exit
 from chatd.client import Client as Caller
 from chatd.client import Snapshot, Unauthorized
 
+CTRL_C = "\x03"
 NOBODY = "http://127.0.0.1:1"
 Asking = Callable[..., Awaitable[CommandResult]]
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -41,6 +42,16 @@ async def test_interrupt_and_retry(tmp_path: Path, dsn: str) -> None:
             assert json.loads(tried.stdout)["status"] == "pending"
 
 
+async def test_ctrl_c_works_where_sigint_was_inherited_as_ignored(tmp_path: Path) -> None:
+    log = tmp_path / "chatd.log"
+    log.write_text('{"event": "chat.panicked", "level": "error"}\n')
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    with terminal(NOBODY, "logs", "--follow", str(log), through=ignoring) as screen:
+        await screen.wait_for_text("chat.panicked")
+        screen.type_keys(CTRL_C)
+        assert await screen.wait_for_exit() == Exit.INTERRUPTED
+
+
 async def test_tail_follows_until_chat_is_idle(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
@@ -50,7 +61,7 @@ async def test_tail_follows_until_chat_is_idle(tmp_path: Path, dsn: str) -> None
                 await screen.wait_for_text("snapshot")
                 await api.send(chat["id"], "hello")
                 await screen.wait_for_text("assistant #2: You said: hello")
-                screen.type_keys("\x03")
+                screen.type_keys(CTRL_C)
                 assert await screen.wait_for_exit() == Exit.INTERRUPTED
             await api.send(chat["id"], "[[slow]]")
             told = await run_command(
@@ -91,7 +102,7 @@ async def see_it_live(chatd: ChatdProcess, api: ApiClient) -> None:
         await api.create(title="brand new", labels={"team": "blue"})
         await screen.wait_for_text("brand new")
         assert "quiet" not in screen.text
-        screen.type_keys("\x03")
+        screen.type_keys(CTRL_C)
         assert await screen.wait_for_exit() == Exit.INTERRUPTED
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,19 +61,13 @@ async def run_command(
 class Terminal:
     """A command in a terminal; ``text`` is what it showed so far, without colours."""
 
-    def __init__(self, url: str, *arguments: str) -> None:
+    def __init__(self, url: str, *arguments: str, through: Sequence[str] = ()) -> None:
         self._controller_fd, near = pty.openpty()
         fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         with sigint_not_ignored():
             self.process = subprocess.Popen(
-                [
-                    "setsid",
-                    "--ctty",
-                    sys.executable,
-                    "-m",
-                    "chatd",
-                    *arguments,
-                ],  # Ctrl-C is a signal
+                # In a session of its own, where Ctrl-C is a signal.
+                ["setsid", "--ctty", *through, sys.executable, "-m", "chatd", *arguments],
                 env=environment(url),
                 stdin=near,
                 stdout=near,
@@ -126,9 +120,9 @@ class Terminal:
 
 
 @contextmanager
-def terminal(url: str, *arguments: str) -> Iterator[Terminal]:
+def terminal(url: str, *arguments: str, through: Sequence[str] = ()) -> Iterator[Terminal]:
     """A terminal that is closed at the end."""
-    one = Terminal(url, *arguments)
+    one = Terminal(url, *arguments, through=through)
     try:
         yield one
     finally:
