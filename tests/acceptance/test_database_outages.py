@@ -80,7 +80,7 @@ async def test_database_restart_loses_nothing(
     tmp_path: Path, own_server: Postgres, mode: StopMode
 ) -> None:
     # What a busy machine makes of the outage's length must not cost a lease.
-    settings = f"[worker]\nmax_chats = {CHATS // 2}\nstale_after_seconds = 60\n"
+    settings = f"[worker]\nmax_chats = {CHATS // 2}\nlease_seconds = 60\n"
     async with (
         database_on_server(own_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,

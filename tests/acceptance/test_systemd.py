@@ -148,7 +148,7 @@ async def test_watchdog_is_pinged_unless_loop_is_blocked(
         def accused() -> list[str]:
             return [line["frames"][0] for line in chatd.logged("loop.blocked")]
 
-        await eventually(lambda: any("scripted.py" in f and "_act" in f for f in accused()))
+        await eventually(lambda: any("provider.py" in f and "_run_action" in f for f in accused()))
         await eventually(
             lambda: [one for one in chatd.logged("loop.unblocked") if one["seconds"] > 3.5]
         )
