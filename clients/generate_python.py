@@ -1,7 +1,8 @@
 """Generator of the Python client's types and events from ``openapi.json``.
 
-``python clients/generate_python.py`` writes ``chatd/client/types.py`` and ``chatd/client/events.py``. Responses
-are JSON as it came, so their types are TypedDicts: an editor completes the keys, and nothing is converted.
+``python clients/generate_python.py`` writes ``chatd/client/types.py`` and ``chatd/client/events.py``.
+Responses are JSON as it came, so their types are TypedDicts: an editor completes the keys, and nothing
+is converted.
 """
 
 import json
@@ -117,7 +118,11 @@ def docstring(text: str, indent: int = 0) -> str:
     """Return ``text`` as a docstring that is wrapped to the width of a line."""
     summary, *paragraphs = re.split(r"\n\n|\n(?=\*)", text.strip().replace("`", "``"))
     filled = [_fill(paragraph.replace("\n", " "), indent) for paragraph in paragraphs]
-    body = _fill(summary.replace("\n", " "), indent)
+    summary = summary.replace("\n", " ")
+    if len(summary) + indent > _WIDTH - 6 and ". " in summary:
+        summary, _, rest = summary.partition(". ")
+        summary, filled = f"{summary}.", [_fill(rest, indent), *filled]
+    body = _fill(summary, indent)
     if filled:
         body += "\n\n" + "\n".join(filled)
     return textwrap.indent(f'"""{body}' + ("\n" if "\n" in body else "") + '"""', " " * indent)
@@ -148,7 +153,7 @@ def events_module(document: Schema) -> str:
     data = {name: types.expression(types.schemas[name]["properties"]["data"]) for name in events}
     parts = [
         _HEADER,
-        '"""Stream events, one class for each, so that ``match`` and type checkers know their ``data``."""\n\n',
+        '"""Stream events, one class for each type, with typed ``data``."""\n\n',
         "from typing import TypeAlias\n\n",
         "from chatd.client.stream_event import EventTypes, StreamEvent, UnknownEvent, event_types\n",
         f"from chatd.client.types import {', '.join(sorted(set(data.values())))}\n\n\n",

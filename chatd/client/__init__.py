@@ -13,7 +13,7 @@ Example::
         print(text_of(transcript.messages[-1]["content"]))
 
 * A stream continues where it was when the connection breaks or the server restarts.
-* A request whose response was lost is repeated with the same ``Idempotency-Key``, so that it is executed once.
+* A request whose response was lost is repeated with the same ``Idempotency-Key`` and executed once.
 * A rejection by the server is an exception with its ``code``.
 * Responses are dictionaries, as they came. ``types`` and ``events`` are generated from the API's document.
 

@@ -1,13 +1,13 @@
-"""When to try again, and when to stop trying."""
+"""Delays between attempts, and the end of retrying."""
 
 import random
 import time
 
 
 class Backoff:
-    """Waits that double from ``initial_seconds`` to ``max_seconds``, with jitter.
+    """Delays that double from ``initial_seconds`` to ``max_seconds``, with jitter.
 
-    ``retry_timeout_seconds`` is how long a silence of the server is borne; None: for ever.
+    Retrying ends ``retry_timeout_seconds`` after the first failure without a response. None: it never ends.
     """
 
     def __init__(
@@ -24,18 +24,15 @@ class Backoff:
         self._unanswered_since: float | None = None
 
     def on_response(self) -> None:
-        """The server is there, whatever it will say: patience is as at the start."""
+        """Restart the timeout: the server responded, whatever the response is."""
         self._unanswered_since = None
 
     def on_progress(self) -> None:
-        """It said something of use: the next wait is short again."""
+        """Restart the delays at the initial one: the server sent data."""
         self._failures = 0
 
     def next_delay(self, min_seconds: float | None = None) -> float | None:
-        """How long to wait before the next try; None: patience is out.
-
-        ``min_seconds`` is what the server asked for.
-        """
+        """Return the seconds until the next attempt, at least ``min_seconds``. None: stop retrying."""
         now = time.monotonic()
         if self._unanswered_since is None:
             self._unanswered_since = now

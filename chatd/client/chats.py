@@ -1,4 +1,4 @@
-"""What can be asked of chats, of their messages, and of their queues."""
+"""Methods for chats, their messages and their queues."""
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from chatd.client.types import (
 
 
 def drop_none(**fields: Any) -> dict[str, Any]:
-    """The fields that were given a value."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -32,7 +32,7 @@ async def paginate(
     cursor_param: str = "cursor",
     max_items: int | None = None,
 ) -> AsyncIterator[Any]:
-    """The items of all pages, or so many; the next page is asked for when it is needed."""
+    """Yield the items of all pages, at most ``max_items``. Each page is requested when it is needed."""
     place: dict[str, Any] = {}
     left = math.inf if max_items is None else max_items
     while left > 0:
@@ -49,7 +49,7 @@ _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200
 
 
 class Chats:
-    """``client.chats``"""
+    """Methods for chats, as ``client.chats``."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -65,7 +65,21 @@ class Chats:
         tools: Sequence[Tool] | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
-        """Create a chat. With ``check_content`` it is answered at once; without, it waits for a message."""
+        """Create a chat. With ``content`` it is answered at once. Without, it waits for a message.
+
+        Args:
+            content: First message: a text, or a list of parts.
+            title: Title of the chat.
+            model: Name of a model of ``Client.models``. Default: the server's.
+            system_prompt: Instructions for the model. They cannot be changed later.
+            labels: Labels by name.
+            tools: Tools that this client runs. See ``Client.submit_tool_results``.
+            idempotency_key: Key of the request, see ``Client``.
+
+        Raises:
+            InvalidRequest: A field is invalid, or the model is not configured.
+            TooManyRequests: The owner has too many active chats.
+        """
         body = drop_none(
             content=content,
             title=title,
@@ -80,7 +94,7 @@ class Chats:
         return chat
 
     async def get(self, chat_id: str) -> Chat:
-        """One chat, as it is now."""
+        """Return a chat."""
         chat: Chat = await self._http.request("GET", f"/chats/{chat_id}")
         return chat
 
@@ -95,9 +109,16 @@ class Chats:
         page_size: int | None = None,
         max_items: int | None = None,
     ) -> AsyncIterator[Chat]:
-        """Your chats, most recently touched first; at most so many.
+        """Return the owner's chats, most recently updated first.
 
-        ``check_labels`` are ``name`` or ``name:value`` and must all be there; ``q`` is looked for in titles.
+        Args:
+            archived: True: archived chats only. False: other chats only.
+            status: Only chats with this status.
+            labels: ``name`` or ``name:value``. A chat must have all of them.
+            parent: Id of the parent chat, or ``none`` for chats without a parent.
+            q: Substring of the title. Case does not matter.
+            page_size: Chats of one request.
+            max_items: Maximum number of chats.
         """
         limit = page_size or min(max_items or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
         params = drop_none(archived=archived, status=status, parent=parent, q=q, limit=limit)
@@ -114,7 +135,13 @@ class Chats:
         archived: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
-        """Change title or labels at any time; archive or unarchive a chat, with its family, at rest."""
+        """Change title or labels at any time. Archive or unarchive an idle chat, with its descendants.
+
+        Arguments that are None stay unchanged. ``labels`` replaces all labels.
+
+        Raises:
+            Conflict: The chat or one of its descendants is busy, so it cannot be archived.
+        """
         chat: Chat = await self._http.request(
             "PATCH",
             f"/chats/{chat_id}",
@@ -124,19 +151,27 @@ class Chats:
         return chat
 
     async def delete(self, chat_id: str) -> None:
-        """Delete a chat and all that was said in it."""
+        """Delete a chat, its descendants, and everything stored of them."""
         await self._http.request("DELETE", f"/chats/{chat_id}")
 
     async def interrupt(self, chat_id: str, *, idempotency_key: str | None = None) -> Chat:
-        """Stop what the chat is doing. What the model said so far is kept."""
+        """Stop the running turn. The answer so far is kept."""
         return await self._post_action(chat_id, "interrupt", idempotency_key)
 
     async def retry(self, chat_id: str, *, idempotency_key: str | None = None) -> Chat:
-        """Try a failed turn again, without a new message."""
+        """Retry the failed turn without a new message.
+
+        Raises:
+            Conflict: The chat is archived, or its last turn did not fail.
+        """
         return await self._post_action(chat_id, "retry", idempotency_key)
 
     async def clear(self, chat_id: str, *, idempotency_key: str | None = None) -> Chat:
-        """Begin anew in the same chat: what was said is no longer shown or told to the model."""
+        """Clear the history and the queue, but not the system prompt.
+
+        Raises:
+            Conflict: The chat is busy or archived.
+        """
         return await self._post_action(chat_id, "clear", idempotency_key)
 
     async def _post_action(self, chat_id: str, action: str, idempotency_key: str | None) -> Chat:
@@ -146,20 +181,20 @@ class Chats:
         return chat
 
     async def explain(self, chat_id: str) -> Explanation:
-        """What the chat is doing, who does it, and what it waits for."""
-        told: Explanation = await self._http.request("GET", f"/chats/{chat_id}/explain")
-        return told
+        """Return the reasons for the chat's state: its worker, its activity, and what it waits for."""
+        explanation: Explanation = await self._http.request("GET", f"/chats/{chat_id}/explain")
+        return explanation
 
     def events(
         self, chat_id: str, *, after: int = 0, page_size: int = 100
     ) -> AsyncIterator[JournalEntry]:
-        """The journal: every move that was made on the chat, oldest first."""
+        """Return the journal of a chat: all its transitions after a version, oldest first."""
         params = {"after": after, "limit": page_size}
         return paginate(self._http, f"/chats/{chat_id}/events", params, cursor_param="after")
 
 
 class Messages:
-    """``client.messages``"""
+    """Methods for the messages of a chat, as ``client.messages``."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -167,7 +202,7 @@ class Messages:
     def list(
         self, chat_id: str, *, after_id: int = 0, page_size: int = 100
     ) -> AsyncIterator[Message]:
-        """The history, oldest first, from the start or after a message."""
+        """Return the history, oldest first, from the start or after the message ``after_id``."""
         params = {"after_id": after_id, "limit": page_size}
         return paginate(self._http, f"/chats/{chat_id}/messages", params, cursor_param="after_id")
 
@@ -180,7 +215,19 @@ class Messages:
         busy_behavior: BusyBehavior | None = None,
         idempotency_key: str | None = None,
     ) -> SendMessageResult:
-        """Say something. ``busy_behavior`` is what to do when the chat is busy: by default, to wait in line."""
+        """Send a message. An idle chat answers it at once.
+
+        Args:
+            chat_id: Chat that receives the message.
+            content: A text, or a list of parts.
+            model: Model of this and later messages. Default: the chat's.
+            busy_behavior: Behavior if the chat is busy. Default: the message is queued.
+            idempotency_key: Key of the request, see ``Client``.
+
+        Raises:
+            Conflict: The chat is archived, or it is busy and ``busy_behavior`` is ``reject``.
+            TooManyRequests: The queue is full, or the owner has too many active chats.
+        """
         sent: SendMessageResult = await self._http.request(
             "POST",
             f"/chats/{chat_id}/messages",
@@ -197,7 +244,12 @@ class Messages:
         *,
         idempotency_key: str | None = None,
     ) -> Message:
-        """Say it differently: the message and all later ones are replaced by a new one."""
+        """Replace a user message and all later messages by a new one, and have it answered.
+
+        Raises:
+            InvalidRequest: The message is not a user message.
+            Conflict: The chat is archived.
+        """
         message: Message = await self._http.request(
             "PATCH",
             f"/chats/{chat_id}/messages/{message_id}",
@@ -208,23 +260,23 @@ class Messages:
 
 
 class Queue:
-    """``client.queue``"""
+    """Methods for the queued messages of a chat, as ``client.queue``."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
     async def list(self, chat_id: str) -> Sequence[QueuedMessage]:
-        """The messages that wait for the running turn to end, the next one first."""
+        """Return the queued messages, the next one first."""
         return [item async for item in paginate(self._http, f"/chats/{chat_id}/queue", {})]
 
     async def remove(self, chat_id: str, queued_id: int) -> None:
-        """Take a message out of the queue."""
+        """Remove a message from the queue."""
         await self._http.request("DELETE", f"/chats/{chat_id}/queue/{queued_id}")
 
     async def promote(
         self, chat_id: str, queued_id: int, *, idempotency_key: str | None = None
     ) -> Chat:
-        """Answer a waiting message now; what is running is stopped first."""
+        """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
         chat: Chat = await self._http.request(
             "POST", f"/chats/{chat_id}/queue/{queued_id}/promote", idempotency_key=idempotency_key
         )

@@ -1,4 +1,4 @@
-"""A caller of one chatd, or of several behind one address."""
+"""Client of one chatd, or of several behind one address."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,12 +11,27 @@ from chatd.client.types import Chat, Model, ProcessStatus, ToolResultInput
 
 
 class Client:
-    """The API of the chatd at ``base_url``, as an async context manager.
+    """Client of the API, as an async context manager.
 
-    ``timeout_seconds`` is how long one answer may take; ``retry_timeout_seconds`` how long a request is
-    repeated while no answer can be had (None: for ever); ``read_timeout_seconds`` how long a stream may
-    say nothing before its wire is taken for dead: more than the server's ``http.sse_keepalive_seconds``.
-    ``owner`` is for admins who act for somebody else.
+    Args:
+        base_url: Address of the server, such as ``http://127.0.0.1:8080``.
+        token: Token of ``chatd token create``, or a JWT.
+        owner: Owner to act for. Only admins may name another owner.
+        timeout_seconds: Maximum duration of one attempt of a request.
+        retry_timeout_seconds: Duration for which a failing request is repeated. None: without limit.
+        read_timeout_seconds: Duration without any byte after which a stream reconnects. It must exceed the
+            server's ``http.sse_keepalive_seconds``.
+
+    Every method raises ``ClientError``: a ``ChatdHTTPError`` if the server rejects the request,
+    ``ConnectFailed`` if it cannot be reached, ``UnexpectedResponse`` if something else answers.
+
+    Methods that change something take an ``idempotency_key``. By default each call has a new key, which
+    its own retries share. Pass a key to make the call safe to repeat after a restart of your program.
+
+    Example::
+
+        async with Client("http://127.0.0.1:8080", token=token) as client:
+            chat = await client.chats.create("Why is the sky blue?")
     """
 
     def __init__(
@@ -41,8 +56,11 @@ class Client:
             retry_timeout_seconds=retry_timeout_seconds,
         )
         self.chats = Chats(self._http)
+        """Methods for chats."""
         self.messages = Messages(self._http)
+        """Methods for the messages of a chat."""
         self.queue = Queue(self._http)
+        """Methods for the queued messages of a chat."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,12 +74,12 @@ class Client:
         await self._http.aclose()
 
     async def status(self) -> ProcessStatus:
-        """How the process that answers is: its actors, the chats in hand, its connections."""
+        """Return the status of the process that answers: actors, leased chats, connections. For admins."""
         status: ProcessStatus = await self._http.request("GET", f"{self._base_url}/statusz")
         return status
 
     async def models(self) -> Sequence[Model]:
-        """The models that a chat may ask for."""
+        """Return the models that a chat may use."""
         return [model async for model in paginate(self._http, "/models", {})]
 
     async def submit_tool_results(
@@ -71,7 +89,17 @@ class Client:
         *,
         idempotency_key: str | None = None,
     ) -> Chat:
-        """Answer all the calls that the chat waits for; it goes on with them."""
+        """Submit the results of all pending tool calls of a chat. The model continues with them.
+
+        Args:
+            chat_id: Chat with the status ``requires_action``.
+            results: One result for each pending call.
+            idempotency_key: Key of the request, see ``Client``.
+
+        Raises:
+            Conflict: The chat does not wait for tool results.
+            InvalidRequest: A result is missing, or is for a call that is not pending.
+        """
         chat: Chat = await self._http.request(
             "POST",
             f"/chats/{chat_id}/tool-results",
@@ -88,10 +116,26 @@ class Client:
         retry_timeout_seconds: float | None = None,
         on_reconnect: ReconnectCallback | None = None,
     ) -> ChatEventStream:
-        """What happens in a chat, each event once, over cut wires and restarts of the server.
+        """Return the events of a chat, each once. It reconnects when the connection breaks.
 
-        Begins with a ``Snapshot``, or after the event with the id ``after``. Ends when the chat is
-        deleted. ``retry_timeout_seconds`` is how long it goes on without an answer; None: for ever.
+        Starts with a ``Snapshot``, or after the event with the id ``after``. Ends when the chat is deleted.
+
+        Args:
+            chat_id: Chat to follow.
+            after: ``cursor`` of an earlier stream.
+            retry_timeout_seconds: Duration of reconnecting without a response after which the stream raises
+                ``ConnectFailed``. None: without limit.
+            on_reconnect: Called before each reconnect with its reason and the wait in seconds.
+
+        Example::
+
+            async with client.follow(chat_id) as events:
+                async for event in events:
+                    match event:
+                        case MessagePart():
+                            print(event.data)
+                        case TurnFailed():
+                            print(event.data["last_error"])
         """
         return ChatEventStream(
             self._http,
@@ -108,9 +152,10 @@ class Client:
         retry_timeout_seconds: float | None = None,
         on_reconnect: ReconnectCallback | None = None,
     ) -> ChatListEventStream:
-        """What happens among all your chats: each as it is, whenever one of them moved.
+        """Return the changes of all chats of the owner: each changed chat, in its current state.
 
-        Begins with a ``ChatListSnapshot`` of the most recent ones, or with what moved since ``after``.
+        Starts with a ``ChatListSnapshot`` of the most recent chats, or with the changes since ``after``.
+        The arguments are those of ``follow``.
         """
         return ChatListEventStream(
             self._http,

@@ -1,4 +1,4 @@
-"""What may go wrong for a caller: the server cannot be reached, or it refuses and says why."""
+"""Errors of the client: the server cannot be reached, or it rejects the request."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from typing_extensions import override
 
 
 class ClientError(Exception):
-    """Everything that this client raises on purpose."""
+    """Base class of all errors of this client."""
 
     retryable: bool = False
-    """Whether the same request may well succeed later."""
+    """True if the same request may succeed later."""
     retry_after: float | None = None
-    """Seconds after which the server asks to be asked again."""
+    """Seconds to wait before a retry, as the server requested."""
 
 
 class ConnectFailed(ClientError):
-    """No answer could be had, however often it was asked; ``__cause__`` says what happened last."""
+    """No response, after all attempts. ``__cause__`` is the last error."""
 
     def __init__(self, url: str, reason: str, *, retryable: bool = True) -> None:
         super().__init__(f"No answer from {url}: {reason}")
@@ -25,7 +25,7 @@ class ConnectFailed(ClientError):
 
 
 class UnexpectedResponse(ClientError):
-    """Something answers at this address, but not as a chatd would."""
+    """Response of something at this address that is not chatd."""
 
     def __init__(self, url: str) -> None:
         super().__init__(f"What answers at {url} is not a chatd.")
@@ -33,10 +33,10 @@ class UnexpectedResponse(ClientError):
 
 
 class ChatdHTTPError(ClientError):
-    """The server refused. ``code`` is stable and meant for programs, ``detail`` for people.
+    """Rejection by the server. ``code`` is stable and meant for programs, ``detail`` for people.
 
-    ``provider_errors`` names each field that is wrong (``where``, ``message``). What stands between client
-    and server may refuse in words of its own: then ``code`` is ``unknown_calls``.
+    ``errors`` has ``where`` and ``message`` of each invalid field. ``code`` is ``unknown`` if a proxy
+    between client and server rejected the request.
     """
 
     def __init__(
@@ -64,31 +64,31 @@ class ChatdHTTPError(ClientError):
 
 
 class Unauthorized(ChatdHTTPError):
-    """401: no token, or none that counts (any more)."""
+    """401: the token is missing, invalid, expired or revoked."""
 
 
 class Forbidden(ChatdHTTPError):
-    """403: the token is good, but not for this."""
+    """403: the token does not permit this request."""
 
 
 class NotFound(ChatdHTTPError):
-    """404: there is no such thing, or it is somebody else's."""
+    """404: it does not exist, or it belongs to another owner."""
 
 
 class Conflict(ChatdHTTPError):
-    """409: not in the state that the chat is in."""
+    """409: the state of the chat does not permit this request."""
 
 
 class InvalidRequest(ChatdHTTPError):
-    """400, 413, 422: the request makes no sense; ``provider_errors`` says where."""
+    """400, 413, 422: the request is invalid. ``errors`` names the fields."""
 
 
 class TooManyRequests(ChatdHTTPError):
-    """429: a limit is reached; ``detail`` names it."""
+    """429: a limit is reached. ``detail`` names it."""
 
 
 class ServerError(ChatdHTTPError):
-    """5xx: the server, or what it stands on, is not well."""
+    """5xx: the server or its database failed."""
 
 
 _ERROR_BY_STATUS: Mapping[int, type[ChatdHTTPError]] = {
@@ -104,19 +104,19 @@ _ERROR_BY_STATUS: Mapping[int, type[ChatdHTTPError]] = {
 _MIN_SERVER_ERROR_STATUS = 500
 _RETRYABLE_STATUSES = frozenset({502, 503, 504})
 _TOO_MANY_REQUESTS = 429
-"""Passes only when the server says after how long: a full queue does not empty by asking again."""
+"""Retried only with ``Retry-After``: repeating a request does not empty a full queue."""
 
 
 def http_error(status: int, problem: Any, *, retry_after: float | None) -> ChatdHTTPError:
-    """The error of an answer with this status; ``problem`` is its body, if it was JSON."""
+    """Return the error of a response with this status. ``problem`` is its body, if that is JSON."""
     kind = _ERROR_BY_STATUS.get(
         status, ServerError if status >= _MIN_SERVER_ERROR_STATUS else ChatdHTTPError
     )
-    told = problem if isinstance(problem, dict) else {}
+    body = problem if isinstance(problem, dict) else {}
     return kind(
         status,
-        code=str(told.get("code", "unknown")),
-        detail=str(told.get("detail", "")),
-        errors=told.get("errors") or (),
+        code=str(body.get("code", "unknown")),
+        detail=str(body.get("detail", "")),
+        errors=body.get("errors") or (),
         retry_after=retry_after,
     )

@@ -1,7 +1,7 @@
-"""Streams that go on over cut wires, killed servers and deploys.
+"""Event streams that reconnect.
 
-A stream is a row of connections. Each begins where the one before ended, at the id of the last whole
-event; the server tells the rest and nothing else, so what is handed out is told exactly once.
+A stream is a sequence of connections. Each starts after the last complete event of the one before, and
+the server sends exactly the events that follow it. So each event is delivered once.
 """
 
 import math
@@ -31,20 +31,27 @@ from chatd.client.stream_event import EventTypes, parse_event
 E = TypeVar("E")
 
 ReconnectCallback = Callable[[ClientError | None, float], None]
-"""Told of each break: why (None: the server ended the stream in order), and the wait in seconds."""
+"""Callback before each reconnect, with the error and the wait in seconds.
+
+The error is None if the server ended the stream in order.
+"""
 
 
 _MAX_SEEN_IDS = 256
-"""Ids of the latest events, to know one that something on the way tells twice."""
+"""Number of recent event ids kept to drop events that a proxy repeats."""
 
 _RESTARTING_EVENTS = frozenset({"reset", "snapshot"})
 
 
 class EventStream(Generic[E]):
-    """The events of a stream: iterate over it, within ``async with`` if you may leave early.
+    """Async iterator over the events of a stream. Use ``async with`` to leave it early.
 
-    ``cursor`` is where to go on another time. Iterating raises ``Unauthorized``, ``NotFound`` and
-    the like when the server will not have us (any more), and ``ConnectFailed`` when patience is out.
+    ``cursor`` resumes the stream another time, as the argument ``after``.
+
+    Raises:
+        Unauthorized: The token is no longer valid.
+        NotFound: There is no such chat.
+        ConnectFailed: No response within the retry timeout.
     """
 
     event_types: ClassVar[EventTypes]
@@ -72,7 +79,7 @@ class EventStream(Generic[E]):
         return await anext(self._events)
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         await self._events.aclose()
 
     async def __aenter__(self) -> Self:
@@ -88,18 +95,19 @@ class EventStream(Generic[E]):
 
     async def _receive(self) -> AsyncGenerator[E]:
         while True:
-            why, heard = None, False
+            reason: ClientError | None = None
+            received = False
             try:
                 async with self._http.stream(self._path, self.cursor) as answer:
                     self._backoff.on_response()
                     parser = EventStreamParser()
                     async for chunk in answer.aiter_bytes():
-                        for told in parser.feed(chunk):
-                            if told.event == "draining" or self._is_duplicate(told):
+                        for raw in parser.feed(chunk):
+                            if raw.event == "draining" or self._is_duplicate(raw):
                                 continue
-                            heard = True
-                            event: E = parse_event(told, self.event_types)
-                            self._update_cursor(told)
+                            received = True
+                            event: E = parse_event(raw, self.event_types)
+                            self._update_cursor(raw)
                             if self._is_new(event):
                                 yield event
                             if self._is_last(event):
@@ -107,8 +115,8 @@ class EventStream(Generic[E]):
             except ClientError as error:
                 if not error.retryable:
                     raise
-                why = error
-            await self._wait_before_reconnect(why, received=heard)
+                reason = error
+            await self._wait_before_reconnect(reason, received=received)
 
     def _update_cursor(self, raw: ServerSentEvent) -> None:
         if raw.event in _RESTARTING_EVENTS:
@@ -117,12 +125,12 @@ class EventStream(Generic[E]):
             self.cursor = raw.id
 
     async def _wait_before_reconnect(self, error: ClientError | None, *, received: bool) -> None:
-        """Until the next try; none when the server asked to come again, unless it only said so."""
+        """Wait until the next attempt, but not if the server ended the stream in order after events."""
         if received:
             self._backoff.on_progress()
         delay = self._backoff.next_delay(error.retry_after if error else None)
         if delay is None:
-            raise error or ConnectFailed(self._path, "the stream ends before it says anything")
+            raise error or ConnectFailed(self._path, "the stream ends before its first event")
         if received and error is None:
             delay = 0.0
         if self._on_reconnect is not None:
@@ -140,7 +148,7 @@ class EventStream(Generic[E]):
 
 
 class ChatEventStream(EventStream[ChatEvent]):
-    """What happens in one chat, until it is deleted."""
+    """Events of one chat, until it is deleted."""
 
     event_types = CHAT_EVENTS
 
@@ -150,7 +158,7 @@ class ChatEventStream(EventStream[ChatEvent]):
 
     @override
     def _is_duplicate(self, raw: ServerSentEvent, /) -> bool:
-        """Each event of a chat has an id of its own; only a new beginning may use old ones again."""
+        """Return whether the event was received before. Ids are unique until a reset or a snapshot."""
         if raw.event in _RESTARTING_EVENTS:
             self._seen_ids.clear()
         if raw.id is None or raw.id in self._seen_ids:
@@ -164,7 +172,7 @@ class ChatEventStream(EventStream[ChatEvent]):
 
 
 class ChatListEventStream(EventStream[ChatListEvent]):
-    """What happens among all chats: states, of which only those are told that are newer."""
+    """Events of all chats of the owner. States that are not newer than the last one are dropped."""
 
     event_types = CHAT_LIST_EVENTS
 

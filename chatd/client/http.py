@@ -1,4 +1,4 @@
-"""Requests that may be repeated: what was lost on the way is asked again, and done once."""
+"""HTTP requests that are repeated until they are answered, and executed once."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -22,11 +22,11 @@ from chatd.client.errors import (
 
 _METHODS_WITH_IDEMPOTENCY_KEY = frozenset({"POST", "PATCH"})
 _NON_RETRYABLE_ERRORS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-"""What no repetition cures: the address or a header makes no sense."""
+"""Errors that no retry cures: the address or a header is invalid."""
 
 
 class Http:
-    """The connections to one chatd, or to several behind one address."""
+    """Connection pool to one chatd, or to several behind one address."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class Http:
         params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """The JSON of the answer; None when it has no body.
+        """Return the JSON of the response, or None if it has no body.
 
-        Repeated while the connection breaks or the server says "later". A POST or PATCH carries the
-        same key each time, so it is done once however often it arrives.
+        The request is repeated while the connection fails or the server requests a retry. A POST or PATCH
+        carries the same key each time, so that it is executed once.
         """
-        keyed = (
+        key_header = (
             {"idempotency-key": idempotency_key or str(uuid4())}
             if method in _METHODS_WITH_IDEMPOTENCY_KEY
             else {}
@@ -74,10 +74,12 @@ class Http:
         repeated = False
         while True:
             try:
-                return await self._send_once(method, path, json=json, params=params, headers=keyed)
+                return await self._send_once(
+                    method, path, json=json, params=params, headers=key_header
+                )
             except NotFound:
                 if repeated and method == "DELETE":
-                    return None  # the try before did it
+                    return None  # the previous attempt deleted it
                 raise
             except ClientError as error:
                 delay = backoff.next_delay(error.retry_after) if error.retryable else None
@@ -86,47 +88,47 @@ class Http:
             await anyio.sleep(delay)
             repeated = True
 
-    async def _send_once(self, method: str, path: str, **more: Any) -> Any:
+    async def _send_once(self, method: str, path: str, **options: Any) -> Any:
         with self._translate_errors():
-            answer = await self._http.request(method, path, **more)
-        if not answer.is_success:
-            raise _http_error(answer)
-        if not answer.content:
+            response = await self._http.request(method, path, **options)
+        if not response.is_success:
+            raise _http_error(response)
+        if not response.content:
             return None
         try:
-            return answer.json()
+            return response.json()
         except ValueError:
             raise UnexpectedResponse(self._base_url) from None
 
     @asynccontextmanager
     async def stream(self, path: str, last_event_id: str | None) -> AsyncIterator[httpx2.Response]:
-        """An open stream of events."""
+        """Open a stream of events, after the event ``last_event_id``."""
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
         with self._translate_errors():
             async with self._http.stream(
                 "GET", path, headers=headers, timeout=self._stream_timeout
-            ) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise _http_error(answer)
-                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _http_error(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise UnexpectedResponse(self._base_url)
-                yield answer
+                yield response
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except httpx2.RequestError as error:
-            why = str(error) or type(error).__name__
-            passing = not isinstance(error, _NON_RETRYABLE_ERRORS)
-            raise ConnectFailed(self._base_url, why, retryable=passing) from error
+            reason = str(error) or type(error).__name__
+            retryable = not isinstance(error, _NON_RETRYABLE_ERRORS)
+            raise ConnectFailed(self._base_url, reason, retryable=retryable) from error
 
 
 def _header_bytes(value: str) -> bytes:
-    """What a header says; a name may have any characters, also bytes that are no text."""
+    """Return a header's value as bytes. Owner names may hold any characters, also undecodable bytes."""
     return value.encode(errors="surrogateescape")
 
 
@@ -139,7 +141,7 @@ def _http_error(response: httpx2.Response) -> ChatdHTTPError:
 
 
 def _retry_after_seconds(response: httpx2.Response) -> float | None:
-    """``Retry-After``: seconds, or a date."""
+    """Return the ``Retry-After`` of a response, given as seconds or as a date."""
     text = response.headers.get("retry-after", "")
     if text.isascii() and text.isdigit():
         return float(text)

@@ -1,8 +1,8 @@
-"""Server-sent events out of bytes, by the rules of the WHATWG's HTML standard (9.2.6).
+"""Parser of server-sent events, by section 9.2.6 of the WHATWG's HTML standard.
 
-httpx2 has a reader of its own, which cannot serve here: it hides whether an event brought an id or
-inherited one, passes on events without data, and holds back an event that a lone CR has ended.
-(``retry`` is passed by: when to come back is for ``backoff`` to say.)
+The parser of httpx2 does not suffice: it hides whether an event has an id or inherited one, yields events
+without data, and delays an event that ends with a lone CR. The field ``retry`` is ignored: ``backoff``
+decides about delays.
 """
 
 import codecs
@@ -15,7 +15,7 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event; ``id`` is its own, None when it brought none."""
+    """Event as received. ``id`` is None if the event itself has none."""
 
     event: str
     data: str
@@ -23,7 +23,7 @@ class ServerSentEvent:
 
 
 class EventStreamParser:
-    """Give it bytes as they come, however they are cut; what is not finished is not an event."""
+    """Incremental parser. Chunks may end anywhere. An unfinished event is not an event."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
@@ -34,7 +34,7 @@ class EventStreamParser:
         self._id: str | None = None
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """The events that ``chunk`` completes."""
+        """Yield the events that ``chunk`` completes."""
         text = self._decoder.decode(chunk)
         if not text:
             return
@@ -64,6 +64,6 @@ class EventStreamParser:
         return None
 
     def _dispatch(self) -> ServerSentEvent | None:
-        kind, data, own = self._type or "message", self._data, self._id
+        event_type, data, event_id = self._type or "message", self._data, self._id
         self._type, self._data, self._id = "", [], None
-        return ServerSentEvent(kind, "\n".join(data), own) if data else None
+        return ServerSentEvent(event_type, "\n".join(data), event_id) if data else None

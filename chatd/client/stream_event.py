@@ -43,7 +43,7 @@ def event_types(*classes: type[StreamEvent[Any]]) -> EventTypes:
 
 
 def parse_event(raw: ServerSentEvent, known: EventTypes) -> Any:
-    """Return the event as an instance of its class. Types that are not ``known`` become ``UnknownEvent``."""
+    """Return the event as an instance of its class, or an ``UnknownEvent`` if its type is not ``known``."""
     data = json.loads(raw.data)
     event = known.get(raw.event)
     return UnknownEvent(raw.event, data, raw.id) if event is None else event(data, raw.id)

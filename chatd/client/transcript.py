@@ -52,7 +52,7 @@ class Transcript:
         """Chat of the snapshot, with its status, title, labels, queue length and error kept up to date."""
         self.messages: list[Message] = []
         self.queue: list[QueuedMessage] = []
-        """Queued messages of the snapshot that are still queued. Later ones count in ``queue_length`` only."""
+        """Messages of the snapshot that are still queued. Later ones count in ``queue_length`` only."""
         self.retry: RetryScheduledData | None = None
         """Failure of the last model call, and the time of its retry."""
         self.action_required: ActionRequiredData | None = None

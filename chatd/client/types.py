@@ -21,7 +21,10 @@ class ActionRequiredData(TypedDict):
 
 
 class Activity(TypedDict):
-    """The activity that the worker last reported. Without progress it is cancelled at ``deadline_at``."""
+    """The activity that the worker last reported.
+
+    Without progress it is cancelled at ``deadline_at``.
+    """
 
     deadline_at: str | None
     reported_seconds_ago: float | None
@@ -178,8 +181,10 @@ class ChatPage(TypedDict):
 
     items: list[Chat]
     next_cursor: NotRequired[str | None]
-    """Null at the end. Else repeat the request with it: for chats as ``cursor``, for messages as
-    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
+    ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -230,8 +235,9 @@ class CreateChat(TypedDict):
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
     system_prompt: NotRequired[str | None]
-    """Instructions for the model, stored as the first message with the role ``system``. They cannot be
-    changed later.
+    """Instructions for the model, stored as the first message with the role ``system``.
+
+    They cannot be changed later.
     """
     title: NotRequired[str]
     tools: NotRequired[list[Tool]]
@@ -373,8 +379,9 @@ class Health(TypedDict):
 
 
 class HistoryResetData(TypedDict):
-    """A message was edited, or the history cleared. Drop the messages from this id on, and the
-    preview.
+    """A message was edited, or the history cleared.
+
+    Drop the messages from this id on, and the preview.
     """
 
     from_message_id: int
@@ -397,8 +404,10 @@ class JournalEntryPage(TypedDict):
 
     items: list[JournalEntry]
     next_cursor: NotRequired[str | None]
-    """Null at the end. Else repeat the request with it: for chats as ``cursor``, for messages as
-    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
+    ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -478,7 +487,9 @@ class Message(TypedDict):
     created_at: str
     finish_reason: str | None
     """Why the model ended: ``stop``, ``length``, ``content_filter``, ``tool_call`` or the provider's
-    own word; ``interrupted`` if it was interrupted. Null if no model wrote this.
+    own word; ``interrupted`` if it was interrupted.
+
+    Null if no model wrote this.
     """
     id: int
     model: str | None
@@ -491,8 +502,10 @@ class MessagePage(TypedDict):
 
     items: list[Message]
     next_cursor: NotRequired[str | None]
-    """Null at the end. Else repeat the request with it: for chats as ``cursor``, for messages as
-    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
+    ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -511,8 +524,10 @@ class ModelPage(TypedDict):
 
     items: list[Model]
     next_cursor: NotRequired[str | None]
-    """Null at the end. Else repeat the request with it: for chats as ``cursor``, for messages as
-    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
+    ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -672,8 +687,10 @@ class QueuedMessagePage(TypedDict):
 
     items: list[QueuedMessage]
     next_cursor: NotRequired[str | None]
-    """Null at the end. Else repeat the request with it: for chats as ``cursor``, for messages as
-    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
+    ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
