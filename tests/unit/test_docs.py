@@ -189,3 +189,18 @@ def test_paths_and_modules_in_the_documentation_exist() -> None:
             if is_candidate and path.partition("/")[0] in folders and not is_path(path):
                 unknown.add((name(page), found))
     assert not unknown
+
+
+def test_every_kind_of_test_is_described() -> None:
+    page = (DOCS / "development" / "testing.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert not [folder for folder in sorted(folders) if f"`tests/{folder}`" not in page]
+
+
+def test_modules_on_the_vocabulary_page_exist() -> None:
+    page = (DOCS / "development" / "vocabulary.md").read_text()
+    rows = re.findall(r"^\| `[\w.]+` \| (`[\w.`, ]+`) \|$", page, re.MULTILINE)
+    modules = [module for row in rows for module in re.findall(r"[\w.]+", row)]
+    assert len(modules) > 100
+    paths = (module.replace(".", "/") for module in modules)
+    assert not [path for path in paths if not (is_path(path) or is_path(f"tests/{path}"))]
