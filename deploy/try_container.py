@@ -43,7 +43,7 @@ def main() -> int:
     )
     parser.add_argument("--debootstrap", metavar="SUITE", help="build on this Debian instead")
     parser.add_argument(
-        "--cache", type=Path, default=default_cache, help="where that is kept (%(default)s)"
+        "--cache", type=Path, default=default_cache, help="folder for that Debian (%(default)s)"
     )
     arguments = parser.parse_args()
     tools = (*TOOLS, "debootstrap") if arguments.debootstrap else TOOLS
@@ -62,11 +62,11 @@ def main() -> int:
     build(base)
     print(f"ok  built, {megabytes(IMAGE)} MB, of which {megabytes(base)} are {base}", flush=True)
     with socket.socket() as free, socket.socket() as other:
-        for one in (free, other):
-            one.bind(("127.0.0.1", 0))
-        database_port, port = (one.getsockname()[1] for one in (free, other))
+        for listener in (free, other):
+            listener.bind(("127.0.0.1", 0))
+        database_port, port = (listener.getsockname()[1] for listener in (free, other))
     with Postgres(port=database_port) as server:
-        try_it(server.tcp_dsn, port)
+        run_checks(server.tcp_dsn, port)
     print("all checks passed")
     return 0
 
@@ -77,19 +77,20 @@ def pulled(base: str) -> bool:
 
 
 def make_base(suite: str, cache: Path) -> str:
+    """Create a base image of Debian's own Python. Return its name."""
     root = cache / suite
     if not (root / "made").exists():
         shutil.rmtree(root, ignore_errors=True)
         cache.mkdir(parents=True, exist_ok=True)
         packages = "--include=python3,python3-venv,ca-certificates"
         run("debootstrap", "--variant=minbase", packages, suite, root)
-        for bulk in (
+        for unneeded in (
             "var/cache/apt/archives",
             "var/lib/apt/lists",
             "usr/share/doc",
             "usr/share/locale",
         ):
-            shutil.rmtree(root / bulk, ignore_errors=True)
+            shutil.rmtree(root / unneeded, ignore_errors=True)
         (root / "made").touch()
     container = run("buildah", "from", "scratch").strip()
     run("buildah", "add", "--quiet", container, root, "/")
@@ -100,13 +101,13 @@ def make_base(suite: str, cache: Path) -> str:
 def build(base: str) -> None:
     # The certificates of this machine, which may reach its package index through a proxy.
     certificates = f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"
-    how = ("--runtime=runc", "--network=host", "--format=docker", certificates)
+    options = ("--runtime=runc", "--network=host", "--format=docker", certificates)
     command = (
         "buildah",
         "build",
         "--quiet",
         "--layers",
-        *how,
+        *options,
         f"--build-arg=BASE={base}",
         f"--tag={IMAGE}",
     )
@@ -117,7 +118,7 @@ def megabytes(image: str) -> int:
     return int(run("podman", "image", "inspect", "--format={{.Size}}", image)) // 1_000_000
 
 
-def try_it(dsn: str, port: int) -> None:
+def run_checks(dsn: str, port: int) -> None:
     settings = {
         "CHATD_DATABASE__URL": dsn,
         "CHATD_HTTP__PORT": port,
@@ -125,13 +126,16 @@ def try_it(dsn: str, port: int) -> None:
         "CHATD_MODELS__FAKE__PROVIDER": "fake",
         "CHATD_MODELS__FAKE__MODEL": "fake-1",
     }
-    # Limits of its own, since those of this machine may be more than it may hand on.
-    how = ("--runtime=runc", "--network=host", "--read-only", "--cap-drop=all", "--no-healthcheck")
-    how = (*how, "--security-opt=no-new-privileges", "--ulimit=nofile=4096:4096")
-    how = (*how, "--ulimit=nproc=1024:1024", *(f"--env={k}={v}" for k, v in settings.items()))
-    run("podman", "run", "--rm", *how, IMAGE, "migrate", "up")
+    # Explicit limits, because this process may not be allowed to pass on its own.
+    options = (
+        *("--runtime=runc", "--network=host", "--read-only", "--cap-drop=all", "--no-healthcheck"),
+        *("--security-opt=no-new-privileges", "--ulimit=nofile=4096:4096"),
+        "--ulimit=nproc=1024:1024",
+        *(f"--env={name}={value}" for name, value in settings.items()),
+    )
+    run("podman", "run", "--rm", *options, IMAGE, "migrate", "up")
     print("ok  migrated by a job of the same image", flush=True)
-    with container(*how) as name:
+    with container(*options) as name:
         health = run("podman", "image", "inspect", "--format={{json .HealthCheck.Test}}", IMAGE)
         command = json.loads(health)[1:]
         until = time.monotonic() + 60
@@ -160,9 +164,9 @@ def try_it(dsn: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def container(*how: str) -> Iterator[str]:
+def container(*options: str) -> Iterator[str]:
     name = f"chatd-tried-{os.getpid()}"
-    run("podman", "run", "--detach", f"--name={name}", *how, IMAGE)
+    run("podman", "run", "--detach", f"--name={name}", *options, IMAGE)
     try:
         yield name
     finally:

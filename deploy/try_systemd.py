@@ -3,10 +3,10 @@
 
     deploy/try_systemd.py [--cache FOLDER] [--suite trixie] [--mirror URL]
 
-Needs root, systemd-nspawn and debootstrap (Debian: systemd-container, debootstrap); without them it
-prints that and exits with 77, which test runners take for "skipped". The first run makes the container's
-root in the cache folder and takes some minutes more. Nothing of the host is changed, and nothing of the
-root: the container writes to memory.
+Needs root, systemd-nspawn and debootstrap (Debian: systemd-container, debootstrap). Without them it prints
+that and exits with 77, which test runners take for "skipped". The first run creates the container's root in
+the cache folder and takes some minutes more. It changes nothing on the host, nor in the root, because the
+container writes to memory.
 
 ``try_systemd_inside.py`` has the checks, one function for each property of the units.
 """
@@ -48,14 +48,14 @@ TimeoutStartSec=600
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-systemd"
-    parser.add_argument(
-        "--cache", type=Path, default=usual, help="where the root is kept (%(default)s)"
+    default_cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatd-try-systemd"
     )
-    parser.add_argument("--suite", default="trixie", help="of Debian, with systemd 253 or newer")
     parser.add_argument(
-        "--mirror", help="of Debian's packages; debootstrap's own choice unless given"
+        "--cache", type=Path, default=default_cache, help="folder for the root (%(default)s)"
     )
+    parser.add_argument("--suite", default="trixie", help="Debian suite, with systemd 253 or newer")
+    parser.add_argument("--mirror", help="mirror of Debian (default: that of debootstrap)")
     arguments = parser.parse_args()
     missing = [tool for tool in ("systemd-nspawn", "debootstrap") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
@@ -68,11 +68,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as result:
         boot(root, Path(result))
         report = Path(result, "report")
-        print(text := report.read_text() if report.exists() else "nothing was tried")
-    return 0 if text.rstrip().endswith("all is well") else 1
+        print(text := report.read_text() if report.exists() else "there is no report")
+    return 0 if text.rstrip().endswith("all checks passed") else 1
 
 
 def make_root(root: Path, suite: str, mirror: str | None) -> None:
+    """Create the container's root with debootstrap."""
     print(f"making {root} ...", flush=True)
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def make_root(root: Path, suite: str, mirror: str | None) -> None:
 
 
 def install_chatd(root: Path, wheels: Path) -> None:
-    """This working tree, with what it needs, for the Python of the root; nothing is fetched in there."""
+    """Install this working tree and its dependencies in the root. The host fetches them."""
     wheels.mkdir(parents=True, exist_ok=True)
     python = run(
         "chroot", root, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -93,11 +94,11 @@ def install_chatd(root: Path, wheels: Path) -> None:
     for old in wheels.glob("chatd-*.whl"):
         old.unlink()
     run(sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "-w", wheels, REPOSITORY)
-    (ours,) = wheels.glob("chatd-*.whl")
+    (wheel,) = wheels.glob("chatd-*.whl")
     needed = hashlib.sha256((REPOSITORY / "pyproject.toml").read_bytes()).hexdigest()
     stamp = wheels / "fetched"
     if not stamp.exists() or stamp.read_text() != needed:
-        run(*fetch, ours)
+        run(*fetch, wheel)
         stamp.write_text(needed)
     inside = root / "opt" / "wheels"
     shutil.rmtree(inside, ignore_errors=True)
@@ -105,10 +106,11 @@ def install_chatd(root: Path, wheels: Path) -> None:
     pip = ("chroot", root, "/opt/chatd/bin/pip", "--quiet", "install", "--no-index")
     pip = (*pip, "--find-links", "/opt/wheels")
     run(*pip, "--force-reinstall", "--no-deps", "chatd")
-    run(*pip, "chatd")  # what this one needs besides, if another was here before
+    run(*pip, "chatd")  # new dependencies, where an older version was installed before
 
 
 def boot(root: Path, result: Path) -> None:
+    """Boot the container, which runs the checks and writes its report to ``result``."""
     units = root / "etc/systemd/system"
     (units / "try-chatd.service").write_text(UNIT)
     wants = units / "default.target.wants"
@@ -123,7 +125,7 @@ def boot(root: Path, result: Path) -> None:
         *(f"--bind-ro={REPOSITORY}:/tried", f"--bind={result}:/result"),
         "--console=read-only",
     )
-    # The container has a control group tree of version 2 of its own, also where the host has the old.
+    # The container has its own control groups of version 2, also where the host has version 1.
     environment = os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     with Path(result, "console").open("w") as console:
         ended = subprocess.run(

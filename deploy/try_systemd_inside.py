@@ -199,12 +199,12 @@ def a_reload_applies_valid_and_rejects_invalid_configuration() -> None:
     assert answer(create("hello")) == "You hear version 2."
     CONFIG.write_text(SETTINGS.replace("{version}", "3") + "[turn]\nmax_step = 3\n")
     systemctl("reload", "chatd")
-    assert "the reload was refused: turn.max_step" in unit_property("StatusText")
+    assert "the reload was rejected: turn.max_step" in unit_property("StatusText")
     assert logged("config.rejected")[-1]["keys"] == ["turn.max_step"]
     assert answer(create("hello")) == "You hear version 2."
     CONFIG.write_text(SETTINGS.replace("{version}", "2"))
     systemctl("reload", "chatd")
-    assert "refused" not in unit_property("StatusText")
+    assert "rejected" not in unit_property("StatusText")
     assert main_pid() == before
 
 
@@ -222,7 +222,7 @@ def a_stopped_process_is_restarted_by_the_watchdog() -> None:
 def a_short_block_is_logged_and_a_long_one_restarts_the_process() -> None:
     before = main_pid()
     assert answer(create("[[short]]")) == "Here I am again."
-    assert "_act" in logged("loop.blocked")[-1]["frames"][0]
+    assert "_run_action" in logged("loop.blocked")[-1]["frames"][0]
     assert 1.5 < eventually(lambda: logged("loop.unblocked"))[-1]["seconds"] < 3.5
     assert (unit_property("NRestarts"), main_pid()) == ("1", before)
     chat_id = create("[[long]]")
@@ -345,17 +345,17 @@ def main() -> int:
     print(sh("systemctl", "--version").splitlines()[0], f"on Python {sys.version.split()[0]}")
     print(f"in a container of {socket.gethostname()}", flush=True)
     set_up()
-    for one in CHECKS:
+    for check in CHECKS:
         began = time.monotonic()
         try:
-            one()
+            check()
         except Exception as error:  # noqa: BLE001 - the error is printed, with the journal
             traceback.print_exc(file=sys.stdout)
             print(sh("journalctl", "--no-pager", "--lines=25", "--unit=chatd*", check=False))
             print(systemctl("status", "--no-pager", "--full", "chatd", "chatd@1", check=False))
-            print(f"FAILED {one.__name__}: {error}")
+            print(f"FAILED {check.__name__}: {error}")
             return 1
-        print(f"ok  {one.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+        print(f"ok  {check.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
     print("all checks passed")
     return 0
 

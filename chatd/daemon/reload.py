@@ -115,4 +115,4 @@ class Reloader:
 
 def _reject(keys: list[str], problems: list[str], error: Exception | None = None) -> str:
     _log.error("config.rejected", keys=keys, problems=problems, exc_info=error)
-    return f"the reload was refused: {', '.join(keys) or 'see the log'}"
+    return f"the reload was rejected: {', '.join(keys) or 'see the log'}"

@@ -145,8 +145,8 @@ async def test_invalid_configuration_is_rejected_with_keys(tmp_path: Path, dsn: 
                 await eventually(
                     lambda: manager.matching("STATUS") and len(manager.matching("READY")) == 2
                 )
-                assert "refused: turn.max_step, worker.max_chats" in str(manager.notifications)
-                # What only the making of the providers finds is refused as well.
+                assert "rejected: turn.max_step, worker.max_chats" in str(manager.notifications)
+                # A problem that only building the providers finds is rejected as well.
                 bad = configuration(2).replace("chunks = 20", "chunks = 0")
                 said = await reload(chatd, bad, "config.rejected")
                 assert said["keys"] == ["providers.fake-2.scripts.slow.0.chunks"]

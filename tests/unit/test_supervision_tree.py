@@ -1,8 +1,13 @@
 """The actors of a process, as their supervisor gets them."""
 
+import re
+from pathlib import Path
+
+import chatd.daemon
 from chatd.daemon import Daemon
 from chatd.settings import Settings
 
+DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
     "deregistration", "heartbeat", "watchdog", "flusher", "chats", "claimer", "reaper", "janitor"
 )  # fmt: skip
@@ -25,6 +30,13 @@ async def test_start_order_of_all_actors() -> None:
         *("listener", "notifier", *WORKER, "chat poller", "list poller", "authenticator", "http"),
         *("stats collector", "provider preload"),
     ]
+
+
+async def test_drawn_tree_is_the_table() -> None:
+    drawn = re.findall(r"^    [├└]── (.+?)  ", chatd.daemon.__doc__ or "", re.MULTILINE)
+    page = (DOCS / "architecture" / "supervision.md").read_text().split("```")[1]
+    listed = re.findall(r"^(.+?)  ", page, re.MULTILINE)
+    assert drawn == listed == names(daemon(auth={"mode": "token"}))
 
 
 async def test_actors_that_settings_switch_off_are_left_out() -> None:
