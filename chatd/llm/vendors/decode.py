@@ -91,7 +91,7 @@ class EventDecoder:
         if reason is None or not (refusal or _raw_finish_reason(response)):
             return
         if reason == "error":
-            raise ProviderError("The model gave up.")
+            raise ProviderError("The model ended its response with an error.")
         if reason == "stop" and "tool-call" in self._started_parts.values():
             reason = "tool_call"  # the Responses API reports every regular end as "completed"
         yield Finished(reason, _usage(response))
