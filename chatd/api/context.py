@@ -13,11 +13,9 @@ from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits
 from chatd.api.schema.resources import ChatOut
 from chatd.domain.chat import Chat
-from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
-from chatd.store.records import TransitionResult
 from chatd.store.store import Store
 from chatd.telemetry.metrics import Metrics
 
@@ -32,7 +30,6 @@ class ApiContext:
     store: Store
     hub: ChatHub
     list_hub: ListHub
-    change_bus: ChangeBus
     metrics: Metrics
     config: Callable[[], ApiConfig]
     present: Presenter
@@ -55,11 +52,6 @@ class ApiContext:
     def model_id(self, name: str | None) -> UUID | None:
         """Return the id of the model with this name, None for None. Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
-
-    def publish(self, result: TransitionResult) -> None:
-        """Publish a committed transition to subscribers and replicas. A replay is only counted."""
-        self.metrics.http.replays.add(amount=result.replayed)
-        self.change_bus.publish(result.entry)
 
     async def present_chat(self, chat: Chat) -> ChatOut:
         """Return a chat as a response, with the name of its model."""

@@ -10,6 +10,7 @@ from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.settings import Settings
 from chatd.settings.sections import DatabaseSettings
+from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.notifications.notifier import Notifier
 from chatd.store.store import Store, build_store
@@ -50,7 +51,18 @@ def build_services(settings: Settings, config: RuntimeConfigHolder, *, worker_id
     return Services(
         metrics=metrics,
         database=database,
-        store=build_store(database, limits=config.chat_limits, metrics=metrics.leases),
+        store=build_store(
+            database,
+            worker_id=worker_id,
+            limits=config.chat_limits,
+            metrics=metrics.leases,
+            listener=CommitListener(
+                on_commit=change_bus.publish,
+                on_delete=change_bus.publish_deleted,
+                on_flush=change_bus.publish_parts,
+                on_replay=metrics.http.replays.add,
+            ),
+        ),
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,

@@ -1,4 +1,4 @@
-"""The moves that callers make on a chat as a whole."""
+"""Transitions that callers make on a chat as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,30 +9,35 @@ from chatd.domain.errors import ChatNotFound
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
-from chatd.store import records, sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store import sql
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
-from chatd.store.records import TransitionResult
-from chatd.store.turns import message_rows
+from chatd.store.records import TransitionResult, message_rows
 from chatd.telemetry import tracing
 
 _Q = sql.load("chats")
 
 
 class Chats:
-    """Create chats and change them, as their owner (None: whoever's they are).
+    """Store for callers that create, change and delete chats.
 
-    Another owner's chat is ``ChatNotFound``. The limits are unlimited when they are 0. With a ``key``,
-    the same request is done once: said again, it gets the answer of the first time.
+    A chat of an owner other than ``owner_id`` is ``ChatNotFound``; None stands for any owner. With a
+    ``key``, a repeated request changes nothing and returns the first response.
     """
 
     def __init__(
-        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
+        self,
+        database: Database,
+        *,
+        limits: Callable[[], ChatLimits] = ChatLimits,
+        listener: CommitListener = NO_LISTENER,
     ) -> None:
         self._database = database
-        self._executor = TransitionExecutor(database)
+        self._listener = listener
+        self._executor = TransitionExecutor(database, listener)
         self._limits = limits
 
     async def create(
@@ -47,10 +52,10 @@ class Chats:
         tools: Sequence[Mapping[str, Any]] = (),
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """A new chat: pending when ``check_content`` asks for an answer, else waiting.
+        """Create a chat: pending if it has ``content``, which is answered, else waiting.
 
         Raises:
-            TooManyChats
+            TooManyActiveChats
         """
         messages = []
         if system_prompt is not None:
@@ -85,10 +90,11 @@ class Chats:
         busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """A message of the user; ``queued`` is set when it has to wait.
+        """Send a message of the user. The result has a ``queued_message`` if it was queued.
 
         Raises:
-            ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull, TooManyChats
+            ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull,
+            TooManyActiveChats
         """
         return await self._executor.execute(
             Transition.SEND,
@@ -107,7 +113,7 @@ class Chats:
     async def interrupt(
         self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
     ) -> TransitionResult:
-        """Stop what the chat is doing. Safe to repeat; a chat at rest is left as it is."""
+        """Stop the running turn. Safe to repeat: an idle chat is left as it is."""
         return await self._executor.execute(
             Transition.INTERRUPT, _Q["interrupt"], key=key, chat_id=chat_id, owner_id=owner_id
         )
@@ -115,10 +121,10 @@ class Chats:
     async def retry(
         self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
     ) -> TransitionResult:
-        """A failed turn again, without a new message.
+        """Run a failed turn again, without a new message.
 
         Raises:
-            ChatNotFound, ChatArchived, NotFailed, TooManyChats
+            ChatNotFound, ChatArchived, NothingToRetry, TooManyActiveChats
         """
         return await self._executor.execute(
             Transition.RETRY,
@@ -139,7 +145,7 @@ class Chats:
         labels: Mapping[str, str] | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """Change title or labels, whatever the chat is doing."""
+        """Change title or labels, in any status."""
         return await self._executor.execute(
             Transition.DESCRIBE,
             _Q["describe"],
@@ -159,14 +165,15 @@ class Chats:
         labels: Mapping[str, str] | None = None,
         key: IdempotencyKey | None = None,
     ) -> list[TransitionResult]:
-        """Archive (or bring back) the whole family of a chat, which comes first, or nothing.
+        """Archive or unarchive a chat with its descendants, all or none. Its result comes first.
 
-        Title and labels are the chat's own, and change with it.
+        Title and labels change for the chat itself only.
 
         Raises:
-            ChatNotFound, FamilyBusy
+            ChatNotFound, ChatTreeBusy
         """
-        answer = await self._executor.execute_many(
+        return await self._executor.execute_many(
+            Transition.ARCHIVE if archived else Transition.UNARCHIVE,
             _Q["archive"],
             key=key,
             chat_id=chat_id,
@@ -174,19 +181,20 @@ class Chats:
             archived=archived,
             **_title_and_labels(title, labels),
         )
-        move = Transition.ARCHIVE if archived else Transition.UNARCHIVE
-        return [records.transition_result(row, move) for row in answer]
 
     async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
-        """Delete a chat and its descendants, with all that is stored of them; each with its version.
+        """Delete a chat and its descendants with everything stored of them. Return ids and versions.
 
         Raises:
             ChatNotFound
         """
-        deleted = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
-        if not deleted:
+        rows = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
+        if not rows:
             raise ChatNotFound(chat_id)
-        return [(row["id"], row["version"]) for row in deleted]
+        deleted = [(row["id"], row["version"]) for row in rows]
+        for deleted_id, version in deleted:
+            self._listener.on_delete(deleted_id, version)
+        return deleted
 
 
 def _title_and_labels(

@@ -1,129 +1,227 @@
-"""How a caller's move is asked for: until it is fresh, once for each key, refused by name."""
+"""Commands: one frozen value for each transition that a worker makes on a leased chat.
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-from uuid import UUID
+The fields of a command are the parameters of its query, besides those of the fencing token. Both are
+compared when this module is imported, so a name that only one of them has ends the start.
+"""
 
-import asyncpg
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Final
 
-from chatd.domain.errors import (
-    ChatArchived,
-    ChatBusy,
-    ChatNotFound,
-    ChatTreeBusy,
-    MessageNotFound,
-    NoActionRequired,
-    NotAUserMessage,
-    NothingToRetry,
-    QueuedMessageNotFound,
-    QueueFull,
-    Refused,
-    ToolCallUnknown,
-    ToolResultsMissing,
-    TooManyActiveChats,
-)
+from chatd.domain.chat import Chat, Status
+from chatd.domain.message import NewMessage, PendingToolCall
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
-from chatd.store import records
-from chatd.store.database import Database
-from chatd.store.idempotency import IdempotencyKey, IdempotencyStore, key_arguments
-from chatd.store.records import TransitionResult
+from chatd.store import sql
+from chatd.store.records import message_rows
 from chatd.store.sql import Query
 
-_ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
-    error.code: error
-    for error in (
-        ChatArchived,
-        ChatBusy,
-        ChatTreeBusy,
-        MessageNotFound,
-        NoActionRequired,
-        NotAUserMessage,
-        NothingToRetry,
-        QueueFull,
-        QueuedMessageNotFound,
-        TooManyActiveChats,
-        ToolCallUnknown,
-        ToolResultsMissing,
-    )
-}
-"""Refusals by the outcome that a statement returns for them, which is their code."""
+_TURNS = sql.load("turns")
+_TOOL_CALLS = sql.load("tool_calls")
 
-_IDEMPOTENCY_CONSTRAINT = "idempotency_keys_pkey"
-
-_MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
-"""How many ids a refusal names, and how much of each: they are the caller's own words."""
+_FENCE_PARAMETERS: Final = ("chat_id", "worker_id", "epoch")
 
 
-class TransitionExecutor:
-    """Runs the statements of callers' transitions, with the parameters of an idempotency key."""
+def _unchanged(value: Any) -> Any:
+    return value
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._idempotency = IdempotencyStore(database)
 
-    async def execute(
-        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
-    ) -> TransitionResult:
-        """Run the statement of a transition of one chat."""
-        (row,) = await self.execute_many(query, key=key, **values)
-        return records.transition_result(row, transition)
+def _tool_call_rows(calls: Sequence[PendingToolCall]) -> list[dict[str, Any]]:
+    """Return pending calls in the shape that ``require_action`` reads."""
+    return [
+        {
+            "tool_call_id": call.id,
+            "tool_name": call.part["tool_name"],
+            "message_id": call.message_id,
+        }
+        for call in calls
+    ]
 
-    async def execute_many(
-        self, query: Query, *, key: IdempotencyKey | None, **values: object
-    ) -> Sequence[records.Row]:
-        """Run the statement of a transition of a chat and others; the first row is the chat's own.
 
-        With an idempotency key, a repeat returns the stored response, which is one row. Rejections
-        are not stored. A request that succeeded once is never rejected on repeat.
+_NO_PARAMETER: Final = {"is_parameter": False}
+_MESSAGES: Final = {"encode": message_rows}
+_TOOL_CALL_ROWS: Final = {"encode": _tool_call_rows}
+_JSON: Final = {"encode": replace_unstorable_json}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCommand(ABC):
+    """Base of the commands. ``step`` is the number of steps that the chat had when it was made."""
+
+    transition: ClassVar[Transition]
+    query: ClassVar[Query]
+    constants: ClassVar[Mapping[str, object]] = {}
+    """Parameters that are the same for every command of this class."""
+
+    step: int
+
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of the query by name, but for those of the fencing token."""
+        encoders = _encoders(type(self))
+        return {
+            **self.constants,
+            **{name: encode(getattr(self, name)) for name, encode in encoders.items()},
+        }
+
+    @abstractmethod
+    def is_applied(self, chat: Chat) -> bool:
+        """Return whether ``chat``, which the worker still holds, shows that the command was applied.
+
+        A worker asks this when no row matched its fencing token: the statement may have been committed
+        by an earlier try whose response was lost.
         """
-        while True:
-            try:
-                found = await self._run(query, **values, **key_arguments(key))
-            except asyncpg.UniqueViolationError as error:
-                kept = await self._stored_response(error, key)
-            except Refused:
-                kept = None if key is None else await self._idempotency.lookup(key)
-                if kept is None:
-                    raise
-            else:
-                return found
-            if kept is not None:
-                return [kept]
-
-    async def execute_without_key(
-        self, transition: Transition, query: Query, **values: object
-    ) -> TransitionResult:
-        """Run a statement that takes no key, because repeating it does no harm."""
-        (row,) = await self._run(query, **values)
-        return records.transition_result(row, transition)
-
-    async def _run(self, query: Query, **values: object) -> Sequence[asyncpg.Record]:
-        while True:
-            found = await self._database.fetch(query, **values)
-            chat_id = values.get("chat_id")
-            if not found:
-                assert isinstance(chat_id, UUID)  # noqa: S101 - only create has none, and a row
-                raise ChatNotFound(chat_id)
-            outcome = found[0]["outcome"]
-            if outcome == "done":
-                return found
-            if outcome != "stale":  # each "stale" is a transition of somebody else that committed
-                error = _ERRORS_BY_OUTCOME[outcome]
-                raise error(_message_naming(error, found[0].get("tool_call_ids")), chat_id=chat_id)
-
-    async def _stored_response(
-        self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None
-    ) -> Mapping[str, Any] | None:
-        """What a duplicate was answered; None: it is forgotten already, so ask anew."""
-        if key is None or error.constraint_name != _IDEMPOTENCY_CONSTRAINT:
-            raise error
-        return await self._idempotency.lookup(key)
 
 
-def _message_naming(error_type: type[Refused], ids: Sequence[str] | None) -> str | None:
-    """What the refusal says, with the ids that it is about; None: nothing more than it always says."""
-    if not ids:
-        return None
-    named = ", ".join(one[:_MAX_NAMED_ID_LENGTH] for one in ids[:_MAX_NAMED_IDS])
-    more = f" and {len(ids) - _MAX_NAMED_IDS} more" if len(ids) > _MAX_NAMED_IDS else ""
-    return f"{error_type.__doc__} They are: {named}{more}."
+@cache
+def _encoders(command: type[WorkerCommand]) -> Mapping[str, Callable[[Any], object]]:
+    """Return the fields that are parameters of the query, each with what encodes its value."""
+    return {
+        each.name: each.metadata.get("encode", _unchanged)
+        for each in fields(command)
+        if each.metadata.get("is_parameter", True)
+    }
+
+
+def _finish_constants(
+    transition: Transition, status: Status, *, keep_lease: bool
+) -> Mapping[str, object]:
+    return {
+        "transition": transition.value,
+        "from_status": status.value,
+        "keep_lease": keep_lease,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoreMessages(WorkerCommand):
+    """Base of the commands that store the messages of a step.
+
+    ``settled_part`` is the number of the last streamed part that the messages replace.
+    """
+
+    messages: Sequence[NewMessage] = field(metadata=_MESSAGES)
+    settled_part: int
+
+    def is_applied(self, chat: Chat) -> bool:
+        return chat.committed_steps > self.step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitStep(_StoreMessages):
+    """Command that stores one step and lets the turn go on."""
+
+    transition = Transition.COMMIT_STEP
+    query = _TURNS["commit_step"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequireAction(_StoreMessages):
+    """Command that stores one step and waits for the client to run ``calls``.
+
+    The client has ``timeout_seconds``. A call without a ``message_id`` belongs to the assistant's message
+    among ``messages``.
+    """
+
+    transition = Transition.REQUIRE_ACTION
+    query = _TOOL_CALLS["require_action"]
+
+    calls: Sequence[PendingToolCall] = field(metadata=_TOOL_CALL_ROWS)
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishTurn(_StoreMessages):
+    """Command that ends the turn with its last step. The head of the queue becomes the next turn."""
+
+    transition = Transition.FINISH_TURN
+    query = _TURNS["finish"]
+    constants = _finish_constants(transition, Status.RUNNING, keep_lease=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishInterrupt(_StoreMessages):
+    """Command that stores what there was when the interrupt came, and ends the turn.
+
+    The head of the queue becomes the next turn. A chat that turns out not to be interrupting stays
+    running.
+    """
+
+    transition = Transition.FINISH_INTERRUPT
+    query = _TURNS["finish"]
+    constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=True)
+
+    def is_applied(self, chat: Chat) -> bool:
+        return chat.committed_steps > self.step or chat.status is Status.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapInterrupt(_StoreMessages):
+    """Command that finishes the interrupt of a dead worker. No worker holds the chat afterwards."""
+
+    transition = Transition.REAP_INTERRUPT
+    query = _TURNS["finish"]
+    constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetry(WorkerCommand):
+    """Command that records a failed attempt at a step. The next one is due in ``delay_seconds``."""
+
+    transition = Transition.RECORD_RETRY
+    query = _TURNS["record_retry"]
+
+    attempts: int
+    delay_seconds: float
+    settled_part: int
+    failure: Mapping[str, Any] = field(metadata=_JSON)
+
+    def is_applied(self, chat: Chat) -> bool:
+        return chat.attempts >= self.attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail(WorkerCommand):
+    """Command that ends the turn with an error."""
+
+    transition = Transition.FAIL
+    query = _TURNS["fail"]
+
+    last_error: str
+    last_error_detail: Mapping[str, Any] = field(metadata=_JSON)
+    settled_part: int
+
+    def is_applied(self, chat: Chat) -> bool:
+        # The commit of the turn's end may have succeeded although its response was lost.
+        return chat.status is Status.ERROR or chat.committed_steps > self.step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(WorkerCommand):
+    """Command that gives the chat back to ``pending``. It costs no attempt and leaves no error."""
+
+    transition = Transition.RELEASE
+    query = _TURNS["release"]
+
+    step: int = field(metadata=_NO_PARAMETER)
+    reason: str
+
+    def is_applied(self, chat: Chat) -> bool:
+        # The end of the turn may be stored although its response was lost.
+        return chat.status is Status.PENDING or chat.committed_steps > self.step
+
+
+WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
+    CommitStep,
+    RequireAction,
+    FinishTurn,
+    FinishInterrupt,
+    ReapInterrupt,
+    RecordRetry,
+    Fail,
+    Release,
+)
+
+for _command in WORKER_COMMANDS:
+    _command.query.check([*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command)])

@@ -1,4 +1,4 @@
-"""The moves that change a chat's history."""
+"""Transitions by which a caller changes the history of a chat."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -7,8 +7,9 @@ from chatd.domain.message import Content
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -18,12 +19,16 @@ _Q = sql.load("messages")
 
 
 class Messages:
-    """Change what was said. What goes is superseded: it is kept, and nobody is shown it again."""
+    """Store for callers that change a history. Superseded messages are kept, but not shown again."""
 
     def __init__(
-        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
+        self,
+        database: Database,
+        *,
+        limits: Callable[[], ChatLimits] = ChatLimits,
+        listener: CommitListener = NO_LISTENER,
     ) -> None:
-        self._executor = TransitionExecutor(database)
+        self._executor = TransitionExecutor(database, listener)
         self._limits = limits
 
     async def edit(
@@ -35,12 +40,12 @@ class Messages:
         content: Content,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """Say a message differently, and have it answered anew; all that came after it goes.
+        """Replace a message of the user, supersede everything after it, and have it answered again.
 
-        Whoever works on the chat is fenced: it finds that the chat is no longer its own.
+        A worker that runs a turn of the chat is fenced: it loses the lease.
 
         Raises:
-            ChatNotFound, MessageNotFound, NotUsersMessage, ChatArchived, TooManyChats
+            ChatNotFound, MessageNotFound, NotAUserMessage, ChatArchived, TooManyActiveChats
         """
         return await self._executor.execute(
             Transition.EDIT,
@@ -57,7 +62,7 @@ class Messages:
     async def clear(
         self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
     ) -> TransitionResult:
-        """Start over: the history goes, but for the system prompt; the queue and an error too.
+        """Supersede the history except the system prompt, and drop the queue and an error.
 
         Raises:
             ChatNotFound, ChatArchived, ChatBusy

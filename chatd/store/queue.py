@@ -1,12 +1,13 @@
-"""The moves that change a chat's queue by hand."""
+"""Transitions by which a caller changes the queue of a chat."""
 
 from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -15,18 +16,22 @@ _Q = sql.load("queue")
 
 
 class Queue:
-    """Take messages out of a chat's queue, one way or the other."""
+    """Store for callers that remove or promote queued messages."""
 
     def __init__(
-        self, database: Database, *, limits: Callable[[], ChatLimits] = ChatLimits
+        self,
+        database: Database,
+        *,
+        limits: Callable[[], ChatLimits] = ChatLimits,
+        listener: CommitListener = NO_LISTENER,
     ) -> None:
-        self._executor = TransitionExecutor(database)
+        self._executor = TransitionExecutor(database, listener)
         self._limits = limits
 
     async def remove(
         self, chat_id: UUID, queued_id: int, *, owner_id: str | None
     ) -> TransitionResult:
-        """A message that was not said after all.
+        """Remove a message from the queue.
 
         Raises:
             ChatNotFound, QueuedMessageNotFound
@@ -47,10 +52,10 @@ class Queue:
         owner_id: str | None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """A queued message next; a running turn stops for it.
+        """Move a queued message to the head of the queue. A running turn is interrupted for it.
 
         Raises:
-            ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyChats
+            ChatNotFound, QueuedMessageNotFound, ChatArchived, TooManyActiveChats
         """
         return await self._executor.execute(
             Transition.PROMOTE,

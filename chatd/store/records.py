@@ -1,7 +1,7 @@
-"""Rows of the database as values of the domain."""
+"""Rows of the database as values of the domain, and new messages as rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ import asyncpg
 
 from chatd.domain.chat import Chat, Status, Usage
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, Part, QueuedMessage, Role, Visibility
+from chatd.domain.message import Message, NewMessage, Part, QueuedMessage, Role, Visibility
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 
 Row = asyncpg.Record | Mapping[str, Any]
@@ -84,6 +85,21 @@ def message(row: Row) -> Message:
         created_at=_timestamp(row["created_at"]),
         superseded=row.get("superseded_version") is not None,
     )
+
+
+def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
+    """Return new messages in the shape that ``chat_message_rows`` reads, without unstorable text."""
+    return [
+        {
+            "role": message.role.value,
+            "content": replace_unstorable_json(message.content),
+            "visibility": message.visibility.value,
+            "model_config_id": message.model_config_id,
+            "finish_reason": message.finish_reason,
+            "usage": asdict(message.usage) if message.usage else None,
+        }
+        for message in messages
+    ]
 
 
 def queued_message(row: Row) -> QueuedMessage:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
+from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyStore
+from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.models import Models
@@ -22,8 +25,8 @@ from chatd.telemetry.metrics import LeaseMetrics
 class Store:
     """The stores that every part of a process shares.
 
-    Callers of the API change chats through ``chats``, ``messages``, ``queue`` and ``tool_calls``; the
-    worker through ``turns``. The others only read, but for ``idempotency`` and ``models``.
+    Callers of the API change chats through ``chats``, ``messages``, ``queue`` and ``tool_calls``, the
+    worker through ``turns`` and ``leases``. The others read, and keep their own tables.
     """
 
     chats: Chats
@@ -31,6 +34,7 @@ class Store:
     queue: Queue
     tool_calls: ToolCalls
     turns: Turns
+    leases: Leases
     reads: ChatReader
     chat_lists: ChatLists
     stream_reads: StreamStore
@@ -39,18 +43,27 @@ class Store:
 
 
 def build_store(
-    database: Database, *, limits: Callable[[], ChatLimits], metrics: LeaseMetrics
+    database: Database,
+    *,
+    worker_id: UUID,
+    limits: Callable[[], ChatLimits],
+    metrics: LeaseMetrics,
+    listener: CommitListener,
 ) -> Store:
-    """Return the stores over ``database``. Each statement asks ``limits`` anew."""
+    """Return the stores over ``database``.
+
+    ``limits`` is called for each statement. ``listener`` is called with everything that they commit.
+    """
     return Store(
-        chats=Chats(database, limits=limits),
-        messages=Messages(database, limits=limits),
-        queue=Queue(database, limits=limits),
-        tool_calls=ToolCalls(database),
-        turns=Turns(database, metrics=metrics),
+        chats=Chats(database, limits=limits, listener=listener),
+        messages=Messages(database, limits=limits, listener=listener),
+        queue=Queue(database, limits=limits, listener=listener),
+        tool_calls=ToolCalls(database, listener=listener),
+        turns=Turns(database, metrics=metrics, listener=listener),
+        leases=Leases(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),
         chat_lists=ChatLists(database),
-        stream_reads=StreamStore(database),
+        stream_reads=StreamStore(database, listener=listener),
         idempotency=IdempotencyStore(database),
         models=Models(database),
     )

@@ -1,6 +1,6 @@
 """What streams are made of: the snapshot they start from, the journal, and live parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
 from chatd.domain.snapshot import ChatSnapshot
 from chatd.store import records, sql
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 
 _Q = sql.load("stream_reads")
@@ -65,11 +66,12 @@ class ChatUpdates:
 class StreamStore:
     """Reads for streams, and the write of live parts."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, listener: CommitListener = NO_LISTENER) -> None:
         self._database = database
+        self._listener = listener
 
-    async def flush_parts(self, batches: Iterable[PartBatch]) -> None:
-        """Store parts for viewers on other replicas; what was settled meanwhile is left out."""
+    async def flush_parts(self, batches: Sequence[PartBatch]) -> None:
+        """Store live parts for subscribers of other replicas, except parts that were settled meanwhile."""
         await self._database.fetch(
             _Q["flush_parts"],
             batches=[
@@ -83,6 +85,8 @@ class StreamStore:
                 for batch in batches
             ],
         )
+        for batch in batches:
+            self._listener.on_flush(batch.chat_id)
 
     async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> ChatSnapshot | None:
         row = await self._database.fetchrow(_Q["snapshot"], chat_id=chat_id, owner_id=owner_id)

@@ -1,4 +1,4 @@
-"""The moves that end a client's turn to act: it handed in its results, or took too long."""
+"""Transitions that end the wait for a client's tools: its results, or its time-out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from uuid import UUID
 
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
-from chatd.store import records, sql
-from chatd.store.commands import TransitionExecutor
+from chatd.store import sql
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
@@ -19,7 +20,7 @@ _Q = sql.load("tool_calls")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What came of one call; ``result`` is any JSON value."""
+    """The result of one tool call. ``result`` is any JSON value."""
 
     tool_call_id: str
     result: Any
@@ -34,11 +35,12 @@ class ToolResult:
 
 
 class ToolCalls:
-    """Answer the calls of tools that a chat waits for."""
+    """Store for the results of the tool calls that a chat waits for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, listener: CommitListener = NO_LISTENER) -> None:
         self._database = database
-        self._executor = TransitionExecutor(database)
+        self._listener = listener
+        self._executor = TransitionExecutor(database, listener)
 
     async def submit(
         self,
@@ -48,7 +50,7 @@ class ToolCalls:
         results: Sequence[ToolResult],
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """The results of all open calls of a chat; the model goes on with them.
+        """Store the results of all pending calls of a chat, so that the turn goes on.
 
         Raises:
             ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing
@@ -64,6 +66,6 @@ class ToolCalls:
         )
 
     async def expire(self, *, limit: int = 100) -> list[TransitionResult]:
-        """Answer the calls of chats whose client took too long, and let the model go on."""
-        answer = await self._database.fetch(_Q["expire_action"], limit=limit)
-        return [records.transition_result(row, Transition.EXPIRE_ACTION) for row in answer]
+        """Answer overdue calls with an error, so that the turns of up to ``limit`` chats go on."""
+        rows = await self._database.fetch(_Q["expire_action"], limit=limit)
+        return [self._listener.committed(row, Transition.EXPIRE_ACTION) for row in rows]

@@ -75,7 +75,6 @@ class ChatTaskPool:
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
         self._leases[lease.chat.id] = lease
-        self._services.change_bus.publish(claim.result.entry)
         self._group.start_soon(self._run_chat, lease, claim.next_attempt_in_seconds)
 
     async def _run_chat(self, lease: Lease, wait_seconds: float) -> None:
@@ -103,7 +102,7 @@ class ChatTaskPool:
     def handle_hint(self, hint: Hint) -> None:
         """Call ``on_suspect`` if a leased chat seems to be lost. The next heartbeat checks it."""
         lease = self._leases.get(hint.chat_id)
-        if lease is None or hint.status is None or hint.version <= lease.chat.version:
+        if lease is None or hint.status is None or hint.version <= lease.expected_version:
             return
         if hint.status is not Status.RUNNING:
             self.on_suspect()

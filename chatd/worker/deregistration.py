@@ -4,16 +4,15 @@ The tasks have released their chats before. What is left was claimed by a statem
 or belongs to a task that did not end in time.
 """
 
-from collections.abc import Awaitable
+from contextlib import suppress
 
 import anyio
 import structlog
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
-from chatd.fanout.change_bus import ChangeBus
+from chatd.store.commands import Release, WorkerCommand
 from chatd.store.leases import Leases
-from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 from chatd.supervision.child import ChildHandle
 
@@ -26,10 +25,9 @@ _TIMEOUT_SECONDS = 4.0
 class Deregistration:
     """Actor that waits for the stop and then deregisters the worker."""
 
-    def __init__(self, leases: Leases, turns: Turns, change_bus: ChangeBus) -> None:
+    def __init__(self, leases: Leases, turns: Turns) -> None:
         self._leases = leases
         self._turns = turns
-        self._change_bus = change_bus
 
     async def step(self) -> int:
         """Release what is still leased and deregister. Return the number of released chats."""
@@ -37,26 +35,18 @@ class Deregistration:
         for chat in leased:
             if chat.status is Status.RUNNING:
                 fence = FencingToken(chat.id, self._leases.worker_id, chat.epoch)
-                await self._apply(self._turns.release(fence, reason="deregistration"))
+                await self._apply(
+                    fence, Release(step=chat.committed_steps, reason="deregistration")
+                )
         while interrupts := await self._leases.own_interrupts():
             for interrupt in interrupts:
-                await self._apply(
-                    self._turns.reap_interrupt(
-                        interrupt.fence,
-                        step=interrupt.step,
-                        messages=interrupt.messages,
-                        settled_part=interrupt.settled_part,
-                    )
-                )
+                await self._apply(interrupt.fence, interrupt.command)
         await self._leases.deregister()
         return len(leased)
 
-    async def _apply(self, transition: Awaitable[TransitionResult]) -> None:
-        try:
-            result = await transition
-        except LeaseLost:
-            return
-        self._change_bus.publish(result.entry)
+    async def _apply(self, fence: FencingToken, command: WorkerCommand) -> None:
+        with suppress(LeaseLost):
+            await self._turns.apply(fence, command)
 
     async def run(self, child: ChildHandle) -> None:
         """Wait for the stop, and deregister then."""

@@ -7,7 +7,6 @@ flushed: its message holds everything.
 from uuid import UUID
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.topic import Preview
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.supervision.child import ChildHandle
@@ -25,7 +24,6 @@ class Flusher:
     def __init__(
         self,
         streams: StreamStore,
-        change_bus: ChangeBus,
         *,
         flush_interval_seconds: float,
         flush_bytes: int,
@@ -34,7 +32,6 @@ class Flusher:
         self._metrics = metrics or StreamMetrics()
         self._unflushed_since: float | None = None
         self._streams = streams
-        self._change_bus = change_bus
         self._flush_bytes = flush_bytes
         self._unflushed_bytes = 0
         self._steps: dict[UUID, tuple[Preview, int]] = {}
@@ -84,7 +81,6 @@ class Flusher:
             preview, flushed = self._steps.get(batch.chat_id, (None, 0))
             if preview is not None and preview.epoch == batch.epoch and flushed < batch.last_part:
                 self._steps[batch.chat_id] = (preview, batch.last_part)
-            self._change_bus.publish_parts(batch.chat_id)
 
     async def run(self, child: ChildHandle) -> None:
         """Repeat ``step`` until the stop."""

@@ -42,6 +42,14 @@ class Lease:
         """Seconds for which no other worker can have the chat. Negative: expired."""
         return self.renewed_at + self._local_lease_seconds - boottime()
 
+    @property
+    def expected_version(self) -> int:
+        """The newest version of the chat that is no surprise, including that of a transition in flight.
+
+        If a caller's transition has that version instead, the one in flight finds out by its fence.
+        """
+        return self.chat.version + self.transition_in_flight
+
     def ensure_valid(self) -> None:
         """Raise ``LeaseLost`` if the lease has expired. Call it before what must not happen twice."""
         if self.cause is Cause.LOST or self.remaining_seconds <= 0:

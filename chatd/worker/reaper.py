@@ -15,7 +15,6 @@ import structlog
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.outcomes import ReapReason
-from chatd.fanout.change_bus import ChangeBus
 from chatd.store.leases import Leases
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
@@ -41,7 +40,6 @@ class Reaper:
         leases: Leases,
         turns: Turns,
         tool_calls: ToolCalls,
-        change_bus: ChangeBus,
         *,
         reap_interval_seconds: float,
         lease_seconds: float,
@@ -53,7 +51,6 @@ class Reaper:
         self._leases = leases
         self._turns = turns
         self._tool_calls = tool_calls
-        self._change_bus = change_bus
         self._lease_seconds = lease_seconds
         self._max_recoveries = max_recoveries
         self._locks_reliable = locks_reliable
@@ -94,7 +91,6 @@ class Reaper:
                     _log.warning(
                         "chat.reaped", recoveries=result.chat.recoveries, reason=reason.value
                     )
-            self._change_bus.publish(result.entry)
         return bool(reaped)
 
     async def _finish_interrupts(self, liveness: _LivenessRule) -> bool:
@@ -102,12 +98,7 @@ class Reaper:
         orphans = await self._leases.orphaned_interrupts(**liveness)
         for orphan in orphans:
             try:
-                result = await self._turns.reap_interrupt(
-                    orphan.fence,
-                    step=orphan.step,
-                    messages=orphan.messages,
-                    settled_part=orphan.settled_part,
-                )
+                result = await self._turns.apply(orphan.fence, orphan.command)
             except LeaseLost:
                 continue  # its worker, or another reaper, was quicker
             self._metrics.reaps.add(ReapReason.INTERRUPTING)
@@ -119,7 +110,6 @@ class Reaper:
                     recoveries=result.chat.recoveries,
                     reason=ReapReason.INTERRUPTING.value,
                 )
-            self._change_bus.publish(result.entry)
         return bool(orphans)
 
     async def _expire_tool_calls(self) -> bool:
@@ -131,7 +121,6 @@ class Reaper:
                 chat_id=result.chat.id, epoch=result.chat.epoch
             ):
                 _log.info("chat.action_expired")
-            self._change_bus.publish(result.entry)
         return bool(expired)
 
     async def run(self, child: ChildHandle) -> None:

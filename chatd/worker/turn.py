@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import TypedDict
 
 import anyio
 import structlog
@@ -28,6 +29,15 @@ from chatd.domain.outcomes import TurnOutcome
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.llm.catalog import ModelConfig
+from chatd.store.commands import (
+    CommitStep,
+    Fail,
+    FinishInterrupt,
+    FinishTurn,
+    RecordRetry,
+    Release,
+    RequireAction,
+)
 from chatd.store.turns import Turns
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
@@ -61,6 +71,12 @@ class TurnServices:
     flusher: Flusher
     metrics: Metrics = field(default_factory=Metrics)
     jitter: Callable[[], float] = random.random
+
+
+class _StepValues(TypedDict):
+    step: int
+    messages: Sequence[NewMessage]
+    settled_part: int
 
 
 class Turn:
@@ -99,13 +115,13 @@ class Turn:
         self.stats.outcome = TurnOutcome.INTERRUPTED
         if calls := [call.part for call in pending_tool_calls([*self._history, *messages])]:
             messages.append(error_results(calls, lambda _: "cancelled"))
-        await self._writer.finish_interrupt(messages, self._settled_part())
+        await self._writer.apply(FinishInterrupt(**self._step_values(messages)))
 
     async def release(self, *, reason: str) -> None:
         """Release the chat, or finish the interrupt that was requested meanwhile."""
         self.stats.outcome = TurnOutcome.RELEASED
         try:
-            await self._writer.release(reason=reason)
+            await self._writer.apply(Release(step=self._committed_steps, reason=reason))
         except Interrupted:
             await self.finish_interrupt()
 
@@ -122,10 +138,13 @@ class Turn:
             attempts=attempts_made,
             reason=failure.loggable,
         )
-        await self._writer.fail(
-            last_error=failure.message,
-            detail=failure.detail(attempts=attempts_made, at=datetime.now(UTC)),
-            settled_part=self._settled_part(),
+        await self._writer.apply(
+            Fail(
+                step=self._committed_steps,
+                last_error=failure.message,
+                last_error_detail=failure.detail(attempts=attempts_made, at=datetime.now(UTC)),
+                settled_part=self._settled_part(),
+            )
         )
 
     async def _step(self) -> bool:
@@ -150,8 +169,8 @@ class Turn:
         match step:
             case RejectUnknownTools(calls):
                 self._services.metrics.turns.tool_calls.add("unknown", amount=len(calls))
-                await self._writer.commit_step(
-                    [*messages, *_unknown_tool_errors(calls)], self._settled_part()
+                await self._writer.apply(
+                    CommitStep(**self._step_values([*messages, *_unknown_tool_errors(calls)]))
                 )
                 self._call = self._response = None
                 self._history = ()
@@ -159,16 +178,17 @@ class Turn:
             case AwaitClientTools(calls, unknown):
                 self._services.metrics.turns.tool_calls.add("unknown", amount=len(unknown))
                 self._services.metrics.turns.tool_calls.add("client", amount=len(calls))
-                await self._writer.require_action(
-                    [*messages, *_unknown_tool_errors(unknown)],
-                    calls,
-                    self._settled_part(),
-                    client_tool_timeout_seconds=self._config.limits.client_tool_timeout_seconds,
+                await self._writer.apply(
+                    RequireAction(
+                        **self._step_values([*messages, *_unknown_tool_errors(unknown)]),
+                        calls=calls,
+                        timeout_seconds=self._config.limits.client_tool_timeout_seconds,
+                    )
                 )
                 self.stats.outcome = TurnOutcome.REQUIRES_ACTION
                 return False
             case Finish():
-                await self._writer.finish_turn(messages, self._settled_part())
+                await self._writer.apply(FinishTurn(**self._step_values(messages)))
                 self.stats.outcome = TurnOutcome.FINISHED
                 return False
 
@@ -248,11 +268,14 @@ class Turn:
             kind=failure.kind.value,
             status_code=failure.status_code,
         )
-        await self._writer.record_retry(
-            attempts=attempts,
-            delay_seconds=delay,
-            settled_part=self._settled_part(),
-            failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
+        await self._writer.apply(
+            RecordRetry(
+                step=self._committed_steps,
+                attempts=attempts,
+                delay_seconds=delay,
+                settled_part=self._settled_part(),
+                failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
+            )
         )
         self._call = None
         await self._wait(delay)
@@ -263,6 +286,16 @@ class Turn:
             self._lease.progress.mark("backing off")
             self.stats.add_time("backoff", seconds)
             await anyio.sleep(seconds)
+
+    @property
+    def _committed_steps(self) -> int:
+        return self._lease.chat.committed_steps
+
+    def _step_values(self, messages: Sequence[NewMessage]) -> _StepValues:
+        """Return the fields of a command that stores ``messages`` as the end of the current step."""
+        return _StepValues(
+            step=self._committed_steps, messages=messages, settled_part=self._settled_part()
+        )
 
     def _settled_part(self) -> int:
         """Return the number of the last part that was streamed."""

@@ -1,18 +1,17 @@
 """Durable writes of a leased chat: retried during an outage, and never applied twice."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from random import random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
-from chatd.domain.message import Message, NewMessage, PendingToolCall
-from chatd.domain.transitions import Transition
+from chatd.domain.message import Message
 from chatd.fanout.change_bus import ChangeBus
-from chatd.store.records import TransitionResult
+from chatd.store.commands import WorkerCommand
 from chatd.store.turns import Turns
 from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
@@ -49,134 +48,37 @@ class Writer:
         return elapsed
 
     async def history(self) -> tuple[Message, ...]:
+        """Return what the model is shown, oldest first."""
         with tracing.store_span("history"):
             return await self._retry_until_lease_expires(
                 lambda: self._turns.history(self._lease.chat.id)
             )
 
-    async def commit_step(self, messages: Sequence[NewMessage], settled_part: int) -> None:
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.COMMIT_STEP,
-            lambda: self._turns.commit_step(
-                self._lease.fence, step=step, messages=messages, settled_part=settled_part
-            ),
-            lambda chat: chat.committed_steps > step,
-        )
-
-    async def require_action(
-        self,
-        messages: Sequence[NewMessage],
-        calls: Sequence[PendingToolCall],
-        settled_part: int,
-        *,
-        client_tool_timeout_seconds: float,
-    ) -> None:
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.REQUIRE_ACTION,
-            lambda: self._turns.require_action(
-                self._lease.fence,
-                step=step,
-                messages=messages,
-                calls=calls,
-                client_tool_timeout_seconds=client_tool_timeout_seconds,
-                settled_part=settled_part,
-            ),
-            lambda chat: chat.committed_steps > step,
-        )
-
-    async def finish_turn(self, messages: Sequence[NewMessage], settled_part: int) -> None:
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.FINISH_TURN,
-            lambda: self._turns.finish_turn(
-                self._lease.fence, step=step, messages=messages, settled_part=settled_part
-            ),
-            lambda chat: chat.committed_steps > step,
-        )
-
-    async def finish_interrupt(self, messages: Sequence[NewMessage], settled_part: int) -> None:
-        """Store what there is. A chat that turns out not to be interrupting stays running."""
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.FINISH_INTERRUPT,
-            lambda: self._turns.finish_interrupt(
-                self._lease.fence, step=step, messages=messages, settled_part=settled_part
-            ),
-            lambda chat: chat.committed_steps > step or chat.status is Status.RUNNING,
-        )
-
-    async def record_retry(
-        self, *, attempts: int, delay_seconds: float, settled_part: int, failure: dict[str, Any]
-    ) -> None:
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.RECORD_RETRY,
-            lambda: self._turns.record_retry(
-                self._lease.fence,
-                step=step,
-                attempts=attempts,
-                delay_seconds=delay_seconds,
-                settled_part=settled_part,
-                failure=failure,
-            ),
-            lambda chat: chat.attempts >= attempts,
-        )
-
-    async def fail(self, *, last_error: str, detail: dict[str, Any], settled_part: int) -> None:
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.FAIL,
-            lambda: self._turns.fail(
-                self._lease.fence,
-                step=step,
-                last_error=last_error,
-                detail=detail,
-                settled_part=settled_part,
-            ),
-            # The commit of the turn's end may have succeeded although its response was lost.
-            lambda chat: chat.status is Status.ERROR or chat.committed_steps > step,
-        )
-
-    async def release(self, *, reason: str) -> None:
-        """Release the chat. The end of its turn may be stored although its response was lost."""
-        step = self._lease.chat.committed_steps
-        await self._apply(
-            Transition.RELEASE,
-            lambda: self._turns.release(self._lease.fence, reason=reason),
-            lambda chat: chat.status is Status.PENDING or chat.committed_steps > step,
-        )
-
-    async def _apply(
-        self,
-        transition: Transition,
-        statement: Callable[[], Awaitable[TransitionResult]],
-        is_applied: Callable[[Chat], bool],
-    ) -> None:
+    async def apply(self, command: WorkerCommand) -> None:
+        """Make a transition, and update the chat of the lease. Raise ``Interrupted`` or ``LeaseLost``."""
         self._lease.transition_in_flight = True
         try:
-            with tracing.store_span(transition):
-                moved = await self._retry_until_lease_expires(statement)
+            with tracing.store_span(command.transition):
+                result = await self._retry_until_lease_expires(
+                    lambda: self._turns.apply(self._lease.fence, command)
+                )
         except LeaseLost:
-            self._lease.chat = await self._reconcile(is_applied)
-            chat = self._lease.chat
+            self._lease.chat = chat = await self._reconcile(command)
             self._change_bus.receive(Hint(chat.id, chat.version, chat.status))
         else:
-            self._lease.chat = moved.chat
-            self._change_bus.publish(moved.entry)
+            self._lease.chat = result.chat
         finally:
             self._lease.transition_in_flight = False
 
-    async def _reconcile(self, is_applied: Callable[[Chat], bool]) -> Chat:
-        """Return the chat that did not match the fencing token, if the transition was applied."""
+    async def _reconcile(self, command: WorkerCommand) -> Chat:
+        """Return the chat that did not match the fencing token, if ``command`` was applied to it."""
         chat = await self._retry_until_lease_expires(
             lambda: self._turns.current(self._lease.chat.id)
         )
         fence = self._lease.fence
         if chat is None or chat.epoch != fence.epoch:
             raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
-        if is_applied(chat):
+        if command.is_applied(chat):
             return chat
         if chat.status is Status.INTERRUPTING and chat.worker_id == fence.worker_id:
             self._lease.chat = chat

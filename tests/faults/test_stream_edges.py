@@ -22,6 +22,7 @@ from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Subscription
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
+from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
@@ -253,8 +254,8 @@ async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database)
                 model_config_id=chat.last_model_config_id,
             )
             fence = FencingToken(chat_id, chat.worker_id, chat.epoch)
-            await turns.finish_turn(
-                fence, step=chat.committed_steps, messages=[answer], settled_part=3
+            await turns.apply(
+                fence, FinishTurn(step=chat.committed_steps, messages=[answer], settled_part=3)
             )
             await eventually(lambda: viewer.events[-1].data == {"status": "waiting", "epoch": 1})
             assert [event.event for event in viewer.events] == [

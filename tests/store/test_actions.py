@@ -24,6 +24,7 @@ from chatd.domain.errors import NoActionRequired, Refused, ToolCallUnknown, Tool
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.commands import RequireAction
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.records import TransitionResult
@@ -162,15 +163,15 @@ def asking(*ids: str) -> dict[str, Any]:
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=made)],
         "calls": [PendingToolCall(part, None) for part in made],
-        "client_tool_timeout_seconds": 60.0,
+        "timeout_seconds": 60.0,
         "settled_part": 1,
     }
 
 
 async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
-    moved = await Turns(database).require_action(
-        FencingToken(chat.id, WORKER, chat.epoch), step=0, **asking("b", "a")
+    moved = await Turns(database).apply(
+        FencingToken(chat.id, WORKER, chat.epoch), RequireAction(step=0, **asking("b", "a"))
     )
     now = moved.chat
     assert (now.worker_id, now.started_at, now.heartbeat_at) == (None, None, None)
@@ -195,8 +196,8 @@ async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> Non
     for step in range(3):
         (claim,) = await leases.claim(1)
         epoch = claim.result.chat.epoch
-        await turns.require_action(
-            FencingToken(chat.id, WORKER, epoch), step=step, **asking("same", "b")
+        await turns.apply(
+            FencingToken(chat.id, WORKER, epoch), RequireAction(step=step, **asking("same", "b"))
         )
         await submit(database, chat, results("b", "same"))
     _, messages, ledger = await stored(database, chat.id)
@@ -217,10 +218,12 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
     else:
         await database.fetch("DELETE FROM chat_tool_calls")
     (part,) = tool_call_content("c1")
-    moved = await Turns(database).require_action(
+    moved = await Turns(database).apply(
         FencingToken(chat.id, WORKER, chat.epoch),
-        step=0,
-        **{**asking(), "messages": [], "calls": [PendingToolCall(part, message_id)]},
+        RequireAction(
+            step=0,
+            **{**asking(), "messages": [], "calls": [PendingToolCall(part, message_id)]},
+        ),
     )
     assert moved.chat.status is Status.REQUIRES_ACTION
     _, _, (row,) = await stored(database, chat.id)

@@ -29,6 +29,7 @@ from chatd.domain.errors import (
 )
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.commands import FinishInterrupt, FinishTurn, Release
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
@@ -107,8 +108,8 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert await database.fetch("SELECT FROM chat_parts") == []
     before = await stored_rows(database, chat)
     with pytest.raises(LeaseLost):
-        await turns.finish_turn(
-            FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
+        await turns.apply(
+            FencingToken(chat.id, WORKER, 1), FinishTurn(step=0, messages=[ANSWER], settled_part=1)
         )
     await streams.flush_parts(
         [PartBatch(chat.id, 1, 2, [{"index": 0, "type": "text", "text": "y"}])]
@@ -255,8 +256,8 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2)
     first, second = await queue_of(database, chat)
     await Queue(database).promote(chat.id, second, owner_id=OWNER)
-    moved = await Turns(database).finish_interrupt(
-        FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
+    moved = await Turns(database).apply(
+        FencingToken(chat.id, WORKER, 1), FinishInterrupt(step=0, messages=[ANSWER], settled_part=1)
     )
     assert moved.chat.status is Status.RUNNING
     assert moved.entry is not None
@@ -289,8 +290,9 @@ async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
 
         gone, moved = await gather_all(
             unqueue(),
-            Turns(wide).finish_turn(
-                FencingToken(chat.id, WORKER, 1), step=0, messages=[ANSWER], settled_part=1
+            Turns(wide).apply(
+                FencingToken(chat.id, WORKER, 1),
+                FinishTurn(step=0, messages=[ANSWER], settled_part=1),
             ),
         )
         assert moved.chat.status is (Status.WAITING if gone else Status.RUNNING)
@@ -337,7 +339,9 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(chat.id, owner_id=OWNER)
     with pytest.raises(LeaseLost):
-        await Turns(database).release(FencingToken(chat.id, WORKER, 1), reason="late")
+        await Turns(database).apply(
+            FencingToken(chat.id, WORKER, 1), Release(step=0, reason="late")
+        )
 
 
 async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: Database) -> None:

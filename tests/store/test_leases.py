@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,14 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.commands import (
+    CommitStep,
+    FinishInterrupt,
+    FinishTurn,
+    ReapInterrupt,
+    RecordRetry,
+    Release,
+)
 from chatd.store.database import Connection, Database
 from chatd.store.leases import ActivityReport, Leases, Renewal
 from chatd.store.records import TransitionResult
@@ -200,13 +209,13 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     await reap(database)
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "messages": [], "settled_part": 0}
-    for move in (turns.commit_step, turns.finish_turn, turns.finish_interrupt):
+    for command in (CommitStep, FinishTurn, FinishInterrupt):
         with pytest.raises(LeaseLost):
-            await move(fence_of(chat), **said)
+            await turns.apply(fence_of(chat), command(**said))
     (claim,) = await Leases(database, worker_id=WORKER).claim(1)
     with pytest.raises(LeaseLost):  # the same process again, but an epoch later
-        await turns.commit_step(fence_of(chat), **said)
-    await turns.commit_step(fence_of(claim.result.chat), **said)
+        await turns.apply(fence_of(chat), CommitStep(**said))
+    await turns.apply(fence_of(claim.result.chat), CommitStep(**said))
 
 
 async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
@@ -273,17 +282,21 @@ async def test_progress_is_what_counts(database: Database) -> None:
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(6):
         (claim,) = await leases.claim(1)
-        await turns.commit_step(fence_of(claim.result.chat), step=step, messages=[], settled_part=0)
+        await turns.apply(
+            fence_of(claim.result.chat), CommitStep(step=step, messages=[], settled_part=0)
+        )
         (moved,) = await reap(database, most=1)
         assert (moved.chat.status, moved.chat.recoveries) == (Status.PENDING, 1)
     (claim,) = await leases.claim(1)
-    await turns.record_retry(
+    await turns.apply(
         fence_of(claim.result.chat),
-        step=6,
-        attempts=1,
-        delay_seconds=50,
-        settled_part=0,
-        failure={},
+        RecordRetry(
+            step=6,
+            attempts=1,
+            delay_seconds=50,
+            settled_part=0,
+            failure={},
+        ),
     )
     (moved,) = await reap(database, most=1)
     assert moved.chat.status is Status.ERROR
@@ -294,13 +307,15 @@ async def test_a_backoff_outlives_its_owner(database: Database) -> None:
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
     assert claim.next_attempt_in_seconds == 0.0
-    await turns.record_retry(
+    await turns.apply(
         fence_of(claim.result.chat),
-        step=0,
-        attempts=1,
-        delay_seconds=500,
-        settled_part=0,
-        failure={},
+        RecordRetry(
+            step=0,
+            attempts=1,
+            delay_seconds=500,
+            settled_part=0,
+            failure={},
+        ),
     )
     (moved,) = await reap(database)
     assert moved.chat.attempts == 1
@@ -330,10 +345,8 @@ async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     leases = Leases(database, worker_id=REAPER)
     (one,) = await leases.orphaned_interrupts(lease_seconds=LEASE)
     assert one.fence == fence_of(chat)
-    assert (one.step, one.settled_part) == (4, 14)
-    moved = await Turns(database).reap_interrupt(
-        one.fence, step=one.step, messages=one.messages, settled_part=one.settled_part
-    )
+    assert (one.command.step, one.command.settled_part) == (4, 14)
+    moved = await Turns(database).apply(one.fence, one.command)
     assert moved.chat.status is Status.WAITING
     assert moved.chat.worker_id is None
     assert moved.entry is not None
@@ -354,8 +367,8 @@ async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Dat
     await flush(database, chat, 1, said("a"), said("b"), said("c"))
     await flush(database, chat, 5, said("e"))
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    assert [message.content for message in one.messages] == [text_content("abc")]
-    assert one.settled_part == 5
+    assert [message.content for message in one.command.messages] == [text_content("abc")]
+    assert one.command.settled_part == 5
 
 
 @pytest.mark.parametrize("parts", [(), ({"index": 0, "type": "tool-call", "args": "{"},)])
@@ -366,8 +379,10 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
     if parts:
         await flush(database, chat, 1, *parts)
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    assert one.messages == ()
-    moved = await Turns(database).reap_interrupt(one.fence, step=0, messages=(), settled_part=0)
+    assert one.command.messages == ()
+    moved = await Turns(database).apply(
+        one.fence, ReapInterrupt(step=0, messages=(), settled_part=0)
+    )
     assert moved.chat.status is Status.PENDING
     assert moved.entry is not None
     assert [message.role for message in moved.entry.messages] == [Role.USER]
@@ -381,7 +396,7 @@ async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) ->
         [said("old")],
     )
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    assert one.messages == ()
+    assert one.command.messages == ()
 
 
 async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
@@ -390,9 +405,9 @@ async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
     whole = NewMessage(role=Role.ASSISTANT, content=text_content("whole"))
     turns = Turns(database)
-    await turns.finish_interrupt(fence_of(chat), step=0, messages=[whole], settled_part=2)
+    await turns.apply(fence_of(chat), FinishInterrupt(step=0, messages=[whole], settled_part=2))
     with pytest.raises(LeaseLost):
-        await turns.reap_interrupt(one.fence, step=one.step, messages=one.messages, settled_part=1)
+        await turns.apply(one.fence, replace(one.command, settled_part=1))
     assert [message.content for message in await turns.history(chat.id)][1:] == [
         text_content("whole")
     ]
@@ -443,7 +458,7 @@ async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
     second = await chat_with_status(database, Status.PENDING)
-    moved = await turns.release(fence_of(claim.result.chat), reason="shutdown")
+    moved = await turns.apply(fence_of(claim.result.chat), Release(step=0, reason="shutdown"))
     assert moved.chat.status is Status.PENDING
     assert moved.chat.pending_since == claim.result.chat.started_at
     assert (moved.chat.attempts, moved.chat.recoveries, moved.chat.last_error) == (0, 0, None)

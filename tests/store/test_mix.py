@@ -29,6 +29,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.commands import CommitStep, FinishTurn
 from chatd.store.database import Database
 from chatd.store.leases import ActivityReport, Claim, Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
@@ -190,8 +191,8 @@ class FamilyDay:
                     moved, fence = claim.result, fencing_token(claim.result)
                     while moved.chat.status is Status.RUNNING:
                         step = moved.chat.committed_steps
-                        moved = await turns.finish_turn(
-                            fence, step=step, messages=[], settled_part=0
+                        moved = await turns.apply(
+                            fence, FinishTurn(step=step, messages=[], settled_part=0)
                         )
 
     async def look(self) -> None:
@@ -224,8 +225,9 @@ async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Da
         for step in range(12):
             parts = [{"index": 0, "type": "text", "text": "x"}]
             await streams.flush_parts([PartBatch(chat_id, 1, done + n, parts) for n in range(1, 8)])
-            moved = await turns.commit_step(
-                FencingToken(chat_id, WORKER, 1), step=step, messages=[], settled_part=done + 7
+            moved = await turns.apply(
+                FencingToken(chat_id, WORKER, 1),
+                CommitStep(step=step, messages=[], settled_part=done + 7),
             )
             done = moved.chat.settled_part
             # what was flushed too late, for the janitors to find

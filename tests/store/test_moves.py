@@ -35,9 +35,20 @@ from chatd.domain.errors import (
     QueuedMessageNotFound,
     Refused,
 )
+from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Content, Role
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, target_status
 from chatd.store.chats import Chats
+from chatd.store.commands import (
+    CommitStep,
+    Fail,
+    FinishInterrupt,
+    FinishTurn,
+    RecordRetry,
+    Release,
+    RequireAction,
+)
+from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
@@ -78,17 +89,22 @@ async def test_each_cell(
     if move in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
         to = None  # there is no message that it could be made on
     before = await stored_rows(database, chat)
+    published: list[JournalEntry] = []
+    listener = CommitListener(on_commit=published.append)
     if to is None:
         with pytest.raises(expected_refusal(move, busy)):
-            await make(database, move, busy, chat)
+            await make(database, move, busy, chat, listener=listener)
+        assert published == []
         assert await stored_rows(database, chat) == before
         return
-    moved = await make(database, move, busy, chat)
+    moved = await make(database, move, busy, chat, listener=listener)
     assert moved.chat.status is to
     if not TABLE[move, busy][status].journaled:
         assert moved.entry is None
+        assert published == []
         assert await stored_rows(database, chat) == before
         return
+    assert published == [moved.entry]
     await check(database, chat, moved, move)
 
 
@@ -194,17 +210,17 @@ async def test_the_fence(database: Database, move: Transition, wrong: str) -> No
     before = await stored_rows(database, chat)
     turns = Turns(database)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
-        Transition.COMMIT_STEP: lambda: turns.commit_step(stale, **STEP),
-        Transition.RECORD_RETRY: lambda: turns.record_retry(
-            stale, step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={}
+        Transition.COMMIT_STEP: lambda: turns.apply(stale, CommitStep(**STEP)),
+        Transition.RECORD_RETRY: lambda: turns.apply(
+            stale, RecordRetry(step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={})
         ),
-        Transition.REQUIRE_ACTION: lambda: turns.require_action(stale, **ASKING),
-        Transition.FINISH_TURN: lambda: turns.finish_turn(stale, **STEP),
-        Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(stale, **STEP),
-        Transition.FAIL: lambda: turns.fail(
-            stale, step=0, last_error="x", detail={}, settled_part=0
+        Transition.REQUIRE_ACTION: lambda: turns.apply(stale, RequireAction(**ASKING)),
+        Transition.FINISH_TURN: lambda: turns.apply(stale, FinishTurn(**STEP)),
+        Transition.FINISH_INTERRUPT: lambda: turns.apply(stale, FinishInterrupt(**STEP)),
+        Transition.FAIL: lambda: turns.apply(
+            stale, Fail(step=0, last_error="x", last_error_detail={}, settled_part=0)
         ),
-        Transition.RELEASE: lambda: turns.release(stale, reason="x"),
+        Transition.RELEASE: lambda: turns.apply(stale, Release(step=0, reason="x")),
     }
     with pytest.raises(LeaseLost):
         await ways[move]()

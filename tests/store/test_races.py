@@ -31,6 +31,7 @@ from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatBusy, LeaseLost, QueueFull
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.commands import FinishInterrupt, FinishTurn, ReapInterrupt, RecordRetry
 from chatd.store.database import Database
 from chatd.store.leases import Claim, Leases
 from chatd.store.limits import ChatLimits
@@ -69,11 +70,13 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
         for claim in claims:
             moved = claim.result
             while moved.chat.status is Status.RUNNING:
-                moved = await turns.finish_turn(
+                moved = await turns.apply(
                     fencing_token(claim.result),
-                    step=moved.chat.committed_steps,
-                    messages=[ANSWER],
-                    settled_part=moved.chat.settled_part,
+                    FinishTurn(
+                        step=moved.chat.committed_steps,
+                        messages=[ANSWER],
+                        settled_part=moved.chat.settled_part,
+                    ),
                 )
                 finished += 1
                 assert moved.chat.queue_length == 0 or moved.chat.status is Status.RUNNING
@@ -154,19 +157,19 @@ WAITING_MOVES = {
     "finish_turn": Waits(
         Status.RUNNING,
         0,
-        lambda database, chat: Turns(database).finish_turn(_hold(chat), **STEP),
+        lambda database, chat: Turns(database).apply(_hold(chat), FinishTurn(**STEP)),
         Status.RUNNING,
     ),
     "finish_interrupt": Waits(
         Status.INTERRUPTING,
         0,
-        lambda database, chat: Turns(database).finish_interrupt(_hold(chat), **STEP),
+        lambda database, chat: Turns(database).apply(_hold(chat), FinishInterrupt(**STEP)),
         Status.RUNNING,
     ),
     "reap_interrupt": Waits(
         Status.INTERRUPTING,
         0,
-        lambda database, chat: Turns(database).reap_interrupt(_hold(chat), **STEP),
+        lambda database, chat: Turns(database).apply(_hold(chat), ReapInterrupt(**STEP)),
         Status.PENDING,
     ),
     "send_after_an_error": Waits(
@@ -285,7 +288,7 @@ async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
 async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat) as other:
-        finish = asyncio.create_task(Turns(database).finish_turn(_hold(chat), **STEP))
+        finish = asyncio.create_task(Turns(database).apply(_hold(chat), FinishTurn(**STEP)))
         await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 1, status = 'pending', worker_id = NULL,"
@@ -404,9 +407,9 @@ async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> Non
     chat = await chat_with_status(database, Status.RUNNING)
     turns = Turns(database)
     said: dict[str, Any] = {"step": 0, "attempts": 1, "settled_part": 0, "failure": {}}
-    await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
+    await turns.apply(_hold(chat), RecordRetry(delay_seconds=1.0, **said))
     with pytest.raises(LeaseLost):
-        await turns.record_retry(_hold(chat), delay_seconds=1.0, **said)
+        await turns.apply(_hold(chat), RecordRetry(delay_seconds=1.0, **said))
     standing = await turns.current(chat.id)
     assert standing is not None
     assert (standing.attempts, standing.version) == (1, 2)

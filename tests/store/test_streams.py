@@ -24,6 +24,7 @@ from chatd.domain.journal import JournalEntry
 from chatd.domain.message import NewMessage, Part, Role, Visibility
 from chatd.domain.transitions import TABLE, Transition
 from chatd.store.chats import Chats
+from chatd.store.commands import CommitStep, Fail, FinishTurn, RecordRetry, Release
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.reads import ChatReader
@@ -129,8 +130,8 @@ async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
             base = standing.settled_part
             await streams.flush_parts([PartBatch(chat.id, 1, base + 1, said(str(step)))])
             answer = NewMessage(role=Role.ASSISTANT, content=text_content(str(step)))
-            await turns.commit_step(
-                fence(chat), step=step, messages=[answer], settled_part=base + 1
+            await turns.apply(
+                fence(chat), CommitStep(step=step, messages=[answer], settled_part=base + 1)
             )
         over.set()
 
@@ -185,8 +186,8 @@ async def test_every_replica_reads_the_same_entry(
 async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     summary = NewMessage(role=Role.USER, content=text_content("psst"), visibility=Visibility.MODEL)
-    moved = await Turns(database).commit_step(
-        fence(chat), step=0, messages=[summary, ANSWER], settled_part=0
+    moved = await Turns(database).apply(
+        fence(chat), CommitStep(step=0, messages=[summary, ANSWER], settled_part=0)
     )
     (news,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
@@ -334,19 +335,20 @@ async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> Non
 
 
 ENDS: dict[str, Callable[[Database, Chat], Any]] = {
-    "commit_step": lambda db, chat: Turns(db).commit_step(
-        fence(chat), step=0, messages=[ANSWER], settled_part=2
+    "commit_step": lambda db, chat: Turns(db).apply(
+        fence(chat), CommitStep(step=0, messages=[ANSWER], settled_part=2)
     ),
-    "record_retry": lambda db, chat: Turns(db).record_retry(
-        fence(chat), step=0, attempts=1, delay_seconds=0, settled_part=2, failure={}
+    "record_retry": lambda db, chat: Turns(db).apply(
+        fence(chat), RecordRetry(step=0, attempts=1, delay_seconds=0, settled_part=2, failure={})
     ),
-    "finish_turn": lambda db, chat: Turns(db).finish_turn(
-        fence(chat), step=0, messages=[ANSWER], settled_part=2
+    "finish_turn": lambda db, chat: Turns(db).apply(
+        fence(chat), FinishTurn(step=0, messages=[ANSWER], settled_part=2)
     ),
-    "fail": lambda db, chat: Turns(db).fail(
-        fence(chat), step=chat.committed_steps, last_error="no", detail={}, settled_part=2
+    "fail": lambda db, chat: Turns(db).apply(
+        fence(chat),
+        Fail(step=chat.committed_steps, last_error="no", last_error_detail={}, settled_part=2),
     ),
-    "release": lambda db, chat: Turns(db).release(fence(chat), reason="test"),
+    "release": lambda db, chat: Turns(db).apply(fence(chat), Release(step=0, reason="test")),
     "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(lease_seconds=60, max_recoveries=3),
 }
 

@@ -6,6 +6,7 @@ from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.store.chat_lists import ChatLists
+from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
@@ -25,6 +26,15 @@ def recording_change_bus() -> tuple[ChangeBus, list[Hint]]:
     return ChangeBus(ChatHub(subscriber_buffer=100), notify_replicas=hints.append), hints
 
 
+def publish_to(change_bus: ChangeBus) -> CommitListener:
+    """Return a listener that publishes what stores commit."""
+    return CommitListener(
+        on_commit=change_bus.publish,
+        on_delete=change_bus.publish_deleted,
+        on_flush=change_bus.publish_parts,
+    )
+
+
 def make_reaper(
     database: Database,
     change_bus: ChangeBus,
@@ -32,11 +42,11 @@ def make_reaper(
     worker_id: UUID | None = None,
     max_recoveries: int = 3,
 ) -> Reaper:
+    listener = publish_to(change_bus)
     return Reaper(
-        Leases(database, worker_id=worker_id or uuid4()),
-        Turns(database),
-        ToolCalls(database),
-        change_bus,
+        Leases(database, worker_id=worker_id or uuid4(), listener=listener),
+        Turns(database, listener=listener),
+        ToolCalls(database, listener=listener),
         reap_interval_seconds=1.0,
         lease_seconds=LEASE_SECONDS,
         max_recoveries=max_recoveries,
@@ -56,4 +66,5 @@ def make_janitor(database: Database, leases: Leases) -> Janitor:
 
 
 def make_flusher(database: Database, change_bus: ChangeBus) -> Flusher:
-    return Flusher(StreamStore(database), change_bus, flush_interval_seconds=0.1, flush_bytes=4096)
+    streams = StreamStore(database, listener=publish_to(change_bus))
+    return Flusher(streams, flush_interval_seconds=0.1, flush_bytes=4096)

@@ -11,6 +11,15 @@ from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.store.chats import Chats
+from chatd.store.commands import (
+    CommitStep,
+    Fail,
+    FinishInterrupt,
+    FinishTurn,
+    RecordRetry,
+    Release,
+    RequireAction,
+)
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.leases import Leases
@@ -168,42 +177,52 @@ class RandomWorkload:
         }
         match 9 if always_finish else self.random.randrange(20):
             case 0:
-                ask = self.turns.release(fence, reason="test")
+                ask = self.turns.apply(fence, Release(step=0, reason="test"))
             case 1 | 10 | 11:
-                ask = self.turns.fail(
-                    fence, step=chat.committed_steps, last_error="no", detail={}, settled_part=0
+                ask = self.turns.apply(
+                    fence,
+                    Fail(
+                        step=chat.committed_steps,
+                        last_error="no",
+                        last_error_detail={},
+                        settled_part=0,
+                    ),
                 )
             case 2:
-                ask = self.turns.record_retry(
+                ask = self.turns.apply(
                     fence,
-                    step=chat.committed_steps,
-                    attempts=chat.attempts + 1,
-                    delay_seconds=0.0,
-                    settled_part=0,
-                    failure={},
+                    RecordRetry(
+                        step=chat.committed_steps,
+                        attempts=chat.attempts + 1,
+                        delay_seconds=0.0,
+                        settled_part=0,
+                        failure={},
+                    ),
                 )
             case 3:
                 raise LeaseLost  # it dies here, and others find out
             case 4 | 5:
-                ask = self.turns.commit_step(fence, **stored)
+                ask = self.turns.apply(fence, CommitStep(**stored))
             case n if n > 11:
                 made = tool_call_content(
                     *self.random.sample(["a", "b", "c"], self.random.randrange(1, 4))
                 )
                 stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
-                ask = self.turns.require_action(
+                ask = self.turns.apply(
                     fence,
-                    calls=[PendingToolCall(part, None) for part in made],
-                    client_tool_timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
-                    **stored,
+                    RequireAction(
+                        calls=[PendingToolCall(part, None) for part in made],
+                        timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
+                        **stored,
+                    ),
                 )
                 stored["messages"] = [ANSWER]  # if a stop comes first
             case _:
-                ask = self.turns.finish_turn(fence, **stored)
+                ask = self.turns.apply(fence, FinishTurn(**stored))
         try:
             return (await ask).chat
         except LeaseLost:
-            return (await self.turns.finish_interrupt(fence, **stored)).chat
+            return (await self.turns.apply(fence, FinishInterrupt(**stored))).chat
 
     async def reaper(self, draining: asyncio.Event) -> None:
         leases = Leases(self.database, worker_id=uuid4())
@@ -220,12 +239,7 @@ class RandomWorkload:
             await leases.reap(lease_seconds=0.0, max_recoveries=2)
             for one in await leases.orphaned_interrupts(lease_seconds=0.0):
                 try:
-                    await self.turns.reap_interrupt(
-                        one.fence,
-                        step=one.step,
-                        messages=one.messages,
-                        settled_part=one.settled_part,
-                    )
+                    await self.turns.apply(one.fence, one.command)
                 except LeaseLost:
                     continue
             await self.streams.prune_parts(limit=3)

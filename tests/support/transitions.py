@@ -8,6 +8,17 @@ from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.commands import (
+    CommitStep,
+    Fail,
+    FinishInterrupt,
+    FinishTurn,
+    ReapInterrupt,
+    RecordRetry,
+    Release,
+    RequireAction,
+)
+from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
@@ -37,7 +48,7 @@ ASKING = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
     "calls": [PendingToolCall(part, None) for part in CALLING],
-    "client_tool_timeout_seconds": 60.0,
+    "timeout_seconds": 60.0,
     "settled_part": 7,
 }
 
@@ -49,9 +60,12 @@ async def make(
     chat: Chat,
     *,
     given_up: bool = False,
+    listener: CommitListener = NO_LISTENER,
 ) -> TransitionResult:
-    """Make one move on a chat; every move of the table has its line here."""
-    chats, messages, turns = Chats(database), Messages(database), Turns(database)
+    """Make one transition of a chat. Each of the table has its line here."""
+    chats, turns = Chats(database, listener=listener), Turns(database, listener=listener)
+    messages, queue = Messages(database, listener=listener), Queue(database, listener=listener)
+    tool_calls = ToolCalls(database, listener=listener)
     fence = FencingToken(chat.id, WORKER, chat.epoch)
     ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.SEND: lambda: chats.send(
@@ -61,36 +75,39 @@ async def make(
             busy_behavior=busy or BusyBehavior.QUEUE,
         ),
         Transition.INTERRUPT: lambda: chats.interrupt(chat.id, owner_id=OWNER),
-        Transition.SUBMIT_TOOL_RESULTS: lambda: ToolCalls(database).submit(
+        Transition.SUBMIT_TOOL_RESULTS: lambda: tool_calls.submit(
             chat.id,
             owner_id=OWNER,
             results=[ToolResult(tool_call_id=one, result=one) for one in sorted(PENDING_CALL_IDS)],
         ),
         Transition.EDIT: lambda: first_edited(messages, database, chat),
-        Transition.REMOVE_QUEUED: lambda: last_queued(Queue(database).remove, database, chat),
-        Transition.PROMOTE: lambda: last_queued(Queue(database).promote, database, chat),
+        Transition.REMOVE_QUEUED: lambda: last_queued(queue.remove, database, chat),
+        Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
-        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER).claim(10),
-        Transition.COMMIT_STEP: lambda: turns.commit_step(fence, **STEP),
-        Transition.RECORD_RETRY: lambda: turns.record_retry(
-            fence, step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
+        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER, listener=listener).claim(10),
+        Transition.COMMIT_STEP: lambda: turns.apply(fence, CommitStep(**STEP)),
+        Transition.RECORD_RETRY: lambda: turns.apply(
+            fence,
+            RecordRetry(
+                step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
+            ),
         ),
-        Transition.REQUIRE_ACTION: lambda: turns.require_action(fence, **ASKING),
-        Transition.FINISH_TURN: lambda: turns.finish_turn(fence, **STEP),
-        Transition.FINISH_INTERRUPT: lambda: turns.finish_interrupt(fence, **STEP),
-        Transition.FAIL: lambda: turns.fail(
-            fence, step=0, last_error="no", detail={"kind": "auth"}, settled_part=7
+        Transition.REQUIRE_ACTION: lambda: turns.apply(fence, RequireAction(**ASKING)),
+        Transition.FINISH_TURN: lambda: turns.apply(fence, FinishTurn(**STEP)),
+        Transition.FINISH_INTERRUPT: lambda: turns.apply(fence, FinishInterrupt(**STEP)),
+        Transition.FAIL: lambda: turns.apply(
+            fence, Fail(step=0, last_error="no", last_error_detail={"kind": "auth"}, settled_part=7)
         ),
-        Transition.RELEASE: lambda: turns.release(fence, reason="shutdown"),
-        Transition.REAP: lambda: Leases(database, worker_id=REAPER).reap(
+        Transition.RELEASE: lambda: turns.apply(fence, Release(step=0, reason="shutdown")),
+        Transition.REAP: lambda: Leases(database, worker_id=REAPER, listener=listener).reap(
             lease_seconds=-1.0, max_recoveries=0 if given_up else 3
         ),
-        Transition.REAP_INTERRUPT: lambda: turns.reap_interrupt(fence, **STEP),
-        Transition.EXPIRE_ACTION: lambda: ToolCalls(database).expire(),
+        Transition.REAP_INTERRUPT: lambda: turns.apply(fence, ReapInterrupt(**STEP)),
+        Transition.EXPIRE_ACTION: tool_calls.expire,
     }
     answer = await ways[move]()
     if isinstance(answer, TransitionResult):

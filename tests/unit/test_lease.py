@@ -14,7 +14,7 @@ from support.virtual_clock import on_virtual_time
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
-from chatd.fanout.change_bus import ChangeBus
+from chatd.domain.hint import Hint
 from chatd.fanout.hub import ChatHub
 from chatd.store.leases import Renewal
 from chatd.worker.chat_tasks import ChatTaskPool
@@ -71,12 +71,7 @@ async def test_model_is_not_called_on_an_expired_lease() -> None:
     provider = scripted()
     models = catalog(provider)
     hub = ChatHub(subscriber_buffer=1)
-    flusher = Flusher(
-        UNUSED,
-        ChangeBus(hub, notify_replicas=lambda _: None),
-        flush_interval_seconds=1,
-        flush_bytes=1,
-    )
+    flusher = Flusher(UNUSED, flush_interval_seconds=1, flush_bytes=1)
     limits = TurnLimits(
         stream_idle_timeout_seconds=1,
         model_call_timeout_seconds=1,
@@ -173,6 +168,28 @@ async def test_chat_without_a_renewal_is_not_lost_during_its_transition() -> Non
     held.transition_in_flight = True
     pool().apply_renewals([held, ended], [], sent_at=boottime())
     assert (held.cause, ended.cause) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "newer", "status", "suspects"),
+    [
+        (False, 0, Status.WAITING, 0),
+        (False, 1, Status.WAITING, 1),
+        (False, 1, Status.RUNNING, 0),
+        (True, 1, Status.WAITING, 0),
+        (True, 2, Status.WAITING, 1),
+    ],
+)
+async def test_hint_of_an_unexpected_version_wakes_the_heartbeat(
+    in_flight: bool, newer: int, status: Status, suspects: int
+) -> None:
+    """The hint of the task's own transition arrives before its result, and is no reason for suspicion."""
+    held, tasks, suspicions = lease(), pool(), list[None]()
+    held.transition_in_flight = in_flight
+    tasks._leases[held.chat.id] = held
+    tasks.on_suspect = lambda: suspicions.append(None)
+    tasks.handle_hint(Hint(held.chat.id, held.chat.version + newer, status))
+    assert len(suspicions) == suspects
 
 
 # -- the stop of a cancelled turn -----------------------------------------------------------------

@@ -13,7 +13,10 @@ from support.sse_client import ChatView
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
+from chatd.store.commands import CommitStep, RequireAction, WorkerCommand
 from chatd.store.database import Database
+from chatd.store.records import TransitionResult
+from chatd.store.turns import FencingToken
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"name": "weather", "description": "How it is.", "parameters": SCHEMA}
@@ -240,20 +243,18 @@ async def test_interrupt_before_the_calls_are_stored_leaves_none_open(dsn: str, 
     )
     async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
-        asked, committed = turns.require_action, turns.commit_step
+        apply = turns.apply
 
-        def late(move: Any) -> Any:
-            async def stopped(fence: Any, **more: Any) -> Any:
+        async def interrupt_first(fence: FencingToken, command: WorkerCommand) -> TransitionResult:
+            if isinstance(command, RequireAction | CommitStep):
                 await chats.interrupt(fence.chat_id, owner_id="local")
-                return await move(fence, **more)
+            return await apply(fence, command)
 
-            return stopped
-
-        turns.require_action, turns.commit_step = late(asked), late(committed)  # type: ignore[method-assign]
+        turns.apply = interrupt_first  # type: ignore[method-assign]
         chat = await chatd.api.create("go", tools=TOOLS)
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await results_of_all_calls(chatd, chat["id"]) == ["cancelled"] * 2
-        turns.require_action, turns.commit_step = asked, committed  # type: ignore[method-assign]
+        turns.apply = apply  # type: ignore[method-assign]
         await chatd.api.send(chat["id"], "and now?")
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert (await chatd.api.texts(chat["id"]))[-1] == "2 results"
@@ -263,14 +264,15 @@ async def test_lost_require_action_response_is_not_repeated(dsn: str) -> None:
     provider = calling_provider([tool_call_delta("weather", "c1")])
     async with running_daemon(dsn, provider) as chatd:
         turns = chatd.daemon.services.store.turns
-        asked = turns.require_action
+        apply = turns.apply
 
-        async def lose_response(*args: Any, **more: Any) -> None:
-            turns.require_action = asked  # type: ignore[method-assign]
-            await asked(*args, **more)
+        async def lose_response(fence: FencingToken, command: WorkerCommand) -> None:
+            assert isinstance(command, RequireAction)
+            turns.apply = apply  # type: ignore[method-assign]
+            await apply(fence, command)
             raise DatabaseUnavailable
 
-        turns.require_action = lose_response  # type: ignore[assignment,method-assign]
+        turns.apply = lose_response  # type: ignore[assignment,method-assign]
         chat = await waiting_chat(chatd, provider)
         assert len(await chatd.journal(chat["id"], "require_action")) == 1
         await chatd.api.submit_tool_results(chat["id"], {"c1": 1})
@@ -303,13 +305,14 @@ async def test_interrupt_of_a_chat_claimed_with_open_calls_closes_them(
 ) -> None:
     async with running_daemon(dsn, calling_provider([])) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
-        asked = turns.require_action
+        apply = turns.apply
 
-        async def stopped(fence: Any, **more: Any) -> Any:
-            await chats.interrupt(fence.chat_id, owner_id="local")
-            return await asked(fence, **more)
+        async def interrupt_first(fence: FencingToken, command: WorkerCommand) -> TransitionResult:
+            if isinstance(command, RequireAction):
+                await chats.interrupt(fence.chat_id, owner_id="local")
+            return await apply(fence, command)
 
-        turns.require_action = stopped  # type: ignore[method-assign]
+        turns.apply = interrupt_first  # type: ignore[method-assign]
         chatd.daemon.chat_tasks.stop_claiming()
         chat = await chatd.api.create("go", tools=TOOLS)
         await database.fetch(

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import uuid4
 
-from support.actors import recording_change_bus
+from support.actors import publish_to, recording_change_bus
 from support.eventually import eventually
 from support.factories import (
     chat_with_status,
@@ -30,7 +30,8 @@ async def test_deregistration_releases_leased_chats(database: Database) -> None:
     running = await chat_with_status(database, Status.RUNNING, worker_id=worker_id)
     stopping = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
     others = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
-    assert await Deregistration(leases, Turns(database), change_bus).step() == 2
+    turns = Turns(database, listener=publish_to(change_bus))
+    assert await Deregistration(leases, turns).step() == 2
     status = {
         r["id"]: r["status"] for r in await fetch_rows(database, "SELECT id, status FROM chats")
     }
@@ -40,13 +41,12 @@ async def test_deregistration_releases_leased_chats(database: Database) -> None:
 
 
 async def test_deregistration_stores_the_parts_of_an_interrupted_turn(database: Database) -> None:
-    change_bus, _ = recording_change_bus()
     worker_id = uuid4()
     leases = Leases(database, worker_id=worker_id)
     chat = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
     await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
-    assert await Deregistration(leases, Turns(database), change_bus).step() == 1
+    assert await Deregistration(leases, Turns(database)).step() == 1
     stored = await fetch_rows(
         database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"
     )

@@ -7,7 +7,9 @@ from support.in_process import NO_RENEWALS, running_daemon
 from support.providers import scripted
 
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.commands import FinishTurn, WorkerCommand
 from chatd.store.database import Database
+from chatd.store.turns import FencingToken
 
 
 async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: str) -> None:
@@ -15,17 +17,18 @@ async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: s
     provider = scripted([{"text": "You said: {message}"}], hang=[{"hang": True}])
     async with running_daemon(dsn, provider) as chatd:
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
-        finish_turn = turns.finish_turn
+        apply = turns.apply
 
-        async def lose_response(*args: object, **more: object) -> None:
-            turns.finish_turn = finish_turn  # type: ignore[method-assign]
-            result = await finish_turn(*args, **more)  # type: ignore[arg-type]
+        async def lose_response(fence: FencingToken, command: WorkerCommand) -> None:
+            assert isinstance(command, FinishTurn)
+            turns.apply = apply  # type: ignore[method-assign]
+            result = await apply(fence, command)
             assert result.chat.status == "running"  # with what was queued
             await chats.interrupt(result.chat.id, owner_id="local")
             raise DatabaseUnavailable
 
         chat = await chatd.api.create()
-        turns.finish_turn = lose_response  # type: ignore[assignment,method-assign]
+        turns.apply = lose_response  # type: ignore[assignment,method-assign]
         chatd.daemon.chat_tasks.stop_claiming()
         await chatd.api.send(chat["id"], "one")
         await chatd.api.send(chat["id"], "two", busy_behavior="queue")
@@ -44,10 +47,11 @@ async def test_progress_of_another_worker_is_not_taken_for_an_own_commit(
     worker = {**NO_RENEWALS, "reap_interval_seconds": 600}
     async with running_daemon(dsn, provider, worker=worker) as chatd:
         turns = chatd.daemon.services.store.turns
-        finish_turn = turns.finish_turn
+        apply = turns.apply
 
-        async def lose_chat(*_: object, **__: object) -> None:
-            turns.finish_turn = finish_turn  # type: ignore[method-assign]
+        async def lose_chat(_: FencingToken, command: WorkerCommand) -> None:
+            assert isinstance(command, FinishTurn)
+            turns.apply = apply  # type: ignore[method-assign]
             await database.fetch(
                 "UPDATE chats SET worker_id = $1, epoch = epoch + 1, version = version + 1,"
                 " committed_steps = committed_steps + 1",
@@ -55,7 +59,7 @@ async def test_progress_of_another_worker_is_not_taken_for_an_own_commit(
             )
             raise DatabaseUnavailable
 
-        turns.finish_turn = lose_chat  # type: ignore[assignment,method-assign]
+        turns.apply = lose_chat  # type: ignore[assignment,method-assign]
         chat = await chatd.api.create("hello")
         await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
         await eventually(lambda: not chatd.daemon.chat_tasks.leases)

@@ -56,7 +56,6 @@ async def create_chat(
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         key=key,
     )
-    context.publish(result)
     return await context.present_chat(result.chat)
 
 
@@ -88,9 +87,6 @@ async def update_chat(
             labels=context.limits.check_labels(body.labels),
             key=key,
         )
-        for descendant in results[1:]:
-            context.change_bus.publish(descendant.entry)
-        context.publish(results[0])
         return await context.present_chat(results[0].chat)
     if body.title is None and body.labels is None:
         if (
@@ -105,7 +101,6 @@ async def update_chat(
         labels=context.limits.check_labels(body.labels),
         key=key,
     )
-    context.publish(result)
     return await context.present_chat(result.chat)
 
 
@@ -119,10 +114,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 
     Chats are kept until they are deleted.
     """
-    for deleted_id, version in await context.store.chats.delete(
-        chat_id, owner_id=caller.owner_filter
-    ):
-        context.change_bus.publish_deleted(deleted_id, version)
+    await context.store.chats.delete(chat_id, owner_id=caller.owner_filter)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
@@ -131,7 +123,6 @@ async def interrupt_chat(
 ) -> ChatOut:
     """Stop the running turn. The answer so far is kept. Safe to repeat."""
     result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
-    context.publish(result)
     return await context.present_chat(result.chat)
 
 
@@ -146,7 +137,6 @@ async def retry_chat(
 ) -> ChatOut:
     """Retry the failed turn without a new message."""
     result = await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
-    context.publish(result)
     return await context.present_chat(result.chat)
 
 
@@ -159,7 +149,6 @@ async def clear_chat(
 ) -> ChatOut:
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
     result = await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
-    context.publish(result)
     return await context.present_chat(result.chat)
 
 

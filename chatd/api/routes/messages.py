@@ -92,7 +92,6 @@ async def send_message(
         busy_behavior=body.busy_behavior,
         key=key,
     )
-    context.publish(result)
     chat = await context.present_chat(result.chat)
     if result.queued_message is not None:
         queued_message = context.present.queued_message(result.queued_message)
@@ -135,7 +134,6 @@ async def edit_message(
         content=context.limits.check_content(content_parts(body.content)),
         key=key,
     )
-    context.publish(result)
     assert result.entry is not None  # noqa: S101 - every edit is a transition
     message = result.entry.messages[-1]
     await context.ensure_model_names(message.model_config_id)

@@ -32,8 +32,7 @@ async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
     """Remove a queued message."""
-    result = await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
-    context.publish(result)
+    await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_filter)
 
 
 @router.post(
@@ -49,5 +48,4 @@ async def promote_queued_message(
     result = await context.store.queue.promote(
         chat_id, queued_id, owner_id=caller.owner_filter, key=key
     )
-    context.publish(result)
     return await context.present_chat(result.chat)

@@ -34,5 +34,4 @@ async def submit_tool_results(
         results=[result.to_domain() for result in body.results],
         key=key,
     )
-    context.publish(result)
     return await context.present_chat(result.chat)

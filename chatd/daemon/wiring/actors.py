@@ -47,11 +47,7 @@ def build_actors(
     settings: Settings, services: Services, config: RuntimeConfigHolder, process: Process
 ) -> Actors:
     """Build the actors and connect them to each other. None of them runs yet."""
-    worker = (
-        build_worker(settings, services, config, worker_id=process.worker_id)
-        if settings.worker.enabled
-        else None
-    )
+    worker = build_worker(settings, services, config) if settings.worker.enabled else None
     auth = build_auth(settings.auth, services.database)
     stats_collector = build_stats_collector(settings, services)
     app = create_app(

@@ -17,7 +17,6 @@ def build_api_context(
         store=services.store,
         hub=services.hub,
         list_hub=services.list_hub,
-        change_bus=services.change_bus,
         metrics=services.metrics,
         config=config.api,
         present=services.presenter,

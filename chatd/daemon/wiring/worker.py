@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import final
-from uuid import UUID
 
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
@@ -48,14 +47,13 @@ class WorkerActors:
 
 
 def build_worker(
-    settings: Settings, services: Services, config: RuntimeConfigHolder, *, worker_id: UUID
+    settings: Settings, services: Services, config: RuntimeConfigHolder
 ) -> WorkerActors:
     """Build the actors of a worker and connect their wake-ups."""
     worker, stream, metrics = settings.worker, settings.stream, services.metrics
-    leases = Leases(services.database, worker_id=worker_id)
+    leases = services.store.leases
     flusher = Flusher(
         services.store.stream_reads,
-        services.change_bus,
         flush_interval_seconds=stream.flush_interval_seconds,
         flush_bytes=stream.flush_bytes,
         metrics=metrics.streams,
@@ -87,7 +85,7 @@ def build_worker(
     return WorkerActors(
         chat_tasks=chat_tasks,
         claimer=claimer,
-        deregistration=Deregistration(leases, services.store.turns, services.change_bus),
+        deregistration=Deregistration(leases, services.store.turns),
         flusher=flusher,
         heartbeat=heartbeat,
         janitor=_build_janitor(settings, services, leases),
@@ -120,7 +118,6 @@ def _build_reaper(
         leases,
         services.store.turns,
         services.store.tool_calls,
-        services.change_bus,
         reap_interval_seconds=settings.worker.reap_interval_seconds,
         lease_seconds=settings.worker.lease_seconds,
         max_recoveries=settings.worker.max_recoveries,

@@ -1,0 +1,49 @@
+"""Commit listener: the functions that a process wants called with everything its stores commit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from chatd.domain.journal import JournalEntry
+from chatd.domain.transitions import Transition
+from chatd.store import records
+from chatd.store.records import Row, TransitionResult
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitListener:
+    """Functions that the stores call after a commit, once, before the caller of the store goes on.
+
+    They must neither block nor raise.
+    """
+
+    on_commit: Callable[[JournalEntry], None] = _ignore
+    """Called with the journal entry of each transition that changed something."""
+    on_delete: Callable[[UUID, int], None] = _ignore
+    """Called with the id and the last version of each deleted chat."""
+    on_flush: Callable[[UUID], None] = _ignore
+    """Called with the id of each chat whose live parts were stored."""
+    on_replay: Callable[[], None] = _ignore
+    """Called instead of ``on_commit`` when a repeated request got its stored response."""
+
+    def committed(
+        self, row: Row, transition: Transition, worker_id: UUID | None = None
+    ) -> TransitionResult:
+        """Report a committed transition and return its result.
+
+        All stores make their results here, so that no transition is left unreported.
+        """
+        result = records.transition_result(row, transition, worker_id)
+        if result.replayed:
+            self.on_replay()
+        elif result.entry is not None:
+            self.on_commit(result.entry)
+        return result
+
+
+NO_LISTENER: Final = CommitListener()

@@ -1,0 +1,134 @@
+"""Executor of callers' transitions: repeats stale statements, honours keys, translates refusals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chatd.domain.errors import (
+    ChatArchived,
+    ChatBusy,
+    ChatNotFound,
+    ChatTreeBusy,
+    MessageNotFound,
+    NoActionRequired,
+    NotAUserMessage,
+    NothingToRetry,
+    QueuedMessageNotFound,
+    QueueFull,
+    Refused,
+    ToolCallUnknown,
+    ToolResultsMissing,
+    TooManyActiveChats,
+)
+from chatd.domain.transitions import Transition
+from chatd.store.commits import CommitListener
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey, IdempotencyStore, key_arguments
+from chatd.store.records import Row, TransitionResult
+from chatd.store.sql import Query
+
+_ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
+    error.code: error
+    for error in (
+        ChatArchived,
+        ChatBusy,
+        ChatTreeBusy,
+        MessageNotFound,
+        NoActionRequired,
+        NotAUserMessage,
+        NothingToRetry,
+        QueueFull,
+        QueuedMessageNotFound,
+        TooManyActiveChats,
+        ToolCallUnknown,
+        ToolResultsMissing,
+    )
+}
+"""Refusals by the outcome that a statement returns for them, which is their code."""
+
+_IDEMPOTENCY_CONSTRAINT = "idempotency_keys_pkey"
+
+_MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
+"""Bounds on the ids in the message of a refusal, because the caller chose them."""
+
+
+class TransitionExecutor:
+    """Runs the statements of callers' transitions, with the parameters of an idempotency key."""
+
+    def __init__(self, database: Database, listener: CommitListener) -> None:
+        self._database = database
+        self._listener = listener
+        self._idempotency = IdempotencyStore(database)
+
+    async def execute(
+        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
+    ) -> TransitionResult:
+        """Run the statement of a transition of one chat."""
+        (result,) = await self.execute_many(transition, query, key=key, **values)
+        return result
+
+    async def execute_many(
+        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
+    ) -> list[TransitionResult]:
+        """Run the statement of a transition of a chat and others. The first result is the chat's own.
+
+        With an idempotency key, a repeat returns the stored response, which is one result. Rejections
+        are not stored. A request that succeeded once is never rejected on repeat.
+        """
+        rows = await self._run_once(query, key, **values)
+        return [self._listener.committed(row, transition) for row in rows]
+
+    async def execute_without_key(
+        self, transition: Transition, query: Query, **values: object
+    ) -> TransitionResult:
+        """Run a statement that takes no key, because repeating it does no harm."""
+        (row,) = await self._run(query, **values)
+        return self._listener.committed(row, transition)
+
+    async def _run_once(
+        self, query: Query, key: IdempotencyKey | None, **values: object
+    ) -> Sequence[Row]:
+        while True:
+            try:
+                return await self._run(query, **values, **key_arguments(key))
+            except asyncpg.UniqueViolationError as error:
+                response = await self._stored_response(error, key)
+            except Refused:
+                response = None if key is None else await self._idempotency.lookup(key)
+                if response is None:
+                    raise
+            if response is not None:
+                return [response]
+
+    async def _run(self, query: Query, **values: object) -> Sequence[asyncpg.Record]:
+        while True:
+            rows = await self._database.fetch(query, **values)
+            chat_id = values.get("chat_id")
+            if not rows:
+                assert isinstance(chat_id, UUID)  # noqa: S101 - only create has no chat_id, and a row
+                raise ChatNotFound(chat_id)
+            outcome = rows[0]["outcome"]
+            if outcome == "done":
+                return rows
+            if outcome != "stale":  # each "stale" is caused by another transition that committed
+                error = _ERRORS_BY_OUTCOME[outcome]
+                raise error(_message_naming(error, rows[0].get("tool_call_ids")), chat_id=chat_id)
+
+    async def _stored_response(
+        self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None
+    ) -> Mapping[str, Any] | None:
+        """Return the response to the first request. None: it was pruned, so run the statement again."""
+        if key is None or error.constraint_name != _IDEMPOTENCY_CONSTRAINT:
+            raise error
+        return await self._idempotency.lookup(key)
+
+
+def _message_naming(error_type: type[Refused], ids: Sequence[str] | None) -> str | None:
+    """Return the message of a refusal with the ids that it is about. None: the default message."""
+    if not ids:
+        return None
+    named = ", ".join(each[:_MAX_NAMED_ID_LENGTH] for each in ids[:_MAX_NAMED_IDS])
+    more = f" and {len(ids) - _MAX_NAMED_IDS} more" if len(ids) > _MAX_NAMED_IDS else ""
+    return f"{error_type.description()} They are: {named}{more}."
