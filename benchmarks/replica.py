@@ -36,7 +36,7 @@ model = "bench"
 """
 """A model that streams ``PARTS`` parts at once; for ``[[hang]]``, one part and then nothing more."""
 
-NO_LIMITS = {"max_chats_in_flight": 0, "max_streams": 0, "requests_per_second": 0}
+NO_LIMITS = {"max_active_chats": 0, "max_streams": 0, "requests_per_second": 0}
 """The section ``limits``: all requests are one owner's here."""
 
 _START_TIMEOUT_SECONDS = 30.0

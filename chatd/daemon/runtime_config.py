@@ -42,7 +42,7 @@ class RuntimeConfig:
             api=_api_config(settings, catalog),
             chat_limits=ChatLimits(
                 max_queued_messages=settings.worker.max_queued_messages,
-                max_chats_in_flight=settings.limits.max_chats_in_flight,
+                max_active_chats=settings.limits.max_active_chats,
             ),
             log_level=settings.log.level,
             log_format=settings.log.format,

@@ -111,7 +111,7 @@ class ModelNotFound(Refused):
 
 
 class TooManyActiveChats(Refused):
-    """Too many of the owner's chats are active (limits.max_chats_in_flight)."""
+    """Too many of the owner's chats are active (limits.max_active_chats)."""
 
     code = "too_many_active_chats"
 

@@ -153,7 +153,7 @@ class LimitSettings(Section):
 
     max_content_parts: NonNegativeInt = Field(100, description="Maximum parts of one message.")
     max_labels: NonNegativeInt = Field(64, description="Maximum labels of one chat.")
-    max_chats_in_flight: int = Field(
+    max_active_chats: int = Field(
         1000,
         ge=0,
         le=1_000_000,

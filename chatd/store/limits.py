@@ -10,11 +10,11 @@ class ChatLimits:
 
     max_queued_messages: int = 0
     """Messages in the queue of one chat."""
-    max_chats_in_flight: int = 0
+    max_active_chats: int = 0
     """Chats of one owner that are pending, running, interrupting or waiting for tool results."""
 
     @property
     def of_owner(self) -> Mapping[str, int] | None:
         """The limits that ``chat_owner_refusal`` applies; None is no limit."""
-        limit = self.max_chats_in_flight
+        limit = self.max_active_chats
         return {"max_active_chats": limit} if limit else None

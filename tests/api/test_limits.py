@@ -62,7 +62,7 @@ async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
         (
             "max_content_parts",
             "max_labels",
-            "max_chats_in_flight",
+            "max_active_chats",
             "max_streams",
             "requests_per_second",
         ),
@@ -87,7 +87,7 @@ async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
 
 async def test_active_chat_limit_holds_across_replicas(dsn: str) -> None:
     async with authenticated_daemons(
-        dsn, scripted(**HANG), scripted(**HANG), limits={"max_chats_in_flight": 3}
+        dsn, scripted(**HANG), scripted(**HANG), limits={"max_active_chats": 3}
     ) as at:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
         rest = [(await create_chat_as(at.chatd, ann))["id"] for _ in range(10)]
@@ -108,7 +108,7 @@ async def test_active_chat_limit_holds_across_replicas(dsn: str) -> None:
         assert len(done) == 3
         for answer in answers:
             if answer not in done:
-                assert_problem(answer, 429, "too_many_active_chats", "limits.max_chats_in_flight")
+                assert_problem(answer, 429, "too_many_active_chats", "limits.max_active_chats")
         assert (await create_chat_as(at.chatd, ann))["status"] == "waiting", "it asks for nothing"
         assert (await create_chat_as(at.chatd, bob, content="hello"))["status"] == "pending"
         (first, *_) = done
@@ -125,7 +125,7 @@ async def test_active_chat_limit_holds_across_replicas(dsn: str) -> None:
 
 
 async def test_replay_is_not_refused_by_the_active_chat_limit(dsn: str) -> None:
-    async with running_daemon(dsn, scripted(**HANG), limits={"max_chats_in_flight": 1}) as chatd:
+    async with running_daemon(dsn, scripted(**HANG), limits={"max_active_chats": 1}) as chatd:
         keyed = {"idempotency-key": "once"}
         body = {"content": "[[hang]]"}
         first = await chatd.api.http.post(CHATS, json=body, headers=keyed)

@@ -70,7 +70,7 @@ CASES = [
     Case("send_message", "too_many_active_chats", Status.ERROR, at_limit=True),
 ]
 
-NAMES = {"too_many_active_chats": "limits.max_chats_in_flight"}
+NAMES = {"too_many_active_chats": "limits.max_active_chats"}
 """Settings that a problem names."""
 
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
@@ -136,7 +136,7 @@ def test_every_declared_code_has_a_test() -> None:
 
 
 async def test_requests_refused_by_the_state_of_the_chat(dsn: str, database: Database) -> None:
-    settings: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_chats_in_flight": 1}}
+    settings: dict[str, Any] = {"worker": {"enabled": False}, "limits": {"max_active_chats": 1}}
     async with running_daemon(dsn, models=("a", "b"), **settings) as chatd:
         for case in CASES:
             await database.fetch("DELETE FROM chats")  # chats of the case before count as active

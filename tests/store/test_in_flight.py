@@ -25,7 +25,7 @@ IN_FLIGHT = (Status.PENDING, Status.RUNNING, Status.INTERRUPTING, Status.REQUIRE
 
 @pytest.mark.parametrize("limit", [5, 80])
 async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) -> None:
-    chats = Chats(wide, limits=lambda: ChatLimits(max_chats_in_flight=limit))
+    chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=limit))
     rest = [await chat_with_status(wide, Status.WAITING) for _ in range(limit // 2)]
     failed = [await chat_with_status(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
     asked = [
@@ -75,7 +75,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
 async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str) -> None:
     """A count that is read while another's move is not committed yet would be too low."""
-    chats = Chats(wide, limits=lambda: ChatLimits(max_chats_in_flight=1))
+    chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=1))
     text, args = creation(max_active_chats=1)
     async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
@@ -96,7 +96,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
 
 
 async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
-    chats = Chats(wide, limits=lambda: ChatLimits(max_chats_in_flight=1000))
+    chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=1000))
     text, args = creation(max_active_chats=1000)
     async with wide.dedicated_connection() as other:
         await other.execute("BEGIN")
@@ -106,13 +106,13 @@ async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
 
 
 async def test_every_busy_status_counts_and_no_other(database: Database) -> None:
-    chats = Chats(database, limits=lambda: ChatLimits(max_chats_in_flight=4))
+    chats = Chats(database, limits=lambda: ChatLimits(max_active_chats=4))
     for status in IN_FLIGHT:
         await chat_with_status(database, status)
     for status in (Status.WAITING, Status.ERROR):
         chat = await chat_with_status(database, status)
         before = await stored_rows(database, chat)
-        with pytest.raises(TooManyActiveChats, match="max_chats_in_flight"):
+        with pytest.raises(TooManyActiveChats, match="max_active_chats"):
             await chats.send(chat.id, owner_id=OWNER, content=text_content("go"))
         assert await stored_rows(database, chat) == before
     with pytest.raises(TooManyActiveChats):
@@ -120,7 +120,7 @@ async def test_every_busy_status_counts_and_no_other(database: Database) -> None
     assert (await chats.create(owner_id=OWNER, model_config_id=MODEL)).chat.status == "waiting"
     other = await chats.create(owner_id="bob", model_config_id=MODEL, content=text_content("go"))
     assert other.chat.status == "pending"
-    unlimited = Chats(database, limits=lambda: ChatLimits(max_chats_in_flight=0))
+    unlimited = Chats(database, limits=lambda: ChatLimits(max_active_chats=0))
     more = await unlimited.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
     assert more.chat.status == "pending"
 
@@ -128,7 +128,7 @@ async def test_every_busy_status_counts_and_no_other(database: Database) -> None
 @pytest.mark.parametrize("status", IN_FLIGHT)
 async def test_what_is_in_flight_already_takes_messages(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status)
-    moved = await Chats(database, limits=lambda: ChatLimits(max_chats_in_flight=1)).send(
+    moved = await Chats(database, limits=lambda: ChatLimits(max_active_chats=1)).send(
         chat.id, owner_id=OWNER, content=text_content("more")
     )
     assert moved.chat.queue_length == 1
@@ -136,10 +136,10 @@ async def test_what_is_in_flight_already_takes_messages(database: Database, stat
 
 async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
     """Also an edit, a retry and a promoted message; and whoever is in flight already may go on."""
-    chats = Chats(database, limits=lambda: ChatLimits(max_chats_in_flight=1))
+    chats = Chats(database, limits=lambda: ChatLimits(max_active_chats=1))
     messages, queue = (
-        Messages(database, limits=lambda: ChatLimits(max_chats_in_flight=1)),
-        Queue(database, limits=lambda: ChatLimits(max_chats_in_flight=1)),
+        Messages(database, limits=lambda: ChatLimits(max_active_chats=1)),
+        Queue(database, limits=lambda: ChatLimits(max_active_chats=1)),
     )
     busy = await chat_with_status(database, Status.PENDING, queued=1)
     failed = await chat_with_status(database, Status.ERROR, queued=1)

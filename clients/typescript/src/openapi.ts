@@ -3656,7 +3656,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5537,7 +5537,7 @@ export interface operations {
              *
              *     * `queue_full`: The chat's queue is full (worker.max_queued_messages).
              *
-             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -5765,7 +5765,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -6318,7 +6318,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
@@ -6519,7 +6519,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_chats_in_flight).
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
              */
