@@ -5,7 +5,7 @@
 provider). The result is a ``Grant``, which a token's revocation or expiry ends. Streams are long, so
 each registers a ``StreamSession`` with its grant and ends with it.
 
-A grant belongs to the caller who sent the credential. The owner that the request acts for may
-differ, for admins: ``request.caller`` resolves it. Authentication must not cost a round trip for each request, hence the
-cache in ``tokens``, and a revoked token must be rejected everywhere within a second, hence its loop.
+A grant belongs to the caller who sent the credential. The owner that the request acts for may differ,
+for admins: ``request.caller`` resolves it. Authentication must not cost a round trip for each request,
+hence the cache in ``tokens``. A revoked token must be rejected everywhere within a second, hence its loop.
 """
