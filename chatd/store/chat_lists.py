@@ -1,4 +1,4 @@
-"""Lists of an owner's chats: pages of them, and what was touched since."""
+"""Lists of an owner's chats: pages, and what has changed since."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _Q = sql.load("chat_lists")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFilter:
-    """Which chats of a list; all that is given must hold.
+    """Conditions on the chats of a list, all of which must hold.
 
-    ``check_labels`` are pairs of a name and a value, ``label_names`` only have to be there. ``parent_pid`` is the
-    chat that started them, or none: nobody did. ``title_contains`` stand in the title, in any case.
+    ``labels`` are pairs of a name and a value, ``label_names`` match any value. ``parent`` is the chat that
+    started them, or ``"none"`` for root chats. ``title_contains`` ignores case.
     """
 
     archived: bool | None = None
@@ -36,7 +36,7 @@ NO_FILTER = ChatFilter()
 
 
 class ChatLists:
-    """Reads of whole lists. Each belongs to one owner."""
+    """Store for reads of chat lists. Each list belongs to one owner."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class ChatLists:
         before: tuple[datetime, UUID] | None = None,
         limit: int = 50,
     ) -> list[Chat]:
-        """A page of chats, most recently touched first; ``before`` is the last one of the page before."""
+        """Return a page of chats, newest change first. ``before`` is the last chat of the previous page."""
         before_updated_at, before_id = before or (None, None)
         values: dict[str, object] = {
             "owner_id": owner_id,
@@ -78,26 +78,26 @@ class ChatLists:
     async def changed_since(
         self, queries: Sequence[ListQuery], *, limit: int = 500
     ) -> Mapping[str, ChangeBatch]:
-        """What was touched or deleted in several lists, by owner, in one statement."""
+        """Return what was changed or deleted in several lists, by owner, in one statement."""
         known_versions = {
             str(chat_id): version
             for query in queries
             for chat_id, version in query.known_versions.items()
         }
-        answer = await self._database.fetch(
+        rows = await self._database.fetch(
             _Q["changed_since"],
             owner_ids=[query.owner_id for query in queries],
             since=[query.since for query in queries],
             known_versions=known_versions,
             limit=limit,
         )
-        found: dict[str, list[asyncpg.Record]] = {}
-        for row in answer:
-            found.setdefault(row["list_owner_id"], []).append(row)
-        return {owner_id: _change_batch(of_owner, limit) for owner_id, of_owner in found.items()}
+        by_owner: dict[str, list[asyncpg.Record]] = {}
+        for row in rows:
+            by_owner.setdefault(row["list_owner_id"], []).append(row)
+        return {owner_id: _change_batch(changed, limit) for owner_id, changed in by_owner.items()}
 
     async def prune_tombstones(self, *, retention_days: float, limit: int = 5000) -> int:
-        """Drop deletions past their retention; the number says whether there may be more."""
+        """Delete up to ``limit`` tombstones past their retention. Return how many."""
         return len(
             await self._database.fetch(
                 _Q["prune_tombstones"], retention_days=retention_days, limit=limit
@@ -106,9 +106,9 @@ class ChatLists:
 
 
 def _change_batch(changed_rows: Sequence[asyncpg.Record], limit: int) -> ChangeBatch:
-    touches = [_chat_change(row) for row in changed_rows if row["changed_at"] is not None]
-    touches.sort(key=lambda touch: touch.changed_at)
-    return ChangeBatch(changed_rows[0]["read_at"], touches, is_complete=len(touches) < limit)
+    changes = [_chat_change(row) for row in changed_rows if row["changed_at"] is not None]
+    changes.sort(key=lambda change: change.changed_at)
+    return ChangeBatch(changed_rows[0]["read_at"], changes, is_complete=len(changes) < limit)
 
 
 def _chat_change(row: asyncpg.Record) -> ChatChange:

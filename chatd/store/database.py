@@ -1,8 +1,8 @@
-"""The way to the database: pooled statements, and connections for those that need one of their own.
+"""Database access: pooled statements, and dedicated connections for LISTEN and session locks.
 
-Every statement is its own transaction. Connections carry no state of a session, so that giving one
-back costs no round trip. Whatever means "the database cannot be reached just now" is translated here
-into ``DatabaseUnavailable``, once; callers wait it out, or answer 503.
+Every statement is its own transaction. Pooled connections carry no session state, so that releasing one
+costs no round trip. Errors that mean that the database cannot be reached become ``DatabaseUnavailable``
+here. Actors wait until it is back, and the API responds with 503.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -35,10 +35,10 @@ _UNAVAILABLE_MESSAGES: Final = (
     "connection has been released",
     "pool is closing",
     "pool is closed",
-    "cannot switch to state",  # a statement met the server's word that it ends the session
+    "cannot switch to state",  # the server ended the session while a statement was sent
 )
 _RELEASE_TIMEOUT_SECONDS: Final = 1.0
-"""What a server may take to confirm that it cancelled a statement; then the connection is dropped."""
+"""Time in which a server must confirm that it cancelled a statement. Then the connection is closed."""
 
 
 _ACCESS_DENIED_ERRORS: Final = (
@@ -47,11 +47,11 @@ _ACCESS_DENIED_ERRORS: Final = (
     asyncpg.ClientConfigurationError,  # the URL itself
 )
 _UNSUPPORTED_PARAMETER_MESSAGE: Final = "unsupported startup parameter"
-"""A pooler's word; its other troubles, which have the same code, pass."""
+"""Message of a pooler. Its transient errors have the same code."""
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether ``error`` says that the database is away, rather than that a statement is wrong."""
+    """Return True if ``error`` means that the database cannot be reached just now."""
     if is_access_denied(error):
         return False
     if isinstance(error, _UNAVAILABLE_ERRORS):
@@ -62,7 +62,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_access_denied(error: BaseException) -> bool:
-    """Whether ``error`` says that the database does not let us in, however long we wait."""
+    """Return True if ``error`` means that the database denies access, however long one waits."""
     return isinstance(error, _ACCESS_DENIED_ERRORS) or (
         isinstance(error, asyncpg.ProtocolViolationError)
         and _UNSUPPORTED_PARAMETER_MESSAGE in str(error)
@@ -71,9 +71,9 @@ def is_access_denied(error: BaseException) -> bool:
 
 @contextmanager
 def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
-    """Raise ``DatabaseUnavailable`` for what means that the database is away.
+    """Translate errors of asyncpg into ``DatabaseUnavailable`` and ``DatabaseAccessDenied``.
 
-    ``setting`` is the setting to look at when it does not let us in, for good: ``DatabaseAccessDenied``.
+    ``setting`` is the setting that the latter names, as the one to check.
     """
     try:
         yield
@@ -88,9 +88,9 @@ def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
                 f"{DatabaseUnavailable.__doc__} ({type(error).__name__}: {error})"
             ) from error
         if is_access_denied(error):
-            ours = isinstance(error, asyncpg.ClientConfigurationError)
-            why = str(error) if ours else f"the database does not let us in: {error}"
-            raise DatabaseAccessDenied(f"{setting}: {why}") from error
+            invalid_url = isinstance(error, asyncpg.ClientConfigurationError)
+            reason = str(error) if invalid_url else f"the database denies access: {error}"
+            raise DatabaseAccessDenied(f"{setting}: {reason}") from error
         raise
 
 
@@ -105,11 +105,11 @@ async def _register_jsonb_codec(connection: Connection) -> None:
 
 
 async def _skip_reset(_connection: object) -> None:
-    """No reset between users: no statement of ours changes the state of a session."""
+    """Skip asyncpg's reset between users: no statement of chatd changes the session state."""
 
 
 class Database:
-    """A pool of connections, and single ones."""
+    """Pool of connections, and source of dedicated ones."""
 
     def __init__(
         self,
@@ -136,16 +136,16 @@ class Database:
         self.pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.statement_count = 0
-        """Statements sent through the pool since the start: tests count what a step costs."""
+        """Statements sent through the pool since the start, so that tests can count what a step costs."""
         self.connections_in_use = 0
-        """Connections that run a statement."""
+        """Connections that run a statement at the moment."""
         self.waiting_statements = 0
-        """Statements that wait for a connection, a new one or one that is given back."""
+        """Statements that wait for a connection at the moment."""
         self.wait_seconds_total = 0.0
-        """How long statements have waited so, since the start."""
+        """Seconds for which statements have waited for a connection, since the start."""
 
     async def open(self) -> None:
-        """Make the pool. It connects when it is first used, so this needs no database."""
+        """Create the pool. It connects at its first use, so the database may be unavailable."""
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -156,7 +156,7 @@ class Database:
         )
 
     async def close(self, timeout_seconds: float = 5.0) -> None:
-        """Wait for statements in flight, then close; after ``timeout_seconds`` close all the same."""
+        """Wait up to ``timeout_seconds`` for statements in flight, then close the pool."""
         if self._pool is None:
             return
         with move_on_after(timeout_seconds, shield=True) as scope:
@@ -166,7 +166,7 @@ class Database:
         self._pool = None
 
     async def expire_connections(self) -> None:
-        """Have pooled connections made anew: after an outage an idle one may be dead and not know."""
+        """Have the pool replace its connections, because after an outage an idle one may be dead."""
         if self._pool is not None:
             with translate_errors():
                 await self._pool.expire_connections()
@@ -180,38 +180,38 @@ class Database:
     async def fetch(
         self, query: Query | str, /, *args: object, **values: object
     ) -> Sequence[asyncpg.Record]:
-        """All rows of one statement, in a transaction of its own.
+        """Run one statement in a transaction of its own, and return all its rows.
 
-        The wait for a free connection has the same limit as the statement: when the database answers
-        nobody, those who queue for the pool must not wait for one timeout after the other.
+        The wait for a free connection has the same time-out as the statement: if the database does not
+        respond, statements that wait for the pool must not wait for one time-out after the other.
 
         Raises:
-            DatabaseAway: it cannot be reached; whether the statement took effect is then unknown.
+            DatabaseUnavailable: it is then unknown if the statement was committed.
         """
         text, args = query.bind(**values) if isinstance(query, Query) else (query, args)
         if self._pool is None:
             raise DatabaseUnavailable
         self.statement_count += 1
         with translate_errors():
-            connection = await self._acquire(self._pool)
+            connection = await self._pooled_connection(self._pool)
             self.connections_in_use += 1
             try:
                 return await connection.fetch(text, *args)
             finally:
                 self.connections_in_use -= 1
-                # A connection that cannot be given back is dropped; the answer stays what it is.
+                # A connection that cannot be released is closed. The result is not affected.
                 with suppress(TimeoutError):
                     await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_SECONDS)
 
-    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "PooledConnection":
+    async def _pooled_connection(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "PooledConnection":
         self.waiting_statements += 1
-        began = monotonic()
+        started_at = monotonic()
         try:
             with fail_after(self._statement_timeout_seconds):
                 return await pool.acquire()
         finally:
             self.waiting_statements -= 1
-            self.wait_seconds_total += monotonic() - began
+            self.wait_seconds_total += monotonic() - started_at
 
     @overload
     async def fetchrow(self, query: Query, /, **values: object) -> asyncpg.Record | None: ...
@@ -229,7 +229,7 @@ class Database:
 
     @asynccontextmanager
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
-        """A connection of one's own, past any pooler: for LISTEN and for session locks."""
+        """Open a connection that bypasses any pooler, for LISTEN and session locks."""
         with translate_errors(setting=self._direct_url_setting):
             connection: Connection = await asyncpg.connect(
                 self._direct_dsn, **self._connect_options

@@ -1,4 +1,4 @@
-"""The row of ``report_error`` as a value of the domain."""
+"""Row of the query ``explain`` as a value of the domain."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Requests that may be said again: each is done once, and answered as often as it is asked."""
+"""Idempotency keys: a request is executed once, and a repeat gets the stored response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ _Q = sql.load("idempotency")
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's name for one request (``Idempotency-IdempotencyKey``).
+    """A caller's name for one request (``Idempotency-Key``).
 
-    ``request_hash`` is of everything that was asked: the same key with another one is a mistake.
+    ``request_hash`` covers the whole request. The same key with another hash is refused.
     """
 
     owner_id: str
@@ -42,16 +42,16 @@ def key_arguments(key: IdempotencyKey | None) -> Mapping[str, str | bytes | None
 
 
 class IdempotencyStore:
-    """Answers that were kept."""
+    """Store for the responses of requests with a key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def lookup(self, key: IdempotencyKey) -> Mapping[str, Any] | None:
-        """The row that the request was answered with; None when it was not made yet.
+        """Return the row of the response. None: the request was not made yet.
 
         Raises:
-            KeyReused, ChatNotFound (it was deleted since, and its answers with it)
+            IdempotencyKeyReused, ChatNotFound (the chat was deleted since, with its responses)
         """
         row = await self._database.fetchrow(_Q["lookup"], owner_id=key.owner_id, key=key.key)
         if row is None:
@@ -64,7 +64,7 @@ class IdempotencyStore:
         return response
 
     async def prune(self, *, retention_hours: float, limit: int = 5000) -> int:
-        """Drop what is older than that; the number says whether there may be more."""
+        """Delete up to ``limit`` keys past their retention. Return how many."""
         return len(
             await self._database.fetch(_Q["prune"], retention_hours=retention_hours, limit=limit)
         )

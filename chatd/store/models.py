@@ -1,4 +1,4 @@
-"""The configured models as rows, so that every model that a chat names has a name."""
+"""Configured models as rows, so that every model id in a chat has a name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ _Q = sql.load("models")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One of ``chat_model_configs``. The ``id`` is made of the ``name``."""
+    """A row of ``chat_model_configs``. The ``id`` is derived from the ``name``."""
 
     id: UUID
     name: str
     provider: str
     model: str
-    """What the provider calls it."""
+    """The provider's name for it."""
     context_limit: int | None
     """Tokens."""
     settings: Mapping[str, Any]
 
 
 class Models:
-    """The table of models. Nothing is ever dropped from it: chats refer to its rows."""
+    """Store for the table of models. Rows are never deleted, because chats refer to them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def upsert(self, models: Sequence[ModelRow]) -> None:
-        """Have these as rows, as they are now."""
+        """Insert or update the rows of ``models``."""
         await self._database.fetch(
             _Q["upsert"],
             ids=[model.id for model in models],
@@ -44,6 +44,5 @@ class Models:
         )
 
     async def names(self) -> Mapping[UUID, str]:
-        """Every model that a chat may name, also one that is no longer configured."""
-        answer = await self._database.fetch(_Q["names"])
-        return {row["id"]: row["name"] for row in answer}
+        """Return the names of all models that a chat may refer to, configured or not."""
+        return {row["id"]: row["name"] for row in await self._database.fetch(_Q["names"])}

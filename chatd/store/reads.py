@@ -1,4 +1,4 @@
-"""What callers read: chats, messages, queue and journal, in pages."""
+"""Reads for callers: chats, and pages of messages, queue and journal."""
 
 from uuid import UUID
 
@@ -14,54 +14,56 @@ from chatd.store.diagnostics import chat_diagnostics
 _Q = sql.load("reads")
 
 MAX_CHATS_AHEAD = 10_000
-"""How far a line is counted."""
+"""Upper bound of the count of pending chats ahead of one."""
 
 
 class ChatReader:
-    """What callers see.
+    """Store for reads of one chat.
 
-    ``chat`` and ``report_error`` ask whose a chat is (``owner_id`` None: anybody's): another owner's is
-    ``ChatNotFound``. The pages do not: ask for the chat first.
+    ``chat`` and ``explain`` check the owner: another owner's chat is ``ChatNotFound``, and None stands for
+    any owner. The pages do not check it, so read the chat first.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def chat(self, chat_id: UUID, *, owner_id: str | None) -> Chat:
+        """Return a chat."""
         row = await self._database.fetchrow(_Q["chat"], chat_id=chat_id, owner_id=owner_id)
         if row is None:
             raise ChatNotFound(chat_id)
         return records.chat(row)
 
     async def messages_after(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
-        answer = await self._database.fetch(
+        """Return the first ``limit`` messages after ``message_id``, oldest first."""
+        rows = await self._database.fetch(
             _Q["messages_after"], chat_id=chat_id, message_id=message_id, limit=limit
         )
-        return [records.message(row) for row in answer]
+        return [records.message(row) for row in rows]
 
     async def messages_before(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
-        """The latest ones before ``message_id``, oldest first."""
-        answer = await self._database.fetch(
+        """Return the last ``limit`` messages before ``message_id``, oldest first."""
+        rows = await self._database.fetch(
             _Q["messages_before"], chat_id=chat_id, message_id=message_id, limit=limit
         )
-        return [records.message(row) for row in answer]
+        return [records.message(row) for row in rows]
 
     async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
-        """The messages that wait, the next one first."""
-        answer = await self._database.fetch(_Q["queue"], chat_id=chat_id)
-        return [records.queued_message(row) for row in answer]
+        """Return the queued messages, the head first."""
+        rows = await self._database.fetch(_Q["queue"], chat_id=chat_id)
+        return [records.queued_message(row) for row in rows]
 
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
-        """The journal, oldest first."""
-        answer = await self._database.fetch(
+        """Return the first ``limit`` journal entries after version ``after``, oldest first."""
+        rows = await self._database.fetch(
             _Q["journal"], chat_id=chat_id, version=after, limit=limit
         )
-        return [records.journal_entry(row) for row in answer]
+        return [records.journal_entry(row) for row in rows]
 
     async def explain(
         self, chat_id: UUID, *, owner_id: str | None, lease_seconds: float
     ) -> ChatDiagnostics:
-        """Why a chat is where it is, in one statement."""
+        """Return what explains the status of a chat, as of one moment."""
         row = await self._database.fetchrow(
             _Q["explain"],
             chat_id=chat_id,
@@ -74,5 +76,5 @@ class ChatReader:
         return chat_diagnostics(row, lease_seconds=lease_seconds)
 
     async def ping(self) -> None:
-        """Raise ``DatabaseUnavailable`` when it is."""
+        """Raise ``DatabaseUnavailable`` if the database does not answer."""
         await self._database.fetch(_Q["ping"])

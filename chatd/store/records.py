@@ -16,22 +16,25 @@ from chatd.domain.transitions import Transition
 
 Row = asyncpg.Record | Mapping[str, Any]
 
-_USAGE_COLUMNS = tuple(one.name for one in fields(Usage))
-_PLAIN_CHAT_COLUMNS = tuple(one.name for one in fields(Chat) if one.name not in {"status", "usage"})
+_USAGE_COLUMNS = tuple(column.name for column in fields(Usage))
+_PLAIN_CHAT_COLUMNS = tuple(
+    column.name for column in fields(Chat) if column.name not in {"status", "usage"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransitionResult:
-    """What a move did: the chat as it is now, and the journal row (None: nothing had to change)."""
+    """Result of a transition: the updated chat, and the journal entry (None: nothing changed)."""
 
     chat: Chat
     entry: JournalEntry | None
     queued_message: QueuedMessage | None = None
     replayed: bool = field(default=False, compare=False)
-    """Whether this was done before, and only said again: the same answer all the same."""
+    """True for the stored response to a repeated request."""
 
 
 def chat(row: Row) -> Chat:
+    """Return a row of ``chats`` as a value."""
     return Chat(
         status=Status(row["status"]),
         usage=Usage(*(row[name] for name in _USAGE_COLUMNS)),
@@ -39,14 +42,14 @@ def chat(row: Row) -> Chat:
     )
 
 
-_UUID_COLUMNS = tuple(one.name for one in fields(Chat) if one.type in (UUID, UUID | None))
+_UUID_COLUMNS = tuple(column.name for column in fields(Chat) if column.type in (UUID, UUID | None))
 _TIMESTAMP_COLUMNS = tuple(
-    one.name for one in fields(Chat) if one.type in (datetime, datetime | None)
+    column.name for column in fields(Chat) if column.type in (datetime, datetime | None)
 )
 
 
 def _restore_types(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of ``chats`` that went through JSON, with its ids and its moments again."""
+    """Return a row of ``chats`` that went through JSON, with its ids and timestamps restored."""
     ids = {name: _uuid(row[name]) for name in _UUID_COLUMNS}
     return {
         **row,
@@ -72,7 +75,7 @@ def _usage(row: Row) -> Usage | None:
 
 
 def message(row: Row) -> Message:
-    """A row of ``chat_messages``, as a record or as the object that ``to_jsonb`` makes of it."""
+    """Return a row of ``chat_messages`` as a value. The row may be an object of ``to_jsonb``."""
     return Message(
         id=row["id"],
         chat_id=UUID(str(row["chat_id"])),
@@ -103,6 +106,7 @@ def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
 
 
 def queued_message(row: Row) -> QueuedMessage:
+    """Return a row of ``chat_queued_messages`` as a value."""
     return QueuedMessage(
         id=row["id"],
         chat_id=UUID(str(row["chat_id"])),
@@ -115,19 +119,19 @@ def queued_message(row: Row) -> QueuedMessage:
 def parts_after(
     part_number: int, batches: Iterable[tuple[int, Sequence[Part]]]
 ) -> tuple[Part, ...]:
-    """The parts that follow on part ``part_number``, from batches in order, each with its first number.
+    """Return the parts after ``part_number``, from ordered batches with the numbers of their first parts.
 
-    Batches overlap when a flush was said again, and early ones are missing when the server crashed:
-    what comes after a gap is left out.
+    Batches overlap if a flush was repeated. Early ones are missing if the server crashed. Parts after a gap
+    are left out.
     """
-    found: list[Part] = []
+    result: list[Part] = []
     for first, parts in batches:
         known = part_number + 1 - first
         if known < 0:
             break
-        found.extend(parts[known:])
+        result.extend(parts[known:])
         part_number = max(part_number, first + len(parts) - 1)
-    return tuple(found)
+    return tuple(result)
 
 
 def journal_entry(row: Row) -> JournalEntry:
@@ -148,17 +152,17 @@ def journal_entry(row: Row) -> JournalEntry:
 def transition_result(
     row: Row, transition: Transition, worker_id: UUID | None = None
 ) -> TransitionResult:
-    """What a statement of a move answers when it is ``done``, now or when it was kept."""
-    kept = isinstance(row, dict)  # an answer that was kept has been through JSON
-    now = chat(_restore_types(row) if isinstance(row, dict) else row)
+    """Return a row of a transition's statement as a value. A dict is a stored response."""
+    replayed = isinstance(row, dict)  # a stored response has been through JSON
+    updated_chat = chat(_restore_types(row) if isinstance(row, dict) else row)
     queued = row.get("queued")
     return TransitionResult(
-        chat=now,
+        chat=updated_chat,
         entry=None
         if row["entry_created_at"] is None
-        else _entry_of_transition(row, now, transition, worker_id),
+        else _entry_of_transition(row, updated_chat, transition, worker_id),
         queued_message=queued_message(queued) if queued else None,
-        replayed=kept,
+        replayed=replayed,
     )
 
 

@@ -1,4 +1,4 @@
-"""What operators want to know of all processes together."""
+"""Figures of the whole database for operators."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from chatd.store.database import Database
 _Q = sql.load("stats")
 
 EXACT_COUNT_MAX_BYTES = 16 * 1024 * 1024
-"""Of a table of chats that is counted exactly: some thirty thousand chats, a few milliseconds."""
+"""Size up to which the table of chats is counted exactly: some 30,000 chats, in a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsSnapshot:
-    """How many chats there are, and who works on them."""
+    """Counts of chats and workers at one moment."""
 
     chats: Mapping[Status, int]
     oldest_pending_seconds: float | None
-    """None: nothing is pending."""
+    """Age of the longest pending chat. None: no chat is pending."""
     workers: int
     server_version: str
 
 
 class DatabaseStats:
-    """Counts without reading more than indexes."""
+    """Store for figures that are read from indexes only."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class DatabaseStats:
         self._exact_count_max_bytes = exact_count_max_bytes
 
     async def collect(self) -> StatsSnapshot:
+        """Return the present figures."""
         row = await self._database.fetchrow(
             _Q["collect"],
             lease_seconds=self._lease_seconds,

@@ -1,4 +1,4 @@
-"""What streams are made of: the snapshot they start from, the journal, and live parts."""
+"""Reads for streams: the snapshot that a stream starts with, the journal, and live parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PartBatch:
 
 @dataclass(frozen=True, slots=True)
 class ResumableRange:
-    """Which cursors can be resumed: from the edge before the oldest journal row to now."""
+    """Range of cursors that can be resumed: from the one before the oldest journal entry to the newest."""
 
     oldest_version: int
     version: int
@@ -48,11 +48,10 @@ class ResumableRange:
 
 @dataclass(frozen=True, slots=True)
 class ChatUpdates:
-    """What is new in one chat: journal rows, then the parts of its running step.
+    """News of one chat after a cursor: journal entries, then the parts of its running step.
 
-    ``version`` is None for a chat that was deleted. ``journal_entries`` may stop short of ``version``; the
-    parts then belong to a step that is still to come. ``batches`` holds the parts past the cursor,
-    without a gap.
+    ``version`` is None for a deleted chat. ``entries`` may end before ``version``. The parts then belong to a
+    step that later entries start. ``batches`` holds the parts after the cursor, without a gap.
     """
 
     chat_id: UUID
@@ -89,6 +88,7 @@ class StreamStore:
             self._listener.on_flush(batch.chat_id)
 
     async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> ChatSnapshot | None:
+        """Return a chat with everything that a stream starts with. None: there is no such chat."""
         row = await self._database.fetchrow(_Q["snapshot"], chat_id=chat_id, owner_id=owner_id)
         if row is None:
             return None
@@ -102,7 +102,7 @@ class StreamStore:
     async def resumable_range(
         self, chat_id: UUID, *, owner_id: str | None
     ) -> ResumableRange | None:
-        """Which cursors of a chat can be resumed; None when there is no such chat."""
+        """Return the cursors of a chat that can be resumed. None: there is no such chat."""
         row = await self._database.fetchrow(
             _Q["resumable_range"], chat_id=chat_id, owner_id=owner_id
         )
@@ -114,8 +114,8 @@ class StreamStore:
     async def updates_since(
         self, cursors: Sequence[tuple[UUID, Cursor]], *, limit: int = 200
     ) -> list[ChatUpdates]:
-        """What is new in the given chats since the given cursors, in one statement."""
-        answer = await self._database.fetch(
+        """Return what is new in several chats since their cursors, in one statement."""
+        rows = await self._database.fetch(
             _Q["updates_since"],
             chat_ids=[chat_id for chat_id, _ in cursors],
             versions=[cursor.version for _, cursor in cursors],
@@ -123,7 +123,7 @@ class StreamStore:
             parts=[cursor.part for _, cursor in cursors],
             limit=limit,
         )
-        asked = dict(cursors)
+        cursor_of = dict(cursors)
         return [
             ChatUpdates(
                 chat_id=row["id"],
@@ -131,25 +131,25 @@ class StreamStore:
                 epoch=row["epoch"] or 0,
                 settled_part=row["settled_part"] or 0,
                 entries=tuple(map(records.journal_entry, row["entries"] or ())),
-                batches=_batches_after(row, asked[row["id"]]),
+                batches=_batches_after(row, cursor_of[row["id"]]),
             )
-            for row in answer
+            for row in rows
         ]
 
     async def prune_journal(self, *, retention_days: float, limit: int = 5000) -> int:
-        """Drop journal rows past their retention; the number says whether there may be more."""
+        """Delete up to ``limit`` journal entries past their retention. Return how many."""
         deleted = await self._database.fetch(
             _Q["prune_journal"], retention_days=retention_days, limit=limit
         )
         return len(deleted)
 
     async def prune_parts(self, *, limit: int = 5000) -> int:
-        """Drop parts that no step will settle."""
+        """Delete up to ``limit`` parts that no step will settle. Return how many."""
         return len(await self._database.fetch(_Q["prune_parts"], limit=limit))
 
 
 def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:
-    """The parts past the cursor as one batch, or none."""
+    """Return the parts after the cursor as one batch, or none."""
     if not row["batches"]:
         return ()
     known = cursor.part if cursor.epoch == row["epoch"] else 0

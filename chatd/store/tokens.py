@@ -1,4 +1,4 @@
-"""Tokens of callers: made and revoked by an operator, checked by the API."""
+"""Access tokens: created and revoked by an operator, validated by the API."""
 
 import hashlib
 import secrets
@@ -16,19 +16,19 @@ from chatd.store.database import Database
 _Q = sql.load("tokens")
 
 TOKEN_PREFIX = "chatd_"  # noqa: S105 - a prefix, not a secret
-"""What every token begins with, so that people and scanners of leaked secrets know one."""
+"""Prefix of every token, by which people and secret scanners recognise one."""
 
 _RANDOM_BYTES = 32
 
 
 def hash_token(token: str) -> bytes:
-    """What is stored of a token: it has too much chance in it to need salt or a slow hash."""
+    """Return the hash that is stored of a token. Tokens are too random to need a salt or a slow hash."""
     return hashlib.sha256(token.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, as far as it is known: not the secret itself."""
+    """A token without its secret, which is not stored."""
 
     id: UUID
     owner_id: str
@@ -43,7 +43,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ValidToken:
-    """A token that is valid now: whose it is, and for how many seconds more (None: for ever)."""
+    """A token that is valid for another ``expires_in_seconds`` (None: for ever)."""
 
     token_hash: bytes
     owner_id: str
@@ -52,7 +52,7 @@ class ValidToken:
 
 
 class Tokens:
-    """The table of tokens."""
+    """Store for the table of tokens."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class Tokens:
         name: str = "",
         expires: timedelta | datetime | None = None,
     ) -> tuple[Token, str]:
-        """A new token, and the secret, which nobody can read again."""
+        """Create a token. Return it with its secret, which cannot be read again."""
         secret = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         lifetime = expires.total_seconds() if isinstance(expires, timedelta) else None
         expires_at = expires if isinstance(expires, datetime) else None
@@ -82,12 +82,12 @@ class Tokens:
         return _token(row), secret
 
     async def list(self, *, owner_id: str | None = None) -> Sequence[Token]:
-        """All tokens, or an owner's, the oldest first."""
-        answer = await self._database.fetch(_Q["list"], owner_id=owner_id)
-        return [_token(row) for row in answer]
+        """Return all tokens, or those of one owner, oldest first."""
+        rows = await self._database.fetch(_Q["list"], owner_id=owner_id)
+        return [_token(row) for row in rows]
 
     async def revoke(self, token_id: UUID) -> Token:
-        """Have a token work no more, for good. Raises ``TokenNotFound``."""
+        """Revoke a token for good. Raise ``TokenNotFound`` if there is none."""
         row = await self._database.fetchrow(_Q["revoke"], token_id=token_id)
         if row is None:
             raise TokenNotFound(token_id)
@@ -96,13 +96,13 @@ class Tokens:
     async def validate(
         self, token_hashes: Collection[bytes], *, used_hashes: Collection[bytes] = ()
     ) -> Sequence[ValidToken]:
-        """Which of these are valid now; ``used_hashes`` ones have their last use recorded."""
-        answer = await self._database.fetch(
+        """Return the valid tokens among these, and record that those in ``used_hashes`` were used."""
+        rows = await self._database.fetch(
             _Q["validate"], hashes=list(token_hashes), used_hashes=list(used_hashes)
         )
         return [
             ValidToken(row["hash"], row["owner_id"], row["admin"], row["expires_in"])
-            for row in answer
+            for row in rows
         ]
 
 

@@ -24,7 +24,7 @@ FOLDERS = {
 }
 PAGES_WITH_OLD_NAMES = ("docs/development/vocabulary.md", "docs/architecture/decisions/")
 
-PENDING = ("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout", "chatd/store")
+PENDING = ("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout")
 """Folders whose prose is still being rewritten."""
 
 

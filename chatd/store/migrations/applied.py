@@ -1,7 +1,7 @@
-"""The books: which migrations a database has, as it says itself.
+"""Applied migrations, as the database records them.
 
-One row for each applied migration, with the checksum of the file that was run and the chatd that
-ran it. ``check`` is what every start asks; it fails in words that say which side is behind.
+There is one row for each, with the checksum of the file and the version of chatd that ran it. Every start
+calls ``check``, whose error says if the database or chatd is behind.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _DELETE = "DELETE FROM chatd_schema_migrations WHERE version = {version};"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationState:
-    """One migration and whether the database has it; ``unknown_calls`` ones this chatd has no file of."""
+    """State of one migration in a database. ``unknown``: this chatd has no file of it."""
 
     version: int
     name: str
@@ -60,6 +60,7 @@ async def check(connection: Connection, *, folder: Traversable | None = None) ->
 
 
 def reject_newer_schema(rows: Sequence[asyncpg.Record], migrations: Sequence[Migration]) -> None:
+    """Raise ``SchemaMismatch`` if the database has migrations that this chatd does not know."""
     if rows and rows[-1]["version"] > len(migrations):
         newest = rows[-1]
         raise SchemaMismatch(
@@ -70,7 +71,7 @@ def reject_newer_schema(rows: Sequence[asyncpg.Record], migrations: Sequence[Mig
 
 
 async def verified_versions(connection: Connection, migrations: Sequence[Migration]) -> list[int]:
-    """The applied versions, once it is sure that each is still the file it was."""
+    """Return the applied versions. Raise ``MigrationError`` if a file was changed since."""
     rows = await applied_rows(connection)
     reject_newer_schema(rows, migrations)
     for row in rows:
@@ -85,6 +86,7 @@ async def verified_versions(connection: Connection, migrations: Sequence[Migrati
 
 
 async def applied_rows(connection: Connection) -> list[asyncpg.Record]:
+    """Return the rows of the applied migrations, in order of version."""
     if await connection.fetchval("SELECT to_regclass('chatd_schema_migrations')") is None:
         return []
     return await connection.fetch(_Q["applied"].text)
@@ -93,19 +95,21 @@ async def applied_rows(connection: Connection) -> list[asyncpg.Record]:
 def migration_state(
     version: int, file: Migration | None, row: asyncpg.Record | None
 ) -> MigrationState:
+    """Return the state of a migration, from its file and its row, of which one may be missing."""
     if row is None:
         return MigrationState(version=version, name=file.name if file else "", state="pending")
-    same = file is not None and (file.name, file.checksum) == (row["name"], row["checksum"])
+    unchanged = file is not None and (file.name, file.checksum) == (row["name"], row["checksum"])
     return MigrationState(
         version=version,
         name=row["name"],
-        state="unknown" if file is None else "applied" if same else "changed",
+        state="unknown" if file is None else "applied" if unchanged else "changed",
         applied_at=row["applied_at"],
         applied_by_version=row["applied_by_version"],
     )
 
 
 def insert_sql(migration: Migration) -> str:
+    """Return the statement that records a migration as applied."""
     return _INSERT.format(
         version=migration.version,
         name=migration.name,
@@ -115,4 +119,5 @@ def insert_sql(migration: Migration) -> str:
 
 
 def delete_sql(migration: Migration) -> str:
+    """Return the statement that deletes the record of a migration."""
     return _DELETE.format(version=migration.version)

@@ -1,16 +1,15 @@
-"""Bring the schema to where this chatd needs it, once, whoever else is trying to.
+"""Migrations up and down, safe to run in several processes at the same time.
 
-Everything happens under one advisory lock of the session, and what is already applied is read
-inside it, so any number of processes may call ``up`` at the same moment. The lock is *tried* again
-and again and never waited for inside a statement: a waiting statement holds a snapshot, and
-``CREATE INDEX CONCURRENTLY`` in the process that holds the lock would wait for that snapshot, for
-ever. Behind a connection pooler a session lock means nothing, which is why the command line uses
-``create.direct_url`` here.
+All work is done under one advisory lock of the session, and the applied versions are read inside it. The
+lock is tried again and again rather than waited for inside a statement: a waiting statement holds a
+snapshot, and ``CREATE INDEX CONCURRENTLY`` in the process that holds the lock would wait for that snapshot
+for ever. Behind a connection pooler a session lock means nothing, so the command line uses
+``database.direct_url`` here.
 
-What each failure does: a migration that fails is rolled back together with its row in
-``chatd_schema_migrations``; those before it stay. One without a transaction leaves what it did, no
-row, and an error that says so. A process that dies frees the lock. A table that is busy for longer
-than ten seconds fails the migration rather than queue every other client behind it.
+Failures: a migration that fails is rolled back together with its row in ``chatd_schema_migrations``, and
+earlier ones stay. One without a transaction keeps the statements before the failure, gets no row, and its
+error says so. A process that dies frees the lock. A table that is locked for longer than ten seconds fails
+the migration, so that other clients do not queue behind it.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ DatabaseTarget: TypeAlias = "str | Connection"
 """A DSN, for which a connection is opened and closed, or a connection (never a pooled one)."""
 
 ADVISORY_LOCK_KEY = int.from_bytes(b"chatmigr", "big")
-"""The advisory lock of whoever migrates."""
+"""Key of the advisory lock that a migrating session holds."""
 _LOCK_RETRY_SECONDS = 0.2
 _SESSION_SETTINGS = """\
 SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
@@ -71,12 +70,15 @@ async def up(
     folder: Traversable | None = None,
     wait_seconds: float = 60,
 ) -> list[Migration]:
-    """Apply what is pending, up to version ``to`` or the newest, and return what was applied.
+    """Apply the pending migrations up to version ``to`` or the newest. Return those applied.
 
-    ``folder`` holds the files, this chatd's own unless given; ``next_delay`` is how long another
-    process may take with its own migrations. Raises ``SchemaMismatch`` when the database is ahead,
-    ``MigrationError`` when a file was changed, failed, or the wait was too long, and
-    ``DatabaseUnavailable``.
+    ``folder`` replaces the folder of this chatd. ``wait_seconds`` bounds the wait for another process that
+    migrates.
+
+    Raises:
+        SchemaMismatch: the database is ahead.
+        MigrationError: a file was changed, a migration failed, or the wait was too long.
+        DatabaseUnavailable
     """
     migrations = load_migrations(folder)
     async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
@@ -93,7 +95,7 @@ async def up(
 async def down(
     target: DatabaseTarget, *, to: int, folder: Traversable | None = None, wait_seconds: float = 60
 ) -> list[Migration]:
-    """Revert every migration after version ``to``, newest first; 0 reverts all. See ``up``."""
+    """Revert every migration after version ``to``, newest first. 0 reverts all. See ``up``."""
     migrations = load_migrations(folder)
     async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
         chosen = _to_revert(await verified_versions(connection, migrations), migrations, to)
@@ -108,7 +110,7 @@ async def down(
 async def status(
     target: DatabaseTarget, *, folder: Traversable | None = None
 ) -> list[MigrationState]:
-    """Every migration that this chatd or the database knows, in order."""
+    """Return the state of every migration that this chatd or the database knows, in order."""
     files = {migration.version: migration for migration in load_migrations(folder)}
     async with _open_connection(target) as connection:
         rows = {row["version"]: row for row in await applied_rows(connection)}
@@ -125,10 +127,10 @@ async def sql_script(
     to: int | None = None,
     folder: Traversable | None = None,
 ) -> str:
-    """The SQL that ``up`` (or ``down``, when ``to`` is lower) would run, for psql.
+    """Return the SQL that ``up`` (or ``down``, if ``to`` is lower) would run, for psql.
 
-    ``start`` is the version to begin at; without it the database is asked, with it ``target_status`` may
-    be ``None``. The script keeps the books as well, so ``up`` continues where it ended.
+    ``start`` is the version to begin at. Without it, the version is read from ``target``, which else may be
+    None. The script records what it applies, so ``up`` continues after it.
     """
     migrations = load_migrations(folder)
     if start is None:
@@ -140,8 +142,8 @@ async def sql_script(
     _check_version_exists(goal, migrations)
     applied = range(1, start + 1)
     if goal < start:
-        back = _to_revert(applied, migrations, goal)
-        parts = [_transaction_block(each.down, delete_sql(each)) for each in back]
+        reverted = _to_revert(applied, migrations, goal)
+        parts = [_transaction_block(each.down, delete_sql(each)) for each in reverted]
     else:
         parts = [
             _transaction_block(each.up, insert_sql(each))
@@ -161,15 +163,15 @@ def _check_version_exists(version: int, migrations: Sequence[Migration]) -> None
 def _to_apply(
     applied: Iterable[int], migrations: Sequence[Migration], to: int | None
 ) -> list[Migration]:
-    done = set(applied)
+    versions = set(applied)
     goal = len(migrations) if to is None else to
     _check_version_exists(goal, migrations)
-    if done and goal < max(done):
+    if versions and goal < max(versions):
         raise MigrationError(
-            f"The database is at schema {max(done):04} already: to go back, use "
+            f"The database is at schema {max(versions):04} already: to go back, use "
             f"'chatd migrate down --to {goal}'."
         )
-    return [each for each in migrations[:goal] if each.version not in done]
+    return [each for each in migrations[:goal] if each.version not in versions]
 
 
 def _to_revert(applied: Iterable[int], migrations: Sequence[Migration], to: int) -> list[Migration]:
@@ -183,9 +185,9 @@ def _transaction_block(source: Script, record: str) -> str:
 
 
 async def _run(connection: Connection, migration: Migration, source: Script, record: str) -> float:
-    """Run one script and record it; how many seconds that took."""
-    started = time.monotonic()
-    done = 0
+    """Run one script and record it. Return the seconds that it took."""
+    started_at = time.monotonic()
+    completed_statements = 0
     try:
         if source.transactional:
             async with connection.transaction():
@@ -194,30 +196,33 @@ async def _run(connection: Connection, migration: Migration, source: Script, rec
         else:
             for statement in [*source.statements(), record]:
                 await connection.execute(statement)
-                done += 1
+                completed_statements += 1
     except asyncpg.PostgresError as error:
         if is_unavailable(error):
             raise
         raise MigrationError(
-            _failure_message(source, error, done), migration=migration.label
+            _failure_message(source, error, completed_statements), migration=migration.label
         ) from error
-    return round(time.monotonic() - started, 3)
+    return round(time.monotonic() - started_at, 3)
 
 
 def _failure_message(
     source: Script, error: asyncpg.PostgresError, completed_statements: int
 ) -> str:
-    """What failed, where, and what is left of it."""
+    """Return the message of a failed script: its position, the error, and what was kept."""
     position = getattr(error, "position", None)
     line = f" at line {source.sql.count(chr(10), 0, int(position)) + 1}" if position else ""
     if source.transactional:
-        left = "nothing of it was kept"
+        kept = "nothing of it was kept"
     else:
         line = f" at statement {completed_statements + 1}"
-        left = f"the {completed_statements} statements before it are kept, since the file has no transaction"
+        kept = (
+            f"the {completed_statements} statements before it are kept, since the file has no"
+            " transaction"
+        )
     hints = "".join(f" {text}." for text in (error.detail, error.hint) if text)
     reason = sanitize_error_text(f"{error.args[0]} ({error.sqlstate}).{hints}")
-    return f"{source.file} failed{line}: {reason} {left[0].upper()}{left[1:]}."
+    return f"{source.file} failed{line}: {reason} {kept[0].upper()}{kept[1:]}."
 
 
 @asynccontextmanager

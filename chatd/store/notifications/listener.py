@@ -1,4 +1,4 @@
-"""The listener: hears what other processes did. What it misses is found by polling."""
+"""Listener: receives the hints of other processes. Polls find what it misses."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -15,11 +15,11 @@ from chatd.telemetry.metrics import NotificationMetrics
 
 
 class Listener:
-    """LISTENs on a connection of its own, and comes back when that is lost.
+    """Actor that listens on a dedicated connection, and reconnects when that is lost.
 
-    ``on_hint`` is called for each hint of another process, ``on_reconnect`` whenever hints may have been missed:
-    after each connect. A connection that went deaf without a word is noticed by asking it something
-    every ``probe_seconds``.
+    ``on_hint`` is called for each hint of another process. ``on_reconnect`` is called after each connect,
+    because hints may have been missed before. A statement every ``probe_seconds`` detects a connection that
+    was cut without notice.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Listener:
         self._probe_seconds = probe_seconds
 
     async def run(self, child: ChildHandle) -> None:
+        """Listen until the stop."""
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             async with outage, self._database.dedicated_connection() as connection:
@@ -62,7 +63,7 @@ class Listener:
     def _on_notification(
         self, _connection: object, _pid: int, _channel: str, payload: object
     ) -> None:
-        """asyncpg gives no back-pressure here: only note it."""
+        """Pass the hint on at once, because asyncpg gives no back-pressure here."""
         hint = decode_payload(str(payload), own_sender=self._sender)
         if hint is not None:
             self._metrics.received.add()
@@ -70,7 +71,7 @@ class Listener:
 
 
 def decode_payload(payload: str, *, own_sender: str) -> Hint | None:
-    """Read a payload; None when it is one's own, or nothing that a chatd of this version says."""
+    """Return the hint in a payload. None: this process sent it, or another version of chatd."""
     try:
         sender, chat_id, version, status = payload.split(" ")
         if sender == own_sender:

@@ -1,8 +1,4 @@
-"""The notifier: tells the other processes of moves, after the fact and many at a time.
-
-A NOTIFY inside the transaction of a move makes all committers queue for one lock. So hints go out in
-a transaction of their own, and those that come while one is under way go together in the next.
-"""
+"""Notifier: sends hints to other processes, in batches, after the changes that they announce."""
 
 from typing import Final
 
@@ -18,11 +14,11 @@ from chatd.telemetry.metrics import NotificationMetrics
 
 _Q = sql.load("notifications")
 _IDLE_SECONDS: Final = 3600.0
-"""Seconds; there is nothing to do until somebody has something to tell."""
+"""Upper bound of a wait that ends with the next hint."""
 
 
 class Notifier:
-    """Coalesces hints per chat; the newest version wins."""
+    """Actor that sends the newest hint of each chat."""
 
     def __init__(
         self,
@@ -42,7 +38,7 @@ class Notifier:
         self._wake_event = anyio.Event()
 
     def enqueue(self, hint: Hint) -> None:
-        """Have ``hint`` told soon."""
+        """Send ``hint`` soon, unless a newer one of the chat is waiting."""
         key = (str(hint.chat_id), hint.status is None)
         known = self._pending.get(key)
         if known is None or known.version <= hint.version:
@@ -50,7 +46,7 @@ class Notifier:
         self._wake_event.set()
 
     async def step(self) -> None:
-        """Tell what waits, in one statement. What could not be told is left to polling."""
+        """Send the waiting hints in one statement. If that fails, polls find the changes."""
         hints = [self._pending.pop(key) for key in list(self._pending)[: self._max_batch_size]]
         if hints:
             await self._database.fetch(
@@ -59,6 +55,7 @@ class Notifier:
             self._metrics.sent.add(amount=len(hints))
 
     async def run(self, child: ChildHandle) -> None:
+        """Send hints until the stop, and then the remaining ones."""
         outage = Outage(child, expected=(DatabaseUnavailable,))
         child.ready()
         while not child.stopping.is_set() or self._pending:
@@ -66,7 +63,7 @@ class Notifier:
                 await self.step()
             if child.stopping.is_set():
                 continue
-            # The first hint after a calm goes at once; in a storm they go together, fifty times a second.
+            # The first hint after a pause is sent at once. A series is sent in batches, 50 a second.
             await child.pause(self._batch_window_seconds)
             if not self._pending:
                 self._wake_event = anyio.Event()
@@ -74,4 +71,5 @@ class Notifier:
 
 
 def encode_payload(hint: Hint, sender: str) -> str:
+    """Return the payload that announces ``hint``."""
     return f"{sender} {hint.chat_id} {hint.version} {hint.status or '-'}"

@@ -75,8 +75,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN chats c ON c.id = change.id;
 
 -- name: prune_tombstones
--- Delete tombstones past their retention. A subscriber that was away for longer reads its list
--- anew.
+-- Delete tombstones past their retention. A subscriber that was disconnected for longer reads its
+-- list anew.
 DELETE FROM chat_tombstones WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM chat_tombstones
     WHERE deleted_at < clock_timestamp() - make_interval(secs => :retention_days::float8 * 86400)
