@@ -40,7 +40,7 @@ _MEMORY_BYTES = 2 * 1024**3
 
 @contextmanager
 def _memory_tempdir() -> Iterator[None]:
-    """Make temporary folders in memory where there is room: a cluster there is about three times as fast."""
+    """Make temporary folders in memory where there is room: a cluster is three times as fast there."""
     before = tempfile.tempdir
     if os.access(_MEMORY_DIR, os.W_OK) and shutil.disk_usage(_MEMORY_DIR).free > _MEMORY_BYTES:
         tempfile.tempdir = str(_MEMORY_DIR)

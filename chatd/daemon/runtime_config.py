@@ -13,6 +13,7 @@ from chatd.api.config import ApiConfig
 from chatd.api.request.limits import RequestLimits
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings, TurnSettings
+from chatd.settings.keywords import keywords_for
 from chatd.store.limits import ChatLimits
 from chatd.worker.config import TurnConfig
 from chatd.worker.retry import RetryPolicy
@@ -40,10 +41,7 @@ class RuntimeConfig:
             turn=_turn_config(settings.turn, catalog),
             max_chats=settings.worker.max_chats,
             api=_api_config(settings, catalog),
-            chat_limits=ChatLimits(
-                max_queued_messages=settings.worker.max_queued_messages,
-                max_active_chats=settings.limits.max_active_chats,
-            ),
+            chat_limits=ChatLimits(**keywords_for(ChatLimits, settings.worker, settings.limits)),
             log_level=settings.log.level,
             log_format=settings.log.format,
             loop_blocked_seconds=settings.log.loop_blocked_seconds,
@@ -89,18 +87,8 @@ class RuntimeConfigHolder:
 def _turn_config(turn: TurnSettings, catalog: Catalog) -> TurnConfig:
     return TurnConfig(
         catalog=catalog,
-        limits=TurnLimits(
-            stream_idle_timeout_seconds=turn.stream_idle_timeout_seconds,
-            model_call_timeout_seconds=turn.model_call_timeout_seconds,
-            timeout_seconds=turn.timeout_seconds,
-            max_steps=turn.max_steps,
-            client_tool_timeout_seconds=turn.client_tool_timeout_seconds,
-        ),
-        retry=RetryPolicy(
-            max_attempts=turn.max_attempts,
-            backoff_seconds=turn.backoff_seconds,
-            backoff_max_seconds=turn.backoff_max_seconds,
-        ),
+        limits=TurnLimits(**keywords_for(TurnLimits, turn)),
+        retry=RetryPolicy(**keywords_for(RetryPolicy, turn)),
     )
 
 
@@ -108,14 +96,8 @@ def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
     limits = settings.limits
     return ApiConfig(
         catalog=catalog,
-        request=RequestLimits(
-            max_content_parts=limits.max_content_parts,
-            max_labels=limits.max_labels,
-            max_tools=settings.turn.max_tools,
-        ),
-        requests_per_second=limits.requests_per_second,
+        request=RequestLimits(**keywords_for(RequestLimits, limits, settings.turn)),
         max_streams_per_owner=limits.max_streams,
-        max_body_bytes=settings.http.max_body_bytes,
         keepalive_seconds=settings.http.sse_keepalive_seconds,
-        slow_request_seconds=settings.log.slow_request_seconds,
+        **keywords_for(ApiConfig, limits, settings.http, settings.log),
     )

@@ -50,8 +50,8 @@ class ResumableRange:
 class ChatUpdates:
     """News of one chat after a cursor: journal entries, then the parts of its running step.
 
-    ``version`` is None for a deleted chat. ``entries`` may end before ``version``. The parts then belong to a
-    step that later entries start. ``batches`` holds the parts after the cursor, without a gap.
+    ``version`` is None for a deleted chat. ``entries`` may end before ``version``. The parts then
+    belong to a step that later entries start. ``batches`` holds the parts after the cursor, without a gap.
     """
 
     chat_id: UUID

@@ -122,9 +122,13 @@ async def test_panic_is_not_a_provider_error(dsn: str) -> None:
 
 async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
     turns = [
-        [tool_call_delta("weather", "a"), tool_call_delta("weather", "b", index=1), tool_call_delta("no such", "c", index=2)],
+        [
+            tool_call_delta("weather", "a"),
+            tool_call_delta("weather", "b", index=1),
+            tool_call_delta("no such", "c", index=2),
+        ],
         [tool_call_delta("no such", "d")],
-    ]  # fmt: skip
+    ]
 
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         for call in turns.pop(0) if turns else [text_delta("well")]:

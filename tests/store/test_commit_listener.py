@@ -1,6 +1,6 @@
 """Commit listener: it is called with what was committed, once, and with nothing else.
 
-That each transition reports its own journal entry is held by ``test_transitions``, for every cell of the table.
+``test_transitions`` holds, for every cell of the table, that a transition reports its own entry.
 """
 
 from dataclasses import replace

@@ -30,10 +30,10 @@ class DatabaseInspector:
         return moment
 
     async def journal(self, chat_id: str) -> list[asyncpg.Record]:
-        """All moves of a chat, in order."""
+        """Return the journal of a chat, in order."""
         return await self.fetch_all(
-            "SELECT version, created_at, transition, status, epoch, worker_id, data::jsonb->>'reason' AS reason,"
-            " data FROM chat_events WHERE chat_id = $1 ORDER BY version",
+            "SELECT version, created_at, transition, status, epoch, worker_id,"
+            " data::jsonb->>'reason' AS reason, data FROM chat_events WHERE chat_id = $1 ORDER BY version",
             UUID(chat_id),
         )
 

@@ -6,6 +6,7 @@ from typing import final
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
 from chatd.settings import Settings
+from chatd.settings.keywords import keywords_for
 from chatd.store.leases import Leases
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS
 from chatd.supervision.periodic import Periodic
@@ -50,13 +51,12 @@ def build_worker(
     settings: Settings, services: Services, config: RuntimeConfigHolder
 ) -> WorkerActors:
     """Build the actors of a worker and connect their wake-ups."""
-    worker, stream, metrics = settings.worker, settings.stream, services.metrics
+    worker, metrics = settings.worker, services.metrics
     leases = services.store.leases
     flusher = Flusher(
         services.store.stream_reads,
-        flush_interval_seconds=stream.flush_interval_seconds,
-        flush_bytes=stream.flush_bytes,
         metrics=metrics.streams,
+        **keywords_for(Flusher, settings.stream),
     )
     chat_tasks = ChatTaskPool(
         _turn_services(services, flusher),
@@ -77,9 +77,9 @@ def build_worker(
         leases,
         chat_tasks,
         may_claim=lambda: heartbeat.holds_lock,
-        poll_seconds=worker.poll_seconds,
         metrics=metrics.turns,
         hint_metrics=metrics.notifications,
+        **keywords_for(Claimer, worker),
     )
     _connect_wakeups(services, config, chat_tasks, heartbeat, claimer)
     return WorkerActors(
@@ -118,11 +118,9 @@ def _build_reaper(
         leases,
         services.store.turns,
         services.store.tool_calls,
-        reap_interval_seconds=settings.worker.reap_interval_seconds,
-        lease_seconds=settings.worker.lease_seconds,
-        max_recoveries=settings.worker.max_recoveries,
         locks_reliable=lambda: heartbeat.locks_reliable,
         metrics=services.metrics.leases,
+        **keywords_for(Reaper, settings.worker),
     )
 
 
@@ -132,9 +130,7 @@ def _build_janitor(settings: Settings, services: Services, leases: Leases) -> Ja
         leases,
         services.store.idempotency,
         services.store.chat_lists,
-        event_retention_days=settings.stream.event_retention_days,
-        idempotency_retention_hours=settings.http.idempotency_retention_hours,
-        lease_seconds=settings.worker.lease_seconds,
+        **keywords_for(Janitor, settings.stream, settings.http, settings.worker),
     )
 
 
