@@ -134,8 +134,10 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.IN_STAGE,
-                "in 'model stream' for 8 s; cancelled at 14:03:52 UTC unless it makes progress"
-                " (as of 4 s ago)",
+                (
+                    "in 'model stream' for 8 s; cancelled at 14:03:52 UTC unless it makes progress"
+                    " (as of 4 s ago)"
+                ),
             )
         ],
     ),
