@@ -60,7 +60,7 @@ class Play:
         yield finished()
 
 
-async def test_every_cursor_gives_exactly_the_rest(dsn: str) -> None:
+async def test_resume_after_each_event_yields_exactly_the_rest(dsn: str) -> None:
     play = Play()
     async with (
         running_daemons(dsn, [play.provider] * 2, http=HTTP, stream=FAST) as replicas,
@@ -144,7 +144,7 @@ def in_last_step(run: list[SseEvent], event: SseEvent) -> bool:
     return not ends
 
 
-async def test_both_ways_to_name_a_cursor(dsn: str) -> None:
+async def test_cursor_is_taken_from_the_header_or_the_query(dsn: str) -> None:
     async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
@@ -196,7 +196,7 @@ async def test_both_ways_to_name_a_cursor(dsn: str) -> None:
         "%00",
     ],
 )
-async def test_a_cursor_that_means_nothing_gets_a_snapshot(dsn: str, cursor: str) -> None:
+async def test_malformed_cursor_gets_a_snapshot(dsn: str, cursor: str) -> None:
     async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
@@ -215,14 +215,14 @@ async def test_a_cursor_that_means_nothing_gets_a_snapshot(dsn: str, cursor: str
         assert list(view.messages.values()) == ["hello", "You said: hello"]
 
 
-async def test_an_empty_cursor_is_none(dsn: str) -> None:
+async def test_empty_cursor_gets_a_snapshot(dsn: str) -> None:
     """What a browser sends before it has heard anything."""
     async with running_daemon(dsn, http=HTTP) as chatd:
         chat = await chatd.api.create()
         assert [e.event for e in await available_events(chatd, chat["id"], "")] == ["snapshot"]
 
 
-async def test_a_cursor_past_retention_is_reset_and_the_edge_is_not(
+async def test_cursor_past_the_retention_is_reset(
     dsn: str, database: Database
 ) -> None:
     async with running_daemon(dsn, http=HTTP) as chatd:
@@ -237,7 +237,7 @@ async def test_a_cursor_past_retention_is_reset_and_the_edge_is_not(
         assert heard[1].id == "11.0.0"
 
 
-async def test_a_journal_that_is_cut_under_a_viewer_ends_its_stream(
+async def test_pruned_journal_ends_the_stream_of_a_subscriber(
     dsn: str, database: Database
 ) -> None:
     """A row that was never shown is gone: the viewer must not be left to believe it has seen all."""
@@ -258,7 +258,7 @@ async def test_a_journal_that_is_cut_under_a_viewer_ends_its_stream(
         assert again[1].data["chat"]["title"] == "x"
 
 
-async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
+async def test_stream_of_an_unknown_chat_is_404(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         path = "/api/v1/chats/00000000-0000-4000-8000-00000000abcd/stream"
         for headers in ({}, {"last-event-id": "1.0.0"}, {"last-event-id": "x"}):
@@ -268,7 +268,7 @@ async def test_a_stream_of_no_chat_is_a_problem(dsn: str) -> None:
         assert not chatd.daemon.services.hub._topics
 
 
-async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> None:
+async def test_deleted_chat_ends_its_streams(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker={"poll_seconds": 0.1}) as chatd:
         chat = await chatd.api.create()
         async with background_subscriber(chatd, chat["id"]) as viewer:
@@ -277,7 +277,7 @@ async def test_a_deleted_chat_ends_its_streams(dsn: str, database: Database) -> 
         assert chatd.daemon.services.hub.subscriber_count == 0
 
 
-async def test_silence_is_kept_alive(dsn: str) -> None:
+async def test_idle_stream_sends_keep_alives(dsn: str) -> None:
     async with running_daemon(dsn, http={"sse_keepalive_seconds": 0.05}) as chatd:
         chat = await chatd.api.create()
         comments = 0
@@ -287,7 +287,7 @@ async def test_silence_is_kept_alive(dsn: str) -> None:
                 break
 
 
-async def test_a_stop_tells_the_viewers_and_ends_their_streams_well(dsn: str) -> None:
+async def test_shutdown_sends_draining_and_ends_streams_cleanly(dsn: str) -> None:
     async with running_daemons(dsn, [Play().provider] * 2) as replicas:
         chat = await replicas[0].api.create("long")
         async with background_subscriber(replicas[0], chat["id"]) as viewer:

@@ -115,7 +115,7 @@ async def delete(chatd: InProcessDaemon, chat_id: str) -> None:
     assert answer.status_code == 204, answer.text
 
 
-async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
+async def test_list_stream_starts_with_a_snapshot_and_continues(dsn: str) -> None:
     async with running_daemon(dsn, http=QUIET) as chatd:
         old = [(await chatd.api.create(title=str(n)))["id"] for n in range(52)]
         view = ListOf()
@@ -135,7 +135,7 @@ async def test_a_list_starts_with_a_snapshot_and_goes_on(dsn: str) -> None:
         await eventually(lambda: chatd.daemon.services.list_hub.subscriber_count == 0)
 
 
-async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
+async def test_snapshot_page_cursor_leads_to_the_rest_of_the_list(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         made = [(await chatd.api.create())["id"] for _ in range(53)]
         async with aclosing(stream_events(chatd, PATH)) as events:
@@ -147,7 +147,7 @@ async def test_the_snapshots_cursor_leads_to_the_rest_of_the_list(dsn: str) -> N
         assert [chat["id"] for chat in rest["items"]] == made[2::-1]
 
 
-async def test_an_empty_list_says_so_and_can_be_resumed(dsn: str) -> None:
+async def test_empty_list_can_be_resumed(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
         view = ListOf()
         await some(here, view, 10)
@@ -158,7 +158,7 @@ async def test_an_empty_list_says_so_and_can_be_resumed(dsn: str) -> None:
         assert view.chats == {chat["id"]: chat}
 
 
-async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state(dsn: str) -> None:
+async def test_resume_sends_the_latest_states_and_deletions(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as (here, there):
         a, b, c = [(await here.api.create(title=title))["id"] for title in "abc"]
         view = ListOf()
@@ -180,7 +180,7 @@ async def test_who_was_away_hears_of_changes_and_deletions_by_their_latest_state
 
 
 @pytest.mark.parametrize("by_query", [False, True])
-async def test_a_cursor_that_cannot_be_resumed_is_reset(
+async def test_cursor_that_cannot_be_resumed_is_reset(
     dsn: str, database: Database, by_query: bool
 ) -> None:
     async with running_daemon(dsn, http=QUIET, stream={"event_retention_days": 1}) as chatd:
@@ -205,7 +205,7 @@ async def test_a_cursor_that_cannot_be_resumed_is_reset(
         assert view.kinds == ["chat"]
 
 
-async def test_other_owners_are_neither_told_nor_missed(dsn: str, database: Database) -> None:
+async def test_list_streams_of_owners_are_separate(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, http=QUIET) as chatd:
         mine = (await chatd.api.create())["id"]
         view = ListOf()
@@ -224,7 +224,7 @@ async def test_other_owners_are_neither_told_nor_missed(dsn: str, database: Data
             assert view.kinds == ["snapshot", "chat"]
 
 
-async def test_many_missed_chats_come_a_read_at_a_time(dsn: str, database: Database) -> None:
+async def test_many_missed_chats_are_sent_in_several_reads(dsn: str, database: Database) -> None:
     """Also those that were touched at the very same moment; and a cut loses none of them."""
     async with running_daemon(dsn, http=QUIET) as chatd:
         view = ListOf()
@@ -243,7 +243,7 @@ async def test_many_missed_chats_come_a_read_at_a_time(dsn: str, database: Datab
         assert first in view.chats
 
 
-async def test_a_drained_list_goes_on_elsewhere(dsn: str) -> None:
+async def test_drained_list_stream_resumes_on_another_replica(dsn: str) -> None:
     async with running_daemon(dsn) as there:
         view = ListOf()
         async with running_daemon(dsn) as here, following(here, view) as task:
@@ -259,7 +259,7 @@ async def test_a_drained_list_goes_on_elsewhere(dsn: str) -> None:
         assert view.chats == await whole(there)
 
 
-async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
+async def test_slow_list_consumer_is_disconnected_and_resumes(dsn: str) -> None:
     stream = {"subscriber_buffer": 20}
     async with running_daemon(dsn, http=QUIET, stream=stream, worker={"enabled": False}) as chatd:
         hub = chatd.daemon.services.list_hub
@@ -287,7 +287,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         await eventually(lambda: hub.subscriber_count == 0)
 
 
-async def test_lists_are_read_together_and_only_when_somebody_looks(dsn: str) -> None:
+async def test_lists_are_read_together_and_only_with_subscribers(dsn: str) -> None:
     async with running_daemon(dsn, worker={"enabled": False, "poll_seconds": 3600}) as chatd:
         lists = chatd.daemon.services.store.chat_lists
         reads: list[int] = []
@@ -374,7 +374,7 @@ class Crowd:
         return view
 
 
-async def test_viewers_who_are_cut_at_random_end_with_what_is_stored(dsn: str) -> None:
+async def test_randomly_disconnected_list_clients_end_with_the_stored_state(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], http=QUIET) as replicas:
         crowd = Crowd(replicas)
         async with asyncio.TaskGroup() as group:
@@ -397,7 +397,7 @@ async def at_rest(chatd: InProcessDaemon) -> bool:
     return all(chat["status"] in {"waiting", "error"} for chat in (await whole(chatd)).values())
 
 
-async def test_a_stream_of_a_list_is_refused_like_any_other(dsn: str) -> None:
+async def test_list_stream_request_errors_are_problems(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with open_stream(chatd, PATH) as answer:
             assert answer.status_code == 200

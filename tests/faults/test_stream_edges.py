@@ -121,7 +121,7 @@ async def talk_past(chatd: InProcessDaemon, chat_id: str, slow: Subscription) ->
     return count
 
 
-async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> None:
+async def test_overflowed_subscriber_is_disconnected_and_resumes(dsn: str) -> None:
     """Its stream ends well, what waits for it is bounded, and its cursor gives exactly the rest."""
     stream = {"subscriber_buffer": 8}
     async with running_daemon(dsn, FunctionProvider(brief), stream=stream, http=HTTP) as chatd:
@@ -151,7 +151,7 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_comes_back(dsn: str) -> N
         await no_topics(chatd)
 
 
-async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
+async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None:
     """Who reads hears `draining` and a proper end; who does not read cannot hold the process."""
     async with running_daemon(dsn, FunctionProvider(brief)) as chatd:
         chat_id = (await chatd.api.create())["id"]
@@ -176,7 +176,7 @@ async def test_a_stop_waits_for_readers_but_not_for_ever(dsn: str) -> None:
         assert not chatd.daemon.services.hub._topics
 
 
-async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
+async def test_three_hundred_subscribers_receive_the_same(dsn: str) -> None:
     async def speak(_: ModelRequest) -> AsyncIterator[Delta]:
         for number in range(10):
             yield text_delta(f"{number} ")
@@ -206,7 +206,7 @@ async def test_three_hundred_viewers_of_one_chat_see_the_same(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("working", [False, True], ids=["idle", "working"])
-async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None:
+async def test_vanished_subscribers_leave_no_topics(dsn: str, working: bool) -> None:
     """Reset before the answer, in the middle of it, and while nothing is said."""
     async with running_daemon(dsn, FunctionProvider(hanging)) as chatd:
         hub = chatd.daemon.services.hub
@@ -230,7 +230,7 @@ async def test_viewers_who_vanish_leave_nothing(dsn: str, working: bool) -> None
         await no_topics(chatd)
 
 
-async def test_moves_that_nobody_tells_of_are_seen(dsn: str, database: Database) -> None:
+async def test_transitions_without_notifications_are_polled(dsn: str, database: Database) -> None:
     """Another process claims, streams and finishes, and sends no hint at all."""
     worker = {"enabled": False, "poll_seconds": 0.1}
     chats, turns, streams = Chats(database), Turns(database), StreamStore(database)

@@ -27,12 +27,12 @@ def touch(number: int, version: int, seconds: float) -> ChatChange:
 
 
 @given(moments)
-def test_a_cursor_is_read_as_it_was_written(moment: datetime) -> None:
+def test_cursor_round_trips_as_text(moment: datetime) -> None:
     assert decode_cursor(encode_cursor(moment)) == moment
 
 
 @given(st.text())
-def test_a_cursor_is_refused_or_means_what_it_says(text: str) -> None:
+def test_any_text_is_a_cursor_or_is_rejected(text: str) -> None:
     try:
         moment = decode_cursor(text)
     except ValueError:
@@ -43,13 +43,13 @@ def test_a_cursor_is_refused_or_means_what_it_says(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " 1", "1.0.0", "-1", "1e3", "²", "9" * 18, "9" * 19, "9" * 5000, "\x00"]
 )
-def test_what_is_no_cursor(text: str) -> None:
+def test_malformed_cursor_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
         decode_cursor(text)
 
 
 @given(moments, moments, st.timedeltas(timedelta(0)), st.timedeltas(timedelta(0)))
-def test_a_cursor_resumes_when_everything_since_is_still_known(
+def test_cursor_resumes_within_the_retention(
     cursor: datetime, read_at: datetime, overlap: timedelta, kept: timedelta
 ) -> None:
     try:
@@ -59,7 +59,7 @@ def test_a_cursor_resumes_when_everything_since_is_still_known(
     assert can_resume(cursor, read_at=read_at, overlap=overlap, retention=kept) is expected
 
 
-def test_a_version_is_told_once() -> None:
+def test_version_is_sent_once() -> None:
     memory = SentVersions()
     assert memory.take_new([touch(1, 2, 0), touch(2, 1, 0)]) == [touch(1, 2, 0), touch(2, 1, 0)]
     assert memory.take_new([touch(1, 2, 0), touch(1, 1, 9)]) == []
@@ -68,7 +68,7 @@ def test_a_version_is_told_once() -> None:
     assert memory.take_new([touch(1, 4, 3)]) == []  # it was read before it was deleted
 
 
-def test_only_what_can_be_read_again_is_remembered() -> None:
+def test_versions_older_than_the_overlap_are_pruned() -> None:
     memory = SentVersions()
     memory.take_new([touch(n, 1, n) for n in range(10)])
     memory.prune(NOW + 4 * SECOND)

@@ -36,7 +36,7 @@ def seen_from(cursor: Cursor) -> list[StreamEvent]:
     return events
 
 
-def test_every_event_of_a_row_has_its_own_cursor() -> None:
+def test_each_event_of_an_entry_has_its_own_cursor() -> None:
     events = seen_from(Cursor(3, 2, 7))
     assert [event.type for event in events] == [
         StreamEventType.PREVIEW_RESET,
@@ -48,7 +48,7 @@ def test_every_event_of_a_row_has_its_own_cursor() -> None:
 
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("arrived", [0, 1, 2])
-def test_who_was_cut_off_in_the_middle_gets_the_rest(arrived: int, epoch: int) -> None:
+def test_resume_in_the_middle_of_an_entry_yields_the_rest(arrived: int, epoch: int) -> None:
     whole = seen_from(Cursor(3, epoch, 7))
     came = whole[:arrived]
     cursor = came[-1].cursor if came else Cursor(3, epoch, 7)
@@ -59,12 +59,12 @@ def test_who_was_cut_off_in_the_middle_gets_the_rest(arrived: int, epoch: int) -
 
 
 @pytest.mark.parametrize("sent", [3, 4, 99])
-def test_a_cursor_past_the_row_shows_nothing_of_it(sent: int) -> None:
+def test_cursor_past_all_events_of_an_entry_skips_it(sent: int) -> None:
     assert seen_from(Cursor(3, 2, 7, sent)) == []
 
 
 @pytest.mark.parametrize("version", [0, 2, 4, 9])
-def test_a_row_that_does_not_follow_is_not_shown(version: int) -> None:
+def test_entry_that_does_not_follow_is_skipped(version: int) -> None:
     viewer = ChatEventReader(
         ChatHub(subscriber_buffer=100).subscribe(CHAT), Cursor(version), settled_part=0
     )
@@ -72,7 +72,7 @@ def test_a_row_that_does_not_follow_is_not_shown(version: int) -> None:
     assert viewer.cursor == Cursor(version)
 
 
-def test_a_cursor_of_an_epoch_that_is_not_yet_shows_no_parts() -> None:
+def test_cursor_of_another_epoch_yields_no_parts() -> None:
     hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
     hub.attach(subscription, Cursor(3, 2), 0, [{"text": "a"}])

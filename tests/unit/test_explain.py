@@ -222,11 +222,11 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
 
 
 @pytest.mark.parametrize(("known", "said"), SAID, ids=[str(known.status) for known, _ in SAID])
-def test_what_is_said(known: ChatDiagnostics, said: list[tuple[ReasonCode, str]]) -> None:
+def test_reasons_for_each_status(known: ChatDiagnostics, said: list[tuple[ReasonCode, str]]) -> None:
     assert reasons(known) == tuple(Reason(*one) for one in said)
 
 
-def test_every_code_is_said_of_something() -> None:
+def test_every_code_has_a_case() -> None:
     assert {code for _, said in SAID for code, _ in said} == set(ReasonCode)
 
 
@@ -271,7 +271,7 @@ anything = st.builds(
 
 
 @given(anything)
-def test_there_is_always_something_to_say(known: ChatDiagnostics) -> None:
+def test_every_state_has_a_reason(known: ChatDiagnostics) -> None:
     """Whatever the database holds, also what no move could have made."""
     said = reasons(known)
     assert said
@@ -281,7 +281,7 @@ def test_there_is_always_something_to_say(known: ChatDiagnostics) -> None:
 
 
 @given(anything)
-def test_only_the_owner_of_this_epoch_is_believed(known: ChatDiagnostics) -> None:
+def test_activity_of_an_earlier_epoch_is_ignored(known: ChatDiagnostics) -> None:
     assert known.activity is None or (
         known.status in LEASED and known.activity.epoch == known.epoch
     )

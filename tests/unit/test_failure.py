@@ -34,7 +34,7 @@ SECRETS = [
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
 @pytest.mark.parametrize("before", [0, MAX_ERROR_LENGTH - 30, 4 * MAX_ERROR_LENGTH - 15])
-def test_secrets_are_taken_out(text: str, secret: str, before: int) -> None:
+def test_secrets_are_redacted(text: str, secret: str, before: int) -> None:
     assert secret in text
     assert secret not in sanitize_error_text(
         "x" * (before // 2) + " " * (before - before // 2) + text
@@ -50,12 +50,12 @@ def test_secrets_are_taken_out(text: str, secret: str, before: int) -> None:
         "risk-averse task-oriented desk-bound",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_harmless_text_is_kept(text: str) -> None:
     assert sanitize_error_text(text) == text
 
 
 @given(st.text())
-def test_clean_text_is_storable_and_bounded(text: str) -> None:
+def test_sanitized_text_is_storable_and_bounded(text: str) -> None:
     cleaned = sanitize_error_text(text * 50)
     assert len(cleaned) <= MAX_ERROR_LENGTH
     assert replace_unstorable(cleaned) == cleaned
@@ -69,31 +69,31 @@ _json = st.recursive(
 
 
 @given(_json)
-def test_a_storable_value_is_json_that_postgresql_takes(value: object) -> None:
+def test_sanitized_value_is_json_that_postgresql_accepts(value: object) -> None:
     stored = json.dumps(replace_unstorable_json(value), ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in stored
     stored.encode()
 
 
-def test_a_panic_tells_what_went_wrong_and_nothing_secret() -> None:
+def test_panic_message_has_the_error_without_secrets() -> None:
     found = panic_failure(RuntimeError("lost sk-abcdefgh1234 \x00"))
     assert found.kind is FailureKind.PANIC
     assert found.message == "chat processing panicked: lost [redacted] \N{REPLACEMENT CHARACTER}"
     assert not found.retryable
 
 
-def test_a_panic_without_words_names_its_class() -> None:
+def test_panic_without_a_message_names_its_class() -> None:
     assert (
         panic_failure(ZeroDivisionError()).message == "chat processing panicked: ZeroDivisionError"
     )
 
 
-def test_a_panic_in_a_task_group_is_told_without_the_wrapper() -> None:
+def test_panic_in_a_task_group_is_unwrapped() -> None:
     group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("bad")])])
     assert panic_failure(group).message == "chat processing panicked: bad"
 
 
-def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
+def test_panic_with_a_broken_str_names_its_class() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError
@@ -101,7 +101,7 @@ def test_a_panic_that_cannot_be_shown_is_still_told() -> None:
     assert panic_failure(Mute()).message == "chat processing panicked: Mute"
 
 
-def test_the_detail_says_whether_another_attempt_may_help() -> None:
+def test_detail_tells_whether_the_failure_is_retryable() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     detail = Failure(kind=FailureKind.PROVIDER_ERROR, message="No.").detail(attempts=3, at=at)
     assert (detail["retryable"], detail["attempts"], detail["kind"]) == (True, 3, "provider_error")

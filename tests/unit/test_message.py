@@ -28,7 +28,7 @@ def _again(content: tuple[Any, ...], fragments: list[dict[str, Any]]) -> list[di
 
 
 @given(_stream, st.data())
-def test_folding_batches_first_changes_nothing(
+def test_folding_is_associative(
     fragments: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(fragments)))
@@ -39,12 +39,12 @@ def test_folding_batches_first_changes_nothing(
 
 
 @given(_stream)
-def test_no_letter_is_lost(fragments: list[dict[str, Any]]) -> None:
+def test_folding_keeps_every_character(fragments: list[dict[str, Any]]) -> None:
     said = sum(len(fragment.get("text", "")) for fragment in fragments)
     assert len(text_of(part for part in fold(fragments) if "text" in part)) == said
 
 
-def test_parts_come_in_the_order_of_their_index() -> None:
+def test_folded_parts_are_ordered_by_index() -> None:
     fragments = [
         {"index": 2, "type": "text", "text": "b"},
         {"index": 0, "type": "text", "text": "a"},

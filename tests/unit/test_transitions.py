@@ -18,7 +18,7 @@ DROPS_QUEUE = {Transition.EDIT, Transition.CLEAR}
 BY_CALLERS = set(Transition) - WORKER_TRANSITIONS - BY_NOBODY
 
 
-def test_every_move_has_its_row_and_send_one_for_each_way() -> None:
+def test_every_transition_has_a_row_and_send_one_per_busy_behavior() -> None:
     rows = set(TABLE)
     assert rows == {(move, None) for move in set(Transition) - {Transition.SEND}} | {
         (Transition.SEND, busy) for busy in BusyBehavior
@@ -26,13 +26,13 @@ def test_every_move_has_its_row_and_send_one_for_each_way() -> None:
     assert all(TABLE.values()), "a row without a cell is a move that nobody can make"
 
 
-def test_only_create_begins_from_nothing() -> None:
+def test_only_create_starts_without_a_chat() -> None:
     assert [move for (move, _), cells in TABLE.items() if None in cells] == [Transition.CREATE]
     assert set(TABLE[Transition.CREATE, None]) == {None}
 
 
 @pytest.mark.parametrize(("move", "busy", "status", "to"), CELLS)
-def test_owned_chats_are_left_by_owners_and_reapers_alone(
+def test_leased_chats_are_left_by_workers_and_reapers_only(
     move: Transition, busy: BusyBehavior | None, status: Status | None, to: Target
 ) -> None:
     """A caller never takes a chat out of the hands that hold it; it asks. But an edit fences."""
@@ -49,7 +49,7 @@ def test_owned_chats_are_left_by_owners_and_reapers_alone(
 
 
 @pytest.mark.parametrize(("move", "busy", "status", "to"), CELLS)
-def test_no_cell_leads_to_what_the_table_of_states_forbids(
+def test_targets_respect_the_statuses(
     move: Transition, busy: BusyBehavior | None, status: Status | None, to: Target
 ) -> None:
     if move in {Transition.ARCHIVE, Transition.UNARCHIVE}:
@@ -70,7 +70,7 @@ def test_no_cell_leads_to_what_the_table_of_states_forbids(
 
 
 @pytest.mark.parametrize("status", Status)
-def test_every_status_can_be_left_and_come_to(status: Status) -> None:
+def test_every_status_can_be_entered_and_left(status: Status) -> None:
     away = {end for cells in TABLE.values() if status in cells for end in cells[status].statuses}
     assert away - {status}
     come = {
@@ -83,7 +83,7 @@ def test_every_status_can_be_left_and_come_to(status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_whoever_waits_can_be_woken(status: Status) -> None:
+def test_every_status_leads_to_an_idle_one(status: Status) -> None:
     """From anywhere, moves lead on to a status in which the user has an answer, or a reason."""
     reached, fresh = set[Status](), {status}
     while fresh:
@@ -109,11 +109,11 @@ def test_interrupt_and_describe_are_never_refused(status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_describe_disturbs_nobody(status: Status) -> None:
+def test_describe_keeps_the_status(status: Status) -> None:
     assert target_status(Transition.DESCRIBE, status) is status
 
 
-def test_a_stop_stops() -> None:
+def test_interrupt_stops_a_running_turn() -> None:
     assert target_status(Transition.INTERRUPT, Status.RUNNING) is Status.INTERRUPTING
     assert (
         target_status(Transition.SEND, Status.RUNNING, busy=BusyBehavior.INTERRUPT)
@@ -127,7 +127,7 @@ def test_a_stop_stops() -> None:
     ("move", "busy", "status", "queued", "given_up", "silent"),
     [(*row, *rest) for row, *rest in product(TABLE, [None, *Status], *[[False, True]] * 3)],
 )
-def test_target_reads_the_table(
+def test_target_status_reads_the_table(
     move: Transition,
     busy: BusyBehavior | None,
     status: Status | None,
@@ -151,7 +151,7 @@ def test_target_reads_the_table(
         assert found is cell.status
 
 
-def test_only_its_owner_makes_a_chat_wait_for_its_client() -> None:
+def test_only_the_worker_requires_action() -> None:
     come = {
         move
         for (move, _), cells in TABLE.items()
@@ -164,11 +164,11 @@ def test_only_its_owner_makes_a_chat_wait_for_its_client() -> None:
         }, "nothing is handed in twice"
 
 
-def test_a_crash_loop_ends() -> None:
+def test_exhausted_reap_fails_the_chat() -> None:
     assert target_status(Transition.REAP, Status.RUNNING, exhausted=True) is Status.ERROR
     assert target_status(Transition.REAP, Status.RUNNING) is Status.PENDING
 
 
-def test_who_makes_a_move_is_known() -> None:
+def test_every_transition_has_an_actor() -> None:
     assert {Transition.SEND, Transition.INTERRUPT, Transition.CREATE} <= BY_CALLERS
     assert set(Transition) == WORKER_TRANSITIONS | BY_NOBODY | BY_CALLERS

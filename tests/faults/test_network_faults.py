@@ -229,7 +229,7 @@ async def equals(answer: "asyncio.Future[int]", expected: int) -> bool:
     return await answer == expected
 
 
-async def test_a_cut_in_mid_turn_costs_nothing(wire: Wire, books: asyncpg.Connection) -> None:
+async def test_connection_cut_during_a_turn_loses_nothing(wire: Wire, books: asyncpg.Connection) -> None:
     """All connections break, three times over, while twenty turns run."""
     paced = Paced()
     async with running_daemon(wire.dsn, paced.provider) as chatd:
@@ -256,7 +256,7 @@ async def test_a_cut_in_mid_turn_costs_nothing(wire: Wire, books: asyncpg.Connec
         )
 
 
-async def test_refused_for_a_while(wire: Wire) -> None:
+async def test_refused_connections_are_waited_out(wire: Wire) -> None:
     async with running_daemon(wire.dsn, database=BRISK) as chatd:
         chat = await chatd.api.create()
         wire.refusing = True
@@ -284,7 +284,7 @@ async def sends(chatd: InProcessDaemon, chat_id: str) -> bool:
 
 
 @pytest.mark.parametrize("forget", [False, True], ids=["late", "never"])
-async def test_a_stall_is_answered_in_time_and_leaves_nothing_hanging(
+async def test_stalled_connection_is_answered_in_time(
     wire: Wire, books: asyncpg.Connection, forget: bool
 ) -> None:
     """Sixty requests meet a dead wire and a pool of two."""
@@ -337,7 +337,7 @@ async def all_at_rest(books: asyncpg.Connection) -> bool:
     return not await books.fetchval("SELECT count(*) FROM chats WHERE status <> 'waiting'")
 
 
-async def test_a_stop_does_not_wait_for_a_dead_wire(wire: Wire, books: asyncpg.Connection) -> None:
+async def test_shutdown_does_not_wait_for_a_dead_connection(wire: Wire, books: asyncpg.Connection) -> None:
     """Nothing can be given back; the process ends all the same, in order."""
     paced = Paced()
     async with running_daemon(wire.dsn, paced.provider, database=BRISK) as chatd:
@@ -349,7 +349,7 @@ async def test_a_stop_does_not_wait_for_a_dead_wire(wire: Wire, books: asyncpg.C
         wire.cut()
 
 
-async def test_a_slow_wire_is_only_slow(wire: Wire, books: asyncpg.Connection) -> None:
+async def test_slow_connection_is_not_unavailable(wire: Wire, books: asyncpg.Connection) -> None:
     async with running_daemon(wire.dsn) as chatd:
         wire.delay_seconds = 0.02
         chats = await asyncio.gather(*(chatd.api.create("hello") for _ in range(20)))
@@ -364,7 +364,7 @@ def listening(wire: Wire) -> list[Line]:
 
 
 @pytest.mark.parametrize("probes", [False, True], ids=["polled", "probed"])
-async def test_a_listener_that_hears_nothing(
+async def test_deaf_listener_reconnects(
     tcp_server_dsn: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, probes: bool
 ) -> None:
     """Its connection is dead and says nothing. Polling finds all; or it notices, and hears again."""
@@ -397,7 +397,7 @@ async def test_a_listener_that_hears_nothing(
 
 
 @pytest.mark.parametrize("queued", [False, True], ids=["alone", "queued"])
-async def test_an_end_of_turn_whose_answer_is_lost_is_not_done_twice(
+async def test_lost_finish_response_is_not_repeated(
     wire: Wire, books: asyncpg.Connection, queued: bool
 ) -> None:
     """The server commits the last step; its answer never arrives, and the connection breaks."""
@@ -452,7 +452,7 @@ def at_rest(view: ChatView) -> bool:
     return view.status == "waiting"
 
 
-async def test_a_create_whose_answer_is_lost_is_told_as_unknown(
+async def test_lost_create_response_is_reported_as_unknown(
     wire: Wire, books: asyncpg.Connection
 ) -> None:
     """The caller hears 503, and what was stored is worked all the same."""
@@ -503,7 +503,7 @@ class Crowd:
             await connection.close()
 
 
-async def test_a_server_without_room_for_connections(tcp_server_dsn: str) -> None:
+async def test_server_without_free_connections_is_waited_out(tcp_server_dsn: str) -> None:
     """Everything is answered 503 while somebody else has all connections; then all is well again."""
     crowd = Crowd(tcp_server_dsn)
     async with running_daemons(tcp_server_dsn, [scripted()] * 2, database=BRISK) as both:

@@ -139,7 +139,7 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
             )
 
 
-async def test_viewers_outlive_the_owner(dsn: str, database: Database) -> None:
+async def test_subscribers_survive_the_worker(dsn: str, database: Database) -> None:
     """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
     dice = random.Random(SEED)
     worker = {**NO_RENEWALS, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}

@@ -29,7 +29,7 @@ BUGS = [
 
 
 @pytest.mark.parametrize("error", AWAY, ids=str)
-def test_this_is_waited_out(error: Exception) -> None:
+def test_connection_errors_become_database_unavailable(error: Exception) -> None:
     assert is_unavailable(error)
     with pytest.raises(DatabaseUnavailable) as raised, translate_errors():
         raise error
@@ -37,7 +37,7 @@ def test_this_is_waited_out(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", BUGS, ids=str)
-def test_this_is_not(error: Exception) -> None:
+def test_statement_errors_pass_through(error: Exception) -> None:
     assert not is_unavailable(error)
     with pytest.raises(type(error)), translate_errors():
         raise error

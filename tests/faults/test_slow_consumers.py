@@ -47,7 +47,7 @@ def viewers(chatd: InProcessDaemon, chat_id: str) -> set[Subscription]:
     return next((t.subscriptions for t in topics if str(t.chat_id) == chat_id), set())
 
 
-async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None:
+async def test_slow_consumer_is_disconnected_and_resumes(dsn: str) -> None:
     """Its rows wait up to a bound, then no more; what it read and what it resumes is everything."""
     http = {"sse_keepalive_seconds": 0.1}
     stream = {"subscriber_buffer": BUFFER}
@@ -80,7 +80,7 @@ async def test_who_does_not_read_is_cut_off_and_misses_nothing(dsn: str) -> None
         await eventually(lambda: not viewers(chatd, chat["id"]))
 
 
-async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> None:
+async def test_slow_consumers_delay_nobody_and_cost_little(dsn: str) -> None:
     """Thirty deaf viewers of a long answer share its parts: they cost a position each, not a copy."""
     go = asyncio.Event()
     piece = "x" * 10_000
@@ -119,7 +119,7 @@ async def test_who_does_not_read_holds_up_nobody_and_costs_little(dsn: str) -> N
         await eventually(lambda: not viewers(chatd, chat["id"]))
 
 
-async def test_a_stop_does_not_wait_for_who_does_not_read(dsn: str) -> None:
+async def test_shutdown_does_not_wait_for_slow_consumers(dsn: str) -> None:
     """Its connection is cut when the allowance of the server is up; everybody else ends well."""
     async with running_daemon(
         dsn, http={"sse_keepalive_seconds": 0.05}, worker={"enabled": False}

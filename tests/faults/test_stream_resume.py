@@ -87,7 +87,7 @@ def rests(view: ChatView) -> bool:
     return view.status == "waiting" and len(view.messages) == 4
 
 
-async def test_a_thousand_viewers_put_together_what_is_stored(dsn: str) -> None:
+async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: str) -> None:
     dice = random.Random(SEED)
     places: dict[str, list[ChatView]] = {}
     room = asyncio.Semaphore(AT_ONCE)
@@ -190,7 +190,7 @@ async def live(chatd: InProcessDaemon, chat_id: str, moody: Moody) -> int:
     return int((await api.wait_for_status(chat_id, "waiting"))["version"])
 
 
-async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
+async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: str) -> None:
     """Also those between two events of one move, and whichever replica showed it."""
     moody = Moody()
     replicas = running_daemons(
@@ -235,7 +235,7 @@ async def test_any_cursor_of_an_eventful_chat_gives_the_rest(dsn: str) -> None:
                     group.create_task(resume(replica, run, number))
 
 
-async def test_nothing_of_an_old_branch_is_shown_to_who_comes_back(dsn: str) -> None:
+async def test_resume_after_an_edit_sends_nothing_superseded(dsn: str) -> None:
     """Not even to who was there when it was said: between its cursor and the reset, no word of it."""
     replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
     async with replicas as (here, there):
