@@ -1,4 +1,4 @@
-"""A pool of two serves everybody: who needs a connection waits for it, and nobody waits holding one."""
+"""A pool of two connections serves everybody: requests wait for one, and none waits while holding one."""
 
 import asyncio
 
@@ -8,32 +8,34 @@ from support.in_process import running_daemon
 from support.providers import scripted
 from support.sse_client import ChatView
 
-SPOKEN = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
+SCRIPT = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 
 
-@pytest.mark.parametrize(("chats", "viewers"), [(50, 0), (200, 40)])
-async def test_parallel_creates_through_two_connections(dsn: str, chats: int, viewers: int) -> None:
-    """All are created, all are answered, also while others stream."""
-    worker = {"max_chats": chats + viewers}
+@pytest.mark.parametrize(("chats", "subscribers"), [(50, 0), (200, 40)])
+async def test_parallel_creates_through_two_connections(
+    dsn: str, chats: int, subscribers: int
+) -> None:
+    """All chats are created and answered, also while others stream."""
+    worker = {"max_chats": chats + subscribers}
     async with running_daemon(
-        dsn, scripted(SPOKEN), database={"pool_size": 2}, worker=worker
+        dsn, scripted(SCRIPT), database={"pool_size": 2}, worker=worker
     ) as chatd:
         api = chatd.api
-        watched = [(await api.create())["id"] for _ in range(viewers)]
-        views = [ChatView() for _ in watched]
+        followed_ids = [(await api.create())["id"] for _ in range(subscribers)]
+        views = [ChatView() for _ in followed_ids]
         async with asyncio.TaskGroup() as group:
-            for chat_id, view in zip(watched, views, strict=True):
+            for chat_id, view in zip(followed_ids, views, strict=True):
                 group.create_task(
                     api.follow(
                         chat_id, view, lambda view: len(view.messages) == 2, timeout_seconds=60
                     )
                 )
             await eventually(lambda: all(view.status for view in views))
-            sending = [group.create_task(api.send(chat_id, "watched")) for chat_id in watched]
+            sending = [group.create_task(api.send(chat_id, "hello")) for chat_id in followed_ids]
             creating = [group.create_task(api.create(f"number {n}")) for n in range(chats)]
-        assert len(sending) == viewers
+        assert len(sending) == subscribers
         for view in views:
-            assert list(view.messages.values()) == ["watched", "You said: watched"]
+            assert list(view.messages.values()) == ["hello", "You said: hello"]
         for number, task in enumerate(creating):
             chat_id = task.result()["id"]
             await api.wait_for_status(chat_id, "waiting", 60)

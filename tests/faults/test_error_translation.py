@@ -1,4 +1,4 @@
-"""What means that the database is away, and what is a bug that must not be waited out."""
+"""Errors that mean an unavailable database, and errors that are bugs and must not be waited out."""
 
 import asyncpg
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.database import is_unavailable, translate_errors
 
-AWAY = [
+UNAVAILABLE = [
     ConnectionRefusedError(),
     TimeoutError(),
     asyncpg.AdminShutdownError("terminating connection due to administrator command"),
@@ -15,7 +15,7 @@ AWAY = [
     asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE in a read-only transaction"),
     asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
     asyncpg.InterfaceError("connection is closed"),
-    # Seen in one of a hundred sessions that were terminated just as a statement was sent.
+    # Raised in one of a hundred sessions that were terminated just as a statement was sent.
     asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
 ]
 BUGS = [
@@ -28,7 +28,7 @@ BUGS = [
 ]
 
 
-@pytest.mark.parametrize("error", AWAY, ids=str)
+@pytest.mark.parametrize("error", UNAVAILABLE, ids=str)
 def test_connection_errors_become_database_unavailable(error: Exception) -> None:
     assert is_unavailable(error)
     with pytest.raises(DatabaseUnavailable) as raised, translate_errors():

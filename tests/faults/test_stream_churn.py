@@ -1,6 +1,6 @@
-"""Requirement 9: a thousand viewers come and go while chats stream, on the owner and elsewhere.
+"""A thousand subscribers come and go while chats stream, on their worker's replica and elsewhere.
 
-Whatever is cut off where, what a viewer has put together is the stored message: a part that came
+Wherever they are disconnected, the deltas that they joined equal the stored message: a part that came
 twice, or never, breaks the sequence of the words.
 """
 
@@ -29,14 +29,14 @@ from chatd.store.database import Database
 SEED = random.randrange(10**6)
 
 
-def talker(go_on: asyncio.Event | None = None) -> FunctionProvider:
-    """Counts aloud, at the pace and with the mishaps that the message asks for.
+def counting_provider(may_continue: asyncio.Event | None = None) -> FunctionProvider:
+    """Return a provider that counts, at the pace and with the failures that the message asks for.
 
-    It goes no further than the middle before it may.
+    It waits in the middle for ``may_continue``, if there is one.
     """
     calls: dict[tuple[str, int], int] = {}
 
-    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+    async def stream_numbers(request: ModelRequest) -> AsyncIterator[Delta]:
         kind, words, pause = last_user_text(request).split()
         key = str(request.messages[0].chat_id), len(request.messages)
         calls[key] = attempt = calls.get(key, 0) + 1
@@ -45,8 +45,8 @@ def talker(go_on: asyncio.Event | None = None) -> FunctionProvider:
                 await asyncio.sleep(float(pause))
             elif n % 64 == 0:
                 await asyncio.sleep(0)
-            if go_on is not None and n == int(words) // 2:
-                await go_on.wait()
+            if may_continue is not None and n == int(words) // 2:
+                await may_continue.wait()
             yield text_delta(f"{attempt}/{n} ")
             if kind == "flaky" and attempt == 1 and n == int(words) // 2:
                 raise ProviderError("no", status_code=503)
@@ -56,58 +56,59 @@ def talker(go_on: asyncio.Event | None = None) -> FunctionProvider:
             return
         yield finished()
 
-    return FunctionProvider(act)
+    return FunctionProvider(stream_numbers)
 
 
-def ended(view: ChatView, turns: int) -> bool:
-    """Whether so many messages were answered, as far as the viewer knows."""
+def is_answered(view: ChatView, turns: int) -> bool:
+    """Return whether so many messages were answered, as far as the client knows."""
     if view.status != "waiting" or view.events[-1].event not in {"status", "snapshot"}:
         return False
-    told = [e.data for e in view.events if e.event == "message"]
+    messages_seen = [e.data for e in view.events if e.event == "message"]
     for snapshot in (e.data for e in view.events if e.event == "snapshot"):
-        told += snapshot["messages"]
-    return len({m["id"] for m in told if m["role"] == "user"}) >= turns
+        messages_seen += snapshot["messages"]
+    return len({m["id"] for m in messages_seen if m["role"] == "user"}) >= turns
 
 
-class Crowd:
-    """Viewers of many chats who hang up again and again, on any replica, and speakers who go on
-    until there were enough of them."""
+class StreamChurn:
+    """Clients that disconnect again and again on any replica, until there were enough connections."""
 
     def __init__(self, replicas: list[InProcessDaemon], *, pause: float, connections: int) -> None:
-        self.dice = random.Random(SEED)
+        self.numbers = random.Random(SEED)
         self.connections = 0
         self._replicas = replicas
         self._pause = pause
-        self._enough = connections
+        self._min_connections = connections
         self._turns: dict[str, int] = {}
-        self._over: set[str] = set()
+        self._finished_chats: set[str] = set()
 
-    async def speak(self, number: int, chat_id: str) -> None:
-        """One turn after the other, or two at once, of every kind."""
+    async def send_messages(self, number: int, chat_id: str) -> None:
+        """Send messages of one kind, one or two at a time, until there were enough connections."""
         kind = ("plain", "tool", "flaky", "plain")[number % 4]
         self._turns[chat_id] = 0
-        while self.connections < self._enough:
-            for _ in range(self.dice.choice([1, 2])):
-                words = self.dice.choice([1, 9, 40])
-                api = self.dice.choice(self._replicas).api
+        while self.connections < self._min_connections:
+            for _ in range(self.numbers.choice([1, 2])):
+                words = self.numbers.choice([1, 9, 40])
+                api = self.numbers.choice(self._replicas).api
                 await api.send(chat_id, f"{kind} {words} {self._pause}")
                 self._turns[chat_id] += 1
             await self._replicas[0].api.wait_for_status(chat_id, "waiting")
-        self._over.add(chat_id)
+        self._finished_chats.add(chat_id)
 
-    async def watch(self, chat_id: str) -> None:
+    async def follow_in_pieces(self, chat_id: str) -> None:
         view = ChatView()
-        while chat_id not in self._over or not ended(view, self._turns[chat_id]):
-            most = self.dice.choice([0, 1, 1, 2, 3, 7, 20])
-            await apply_some(self.dice.choice(self._replicas), chat_id, view, most)
+        while chat_id not in self._finished_chats or not is_answered(view, self._turns[chat_id]):
+            max_events = self.numbers.choice([0, 1, 1, 2, 3, 7, 20])
+            await apply_some(self.numbers.choice(self._replicas), chat_id, view, max_events)
             self.connections += 1
-        texts = {m["id"]: text_of(m["content"]) for m in await messages(self._replicas[0], chat_id)}
+        texts = {
+            m["id"]: text_of(m["content"]) for m in await all_messages(self._replicas[0], chat_id)
+        }
         assert view.messages == texts, SEED
         assert view.preview == "", SEED
 
 
-async def messages(chatd: InProcessDaemon, chat_id: str) -> list[dict[str, Any]]:
-    """The whole history."""
+async def all_messages(chatd: InProcessDaemon, chat_id: str) -> list[dict[str, Any]]:
+    """Return the whole history."""
     found: list[dict[str, Any]] = []
     cursor = "0"
     while cursor:
@@ -120,17 +121,19 @@ async def messages(chatd: InProcessDaemon, chat_id: str) -> list[dict[str, Any]]
 
 @pytest.mark.parametrize("pause", [0, 0.002])
 async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
-    """Twice five hundred are a thousand."""
-    http = {"sse_keepalive_seconds": 0.1}  # who hears nothing for so long hangs up, too
-    async with running_daemons(dsn, [talker(), talker()], http=http) as replicas:
-        crowd = Crowd(replicas, pause=pause, connections=500)
+    """Two runs make a thousand."""
+    http = {"sse_keepalive_seconds": 0.1}  # An idle client disconnects, too.
+    async with running_daemons(
+        dsn, [counting_provider(), counting_provider()], http=http
+    ) as replicas:
+        churn = StreamChurn(replicas, pause=pause, connections=500)
         chats = [(await replicas[0].api.create())["id"] for _ in range(10)]
         async with asyncio.TaskGroup() as group:
             for number, chat_id in enumerate(chats):
-                group.create_task(crowd.speak(number, chat_id))
+                group.create_task(churn.send_messages(number, chat_id))
                 for _ in range(3):
-                    group.create_task(crowd.watch(chat_id))
-        assert crowd.connections >= 500
+                    group.create_task(churn.follow_in_pieces(chat_id))
+        assert churn.connections >= 500
         for replica in replicas:
             hub = replica.daemon.services.hub
             await eventually(lambda hub=hub: hub.subscriber_count == 0)
@@ -140,29 +143,31 @@ async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
 
 
 async def test_subscribers_survive_the_worker(dsn: str, database: Database) -> None:
-    """The owner stops, or loses its chats, in mid-answer; who follows elsewhere is told all the same."""
-    dice = random.Random(SEED)
+    """A worker stops, or loses its chats, during an answer. Streams of another replica go on."""
+    numbers = random.Random(SEED)
     worker = {**NO_RENEWALS, "reap_interval_seconds": 0.1, "poll_seconds": 0.1}
 
     async def view_of(replica: InProcessDaemon, chat_id: str) -> ChatView:
         view = ChatView()
-        while not ended(view, 1):
-            if not await apply_some(replica, chat_id, view, dice.choice([1, 5, 50])):
+        while not is_answered(view, 1):
+            if not await apply_some(replica, chat_id, view, numbers.choice([1, 5, 50])):
                 await asyncio.sleep(0.001)
         return view
 
-    quick = {"sse_keepalive_seconds": 0.1}
-    async with running_daemon(dsn, talker(), http=quick, worker={"enabled": False}) as front:
+    http = {"sse_keepalive_seconds": 0.1}
+    async with running_daemon(
+        dsn, counting_provider(), http=http, worker={"enabled": False}
+    ) as front:
         chats = [(await front.api.create())["id"] for _ in range(6)]
         async with asyncio.TaskGroup() as group:
             views = [group.create_task(view_of(front, c)) for c in chats for _ in range(2)]
-            go_on = asyncio.Event()
-            async with running_daemon(dsn, talker(go_on), worker=worker) as first:
+            may_continue = asyncio.Event()
+            async with running_daemon(dsn, counting_provider(may_continue), worker=worker) as first:
                 for chat_id in chats:
                     await front.api.send(chat_id, "plain 60 0.01")
                 await eventually(lambda: len(first.daemon.chat_tasks.leases) == 6)
                 await eventually(lambda: all_streaming(database, 6))
-                async with running_daemon(dsn, talker(), worker=worker) as second:
+                async with running_daemon(dsn, counting_provider(), worker=worker) as second:
                     first.daemon.chat_tasks.stop_claiming()
                     await database.fetch(
                         "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
@@ -170,7 +175,7 @@ async def test_subscribers_survive_the_worker(dsn: str, database: Database) -> N
                         chats[:3],
                     )
                     await eventually(lambda: len(second.daemon.chat_tasks.leases) == 3)
-                    go_on.set()
+                    may_continue.set()
                     await first.stop()
                     for chat_id in chats:
                         await second.api.wait_for_status(chat_id, "waiting")

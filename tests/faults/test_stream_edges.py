@@ -1,4 +1,4 @@
-"""Viewers who do not read, who vanish, who are many, and a world that says nothing of its moves."""
+"""Subscribers that do not read, that vanish or are many, and transitions without notifications."""
 
 import asyncio
 import json
@@ -32,30 +32,30 @@ LONG = "x" * 300_000
 HTTP = {"sse_keepalive_seconds": 0.2}
 
 
-async def brief(_: ModelRequest) -> AsyncIterator[Delta]:
+async def answer_briefly(_: ModelRequest) -> AsyncIterator[Delta]:
     yield text_delta("ok")
     yield finished()
 
 
-async def hanging(_: ModelRequest) -> AsyncIterator[Delta]:
+async def answer_half_and_hang(_: ModelRequest) -> AsyncIterator[Delta]:
     yield text_delta("I begin and ")
     await asyncio.Event().wait()
 
 
 @dataclass
-class Socket:
-    """A connection that reads only when it is told to."""
+class RawConnection:
+    """A TCP connection that reads nothing by itself."""
 
     plain: socket.socket
 
     async def rest(self) -> bytes:
-        """Everything up to the end of the connection."""
+        """Return everything up to the end of the connection."""
         loop = asyncio.get_running_loop()
-        heard = bytearray()
+        received = bytearray()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while data := await loop.sock_recv(self.plain, 1 << 20):
-                heard += data
-        return bytes(heard)
+                received += data
+        return bytes(received)
 
     def reset(self) -> None:
         self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -63,22 +63,22 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(chatd: InProcessDaemon, chat_id: str) -> AsyncIterator[Socket]:
-    """Ask for a stream, and read nothing."""
-    place = urlsplit(str(chatd.api.http.base_url))
+async def raw_connection(chatd: InProcessDaemon, chat_id: str) -> AsyncIterator[RawConnection]:
+    """Request a stream, and read nothing."""
+    address = urlsplit(str(chatd.api.http.base_url))
     loop = asyncio.get_running_loop()
     with socket.socket() as plain:
         plain.setblocking(False)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        await loop.sock_connect(plain, (place.hostname, place.port))
-        ask = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n"
-        await loop.sock_sendall(plain, ask.encode())
-        yield Socket(plain)
+        await loop.sock_connect(plain, (address.hostname, address.port))
+        request = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n"
+        await loop.sock_sendall(plain, request.encode())
+        yield RawConnection(plain)
 
 
-def unchunked(answer: bytes) -> tuple[bytes, bool]:
-    """The body, and whether it came to a proper end."""
-    _, _, rest = answer.partition(b"\r\n\r\n")
+def decode_chunks(response: bytes) -> tuple[bytes, bool]:
+    """Return the body of a chunked response, and whether it ended properly."""
+    _, _, rest = response.partition(b"\r\n\r\n")
     body = bytearray()
     while rest:
         size, _, rest = rest.partition(b"\r\n")
@@ -109,8 +109,8 @@ async def no_topics(*daemons: InProcessDaemon) -> None:
         await eventually(lambda hub=hub: not hub._topics, describe=lambda hub=hub: f"{hub._topics}")
 
 
-async def talk_past(chatd: InProcessDaemon, chat_id: str, slow: Subscription) -> int:
-    """Have long messages answered until the slow reader is given up; how many there were."""
+async def overflow(chatd: InProcessDaemon, chat_id: str, slow: Subscription) -> int:
+    """Have long messages answered until the slow subscriber is disconnected. Return their number."""
     count = 0
     while not slow.disconnected:
         assert count < 60
@@ -122,29 +122,31 @@ async def talk_past(chatd: InProcessDaemon, chat_id: str, slow: Subscription) ->
 
 
 async def test_overflowed_subscriber_is_disconnected_and_resumes(dsn: str) -> None:
-    """Its stream ends well, what waits for it is bounded, and its cursor gives exactly the rest."""
+    """Its stream ends properly, its pending entries are bounded, and its cursor yields exactly the rest."""
     stream = {"subscriber_buffer": 8}
-    async with running_daemon(dsn, FunctionProvider(brief), stream=stream, http=HTTP) as chatd:
+    async with running_daemon(
+        dsn, FunctionProvider(answer_briefly), stream=stream, http=HTTP
+    ) as chatd:
         hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create())["id"]
-        async with connected(chatd, chat_id) as slow:
+        async with raw_connection(chatd, chat_id) as slow:
             [place] = await eventually(lambda: subscriptions(hub))
-            async with background_subscriber(chatd, chat_id) as quick:
-                count = await talk_past(chatd, chat_id, place)
+            async with background_subscriber(chatd, chat_id) as subscriber:
+                count = await overflow(chatd, chat_id, place)
                 assert not place._entries
-                body, ended = unchunked(await slow.rest())
+                body, ended = decode_chunks(await slow.rest())
                 version = (await chatd.api.chat(chat_id))["version"]
-                await eventually(lambda: (quick.events[-1].id or "").startswith(f"{version}."))
-                assert not quick.task.done()  # who reads is not let go
+                await eventually(lambda: (subscriber.events[-1].id or "").startswith(f"{version}."))
+                assert not subscriber.task.done(), "a subscriber that reads stays raw_connection"
         assert ended
-        heard = events(body)
-        assert heard[0].event == "snapshot"
-        assert heard[-1].event != "draining"
-        rest = await available_events(chatd, chat_id, heard[-1].id)
+        received = events(body)
+        assert received[0].event == "snapshot"
+        assert received[-1].event != "draining"
+        rest = await available_events(chatd, chat_id, received[-1].id)
         assert "snapshot" not in {event.event for event in rest}
-        assert journal_events([*heard, *rest])[1:] == journal_events(quick.events)[1:]
+        assert journal_events([*received, *rest])[1:] == journal_events(subscriber.events)[1:]
         view = ChatView()
-        for event in (*heard, *rest):
+        for event in (*received, *rest):
             view.apply(event)
         assert len(view.messages) == 2 * count
         assert [m["id"] for m in await chatd.api.messages(chat_id)] == list(view.messages)
@@ -152,23 +154,23 @@ async def test_overflowed_subscriber_is_disconnected_and_resumes(dsn: str) -> No
 
 
 async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None:
-    """Who reads hears `draining` and a proper end; who does not read cannot hold the process."""
-    async with running_daemon(dsn, FunctionProvider(brief)) as chatd:
+    """A client that reads gets `draining` and a proper end. One that does not read holds up nothing."""
+    async with running_daemon(dsn, FunctionProvider(answer_briefly)) as chatd:
         chat_id = (await chatd.api.create())["id"]
-        async with connected(chatd, chat_id) as stuck:
+        async with raw_connection(chatd, chat_id) as stuck:
             [place] = await eventually(lambda: subscriptions(chatd.daemon.services.hub))
             count = 0
-            while len(place._entries) < 8:  # it is not taken any more: the way is full
+            while len(place._entries) < 8:  # Entries pile up once the socket buffers are full.
                 assert count < 60
                 await chatd.api.send(chat_id, f"{count} {LONG}")
                 await chatd.api.wait_for_status(chat_id, "waiting")
                 count += 1
             other = (await chatd.api.create())["id"]
-            async with connected(chatd, other) as reading, connected(chatd, other) as too:
+            async with raw_connection(chatd, other) as reading, raw_connection(chatd, other) as too:
                 await eventually(lambda: chatd.daemon.services.hub.subscriber_count == 3)
                 stopping = asyncio.create_task(chatd.stop())
                 for viewer in (reading, too):
-                    body, ended = unchunked(await viewer.rest())
+                    body, ended = decode_chunks(await viewer.rest())
                     assert ended
                     assert [e.event for e in events(body)] == ["snapshot", "draining"]
                 await stopping
@@ -177,20 +179,22 @@ async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None
 
 
 async def test_three_hundred_subscribers_receive_the_same(dsn: str) -> None:
-    async def speak(_: ModelRequest) -> AsyncIterator[Delta]:
+    async def count_to_ten(_: ModelRequest) -> AsyncIterator[Delta]:
         for number in range(10):
             yield text_delta(f"{number} ")
             await asyncio.sleep(0.01)
         yield finished()
 
-    async with running_daemons(dsn, [FunctionProvider(speak)] * 2) as replicas:
+    async with running_daemons(dsn, [FunctionProvider(count_to_ten)] * 2) as replicas:
         chat_id = (await replicas[0].api.create())["id"]
         views = [ChatView() for _ in range(300)]
         async with asyncio.TaskGroup() as group:
             for number, view in enumerate(views):
                 api = replicas[number % 2].api
                 group.create_task(
-                    api.follow(chat_id, view, lambda view: len(view.messages) == 2 and rests(view))
+                    api.follow(
+                        chat_id, view, lambda view: len(view.messages) == 2 and is_answered(view)
+                    )
                 )
             await eventually(lambda: all(view.status for view in views))
             assert [chatd.daemon.services.hub.subscriber_count for chatd in replicas] == [150, 150]
@@ -207,15 +211,15 @@ async def test_three_hundred_subscribers_receive_the_same(dsn: str) -> None:
 
 @pytest.mark.parametrize("working", [False, True], ids=["idle", "working"])
 async def test_vanished_subscribers_leave_no_topics(dsn: str, working: bool) -> None:
-    """Reset before the answer, in the middle of it, and while nothing is said."""
-    async with running_daemon(dsn, FunctionProvider(hanging)) as chatd:
+    """Connections are reset before the response, in the middle of it, and while it is idle."""
+    async with running_daemon(dsn, FunctionProvider(answer_half_and_hang)) as chatd:
         hub = chatd.daemon.services.hub
         chat_id = (await chatd.api.create("hello" if working else None))["id"]
         if working:
             await eventually(lambda: chat_id in map(str, hub._topics))
 
         async def vanish(number: int) -> None:
-            async with connected(chatd, chat_id) as viewer:
+            async with raw_connection(chatd, chat_id) as viewer:
                 if number % 3:
                     loop = asyncio.get_running_loop()
                     assert await loop.sock_recv(viewer.plain, 1 if number % 3 == 1 else 4096)
@@ -224,14 +228,14 @@ async def test_vanished_subscribers_leave_no_topics(dsn: str, working: bool) -> 
         for _ in range(4):
             await asyncio.gather(*map(vanish, range(30)))
         await eventually(lambda: hub.subscriber_count == 0)
-        if working:  # its own step is still there, for who comes next
+        if working:  # The topic stays, because the step runs here.
             assert [str(chat_id) for chat_id in hub._topics] == [chat_id]
             await chatd.api.interrupt(chat_id)
         await no_topics(chatd)
 
 
 async def test_transitions_without_notifications_are_polled(dsn: str, database: Database) -> None:
-    """Another process claims, streams and finishes, and sends no hint at all."""
+    """Another process claims, streams and finishes, and sends no notification at all."""
     worker = {"enabled": False, "poll_seconds": 0.1}
     chats, turns, streams = Chats(database), Turns(database), StreamStore(database)
     async with running_daemon(dsn, worker=worker) as chatd:
@@ -274,5 +278,5 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
         await no_topics(chatd)
 
 
-def rests(view: ChatView) -> bool:
+def is_answered(view: ChatView) -> bool:
     return view.status == "waiting"

@@ -1,8 +1,8 @@
-"""A thousand viewers subscribe anywhere, hang up anywhere, and come back anywhere.
+"""A thousand subscribers connect, disconnect and resume anywhere.
 
-A viewer may begin with nothing, or where another viewer was; it hangs up without a word (RST), also in
-the middle of an event; it comes back to the same replica or to the other. What it has put together at
-the end is what is stored.
+A subscriber starts without a cursor or with that of another one. It resets its connection (RST), also in
+the middle of an event, and resumes on the same replica or on the other. In the end, the deltas that it
+joined equal the stored message.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ from chatd.llm.provider import Delta, ModelRequest
 
 SEED = random.randrange(10**6)
 CHATS = 40
-VIEWERS = 1_000
-AT_ONCE = 60
+SUBSCRIBERS = 1_000
+CONCURRENT_CONNECTIONS = 60
 
-SPEECH = [
+SCRIPT = [
     {"error": {"status": 503}, "attempts": [1], "turns": [2]},
     {"text": "One two three four five six seven: {message}. ", "chunks": 6, "delay_seconds": 0.02},
     {"text": "Eight nine ten.", "chunks": 5, "delay_seconds": 0.03},
 ]
 
 
-def copied(view: ChatView) -> ChatView:
-    """What a viewer has at its cursor, for another to go on from."""
+def copy_of(view: ChatView) -> ChatView:
+    """Return a copy of a view, for another subscriber to resume from."""
     return replace(view, events=[], messages=dict(view.messages))
 
 
 async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[SseEvent]:
-    """Events as they come through chunked coding, without waiting for the end of anything."""
+    """Yield the events of a chunked response as they arrive."""
     fields: dict[str, str] = {}
     while line := await reader.readline():
         name, colon, value = line.decode().rstrip("\r\n").partition(": ")
@@ -53,10 +53,10 @@ async def events_of(reader: asyncio.StreamReader) -> AsyncIterator[SseEvent]:
             fields = {}
 
 
-async def glimpse(
-    chatd: InProcessDaemon, chat_id: str, view: ChatView, most: int, *, torn: bool
+async def read_and_reset(
+    chatd: InProcessDaemon, chat_id: str, view: ChatView, max_events: int, *, mid_event: bool
 ) -> int:
-    """Read some events over a connection of one's own, and reset it."""
+    """Read some events over a new connection, and reset it. Return their number."""
     host = urlsplit(str(chatd.api.http.base_url))
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
     try:
@@ -65,65 +65,67 @@ async def glimpse(
             f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\n{cursor}\r\n".encode()
         )
         count = 0
-        if most:
+        if max_events:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 assert b" 200 " in await reader.readline()
                 async for event in events_of(reader):
                     view.apply(event)
                     count += 1
-                    if count >= most or rests(view):
+                    if count >= max_events or is_complete(view):
                         break
-        if torn:
+        if mid_event:
             with suppress(TimeoutError):
                 await asyncio.wait_for(reader.read(7), 0.001)
         return count
     finally:
-        at_once = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
 
 
-def rests(view: ChatView) -> bool:
+def is_complete(view: ChatView) -> bool:
     return view.status == "waiting" and len(view.messages) == 4
 
 
 async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: str) -> None:
-    dice = random.Random(SEED)
-    places: dict[str, list[ChatView]] = {}
-    room = asyncio.Semaphore(AT_ONCE)
-    hangups = borrowed = 0
+    numbers = random.Random(SEED)
+    known_views: dict[str, list[ChatView]] = {}
+    limit = asyncio.Semaphore(CONCURRENT_CONNECTIONS)
+    connections = copied_views = 0
 
-    async def look_on(chat_id: str) -> ChatView:
-        nonlocal hangups, borrowed
+    async def follow_in_pieces(chat_id: str) -> ChatView:
+        nonlocal connections, copied_views
         view = ChatView()
-        async with room:
-            if places[chat_id] and dice.random() < 0.5:
-                view = copied(dice.choice(places[chat_id]))
-                borrowed += 1
-            while not rests(view):
-                most = dice.choice([0, 1, 1, 2, 3, 8, 1000])
-                replica = dice.choice(replicas)
-                await glimpse(replica, chat_id, view, most, torn=dice.random() < 0.3)
-                hangups += 1
+        async with limit:
+            if known_views[chat_id] and numbers.random() < 0.5:
+                view = copy_of(numbers.choice(known_views[chat_id]))
+                copied_views += 1
+            while not is_complete(view):
+                max_events = numbers.choice([0, 1, 1, 2, 3, 8, 1000])
+                replica = numbers.choice(replicas)
+                await read_and_reset(
+                    replica, chat_id, view, max_events, mid_event=numbers.random() < 0.3
+                )
+                connections += 1
                 if view.cursor:
-                    places[chat_id].append(copied(view))
+                    known_views[chat_id].append(copy_of(view))
         return view
 
-    async def converse(number: int, chat_id: str) -> None:
+    async def send_two(number: int, chat_id: str) -> None:
         here = replicas[number % 2]
-        await asyncio.sleep(dice.random() * 4)
+        await asyncio.sleep(numbers.random() * 4)
         for turn in range(2):
             await here.api.send(chat_id, f"{number}-{turn}")
 
-    async with running_daemons(dsn, [scripted(SPEECH), scripted(SPEECH)]) as replicas:
+    async with running_daemons(dsn, [scripted(SCRIPT), scripted(SCRIPT)]) as replicas:
         ids = [(await replicas[0].api.create())["id"] for _ in range(CHATS)]
-        places |= {chat_id: [] for chat_id in ids}
+        known_views |= {chat_id: [] for chat_id in ids}
         async with asyncio.TaskGroup() as group:
             for number, chat_id in enumerate(ids):
-                group.create_task(converse(number, chat_id))
-            watching = [
-                (chat_id, group.create_task(look_on(chat_id)))
-                for _ in range(VIEWERS // CHATS)
+                group.create_task(send_two(number, chat_id))
+            following = [
+                (chat_id, group.create_task(follow_in_pieces(chat_id)))
+                for _ in range(SUBSCRIBERS // CHATS)
                 for chat_id in ids
             ]
         stored = {
@@ -132,13 +134,13 @@ async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: st
             }
             for chat_id in ids
         }
-        assert len(watching) == VIEWERS
-        for chat_id, task in watching:
+        assert len(following) == SUBSCRIBERS
+        for chat_id, task in following:
             view = task.result()
             assert view.messages == stored[chat_id], SEED
             assert view.preview == "", SEED
-        assert hangups > VIEWERS, hangups
-        assert borrowed > VIEWERS / 4, borrowed
+        assert connections > SUBSCRIBERS, connections
+        assert copied_views > SUBSCRIBERS / 4, copied_views
         for replica in replicas:
             hub = replica.daemon.services.hub
             await eventually(
@@ -146,42 +148,44 @@ async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: st
             )
 
 
-class Moody:
-    """Says what the message asks for: some words, and then it fails, or waits to be stopped."""
+class EventfulProvider:
+    """A provider that streams some words, then fails or hangs if the message asks for it."""
 
     def __init__(self) -> None:
-        self.provider = FunctionProvider(self._act)
-        self.hangs = 0
+        self.provider = FunctionProvider(self._stream)
+        self.hanging_turns = 0
 
-    async def _act(self, request: ModelRequest) -> AsyncIterator[Delta]:
+    async def _stream(self, request: ModelRequest) -> AsyncIterator[Delta]:
         words = last_user_text(request)
         for number in range(4):
             yield text_delta(f"{words}/{number} ")
             await asyncio.sleep(0.01)
         if words.startswith("hang"):
-            self.hangs += 1
+            self.hanging_turns += 1
             await asyncio.Event().wait()
         if words.startswith("fail"):
             raise ProviderError("no", status_code=400)
         yield finished()
 
 
-async def live(chatd: InProcessDaemon, chat_id: str, moody: Moody) -> int:
-    """Everything that happens to a chat: stops, queues, a failure, a new name. Its last version."""
+async def run_eventful_chat(
+    chatd: InProcessDaemon, chat_id: str, provider: EventfulProvider
+) -> int:
+    """Stop, queue, fail and rename a chat. Return its last version."""
     api = chatd.api
     path = f"/api/v1/chats/{chat_id}"
     await api.send(chat_id, "one")
     await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "hang one")
-    await eventually(lambda: moody.hangs == 1)
+    await eventually(lambda: provider.hanging_turns == 1)
     await api.send(chat_id, "two", busy_behavior="queue")
     await api.send(chat_id, "three", busy_behavior="queue")
     named = await api.http.patch(path, json={"title": "a new name", "labels": {"a": "b"}})
     assert named.status_code == 200, named.text
-    await api.interrupt(chat_id)  # and on with what is queued
+    await api.interrupt(chat_id)  # The queued messages follow.
     await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "hang two")
-    await eventually(lambda: moody.hangs == 2)
+    await eventually(lambda: provider.hanging_turns == 2)
     await api.send(chat_id, "four", busy_behavior="interrupt")
     await api.wait_for_status(chat_id, "waiting")
     await api.send(chat_id, "fail")
@@ -191,22 +195,22 @@ async def live(chatd: InProcessDaemon, chat_id: str, moody: Moody) -> int:
 
 
 async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: str) -> None:
-    """Also those between two events of one move, and whichever replica showed it."""
-    moody = Moody()
+    """Also from cursors between two events of one entry, and on either replica."""
+    provider = EventfulProvider()
     replicas = running_daemons(
         dsn,
-        [moody.provider] * 2,
+        [provider.provider] * 2,
         http={"sse_keepalive_seconds": 0.2},
         stream={"flush_interval_seconds": 0.01},
     )
     async with replicas as (here, there):
         chat_id = (await here.api.create())["id"]
         async with (
-            background_subscriber(here, chat_id) as one,
-            background_subscriber(there, chat_id) as two,
+            background_subscriber(here, chat_id) as here_subscriber,
+            background_subscriber(there, chat_id) as there_subscriber,
         ):
-            version = await live(here, chat_id, moody)
-            runs = [one.events, two.events]
+            version = await run_eventful_chat(here, chat_id, provider)
+            runs = [here_subscriber.events, there_subscriber.events]
             for run in runs:
                 await eventually(lambda run=run: (run[-1].id or "").startswith(f"{version}."))
         assert {event.event for event in runs[0]} >= {
@@ -222,12 +226,12 @@ async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: s
         assert journal_events(runs[0])[1:] == journal_events(runs[1])[1:]
         cursors = [(run, number) for run in runs for number in range(len(run))]
         assert sum("+" in (run[number].id or "") for run, number in cursors) >= 10
-        room = asyncio.Semaphore(40)
+        limit = asyncio.Semaphore(40)
 
         async def resume(replica: InProcessDaemon, run: list[SseEvent], number: int) -> None:
-            async with room:
-                heard = await available_events(replica, chat_id, run[number].id)
-            assert journal_events(heard) == journal_events(run[number + 1 :]), run[number].id
+            async with limit:
+                received = await available_events(replica, chat_id, run[number].id)
+            assert journal_events(received) == journal_events(run[number + 1 :]), run[number].id
 
         async with asyncio.TaskGroup() as group:
             for run, number in cursors:
@@ -236,39 +240,42 @@ async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: s
 
 
 async def test_resume_after_an_edit_sends_nothing_superseded(dsn: str) -> None:
-    """Not even to who was there when it was said: between its cursor and the reset, no word of it."""
+    """Nothing superseded is sent between a cursor and the reset, even if the cursor is from before."""
     replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
     async with replicas as (here, there):
-        chat = await here.api.create("old words", system_prompt="Be brief.")
+        chat = await here.api.create(system_prompt="Be brief.")
         chat_id, path = chat["id"], f"/api/v1/chats/{chat['id']}"
-        async with background_subscriber(here, chat_id) as watched:
+        async with background_subscriber(here, chat_id) as subscriber:
+            await here.api.send(chat_id, "old words")
             await here.api.wait_for_status(chat_id, "waiting")
             await here.api.send(chat_id, "more old words")
             await here.api.wait_for_status(chat_id, "waiting")
-            asked_first = next(m for m in await here.api.messages(chat_id) if m["role"] == "user")
+            first_message = next(m for m in await here.api.messages(chat_id) if m["role"] == "user")
             answer = await here.api.http.patch(
-                f"{path}/messages/{asked_first['id']}", json={"content": "other words"}
+                f"{path}/messages/{first_message['id']}", json={"content": "other words"}
             )
             assert answer.status_code == 200, answer.text
             await here.api.wait_for_status(chat_id, "waiting")
             assert (await here.api.http.post(f"{path}/clear")).status_code == 200
-            await eventually(lambda: kinds(watched.events).count("history_reset") == 2)
+            await eventually(lambda: event_types(subscriber.events).count("history_reset") == 2)
             await here.api.send(chat_id, "new words")
             version = (await here.api.wait_for_status(chat_id, "waiting"))["version"]
-            await eventually(lambda: (watched.events[-1].id or "").startswith(f"{version}."))
-        run = watched.events
-        assert kinds(run).count("message") >= 7
-        last_reset = max(n for n, kind in enumerate(kinds(run)) if kind == "history_reset")
-        for number, seen in enumerate(run):
+            await eventually(lambda: (subscriber.events[-1].id or "").startswith(f"{version}."))
+        run = subscriber.events
+        assert event_types(run).count("message") >= 8
+        last_reset = max(n for n, kind in enumerate(event_types(run)) if kind == "history_reset")
+        for number, event_before in enumerate(run):
             rest = [
                 event
                 for later, event in enumerate(run[number + 1 :], number + 1)
                 if event.event != "message" or later > last_reset
             ]
-            heard = await available_events(here if number % 2 else there, chat_id, seen.id)
-            assert journal_events(heard) == journal_events(rest), seen.id
-            assert "old words" not in json.dumps([event.data for event in heard])
+            received = await available_events(
+                here if number % 2 else there, chat_id, event_before.id
+            )
+            assert journal_events(received) == journal_events(rest), event_before.id
+            assert "old words" not in json.dumps([event.data for event in received])
 
 
-def kinds(events: list[SseEvent]) -> list[str]:
+def event_types(events: list[SseEvent]) -> list[str]:
     return [event.event for event in events]

@@ -1,4 +1,4 @@
-"""Cursors of lists, and what is remembered of them."""
+"""Cursors of list streams, and the versions that were sent."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,11 +18,13 @@ from chatd.domain.chat_list import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-MOST = (datetime.max.replace(tzinfo=UTC) - decode_cursor("0")) // timedelta(microseconds=1)
-moments = st.integers(0, MOST).map(str).map(decode_cursor)
+MAX_MICROSECONDS = (datetime.max.replace(tzinfo=UTC) - decode_cursor("0")) // timedelta(
+    microseconds=1
+)
+moments = st.integers(0, MAX_MICROSECONDS).map(str).map(decode_cursor)
 
 
-def touch(number: int, version: int, seconds: float) -> ChatChange:
+def change(number: int, version: int, seconds: float) -> ChatChange:
     return ChatChange(UUID(int=number), version, NOW + timedelta(seconds=seconds), None)
 
 
@@ -50,29 +52,29 @@ def test_malformed_cursor_is_rejected(text: str) -> None:
 
 @given(moments, moments, st.timedeltas(timedelta(0)), st.timedeltas(timedelta(0)))
 def test_cursor_resumes_within_the_retention(
-    cursor: datetime, read_at: datetime, overlap: timedelta, kept: timedelta
+    cursor: datetime, read_at: datetime, overlap: timedelta, retention: timedelta
 ) -> None:
     try:
-        expected = cursor - overlap >= read_at - kept and cursor <= read_at
+        expected = cursor - overlap >= read_at - retention and cursor <= read_at
     except OverflowError:
         return
-    assert can_resume(cursor, read_at=read_at, overlap=overlap, retention=kept) is expected
+    assert can_resume(cursor, read_at=read_at, overlap=overlap, retention=retention) is expected
 
 
 def test_version_is_sent_once() -> None:
-    memory = SentVersions()
-    assert memory.take_new([touch(1, 2, 0), touch(2, 1, 0)]) == [touch(1, 2, 0), touch(2, 1, 0)]
-    assert memory.take_new([touch(1, 2, 0), touch(1, 1, 9)]) == []
-    assert memory.take_new([touch(1, 3, 1)]) == [touch(1, 3, 1)]
-    assert memory.take_new([touch(1, DELETED_VERSION, 2)]) == [touch(1, DELETED_VERSION, 2)]
-    assert memory.take_new([touch(1, 4, 3)]) == []  # it was read before it was deleted
+    sent = SentVersions()
+    assert sent.take_new([change(1, 2, 0), change(2, 1, 0)]) == [change(1, 2, 0), change(2, 1, 0)]
+    assert sent.take_new([change(1, 2, 0), change(1, 1, 9)]) == []
+    assert sent.take_new([change(1, 3, 1)]) == [change(1, 3, 1)]
+    assert sent.take_new([change(1, DELETED_VERSION, 2)]) == [change(1, DELETED_VERSION, 2)]
+    assert sent.take_new([change(1, 4, 3)]) == []  # Read before the deletion.
 
 
 def test_versions_older_than_the_overlap_are_pruned() -> None:
-    memory = SentVersions()
-    memory.take_new([touch(n, 1, n) for n in range(10)])
-    memory.prune(NOW + 4 * SECOND)
-    assert len(memory) == 5
-    assert memory.versions_since(NOW + 7 * SECOND) == {UUID(int=8): 1, UUID(int=9): 1}
-    assert memory.take_new([touch(4, 1, 4)])
-    assert not memory.take_new([touch(5, 1, 5)])
+    sent = SentVersions()
+    sent.take_new([change(n, 1, n) for n in range(10)])
+    sent.prune(NOW + 4 * SECOND)
+    assert len(sent) == 5
+    assert sent.versions_since(NOW + 7 * SECOND) == {UUID(int=8): 1, UUID(int=9): 1}
+    assert sent.take_new([change(4, 1, 4)])
+    assert not sent.take_new([change(5, 1, 5)])

@@ -1,4 +1,4 @@
-"""A viewer who comes back in the middle of a row, or with a cursor that somebody made up."""
+"""The event reader at cursors in the middle of an entry, and at made-up cursors."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -24,20 +24,20 @@ FAIL = JournalEntry(
     worker_id=None,
     data={"last_error": "no", "last_error_detail": {}, "settled_part": 9},
 )
-"""A row of three events."""
+"""An entry that makes three events."""
 
 
-def seen_from(cursor: Cursor) -> list[StreamEvent]:
+def events_from(cursor: Cursor) -> list[StreamEvent]:
     hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
-    viewer = ChatEventReader(subscription, cursor, settled_part=5)
-    events = viewer.events_for((FAIL,))
-    assert viewer.cursor == Cursor(4, 2, cursor.part if cursor.epoch == 2 else 0)
+    reader = ChatEventReader(subscription, cursor, settled_part=5)
+    events = reader.events_for((FAIL,))
+    assert reader.cursor == Cursor(4, 2, cursor.part if cursor.epoch == 2 else 0)
     return events
 
 
 def test_each_event_of_an_entry_has_its_own_cursor() -> None:
-    events = seen_from(Cursor(3, 2, 7))
+    events = events_from(Cursor(3, 2, 7))
     assert [event.type for event in events] == [
         StreamEventType.PREVIEW_RESET,
         StreamEventType.ERROR,
@@ -47,29 +47,29 @@ def test_each_event_of_an_entry_has_its_own_cursor() -> None:
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("arrived", [0, 1, 2])
-def test_resume_in_the_middle_of_an_entry_yields_the_rest(arrived: int, epoch: int) -> None:
-    whole = seen_from(Cursor(3, epoch, 7))
-    came = whole[:arrived]
-    cursor = came[-1].cursor if came else Cursor(3, epoch, 7)
+@pytest.mark.parametrize("received_count", [0, 1, 2])
+def test_resume_in_the_middle_of_an_entry_yields_the_rest(received_count: int, epoch: int) -> None:
+    every_event = events_from(Cursor(3, epoch, 7))
+    received = every_event[:received_count]
+    cursor = received[-1].cursor if received else Cursor(3, epoch, 7)
     assert isinstance(cursor, Cursor)
-    rest = seen_from(cursor)
-    assert came + rest == whole
-    assert [event.data for event in whole] == [event.data for event in stream_events(FAIL)]
+    rest = events_from(cursor)
+    assert received + rest == every_event
+    assert [event.data for event in every_event] == [event.data for event in stream_events(FAIL)]
 
 
 @pytest.mark.parametrize("sent", [3, 4, 99])
 def test_cursor_past_all_events_of_an_entry_skips_it(sent: int) -> None:
-    assert seen_from(Cursor(3, 2, 7, sent)) == []
+    assert events_from(Cursor(3, 2, 7, sent)) == []
 
 
 @pytest.mark.parametrize("version", [0, 2, 4, 9])
 def test_entry_that_does_not_follow_is_skipped(version: int) -> None:
-    viewer = ChatEventReader(
+    reader = ChatEventReader(
         ChatHub(subscriber_buffer=100).subscribe(CHAT), Cursor(version), settled_part=0
     )
-    assert viewer.events_for((FAIL,)) == []
-    assert viewer.cursor == Cursor(version)
+    assert reader.events_for((FAIL,)) == []
+    assert reader.cursor == Cursor(version)
 
 
 def test_cursor_of_another_epoch_yields_no_parts() -> None:
@@ -81,5 +81,5 @@ def test_cursor_of_another_epoch_yields_no_parts() -> None:
     assert event == (StreamEventType.MESSAGE_PART, {"text": "a"}, Cursor(3, 2, 1))
     assert ChatEventReader(subscription, Cursor(3, 2, 1), settled_part=0).pull() == []
     assert ChatEventReader(subscription, Cursor(3, 2, 0), settled_part=5).pull() == [], (
-        "of another try"
+        "parts of another attempt"
     )

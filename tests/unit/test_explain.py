@@ -1,4 +1,4 @@
-"""Why a chat is where it is: always something to say, and the right thing."""
+"""Reasons for a chat's state: at least one for every state, and the right one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,8 +29,8 @@ def workers(
 
 
 def facts(status: Status, **more: Any) -> ChatDiagnostics:
-    owned = status in LEASED
-    known: dict[str, Any] = {
+    is_leased = status in LEASED
+    chat: dict[str, Any] = {
         "now": NOW,
         "chat_id": UUID(int=1),
         "status": status,
@@ -46,13 +46,13 @@ def facts(status: Status, **more: Any) -> ChatDiagnostics:
         "pending_since": ago(12) if status is Status.PENDING else None,
         "chats_ahead": 0,
         "action_deadline": None,
-        "worker": WorkerInfo(worker_id=UUID(int=2)) if owned else None,
-        "heartbeat_at": ago(4) if owned else None,
+        "worker": WorkerInfo(worker_id=UUID(int=2)) if is_leased else None,
+        "heartbeat_at": ago(4) if is_leased else None,
         "reported_activity": None,
         "workers": workers(),
         "lease_seconds": 20.0,
     }
-    return ChatDiagnostics(**known | more)
+    return ChatDiagnostics(**chat | more)
 
 
 STREAMING = Activity(epoch=3, stage="model stream", started_at=ago(8), deadline_at=ago(-52))
@@ -62,7 +62,7 @@ RETRY = {
     "last_failure": {"kind": "rate_limit", "attempts": 2},
 }
 
-SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
+CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
     (
         facts(Status.WAITING),
         [(ReasonCode.IDLE, "idle for 12 s: there is nothing to do until a message comes")],
@@ -221,13 +221,15 @@ SAID: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("known", "said"), SAID, ids=[str(known.status) for known, _ in SAID])
-def test_reasons_for_each_status(known: ChatDiagnostics, said: list[tuple[ReasonCode, str]]) -> None:
-    assert reasons(known) == tuple(Reason(*one) for one in said)
+@pytest.mark.parametrize(("chat", "expected"), CASES, ids=[str(chat.status) for chat, _ in CASES])
+def test_reasons_for_each_status(
+    chat: ChatDiagnostics, expected: list[tuple[ReasonCode, str]]
+) -> None:
+    assert reasons(chat) == tuple(Reason(*reason) for reason in expected)
 
 
 def test_every_code_has_a_case() -> None:
-    assert {code for _, said in SAID for code, _ in said} == set(ReasonCode)
+    assert {code for _, expected in CASES for code, _ in expected} == set(ReasonCode)
 
 
 moments = st.datetimes(
@@ -271,20 +273,20 @@ anything = st.builds(
 
 
 @given(anything)
-def test_every_state_has_a_reason(known: ChatDiagnostics) -> None:
-    """Whatever the database holds, also what no move could have made."""
-    said = reasons(known)
-    assert said
-    assert len({one.code for one in said}) == len(said)
-    assert all(one.text.strip() == one.text != "" for one in said)
-    assert all("None" not in one.text for one in said if one.code is not ReasonCode.IN_STAGE)
+def test_every_state_has_a_reason(chat: ChatDiagnostics) -> None:
+    """Whatever the database holds, also states that no transition leads to."""
+    expected = reasons(chat)
+    assert expected
+    assert len({reason.code for reason in expected}) == len(expected)
+    assert all(reason.text.strip() == reason.text != "" for reason in expected)
+    assert all(
+        "None" not in reason.text for reason in expected if reason.code is not ReasonCode.IN_STAGE
+    )
 
 
 @given(anything)
-def test_activity_of_an_earlier_epoch_is_ignored(known: ChatDiagnostics) -> None:
-    assert known.activity is None or (
-        known.status in LEASED and known.activity.epoch == known.epoch
-    )
-    assert (known.lease_left_seconds is None) == (
-        known.status not in LEASED or known.heartbeat_at is None
+def test_activity_of_an_earlier_epoch_is_ignored(chat: ChatDiagnostics) -> None:
+    assert chat.activity is None or (chat.status in LEASED and chat.activity.epoch == chat.epoch)
+    assert (chat.lease_left_seconds is None) == (
+        chat.status not in LEASED or chat.heartbeat_at is None
     )

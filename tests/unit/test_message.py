@@ -1,4 +1,4 @@
-"""Streamed fragments fold to content parts, however they are batched."""
+"""Deltas fold to content parts, however they are batched."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from chatd.domain.message import fold, text_of
 
 _texts = st.text(max_size=5)
-_fragment = st.integers(0, 3).flatmap(
+_delta = st.integers(0, 3).flatmap(
     lambda index: st.fixed_dictionaries(
         {"index": st.just(index), "type": st.just("text" if index % 2 else "tool-call")},
         optional={
@@ -18,35 +18,33 @@ _fragment = st.integers(0, 3).flatmap(
         },
     )
 )
-_stream = st.lists(_fragment, max_size=20)
+_stream = st.lists(_delta, max_size=20)
 
 
-def _again(content: tuple[Any, ...], fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The folded parts as fragments of their own, as a batch writer stores them."""
-    indices = sorted({fragment["index"] for fragment in fragments})
+def _as_deltas(content: tuple[Any, ...], deltas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return folded parts as deltas of their own, as a batch writer stores them."""
+    indices = sorted({delta["index"] for delta in deltas})
     return [{"index": index, **part} for index, part in zip(indices, content, strict=True)]
 
 
 @given(_stream, st.data())
-def test_folding_is_associative(
-    fragments: list[dict[str, Any]], data: st.DataObject
-) -> None:
-    cut = data.draw(st.integers(0, len(fragments)))
-    before, after = fragments[:cut], fragments[cut:]
-    left, right = _again(fold(before), before), _again(fold(after), after)
+def test_folding_is_associative(deltas: list[dict[str, Any]], data: st.DataObject) -> None:
+    split_at = data.draw(st.integers(0, len(deltas)))
+    before, after = deltas[:split_at], deltas[split_at:]
+    left, right = _as_deltas(fold(before), before), _as_deltas(fold(after), after)
     assert fold([*left, *right]) == fold([*left, *after]) == fold([*before, *right])
-    assert fold([*left, *right]) == fold(fragments)
+    assert fold([*left, *right]) == fold(deltas)
 
 
 @given(_stream)
-def test_folding_keeps_every_character(fragments: list[dict[str, Any]]) -> None:
-    said = sum(len(fragment.get("text", "")) for fragment in fragments)
-    assert len(text_of(part for part in fold(fragments) if "text" in part)) == said
+def test_folding_keeps_every_character(deltas: list[dict[str, Any]]) -> None:
+    length = sum(len(delta.get("text", "")) for delta in deltas)
+    assert len(text_of(part for part in fold(deltas) if "text" in part)) == length
 
 
 def test_folded_parts_are_ordered_by_index() -> None:
-    fragments = [
+    deltas = [
         {"index": 2, "type": "text", "text": "b"},
         {"index": 0, "type": "text", "text": "a"},
     ]
-    assert text_of(fold(fragments)) == "ab"
+    assert text_of(fold(deltas)) == "ab"

@@ -1,4 +1,4 @@
-"""The table of moves by itself: what it may and may not say, whoever reads it."""
+"""Invariants of the table of transitions."""
 
 from itertools import product
 
@@ -7,105 +7,112 @@ import pytest
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Status
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition, target_status
 
-REST = {Status.WAITING, Status.ERROR}
+IDLE_STATUSES = {Status.WAITING, Status.ERROR}
 CELLS = [
-    pytest.param(move, busy, status, to, id=f"{move}-{busy}-{status}")
-    for (move, busy), cells in TABLE.items()
-    for status, to in cells.items()
+    pytest.param(transition, busy, status, target, id=f"{transition}-{busy}-{status}")
+    for (transition, busy), targets in TABLE.items()
+    for status, target in targets.items()
 ]
-BY_NOBODY = {Transition.CLAIM, Transition.REAP, Transition.REAP_INTERRUPT, Transition.EXPIRE_ACTION}
+BY_ACTORS = {Transition.CLAIM, Transition.REAP, Transition.REAP_INTERRUPT, Transition.EXPIRE_ACTION}
 DROPS_QUEUE = {Transition.EDIT, Transition.CLEAR}
-BY_CALLERS = set(Transition) - WORKER_TRANSITIONS - BY_NOBODY
+BY_CALLERS = set(Transition) - WORKER_TRANSITIONS - BY_ACTORS
 
 
 def test_every_transition_has_a_row_and_send_one_per_busy_behavior() -> None:
     rows = set(TABLE)
-    assert rows == {(move, None) for move in set(Transition) - {Transition.SEND}} | {
+    assert rows == {(transition, None) for transition in set(Transition) - {Transition.SEND}} | {
         (Transition.SEND, busy) for busy in BusyBehavior
     }
-    assert all(TABLE.values()), "a row without a cell is a move that nobody can make"
+    assert all(TABLE.values()), "a row without targets is a transition that is never legal"
 
 
 def test_only_create_starts_without_a_chat() -> None:
-    assert [move for (move, _), cells in TABLE.items() if None in cells] == [Transition.CREATE]
+    assert [transition for (transition, _), targets in TABLE.items() if None in targets] == [
+        Transition.CREATE
+    ]
     assert set(TABLE[Transition.CREATE, None]) == {None}
 
 
-@pytest.mark.parametrize(("move", "busy", "status", "to"), CELLS)
+@pytest.mark.parametrize(("transition", "busy", "status", "target"), CELLS)
 def test_leased_chats_are_left_by_workers_and_reapers_only(
-    move: Transition, busy: BusyBehavior | None, status: Status | None, to: Target
+    transition: Transition, busy: BusyBehavior | None, status: Status | None, target: Target
 ) -> None:
-    """A caller never takes a chat out of the hands that hold it; it asks. But an edit fences."""
-    if move is Transition.EDIT:
-        assert to.statuses == {Status.PENDING}
-    elif move in WORKER_TRANSITIONS or move in {Transition.REAP, Transition.REAP_INTERRUPT}:
+    """A caller never takes a chat from its worker: it requests a stop. But an edit fences."""
+    if transition is Transition.EDIT:
+        assert target.statuses == {Status.PENDING}
+    elif transition in WORKER_TRANSITIONS or transition in {
+        Transition.REAP,
+        Transition.REAP_INTERRUPT,
+    }:
         assert status in LEASED
     elif status in LEASED:
-        assert to.statuses <= LEASED
-    if move is Transition.CLAIM:
-        assert (status, to.statuses) == (Status.PENDING, {Status.RUNNING})
+        assert target.statuses <= LEASED
+    if transition is Transition.CLAIM:
+        assert (status, target.statuses) == (Status.PENDING, {Status.RUNNING})
     elif status not in LEASED:
-        assert not to.statuses & LEASED, "only a claim makes an owner"
+        assert not target.statuses & LEASED, "only a claim gives a chat a worker"
 
 
-@pytest.mark.parametrize(("move", "busy", "status", "to"), CELLS)
+@pytest.mark.parametrize(("transition", "busy", "status", "target"), CELLS)
 def test_targets_respect_the_statuses(
-    move: Transition, busy: BusyBehavior | None, status: Status | None, to: Target
+    transition: Transition, busy: BusyBehavior | None, status: Status | None, target: Target
 ) -> None:
-    if move in {Transition.ARCHIVE, Transition.UNARCHIVE}:
+    if transition in {Transition.ARCHIVE, Transition.UNARCHIVE}:
         assert status in IDLE
-        assert to.statuses == {status}, "archived goes with these, and it changes nothing else"
-    if to.when_queued is not None:
-        assert to.when_queued is not Status.WAITING, "an idle chat has no queue"
+        assert target.statuses == {status}, "only idle chats are archived, and their status stays"
+    if target.when_queued is not None:
+        assert target.when_queued is not Status.WAITING, "an idle chat has no queue"
     if (
-        to.status is Status.WAITING
+        target.status is Status.WAITING
         and status not in {Status.WAITING, None}
-        and move not in DROPS_QUEUE
+        and transition not in DROPS_QUEUE
     ):
-        assert to.when_queued is not None, "with messages queued it must lead elsewhere"
-    if Status.ERROR in to.statuses and status is not Status.ERROR:
-        assert move in {Transition.FAIL, Transition.REAP}, "only these have a reason to give"
-    if not to.journaled:
-        assert to.statuses == {status}, "what counts for nothing changes nothing"
+        assert target.when_queued is not None, "with a queue, the target is another status"
+    if Status.ERROR in target.statuses and status is not Status.ERROR:
+        assert transition in {Transition.FAIL, Transition.REAP}, "only these set last_error"
+    if not target.journaled:
+        assert target.statuses == {status}, "a transition that is not journaled changes nothing"
 
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_can_be_entered_and_left(status: Status) -> None:
-    away = {end for cells in TABLE.values() if status in cells for end in cells[status].statuses}
-    assert away - {status}
-    come = {
-        start
-        for cells in TABLE.values()
-        for start, to in cells.items()
-        if start is not status and status in to.statuses
+    left_to = {
+        end for targets in TABLE.values() if status in targets for end in targets[status].statuses
     }
-    assert come
+    assert left_to - {status}
+    entered_from = {
+        start
+        for targets in TABLE.values()
+        for start, target in targets.items()
+        if start is not status and status in target.statuses
+    }
+    assert entered_from
 
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_leads_to_an_idle_one(status: Status) -> None:
-    """From anywhere, moves lead on to a status in which the user has an answer, or a reason."""
-    reached, fresh = set[Status](), {status}
-    while fresh:
-        reached |= fresh
-        fresh = {
+    """Every status leads to one in which the user has an answer, or the reason of a failure."""
+    reachable, new = set[Status](), {status}
+    while new:
+        reachable |= new
+        new = {
             end
-            for cells in TABLE.values()
-            for start, to in cells.items()
-            if start in fresh
-            for end in to.statuses
-        } - reached
-    assert reached >= REST
+            for targets in TABLE.values()
+            for start, target in targets.items()
+            if start in new
+            for end in target.statuses
+        } - reachable
+    assert reachable >= IDLE_STATUSES
 
 
 @pytest.mark.parametrize("status", Status)
 def test_interrupt_and_describe_are_never_refused(status: Status) -> None:
-    for move in (Transition.INTERRUPT, Transition.DESCRIBE):
-        assert target_status(move, status) is not None
+    for transition in (Transition.INTERRUPT, Transition.DESCRIBE):
+        assert target_status(transition, status) is not None
     assert target_status(Transition.SEND, status, busy=BusyBehavior.QUEUE) is not None
     assert target_status(Transition.SEND, status, busy=BusyBehavior.INTERRUPT) is not None
     rejected = target_status(Transition.SEND, status, busy=BusyBehavior.REJECT) is None
-    assert rejected == (status not in REST)
+    assert rejected == (status not in IDLE_STATUSES)
 
 
 @pytest.mark.parametrize("status", Status)
@@ -119,49 +126,56 @@ def test_interrupt_stops_a_running_turn() -> None:
         target_status(Transition.SEND, Status.RUNNING, busy=BusyBehavior.INTERRUPT)
         is Status.INTERRUPTING
     )
-    for move in WORKER_TRANSITIONS - {Transition.FINISH_INTERRUPT}:
-        assert target_status(move, Status.INTERRUPTING) is None, "what was stopped does not go on"
+    for transition in WORKER_TRANSITIONS - {Transition.FINISH_INTERRUPT}:
+        assert target_status(transition, Status.INTERRUPTING) is None, (
+            "an interrupted turn does not go on"
+        )
 
 
 @pytest.mark.parametrize(
-    ("move", "busy", "status", "queued", "given_up", "silent"),
+    ("transition", "busy", "status", "has_queue", "exhausted", "without_message"),
     [(*row, *rest) for row, *rest in product(TABLE, [None, *Status], *[[False, True]] * 3)],
 )
 def test_target_status_reads_the_table(
-    move: Transition,
+    transition: Transition,
     busy: BusyBehavior | None,
     status: Status | None,
-    queued: bool,
-    given_up: bool,
-    silent: bool,
+    has_queue: bool,
+    exhausted: bool,
+    without_message: bool,
 ) -> None:
-    found = target_status(
-        move, status, busy=busy, has_queue=queued, exhausted=given_up, without_message=silent
+    status_after = target_status(
+        transition,
+        status,
+        busy=busy,
+        has_queue=has_queue,
+        exhausted=exhausted,
+        without_message=without_message,
     )
-    cell = TABLE[move, busy].get(status)
+    cell = TABLE[transition, busy].get(status)
     if cell is None:
-        assert found is None
-    elif silent and cell.without_message:
-        assert found is cell.without_message
-    elif given_up and cell.when_exhausted:
-        assert found is cell.when_exhausted
-    elif queued and cell.when_queued:
-        assert found is cell.when_queued
+        assert status_after is None
+    elif without_message and cell.without_message:
+        assert status_after is cell.without_message
+    elif exhausted and cell.when_exhausted:
+        assert status_after is cell.when_exhausted
+    elif has_queue and cell.when_queued:
+        assert status_after is cell.when_queued
     else:
-        assert found is cell.status
+        assert status_after is cell.status
 
 
 def test_only_the_worker_requires_action() -> None:
-    come = {
-        move
-        for (move, _), cells in TABLE.items()
-        if Status.RUNNING in cells and Status.REQUIRES_ACTION in cells[Status.RUNNING].statuses
+    entered_from = {
+        transition
+        for (transition, _), targets in TABLE.items()
+        if Status.RUNNING in targets and Status.REQUIRES_ACTION in targets[Status.RUNNING].statuses
     }
-    assert come == {Transition.REQUIRE_ACTION}
-    for move in (Transition.SUBMIT_TOOL_RESULTS, Transition.EXPIRE_ACTION):
-        assert {status: to.statuses for status, to in TABLE[move, None].items()} == {
+    assert entered_from == {Transition.REQUIRE_ACTION}
+    for transition in (Transition.SUBMIT_TOOL_RESULTS, Transition.EXPIRE_ACTION):
+        assert {status: target.statuses for status, target in TABLE[transition, None].items()} == {
             Status.REQUIRES_ACTION: {Status.PENDING}
-        }, "nothing is handed in twice"
+        }, "results are submitted once"
 
 
 def test_exhausted_reap_fails_the_chat() -> None:
@@ -171,4 +185,4 @@ def test_exhausted_reap_fails_the_chat() -> None:
 
 def test_every_transition_has_an_actor() -> None:
     assert {Transition.SEND, Transition.INTERRUPT, Transition.CREATE} <= BY_CALLERS
-    assert set(Transition) == WORKER_TRANSITIONS | BY_NOBODY | BY_CALLERS
+    assert set(Transition) == WORKER_TRANSITIONS | BY_ACTORS | BY_CALLERS
