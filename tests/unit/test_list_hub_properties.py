@@ -75,7 +75,7 @@ class ModelClient:
     def receive(
         self, changes: Sequence[ChatChange], cursor: datetime | None, limit: int | None
     ) -> bool:
-        """Receive at most ``limit`` events. Return whether the last, which has the cursor, is among them."""
+        """Receive at most ``limit`` events. Return False if the last, with the cursor, is left out."""
         for received in changes[:limit]:
             assert self.sent_here.get(received.chat_id.int, 0) < received.version, (
                 "twice on one connection"
