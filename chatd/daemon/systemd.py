@@ -79,8 +79,8 @@ class SystemdSocket:
                 return _duplicate_listener(fd, loopback_only=loopback_only)
             case several:
                 raise FatalError(
-                    f"{len(several)} sockets were handed over: "
-                    f"call the one to serve on FileDescriptorName={LISTENER_NAME}"
+                    f"{len(several)} sockets were inherited: "
+                    f"name the one to serve on with FileDescriptorName={LISTENER_NAME}"
                 )
 
     def _status_if_changed(self, status: str) -> str:
@@ -128,10 +128,10 @@ def _duplicate_listener(fd: int, *, loopback_only: bool) -> socket.socket:
     try:
         listener = socket.socket(fileno=os.dup(fd))
     except OSError as error:
-        raise FatalError(f"the socket handed over as file descriptor {fd}: {error}") from error
+        raise FatalError(f"the inherited socket (file descriptor {fd}): {error}") from error
     if problem := _listener_problem(listener, loopback_only=loopback_only):
         listener.close()
-        raise FatalError(f"the socket handed over as file descriptor {fd} {problem}")
+        raise FatalError(f"the inherited socket (file descriptor {fd}) {problem}")
     listener.setblocking(False)
     return listener
 
@@ -139,7 +139,7 @@ def _duplicate_listener(fd: int, *, loopback_only: bool) -> socket.socket:
 def _listener_problem(listener: socket.socket, *, loopback_only: bool) -> str | None:
     tcp = listener.family in {socket.AF_INET, socket.AF_INET6}
     if not tcp or listener.type != socket.SOCK_STREAM:
-        return "is not one for TCP"
+        return "is not a TCP socket"
     address = listener.getsockname()[0]
     if loopback_only and not is_loopback(address):
         return (
