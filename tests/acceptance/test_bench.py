@@ -33,9 +33,9 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 async def test_bench_runs_against_given_server(server: str, dsn: str) -> None:
-    ran = bench("--quick", "--json", "--only", ",".join(QUICK), "--database", dsn)
-    assert ran.returncode == 0, ran.stderr
-    said = json.loads(ran.stdout)
+    completed = bench("--quick", "--json", "--only", ",".join(QUICK), "--database", dsn)
+    assert completed.returncode == 0, completed.stderr
+    said = json.loads(completed.stdout)
     assert [measure["name"] for measure in said["measures"]] == QUICK
     assert "PostgreSQL" in said["server"]
     figures: dict[str, dict[str, Any]] = {
@@ -55,10 +55,10 @@ async def test_bench_runs_against_given_server(server: str, dsn: str) -> None:
 
 
 def test_unknown_measure_is_rejected_with_known_names() -> None:
-    ran = bench("--only", "speed")
-    assert ran.returncode == 1
-    assert ran.stdout == ""
-    assert ran.stderr.startswith("benchmarks: No measure speed; there are: start, ")
+    completed = bench("--only", "speed")
+    assert completed.returncode == 1
+    assert completed.stdout == ""
+    assert completed.stderr.startswith("benchmarks: No measure speed; there are: start, ")
 
 
 async def test_proxy_counts_statements(dsn: str, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> No
             blocked = await a.wait_for_log("loop.blocked")
             assert blocked["level"] == "error"
             await eventually(
-                lambda: any(map(accuses, a.logged("loop.blocked"))), describe=lambda: str(blocked)
+                lambda: any(map(shows_blocking_code, a.logged("loop.blocked"))),
+                describe=lambda: str(blocked),
             )
             await eventually(
                 lambda: [one for one in a.logged("loop.unblocked") if one["seconds"] > 4]
@@ -78,7 +79,7 @@ async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> No
             assert not a.logged("supervisor.child_failed")
 
 
-def accuses(line: dict[str, Any]) -> bool:
+def shows_blocking_code(line: dict[str, Any]) -> bool:
     """Return whether this is the stack of the sleeping code."""
     return bool(re.search(r"provider\.py:\d+ _run_action$", line["frames"][0]))
 

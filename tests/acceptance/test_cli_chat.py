@@ -12,12 +12,12 @@ from support.sse_client import ApiClient, client, text_of
 CTRL_C = "\x03"
 
 
-async def newest(api: ApiClient) -> str:
+async def newest_chat_id(api: ApiClient) -> str:
     answer = await api.http.get("/api/v1/chats", params={"limit": 1})
     return str(answer.json()["items"][0]["id"])
 
 
-async def moves(api: ApiClient, chat_id: str) -> list[str]:
+async def transitions(api: ApiClient, chat_id: str) -> list[str]:
     answer = await api.http.get(f"/api/v1/chats/{chat_id}/events")
     return [entry["transition"] for entry in answer.json()["items"]]
 
@@ -32,10 +32,10 @@ async def test_ctrl_c_interrupts_answer_and_second_one_quits(tmp_path: Path, dsn
                 await screen.wait_for_text("I begin and")
                 screen.type_keys(CTRL_C)
                 await screen.wait_for_text("[stopped]")
-                chat_id = await newest(api)
+                chat_id = await newest_chat_id(api)
                 chat = await api.wait_for_status(chat_id, "waiting")
                 assert chat["last_error"] is None
-                assert "interrupt" in await moves(api, chat_id)
+                assert "interrupt" in await transitions(api, chat_id)
                 await screen.wait_for_text("waiting | Ctrl-C quits")
                 screen.type_keys(CTRL_C)
                 assert await screen.wait_for_exit() == 0
@@ -52,13 +52,13 @@ async def test_reopened_chat_edits_last_message(tmp_path: Path, dsn: str) -> Non
             with terminal(chatd.url, "chat", chat["id"][:8]) as screen:
                 await screen.wait_for_text("> first words")
                 await screen.wait_for_text("You said: first words")
-                await talk_on(screen)
+                await use_chat_commands(screen)
                 assert await screen.wait_for_exit() == 0
             assert await api.texts(chat["id"], "user") == ["first words", "/third"]
             assert await api.texts(chat["id"]) == ["You said: first words", "You said: /third"]
 
 
-async def talk_on(screen: Terminal) -> None:
+async def use_chat_commands(screen: Terminal) -> None:
     screen.type_keys("/nonsense\r")
     await screen.wait_for_text("Unknown command /nonsense")
     screen.type_keys("second\r")
@@ -83,41 +83,41 @@ async def test_queued_message_is_sent_after_interrupt(tmp_path: Path, dsn: str) 
                 await screen.wait_for_text("There is nothing to stop yet.")
                 screen.type_keys("[[hang]] go\r")
                 await screen.wait_for_text("I begin and")
-                chat_id = await newest(api)
+                chat_id = await newest_chat_id(api)
                 screen.type_keys("/queue\r")
                 await screen.wait_for_text("The message is missing: /queue TEXT")
                 screen.type_keys("/queue then this\r")
                 await screen.wait_for_text("[queued (1)]")
-                assert await queue(api, chat_id) == ["then this"]
+                assert await queued_texts(api, chat_id) == ["then this"]
                 assert await api.texts(chat_id, "user") == ["[[hang]] go"]
                 screen.type_keys("/interrupt\r")
                 await screen.wait_for_text("[stopped]")
                 await screen.wait_for_text("You said: then this")
                 await api.wait_for_status(chat_id, "waiting")
-                assert await queue(api, chat_id) == []
-                await interrupted_with_words(screen, api, chat_id)
+                assert await queued_texts(api, chat_id) == []
+                await interrupt_with_message(screen, api, chat_id)
                 screen.type_keys("/quit\r")
                 assert await screen.wait_for_exit() == 0
-            said = ["[[hang]] go", "then this", "[[hang]] more", "at once", "and later"]
-            assert await api.texts(chat_id, "user") == said
+            expected = ["[[hang]] go", "then this", "[[hang]] more", "at once", "and later"]
+            assert await api.texts(chat_id, "user") == expected
             assert (await api.texts(chat_id))[:2] == ["I begin and ", "You said: then this"]
             assert (await api.texts(chat_id))[-2:] == ["You said: at once", "You said: and later"]
-            assert (await moves(api, chat_id)).count("interrupt") == 1
+            assert (await transitions(api, chat_id)).count("interrupt") == 1
 
 
-async def interrupted_with_words(screen: Terminal, api: ApiClient, chat_id: str) -> None:
+async def interrupt_with_message(screen: Terminal, api: ApiClient, chat_id: str) -> None:
     """Interrupt with a message, which is answered before the queued one."""
     screen.type_keys("[[hang]] more\r")
     await api.wait_for_status(chat_id, "running")
     screen.type_keys("/queue and later\r")
-    await eventually(lambda: queue(api, chat_id))
+    await eventually(lambda: queued_texts(api, chat_id))
     screen.type_keys("/interrupt at once\r")
     await screen.wait_for_text("You said: at once")
     await screen.wait_for_text("You said: and later")
     await api.wait_for_status(chat_id, "waiting")
 
 
-async def queue(api: ApiClient, chat_id: str) -> list[str]:
+async def queued_texts(api: ApiClient, chat_id: str) -> list[str]:
     answer = await api.http.get(f"/api/v1/chats/{chat_id}/queue")
     return [text_of(message["content"]) for message in answer.json()["items"]]
 
@@ -125,12 +125,12 @@ async def queue(api: ApiClient, chat_id: str) -> list[str]:
 async def test_piped_lines_are_answered_in_plain_text(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
-        said = await run_command(chatd.url, "chat", stdin="hello\n\n//help\n/help\nbye")
-        assert said.stdout == "You said: hello\nYou said: /help\nYou said: bye\n"
-        assert said.exit_code == 0
-        assert "/edit TEXT" in said.stderr
+        result = await run_command(chatd.url, "chat", stdin="hello\n\n//help\n/help\nbye")
+        assert result.stdout == "You said: hello\nYou said: /help\nYou said: bye\n"
+        assert result.exit_code == 0
+        assert "/edit TEXT" in result.stderr
         async with client(chatd) as api:
-            chat_id = await newest(api)
+            chat_id = await newest_chat_id(api)
         again = await run_command(chatd.url, "chat", chat_id, stdin="more\n/edit less\n")
         assert again.stdout == "You said: more\nYou said: less\n"
         lines = await run_command(chatd.url, "chat", chat_id, "--json", stdin="json\n")
@@ -154,4 +154,4 @@ async def test_sigint_stops_piped_answer(tmp_path: Path, dsn: str) -> None:
                 await screen.wait_for_text('"status": "waiting"')
                 screen.type_keys("\x04")
                 assert await screen.wait_for_exit() == 0
-            assert "finish_interrupt" in await moves(api, await newest(api))
+            assert "finish_interrupt" in await transitions(api, await newest_chat_id(api))

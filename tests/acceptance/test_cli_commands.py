@@ -37,9 +37,9 @@ async def test_interrupt_and_retry(tmp_path: Path, dsn: str) -> None:
             assert "nothing_to_retry" in idle.stderr
             failing = await api.create("[[panic]]")
             await api.wait_for_status(failing["id"], "error")
-            tried = await run_command(chatd.url, "retry", failing["id"], "--json")
-            assert tried.exit_code == 0
-            assert json.loads(tried.stdout)["status"] == "pending"
+            retried = await run_command(chatd.url, "retry", failing["id"], "--json")
+            assert retried.exit_code == 0
+            assert json.loads(retried.stdout)["status"] == "pending"
 
 
 async def test_ctrl_c_works_where_sigint_was_inherited_as_ignored(tmp_path: Path) -> None:
@@ -64,12 +64,12 @@ async def test_tail_follows_until_chat_is_idle(tmp_path: Path, dsn: str) -> None
                 screen.type_keys(CTRL_C)
                 assert await screen.wait_for_exit() == Exit.INTERRUPTED
             await api.send(chat["id"], "[[slow]]")
-            told = await run_command(
+            result = await run_command(
                 chatd.url, "tail", chat["id"], "--until-idle", "--json", "--after=1.0.0"
             )
-        events = [json.loads(line) for line in told.stdout.splitlines()]
-        said = [e["data"]["role"] for e in events if e["event"] == "message"]
-        assert said == ["user", "assistant", "user", "assistant"][: len(said)]
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        roles = [e["data"]["role"] for e in events if e["event"] == "message"]
+        assert roles == ["user", "assistant", "user", "assistant"][: len(roles)]
         assert events[-1]["event"] == "status"
 
 
@@ -87,7 +87,7 @@ async def test_ps_lists_chats(tmp_path: Path, dsn: str) -> None:
             assert any(" error " in row and "wires crossed" in row for row in rows)
             ids = await run_command(chatd.url, "ps", "--once", "--json", "--status", "waiting")
             assert [chat["id"] for chat in json.loads(ids.stdout)] == [quiet["id"]]
-            await see_it_live(chatd, api)
+            await check_live_table(chatd, api)
 
 
 async def failed(api: ApiClient) -> None:
@@ -95,7 +95,7 @@ async def failed(api: ApiClient) -> None:
     await api.wait_for_status(chat["id"], "error")
 
 
-async def see_it_live(chatd: ChatdProcess, api: ApiClient) -> None:
+async def check_live_table(chatd: ChatdProcess, api: ApiClient) -> None:
     with terminal(chatd.url, "ps", "--label", "team:blue") as screen:
         await screen.wait_for_text("CHAT")
         assert "quiet" not in screen.text
@@ -129,10 +129,10 @@ async def test_errors_are_reported_with_exit_codes(tmp_path: Path, dsn: str) -> 
     assert "chatd dev" in away.stderr
     with chatd_process(tmp_path, dsn) as chatd:
         await chatd.wait_until_ready()
-        for given in (UNKNOWN, "0000", "no"):
-            unknown = await run_command(chatd.url, "tail", given)
+        for prefix in (UNKNOWN, "0000", "no"):
+            unknown = await run_command(chatd.url, "tail", prefix)
             assert (unknown.exit_code, unknown.stdout) == (Exit.NOT_FOUND, "")
-            assert given in unknown.stderr
+            assert prefix in unknown.stderr
         nowhere = await run_command(chatd.url, "ps", "--token-file", "/nowhere")
         assert nowhere.exit_code == Exit.FAILED
         assert "/nowhere: No such file" in nowhere.stderr
@@ -147,8 +147,8 @@ async def test_commands_require_token_and_stream_ends_on_revocation(
 ) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
         await chatd.wait_until_ready()
-        here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
-        made = await run_command(chatd.url, "token", "create", "--owner", "ann", **here)
+        variables = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
+        made = await run_command(chatd.url, "token", "create", "--owner", "ann", **variables)
         token = made.stdout.strip()
         nobody = await run_command(chatd.url, "ps", "--once")
         assert (nobody.exit_code, nobody.stdout) == (Exit.UNAUTHORIZED, "")
@@ -163,9 +163,9 @@ async def test_commands_require_token_and_stream_ends_on_revocation(
         async with Caller(chatd.url, token=token) as caller, caller.follow(chat["id"]) as events:
             assert isinstance(await anext(events), Snapshot)
             known = json.loads(
-                (await run_command(chatd.url, "token", "list", "--json", **here)).stdout
+                (await run_command(chatd.url, "token", "list", "--json", **variables)).stdout
             )
-            await run_command(chatd.url, "token", "revoke", known[0]["id"], **here)
+            await run_command(chatd.url, "token", "revoke", known[0]["id"], **variables)
             with anyio.fail_after(TIMEOUT_SECONDS), pytest.raises(Unauthorized):
                 await anext(events)
 
@@ -174,9 +174,11 @@ async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
         await chatd.wait_until_ready()
 
-        async def caller(*who: str) -> Asking:
-            here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
-            made = await run_command(chatd.url, "token", "create", "--owner", *who, **here)
+        async def caller(*arguments: str) -> Asking:
+            variables = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
+            made = await run_command(
+                chatd.url, "token", "create", "--owner", *arguments, **variables
+            )
             return partial(run_command, chatd.url, CHATD_TOKEN=made.stdout.strip())
 
         zoe, admin, bob = await caller("zoë"), await caller("ops", "--admin"), await caller("bob")
@@ -192,13 +194,13 @@ async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
             unknown.stderr == f"chatd: None of your 200 most recent chats begins with {start!r}.\n"
         )
         assert "owner       zoë" in (await admin("show", start, "--owner", "zoë")).stdout
-        tried = await admin("retry", start, "--owner", "zoë")
-        assert (tried.exit_code, tried.stdout) == (0, f"{chat['id']} is pending\n")
-        told = await admin("tail", start, "--owner", "zoë", "--until-idle")
-        assert told.exit_code == 0
+        retried = await admin("retry", start, "--owner", "zoë")
+        assert (retried.exit_code, retried.stdout) == (0, f"{chat['id']} is pending\n")
+        result = await admin("tail", start, "--owner", "zoë", "--until-idle")
+        assert result.exit_code == 0
         assert (await admin("interrupt", start, "--owner", "zoë")).exit_code == 0
-        said = await admin("chat", start, "--owner", "zoë", stdin="hello")
-        assert (said.exit_code, said.stdout) == (0, "You said: hello\n")
+        roles = await admin("chat", start, "--owner", "zoë", stdin="hello")
+        assert (roles.exit_code, roles.stdout) == (0, "You said: hello\n")
         for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
             refused = await bob(*command, "--owner", "zoë")
             assert (refused.exit_code, refused.stdout) == (Exit.UNAUTHORIZED, "")

@@ -50,17 +50,17 @@ def question(number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[Postgres]:
+def durable_server() -> Iterator[Postgres]:
     """Start a durable server for this test alone."""
     with Postgres() as own:
         yield own
 
 
-def streamed(view: ChatView) -> bool:
+def answer_started(view: ChatView) -> bool:
     return any(event.event == "message_part" for event in view.events)
 
 
-def at_rest(view: ChatView) -> bool:
+def is_idle(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
@@ -71,18 +71,18 @@ def outages(process: ChatdProcess) -> str:
 
 async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
     """Follow to the end of the turn, and resume whenever the stream ends."""
-    while not at_rest(view):
-        await api.follow(chat_id, view, at_rest)
+    while not is_idle(view):
+        await api.follow(chat_id, view, is_idle)
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_database_restart_loses_nothing(
-    tmp_path: Path, own_server: Postgres, mode: StopMode
+    tmp_path: Path, durable_server: Postgres, mode: StopMode
 ) -> None:
     # What a busy machine makes of the outage's length must not cost a lease.
     settings = f"[worker]\nmax_chats = {CHATS // 2}\nlease_seconds = 60\n"
     async with (
-        database_on_server(own_server.dsn) as dsn,
+        database_on_server(durable_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", settings=settings, scripts=SCRIPTS) as both,
         clients(both) as apis,
     ):
@@ -99,10 +99,12 @@ async def test_database_restart_loses_nothing(
         async with anyio.create_task_group() as group:
             for number in range(CHATS):
                 group.start_soon(ask, number)
-            await eventually(lambda: len(views) == CHATS and all(map(streamed, views.values())))
-            await own_server.stop(mode)
+            await eventually(
+                lambda: len(views) == CHATS and all(map(answer_started, views.values()))
+            )
+            await durable_server.stop(mode)
             await eventually(lambda: any(view.preview == answer(n) for n, view in views.items()))
-            await own_server.start()
+            await durable_server.start()
 
         async with inspect_database(dsn) as db:
             rows = await db.fetch_all(
@@ -138,11 +140,11 @@ async def test_database_restart_loses_nothing(
 
 
 async def test_session_crash_takes_no_lease_of_live_worker(
-    tmp_path: Path, own_server: Postgres
+    tmp_path: Path, durable_server: Postgres
 ) -> None:
     """A crashed session ends all others and frees every lock, although the server keeps running."""
     async with (
-        database_on_server(own_server.dsn) as dsn,
+        database_on_server(durable_server.dsn) as dsn,
         replicas(tmp_path, dsn, "a", "b", scripts=SCRIPTS) as (a, b),
         clients((a, b)) as apis,
     ):

@@ -36,36 +36,36 @@ def descendants_in(folder: Path) -> list[int]:
     return found
 
 
-def demo(*words: str) -> subprocess.CompletedProcess[str]:
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command and require exit code 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "chatd", "demo", *words],
+    completed = subprocess.run(
+        [sys.executable, "-m", "chatd", "demo", *arguments],
         env=environment(),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done
+    assert completed.returncode == 0, completed.stderr
+    return completed
 
 
 @pytest.mark.skipif(not local_model_available(), reason="the extra 'local' is not installed")
 def test_demo_prints_the_stored_chat() -> None:
-    done = demo("Say hello.")
-    answer = done.stdout.strip()
+    completed = demo("Say hello.")
+    answer = completed.stdout.strip()
     assert answer
-    assert f"assistant: {answer!r}" in done.stderr
-    assert "a real but tiny model" in done.stderr
-    assert "create (pending) -> claim (running) -> finish_turn (waiting)" in done.stderr
+    assert f"assistant: {answer!r}" in completed.stderr
+    assert "a real but tiny model" in completed.stderr
+    assert "create (pending) -> claim (running) -> finish_turn (waiting)" in completed.stderr
 
 
 def test_demo_json_prints_only_the_stored_chat() -> None:
-    done = demo("--json", "Count from one to a thousand.")
-    stored = json.loads(done.stdout)
+    completed = demo("--json", "Count from one to a thousand.")
+    stored = json.loads(completed.stdout)
     assert stored["chat"]["status"] == "waiting"
     assert [message["role"] for message in stored["messages"]] == ["user", "assistant"]
-    assert f"stored: chat {stored['chat']['id']}" in done.stderr
+    assert f"stored: chat {stored['chat']['id']}" in completed.stderr
     assert 0 < stored["chat"]["usage"]["output_tokens"] <= LOCAL_MAX_OUTPUT_TOKENS
 
 

@@ -60,14 +60,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def asking(text: str) -> list[dict[str, str]]:
+def user_message(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
 async def test_model_streams_text_finish_reason_and_usage() -> None:
     async with local_model() as where:
         options = {"max_tokens": 16, "stream_options": {"include_usage": True}}
-        async with streaming(where, messages=asking("Say hello."), **options) as stream:
+        async with streaming(where, messages=user_message("Say hello."), **options) as stream:
             answer = [chunk async for chunk in stream]
         assert is_running(where.pid)
     choices = [choice for chunk in answer for choice in chunk["choices"]]
@@ -81,11 +81,13 @@ async def test_model_streams_text_finish_reason_and_usage() -> None:
 async def test_closed_stream_stops_generation() -> None:
     async with local_model(max_parallel_requests=1) as where:
         endless = {"max_tokens": 8000, "ignore_eos": True}
-        async with streaming(where, messages=asking("Tell a long story."), **endless) as stream:
+        async with streaming(
+            where, messages=user_message("Tell a long story."), **endless
+        ) as stream:
             assert await anext(stream)
         async with measure_scheduling_delay() as busy:
             started = time.monotonic()
-            async with streaming(where, messages=asking("Hi."), max_tokens=1) as stream:
+            async with streaming(where, messages=user_message("Hi."), max_tokens=1) as stream:
                 assert [chunk async for chunk in stream]
             took = time.monotonic() - started
         assert took < 10 + busy.total, "the only slot was still busy with the first answer"

@@ -41,7 +41,7 @@ with Postgres(data, settings={"fsync": "off"}) as server:
 """
 
 
-def until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> None:
+def wait_until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not fact():
@@ -49,7 +49,7 @@ def until(fact: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> No
         time.sleep(0.005)
 
 
-def working_in(folder: Path) -> set[int]:
+def processes_in(folder: Path) -> set[int]:
     """Return the processes whose working folder is inside ``folder``, as PostgreSQL's are."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -61,7 +61,7 @@ def working_in(folder: Path) -> set[int]:
     return found
 
 
-def present(folder: Path) -> set[Path]:
+def entries_of(folder: Path) -> set[Path]:
     return set(folder.iterdir())
 
 
@@ -118,12 +118,12 @@ async def test_persistent_folder_keeps_data(place: Path, bin_dir: Path | None) -
     async with Postgres(place / "data", bin_dir=bin_dir, settings=NO_SYNC) as server:
         async with connected(server.dsn) as connection:
             await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        assert working_in(place)
-    assert not working_in(place)
+        assert processes_in(place)
+    assert not processes_in(place)
     async with Postgres(place / "data", bin_dir=bin_dir, settings=NO_SYNC) as server:
         async with connected(server.dsn) as connection:
             assert await connection.fetchval("SELECT answer FROM kept") == 42
-        assert server.folder / "postgres.log.1" in present(server.folder)
+        assert server.folder / "postgres.log.1" in entries_of(server.folder)
 
 
 async def test_persistent_folder_is_durable(place: Path) -> None:
@@ -174,29 +174,31 @@ async def test_killed_parent_leaves_no_process(place: Path, kept: bool) -> None:
         folder = Path(name)
         connection = await asyncpg.connect(dsn)
         sleeping = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
-        assert len(working_in(folder)) > 3
+        assert len(processes_in(folder)) > 3
 
         parent.kill()
         parent.wait(TIMEOUT_SECONDS)
 
     with pytest.raises((asyncpg.PostgresError, OSError)):
         await sleeping
-    until(lambda: not working_in(folder))
+    wait_until(lambda: not processes_in(folder))
     async with Postgres(
         place / "data" if kept else None, settings=NO_SYNC
     ) as server:  # and the next one starts
-        assert (folder in present(folder.parent)) is kept, "the next run removes a temporary folder"
+        assert (folder in entries_of(folder.parent)) is kept, (
+            "the next run removes a temporary folder"
+        )
         assert (server.folder == folder) is kept
 
 
 def test_killed_initdb_is_repeated(place: Path) -> None:
     data = place / "data"
     with running_postgres(data):
-        until((data / "cluster.new" / "base").exists)
+        wait_until((data / "cluster.new" / "base").exists)
     assert not (data / "cluster").exists()
 
     with Postgres(data, settings=NO_SYNC) as server:
-        assert server.pid in working_in(data)
+        assert server.pid in processes_in(data)
     assert not (data / "cluster.new").exists()
 
 
@@ -234,7 +236,7 @@ async def test_socket_of_long_path_moves_to_temporary_folder(place: Path) -> Non
         assert not server.socket_dir.is_relative_to(data)
         async with connected(server.dsn) as connection:
             assert await connection.fetchval("SELECT 1") == 1
-    assert server.socket_dir.parent not in present(server.socket_dir.parents[1])
+    assert server.socket_dir.parent not in entries_of(server.socket_dir.parents[1])
 
 
 async def test_loopback_requires_password(place: Path) -> None:
@@ -275,7 +277,7 @@ def test_failed_start_shows_log(place: Path) -> None:
     ):
         pass
     assert str(place / "data") in str(caught.value)
-    assert not working_in(place)
+    assert not processes_in(place)
     lock = try_lock(place / "data" / "owner.lock")
     assert lock is not None
     os.close(lock)
@@ -292,7 +294,7 @@ async def test_cancelled_start_leaves_no_process(place: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    until(lambda: not working_in(place))
+    wait_until(lambda: not processes_in(place))
 
 
 def test_start_outside_main_thread_is_rejected() -> None:
@@ -381,4 +383,4 @@ def test_ordinary_account_needs_no_copy(place: Path) -> None:
         assert process.stat().st_uid == nobody.pw_uid
         parent.terminate()
         assert parent.wait(TIMEOUT_SECONDS) == 0
-        assert not working_in(place)
+        assert not processes_in(place)

@@ -14,10 +14,10 @@ from support.processes import chatd_process
 from chatd.cli.exit_codes import Exit
 
 
-def health(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def health(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
     return subprocess.run(
-        [sys.executable, "-m", "chatd", "health", *words],
+        [sys.executable, "-m", "chatd", "health", *arguments],
         env=clean | environment,
         capture_output=True,
         text=True,
@@ -30,37 +30,37 @@ async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
     settings = "[http]\ndrain_seconds = 60\n"
     with chatd_process(tmp_path, dsn, settings=settings) as chatd:
         await chatd.wait_until_ready()
-        done = health("--url", chatd.url)
-        assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
+        completed = health("--url", chatd.url)
+        assert (completed.returncode, completed.stdout) == (Exit.DONE, "ready\n")
         assert json.loads(health("--url", chatd.url, "--json").stdout) == {
             "ready": True,
             "reason": None,
         }
         port = chatd.url.rpartition(":")[2]
         # By its configuration, where it may listen everywhere.
-        done = health(
+        completed = health(
             CHATD_CONFIG=str(chatd.config),
             CHATD_HTTP__PORT=port,
             CHATD_HTTP__HOST="0.0.0.0",
             CHATD_AUTH__MODE="token",
         )
-        assert (done.returncode, done.stdout) == (Exit.DONE, "ready\n")
+        assert (completed.returncode, completed.stdout) == (Exit.DONE, "ready\n")
         chatd.send_signal(signal.SIGTERM)
         await chatd.wait_for_log("daemon.stopping")
         await eventually(lambda: health("--url", chatd.url).returncode == Exit.FAILED)
         assert health("--url", chatd.url).stderr == "chatd: Not ready: stopping.\n"
         chatd.send_signal(signal.SIGTERM)
         assert await chatd.wait_for_exit() == 0
-        done = health("--url", chatd.url)
-        assert done.returncode == Exit.FAILED
-        assert "does not respond" in done.stderr
-        done = health("--url", chatd.url, "--json")
-        assert done.returncode == Exit.FAILED
-        assert "does not respond" in json.loads(done.stdout)["reason"]
+        completed = health("--url", chatd.url)
+        assert completed.returncode == Exit.FAILED
+        assert "does not respond" in completed.stderr
+        completed = health("--url", chatd.url, "--json")
+        assert completed.returncode == Exit.FAILED
+        assert "does not respond" in json.loads(completed.stdout)["reason"]
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])
 def test_invalid_url_is_reported(url: str) -> None:
-    done = health("--url", url)
-    assert done.returncode == Exit.USAGE
-    assert "http://HOST:PORT" in done.stderr
+    completed = health("--url", url)
+    assert completed.returncode == Exit.USAGE
+    assert "http://HOST:PORT" in completed.stderr

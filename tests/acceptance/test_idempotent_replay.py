@@ -16,10 +16,10 @@ from support.sse_client import client
 from support.tcp_proxy import tcp_proxy
 
 
-async def blocked(found: DatabaseInspector) -> bool:
+async def statement_waits(inspector: DatabaseInspector) -> bool:
     """Return whether a statement waits for a lock."""
     return bool(
-        await found.fetch_value(
+        await inspector.fetch_value(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
@@ -34,7 +34,7 @@ async def test_replay_after_kill_between_commit_and_response(
     async with (
         database_on_server(tcp_server) as dsn,
         tcp_proxy(dsn) as (wire, near),
-        inspect_database(dsn) as found,
+        inspect_database(dsn) as inspector,
     ):
         with chatd_process(tmp_path, near, name="first") as first:
             await first.wait_until_ready()
@@ -65,11 +65,11 @@ async def test_replay_after_kill_between_commit_and_response(
                     key["idempotency-key"],
                 )  # nobody knows yet whether it will be there, so the same key has to wait
                 asked = asyncio.create_task(ask(first))
-                await eventually(lambda: blocked(found))
+                await eventually(lambda: statement_waits(inspector))
                 wire.blackhole()
                 await hand.fetch_value("ROLLBACK")
             kept = "SELECT count(*) FROM idempotency_keys"
-            assert await eventually(lambda: found.fetch_value(kept)) == 1, "it was done"
+            assert await eventually(lambda: inspector.fetch_value(kept)) == 1, "it was done"
             first.send_signal(signal.SIGKILL)
             await first.wait_for_exit()
             with pytest.raises(httpx2.TransportError):
@@ -88,5 +88,5 @@ async def test_replay_after_kill_between_commit_and_response(
                 assert (
                     texts == {"create": ["more"], "send": ["hello", "more"], "edit": ["more"]}[what]
                 )
-            chats = await found.fetch_value("SELECT count(*) FROM chats")
+            chats = await inspector.fetch_value("SELECT count(*) FROM chats")
             assert chats == (2 if what == "create" else 1)

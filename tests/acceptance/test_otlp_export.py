@@ -32,14 +32,14 @@ class Collector:
         return [
             span
             for resource in list(self.sent)
-            if sender is None or instance_of(resource) == str(sender.worker_id)
+            if sender is None or sender_id(resource) == str(sender.worker_id)
             for scope in resource.scope_spans
             for span in scope.spans
             if span.name == name
         ]
 
 
-def instance_of(sent: ResourceSpans) -> str:
+def sender_id(sent: ResourceSpans) -> str:
     """Return the id of the process that sent these spans."""
     told = {one.key: one.value.string_value for one in sent.resource.attributes}
     assert told["service.name"] == "chatd"
@@ -47,7 +47,7 @@ def instance_of(sent: ResourceSpans) -> str:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def running_collector() -> Iterator[Collector]:
     collector = Collector()
 
     class Taking(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ def collecting() -> Iterator[Collector]:
 
 
 async def test_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -> None:
-    with collecting() as collector:
+    with running_collector() as collector:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",

@@ -66,7 +66,7 @@ needs_pgbouncer = pytest.mark.skipif(
 
 
 @contextmanager
-def pooled(dsn: str, more: str = "") -> Iterator[str]:
+def running_pgbouncer(dsn: str, more: str = "") -> Iterator[str]:
     """Start a PgBouncer with two sessions in all. Yield the DSN of the same database behind it."""
     place = urlsplit(dsn)
     with socket() as free:
@@ -91,11 +91,11 @@ default_pool_size = 2
         Path(folder).chmod(0o755)  # it gives up root before it reads this again
         account = ["-u", "nobody"] if os.geteuid() == 0 else []
         with child_process([*PGBOUNCER, "-q", *account, str(ini)]):
-            _accepts(port)
+            _wait_until_listening(port)
             yield place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl()
 
 
-def _accepts(port: int) -> None:
+def _wait_until_listening(port: int) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -112,7 +112,7 @@ async def test_processes_behind_pgbouncer_notify_and_take_over(
     tmp_path: Path, tcp_server: str
 ) -> None:
     async with database_on_server(tcp_server) as direct:
-        with pooled(direct, SET_UP_FOR_IT) as dsn:
+        with running_pgbouncer(direct, SET_UP_FOR_IT) as dsn:
             settings = SETTINGS.format(direct=direct)
             async with replicas(tmp_path, dsn, "a", "b", settings=settings) as workers:
                 with chatd_process(
@@ -120,18 +120,18 @@ async def test_processes_behind_pgbouncer_notify_and_take_over(
                 ) as door:
                     await door.wait_until_ready()
                     async with client(door) as api, inspect_database(direct) as stored:
-                        await many_at_once(api)
-                        await a_killed_owner(api, stored, workers)
+                        await create_many_chats(api)
+                        await check_takeover(api, stored, workers)
 
 
-async def many_at_once(api: ApiClient) -> None:
+async def create_many_chats(api: ApiClient) -> None:
     chats = [await api.create(f"number {n}") for n in range(40)]
     for n, chat in enumerate(chats):
         await api.wait_for_status(chat["id"], "waiting")
         assert await api.texts(chat["id"]) == [f"You said: number {n}"]
 
 
-async def a_killed_owner(
+async def check_takeover(
     api: ApiClient, stored: DatabaseInspector, workers: list[ChatdProcess]
 ) -> None:
     chat_id = (await api.create("[[slow]]"))["id"]
@@ -152,7 +152,7 @@ async def a_killed_owner(
 @pytest.mark.skipif(not version(), reason="there is no PgBouncer here")
 async def test_unsuitable_pooler_ends_start_with_its_error(tmp_path: Path, tcp_server: str) -> None:
     async with database_on_server(tcp_server) as direct:
-        with pooled(direct) as dsn, chatd_process(tmp_path, dsn) as chatd:
+        with running_pgbouncer(direct) as dsn, chatd_process(tmp_path, dsn) as chatd:
             assert await chatd.wait_for_exit() == Exit.CONFIGURATION
     assert "database.url" in "".join(chatd.raw_lines)
     assert "unsupported startup parameter: jit" in "".join(chatd.raw_lines)

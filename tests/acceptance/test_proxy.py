@@ -39,18 +39,18 @@ model = "fake-1"
 pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="there is no caddy here")
 
 
-def ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
-    found = [one.getsockname()[1] for one in sockets]
+    numbers = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
-    return found
+    return numbers
 
 
 @contextmanager
-def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
+def running_proxy(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
     """Run the proxy in front of the replicas. Yield its URL."""
     text = CADDYFILE.read_text()
     for name, port in replicas.items():
@@ -63,7 +63,7 @@ def proxied(folder: Path, near: int, replicas: dict[str, int]) -> Iterator[str]:
         yield f"http://127.0.0.1:{near}"
 
 
-async def let_through(url: str) -> None:
+async def wait_for_proxy(url: str) -> None:
     """Wait until the proxy knows a ready replica."""
     async with httpx2.AsyncClient(base_url=url) as http:
 
@@ -77,15 +77,15 @@ async def let_through(url: str) -> None:
 
 
 async def test_events_pass_proxy_unbuffered(tmp_path: Path, dsn: str) -> None:
-    near, a, b = ports(3)
+    near, a, b = free_ports(3)
     with (
         chatd_process(tmp_path, dsn, name="a", scripts=SCRIPTS, port=a) as one,
         chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS, port=b) as other,
-        proxied(tmp_path, near, {"chatd-a": a, "chatd-b": b}) as url,
+        running_proxy(tmp_path, near, {"chatd-a": a, "chatd-b": b}) as url,
     ):
         await one.wait_until_ready()
         await other.wait_until_ready()
-        await let_through(url)
+        await wait_for_proxy(url)
         async with Client(url) as client:
             chat = await client.chats.create("[[hang]]")
             with anyio.fail_after(20):
@@ -142,7 +142,7 @@ class Load:
         self.gaps += 1
 
 
-async def is_asked(chatd: ChatdProcess) -> None:
+async def wait_for_request(chatd: ChatdProcess) -> None:
     """Wait until the proxy has sent a request to this process."""
     async with httpx2.AsyncClient(base_url=chatd.url) as http:
 
@@ -153,29 +153,29 @@ async def is_asked(chatd: ChatdProcess) -> None:
 
 
 async def test_rolling_restart_behind_proxy_fails_no_request(tmp_path: Path, dsn: str) -> None:
-    near, *far = ports(3)
+    near, *far = free_ports(3)
     names = ("chatd-a", "chatd-b")
     with (
         ExitStack() as stack,
-        proxied(tmp_path, near, dict(zip(names, far, strict=True))) as url,
+        running_proxy(tmp_path, near, dict(zip(names, far, strict=True))) as url,
     ):
 
         async def start(name: str, port: int) -> ChatdProcess:
-            how = {"name": name, "scripts": SCRIPTS, "port": port}
-            chatd = stack.enter_context(chatd_process(tmp_path, dsn, **how))
+            options = {"name": name, "scripts": SCRIPTS, "port": port}
+            chatd = stack.enter_context(chatd_process(tmp_path, dsn, **options))
             await chatd.wait_until_ready()
             return chatd
 
         replicas = [await start(name, port) for name, port in zip(names, far, strict=True)]
-        await let_through(url)
+        await wait_for_proxy(url)
         load = Load(url)
         async with anyio.create_task_group() as group:
             group.start_soon(load.run)
             for replica in replicas:
-                await is_asked(replica)
+                await wait_for_request(replica)
                 replica.send_signal(signal.SIGTERM)
                 assert await replica.wait_for_exit() == 0
-                await is_asked(await start(f"{replica.name} again", replica.port))
+                await wait_for_request(await start(f"{replica.name} again", replica.port))
             load.enough = True
         assert load.answered > 100
         assert load.gaps > 0

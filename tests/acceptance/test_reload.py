@@ -73,7 +73,7 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
         views: dict[str, ChatView] = {}
         done = anyio.Event()
 
-        async def talk(prefix: str) -> None:
+        async def send_messages(prefix: str) -> None:
             number = 0
             while not done.is_set():
                 number += 1
@@ -84,7 +84,7 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None
 
         async with anyio.create_task_group() as group:
             for prefix in "abcdefgh":
-                group.start_soon(talk, prefix)
+                group.start_soon(send_messages, prefix)
             await eventually(lambda: len(views) > 24)
             for version in range(2, 8):
                 before = len(views)
@@ -192,42 +192,47 @@ async def test_reload_applies_limits_and_log_and_names_the_rest(tmp_path: Path, 
         assert [line["keys"] for line in chatd.logged("config.needs_restart")] == [waiting, waiting]
         chatd.config.write_text(configuration(1, "[log]", 'level = "error"'))
         chatd.send_signal(signal.SIGHUP)
-        await silent(chatd, api, lambda: len(chatd.logged("chat.turn")))
+        await wait_for_unlogged_turn(chatd, api, lambda: len(chatd.logged("chat.turn")))
 
 
 async def test_reload_applies_request_limits(tmp_path: Path, dsn: str) -> None:
     async with reloadable(tmp_path, dsn) as (chatd, api):
 
-        async def refusal(**body: object) -> str | None:
+        async def problem_code(**body: object) -> str | None:
             answer = await api.http.post("/api/v1/chats", json=body)
             return None if answer.status_code == 201 else answer.json()["code"]
 
         labels = {"a": "1", "b": "2"}
-        assert await refusal(labels=labels, system_prompt=300 * "x") is None
+        assert await problem_code(labels=labels, system_prompt=300 * "x") is None
         more = ["[limits]", "max_labels = 1", "[http]", "max_body_bytes = 200"]
         said = await reload(chatd, configuration(1, *more))
         assert said["keys"] == ["http.max_body_bytes", "limits.max_labels"]
-        assert await refusal(labels=labels) == "too_many_labels"
-        assert await refusal(system_prompt=300 * "x") == "body_too_large"
+        assert await problem_code(labels=labels) == "too_many_labels"
+        assert await problem_code(system_prompt=300 * "x") == "body_too_large"
         await reload(chatd, configuration(1, "[limits]", "requests_per_second = 1"))
-        assert await refusal(labels=labels, system_prompt=300 * "x") in {None, "too_many_requests"}
-        await eventually(lambda: refused(refusal, "too_many_requests"))
+        assert await problem_code(labels=labels, system_prompt=300 * "x") in {
+            None,
+            "too_many_requests",
+        }
+        await eventually(lambda: is_rejected(problem_code, "too_many_requests"))
         await reload(chatd, configuration(1, "[limits]", "requests_per_second = 0"))
         for _ in range(20):
-            assert await refusal() is None
+            assert await problem_code() is None
 
 
-async def refused(refusal: Callable[[], Awaitable[str | None]], code: str) -> bool:
-    return await refusal() == code
+async def is_rejected(problem_code: Callable[[], Awaitable[str | None]], code: str) -> bool:
+    return await problem_code() == code
 
 
-async def silent(chatd: ChatdProcess, api: ApiClient, turns: Callable[[], int]) -> None:
+async def wait_for_unlogged_turn(
+    chatd: ChatdProcess, api: ApiClient, turns: Callable[[], int]
+) -> None:
     """Wait until a turn ends without a line in the log."""
 
-    async def worked_in_silence() -> bool:
+    async def turn_is_unlogged() -> bool:
         before = turns()
         chat_id = (await api.create("hello"))["id"]
         await api.wait_for_status(chat_id, "waiting")
         return before == turns()
 
-    await eventually(worked_in_silence, describe=lambda: "".join(chatd.raw_lines[-5:]))
+    await eventually(turn_is_unlogged, describe=lambda: "".join(chatd.raw_lines[-5:]))

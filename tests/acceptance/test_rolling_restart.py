@@ -15,7 +15,7 @@ from support.sse_client import ApiClient, ChatView, client
 from support.streams import journal_events
 
 STREAMS = 100
-SAID = "One two three four five six seven eight nine ten eleven twelve. " * 3
+ANSWER = "One two three four five six seven eight nine ten eleven twelve. " * 3
 """Answer that takes longer than a replica waits before it ends its streams."""
 SCRIPTS = f"""
 [http]
@@ -27,7 +27,7 @@ pool_size = 5
 [providers.fake]
 kind = "scripted"
 [[providers.fake.script]]
-text = "{SAID}"
+text = "{ANSWER}"
 chunks = 40
 delay_seconds = 0.3
 [models.fake]
@@ -70,7 +70,7 @@ class Balancer:
         return chatd
 
 
-class Viewer:
+class Subscriber:
     """Client of one chat that follows its stream through all restarts."""
 
     def __init__(self, balancer: Balancer) -> None:
@@ -112,7 +112,7 @@ class Viewer:
             self.chat_id, whole, lambda view: len(journal_events(view.events)) == len(heard)
         )
         assert journal_events(whole.events) == heard
-        assert list(self.view.messages.values())[1::2] == [SAID] * self.turns
+        assert list(self.view.messages.values())[1::2] == [ANSWER] * self.turns
         stored = {m["id"]: m["content"][0]["text"] for m in await api.messages(self.chat_id)}
         assert self.view.messages == stored
         assert (await api.chat(self.chat_id))["last_error"] is None
@@ -133,7 +133,7 @@ async def test_rolling_restart_fails_no_request_and_resumes_streams(
     statuses: list[int] = []
     async with AsyncExitStack() as stack, anyio.create_task_group() as asking:
         balancer, enough = Balancer(asking), anyio.Event()
-        viewers = [Viewer(balancer) for _ in range(STREAMS)]
+        viewers = [Subscriber(balancer) for _ in range(STREAMS)]
         replicas = [await balancer.start(stack, tmp_path, dsn, name) for name in ("a", "b")]
         async with anyio.create_task_group() as load:
             for viewer in viewers:

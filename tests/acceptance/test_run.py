@@ -36,22 +36,22 @@ def run(folder: Path, dsn: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
+def error_output(completed: subprocess.CompletedProcess[str]) -> str:
     """Return the standard error, which must be one line for a person and no traceback."""
-    lines = done.stderr.splitlines()
-    assert not any(line.startswith("Traceback") for line in lines), done.stderr
+    lines = completed.stderr.splitlines()
+    assert not any(line.startswith("Traceback") for line in lines), completed.stderr
     said = [line for line in lines if line.startswith("chatd: ")]
-    assert len(said) == 1, done.stderr
-    [failed] = told(done, "daemon.failed")
+    assert len(said) == 1, completed.stderr
+    [failed] = log_lines(completed, "daemon.failed")
     record_event("daemon.failed")
     assert (failed["level"], f"chatd: {failed['reason']}") == ("error", said[0])
-    assert not told(done, "daemon.stopped"), "it did not end in order"
+    assert not log_lines(completed, "daemon.stopped"), "it did not end in order"
     return said[0]
 
 
-def told(done: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
+def log_lines(completed: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
     """Return the lines of the log with this event."""
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in completed.stderr.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
 
@@ -59,7 +59,7 @@ NEWEST = len(load_migrations())
 """Version of the newest migration of this chatd."""
 
 
-async def migrated_by_a_newer_chatd(dsn: str) -> None:
+async def apply_newer_migration(dsn: str) -> None:
     """Return a later migration that only adds, as the first half of every change does."""
     connection = await asyncpg.connect(dsn)
     await connection.execute("ALTER TABLE chats ADD COLUMN later text; CREATE TABLE later (id int)")
@@ -72,23 +72,23 @@ async def migrated_by_a_newer_chatd(dsn: str) -> None:
 
 
 async def test_old_schema_ends_start(tmp_path: Path, empty_dsn: str) -> None:
-    done = run(tmp_path, empty_dsn)
-    assert done.returncode == Exit.SCHEMA
-    assert "schema 0000" in complaint(done)
-    assert f"needs {NEWEST:04}" in complaint(done)
-    assert "chatd migrate up" in complaint(done)
+    completed = run(tmp_path, empty_dsn)
+    assert completed.returncode == Exit.SCHEMA
+    assert "schema 0000" in error_output(completed)
+    assert f"needs {NEWEST:04}" in error_output(completed)
+    assert "chatd migrate up" in error_output(completed)
 
 
 async def test_unusable_database_url_is_named(tmp_path: Path) -> None:
-    done = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
-    assert done.returncode == Exit.CONFIGURATION
-    assert "database.url: `sslmode` parameter must be one of" in complaint(done)
+    completed = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
+    assert completed.returncode == Exit.CONFIGURATION
+    assert "database.url: `sslmode` parameter must be one of" in error_output(completed)
 
 
 async def test_migrate_up_and_down(empty_dsn: str) -> None:
-    def migrate(*words: str) -> Any:
-        command = [sys.executable, "-m", "chatd", "migrate", *words, "--json"]
-        done = subprocess.run(
+    def migrate(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "chatd", "migrate", *arguments, "--json"]
+        completed = subprocess.run(
             command,
             env=os.environ | {"CHATD_DATABASE__URL": empty_dsn},
             capture_output=True,
@@ -96,7 +96,7 @@ async def test_migrate_up_and_down(empty_dsn: str) -> None:
             check=True,
             timeout=60,
         )
-        return json.loads(done.stdout)
+        return json.loads(completed.stdout)
 
     first, *others = [
         {"version": migration.version, "name": migration.name} for migration in load_migrations()
@@ -110,14 +110,14 @@ async def test_migrate_up_and_down(empty_dsn: str) -> None:
 
 
 async def test_newer_schema_ends_start(tmp_path: Path, dsn: str) -> None:
-    await migrated_by_a_newer_chatd(dsn)
-    done = run(tmp_path, dsn)
-    assert done.returncode == Exit.SCHEMA
-    assert f"schema {NEWEST + 1:04}" in complaint(done)
-    assert f"knows only {NEWEST:04}" in complaint(done)
-    assert "run chatd 9.9 or newer" in complaint(done)
-    done = run(tmp_path, dsn, CHATD_DATABASE__MIGRATE_ON_START="true")
-    assert done.returncode == Exit.SCHEMA, "nor may it touch what it does not know"
+    await apply_newer_migration(dsn)
+    completed = run(tmp_path, dsn)
+    assert completed.returncode == Exit.SCHEMA
+    assert f"schema {NEWEST + 1:04}" in error_output(completed)
+    assert f"knows only {NEWEST:04}" in error_output(completed)
+    assert "run chatd 9.9 or newer" in error_output(completed)
+    completed = run(tmp_path, dsn, CHATD_DATABASE__MIGRATE_ON_START="true")
+    assert completed.returncode == Exit.SCHEMA, "nor may it touch what it does not know"
 
 
 async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> None:
@@ -126,7 +126,7 @@ async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> N
         async with client(chatd) as api, inspect_database(dsn) as db:
             chat_id, view = (await api.create("[[slow]]"))["id"], ChatView()
             await api.follow(chat_id, view, lambda view: len(view.preview) > 5)
-            await migrated_by_a_newer_chatd(dsn)
+            await apply_newer_migration(dsn)
             await api.send(chat_id, "and then?")
             await api.follow(chat_id, view, lambda view: len(view.messages) == 4)
             await api.wait_for_status(chat_id, "waiting")
@@ -137,13 +137,13 @@ async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> N
 
 
 def test_configuration_error_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = run(tmp_path, "postgresql:///x", CHATD_HTTP__PORT="x", CHATD_HTTP__PROT="1")
-    assert done.returncode == Exit.CONFIGURATION
-    plain = [line for line in done.stderr.splitlines() if line.startswith("chatd: ")]
+    completed = run(tmp_path, "postgresql:///x", CHATD_HTTP__PORT="x", CHATD_HTTP__PROT="1")
+    assert completed.returncode == Exit.CONFIGURATION
+    plain = [line for line in completed.stderr.splitlines() if line.startswith("chatd: ")]
     assert len(plain) == 2
-    [failed] = told(done, "daemon.failed")
+    [failed] = log_lines(completed, "daemon.failed")
     assert [f"chatd: {line}" for line in failed["reason"].splitlines()] == plain
-    (tmp_path / "log").write_text(done.stderr)
+    (tmp_path / "log").write_text(completed.stderr)
     assert main(["logs", str(tmp_path / "log"), "--level", "error"]) == Exit.DONE
     shown = capsys.readouterr().out
     assert "daemon.failed" in shown
@@ -155,12 +155,12 @@ async def test_port_in_use_is_named(tmp_path: Path, dsn: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = run(tmp_path, dsn, CHATD_HTTP__PORT=port)
-    assert done.returncode == Exit.CONFIGURATION
-    assert f"cannot listen on 127.0.0.1 port {port}" in complaint(done)
+        completed = run(tmp_path, dsn, CHATD_HTTP__PORT=port)
+    assert completed.returncode == Exit.CONFIGURATION
+    assert f"cannot listen on 127.0.0.1 port {port}" in error_output(completed)
 
 
 async def test_missing_database_is_named(tmp_path: Path, empty_dsn: str) -> None:
-    done = run(tmp_path, empty_dsn.rsplit("/", 1)[0] + "/nowhere")
-    assert done.returncode == Exit.CONFIGURATION
-    assert "nowhere" in complaint(done)
+    completed = run(tmp_path, empty_dsn.rsplit("/", 1)[0] + "/nowhere")
+    assert completed.returncode == Exit.CONFIGURATION
+    assert "nowhere" in error_output(completed)

@@ -154,7 +154,7 @@ async def whole_turns(api: ApiClient) -> list[str]:
         chats.append(chat["id"])
     await api.create("[[block]]")
     await api.create(f"[[panic]] {WORDS['said']}", title=f"{WORDS['title']} unfailing")
-    return [*chats, await with_tools(api), await edited(api, chats[0])]
+    return [*chats, await with_tools(api), await edit_message(api, chats[0])]
 
 
 async def with_tools(api: ApiClient) -> str:
@@ -175,14 +175,14 @@ async def with_tools(api: ApiClient) -> str:
     return str(chat["id"])
 
 
-async def edited(api: ApiClient, chat_id: str) -> str:
+async def edit_message(api: ApiClient, chat_id: str) -> str:
     said = [m for m in await api.messages(chat_id) if m["role"] == "user"][-1]
     await api.edit(chat_id, said["id"], WORDS["edited"])
     await api.wait_for_status(chat_id, "waiting")
     return chat_id
 
 
-async def oddities(api: ApiClient, chat_id: str) -> None:
+async def send_invalid_requests(api: ApiClient, chat_id: str) -> None:
     """Send requests that fail and hold content that must not be logged."""
     path = f"/api/v1/chats/{chat_id}"
     unsayable = await api.http.post(f"{path}/messages", json={"content": WORDS["unsayable"]})
@@ -224,7 +224,7 @@ async def test_log_has_no_content_and_no_secrets(tmp_path: Path, dsn: str) -> No
             async with client(chatd) as api:
                 api.http.headers["authorization"] = f"Bearer {secret}"
                 chats = await whole_turns(api)
-                await oddities(api, chats[0])
+                await send_invalid_requests(api, chats[0])
                 key = SECRETS["key after a reload"]
                 chatd.config.write_text(config(vendor.url, tmp_path, key))
                 chatd.send_signal(signal.SIGHUP)
@@ -246,14 +246,14 @@ async def test_log_has_no_content_and_no_secrets(tmp_path: Path, dsn: str) -> No
         line for line in chatd.raw_lines if any(one in line for one in _texts(secret))
     ]
     assert MARK not in output
-    assert everything_was_tried(chatd.lines)
+    assert every_event_was_logged(chatd.lines)
 
 
 def _texts(secret: str) -> list[str]:
     return [secret, MARK, *SECRETS.values()]
 
 
-def everything_was_tried(lines: list[dict[str, Any]]) -> bool:
+def every_event_was_logged(lines: list[dict[str, Any]]) -> bool:
     """Check that the log has all of these events, each with its subject."""
     said = {line["event"] for line in lines}
     expected = {

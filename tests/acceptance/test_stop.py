@@ -67,7 +67,7 @@ def drained(view: ChatView) -> bool:
     return bool(view.events) and view.events[-1].event == "draining"
 
 
-def at_rest(view: ChatView) -> bool:
+def is_idle(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
@@ -79,7 +79,7 @@ async def watch(
     assert until(view), view.events[-1]
 
 
-async def owned(db: DatabaseInspector) -> list[UUID]:
+async def leased_chats(db: DatabaseInspector) -> list[UUID]:
     return [
         row["worker_id"]
         for row in await db.fetch_all("SELECT * FROM chats WHERE worker_id NOTNULL")
@@ -136,7 +136,7 @@ async def test_turn_beyond_grace_goes_to_another_worker(tmp_path: Path, dsn: str
             took = (released["created_at"] - asked_at).total_seconds()
             assert took < 0.3 + 2 + busy.total, busy
         assert await owner.wait_for_exit() == 0
-        await watch(apis[other.name], chat_id, view, at_rest)
+        await watch(apis[other.name], chat_id, view, is_idle)
         assert await db.transitions(chat_id) == [
             *("create", "claim", "release", "claim", "finish_turn")
         ]
@@ -168,12 +168,12 @@ async def test_stop_without_grace_releases_chats_at_once(
             *_, last = await db.journal(chat_id)
             assert (last["transition"], last["status"]) == ("release", "pending")
             assert (last["created_at"] - asked_at).total_seconds() < 2 + busy.total
-        assert await owned(db) == []
+        assert await leased_chats(db) == []
         assert await db.fetch_value("SELECT count(last_error) + max(recoveries) FROM chats") == 0
         with chatd_process(tmp_path, dsn, name="b", scripts=SCRIPTS) as b:
             await b.wait_until_ready()
             async with client(b) as api:
-                await watch(api, chat_ids[0], view, at_rest)
+                await watch(api, chat_ids[0], view, is_idle)
                 assert list(view.messages.values()) == ["[[slow]]", SLOW]
                 for chat_id in chat_ids:
                     await api.wait_for_status(chat_id, "waiting")
@@ -190,13 +190,13 @@ async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path,
                 chat_id, view = (await api.create("[[slow]]"))["id"], ChatView()
                 idle = ChatView()
                 async with anyio.create_task_group() as group:
-                    group.start_soon(watch, api, chat_id, view, at_rest)
+                    group.start_soon(watch, api, chat_id, view, is_idle)
                     with chatd_process(tmp_path, dsn, name="work", scripts=SCRIPTS) as back:
                         await back.wait_until_ready()
                         # What was there before the worker is still there: nobody else claims.
                         acquired = await db.wait_for_transition(chat_id, "claim")
                         assert acquired["worker_id"] == back.worker_id
-                        await eventually(lambda: at_rest(view))
+                        await eventually(lambda: is_idle(view))
                         assert await back.wait_for_log("chat.turn", chat_id=chat_id)
                 parts = [event for event in view.events if event.event == "message_part"]
                 assert len(parts) > 5  # they came by way of the database
@@ -217,7 +217,7 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn:
     chat_ids: list[str] = []
     ways = cycle(["grace", "no grace", "twice", "early"])
 
-    async def come_and_go(name: str) -> None:
+    async def start_and_stop(name: str) -> None:
         for round_number in range(10):
             way = next(ways)
             settings = grace(0 if way == "no grace" else 20)
@@ -249,11 +249,11 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn:
             async with anyio.create_task_group() as group:
                 group.start_soon(load, api)
                 async with anyio.create_task_group() as cycles:
-                    cycles.start_soon(come_and_go, "x")
-                    cycles.start_soon(come_and_go, "y")
+                    cycles.start_soon(start_and_stop, "x")
+                    cycles.start_soon(start_and_stop, "y")
                 enough = True
             assert processes_of(tmp_path) == [front.process.pid]
-            assert await owned(db) == []
+            assert await leased_chats(db) == []
             assert await db.fetch_value("SELECT count(*) FROM workers") == 0
             with chatd_process(tmp_path, dsn, name="last", scripts=SCRIPTS) as last:
                 await last.wait_until_ready()
@@ -273,9 +273,9 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-async def unfinished(db: DatabaseInspector, most: int) -> bool:
+async def unfinished(db: DatabaseInspector, limit: int) -> bool:
     query = "SELECT count(*) FROM chats WHERE status NOT IN ('waiting', 'error')"
-    return int(await db.fetch_value(query)) <= most
+    return int(await db.fetch_value(query)) <= limit
 
 
 async def answers(db: DatabaseInspector, chats: int) -> set[int]:
@@ -308,7 +308,7 @@ async def test_interrupt_on_other_replica_stops_worker_and_keeps_text(
         owner, other = await elsewhere(db, chat_id, both)
         api = apis[other.name]
         async with anyio.create_task_group() as group:
-            group.start_soon(watch, apis[owner.name], chat_id, view, at_rest)
+            group.start_soon(watch, apis[owner.name], chat_id, view, is_idle)
             await eventually(lambda: view.preview == BEGUN)
             assert (await api.interrupt(chat_id))["last_error"] is None
             stopped = await db.wait_for_transition(chat_id, "finish_interrupt")
@@ -362,7 +362,7 @@ async def test_interrupt_ends_backoff(tmp_path: Path, dsn: str) -> None:
         owner, other = await elsewhere(db, chat_id, both)
         api = apis[other.name]
         async with anyio.create_task_group() as group:
-            group.start_soon(watch, api, chat_id, view, at_rest)
+            group.start_soon(watch, api, chat_id, view, is_idle)
             await eventually(lambda: view.events)
             await db.wait_for_transition(chat_id, "record_retry")
             await api.interrupt(chat_id)
@@ -396,13 +396,13 @@ async def test_interrupt_at_end_of_turn_never_blocks_chat(tmp_path: Path, dsn: s
                 await api.send(chat_id, "[[quick]] more")
 
             def begun(view: ChatView) -> bool:
-                return len(view.preview) > number % 20 or at_rest(view)
+                return len(view.preview) > number % 20 or is_idle(view)
 
             await other.follow(chat_id, view, begun)
             await other.interrupt(chat_id)
             await api.interrupt(chat_id)
-            if not at_rest(view):
-                await other.follow(chat_id, view, at_rest)
+            if not is_idle(view):
+                await other.follow(chat_id, view, is_idle)
             assert view.status == "waiting", view.events
             assert view.messages == await stored(api, chat_id)
 

@@ -54,12 +54,12 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SystemdS
 
 
 @pytest.fixture
-def manager_(tmp_path: Path) -> Iterator[SystemdStub]:
+def plain_manager(tmp_path: Path) -> Iterator[SystemdStub]:
     with systemd_stub(str(tmp_path / "notify")) as one:
         yield one
 
 
-def handed(*listeners: socket.socket, names: str = "http") -> dict[str, Any]:
+def inheriting(*listeners: socket.socket, names: str = "http") -> dict[str, Any]:
     """Return arguments for a process that inherits these sockets from 3 on, as it would from systemd."""
     script = (
         "import os, sys;"
@@ -109,46 +109,48 @@ async def test_ready_and_stopping_are_notified_with_extension(
 
 
 async def test_start_waiting_for_database_extends_timeout(
-    tmp_path: Path, tcp_server: str, manager_: SystemdStub
+    tmp_path: Path, tcp_server: str, plain_manager: SystemdStub
 ) -> None:
-    environment = manager_.environment()
+    environment = plain_manager.environment()
     async with database_on_server(tcp_server) as dsn, tcp_proxy(dsn) as (wire, near):
         wire.blackhole()
         with chatd_process(tmp_path, near, scripts=SCRIPTS, environment=environment) as chatd:
-            await eventually(lambda: len(manager_.matching("EXTEND_TIMEOUT_USEC")) > 1)
-            assert manager_.matching("STATUS")[0][1]["STATUS"].startswith(
+            await eventually(lambda: len(plain_manager.matching("EXTEND_TIMEOUT_USEC")) > 1)
+            assert plain_manager.matching("STATUS")[0][1]["STATUS"].startswith(
                 "Waiting for the database"
             )
-            assert not manager_.matching("READY")
+            assert not plain_manager.matching("READY")
             wire.restore()
             await eventually(
-                lambda: manager_.matching("READY"), describe=lambda: "".join(chatd.raw_lines)
+                lambda: plain_manager.matching("READY"), describe=lambda: "".join(chatd.raw_lines)
             )
             await chatd.wait_until_ready()
 
 
 async def test_watchdog_is_pinged_unless_loop_is_blocked(
-    tmp_path: Path, dsn: str, manager_: SystemdStub
+    tmp_path: Path, dsn: str, plain_manager: SystemdStub
 ) -> None:
     patience = 4.0
-    environment = manager_.environment(watchdog_seconds=patience)
+    environment = plain_manager.environment(watchdog_seconds=patience)
     with chatd_process(tmp_path, dsn, scripts=SCRIPTS, environment=environment) as chatd:
         await chatd.wait_until_ready()
-        await eventually(lambda: manager_.matching("WATCHDOG"))
+        await eventually(lambda: plain_manager.matching("WATCHDOG"))
         async with client(chatd) as api, measure_scheduling_delay(chatd) as busy:
-            since = manager_.matching("WATCHDOG")[-1][0]
+            since = plain_manager.matching("WATCHDOG")[-1][0]
             await api.wait_for_status((await api.create("[[short]]"))["id"], "waiting")
-            pings = len(manager_.matching("WATCHDOG"))
-            await eventually(lambda: len(manager_.matching("WATCHDOG")) > pings)
-            assert manager_.longest_watchdog_gap(since) < patience + busy.total
+            pings = len(plain_manager.matching("WATCHDOG"))
+            await eventually(lambda: len(plain_manager.matching("WATCHDOG")) > pings)
+            assert plain_manager.longest_watchdog_gap(since) < patience + busy.total
             since = time.monotonic()
             await api.wait_for_status((await api.create("[[long]]"))["id"], "waiting")
-            assert manager_.longest_watchdog_gap(since) > patience
+            assert plain_manager.longest_watchdog_gap(since) > patience
 
-        def accused() -> list[str]:
+        def blocking_frames() -> list[str]:
             return [line["frames"][0] for line in chatd.logged("loop.blocked")]
 
-        await eventually(lambda: any("provider.py" in f and "_run_action" in f for f in accused()))
+        await eventually(
+            lambda: any("provider.py" in f and "_run_action" in f for f in blocking_frames())
+        )
         await eventually(
             lambda: [one for one in chatd.logged("loop.unblocked") if one["seconds"] > 3.5]
         )
@@ -156,7 +158,7 @@ async def test_watchdog_is_pinged_unless_loop_is_blocked(
 
 
 async def test_watchdog_is_pinged_during_database_outage(
-    tmp_path: Path, tcp_server: str, manager_: SystemdStub
+    tmp_path: Path, tcp_server: str, plain_manager: SystemdStub
 ) -> None:
     patience = 3.0
     settings = """
@@ -167,19 +169,19 @@ async def test_watchdog_is_pinged_during_database_outage(
         connect_timeout_seconds = 0.5
         statement_timeout_seconds = 0.5
     """
-    environment = manager_.environment(watchdog_seconds=patience)
+    environment = plain_manager.environment(watchdog_seconds=patience)
     async with database_on_server(tcp_server) as dsn, tcp_proxy(dsn) as (wire, near):
         with chatd_process(
             tmp_path, near, settings=settings, scripts=SCRIPTS, environment=environment
         ) as chatd:
             await chatd.wait_until_ready()
-            since = manager_.matching("READY")[0][0]
+            since = plain_manager.matching("READY")[0][0]
             wire.blackhole()
             async with measure_scheduling_delay(chatd) as busy:
                 await chatd.wait_for_log("outage.began", child="heartbeat")
                 # Longer than a lease and all tries to connect, and longer than the watchdog waits.
                 await eventually(lambda: time.monotonic() > since + 2 * patience)
-            assert manager_.longest_watchdog_gap(since) < patience + busy.total
+            assert plain_manager.longest_watchdog_gap(since) < patience + busy.total
             wire.restore_new_connections()
             await chatd.wait_for_log("outage.ended", child="heartbeat")
             assert not chatd.logged("watchdog.withheld")
@@ -200,9 +202,9 @@ async def test_sigstop_is_reported_as_process_paused(tmp_path: Path, dsn: str) -
 
 async def test_inherited_socket_keeps_its_queue(tmp_path: Path, dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        how = handed(listener) | {"scripts": SCRIPTS}
+        options = inheriting(listener) | {"scripts": SCRIPTS}
         port = listener.getsockname()[1]
-        with chatd_process(tmp_path, dsn, **how) as chatd:
+        with chatd_process(tmp_path, dsn, **options) as chatd:
             await chatd.wait_until_ready()
             assert chatd.url == f"http://127.0.0.1:{port}"
             assert chatd.logged("http.listening", handed_over=True)
@@ -218,12 +220,12 @@ async def test_inherited_socket_keeps_its_queue(tmp_path: Path, dsn: str) -> Non
                 answers.append((await http.get("/livez")).status_code)
 
             group.start_soon(ask)  # nobody is there: it waits in the queue of the socket
-            with chatd_process(tmp_path, dsn, **how) as chatd:
+            with chatd_process(tmp_path, dsn, **options) as chatd:
                 await eventually(lambda: answers)
         assert answers == [200]
 
 
-async def ask_alone(port: int) -> bytes:
+async def request_once(port: int) -> bytes:
     """Send one request on a connection of its own. Return the first line of the response."""
     async with await anyio.connect_tcp("127.0.0.1", port) as wire:
         await wire.send(b"GET /livez HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n")
@@ -236,25 +238,25 @@ async def test_restarts_on_shared_socket_reset_no_connection(tmp_path: Path, dsn
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
 
-        async def restarted(name: str) -> ChatdProcess:
-            how = handed(listener) | {"scripts": SCRIPTS}
-            chatd = stack.enter_context(chatd_process(tmp_path, dsn, name=name, **how))
+        async def start(name: str) -> ChatdProcess:
+            options = inheriting(listener) | {"scripts": SCRIPTS}
+            chatd = stack.enter_context(chatd_process(tmp_path, dsn, name=name, **options))
             await chatd.wait_for_log("daemon.ready")
             return chatd
 
-        async def hammer() -> None:
+        async def send_requests() -> None:
             while True:
-                lines.append(await ask_alone(port))
+                lines.append(await request_once(port))
 
-        running = [await restarted("a0"), await restarted("b0")]
+        running = [await start("a0"), await start("b0")]
         async with anyio.create_task_group() as group:
             for _ in range(4):
-                group.start_soon(hammer)
+                group.start_soon(send_requests)
             for number in range(1, 3):
                 for at, name in enumerate(("a", "b")):
                     running[at].send_signal(signal.SIGTERM)
                     assert await running[at].wait_for_exit() == 0
-                    running[at] = await restarted(f"{name}{number}")
+                    running[at] = await start(f"{name}{number}")
             group.cancel_scope.cancel()
     assert set(lines) == {b"HTTP/1.1 200 OK"}
     assert len(lines) > 100
@@ -268,8 +270,8 @@ async def test_unsuitable_inherited_socket_ends_start(
     tmp_path: Path, dsn: str, address: str, count: int, words: str
 ) -> None:
     with socket.create_server((address, 0)) as listener:
-        how = handed(*[listener] * count, names="")
-        with chatd_process(tmp_path, dsn, scripts=SCRIPTS, **how) as chatd:
+        options = inheriting(*[listener] * count, names="")
+        with chatd_process(tmp_path, dsn, scripts=SCRIPTS, **options) as chatd:
             assert await chatd.wait_for_exit() == Exit.CONFIGURATION
             assert words in "".join(chatd.raw_lines)
 

@@ -56,14 +56,14 @@ statement_timeout_seconds = 2
 async def watch(api: ApiClient, chat_id: str, view: ChatView) -> None:
     """Follow until the turn or the connection ends."""
     with suppress(httpx2.TransportError):
-        await api.follow(chat_id, view, at_rest)
+        await api.follow(chat_id, view, is_idle)
 
 
-def at_rest(view: ChatView) -> bool:
+def is_idle(view: ChatView) -> bool:
     return view.status in {"waiting", "error"}
 
 
-def has_begun(view: ChatView) -> bool:
+def answer_started(view: ChatView) -> bool:
     return len(view.preview) > 10
 
 
@@ -71,12 +71,12 @@ async def stored(api: ApiClient, chat_id: str) -> dict[int, str]:
     return {m["id"]: text_of(m["content"]) for m in await api.messages(chat_id)}
 
 
-def said_at(line: dict[str, str]) -> datetime:
+def time_of(line: dict[str, str]) -> datetime:
     return datetime.fromisoformat(line["timestamp"])
 
 
 @asynccontextmanager
-async def begun(
+async def started_answer(
     folder: Path, dsn: str, db: DatabaseInspector, content: str
 ) -> AsyncIterator[tuple[str, ChatdProcess, ChatdProcess, dict[str, ApiClient]]]:
     """Start a chat in the middle of its answer, its worker, and another process that could finish it."""
@@ -93,13 +93,13 @@ async def begun(
 async def test_killed_worker_is_replaced_within_three_seconds(tmp_path: Path, dsn: str) -> None:
     async with (
         inspect_database(dsn) as db,
-        begun(tmp_path, dsn, db, "[[slow]]") as (chat_id, owner, other, apis),
+        started_answer(tmp_path, dsn, db, "[[slow]]") as (chat_id, owner, other, apis),
     ):
         bereft, steady = ChatView(), ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, apis[owner.name], chat_id, bereft)
             group.start_soon(watch, apis[other.name], chat_id, steady)
-            await eventually(lambda: has_begun(bereft) and has_begun(steady))
+            await eventually(lambda: answer_started(bereft) and answer_started(steady))
             async with measure_scheduling_delay(other) as busy:
                 killed_at = await db.now()
                 owner.send_signal(signal.SIGKILL)
@@ -126,7 +126,7 @@ async def test_killed_worker_is_replaced_within_three_seconds(tmp_path: Path, ds
 async def test_queue_is_answered_in_order_after_kill(tmp_path: Path, dsn: str) -> None:
     async with (
         inspect_database(dsn) as db,
-        begun(tmp_path, dsn, db, "[[slow]] zero") as (
+        started_answer(tmp_path, dsn, db, "[[slow]] zero") as (
             chat_id,
             owner,
             other,
@@ -139,7 +139,7 @@ async def test_queue_is_answered_in_order_after_kill(tmp_path: Path, dsn: str) -
         view = ChatView()
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, chat_id, view)
-            await eventually(lambda: has_begun(view))
+            await eventually(lambda: answer_started(view))
             owner.send_signal(signal.SIGKILL)
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["queue_length"], chat["last_error"]) == ("waiting", 0, None)
@@ -275,7 +275,7 @@ async def test_unreachable_worker_is_replaced_and_stops(
         ):
             chat_id = (await apis["a"].create("[[hang]]"))["id"]
             owner, (other,) = await db.wait_for_worker(chat_id, a, b)
-            await apis[owner.name].follow(chat_id, ChatView(), has_begun)
+            await apis[owner.name].follow(chat_id, ChatView(), answer_started)
             wire = wires[owner.name]
             async with measure_scheduling_delay(owner, other) as busy:
                 dead_at = await db.now()
@@ -286,12 +286,12 @@ async def test_unreachable_worker_is_replaced_and_stops(
             assert (
                 taken["created_at"] - dead_at < timedelta(seconds=4 + 2) + late
             )  # a lease, and 2 s
-            assert said_at(lost) < taken["created_at"] + late
+            assert time_of(lost) < taken["created_at"] + late
             assert (await db.journal(chat_id))[2]["reason"] == "lease_expired"
 
             # What was under way arrives now, late, while the other is working on the chat.
             wire.restore() if heals == "for all" else wire.restore_new_connections()
-            await works_again(owner, apis[owner.name], other, db)
+            await check_it_works_again(owner, apis[owner.name], other, db)
             rows = await db.journal(chat_id)
             late = [row for row in rows if row["version"] > taken["version"] and row["worker_id"]]
             assert owner.worker_id not in {row["worker_id"] for row in late if row["epoch"] == 2}
@@ -299,7 +299,7 @@ async def test_unreachable_worker_is_replaced_and_stops(
             assert len(owner.logged("outage.began", child="heartbeat")) == 1
 
 
-async def works_again(
+async def check_it_works_again(
     owner: ChatdProcess, api: ApiClient, other: ChatdProcess, db: DatabaseInspector
 ) -> None:
     """Stop the other process, so that only the unreachable one can answer."""

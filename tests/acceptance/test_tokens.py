@@ -68,14 +68,14 @@ async def test_token_lifecycle(capsys: Captured, tmp_path: Path, dsn: str) -> No
 
 async def test_token_create_options(capsys: Captured) -> None:
     made: list[dict[str, Any]] = []
-    for more in (
+    for options in (
         [],
         ["--admin"],
         ["--expires", "1w2d12h"],
         ["--expires", "2099-01-31"],
         ["--expires", "2099-01-31T12:00:00+02:00"],
     ):
-        assert await chatd("token", "create", "--owner", "zoë", "--json", *more) == Exit.DONE
+        assert await chatd("token", "create", "--owner", "zoë", "--json", *options) == Exit.DONE
         made.append(json.loads(capsys.readouterr().out))
     assert {one["owner_id"] for one in made} == {"zoë"}
     assert await chatd("token", "list", "--json") == Exit.DONE

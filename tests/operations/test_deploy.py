@@ -38,13 +38,13 @@ def expressions(node: Any = DASHBOARD) -> Iterator[str]:
                 yield from expressions(inner)
 
 
-def served() -> dict[str, set[str]]:
+def served_metrics() -> dict[str, set[str]]:
     """Return each name that a scrape may have, and its labels."""
     names: dict[str, set[str]] = {}
     for instrument in Metrics():
         labels = set(instrument.labels)
         if isinstance(instrument, Histogram):
-            names |= {f"{instrument.name}_{what}": labels for what in ("sum", "count")}
+            names |= {f"{instrument.name}_{subcommand}": labels for subcommand in ("sum", "count")}
             names[f"{instrument.name}_bucket"] = labels | {"le"}
         else:
             names[instrument.name] = labels
@@ -59,7 +59,7 @@ ASKED = [*expressions(), *(rule["expr"] for rule in RULES)]
 
 @pytest.mark.parametrize("expression", ASKED)
 def test_expression_uses_existing_metrics_and_labels(expression: str) -> None:
-    names = served()
+    names = served_metrics()
     found = set(NAME.findall(expression))
     assert found <= names.keys() or expression == "prometheus"
     known = set.union({"instance", "job"}, *(names[name] for name in found))
@@ -141,12 +141,15 @@ def test_panels_have_titles_and_do_not_overlap() -> None:
     places = set()
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
-        at = panel["gridPos"]
-        across, down = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        position = panel["gridPos"]
+        across, down = (
+            range(position["x"], position["x"] + position["w"]),
+            range(position["y"], position["y"] + position["h"]),
+        )
         cells = {(x, y) for x in across for y in down}
         assert not cells & places, panel["title"]
         places |= cells
-        assert at["x"] + at["w"] <= 24
+        assert position["x"] + position["w"] <= 24
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
 
@@ -156,24 +159,24 @@ def test_promtool_accepts_rules(command: tuple[str, str]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    what, file = command
-    done = subprocess.run(
-        [promtool, what, "rules", DEPLOY / file],
+    subcommand, file = command
+    completed = subprocess.run(
+        [promtool, subcommand, "rules", DEPLOY / file],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_hadolint_accepts_containerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
-    done = subprocess.run(
+    completed = subprocess.run(
         [hadolint, DEPLOY / "Containerfile"],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr

@@ -15,7 +15,7 @@ from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database
 
 
-class Held:
+class BlockedProvider:
     """Provider whose calls last until ``go`` is set."""
 
     def __init__(self) -> None:
@@ -33,42 +33,42 @@ class Held:
 
 
 async def test_heartbeats_and_leased_chats(dsn: str) -> None:
-    held = Held()
+    blocked = BlockedProvider()
     worker = {"heartbeat_seconds": 0.1, "max_chats": 10}
-    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+    async with running_daemon(dsn, blocked.provider, worker=worker) as chatd:
         meter = await MetricsObserver.start(chatd)
         assert (await meter.current()).sum_of("chatd_free_slots") == 10
         assert (await meter.current()).sum_of("chatd_lease_age_seconds") == 0
         await chatd.api.create("hello")
-        await eventually(lambda: held.called)
+        await eventually(lambda: blocked.called)
         await meter.wait_for_value("chatd_leased_chats", 1)
         assert (await meter.current()).sum_of("chatd_free_slots") == 9
         beats = await meter.increase("chatd_heartbeat_seconds_count")
-        assert await eventually(lambda: _more(meter, "chatd_heartbeat_seconds_count", beats + 2))
+        assert await eventually(lambda: _exceeds(meter, "chatd_heartbeat_seconds_count", beats + 2))
         assert await meter.increase("chatd_heartbeat_lag_seconds_count") > beats
         assert await meter.increase("chatd_heartbeat_seconds_sum") > 0
         [hand] = chatd.daemon.chat_tasks.leases
         ages = (await meter.current()).sum_of("chatd_lease_age_seconds")
         assert 0 < ages < hand.remaining_seconds + 20
-        held.go.set()
+        blocked.go.set()
         await meter.wait_for_value("chatd_leased_chats", 0)
 
 
-async def _more(meter: MetricsObserver, name: str, than: float) -> bool:
-    return await meter.increase(name) > than
+async def _exceeds(meter: MetricsObserver, name: str, limit: float) -> bool:
+    return await meter.increase(name) > limit
 
 
 async def test_lease_age_grows_without_renewal(dsn: str) -> None:
-    held = Held()
+    blocked = BlockedProvider()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+    async with running_daemon(dsn, blocked.provider, worker=worker) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await eventually(lambda: held.called)
+        await eventually(lambda: blocked.called)
         [hand] = chatd.daemon.chat_tasks.leases
         hand.renewed_at -= 500
         assert 500 < (await meter.current()).sum_of("chatd_lease_age_seconds") < 600
-        held.go.set()
+        blocked.go.set()
         await meter.wait_for_value("chatd_lease_age_seconds", 0)
 
 
@@ -77,15 +77,17 @@ async def test_late_heartbeat_is_observed(dsn: str) -> None:
         meter = await MetricsObserver.start(chatd)
         heartbeat = chatd.daemon.actors.worker.heartbeat
         heartbeat._renewed_at -= 7
-        assert await eventually(lambda: _more(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
+        assert await eventually(lambda: _exceeds(meter, "chatd_heartbeat_lag_seconds_sum", 6.9))
 
 
 async def test_stalled_chat_is_counted_until_it_progresses(dsn: str) -> None:
-    held = Held()
-    async with running_daemon(dsn, held.provider, metrics={"stalled_after_seconds": 300}) as chatd:
+    blocked = BlockedProvider()
+    async with running_daemon(
+        dsn, blocked.provider, metrics={"stalled_after_seconds": 300}
+    ) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await eventually(lambda: held.called)
+        await eventually(lambda: blocked.called)
         assert (await meter.current()).sum_of("chatd_chats_without_progress") == 0
         [hand] = chatd.daemon.chat_tasks.leases
         hand.progress._progress_at -= 500
@@ -97,20 +99,20 @@ async def test_stalled_chat_is_counted_until_it_progresses(dsn: str) -> None:
         seen = await meter.current()
         assert seen.sum_of("chatd_chats_without_progress") == 0
         assert seen.sum_of("chatd_progress_age_seconds") < 300
-        held.go.set()
+        blocked.go.set()
         await meter.wait_for_value("chatd_leased_chats", 0)
 
 
 async def test_edit_and_delete_count_as_lost_leases(dsn: str) -> None:
-    held = Held()
-    async with running_daemon(dsn, held.provider) as chatd:
+    blocked = BlockedProvider()
+    async with running_daemon(dsn, blocked.provider) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
-        await eventually(lambda: held.called == 1)
+        await eventually(lambda: blocked.called == 1)
         [message] = await chatd.api.messages(chat["id"])
         await chatd.api.edit(chat["id"], message["id"], "hello again")
         await meter.wait_for_increase("chatd_leases_lost_total", reason="edited")
-        await eventually(lambda: held.called == 2)
+        await eventually(lambda: blocked.called == 2)
         await chatd.api.http.delete(f"/api/v1/chats/{chat['id']}")
         await meter.wait_for_increase("chatd_leases_lost_total", reason="deleted")
         assert await meter.increase("chatd_turns_total", outcome="lost") == 2
@@ -118,14 +120,14 @@ async def test_edit_and_delete_count_as_lost_leases(dsn: str) -> None:
 
 async def test_fenced_write_is_counted(dsn: str, database: Database) -> None:
     """Another worker has claimed the chat, and this one has not noticed."""
-    held = Held()
+    blocked = BlockedProvider()
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-    async with running_daemon(dsn, held.provider, worker=worker) as chatd:
+    async with running_daemon(dsn, blocked.provider, worker=worker) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chatd.api.create("hello")
-        await eventually(lambda: held.called)
+        await eventually(lambda: blocked.called)
         await fetch_rows(database, "UPDATE chats SET epoch = epoch + 1")
-        held.go.set()
+        blocked.go.set()
         await meter.wait_for_increase("chatd_fence_rejections_total", transition="finish_turn")
         await meter.wait_for_increase("chatd_leases_lost_total")
         assert await meter.increase("chatd_fence_rejections_total") == 1

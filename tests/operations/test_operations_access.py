@@ -64,9 +64,9 @@ async def test_operations_show_no_content_of_chats(dsn: str) -> None:
             return (await http.get("/statusz", headers=boss)).text
 
         await eventually(lambda: _has(status, chat["id"]))
-        told = {path: (await http.get(path, headers=boss)).text for path in PATHS}
-        assert chat["id"] not in told["/metrics"]
-        for text in told.values():
+        shown = {path: (await http.get(path, headers=boss)).text for path in PATHS}
+        assert chat["id"] not in shown["/metrics"]
+        for text in shown.values():
             for secret in (
                 "whisper",
                 "hush",
@@ -94,29 +94,29 @@ async def test_status_shows_leased_chats_and_actors(dsn: str) -> None:
             assert answer.status_code == 200
             return dict(answer.json())
 
-        seen = await status()
-        assert (seen["chats"], seen["free_slots"]) == ([], 7)
+        shown = await status()
+        assert (shown["chats"], shown["free_slots"]) == ([], 7)
         chat = await chatd.api.create("[[hang]]")
         await eventually(lambda: provider.open_streams)
-        seen = await status()
-        [hand] = seen["chats"]  # type: ignore[misc]
-        assert (hand["chat_id"], hand["status"], hand["epoch"]) == (chat["id"], "running", 1)
-        assert (hand["stage"], hand["committed_steps"]) == ("model stream", 0)
-        assert 0 < hand["deadline_seconds"] <= 60
-        assert 0 < hand["lease_left_seconds"] <= 15
-        assert 0 <= hand["stage_seconds"] <= hand["leased_seconds"] + 1
-        assert UUID(str(seen["worker_id"])) == chatd.daemon.worker_id
-        assert (seen["phase"], seen["free_slots"], seen["streams"]) == ("serving", 6, 0)
-        actors = {actor["name"]: actor for actor in seen["actors"]}  # type: ignore[attr-defined]
+        shown = await status()
+        [lease] = shown["chats"]  # type: ignore[misc]
+        assert (lease["chat_id"], lease["status"], lease["epoch"]) == (chat["id"], "running", 1)
+        assert (lease["stage"], lease["committed_steps"]) == ("model stream", 0)
+        assert 0 < lease["deadline_seconds"] <= 60
+        assert 0 < lease["lease_left_seconds"] <= 15
+        assert 0 <= lease["stage_seconds"] <= lease["leased_seconds"] + 1
+        assert UUID(str(shown["worker_id"])) == chatd.daemon.worker_id
+        assert (shown["phase"], shown["free_slots"], shown["streams"]) == ("serving", 6, 0)
+        actors = {actor["name"]: actor for actor in shown["actors"]}  # type: ignore[attr-defined]
         assert actors["heartbeat"]["state"] == "running"
         assert actors["heartbeat"]["budget_left"] == 5
         assert next(iter(actors)) == "listener"
 
-        async def counted() -> bool:
-            census = (await status())["database_stats"]
-            return census is not None and census["chats"]["running"] == 1  # type: ignore[index]
+        async def stats_are_fresh() -> bool:
+            stats = (await status())["database_stats"]
+            return stats is not None and stats["chats"]["running"] == 1  # type: ignore[index]
 
-        await eventually(counted)
+        await eventually(stats_are_fresh)
         assert str((await status())["versions"]["postgresql"])[:2].isdigit()  # type: ignore[index]
 
 
@@ -148,11 +148,11 @@ async def test_number_of_series_is_bounded_for_any_requests(dsn: str) -> None:
             )
             return await scrape(at.chatd, headers=boss)
 
-        async def settled(count: int) -> bool:
+        async def turns_were_counted(count: int) -> bool:
             return (await scrape(at.chatd, headers=boss)).sum_of("chatd_turns_total") >= count
 
         await round_of(0)
-        await eventually(lambda: settled(3))
+        await eventually(lambda: turns_were_counted(3))
         before = set(await round_of(1))
         for number in range(2, 12):
             after = await round_of(number)

@@ -62,14 +62,14 @@ async def test_blocked_loop_shows_as_lag(dsn: str) -> None:
         meter = await MetricsObserver.start(chatd)
         time.sleep(0.7)  # noqa: ASYNC251 - to hold up the loop, which is the daemon's too
 
-        async def seen() -> bool:
+        async def lag_was_observed() -> bool:
             lag = "chatd_loop_lag_seconds"
             slow = await meter.increase(f"{lag}_count") - await meter.increase(
                 f"{lag}_bucket", le="0.25"
             )
             return slow >= 1
 
-        await eventually(seen)
+        await eventually(lag_was_observed)
         assert await meter.increase("chatd_loop_lag_seconds_sum") >= 0.4
 
 
@@ -109,31 +109,34 @@ async def test_database_stats_by_status(dsn: str, database: Database) -> None:
             database,
             "UPDATE chats SET pending_since = now() - interval '1 hour' WHERE status = 'pending'",
         )
-        await eventually(lambda: _old(meter))
+        await eventually(lambda: _is_hour_old(meter))
         assert (await meter.current()).sum_of("chatd_workers") == 0
         async with running_daemon(dsn):
             await meter.wait_for_value("chatd_workers", 1)
 
 
-async def _old(meter: MetricsObserver) -> bool:
+async def _is_hour_old(meter: MetricsObserver) -> bool:
     return 3600 <= (await meter.current()).sum_of("chatd_oldest_pending_seconds") < 3700
 
 
 @pytest.fixture
-async def away() -> AsyncIterator[Postgres]:
+async def stoppable_server() -> AsyncIterator[Postgres]:
     """Start a server that a test may stop."""
     async with Postgres() as server:
         yield server
 
 
-async def test_database_stats_vanish_during_outage(away: Postgres) -> None:
-    async with database_on_server(away.dsn) as dsn, running_daemon(dsn, metrics=QUICK) as chatd:
+async def test_database_stats_vanish_during_outage(stoppable_server: Postgres) -> None:
+    async with (
+        database_on_server(stoppable_server.dsn) as dsn,
+        running_daemon(dsn, metrics=QUICK) as chatd,
+    ):
         meter = await MetricsObserver.start(chatd)
         await meter.wait_for_value("chatd_database_reachable", 1)
-        await away.stop("immediate")
+        await stoppable_server.stop("immediate")
         await meter.wait_for_value("chatd_database_reachable", 0)
         assert list((await meter.current()).matching("chatd_chats")) == []
-        await away.start()
+        await stoppable_server.start()
         await meter.wait_for_value("chatd_database_reachable", 1)
         await meter.wait_for_value("chatd_chats", 0, status="pending")
 
@@ -165,6 +168,6 @@ async def test_scrape_runs_no_statement(dsn: str, database: Database) -> None:
 
 async def test_version_and_memory_are_reported(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
-        seen = await scrape(chatd)
-        assert seen.sum_of("chatd_info", version=__version__) == 1
-        assert seen.sum_of("process_resident_memory_bytes") > 1_000_000
+        lag_was_observed = await scrape(chatd)
+        assert lag_was_observed.sum_of("chatd_info", version=__version__) == 1
+        assert lag_was_observed.sum_of("process_resident_memory_bytes") > 1_000_000

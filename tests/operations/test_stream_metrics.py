@@ -43,17 +43,17 @@ async def test_open_streams_and_client_disconnects(dsn: str) -> None:
 async def test_stream_ends_by_reason(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         meter = await MetricsObserver.start(chatd)
-        gone, cut, last = [await chatd.api.create() for _ in range(3)]
-        async with background_subscriber(chatd, gone["id"]):
-            await chatd.api.http.delete(f"/api/v1/chats/{gone['id']}")
+        deleted, cut, last = [await chatd.api.create() for _ in range(3)]
+        async with background_subscriber(chatd, deleted["id"]):
+            await chatd.api.http.delete(f"/api/v1/chats/{deleted['id']}")
             await meter.wait_for_increase(ENDED, reason="chat_deleted")
         async with background_subscriber(chatd, cut["id"]):
             [subscription] = viewers(chatd)
             subscription.topic.disconnect_all()
             await meter.wait_for_increase(ENDED, reason="aborted")
-        async with background_subscriber(chatd, last["id"]) as heard:
+        async with background_subscriber(chatd, last["id"]) as subscriber:
             await chatd.stop()
-            await eventually(heard.task.done)
+            await eventually(subscriber.task.done)
         assert final_samples(chatd).sum_of(ENDED, reason="draining") == 1
         assert final_samples(chatd).sum_of(ENDED) == 3
 
@@ -64,13 +64,13 @@ async def test_slow_consumer_ends_stream(dsn: str) -> None:
     ) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create()
-        async with non_reading_client(chatd, stream_path(chat["id"])) as wire:
+        async with non_reading_client(chatd, stream_path(chat["id"])) as connection:
             [subscription] = await eventually(lambda: viewers(chatd))
             while not subscription.disconnected:
                 await chatd.api.http.patch(
                     f"/api/v1/chats/{chat['id']}", json={"labels": LARGE_LABELS}
                 )
-            await read_to_end(wire)
+            await read_to_end(connection)
         await meter.wait_for_increase(ENDED, reason="slow_consumer")
 
 
@@ -135,12 +135,12 @@ async def test_missed_notifications_are_found_by_polling(dsn: str) -> None:
 
         await eventually(missed)
         chat = await front.api.create()
-        async with background_subscriber(back, chat["id"]) as heard:
+        async with background_subscriber(back, chat["id"]) as subscriber:
             await front.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "new"})
-            await eventually(lambda: len(heard.events) == 2)
+            await eventually(lambda: len(subscriber.events) == 2)
             await meter.wait_for_increase("chatd_notifications_missed_total", kind="subscribed")
             await back.api.http.patch(f"/api/v1/chats/{chat['id']}", json={"title": "newer"})
-            await eventually(lambda: len(heard.events) == 3)
+            await eventually(lambda: len(subscriber.events) == 3)
         assert await meter.increase("chatd_notifications_missed_total", kind="subscribed") == 1
 
 

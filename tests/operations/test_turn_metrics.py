@@ -72,14 +72,16 @@ async def test_turn_phases_add_up_to_turn_seconds(dsn: str) -> None:
             await chatd.api.wait_for_status(chat["id"], "waiting")
         await meter.wait_for_increase("chatd_turns_total", 2)
 
-        async def spent(phase: str) -> float:
+        async def phase_seconds(phase: str) -> float:
             return await meter.increase("chatd_turn_phase_seconds_total", phase=phase)
 
-        assert await spent("first_part") >= 0.6
-        assert await spent("streaming") >= 0.3
-        assert await spent("pending") >= 0.3 + 0.15  # the second waited for the first
-        assert await meter.increase("chatd_claim_wait_seconds_sum") == await spent("pending")
-        in_hand = [await spent(p) for p in ("first_part", "streaming", "storing")]
+        assert await phase_seconds("first_part") >= 0.6
+        assert await phase_seconds("streaming") >= 0.3
+        assert await phase_seconds("pending") >= 0.3 + 0.15  # the second waited for the first
+        assert await meter.increase("chatd_claim_wait_seconds_sum") == await phase_seconds(
+            "pending"
+        )
+        in_hand = [await phase_seconds(p) for p in ("first_part", "streaming", "storing")]
         assert sum(in_hand) <= await meter.increase("chatd_turn_seconds_sum")
         assert await meter.increase("chatd_first_part_seconds_sum") >= 0.6
 
@@ -149,8 +151,8 @@ async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
         assert await meter.increase("chatd_tool_calls_total", executor="client") == 2
         assert await meter.increase("chatd_tool_calls_total", executor="unknown") == 2
         assert await meter.increase("chatd_steps_total") == 3
-        took = await meter.increase("chatd_turn_phase_seconds_total", phase="client")
-        assert 0 < took < 30
+        client_seconds = await meter.increase("chatd_turn_phase_seconds_total", phase="client")
+        assert 0 < client_seconds < 30
 
 
 async def test_client_tool_timeout_is_counted(dsn: str) -> None:
@@ -161,11 +163,11 @@ async def test_client_tool_timeout_is_counted(dsn: str) -> None:
             yield part
         yield finished()
 
-    quick = {
+    short_limits = {
         "turn": {"client_tool_timeout_seconds": 0.05},
         "worker": {"reap_interval_seconds": 0.05},
     }
-    async with running_daemon(dsn, FunctionProvider(act), **quick) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act), **short_limits) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chatd.api.create("go", tools=[TOOL])
         await meter.wait_for_increase("chatd_turns_total", outcome="finished")
