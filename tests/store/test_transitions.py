@@ -1,0 +1,279 @@
+"""Every (transition, status) cell of the table, in the store: each that is allowed, each that is refused.
+
+A row of the table shares one database. Its cells are subtests, each of which begins with an empty table of
+chats.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.factories import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    stored_rows,
+    text_content,
+)
+from support.invariants import check_calls
+from support.transitions import (
+    ASKING,
+    REAPER,
+    STEP,
+    Nothing,
+    make,
+    may_queue,
+)
+
+from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
+from chatd.domain.errors import (
+    ChatBusy,
+    ChatTreeBusy,
+    LeaseLost,
+    NoActionRequired,
+    NothingToRetry,
+    QueuedMessageNotFound,
+    Refused,
+)
+from chatd.domain.journal import JournalEntry
+from chatd.domain.message import Content, Role
+from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, target_status
+from chatd.store.chats import Chats
+from chatd.store.commands import (
+    CommitStep,
+    Fail,
+    FinishInterrupt,
+    FinishTurn,
+    RecordRetry,
+    Release,
+    RequireAction,
+    WorkerCommand,
+)
+from chatd.store.commits import CommitListener
+from chatd.store.database import Database
+from chatd.store.records import TransitionResult
+from chatd.store.turns import FencingToken, Turns
+
+ROWS = [
+    pytest.param(transition, busy, id=f"{transition}{f'-{busy}' if busy else ''}")
+    for transition, busy in TABLE
+    if transition is not Transition.CREATE
+]
+CELLS = [
+    (status, queued) for status in Status for queued in ((0, 2) if may_queue(status) else (0,))
+]
+"""The statuses, without and with queued messages if the status may have some."""
+
+
+def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[Exception]:
+    if transition in WORKER_TRANSITIONS or transition is Transition.REAP_INTERRUPT:
+        return LeaseLost
+    if transition in {Transition.CLAIM, Transition.REAP, Transition.EXPIRE_ACTION}:
+        return Nothing
+    if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE}:
+        return QueuedMessageNotFound
+    if transition is Transition.SUBMIT_TOOL_RESULTS:
+        return NoActionRequired
+    if transition is Transition.RETRY:
+        return NothingToRetry
+    return (
+        ChatBusy if busy is BusyBehavior.REJECT or transition is Transition.CLEAR else ChatTreeBusy
+    )
+
+
+@pytest.mark.parametrize(("transition", "busy"), ROWS)
+async def test_transition_in_each_status(
+    database: Database,
+    subtests: pytest.Subtests,
+    transition: Transition,
+    busy: BusyBehavior | None,
+) -> None:
+    for status, queued in CELLS:
+        await database.fetch("DELETE FROM chats")
+        with subtests.test(status=status.value, queued=queued):
+            await check_cell(database, transition, busy, status, queued)
+
+
+async def check_cell(
+    database: Database,
+    transition: Transition,
+    busy: BusyBehavior | None,
+    status: Status,
+    queued: int,
+) -> None:
+    chat = await chat_with_status(
+        database,
+        status,
+        queued=queued,
+        archived=transition is Transition.UNARCHIVE and status in IDLE,
+    )
+    target = target_status(transition, status, busy=busy, has_queue=queued > 0)
+    if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
+        target = None  # there is no queued message to remove or promote
+    before = await stored_rows(database, chat)
+    published: list[JournalEntry] = []
+    listener = CommitListener(on_commit=published.append)
+    if target is None:
+        with pytest.raises(expected_refusal(transition, busy)):
+            await make(database, transition, busy, chat, listener=listener)
+        assert published == []
+        assert await stored_rows(database, chat) == before
+        return
+    result = await make(database, transition, busy, chat, listener=listener)
+    assert result.chat.status is target
+    if not TABLE[transition, busy][status].journaled:
+        assert result.entry is None
+        assert published == []
+        assert await stored_rows(database, chat) == before
+        return
+    assert published == [result.entry]
+    await check(database, chat, result, transition)
+
+
+async def check(
+    database: Database, before: Chat, result: TransitionResult, transition: Transition
+) -> None:
+    """Check what every transition does."""
+    after = result.chat
+    assert after.version == before.version + 1
+    assert result.entry is not None
+    journal = await database.fetch("SELECT * FROM chat_events WHERE chat_id = $1", before.id)
+    assert [(r["version"], r["transition"], r["status"], r["epoch"]) for r in journal] == [
+        (after.version, transition.value, after.status.value, after.epoch)
+    ]
+    assert result.entry.data == journal[0]["data"]
+    assert result.entry.created_at == journal[0]["created_at"]
+    if after.status is not Status.ERROR:
+        assert after.last_error is None
+        assert after.last_error_detail is None
+    queue = await database.fetch(
+        "SELECT id FROM chat_queued_messages WHERE chat_id = $1", before.id
+    )
+    assert len(queue) == after.queue_length
+    stored = await database.fetch(
+        "SELECT id FROM chat_messages WHERE chat_id = $1 AND version = $2", before.id, after.version
+    )
+    assert {row["id"] for row in stored} == {message.id for message in result.entry.messages}
+    assert result.entry.data.get("messages", []) == [m.id for m in result.entry.messages]
+    (chat,) = await database.fetch("SELECT * FROM chats WHERE id = $1", before.id)
+    messages = await database.fetch(
+        "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", before.id
+    )
+    ledger = await database.fetch(
+        "SELECT * FROM chat_tool_calls WHERE chat_id = $1 ORDER BY message_id, position", before.id
+    )
+    check_calls(chat, messages, ledger)
+
+
+@pytest.mark.parametrize("content", [text_content("hello"), None])
+async def test_create_leads_to_the_status_of_the_table(
+    database: Database, content: Content | None
+) -> None:
+    await insert_models(database)
+    result = await Chats(database).create(owner_id=OWNER, model_config_id=MODEL, content=content)
+    assert result.chat.status is target_status(
+        Transition.CREATE, None, without_message=content is None
+    )
+    nonexistent = replace(result.chat, version=0)
+    await check(database, nonexistent, result, Transition.CREATE)
+
+
+async def test_reap_after_too_many_recoveries_fails_the_chat(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, recoveries=0)
+    result = await make(database, Transition.REAP, None, chat, given_up=True)
+    assert result.chat.status is target_status(Transition.REAP, Status.RUNNING, exhausted=True)
+    assert result.chat.last_error is not None
+    assert "died 1 times" in result.chat.last_error
+    assert result.chat.last_error_detail is not None
+    assert result.chat.last_error_detail["kind"] == "crash_loop"
+    await check(database, chat, result, Transition.REAP)
+
+
+@pytest.mark.parametrize("content", [None, text_content("hello")], ids=["empty", "asked"])
+async def test_create_stores_title_labels_and_messages(database: Database, content: Any) -> None:
+    await insert_models(database)
+    result = await Chats(database).create(
+        owner_id=OWNER,
+        model_config_id=OTHER_MODEL,
+        content=content,
+        system_prompt="be brief",
+        title="a \x00 title",
+        labels={"a": "b"},
+    )
+    assert result.chat.status is (Status.PENDING if content else Status.WAITING)
+    assert result.chat.root_chat_id == result.chat.id
+    assert result.chat.title == "a \N{REPLACEMENT CHARACTER} title"
+    assert result.entry is not None
+    roles = [message.role for message in result.entry.messages]
+    assert roles == [Role.SYSTEM, Role.USER][: 2 if content else 1]
+    assert [m.id for m in result.entry.messages] == sorted(m.id for m in result.entry.messages)
+
+
+STORES_NO_STEP = {Transition.RELEASE}
+
+STALE_COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "worker": {"worker_id": REAPER},
+    "epoch": {"epoch": 2},
+    "step": {"committed_steps": 1},
+}
+"""Columns that make the fencing token of a worker stale, by the part that differs."""
+
+STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
+    command.transition: command
+    for command in (
+        CommitStep(**STEP),
+        RecordRetry(step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={}),
+        RequireAction(**ASKING),
+        FinishTurn(**STEP),
+        FinishInterrupt(**STEP),
+        Fail(step=0, last_error="x", last_error_detail={}, settled_part=0),
+        Release(step=0, reason="x"),
+    )
+}
+
+
+@pytest.mark.parametrize("transition", sorted(WORKER_TRANSITIONS))
+async def test_stale_fencing_token_changes_nothing(
+    database: Database, subtests: pytest.Subtests, transition: Transition
+) -> None:
+    status = Status.INTERRUPTING if transition is Transition.FINISH_INTERRUPT else Status.RUNNING
+    for part, columns in STALE_COLUMNS.items():
+        if part == "step" and transition in STORES_NO_STEP:
+            continue
+        with subtests.test(part=part):
+            chat = await chat_with_status(database, status, **columns)
+            before = await stored_rows(database, chat)
+            with pytest.raises(LeaseLost):
+                await Turns(database).apply(
+                    FencingToken(chat.id, WORKER, 1), STALE_COMMANDS[transition]
+                )
+            assert await stored_rows(database, chat) == before
+
+
+BY_CALLERS = sorted(
+    {transition for transition, _ in TABLE}
+    - WORKER_TRANSITIONS
+    - {
+        Transition.CREATE,
+        Transition.CLAIM,
+        Transition.REAP,
+        Transition.REAP_INTERRUPT,
+        Transition.EXPIRE_ACTION,
+    }
+)
+
+
+async def test_chat_of_another_owner_is_not_found(
+    database: Database, subtests: pytest.Subtests
+) -> None:
+    for transition in BY_CALLERS:
+        with subtests.test(transition=transition.value):
+            chat = await chat_with_status(database, Status.ERROR, queued=2, owner_id="bob")
+            before = await stored_rows(database, chat)
+            with pytest.raises(Refused, match=f"no chat {chat.id}"):
+                await make(database, transition, None, chat)
+            assert await stored_rows(database, chat) == before
