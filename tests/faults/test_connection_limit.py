@@ -23,7 +23,7 @@ def small_server() -> Iterator[Postgres]:
 
 @pytest.fixture
 async def small_server_dsn(small_server: Postgres) -> AsyncIterator[str]:
-    """A database on a server with few connections."""
+    """Yield a database on a server with few connections."""
     async with database_on_server(small_server.dsn) as dsn:
         yield dsn
 

@@ -30,7 +30,7 @@ BOUNDED_SECONDS = 15.0
 
 @pytest.fixture
 async def tcp_server_dsn(tcp_server: str) -> AsyncIterator[str]:
-    """A database that is reached over TCP, without a proxy."""
+    """Yield a database that is reached over TCP, without a proxy."""
     async with database_on_server(tcp_server) as dsn:
         yield dsn
 

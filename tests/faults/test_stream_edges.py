@@ -157,7 +157,7 @@ async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None
     """A client that reads gets `draining` and a proper end. One that does not read holds up nothing."""
     async with running_daemon(dsn, FunctionProvider(answer_briefly)) as chatd:
         chat_id = (await chatd.api.create())["id"]
-        async with raw_connection(chatd, chat_id) as stuck:
+        async with raw_connection(chatd, chat_id) as blocked:
             [place] = await eventually(lambda: subscriptions(chatd.daemon.services.hub))
             count = 0
             while len(place._entries) < 8:  # Entries pile up once the socket buffers are full.
@@ -166,15 +166,18 @@ async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None
                 await chatd.api.wait_for_status(chat_id, "waiting")
                 count += 1
             other = (await chatd.api.create())["id"]
-            async with raw_connection(chatd, other) as reading, raw_connection(chatd, other) as too:
+            async with (
+                raw_connection(chatd, other) as first,
+                raw_connection(chatd, other) as second,
+            ):
                 await eventually(lambda: chatd.daemon.services.hub.subscriber_count == 3)
                 stopping = asyncio.create_task(chatd.stop())
-                for viewer in (reading, too):
-                    body, ended = decode_chunks(await viewer.rest())
+                for client in (first, second):
+                    body, ended = decode_chunks(await client.rest())
                     assert ended
                     assert [e.event for e in events(body)] == ["snapshot", "draining"]
                 await stopping
-            stuck.reset()
+            blocked.reset()
         assert not chatd.daemon.services.hub._topics
 
 
@@ -219,11 +222,11 @@ async def test_vanished_subscribers_leave_no_topics(dsn: str, working: bool) -> 
             await eventually(lambda: chat_id in map(str, hub._topics))
 
         async def vanish(number: int) -> None:
-            async with raw_connection(chatd, chat_id) as viewer:
+            async with raw_connection(chatd, chat_id) as client:
                 if number % 3:
                     loop = asyncio.get_running_loop()
-                    assert await loop.sock_recv(viewer.plain, 1 if number % 3 == 1 else 4096)
-                viewer.reset()
+                    assert await loop.sock_recv(client.plain, 1 if number % 3 == 1 else 4096)
+                client.reset()
 
         for _ in range(4):
             await asyncio.gather(*map(vanish, range(30)))
@@ -240,7 +243,7 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
     chats, turns, streams = Chats(database), Turns(database), StreamStore(database)
     async with running_daemon(dsn, worker=worker) as chatd:
         chat_id = UUID((await chatd.api.create())["id"])
-        async with background_subscriber(chatd, str(chat_id)) as viewer:
+        async with background_subscriber(chatd, str(chat_id)) as client:
             await chats.describe(chat_id, owner_id="local", title="quiet", labels=None)
             hello = ({"type": "text", "text": "hello"},)
             await chats.send(chat_id, owner_id="local", content=hello)
@@ -249,9 +252,9 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
             assert chat.worker_id is not None
             parts = [{"index": 0, "type": "text", "text": f"part {n} "} for n in range(3)]
             await streams.flush_parts([PartBatch(chat_id, chat.epoch, 1, parts[:2])])
-            await eventually(lambda: viewer.events[-1].data == parts[1])
+            await eventually(lambda: client.events[-1].data == parts[1])
             await streams.flush_parts([PartBatch(chat_id, chat.epoch, 3, parts[2:])])
-            await eventually(lambda: viewer.events[-1].data == parts[2])
+            await eventually(lambda: client.events[-1].data == parts[2])
             answer = NewMessage(
                 role=Role.ASSISTANT,
                 content=({"type": "text", "text": "part 0 part 1 part 2 "},),
@@ -261,8 +264,8 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
             await turns.apply(
                 fence, FinishTurn(step=chat.committed_steps, messages=[answer], settled_part=3)
             )
-            await eventually(lambda: viewer.events[-1].data == {"status": "waiting", "epoch": 1})
-            assert [event.event for event in viewer.events] == [
+            await eventually(lambda: client.events[-1].data == {"status": "waiting", "epoch": 1})
+            assert [event.event for event in client.events] == [
                 "snapshot",
                 "chat",
                 *("message", "status", "status"),
@@ -270,11 +273,11 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
                 *("message", "status"),
             ]
             view = ChatView()
-            for event in viewer.events:
+            for event in client.events:
                 view.apply(event)
             assert list(view.messages.values()) == ["hello", "part 0 part 1 part 2 "]
             await database.fetch("DELETE FROM chats WHERE id = $1", chat_id)
-            await asyncio.wait_for(viewer.task, TIMEOUT_SECONDS)
+            await asyncio.wait_for(client.task, TIMEOUT_SECONDS)
         await no_topics(chatd)
 
 

@@ -61,7 +61,7 @@ async def rename(database: Database, chat: Chat, title: str) -> JournalEntry:
 async def events_since(
     hub: ChatHub, database: Database, chat: Chat, cursor: Cursor, *, count: int
 ) -> list[StreamEvent]:
-    """Return the next events after a cursor. The poller reads those that no hub was told of."""
+    """Return the next events after a cursor. The poller reads those that were not published to the hub."""
     events: list[StreamEvent] = []
     async with opened(hub, database, chat.id, cursor) as (_, batches):
         while len(events) < count:
