@@ -1,8 +1,8 @@
-"""A migration leaves the release before at work: it adds now, and takes away a release later.
+"""Migrations work with the previous release: they expand the schema now and contract it a release later.
 
-Old and new processes run on one schema while an upgrade goes on, and nobody may be kept waiting for a
-table that is rewritten or indexed. The first migration was there before the first release. A
-file that is safe for a reason that cannot be seen here gives it in its head: ``-- contract: why``.
+Processes of both releases share the schema during an upgrade, and none may wait for a table that is
+rewritten or indexed. The first migration is older than the first release. A file that is safe for a
+reason this test cannot see states it in its header: ``-- contract: reason``.
 """
 
 import re
@@ -13,7 +13,7 @@ import pytest
 from chatd.store.migrations.files import NO_TRANSACTION, Script, _split_statements, load_migrations
 
 FIRST = 2
-"""The first migration that an installed chatd may have to live with."""
+"""First migration that may run beside an installed chatd."""
 
 NAME = r'(?:(?:\w+|"[^"]+")\.)?(?P<table>\w+|"[^"]+")'
 CREATED = re.compile(
@@ -30,25 +30,25 @@ DROPPED = re.compile(rf"DROP TABLE (?:IF EXISTS )?{NAME}", re.IGNORECASE)
 TYPE = re.compile(r"ALTER TYPE\b", re.IGNORECASE)
 ACTIONS = {
     "drops a column": r"DROP (?!CONSTRAINT\b)",
-    "renames what is in use": r"RENAME (?!CONSTRAINT\b)",
+    "renames what the previous release uses": r"RENAME (?!CONSTRAINT\b)",
     "changes a type": r"ALTER (?:COLUMN )?\S+ (?:SET DATA )?TYPE\b",
-    "adds a column that the release before does not fill": r"ADD (?!(?:CONSTRAINT|CHECK|PRIMARY KEY)\b)"
+    "adds a column that the previous release does not fill": r"ADD (?!(?:CONSTRAINT|CHECK|PRIMARY KEY)\b)"
     r"(?!.*\bDEFAULT\b(?! NULL\b)).*\b(?:NOT NULL|PRIMARY KEY)\b",
-    "demands what the release before may not fill": r"ALTER (?:COLUMN )?\S+ SET NOT NULL\b",
+    "demands a value that the previous release may not fill": r"ALTER (?:COLUMN )?\S+ SET NOT NULL\b",
     "builds an index while the table is locked": r"ADD (?!.*\bUSING INDEX\b).*"
     r"\b(?:UNIQUE|PRIMARY KEY|EXCLUDE)\b",
 }
-EXCUSE = re.compile(r"^-- contract: +\S", re.MULTILINE)
+REASON_GIVEN = re.compile(r"^-- contract: +\S", re.MULTILINE)
 
 
 def broken_rules(script: Script) -> Iterator[str]:
-    """What the release before would not survive, or somebody would have to wait for."""
+    """Yield the statements that break the previous release or block its queries."""
     head = re.match(r"(?:\s*--[^\n]*(?:\n|$))*", script.sql)
-    if head and EXCUSE.search(head[0]):
+    if head and REASON_GIVEN.search(head[0]):
         return
     new: set[str] = set()
     for _, bare in _split_statements(script.sql):
-        for statement in _spoken(bare):
+        for statement in _statements_in(bare):
             if made := CREATED.match(statement):
                 new.add(_table(made))
             for rule, table in _broken(statement, transactional=script.transactional):
@@ -56,17 +56,17 @@ def broken_rules(script: Script) -> Iterator[str]:
                     yield f"{script.file} {rule}: {statement}"
 
 
-def _spoken(bare: str) -> list[str]:
-    """A statement on one line without its literals, which are no SQL; but what DO does is."""
+def _statements_in(bare: str) -> list[str]:
+    """Return a statement on one line without literals, or the statements inside DO."""
     if re.match(r"DO\b", bare, re.IGNORECASE):
         inner = re.sub(r"\$\w*\$|'|\b(?:BEGIN|THEN|ELSE|EXECUTE|LOOP)\b", ";", bare)
-        return [" ".join(one.split()) for one in inner.split(";")]
+        return [" ".join(part.split()) for part in inner.split(";")]
     plain = re.sub(r"(?s)\$(\w*)\$.*?\$\1\$|'(?:''|[^'])*'", "''", bare)
     return [" ".join(plain.split())]
 
 
 def _broken(statement: str, *, transactional: bool) -> Iterator[tuple[str, str | None]]:
-    """Each rule that a statement breaks, and the table with which."""
+    """Yield each rule that a statement breaks, with the table."""
     if dropped := DROPPED.match(statement):
         yield "drops a table", _table(dropped)
     if TYPE.match(statement):
@@ -83,20 +83,20 @@ def _broken(statement: str, *, transactional: bool) -> Iterator[tuple[str, str |
                     yield rule, _table(altered)
 
 
-def _table(found: re.Match[str]) -> str:
-    return found["table"].strip('"').lower()
+def _table(match: re.Match[str]) -> str:
+    return match["table"].strip('"').lower()
 
 
 def _actions(text: str) -> list[str]:
-    """What stands between commas, those in brackets apart."""
+    """Split a list at its commas, but not at those in parentheses."""
     while (shorter := re.sub(r"\([^()]*\)", " ", text)) != text:
         text = shorter
-    return [" ".join(one.split()) for one in text.split(",")]
+    return [" ".join(part.split()) for part in text.split(",")]
 
 
-def test_the_release_before_can_go_on() -> None:
+def test_migrations_do_not_break_the_previous_release() -> None:
     new = [each.up for each in load_migrations() if each.version >= FIRST]
-    assert [told for script in new for told in broken_rules(script)] == []
+    assert [broken for script in new for broken in broken_rules(script)] == []
 
 
 GOOD = [
@@ -157,17 +157,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("sql", GOOD)
-def test_what_adds_is_fine(sql: str) -> None:
+def test_expanding_statements_break_no_rule(sql: str) -> None:
     assert list(broken_rules(Script(file="0003_x.up.sql", sql=sql))) == []
 
 
 @pytest.mark.parametrize(("sql", "rule"), BAD.items())
-def test_what_takes_away_is_found(sql: str, rule: str) -> None:
+def test_contracting_statements_break_a_rule(sql: str, rule: str) -> None:
     (told,) = broken_rules(Script(file="0003_x.up.sql", sql=sql))
     assert told.startswith(f"0003_x.up.sql {rule}")
 
 
-def test_the_real_files_are_read() -> None:
+def test_rules_apply_to_the_real_files() -> None:
     """The rules find something in the down file of the first migration, which drops its tables."""
     down = load_migrations()[0].down
     dropped = re.findall(r"DROP TABLE (\w+);", down.sql)

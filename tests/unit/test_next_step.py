@@ -124,7 +124,7 @@ def test_unknown_tools_are_not_requested_of_the_client() -> None:
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
-    """A turn from where it is: the model calls so many tools at each step, and then answers."""
+    """Continue a turn in which the model calls this many tools at each step, and then answers."""
     for _ in range(100):
         match next_step(history):
             case CallModel():

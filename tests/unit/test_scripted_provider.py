@@ -33,7 +33,7 @@ def message(number: int, role: Role, words: str) -> Message:
 
 
 def asked(*words: str) -> ModelRequest:
-    """A history in which user and model take turns, the user first and last."""
+    """Return a request whose history alternates between user and model, the user first and last."""
     roles = (Role.USER, Role.ASSISTANT)
     messages = (message(n + 1, roles[n % 2], said) for n, said in enumerate(words))
     return ModelRequest(model="m1", messages=tuple(messages))

@@ -1,4 +1,4 @@
-"""The systemd units, by systemd's own judgement, and by what the rest of the repository says."""
+"""The systemd units: valid for systemd, and consistent with the rest of the repository."""
 
 import re
 import shutil
@@ -14,10 +14,10 @@ from chatd.settings import Settings
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ["chatd.service", "chatd@.service"]
 NOTIFY_RELOAD = 253
-"""The systemd that learnt ``Type=notify-reload``."""
+"""First version of systemd with ``Type=notify-reload``."""
 
 needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here"
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 
 
@@ -28,7 +28,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with a program that is here; and a type that this systemd knows."""
+    """Write the units with a program that exists here, and a type that this systemd supports."""
     version = int(analyze("--version").stdout.split()[1])
     for file in DEPLOY.glob("chatd*.s*"):
         text = file.read_text().replace("/opt/chatd/bin/chatd", sys.executable)
@@ -40,23 +40,23 @@ def units(tmp_path: Path) -> Path:
 
 @needs_systemd
 @pytest.mark.parametrize("name", [*SERVICES, "chatd.socket"])
-def test_systemd_finds_nothing_to_say(units: Path, name: str) -> None:
+def test_systemd_verify_reports_nothing(units: Path, name: str) -> None:
     verified = analyze("verify", "--recursive-errors=no", str(units / name))
-    ours = [line for line in verified.stderr.splitlines() if "chatd" in line]
-    assert (verified.returncode, ours) == (0, [])
+    messages = [line for line in verified.stderr.splitlines() if "chatd" in line]
+    assert (verified.returncode, messages) == (0, [])
 
 
 @needs_systemd
 @pytest.mark.parametrize("name", SERVICES)
-def test_the_exposure_is_small(units: Path, name: str) -> None:
-    judged = analyze("security", "--offline=true", "--no-pager", str(units / name))
-    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", judged.stdout)
-    assert exposure, judged
+def test_exposure_level_is_low(units: Path, name: str) -> None:
+    report = analyze("security", "--offline=true", "--no-pager", str(units / name))
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", report.stdout)
+    assert exposure, report
     assert float(exposure[1]) <= 1.5
 
 
 def unit(name: str) -> dict[str, list[tuple[str, str]]]:
-    """Sections with their lines; a key may stand in one several times."""
+    """Return the sections with their lines. A key may occur several times."""
     sections: dict[str, list[tuple[str, str]]] = {}
     for line in (DEPLOY / name).read_text().splitlines():
         if line.startswith("["):
@@ -67,7 +67,7 @@ def unit(name: str) -> dict[str, list[tuple[str, str]]]:
     return sections
 
 
-def test_several_processes_are_like_one_but_for_their_socket_and_folder() -> None:
+def test_template_unit_differs_in_socket_and_folder_only() -> None:
     one, several = (unit(name) for name in SERVICES)
     differ = {section: {key for key, _ in {*one[section]} ^ {*several[section]}} for section in one}
     assert differ == {
@@ -77,7 +77,7 @@ def test_several_processes_are_like_one_but_for_their_socket_and_folder() -> Non
     }
 
 
-def test_what_the_units_say_of_chatd_is_so() -> None:
+def test_exit_codes_and_options_in_the_units_exist() -> None:
     service = dict(unit("chatd.service")["Service"])
     codes = {int(code) for code in service["RestartPreventExitStatus"].split()}
     assert codes == {Exit.USAGE, Exit.SCHEMA, Exit.CONFIGURATION}
