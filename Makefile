@@ -25,11 +25,13 @@ test-all: ## Run all tests
 docs: ## Build the documentation as a site in build/site
 	$(BIN)/zensical build --clean --strict
 
-openapi: ## Write clients/openapi.json, and the types of the TypeScript client
-	$(BIN)/chatd openapi > clients/openapi.json
+openapi: ## Write clients/openapi.json, and what is generated from it
+	$(BIN)/chatd openapi > clients/openapi.json.new && mv clients/openapi.json.new clients/openapi.json
+	$(BIN)/python clients/generate_python.py
 	cd clients/typescript && npm run generate
+	$(BIN)/python docs/generate.py
 
-generate: ## Write the generated tables of the documentation
+generate: ## Write config.example.toml and the tables of the documentation
 	$(BIN)/python docs/generate.py
 
 bench: ## Measure what this machine can do, in under 40 s

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+import chatd.client
 from chatd.cli.exit_codes import Exit
 from chatd.cli.main import COMMANDS
 from chatd.logs.events import log_events
@@ -204,3 +205,10 @@ def test_modules_on_the_vocabulary_page_exist() -> None:
     assert len(modules) > 100
     paths = (module.replace(".", "/") for module in modules)
     assert not [path for path in paths if not (is_path(path) or is_path(f"tests/{path}"))]
+
+
+def test_names_on_the_python_client_page_exist() -> None:
+    page = DOCS / "guides" / "python-client.md"
+    names = {found for found in names_in_code(page) if re.fullmatch(r"[A-Z][A-Za-z]+", found)}
+    assert len(names) > 10
+    assert not [found for found in names - {"None"} if not hasattr(chatd.client, found)]
