@@ -45,14 +45,14 @@ class BaselineStore:
         return store
 
     async def create(self, content: str) -> UUID:
-        given = [_message("user", content, self.model_id)]
+        messages = [_message("user", content, self.model_id)]
         rows = await self._fetch(
             _CHATS["create"],
             owner_id="local",
             title="",
             labels="{}",
             model_config_id=self.model_id,
-            messages=json.dumps(given),
+            messages=json.dumps(messages),
             starts_turn=True,
             tools="[]",
             limits=None,

@@ -86,7 +86,7 @@ async def connect(url: str) -> HttpConnection:
     """Connect to ``http://host:port``."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    _, line = await loop.create_connection(
+    _, connection = await loop.create_connection(
         HttpConnection, parts.hostname or "localhost", parts.port or 80
     )
-    return line
+    return connection

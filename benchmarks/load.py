@@ -46,12 +46,12 @@ async def turns(task: Task) -> Task:
 
     async def keep_one() -> None:
         nonlocal begun
-        line = await connect(task["url"])
+        connection = await connect(task["url"])
         while (now := time.monotonic()) < begun + seconds:
-            moments.append(await _run_turn(task["url"], line))
+            moments.append(await _run_turn(task["url"], connection))
             if begun == float("inf") and len(moments) >= chats and now >= warm:
                 begun = time.monotonic()
-        line.close()
+        connection.close()
 
     await asyncio.gather(*(keep_one() for _ in range(chats)))
     counted = [(sent, first, end) for sent, first, end in moments if begun < end <= begun + seconds]
@@ -63,9 +63,9 @@ async def turns(task: Task) -> Task:
     }
 
 
-async def _run_turn(url: str, line: HttpConnection) -> tuple[float, float, float]:
+async def _run_turn(url: str, connection: HttpConnection) -> tuple[float, float, float]:
     sent = time.monotonic()
-    chat_id = await _create_chat(line, QUESTION)
+    chat_id = await _create_chat(connection, QUESTION)
     stream = await connect(url)
     stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
     await stream.wait_for(_FIRST_PART)
@@ -75,8 +75,8 @@ async def _run_turn(url: str, line: HttpConnection) -> tuple[float, float, float
     return sent, first, time.monotonic()
 
 
-async def _create_chat(line: HttpConnection, body: bytes) -> str:
-    answer = await line.post("/api/v1/chats", body)
+async def _create_chat(connection: HttpConnection, body: bytes) -> str:
+    answer = await connection.post("/api/v1/chats", body)
     found = _ID.search(answer.body)
     if found is None:
         raise TurnFailedError(f"{answer.status} {answer.body[:300]!r}")
@@ -94,23 +94,23 @@ async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
 async def open_chat(task: Task) -> Task:
     """Open a chat for ``send_loop``, and its stream, until ``close_held``."""
     global _current_chat  # noqa: PLW0603 - one at a time, for the life of the process
-    line, stream = await connect(task["url"]), await connect(task["url"])
-    chat_id = await _create_chat(line, _EMPTY_BODY)
+    connection, stream = await connect(task["url"]), await connect(task["url"])
+    chat_id = await _create_chat(connection, _EMPTY_BODY)
     stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
-    _current_chat = (line, stream, f"/api/v1/chats/{chat_id}/messages")
-    _held_streams.extend((line, stream))
+    _current_chat = (connection, stream, f"/api/v1/chats/{chat_id}/messages")
+    _held_streams.extend((connection, stream))
     await _wait_for_turn_end(stream, 0)
     return {}
 
 
 async def send_loop(task: Task) -> Task:
     """Send a message, wait on the open stream for the end of the turn, pause, repeat."""
-    line, stream, path = _current_chat
+    connection, stream, path = _current_chat
     sent = []
     for _ in range(task["turns"]):
         place = len(stream.buffer)
         sent.append(time.monotonic())
-        await line.post(path, QUESTION)
+        await connection.post(path, QUESTION)
         await _wait_for_turn_end(stream, place)
         await asyncio.sleep(task["pause"])
     return {"sent": sent}
@@ -122,16 +122,16 @@ async def follow_two(task: Task) -> Task:
     other: list[float] = []
 
     async def one() -> None:
-        line = await connect(task["worker"])
-        chat_id = await _create_chat(line, _EMPTY_BODY)
+        connection = await connect(task["worker"])
+        chat_id = await _create_chat(connection, _EMPTY_BODY)
         streams = [await connect(task[name]) for name in ("worker", "other")]
         for stream in streams:
             stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
         places = [await _wait_for_turn_end(stream, 0) for stream in streams]
-        await line.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
+        await connection.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
         ages = zip(streams, places, (worker, other), strict=True)
         await asyncio.gather(*(_collect_ages(*each) for each in ages))
-        for each in (line, *streams):
+        for each in (connection, *streams):
             each.close()
 
     await asyncio.gather(*(one() for _ in range(task["chats"])))
@@ -150,16 +150,16 @@ async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -
 
 async def hold_streams(task: Task) -> Task:
     """Open chats, each with a stream that stays open; with a ``question`` they are leased too."""
-    line = await connect(task["url"])
+    connection = await connect(task["url"])
     body = json.dumps({"content": task["question"]}).encode() if task["question"] else _EMPTY_BODY
     shown = _FIRST_PART if task["question"] else _TURN_END
     for _ in range(task["chats"]):
-        chat_id = await _create_chat(line, body)
+        chat_id = await _create_chat(connection, body)
         stream = await connect(task["url"])
         stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
         await stream.wait_for(shown)
         _held_streams.append(stream)
-    line.close()
+    connection.close()
     return {}
 
 

@@ -181,10 +181,12 @@ def _parse_address(dsn: str) -> tuple[str, int]:
     parts = urlsplit(dsn)
     asked = parse_qs(parts.query)
     if asked.get("sslmode", ["prefer"])[0] not in {"disable", "allow", "prefer"}:
-        raise ChatdError("What goes over an encrypted wire cannot be counted (sslmode).")
+        raise ChatdError("Statements on an encrypted connection cannot be counted (sslmode).")
     place = parts.netloc.rpartition("@")[2]
     host, _, port = place.rpartition(":") if re.search(r":\d+$", place) else (place, "", "")
     host = unquote(host) or asked.get("host", [""])[0]
     if not host:
-        raise ChatdError("The address of the database has no host: its wire cannot be counted.")
+        raise ChatdError(
+            "The address of the database has no host, so that its statements cannot be counted."
+        )
     return host.strip("[]"), int(port or asked.get("port", ["5432"])[0])

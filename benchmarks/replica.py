@@ -73,10 +73,10 @@ class Process:
         """Wait until it listens and /readyz answers 200."""
         listening = await self.wait_for_event("http.listening")
         self.url = f"http://{listening['host']}:{listening['port']}"
-        line = await connect(self.url)
-        while (await line.get(path)).status != HTTPStatus.OK:  # noqa: ASYNC110 - it is another process
+        connection = await connect(self.url)
+        while (await connection.get(path)).status != HTTPStatus.OK:  # noqa: ASYNC110 - it is another process
             await anyio.sleep(_POLL_INTERVAL_SECONDS)
-        line.close()
+        connection.close()
 
     @property
     def rss_megabytes(self) -> float:

@@ -83,10 +83,10 @@ async def _measure(name: str, context: BenchContext) -> Section:
     title, measure = MEASURES[name]
     begun = time.monotonic()
     figures: Sequence[Figure] = ()
-    broken = None
+    problem = None
     try:
         figures = await measure(context)
     except Exception as error:  # noqa: BLE001 - the other measures go on, and the report says so
-        broken = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in flatten_group(error))
+        problem = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in flatten_group(error))
     seconds = time.monotonic() - begun
-    return Section(name=name, title=title, seconds=seconds, figures=figures, error=broken)
+    return Section(name=name, title=title, seconds=seconds, figures=figures, error=problem)

@@ -25,8 +25,8 @@ async def _measure_held_chats(
 ) -> list[Figure]:
     chats, seconds = context.profile.held_chats, context.profile.hold_seconds
     settings = f"[worker]\nmax_chats = {chats}\n"
-    wire = CountingProxy(await context.databases.create(name), context.folder)
-    async with wire, replica(context.folder, wire.dsn, settings=settings) as process:
+    proxy = CountingProxy(await context.databases.create(name), context.folder)
+    async with proxy, replica(context.folder, proxy.dsn, settings=settings) as process:
         await context.clients.run_task("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
         before = process.rss_megabytes
         context.report_progress(f"{chats} chats {title}")
@@ -35,9 +35,9 @@ async def _measure_held_chats(
         )
         await context.clients.run_task("wait", seconds=_WARMUP_SECONDS)
         after = process.rss_megabytes
-        wire.reset()
+        proxy.reset()
         await context.clients.run_task("wait", seconds=seconds)
-        rates = wire.statements.rates(seconds)
+        rates = proxy.statements.rates(seconds)
         scrapes = await _scrape_seconds(process)
         await context.clients.run_task("close_held")
     return [
@@ -71,10 +71,10 @@ async def _measure_held_chats(
 
 async def _scrape_seconds(process: Process) -> list[float]:
     """Return the seconds that each of some scrapes took."""
-    line, took = await connect(process.url), []
+    connection, took = await connect(process.url), []
     for _ in range(_SCRAPES):
         begun = time.perf_counter()
-        await line.get("/metrics")
+        await connection.get("/metrics")
         took.append(time.perf_counter() - begun)
-    line.close()
+    connection.close()
     return took

@@ -27,22 +27,22 @@ _CHATD_QUERY = re.compile(r"\w+\.\w+")
 
 async def measure(context: BenchContext) -> Sequence[Figure]:
     count, do = context.profile.counted_turns, context.clients.run_task
-    wire = CountingProxy(await context.databases.create("round_trips"), context.folder)
-    async with wire, replica(context.folder, wire.dsn) as process:
+    proxy = CountingProxy(await context.databases.create("round_trips"), context.folder)
+    async with proxy, replica(context.folder, proxy.dsn) as process:
         context.report_progress("turns that go before")
         await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
         await do("open_chat", url=process.url)
         await do("send_loop", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
         context.report_progress(f"{count} turns, one at a time")
-        wire.reset()
+        proxy.reset()
         begun = time.monotonic()
         await do("send_loop", turns=count, pause=_PAUSE_SECONDS)
         seconds = time.monotonic() - begun
-        trips, statements = wire.round_trips.counts(), wire.statements.counts()
+        trips, statements = proxy.round_trips.counts(), proxy.statements.counts()
         context.report_progress("the same daemon and stream, left alone")
-        wire.reset()
+        proxy.reset()
         await do("wait", seconds=context.profile.idle_seconds)
-        idle = wire.round_trips.rates(context.profile.idle_seconds)
+        idle = proxy.round_trips.rates(context.profile.idle_seconds)
         await do("close_held")
     return _figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()})
 

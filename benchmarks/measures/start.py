@@ -82,12 +82,12 @@ async def _settled_rss_megabytes(process: Process) -> float:
 async def _measure_idle(context: BenchContext) -> list[Figure]:
     seconds = context.profile.idle_seconds
     context.report_progress(f"an idle daemon for {seconds:g} s")
-    wire = CountingProxy(await context.databases.create("idle"), context.folder)
-    async with wire, replica(context.folder, wire.dsn) as process:
+    proxy = CountingProxy(await context.databases.create("idle"), context.folder)
+    async with proxy, replica(context.folder, proxy.dsn) as process:
         await anyio.sleep(1.0)
-        wire.reset()
+        proxy.reset()
         await anyio.sleep(seconds)
-        rates = wire.statements.rates(seconds)
+        rates = proxy.statements.rates(seconds)
         idle = process.rss_megabytes
     async with replica(
         context.folder, await context.databases.create("sdk"), models=SDK_PROVIDER

@@ -106,7 +106,7 @@ class FailureDetail(TypedDict):
     model: str | None
     provider: str | None
     retryable: bool
-    """Whether another attempt may succeed."""
+    """True if another attempt may succeed."""
     status_code: int | None
     """The HTTP status of the provider's response."""
 
@@ -305,7 +305,7 @@ class WorkerCapacity(TypedDict):
 
     alive: int
     free_slots: int
-    """How many more chats they would take."""
+    """Number of further chats that they would claim."""
     last_heartbeat_at: str | None
     with_free_slots: int
 
@@ -707,7 +707,7 @@ class SendMessage(TypedDict):
     """A message of the user."""
 
     busy_behavior: NotRequired[BusyBehavior]
-    """What to do when the chat is busy."""
+    """Behavior if the chat is busy."""
     content: Content
     model: NotRequired[str | None]
     """A name of ``GET /models``, for this message and later ones. Default: the chat's model."""

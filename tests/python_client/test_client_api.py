@@ -1,4 +1,4 @@
-"""Every call of the client does what it says, against the real daemon."""
+"""Every method of the Python client, against a daemon."""
 
 import json
 from collections.abc import AsyncIterator
@@ -59,11 +59,11 @@ async def until(client: Client, chat_id: str, status: str) -> Transcript:
     return transcript
 
 
-async def said(client: Client, chat_id: str) -> list[str]:
+async def message_texts(client: Client, chat_id: str) -> list[str]:
     return [text_of(message["content"]) async for message in client.messages.list(chat_id)]
 
 
-async def test_lists_go_on_over_pages(dsn: str) -> None:
+async def test_lists_continue_over_pages(dsn: str) -> None:
     async with calling(dsn) as client:
         ids = [(await client.chats.create(title=str(number)))["id"] for number in range(7)]
         chats = client.chats.list(page_size=3)
@@ -82,7 +82,7 @@ async def test_lists_go_on_over_pages(dsn: str) -> None:
         assert [model["name"] for model in await client.models()] == ["one", "two"]
 
 
-async def test_who_waits_can_go_or_be_first(dsn: str) -> None:
+async def test_queued_message_can_be_removed_or_promoted(dsn: str) -> None:
     async with calling(dsn) as client:
         chat = await client.chats.create("[[hang]]", labels={"a": "b"})
         await until(client, chat["id"], "running")
@@ -95,13 +95,15 @@ async def test_who_waits_can_go_or_be_first(dsn: str) -> None:
             await client.queue.remove(chat["id"], first["id"])
         await client.queue.promote(chat["id"], third["id"])
         await until(client, chat["id"], "waiting")
-        assert [text for text in await said(client, chat["id"]) if text in {"two", "three"}] == [
+        assert [
+            text for text in await message_texts(client, chat["id"]) if text in {"two", "three"}
+        ] == [
             text_of(third["content"]),
             text_of(second["content"]),
         ]
 
 
-async def test_interrupt_retry_change_clear_delete(dsn: str) -> None:
+async def test_interrupt_retry_update_clear_delete(dsn: str) -> None:
     async with calling(dsn) as client:
         chat = await client.chats.create("[[hang]]", system_prompt="Be brief.")
         await until(client, chat["id"], "running")
@@ -113,12 +115,12 @@ async def test_interrupt_retry_change_clear_delete(dsn: str) -> None:
         assert (await until(client, chat["id"], "error")).idle
         await client.chats.retry(chat["id"])
         await until(client, chat["id"], "waiting")
-        assert (await said(client, chat["id"]))[-1] == "Second time lucky."
+        assert (await message_texts(client, chat["id"]))[-1] == "Second time lucky."
         changed = await client.chats.update(chat["id"], title="t", labels={"k": "v"}, archived=True)
         assert (changed["title"], changed["labels"], changed["archived"]) == ("t", {"k": "v"}, True)
         assert (await client.chats.update(chat["id"], archived=False))["archived"] is False
         await client.chats.clear(chat["id"])
-        assert "Second time lucky." not in await said(client, chat["id"])
+        assert "Second time lucky." not in await message_texts(client, chat["id"])
         async with client.follow(chat["id"]) as events:
             await anext(events)
             await client.chats.delete(chat["id"])
@@ -128,7 +130,7 @@ async def test_interrupt_retry_change_clear_delete(dsn: str) -> None:
             await client.chats.get(chat["id"])
 
 
-async def test_tools_of_the_client(dsn: str) -> None:
+async def test_client_tools_are_answered(dsn: str) -> None:
     async with calling(dsn) as client:
         chat = await client.chats.create("[[calls]]", tools=[WEATHER])
         transcript = Transcript()
@@ -146,17 +148,17 @@ async def test_tools_of_the_client(dsn: str) -> None:
         right: ToolResultInput = {"tool_call_id": call["tool_call_id"], "result": {"rain": True}}
         await client.submit_tool_results(chat["id"], [right])
         await until(client, chat["id"], "waiting")
-        assert (await said(client, chat["id"]))[-1] == "It rains."
+        assert (await message_texts(client, chat["id"]))[-1] == "It rains."
 
 
-async def test_what_makes_no_sense_is_told_by_field(dsn: str) -> None:
+async def test_invalid_request_names_the_field(dsn: str) -> None:
     async with calling(dsn) as client:
         with pytest.raises(InvalidRequest) as caught:
             await client.chats.create("", title="x" * 501)
         assert {error["where"] for error in caught.value.errors} >= {"body.title"}
 
 
-async def test_what_happens_among_all_chats(dsn: str) -> None:
+async def test_follow_all_reports_every_change(dsn: str) -> None:
     async with calling(dsn) as client:
         old = await client.chats.create(title="old")
         async with client.follow_all() as events:

@@ -27,7 +27,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     del sys.modules["generate_python"]
 
 
-def test_committed_modules_are_what_the_generator_gives(generator: Any) -> None:
+def test_committed_modules_equal_generated_ones(generator: Any) -> None:
     for path, text in generator.modules().items():
         assert path.read_text() == text, "run: python clients/generate_python.py"
 
@@ -89,6 +89,6 @@ def test_event_classes_are_those_of_the_document(union: str, table: Any) -> None
     assert {*get_args(getattr(events, union))} == {*table.values(), UnknownEvent}
 
 
-def test_type_checkers_are_told_that_there_are_types() -> None:
-    """PEP 561: without this file a type checker takes everything of an installed chatd for Any."""
+def test_package_is_marked_as_typed() -> None:
+    """PEP 561: without this file a type checker treats everything of an installed chatd as Any."""
     assert (files("chatd") / "py.typed").is_file()

@@ -1,4 +1,4 @@
-"""An answer that is lost on the way back costs nothing: the request is repeated, and done once."""
+"""Requests whose response is lost are repeated by the client, and executed once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,20 +12,20 @@ from chatd.client import Client, Conflict, NotFound, Transcript, text_of
 
 @asynccontextmanager
 async def lossy(chatd: InProcessDaemon, losses: int) -> AsyncIterator[tuple[Client, LoadBalancer]]:
-    """A client of its own, whose first answers never arrive."""
+    """Yield a client whose first responses never arrive."""
 
-    def lets_through() -> int | None:
+    def byte_limit() -> int | None:
         return 0 if address.connections <= losses else None
 
     assert chatd.daemon.server is not None
     async with (
-        load_balancer(chatd.daemon.server.port, response_byte_limit=lets_through) as address,
+        load_balancer(chatd.daemon.server.port, response_byte_limit=byte_limit) as address,
         Client(address.url) as client,
     ):
         yield client, address
 
 
-async def resting(client: Client, chat_id: str) -> Transcript:
+async def wait_until_idle(client: Client, chat_id: str) -> Transcript:
     transcript = Transcript()
     async with client.follow(chat_id) as events:
         async for event in events:
@@ -35,18 +35,18 @@ async def resting(client: Client, chat_id: str) -> Transcript:
     return transcript
 
 
-async def test_a_chat_is_made_once(dsn: str) -> None:
+async def test_repeated_create_makes_one_chat(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 2) as (client, address):
             chat = await client.chats.create("hello", title="once")
             assert address.connections == 3
             assert [each["id"] async for each in client.chats.list()] == [chat["id"]]
-            transcript = await resting(client, chat["id"])
-        said = [text_of(message["content"]) for message in transcript.messages]
-        assert said == ["hello", "You said: hello"]
+            transcript = await wait_until_idle(client, chat["id"])
+        texts = [text_of(message["content"]) for message in transcript.messages]
+        assert texts == ["hello", "You said: hello"]
 
 
-Doing = Callable[[Client, str], Awaitable[object]]
+Action = Callable[[Client, str], Awaitable[object]]
 
 
 async def _send(client: Client, chat_id: str) -> None:
@@ -67,24 +67,24 @@ async def _clear(client: Client, chat_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("do", "move"),
+    ("do", "transition"),
     [(_send, "send"), (_edit, "edit"), (_change, "describe"), (_clear, "clear")],
     ids=["send", "edit", "change", "clear"],
 )
-async def test_each_move_is_made_once(dsn: str, do: Doing, move: str) -> None:
+async def test_repeated_request_makes_one_transition(dsn: str, do: Action, transition: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 0) as (client, _):
             chat = await client.chats.create("hello")
-            await resting(client, chat["id"])
+            await wait_until_idle(client, chat["id"])
         async with lossy(chatd, 1) as (client, address):
             await do(client, chat["id"])
             assert address.connections == 2
-            await resting(client, chat["id"])
-            moves = [entry["transition"] async for entry in client.chats.events(chat["id"])]
-        assert moves.count(move) == 1
+            await wait_until_idle(client, chat["id"])
+            transitions = [entry["transition"] async for entry in client.chats.events(chat["id"])]
+        assert transitions.count(transition) == 1
 
 
-async def test_a_delete_that_was_done_is_not_missed(dsn: str) -> None:
+async def test_repeated_delete_succeeds(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with lossy(chatd, 0) as (client, _):
             chat = await client.chats.create()
@@ -95,7 +95,7 @@ async def test_a_delete_that_was_done_is_not_missed(dsn: str) -> None:
                 await client.chats.delete(chat["id"])
 
 
-async def test_a_key_of_ones_own_outlives_the_client(dsn: str) -> None:
+async def test_given_key_is_shared_by_two_clients(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         made = []
         for _ in range(2):
@@ -104,7 +104,7 @@ async def test_a_key_of_ones_own_outlives_the_client(dsn: str) -> None:
         assert made[0]["id"] == made[1]["id"]
 
 
-async def test_refusals_are_not_repeated(dsn: str) -> None:
+async def test_conflict_is_not_retried(dsn: str) -> None:
     async with running_daemon(dsn) as chatd, lossy(chatd, 0) as (client, address):
         chat = await client.chats.create()
         with pytest.raises(Conflict) as caught:

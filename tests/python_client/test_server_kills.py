@@ -1,4 +1,4 @@
-"""The client outlives the server: killed in the middle of answers, with the wire cut anywhere."""
+"""Streams of the client over kills of the server in the middle of answers."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -47,8 +47,8 @@ delay_seconds = 0.1
 }
 
 
-class Viewer:
-    """Applies events, and sees that none is told twice and that no preview is untrue."""
+class CheckedTranscript:
+    """Transcript that checks that no event repeats and that each preview is a prefix of the answer."""
 
     def __init__(self) -> None:
         self.transcript = Transcript()
@@ -83,21 +83,23 @@ class Viewer:
         return True
 
 
-async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[None]]) -> None:
+async def watch(
+    client: Client, checked: CheckedTranscript, kill: Callable[[], Awaitable[None]]
+) -> None:
     """Follow an answer to its end, over everything; compare with what is stored."""
     chat = await client.chats.create("go")
     with anyio.fail_after(10 * TIMEOUT_SECONDS):
         async with client.follow(chat["id"]) as events:
             async for event in events:
-                viewer.apply(event)
-                if viewer.to_kill(event):
+                checked.apply(event)
+                if checked.to_kill(event):
                     await kill()
-                if viewer.transcript.idle:
+                if checked.transcript.idle:
                     break
     stored = [message async for message in client.messages.list(chat["id"])]
-    assert viewer.kills == KILLS
-    assert viewer.snapshots == 1
-    assert viewer.transcript.messages == stored
+    assert checked.kills == KILLS
+    assert checked.snapshots == 1
+    assert checked.transcript.messages == stored
     assert [text_of(message["content"]) for message in stored] == ["go", TEXT]
     moves = [entry["transition"] async for entry in client.chats.events(chat["id"])]
     assert moves.count("reap") == KILLS
@@ -105,11 +107,11 @@ async def watch(client: Client, viewer: Viewer, kill: Callable[[], Awaitable[Non
 
 @pytest.mark.slow
 async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
-    viewer = Viewer()
+    checked = CheckedTranscript()
     with ExitStack() as stack:
 
         def start(port: int) -> ChatdProcess:
-            name = f"life-{viewer.kills}"
+            name = f"life-{checked.kills}"
             return stack.enter_context(chatd_process(tmp_path, dsn, name=name, port=port, **SETUP))
 
         async def kill() -> None:
@@ -121,12 +123,12 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
         await chatd.wait_until_ready()
         port = chatd.port
         async with Client(chatd.url) as client:
-            await watch(client, viewer, kill)
+            await watch(client, checked, kill)
 
 
 @pytest.mark.slow
-async def test_ten_kills_of_the_owner_behind_one_address(tmp_path: Path, dsn: str) -> None:
-    viewer = Viewer()
+async def test_ten_kills_of_the_worker_behind_one_address(tmp_path: Path, dsn: str) -> None:
+    checked = CheckedTranscript()
     async with (
         replicas(tmp_path, dsn, "a", "b", **SETUP) as processes,
         load_balancer(*(process.port for process in processes)) as address,
@@ -149,4 +151,4 @@ async def test_ten_kills_of_the_owner_behind_one_address(tmp_path: Path, dsn: st
                     chatd_process(tmp_path, dsn, name="ab"[place], port=ports[place], **SETUP)
                 )
 
-            await watch(client, viewer, kill)
+            await watch(client, checked, kill)

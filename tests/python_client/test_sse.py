@@ -1,4 +1,4 @@
-"""The reader of server-sent events, against a second one that follows the standard word by word."""
+"""Parser of server-sent events, against a second one that follows the standard literally."""
 
 import re
 from itertools import pairwise
@@ -63,37 +63,37 @@ def cut(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(cut())
-def test_any_cutting_gives_what_the_standard_says(case: tuple[bytes, list[bytes]]) -> None:
+def test_any_chunking_matches_the_standard(case: tuple[bytes, list[bytes]]) -> None:
     stream, chunks = case
     assert read(*chunks) == by_the_book(stream)
     assert read(*(stream[i : i + 1] for i in range(len(stream)))) == by_the_book(stream)
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
-def test_any_bytes_are_read_without_a_fall(stream: bytes, place: int) -> None:
+def test_any_bytes_are_parsed_without_an_error(stream: bytes, place: int) -> None:
     assert read(stream[:place], stream[place:]) == by_the_book(stream)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
-def test_an_event_is_told_as_soon_as_it_is_whole(end: bytes) -> None:
+def test_event_is_delivered_at_its_end(end: bytes) -> None:
     parser = EventStreamParser()
     assert list(parser.feed(b"event: status" + end + b"data: {}" + end + b"id: 7")) == []
-    told = ServerSentEvent("status", "{}", "7")
-    assert list(parser.feed(end + end)) == [told]
+    event = ServerSentEvent("status", "{}", "7")
+    assert list(parser.feed(end + end)) == [event]
     assert list(parser.feed(end)) == []
 
 
-def test_a_cut_event_is_not_an_event() -> None:
+def test_truncated_event_is_not_delivered() -> None:
     assert read(b"data: 1\n\ndata: 2\n") == [ServerSentEvent("message", "1", None)]
     assert read(b"data: 1\n\ndata: 2") == [ServerSentEvent("message", "1", None)]
 
 
-def test_an_id_is_an_events_own() -> None:
+def test_id_is_not_inherited() -> None:
     events = read(b"id: a\ndata: 1\n\ndata: 2\n\nid: b\n\ndata: 3\n\n")
     assert [event.id for event in events] == ["a", None, None]
 
 
-def test_a_long_line_in_small_pieces_costs_what_it_is_long() -> None:
+def test_long_line_in_small_chunks_takes_linear_time() -> None:
     pieces = [b"data: ", *[b"x" * 1_000] * 20_000, b"\n\n"]
     (event,) = read(*pieces)
     assert len(event.data) == 20_000_000

@@ -1,4 +1,4 @@
-"""The picture of a chat, event by event."""
+"""Local copy of a chat, event by event."""
 
 from typing import Any
 
@@ -70,13 +70,13 @@ FRAGMENTS = st.lists(
 
 
 @given(FRAGMENTS, st.integers(0, 12))
-def test_a_preview_is_what_the_daemon_would_store(fragments: Any, place: int) -> None:
-    """However many of the parts stood in the snapshot."""
+def test_preview_equals_the_stored_message(fragments: Any, place: int) -> None:
+    """The number of parts in the snapshot does not matter."""
     events = [MessagePart(one) for one in fragments[place:]]
     assert seen(snapshot(parts=fragments[:place]), *events).preview == [*fold(fragments)]
 
 
-def test_an_answer_replaces_its_preview() -> None:
+def test_stored_answer_replaces_the_preview() -> None:
     transcript = seen(snapshot(message(1)), MessagePart(part("Hel")), MessagePart(part("lo")))
     assert transcript.preview_text == "Hello"
     transcript.apply(MessageStored(message(2, "user")))
@@ -86,21 +86,21 @@ def test_an_answer_replaces_its_preview() -> None:
     assert [each["id"] for each in transcript.messages] == [1, 2, 3]
 
 
-def test_a_void_preview_goes() -> None:
+def test_preview_reset_clears_the_preview() -> None:
     transcript = seen(
         snapshot(), MessagePart(part("Hel")), PreviewReset({}), MessagePart(part("A"))
     )
     assert transcript.preview_text == "A"
 
 
-def test_a_history_reset_takes_the_later_messages_and_the_preview() -> None:
+def test_history_reset_drops_later_messages_and_the_preview() -> None:
     before = [snapshot(*map(message, (1, 4, 5, 9))), MessagePart(part("Hel"))]
     transcript = seen(*before, HistoryReset({"from_message_id": 5}), MessageStored(message(10)))
     assert [each["id"] for each in transcript.messages] == [1, 4, 10]
     assert transcript.preview == []
 
 
-def test_an_error_stays_until_the_status_changes() -> None:
+def test_error_stays_until_the_status_changes() -> None:
     failure: Any = {"last_error": "no", "last_error_detail": {"kind": "auth"}}
     failed = [snapshot(), TurnFailed(failure), StatusChanged({"status": "error", "epoch": 1})]
     transcript = seen(*failed)
@@ -112,7 +112,7 @@ def test_an_error_stays_until_the_status_changes() -> None:
     assert not transcript.idle
 
 
-def test_who_waits() -> None:
+def test_queue_follows_queue_changed() -> None:
     transcript = seen(snapshot(queue=[{"id": 1}, {"id": 2}, {"id": 3}], queue_length=3))
     transcript.apply(QueueChanged({"queue_length": 2, "added": None, "removed": [1], "head": 3}))
     assert [each["id"] for each in transcript.queue] == [3, 2]
@@ -120,7 +120,7 @@ def test_who_waits() -> None:
     assert transcript.queue_length == 3
 
 
-def test_what_the_chat_waits_for_is_forgotten_when_it_goes_on() -> None:
+def test_status_change_clears_action_required_and_retry() -> None:
     retry: Any = {"attempt": 1, "delay_seconds": 1.0, "next_attempt_at": "", "failure": {}}
     assert seen(snapshot(), RetryScheduled(retry)).retry == retry
     assert seen(snapshot(), RetryScheduled(retry), MessagePart(part("A"))).retry is None
@@ -133,7 +133,7 @@ def test_what_the_chat_waits_for_is_forgotten_when_it_goes_on() -> None:
     assert seen(*waits, stands, goes_on).action_required is None
 
 
-def test_a_snapshot_forgets_everything_before() -> None:
+def test_snapshot_replaces_everything() -> None:
     transcript = seen(snapshot(message(1), parts=[part("a")]), snapshot(title="t"))
     assert transcript.messages == []
     assert transcript.preview == []

@@ -1,4 +1,4 @@
-"""The wire is cut after any number of bytes; what the client puts together is what is stored."""
+"""Streams truncated after any number of bytes: the client's transcript equals the stored chat."""
 
 import random
 
@@ -25,15 +25,15 @@ FAILING = [{"text": "I begin", "chunks": 2}, {"error": {"status": 401}}]
 
 
 def rests(transcript: Transcript) -> bool:
-    """Everything that ``converse`` does has been seen."""
-    said = [message for message in transcript.messages if message["role"] == "user"]
-    answered = transcript.status == "waiting" and len(said) == 3
+    """Return whether the effects of ``converse`` are all received."""
+    user_messages = [message for message in transcript.messages if message["role"] == "user"]
+    answered = transcript.status == "waiting" and len(user_messages) == 3
     described = transcript.chat is not None and transcript.chat["title"] != ""
     return described and (answered or transcript.status == "error")
 
 
 async def see(client: Client, chat_id: str) -> Transcript:
-    """Follow a chat to its end; no event is told twice on the way."""
+    """Follow a chat to its end. No event is delivered twice."""
     transcript, ids = Transcript(), []
     async with client.follow(chat_id) as events:
         async for event in events:
@@ -46,11 +46,11 @@ async def see(client: Client, chat_id: str) -> Transcript:
     return transcript
 
 
-async def converse(client: Client, chat_id: str, dice: random.Random) -> None:
-    """Two messages more, of which the chat may fail, and a title."""
+async def converse(client: Client, chat_id: str, rng: random.Random) -> None:
+    """Send two messages, one of which may fail, and set a title."""
     await client.messages.send(chat_id, "two")
-    busy: BusyBehavior = dice.choice(["queue", "interrupt"])
-    await client.messages.send(chat_id, dice.choice(["three", "[[failing]]"]), busy_behavior=busy)
+    busy: BusyBehavior = rng.choice(["queue", "interrupt"])
+    await client.messages.send(chat_id, rng.choice(["three", "[[failing]]"]), busy_behavior=busy)
     await client.chats.update(chat_id, title="a title")
 
 
@@ -59,16 +59,16 @@ def port_of(chatd: InProcessDaemon) -> int:
     return chatd.daemon.server.port
 
 
-async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
-    dice = random.Random(SEED)
+async def test_random_truncation_loses_and_repeats_nothing(dsn: str) -> None:
+    rng = random.Random(SEED)
 
-    def lets_through() -> int:
-        """Cuts also within a head, a snapshot, an event."""
-        return dice.choice([0, 120, 1500, dice.randint(0, 4000), 6000, 20_000])
+    def byte_limit() -> int:
+        """Return a limit that may truncate a head, a snapshot or an event."""
+        return rng.choice([0, 120, 1500, rng.randint(0, 4000), 6000, 20_000])
 
     async with (
         running_daemon(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
-        load_balancer(port_of(chatd), response_byte_limit=lets_through) as address,
+        load_balancer(port_of(chatd), response_byte_limit=byte_limit) as address,
         Client(str(chatd.api.http.base_url)) as straight,
         Client(address.url) as client,
     ):
@@ -82,7 +82,7 @@ async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
                 for _ in range(CHATS):
                     chat = await straight.chats.create("one")
                     group.start_soon(follow, chat["id"])
-                    group.start_soon(converse, straight, chat["id"], dice)
+                    group.start_soon(converse, straight, chat["id"], rng)
         assert address.connections > 2 * CHATS
         for chat_id, transcript in found.items():
             assert transcript.messages == [m async for m in straight.messages.list(chat_id)], SEED
@@ -92,7 +92,7 @@ async def test_any_cut_of_the_wire_loses_and_doubles_nothing(dsn: str) -> None:
             assert {**(transcript.chat or {}), **later} == {**stored, **later}, SEED
 
 
-async def test_patience_ends_when_it_is_bounded(dsn: str) -> None:
+async def test_retry_timeout_raises_connect_failed(dsn: str) -> None:
     async with running_daemon(dsn) as chatd, load_balancer(1) as address:
         del chatd
         async with Client(address.url, retry_timeout_seconds=0.3) as client:

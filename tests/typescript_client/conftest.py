@@ -1,4 +1,4 @@
-"""The TypeScript client, built once; where there is no Node, its tests are skipped and say so."""
+"""Fixtures of the TypeScript client, which is built once. Its tests are skipped without Node."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ INSTALL_SECONDS = 300
 
 @pytest.fixture(scope="session")
 def npm() -> Path:
-    """The folder of the client, with what its build needs."""
+    """Return the folder of the client, with its build dependencies."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("the TypeScript client needs node and npm")
     if not (CLIENT_DIR / "node_modules" / ".bin" / "tsc").exists():
@@ -27,7 +27,7 @@ def npm() -> Path:
 
 @pytest.fixture(scope="session")
 def built(npm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client and its tests as JavaScript."""
+    """Return the folder of the compiled client and its tests."""
     folder = tmp_path_factory.mktemp("typescript")
     (folder / "package.json").write_text(json.dumps({"type": "module"}))
     run("npx", "--no-install", "tsc", "--project", "tsconfig.test.json", "--outDir", str(folder))

@@ -1,4 +1,4 @@
-"""The TypeScript client: its types are those of the API, and it outlives the server."""
+"""TypeScript client: types of the API, own tests, and streams over kills of the server."""
 
 import json
 import random
@@ -35,7 +35,7 @@ delay_seconds = 0.1
 }
 
 
-def test_its_types_are_those_of_the_api(npm: Path, tmp_path: Path) -> None:
+def test_generated_types_are_up_to_date(npm: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "openapi.ts"
     generate = json.loads((npm / "package.json").read_text())["scripts"]["generate"]
     run("npx", "--no-install", *generate.replace("src/openapi.ts", str(fresh)).split())
@@ -43,18 +43,18 @@ def test_its_types_are_those_of_the_api(npm: Path, tmp_path: Path) -> None:
     assert not stale, "clients/typescript is not of this API: npm run generate"
 
 
-def test_its_own_tests(built: Path) -> None:
+def test_node_tests_pass(built: Path) -> None:
     tests = [str(path) for path in sorted((built / "test").glob("*.test.js"))]
     assert len(tests) > 1
     run("node", "--test", *tests, folder=built)
 
 
-def test_its_build_has_no_errors(npm: Path, tmp_path: Path) -> None:
+def test_build_has_no_errors(npm: Path, tmp_path: Path) -> None:
     run("npx", "--no-install", "tsc", "--outDir", str(tmp_path), folder=npm)
     assert (tmp_path / "index.d.ts").exists()
 
 
-def test_nothing_comes_from_a_place_of_its_own(npm: Path) -> None:
+def test_lock_file_names_no_registry_and_no_dependency(npm: Path) -> None:
     lock = json.loads((npm / "package-lock.json").read_text())
     assert not [name for name, package in lock["packages"].items() if "resolved" in package]
     assert "dependencies" not in lock["packages"][""], "it is to have none"
@@ -62,9 +62,9 @@ def test_nothing_comes_from_a_place_of_its_own(npm: Path) -> None:
 
 @pytest.mark.slow
 async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     killed: set[str] = set()
-    said: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
 
         def start(port: int) -> ChatdProcess:
@@ -78,13 +78,13 @@ async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) ->
             async with under_node(str(built / "test" / "survive.js"), chatd.url) as process:
                 assert process.stdout is not None
                 async for line in process.stdout:
-                    said.append(json.loads(line))
-                    if in_mid_answer(said[-1], killed, dice):
-                        killed.add(epoch(said[-1]))
+                    reports.append(json.loads(line))
+                    if in_mid_answer(reports[-1], killed, rng):
+                        killed.add(epoch(reports[-1]))
                         chatd.kill()
                         chatd = start(port)
                 assert await process.wait() == 0
-    *events, end = said
+    *events, end = reports
     text = SENTENCE * 3
     assert len(killed) == KILLS
     assert end["text"] == text
@@ -100,8 +100,8 @@ def epoch(event: dict[str, Any]) -> str:
     return str(event["id"]).split(".")[1]
 
 
-def in_mid_answer(event: dict[str, Any], killed: set[str], dice: random.Random) -> bool:
-    """Each owner once, somewhere in its answer, until there were enough."""
+def in_mid_answer(event: dict[str, Any], killed: set[str], rng: random.Random) -> bool:
+    """Return whether to kill the worker now: each once, somewhere in its answer."""
     if event["event"] != "message_part" or len(killed) == KILLS or epoch(event) in killed:
         return False
-    return int(event["id"].split(".")[2]) >= dice.randint(1, 10)
+    return int(event["id"].split(".")[2]) >= rng.randint(1, 10)

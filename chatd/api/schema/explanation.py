@@ -46,7 +46,9 @@ class WorkerCapacityOut(BaseModel):
 
     alive: int = Field(examples=[2])
     with_free_slots: int = Field(examples=[2])
-    free_slots: int = Field(description="How many more chats they would take.", examples=[199])
+    free_slots: int = Field(
+        description="Number of further chats that they would claim.", examples=[199]
+    )
     last_heartbeat_at: datetime | None = Field(examples=["2026-03-01T09:30:02.480000Z"])
 
 

@@ -77,7 +77,7 @@ class SendMessage(_Request):
     )
     busy_behavior: BusyBehavior = Field(
         default=BusyBehavior.QUEUE,
-        description="What to do when the chat is busy.",
+        description="Behavior if the chat is busy.",
         examples=["queue"],
     )
 
@@ -120,7 +120,7 @@ class FailureDetail(BaseModel):
     status_code: int | None = Field(
         description="The HTTP status of the provider's response.", examples=[529]
     )
-    retryable: bool = Field(description="Whether another attempt may succeed.", examples=[True])
+    retryable: bool = Field(description="True if another attempt may succeed.", examples=[True])
     attempts: int
     at: datetime
 

@@ -666,7 +666,7 @@ export interface components {
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description Whether another attempt may succeed.
+                 * @description True if another attempt may succeed.
                  * @example true
                  */
                 retryable: boolean;
@@ -1225,7 +1225,7 @@ export interface components {
                 provider: string | null;
                 /**
                  * Retryable
-                 * @description Whether another attempt may succeed.
+                 * @description True if another attempt may succeed.
                  * @example true
                  */
                 retryable: boolean;
@@ -1304,7 +1304,7 @@ export interface components {
             provider: string | null;
             /**
              * Retryable
-             * @description Whether another attempt may succeed.
+             * @description True if another attempt may succeed.
              * @example true
              */
             retryable: boolean;
@@ -2504,7 +2504,7 @@ export interface components {
          */
         SendMessage: {
             /**
-             * @description What to do when the chat is busy.
+             * @description Behavior if the chat is busy.
              * @default queue
              * @example queue
              */
@@ -3298,7 +3298,7 @@ export interface components {
             alive: number;
             /**
              * Free Slots
-             * @description How many more chats they would take.
+             * @description Number of further chats that they would claim.
              * @example 199
              */
             free_slots: number;
