@@ -74,6 +74,8 @@ class TurnServices:
 
 
 class _StepValues(TypedDict):
+    """Fields that all commands have that end a step."""
+
     step: int
     messages: Sequence[NewMessage]
     settled_part: int

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.eventually import eventually
+from support.idle import wait_until_idle
 from support.in_process import (
     NO_RENEWALS,
     InProcessDaemon,
@@ -31,28 +32,6 @@ from chatd.store.database import Database
 
 LONG = "All that is gold does not glitter, not all those who wander are lost. "
 SEED = random.randrange(10**6)
-
-
-async def wait_until_idle(chatd: InProcessDaemon, chat_id: str) -> dict[str, object]:
-    """Wait until the chat is idle, and check that it answers the next message."""
-    seed = f"rest; seed {SEED}"
-    chat = await eventually(
-        lambda: idle_chat(chatd, chat_id), describe=lambda: seed, interval_seconds=0.1
-    )
-    assert chat["status"] == "waiting", chat
-    assert chat["last_error"] is None
-    said_before = len(await chatd.api.texts(chat_id))
-    await chatd.api.send(chat_id, "and now")
-    await chatd.api.wait_for_status(chat_id, "waiting")
-    texts = await chatd.api.texts(chat_id)
-    assert texts[-1] == "You said: and now"
-    assert len(texts) == said_before + 1
-    return dict(chat)
-
-
-async def idle_chat(chatd: InProcessDaemon, chat_id: str) -> dict[str, object] | None:
-    chat = await chatd.api.chat(chat_id)
-    return chat if chat["status"] in {"waiting", "error"} else None
 
 
 async def test_interrupt_of_a_pending_chat_ends_at_once(dsn: str) -> None:
@@ -264,7 +243,7 @@ async def test_a_hundred_interrupts_at_random_moments(dsn: str, daemons: int) ->
             await there.api.send(chat["id"], f"queued {number}")
         await asyncio.sleep(rng.random() * 0.06)
         await there.api.interrupt(chat["id"])
-        await wait_until_idle(here, chat["id"])
+        await wait_until_idle(here, chat["id"], seed=SEED)
         for text in await here.api.texts(chat["id"]):
             assert LONG.startswith(text) or text.startswith("You said: "), (SEED, text)
 
