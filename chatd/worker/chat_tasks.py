@@ -13,7 +13,7 @@ from chatd.supervision.child import ChildHandle
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
 from chatd.worker.runner import Runner
-from chatd.worker.turn import TurnServices
+from chatd.worker.turn_services import TurnServices
 
 _log = structlog.get_logger()
 

@@ -19,7 +19,8 @@ from chatd.supervision.child_run import is_being_cancelled
 from chatd.telemetry import tracing
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
-from chatd.worker.turn import Turn, TurnServices
+from chatd.worker.turn import Turn
+from chatd.worker.turn_services import TurnServices
 from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()

@@ -4,9 +4,8 @@ A failed step may be retried. The number of attempts and the next due time are d
 worker goes on where this one stopped.
 """
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TypedDict
 
@@ -26,8 +25,6 @@ from chatd.domain.message import (
     pending_tool_calls,
 )
 from chatd.domain.outcomes import TurnOutcome
-from chatd.fanout.change_bus import ChangeBus
-from chatd.fanout.hub import ChatHub
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CommitStep,
@@ -38,12 +35,9 @@ from chatd.store.commands import (
     Release,
     RequireAction,
 )
-from chatd.store.turns import Turns
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
-from chatd.telemetry.metrics import Metrics
 from chatd.worker.config import TurnConfig
-from chatd.worker.flusher import Flusher
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
 from chatd.worker.next_step import (
@@ -55,22 +49,11 @@ from chatd.worker.next_step import (
     next_step,
     steps_taken,
 )
+from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
 from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnServices:
-    """Dependencies of a turn that no reload replaces."""
-
-    turns: Turns
-    change_bus: ChangeBus
-    hub: ChatHub
-    flusher: Flusher
-    metrics: Metrics = field(default_factory=Metrics)
-    jitter: Callable[[], float] = random.random
 
 
 class _StepValues(TypedDict):

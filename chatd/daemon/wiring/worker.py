@@ -17,7 +17,7 @@ from chatd.worker.flusher import Flusher
 from chatd.worker.heartbeat import Heartbeat
 from chatd.worker.janitor import Janitor
 from chatd.worker.reaper import Reaper
-from chatd.worker.turn import TurnServices
+from chatd.worker.turn_services import TurnServices
 
 _WATCHDOG_INTERVAL_SECONDS = 0.5
 

@@ -1,0 +1,23 @@
+"""Dependencies of a turn that no reload replaces."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.hub import ChatHub
+from chatd.store.turns import Turns
+from chatd.telemetry.metrics import Metrics
+from chatd.worker.flusher import Flusher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnServices:
+    """Dependencies of a turn that no reload replaces."""
+
+    turns: Turns
+    change_bus: ChangeBus
+    hub: ChatHub
+    flusher: Flusher
+    metrics: Metrics = field(default_factory=Metrics)
+    jitter: Callable[[], float] = random.random
