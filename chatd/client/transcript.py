@@ -140,9 +140,9 @@ class Transcript:
                 chat["archived"] = event.data["archived"]
             case QueueChanged():
                 chat["queue_length"] = event.data["queue_length"]
-                gone, head = event.data["removed"], event.data["head"]
-                self.queue = [one for one in self.queue if one["id"] not in gone]
-                self.queue.sort(key=lambda one: one["id"] != head)
+                removed, head = event.data["removed"], event.data["head"]
+                self.queue = [item for item in self.queue if item["id"] not in removed]
+                self.queue.sort(key=lambda item: item["id"] != head)
             case RetryScheduled():
                 self.retry = event.data
             case ActionRequired():

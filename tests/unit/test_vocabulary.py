@@ -24,9 +24,6 @@ FOLDERS = {
 }
 PAGES_WITH_OLD_NAMES = ("docs/development/vocabulary.md", "docs/architecture/decisions/")
 
-PENDING = ("chatd/client", "chatd/daemon", "chatd/domain", "chatd/fanout")
-"""Folders whose prose is still being rewritten."""
-
 
 def _pattern(words: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     """Return a pattern of whole words. A line break with a comment sign counts as a space."""
@@ -43,7 +40,7 @@ def paths(folder: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Yield the files of a folder that must not have retired words."""
     for path in sorted((ROOT / folder).rglob("*")):
         name = str(path.relative_to(ROOT))
-        if path.suffix in suffixes and not name.startswith((*PAGES_WITH_OLD_NAMES, *PENDING)):
+        if path.suffix in suffixes and not name.startswith(PAGES_WITH_OLD_NAMES):
             yield path
 
 
