@@ -27,7 +27,7 @@ async def _act(request: ModelRequest) -> AsyncIterator[Delta]:
 
 
 async def waiting(chatd: InProcessDaemon) -> str:
-    """A chat that waits for results of ``c1`` and ``c2``."""
+    """Create a chat that waits for results of ``c1`` and ``c2``."""
     chat = await chatd.api.create("go", tools=[TOOL])
     return str((await chatd.api.wait_for_status(chat["id"], "requires_action"))["id"])
 

@@ -18,7 +18,7 @@ HTTP: dict[str, Any] = {"cors_origins": [APP]}
 async def preflight(
     chatd: InProcessDaemon, origin: str, method: str, headers: str
 ) -> httpx2.Response:
-    """What a browser asks before it sends what a page wants; it says nothing of who is calling."""
+    """Send the preflight request of a browser, which has no credentials."""
     return await chatd.api.http.options(
         "/api/v1/chats",
         headers={

@@ -47,7 +47,7 @@ async def test_too_many_parts_or_labels_names_the_limit(dsn: str) -> None:
 
 
 def body_of(method: str, path: str) -> dict[str, Any]:
-    """The fields of an operation's body."""
+    """Return the fields of an operation's body."""
     operation = document()["paths"][path][method]
     if "requestBody" not in operation:
         return {}

@@ -139,7 +139,7 @@ async def test_ten_kills_of_the_worker_behind_one_address(tmp_path: Path, dsn: s
         with ExitStack() as stack:
 
             async def kill() -> None:
-                """The other goes on; the dead one comes back on its port, and takes over in turn."""
+                """Kill the servers in turn. The other continues, the killed one restarts on its port."""
                 worker = str(await journal.fetch_value("SELECT worker_id FROM chats"))
                 (place,) = (
                     place

@@ -16,7 +16,7 @@ def read(*chunks: bytes) -> list[ServerSentEvent]:
 
 
 def by_the_book(stream: bytes) -> list[ServerSentEvent]:
-    """The standard's algorithm on a whole stream: decode, take lines that have an end, fields, blocks."""
+    """Apply the algorithm of the standard to a whole stream: decode, complete lines, fields, blocks."""
     text = stream.decode("utf-8", errors="replace").removeprefix("\ufeff")
     lines = re.split(r"\r\n|\n|\r", text)[:-1]
     events, kind, data, own = [], "", "", None
