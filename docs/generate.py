@@ -89,11 +89,19 @@ def events(union: str) -> str:
     for reference in schemas[union]["oneOf"]:
         event = schemas[reference["$ref"].rpartition("/")[2]]
         properties = event["properties"]
-        data = properties["data"].get("$ref", "").rpartition("/")[2]
-        fields = ", ".join(code(name) for name in schemas.get(data, {}).get("properties", ()))
+        fields = ", ".join(code(name) for name in _fields(properties["data"], schemas))
         text = event["description"].replace("\n", " ")
         rows.append((code(properties["event"]["const"]), text, fields))
     return markdown_table(("Event", "Meaning", "Fields of `data`"), rows)
+
+
+def _fields(data: dict[str, Any], schemas: dict[str, Any]) -> Iterable[str]:
+    """Return the fields of an event's data; of a union, those of all its members."""
+    members = data.get("oneOf", [data])
+    names = (member.get("$ref", "").rpartition("/")[2] for member in members)
+    return dict.fromkeys(
+        field for name in names for field in schemas.get(name, {}).get("properties", ())
+    )
 
 
 def problems() -> str:
