@@ -24,7 +24,7 @@ IN_FLIGHT = (Status.PENDING, Status.RUNNING, Status.INTERRUPTING, Status.REQUIRE
 
 
 @pytest.mark.parametrize("limit", [5, 80])
-async def test_it_is_exact_however_many_ask_at_once(wide: Database, limit: int) -> None:
+async def test_limit_is_exact_for_concurrent_requests(wide: Database, limit: int) -> None:
     chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=limit))
     rest = [await chat_with_status(wide, Status.WAITING) for _ in range(limit // 2)]
     failed = [await chat_with_status(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
@@ -73,7 +73,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
-async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str) -> None:
+async def test_requests_near_the_limit_are_serialized(wide: Database, ends: str) -> None:
     """A count that is read while another's move is not committed yet would be too low."""
     chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=1))
     text, args = creation(max_active_chats=1)
@@ -95,7 +95,7 @@ async def test_near_the_limit_one_waits_for_the_other(wide: Database, ends: str)
                 await mine
 
 
-async def test_far_from_the_limit_nobody_waits(wide: Database) -> None:
+async def test_requests_far_from_the_limit_run_concurrently(wide: Database) -> None:
     chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=1000))
     text, args = creation(max_active_chats=1000)
     async with wide.dedicated_connection() as other:
@@ -126,7 +126,7 @@ async def test_every_busy_status_counts_and_no_other(database: Database) -> None
 
 
 @pytest.mark.parametrize("status", IN_FLIGHT)
-async def test_what_is_in_flight_already_takes_messages(database: Database, status: Status) -> None:
+async def test_active_chat_takes_messages_at_the_limit(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status)
     moved = await Chats(database, limits=lambda: ChatLimits(max_active_chats=1)).send(
         chat.id, owner_id=OWNER, content=text_content("more")
@@ -134,7 +134,7 @@ async def test_what_is_in_flight_already_takes_messages(database: Database, stat
     assert moved.chat.queue_length == 1
 
 
-async def test_whatever_leaves_rest_is_counted(database: Database) -> None:
+async def test_every_transition_that_leaves_idle_is_limited(database: Database) -> None:
     """Also an edit, a retry and a promoted message; and whoever is in flight already may go on."""
     chats = Chats(database, limits=lambda: ChatLimits(max_active_chats=1))
     messages, queue = (

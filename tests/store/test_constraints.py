@@ -138,7 +138,7 @@ def _value(name: str) -> str:
 
 
 @pytest.mark.parametrize("way", ["insert", "update"])
-async def test_the_database_stores_exactly_the_legal_rows(database: Database, way: str) -> None:
+async def test_database_stores_exactly_the_legal_rows(database: Database, way: str) -> None:
     await insert_models(database)
     every = list(combinations())
     async with database.dedicated_connection() as connection:
@@ -183,7 +183,7 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("status", "constraint", "columns"), ODD)
-async def test_odd_values_are_refused(
+async def test_invalid_column_values_are_refused(
     database: Database, status: Status, constraint: str, columns: dict[str, Any]
 ) -> None:
     chat = await chat_with_status(database, status)
@@ -198,13 +198,13 @@ async def test_odd_values_are_refused(
     assert {update.value.constraint_name, inserted.value.constraint_name} <= expected
 
 
-async def test_a_chat_is_not_its_own_parent(database: Database) -> None:
+async def test_chat_cannot_be_its_own_parent(database: Database) -> None:
     chat = await chat_with_status(database, Status.WAITING)
     with pytest.raises(asyncpg.CheckViolationError, match="chats_not_its_parent"):
         await database.fetch("UPDATE chats SET parent_chat_id = id WHERE id = $1", chat.id)
 
 
-async def test_a_batch_says_truly_how_many_parts_it_has(database: Database) -> None:
+async def test_batch_with_a_wrong_part_count_is_refused(database: Database) -> None:
     query = (
         "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts)"
         " VALUES ($1, 1, $2, $3, $4)"

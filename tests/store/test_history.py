@@ -66,7 +66,7 @@ async def queue_of(database: Database, chat: Chat) -> list[int]:
 # -- edit ------------------------------------------------------------------------------------------
 
 
-async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
+async def test_edit_supersedes_later_messages_and_keeps_earlier_ones(
     database: Database,
 ) -> None:
     chat = await chat_with_status(database, Status.WAITING)
@@ -90,7 +90,7 @@ async def test_an_edit_hides_what_came_after_and_keeps_what_came_before(
     assert [row["id"] for row in hidden] == [second, second + 1], "kept, and hidden"
 
 
-async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Database) -> None:
+async def test_edit_fences_the_worker_and_drops_its_parts(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
     (said,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
     streams, turns = StreamStore(database), Turns(database)
@@ -120,7 +120,7 @@ async def test_an_edit_fences_a_running_owner_and_drops_its_parts(database: Data
     assert claim.result.chat.epoch == 3
 
 
-async def test_only_a_users_message_of_this_history_can_be_edited(database: Database) -> None:
+async def test_edit_of_any_other_than_a_user_message_is_refused(database: Database) -> None:
     chat = await chat_with_status(database, Status.WAITING)
     other = await chat_with_status(database, Status.WAITING)
     answered = await say(database, chat, "assistant", "hi")
@@ -145,7 +145,7 @@ async def test_only_a_users_message_of_this_history_can_be_edited(database: Data
         await messages.edit(archived.id, said.id, owner_id=OWNER, content=text_content("x"))
 
 
-async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Database) -> None:
+async def test_edit_that_waited_supersedes_messages_stored_meanwhile(wide: Database) -> None:
     """Its snapshot is older than the answer that it has to hide."""
     chat = await chat_with_status(wide, Status.RUNNING)
     (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
@@ -172,7 +172,7 @@ async def test_an_edit_that_waited_hides_what_was_stored_meanwhile(wide: Databas
     assert await visible(wide, chat) == ["new"]
 
 
-async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
+async def test_concurrent_edits_leave_one_branch(wide: Database) -> None:
     chat = await chat_with_status(wide, Status.WAITING)
     (said,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 
@@ -191,7 +191,7 @@ async def test_edits_at_once_leave_one_branch(wide: Database) -> None:
 # -- clear -----------------------------------------------------------------------------------------
 
 
-async def test_clear_keeps_the_system_prompt_and_nothing_else(database: Database) -> None:
+async def test_clear_keeps_only_the_system_prompt(database: Database) -> None:
     await insert_models(database)
     chats = Chats(database)
     created = await chats.create(
@@ -223,7 +223,7 @@ async def test_clear_of_a_failed_chat_drops_error_and_queue(database: Database) 
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.PENDING, Status.INTERRUPTING])
-async def test_promote_brings_to_the_front(database: Database, status: Status) -> None:
+async def test_promote_moves_the_message_to_the_front(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status, queued=3)
     first, second, third = await queue_of(database, chat)
     moved = await Queue(database).promote(chat.id, third, owner_id=OWNER)
@@ -234,7 +234,7 @@ async def test_promote_brings_to_the_front(database: Database, status: Status) -
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.REQUIRES_ACTION])
-async def test_promote_says_it_where_somebody_is_waited_for(
+async def test_promote_in_a_chat_without_a_turn_stores_the_message(
     database: Database, status: Status
 ) -> None:
     chat = await chat_with_status(database, status, queued=3)
@@ -252,7 +252,7 @@ async def test_promote_says_it_where_somebody_is_waited_for(
     assert open_calls == []
 
 
-async def test_a_promoted_message_is_answered_next(database: Database) -> None:
+async def test_promoted_message_is_answered_next(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2)
     first, second = await queue_of(database, chat)
     await Queue(database).promote(chat.id, second, owner_id=OWNER)
@@ -265,7 +265,7 @@ async def test_a_promoted_message_is_answered_next(database: Database) -> None:
     assert await queue_of(database, chat) == [first]
 
 
-async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> None:
+async def test_interrupting_message_is_journaled_as_the_head(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=1)
     moved = await Chats(database).send(
         chat.id, owner_id=OWNER, content=text_content("now"), busy_behavior=BusyBehavior.INTERRUPT
@@ -276,7 +276,7 @@ async def test_an_overtaking_message_is_told_as_the_head(database: Database) -> 
     assert (await queue_of(database, chat))[0] == moved.queued_message.id
 
 
-async def test_unqueue_and_finish_cannot_both_have_it(wide: Database) -> None:
+async def test_remove_and_finish_never_both_take_a_queued_message(wide: Database) -> None:
     for _ in range(20):
         chat = await chat_with_status(wide, Status.RUNNING, queued=1)
         (queued,) = await queue_of(wide, chat)
@@ -317,9 +317,7 @@ async def rows_of(database: Database, chat: Chat) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("status", list(Status))
-async def test_delete_leaves_a_tombstone_and_nothing_else(
-    database: Database, status: Status
-) -> None:
+async def test_delete_leaves_only_a_tombstone(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status, queued=0 if status is Status.WAITING else 1)
     await say(database, chat, "assistant", "hi")
     await Chats(database).describe(chat.id, owner_id=OWNER, title="a journal")
@@ -344,7 +342,7 @@ async def test_delete_leaves_a_tombstone_and_nothing_else(
         )
 
 
-async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: Database) -> None:
+async def test_delete_removes_descendants_and_keeps_ancestors(database: Database) -> None:
     root = await chat_with_status(database, Status.WAITING)
     more: dict[str, Any] = {"root_chat_id": root.id}
     child = await chat_with_status(database, Status.RUNNING, parent_chat_id=root.id, **more)
@@ -359,7 +357,7 @@ async def test_delete_takes_the_descendants_and_leaves_the_ancestors(database: D
     assert await database.fetch("SELECT FROM chats") == []
 
 
-async def test_delete_of_a_family_at_once(wide: Database) -> None:
+async def test_concurrent_deletes_in_a_tree_delete_each_chat_once(wide: Database) -> None:
     """Whoever deletes what first: nobody waits for ever, and all is gone at the end."""
     root = await chat_with_status(wide, Status.WAITING)
     family = [root]
@@ -383,7 +381,7 @@ async def test_delete_of_a_family_at_once(wide: Database) -> None:
     assert {row["chat_id"] for row in stones} == {chat.id for chat in family}
 
 
-async def test_a_retry_that_waited_for_the_failure_takes_it_up(database: Database) -> None:
+async def test_retry_that_waited_for_the_failure_retries_it(database: Database) -> None:
     """It saw a chat that ran, and locked one that has failed; what it saw must not be judged."""
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat) as other:

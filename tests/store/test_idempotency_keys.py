@@ -111,7 +111,7 @@ TABLES = ("chats", "chat_messages", "chat_events", "idempotency_keys")
 
 
 @pytest.mark.parametrize("move", ASKS)
-async def test_said_again_it_changes_nothing(database: Database, move: Transition) -> None:
+async def test_repeated_key_returns_stored_response(database: Database, move: Transition) -> None:
     scene, ask = await set_up(database, move)
     first = await ask(scene, KEY)
     before = [await count(database, table) for table in TABLES]
@@ -120,7 +120,7 @@ async def test_said_again_it_changes_nothing(database: Database, move: Transitio
 
 
 @pytest.mark.parametrize("move", ASKS)
-async def test_twenty_at_once_are_one(wide: Database, move: Transition) -> None:
+async def test_concurrent_repeats_have_one_effect(wide: Database, move: Transition) -> None:
     scene, ask = await set_up(wide, move)
     answers = await gather_all(*(ask(scene, KEY) for _ in range(20)))
     assert all(answer == answers[0] for answer in answers)
@@ -128,7 +128,7 @@ async def test_twenty_at_once_are_one(wide: Database, move: Transition) -> None:
     assert len(rows) == 1
 
 
-async def test_a_stop_that_changed_nothing_does_not_stop_what_comes_later(
+async def test_repeat_of_an_unneeded_interrupt_stops_no_later_turn(
     database: Database,
 ) -> None:
     """Its answer was lost; meanwhile there is a new turn, which nobody wanted stopped."""
@@ -143,7 +143,7 @@ async def test_a_stop_that_changed_nothing_does_not_stop_what_comes_later(
     assert again.chat.version == sent.chat.version + 1
 
 
-async def test_what_was_done_is_not_refused_when_it_is_asked_about(database: Database) -> None:
+async def test_repeat_of_a_success_is_never_refused(database: Database) -> None:
     chats = Chats(database)
     chat = await chat_with_status(database, Status.WAITING)
     sent = await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
@@ -156,7 +156,7 @@ async def test_what_was_done_is_not_refused_when_it_is_asked_about(database: Dat
         )
 
 
-async def test_a_refusal_is_not_kept(database: Database) -> None:
+async def test_refusal_is_not_stored(database: Database) -> None:
     chats = Chats(database)
     chat = await chat_with_status(database, Status.PENDING)
     with pytest.raises(NothingToRetry):
@@ -168,7 +168,7 @@ async def test_a_refusal_is_not_kept(database: Database) -> None:
     assert (await chats.retry(chat.id, owner_id=OWNER, key=KEY)).chat.status is Status.PENDING
 
 
-async def test_another_request_with_the_same_key(database: Database) -> None:
+async def test_other_request_with_a_used_key_is_refused(database: Database) -> None:
     chats = Chats(database)
     chat = await chat_with_status(database, Status.WAITING)
     await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
@@ -182,7 +182,7 @@ async def test_another_request_with_the_same_key(database: Database) -> None:
     assert await count(database, "chats") == 1
 
 
-async def test_keys_are_of_their_owner(database: Database) -> None:
+async def test_keys_are_per_owner(database: Database) -> None:
     await insert_models(database)
     chats = Chats(database)
     made = {
@@ -196,7 +196,7 @@ async def test_keys_are_of_their_owner(database: Database) -> None:
     assert len(made) == 2
 
 
-async def test_a_duplicate_that_waits_for_the_first_gets_its_answer(wide: Database) -> None:
+async def test_duplicate_waits_for_the_first_request_and_gets_its_response(wide: Database) -> None:
     """Both wait for the chat's lock; the second then sees that it came too late."""
     chat = await chat_with_status(wide, Status.WAITING)
     chats = Chats(wide)
@@ -225,7 +225,7 @@ async def test_a_duplicate_that_waits_for_the_first_gets_its_answer(wide: Databa
     assert await count(wide, "chat_messages") == 2
 
 
-async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> None:
+async def test_repeat_after_delete_is_chat_not_found(database: Database) -> None:
     await insert_models(database)
     chats = Chats(database)
 
@@ -243,7 +243,7 @@ async def test_a_deleted_chat_takes_its_answers_along(database: Database) -> Non
     assert tuple(row) == (None, created.chat.id)
 
 
-async def test_keys_are_forgotten(database: Database) -> None:
+async def test_keys_are_pruned_after_their_retention(database: Database) -> None:
     await insert_models(database)
     chats, keys = Chats(database), IdempotencyStore(database)
     ids: list[UUID] = []
@@ -259,7 +259,7 @@ async def test_keys_are_forgotten(database: Database) -> None:
     assert await keys.prune(retention_hours=24) == 0
 
 
-async def test_answers_are_the_same_in_any_time_zone(dsn: str) -> None:
+async def test_replay_is_the_same_in_any_time_zone(dsn: str) -> None:
     database = Database(dsn, pool_size=2)
     await database.open()
     try:

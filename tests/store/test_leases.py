@@ -88,7 +88,7 @@ async def alive(database: Database, worker_id: UUID) -> AsyncIterator[Connection
 # -- who is gone -------------------------------------------------------------------------------------
 
 
-async def test_an_owner_without_its_lock_is_gone_at_once(database: Database) -> None:
+async def test_worker_without_its_lock_is_reaped_at_once(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     async with alive(database, WORKER):
         assert await reap(database) == []
@@ -108,27 +108,27 @@ async def until_reaped(database: Database) -> Sequence[TransitionResult]:
     return reaped
 
 
-async def test_looking_at_a_lock_does_not_take_it(database: Database) -> None:
+async def test_checking_a_lock_does_not_keep_it(database: Database) -> None:
     await chat_with_status(database, Status.RUNNING)
     assert len(await reap(database)) == 1
     async with alive(database, WORKER):
         pass
 
 
-async def test_a_lock_is_one_workers_own(database: Database) -> None:
+async def test_workers_have_different_locks(database: Database) -> None:
     await chat_with_status(database, Status.RUNNING, worker_id=WORKER)
     other = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     async with alive(database, WORKER):
         assert [moved.chat.id for moved in await reap(database)] == [other.id]
 
 
-async def test_a_lock_cannot_be_held_by_two(database: Database) -> None:
+async def test_lock_cannot_be_held_by_two_sessions(database: Database) -> None:
     async with alive(database, WORKER), database.dedicated_connection() as second:
         assert not await Leases(database, worker_id=WORKER).try_worker_lock(second)
         assert await Leases(database, worker_id=REAPER).try_worker_lock(second)
 
 
-async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> None:
+async def test_free_lock_after_a_server_restart_is_no_evidence(database: Database) -> None:
     """It freed every lock; an owner that has not renewed since then has its lease's time."""
     chat = await chat_with_status(database, Status.RUNNING)
     interrupting = await chat_with_status(database, Status.INTERRUPTING)
@@ -149,14 +149,16 @@ async def test_a_restart_of_the_server_is_no_evidence(database: Database) -> Non
     assert abandoned.fence == fence_of(interrupting)
 
 
-async def test_one_beat_since_the_restart_makes_the_lock_evidence_again(database: Database) -> None:
+async def test_heartbeat_since_the_restart_makes_the_lock_evidence_again(
+    database: Database,
+) -> None:
     old = await chat_with_status(database, Status.RUNNING)
     await age_past_server_start(database, old)
     await chat_with_status(database, Status.RUNNING)  # the same owner, renewed
     assert len(await reap(database)) == 2
 
 
-async def test_a_lease_that_ran_out_is_reaped_also_from_the_living(database: Database) -> None:
+async def test_expired_lease_is_reaped_although_the_lock_is_held(database: Database) -> None:
     stale = await chat_with_status(database, Status.RUNNING)
     fresh = await chat_with_status(database, Status.RUNNING)
     await age(database, stale, LEASE + 1)
@@ -169,7 +171,7 @@ async def test_a_lease_that_ran_out_is_reaped_also_from_the_living(database: Dat
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.INTERRUPTING])
-async def test_ones_own_lock_says_nothing_of_ones_own_chats(
+async def test_reaper_ignores_the_lock_of_its_own_worker(
     database: Database, status: Status
 ) -> None:
     """The reaper's process may be about to take its lock again; its lease counts all the same."""
@@ -194,7 +196,7 @@ async def test_only_running_chats_are_reaped(database: Database, status: Status)
     assert len(abandoned) == (status is Status.INTERRUPTING)
 
 
-async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
+async def test_reap_is_limited_per_statement(database: Database) -> None:
     await insert_models(database)
     await insert_chats(database, 7, Status.RUNNING)
     leases = Leases(database, worker_id=REAPER)
@@ -204,7 +206,7 @@ async def test_reaping_is_done_a_few_at_a_time(database: Database) -> None:
     assert taken == [3, 3, 1, 0]
 
 
-async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
+async def test_reaped_worker_writes_nothing(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     await reap(database)
     turns = Turns(database)
@@ -218,7 +220,7 @@ async def test_a_reaped_owner_writes_nothing(database: Database) -> None:
     await turns.apply(fence_of(claim.result.chat), CommitStep(**said))
 
 
-async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
+async def test_stale_session_of_the_worker_is_terminated(database: Database) -> None:
     """The network swallowed the end of a connection, and the server still has its session."""
     leases = Leases(database, worker_id=WORKER)
     async with alive(database, WORKER), alive(database, REAPER) as other:
@@ -231,7 +233,7 @@ async def test_a_ghost_of_ones_own_is_ended(database: Database) -> None:
         assert await other.fetchval("SELECT true"), "nor another worker's"
 
 
-async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
+async def test_session_inside_a_statement_is_not_terminated(
     database: Database,
 ) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
@@ -249,7 +251,7 @@ async def test_who_holds_the_lock_in_the_middle_of_a_statement_is_no_ghost(
 # -- crash loops ---------------------------------------------------------------------------------------
 
 
-async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> None:
+async def test_chat_that_kills_its_workers_fails_as_a_crash_loop(database: Database) -> None:
     chat = await chat_with_status(database, Status.PENDING)
     leases = Leases(database, worker_id=WORKER)
     for death in range(1, 4):
@@ -276,7 +278,7 @@ async def test_a_chat_that_kills_its_workers_is_given_up(database: Database) -> 
     assert again.chat.last_error is None
 
 
-async def test_progress_is_what_counts(database: Database) -> None:
+async def test_progress_resets_recoveries(database: Database) -> None:
     """A committed step starts the count afresh; a retry that was recorded does not."""
     await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
@@ -302,7 +304,7 @@ async def test_progress_is_what_counts(database: Database) -> None:
     assert moved.chat.status is Status.ERROR
 
 
-async def test_a_backoff_outlives_its_owner(database: Database) -> None:
+async def test_backoff_outlives_the_worker(database: Database) -> None:
     await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
@@ -335,7 +337,7 @@ def said(words: str, index: int = 0) -> dict[str, Any]:
     return {"index": index, "type": "text", "text": words}
 
 
-async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
+async def test_flushed_parts_of_a_dead_worker_are_stored(database: Database) -> None:
     """Text and reasoning stand by themselves; a half-made tool call does not."""
     chat = await chat_with_status(database, Status.INTERRUPTING, settled_part=10, committed_steps=4)
     thought = {"index": 0, "type": "reasoning", "text": "hm"}
@@ -360,7 +362,7 @@ async def test_what_the_dead_had_flushed_is_stored(database: Database) -> None:
     assert await database.fetch("SELECT FROM chat_parts") == []
 
 
-async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Database) -> None:
+async def test_overlapping_batches_are_joined_up_to_a_gap(database: Database) -> None:
     """A flush whose answer was cut off is said again, longer; a crash of the server loses the first."""
     chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush(database, chat, 1, said("a"), said("b"))
@@ -372,7 +374,7 @@ async def test_batches_that_overlap_are_joined_and_a_gap_ends_them(database: Dat
 
 
 @pytest.mark.parametrize("parts", [(), ({"index": 0, "type": "tool-call", "args": "{"},)])
-async def test_nothing_that_can_stand_is_stored_as_nothing(
+async def test_interrupt_without_storable_parts_stores_no_message(
     database: Database, parts: tuple[dict[str, Any], ...]
 ) -> None:
     chat = await chat_with_status(database, Status.INTERRUPTING, queued=1)
@@ -388,7 +390,7 @@ async def test_nothing_that_can_stand_is_stored_as_nothing(
     assert [message.role for message in moved.entry.messages] == [Role.USER]
 
 
-async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) -> None:
+async def test_parts_of_an_earlier_epoch_are_not_stored(database: Database) -> None:
     chat = await chat_with_status(database, Status.INTERRUPTING, epoch=3)
     await database.fetch(
         "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, 2, 1, 1, $2)",
@@ -399,7 +401,7 @@ async def test_parts_of_an_epoch_before_are_not_the_deads(database: Database) ->
     assert one.command.messages == ()
 
 
-async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
+async def test_worker_that_finished_first_wins_over_the_reaper(database: Database) -> None:
     chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush(database, chat, 1, said("half"))
     (one,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
@@ -416,7 +418,7 @@ async def test_an_owner_that_was_quicker_wins(database: Database) -> None:
 # -- renewing, releasing ---------------------------------------------------------------------------------
 
 
-async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -> None:
+async def test_renew_returns_the_leases_that_are_still_held(database: Database) -> None:
     running = await chat_with_status(database, Status.RUNNING, epoch=3)
     stopping = await chat_with_status(database, Status.INTERRUPTING)
     forgotten = await chat_with_status(database, Status.RUNNING)
@@ -453,7 +455,7 @@ async def test_renewing_answers_with_the_survivors_in_hand(database: Database) -
     }
 
 
-async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -> None:
+async def test_released_chat_keeps_its_pending_since(database: Database) -> None:
     first = await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     (claim,) = await leases.claim(1)
@@ -466,7 +468,7 @@ async def test_a_released_chat_keeps_its_place_in_the_line(database: Database) -
     assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
 
 
-async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> None:
+async def test_reaped_chat_keeps_its_pending_since(database: Database) -> None:
     first = await chat_with_status(database, Status.RUNNING)
     second = await chat_with_status(database, Status.PENDING)
     await reap(database)
@@ -475,7 +477,7 @@ async def test_a_reaped_chat_keeps_its_place_in_the_line(database: Database) -> 
     assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
 
 
-async def test_a_beat_stays_on_its_page(database: Database) -> None:
+async def test_heartbeat_updates_are_hot(database: Database) -> None:
     """No index knows what it writes, so beats are HOT: they bloat neither table nor indexes."""
     await insert_models(database)
     ids = await insert_chats(database, 40, Status.RUNNING)
@@ -507,7 +509,7 @@ async def test_a_beat_stays_on_its_page(database: Database) -> None:
 # -- the list of workers ---------------------------------------------------------------------------------
 
 
-async def test_silent_workers_are_forgotten_unless_they_own_something(database: Database) -> None:
+async def test_silent_workers_without_leases_are_pruned(database: Database) -> None:
     owner, idle, fresh = WORKER, uuid4(), uuid4()
     for worker_id in (owner, idle, fresh):
         leases = Leases(database, worker_id=worker_id)
@@ -528,7 +530,7 @@ async def listed(database: Database) -> set[UUID]:
     return {row["worker_id"] for row in await database.fetch("SELECT worker_id FROM workers")}
 
 
-async def test_a_reaper_does_not_wait_for_a_chat_that_is_being_moved(database: Database) -> None:
+async def test_reaper_skips_a_locked_chat(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat):
         assert await reap(database) == []

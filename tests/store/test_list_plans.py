@@ -128,7 +128,7 @@ MATCHING = {
 
 @BOTH
 @pytest.mark.parametrize("filters", PLAIN.values(), ids=PLAIN)
-async def test_a_page_is_found_in_the_index_alone(
+async def test_page_reads_only_its_index(
     connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
     """And what it costs does not depend on where it is."""
@@ -150,7 +150,7 @@ async def test_a_page_is_found_in_the_index_alone(
 
 @BOTH
 @pytest.mark.parametrize("filters", MATCHING.values(), ids=MATCHING)
-async def test_what_no_index_holds_is_read_in_order(
+async def test_unindexed_filters_read_rows_in_index_order(
     connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
     costs = []
@@ -166,7 +166,7 @@ async def test_what_no_index_holds_is_read_in_order(
 
 
 @BOTH
-async def test_what_matches_nothing_reads_the_list_once_and_sorts_nothing(
+async def test_page_without_matches_reads_the_list_once_unsorted(
     connection: Connection, generic: bool
 ) -> None:
     values = {**PAGE, **FIRST, **ANY, **NOTHING, "title_contains": "'no such words'"}
@@ -190,7 +190,7 @@ async def test_children_are_found_by_their_parent(connection: Connection, generi
 
 
 @BOTH
-async def test_what_was_touched_is_found_without_reading_the_rest(
+async def test_changes_are_found_without_reading_other_chats(
     connection: Connection, generic: bool
 ) -> None:
     """Nothing, an hour, or everything of a list: a read brings so many, and reads no more than that."""

@@ -27,7 +27,7 @@ async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> d
     return deleted_at
 
 
-async def test_each_list_by_itself_longest_ago_first(database: Database) -> None:
+async def test_changes_are_per_owner_and_oldest_first(database: Database) -> None:
     lists, chats = ChatLists(database), Chats(database)
     a, b = [await chat_with_status(database, Status.WAITING) for _ in range(2)]
     gone = uuid4()
@@ -51,7 +51,7 @@ async def test_each_list_by_itself_longest_ago_first(database: Database) -> None
     assert all(seen.is_complete for seen in found.values())
 
 
-async def test_only_what_came_since_and_is_not_known(database: Database) -> None:
+async def test_changes_leave_out_older_and_known_versions(database: Database) -> None:
     lists = ChatLists(database)
     a, b, c = [await chat_with_status(database, Status.WAITING, version=n) for n in (1, 5, 9)]
     gone = uuid4()
@@ -69,7 +69,7 @@ async def test_only_what_came_since_and_is_not_known(database: Database) -> None
     assert await ids(LONG_AGO, gone=10**9) == [a.id, b.id, c.id, gone]  # it lived when it was known
 
 
-async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Database) -> None:
+async def test_limited_read_of_changes_is_incomplete(database: Database) -> None:
     lists = ChatLists(database)
     chats = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
     gone = [uuid4() for _ in range(3)]
@@ -86,7 +86,7 @@ async def test_a_read_brings_so_many_and_says_that_there_is_more(database: Datab
     assert met == [*(chat.id for chat in chats), *gone]
 
 
-async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Database) -> None:
+async def test_late_commit_is_found_within_the_overlap(database: Database) -> None:
     """Stamped before a read and seen after it: the next read looks back far enough."""
     lists = ChatLists(database)
     chat = await chat_with_status(database, Status.WAITING)
@@ -109,7 +109,7 @@ async def test_a_commit_that_comes_late_is_found_by_the_overlap(database: Databa
     assert list(missed[OWNER].changes) == []
 
 
-async def test_the_clock_is_read_before_the_list(database: Database) -> None:
+async def test_read_time_precedes_the_snapshot(database: Database) -> None:
     """What is seen by no read of that clock has a later time, or is still to be committed."""
     lists = ChatLists(database)
     before = (await lists.changed_since([ListQuery(OWNER, NEVER)]))[OWNER]
@@ -119,7 +119,7 @@ async def test_the_clock_is_read_before_the_list(database: Database) -> None:
     assert before.read_at < chat.updated_at < after.read_at
 
 
-async def test_deletions_are_forgotten_after_their_retention(database: Database) -> None:
+async def test_tombstones_are_pruned_after_their_retention(database: Database) -> None:
     lists = ChatLists(database)
     old, new = uuid4(), uuid4()
     await bury(database, old)

@@ -95,13 +95,13 @@ async def test_up_and_down_to_a_version(empty_dsn: str, folder: Path) -> None:
         await migrate.up(empty_dsn, to=4, folder=folder)
 
 
-async def test_a_given_connection_is_used_and_left_open(folder: Path, conn: Connection) -> None:
+async def test_connection_argument_is_used_and_left_open(folder: Path, conn: Connection) -> None:
     await migrate.up(conn, folder=folder)
     await migrate.check(conn, folder=folder)
     assert await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
-async def test_a_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -> None:
+async def test_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -> None:
     await migrate.up(empty_dsn, to=1, folder=folder)
     write(folder, {"0001_chats.up.sql": "CREATE TABLE chats (id bigint PRIMARY KEY);\n"})
     with pytest.raises(MigrationError, match=r"0001_chats\.up\.sql was changed after"):
@@ -109,7 +109,7 @@ async def test_a_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -
     assert await states(empty_dsn, folder) == ["changed", "pending", "pending"]
 
 
-async def test_only_the_way_down_and_line_ends_may_change(empty_dsn: str, folder: Path) -> None:
+async def test_changed_down_file_or_line_ends_are_accepted(empty_dsn: str, folder: Path) -> None:
     await migrate.up(empty_dsn, folder=folder)
     write(folder, {"0001_chats.down.sql": "DROP TABLE IF EXISTS chats;\n"})
     (folder / "0001_chats.up.sql").write_bytes(
@@ -118,7 +118,7 @@ async def test_only_the_way_down_and_line_ends_may_change(empty_dsn: str, folder
     assert await states(empty_dsn, folder) == ["applied"] * 3
 
 
-async def test_a_failed_migration_leaves_nothing_and_says_where(
+async def test_failed_migration_is_rolled_back_and_names_the_line(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     write(
@@ -135,7 +135,7 @@ async def test_a_failed_migration_leaves_nothing_and_says_where(
     await migrate.up(empty_dsn, folder=folder)
 
 
-async def test_a_failed_file_without_transaction_says_what_stays(
+async def test_failed_file_without_transaction_names_kept_statements(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     broken = FILES["0002_title.up.sql"].replace(
@@ -150,7 +150,7 @@ async def test_a_failed_file_without_transaction_says_what_stays(
     assert await states(empty_dsn, folder) == ["applied", "pending", "pending"]
 
 
-async def test_check_says_who_is_behind(folder: Path, conn: Connection) -> None:
+async def test_check_says_which_side_is_behind(folder: Path, conn: Connection) -> None:
     with pytest.raises(SchemaMismatch, match=r"at schema 0000, .* needs 0003 \(3 to apply\)"):
         await migrate.check(conn, folder=folder)
     await migrate.up(conn, to=2, folder=folder)
@@ -160,7 +160,7 @@ async def test_check_says_who_is_behind(folder: Path, conn: Connection) -> None:
     await migrate.check(conn, folder=folder)
 
 
-async def test_an_older_chatd_is_told_that_the_database_is_ahead(
+async def test_newer_schema_is_refused_by_an_older_chatd(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     await migrate.up(empty_dsn, folder=folder)
@@ -176,7 +176,7 @@ async def test_an_older_chatd_is_told_that_the_database_is_ahead(
     assert await states(empty_dsn, folder) == ["applied", "applied", "unknown"]
 
 
-async def test_the_script_for_psql_does_the_same_and_keeps_the_books(
+async def test_sql_script_migrates_and_records_like_up(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     await run_like_psql(conn, await migrate.sql_script(empty_dsn, folder=folder))
@@ -198,7 +198,7 @@ async def run_like_psql(conn: Connection, script: str) -> None:
         await conn.execute(statement)
 
 
-async def test_two_processes_apply_once(empty_dsn: str, folder: Path) -> None:
+async def test_concurrent_processes_apply_each_migration_once(empty_dsn: str, folder: Path) -> None:
     code = (
         "import asyncio, pathlib, sys; from chatd.store.migrations import migrate; "
         "done = asyncio.run(migrate.up(sys.argv[1], folder=pathlib.Path(sys.argv[2]))); "
@@ -224,7 +224,7 @@ async def test_two_processes_apply_once(empty_dsn: str, folder: Path) -> None:
     assert await states(empty_dsn, folder) == ["applied"] * 3
 
 
-async def test_waiting_for_another_is_logged_and_bounded(
+async def test_wait_for_another_process_is_logged_and_bounded(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     await conn.execute("SET application_name = 'the other'")
@@ -235,7 +235,7 @@ async def test_waiting_for_another_is_logged_and_bounded(
     assert lines[0]["holder"].endswith("(the other)")
 
 
-async def test_a_waiting_process_does_not_block_a_concurrent_index(
+async def test_waiting_process_does_not_block_a_concurrent_index(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
     """The reason why the lock is tried and not waited for: see the page of ``migrate``."""
@@ -249,7 +249,7 @@ async def test_a_waiting_process_does_not_block_a_concurrent_index(
     assert len(await waiting) == 3
 
 
-async def test_an_absent_database_is_said_plainly() -> None:
+async def test_unreachable_database_is_reported() -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be reached") as caught:
         await migrate.up("postgresql://someone:geheim123@127.0.0.1:1/none")
     assert "geheim123" not in str(caught.value)
@@ -272,15 +272,13 @@ async def test_an_absent_database_is_said_plainly() -> None:
         ),
     ],
 )
-def test_files_that_make_no_sense_are_refused(
-    tmp_path: Path, files: dict[str, str], words: str
-) -> None:
+def test_malformed_files_are_refused(tmp_path: Path, files: dict[str, str], words: str) -> None:
     with pytest.raises(MigrationError) as caught:
         load_migrations(write(tmp_path / "wrong", files))
     assert words in str(caught.value)
 
 
-def test_statements_are_split_where_postgres_would() -> None:
+def test_statements_are_split_as_by_postgres() -> None:
     sql = """-- a; comment
     CREATE TABLE "odd;name" (x text DEFAULT 'it''s; fine', y text DEFAULT E'\\';');
     /* not; this */
@@ -295,9 +293,7 @@ def test_statements_are_split_where_postgres_would() -> None:
     assert not replace(script, sql="-- chatd: no-transaction\n" + sql).transactional
 
 
-async def test_the_migrations_of_this_chatd_go_up_down_and_up(
-    empty_dsn: str, conn: Connection
-) -> None:
+async def test_own_migrations_go_up_down_and_up(empty_dsn: str, conn: Connection) -> None:
     """A way down that forgets something is found here: nothing but the books may be left."""
     applied = await migrate.up(empty_dsn)
     assert applied == files.load_migrations() != []
@@ -315,7 +311,7 @@ async def test_the_migrations_of_this_chatd_go_up_down_and_up(
     assert await migrate.up(empty_dsn) == applied
 
 
-async def test_the_command_line(
+async def test_migrate_commands(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CHATD_CONFIG", os.devnull)

@@ -24,7 +24,7 @@ def models(*, shuffled: bool = False, model: str = "m") -> list[ModelRow]:
     ]
 
 
-async def test_processes_that_start_together_do_not_stumble_over_each_other(
+async def test_concurrent_upserts_of_processes_that_start_succeed(
     database: Database,
 ) -> None:
     kept = Models(database)
@@ -36,7 +36,7 @@ async def test_processes_that_start_together_do_not_stumble_over_each_other(
         await asyncio.gather(*map(kept.upsert, both))
 
 
-async def test_a_model_that_was_changed_is_changed(database: Database) -> None:
+async def test_changed_model_is_updated(database: Database) -> None:
     await Models(database).upsert(models())
     await Models(database).upsert(models(model="n"))
     assert {row["model"] for row in await database.fetch("SELECT * FROM chat_model_configs")} == {

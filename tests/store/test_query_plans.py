@@ -46,7 +46,9 @@ REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": T
 
 
 @BOTH
-async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, generic: bool) -> None:
+async def test_claim_reads_the_index_of_pending_chats_only(
+    filled: Connection, generic: bool
+) -> None:
     found = await plan(
         filled,
         "leases",
@@ -62,7 +64,7 @@ async def test_a_claim_reads_the_line_and_nothing_else(filled: Connection, gener
 
 
 @BOTH
-async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic: bool) -> None:
+async def test_leased_chats_are_found_by_their_worker(filled: Connection, generic: bool) -> None:
     asks: dict[str, dict[str, Any]] = {
         "leased_chats": {"worker_id": WORKER},
         "reap": {**REAPER, "max_recoveries": 3, "limit": 100},
@@ -75,9 +77,7 @@ async def test_owned_chats_are_found_by_their_owner(filled: Connection, generic:
 
 
 @BOTH
-async def test_who_waits_too_long_is_found_by_its_deadline(
-    filled: Connection, generic: bool
-) -> None:
+async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, generic: bool) -> None:
     """A look each second of each process: of those who wait, it reads the first."""
     await filled.execute(
         "UPDATE chats SET status = 'requires_action', action_deadline = clock_timestamp()"
@@ -95,7 +95,7 @@ async def test_who_waits_too_long_is_found_by_its_deadline(
 
 
 @BOTH
-async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
+async def test_heartbeat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
     leases = {
         "chat_ids": ids,
@@ -113,7 +113,7 @@ async def test_a_beat_finds_its_chats_by_an_index(filled: Connection, generic: b
 
 @BOTH
 @pytest.mark.parametrize("name", ["messages_after", "messages_before"])
-async def test_messages_are_paged_through_their_key(
+async def test_messages_are_paged_by_their_key(
     filled: Connection, generic: bool, name: str
 ) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats LIMIT 1")
@@ -125,7 +125,7 @@ async def test_messages_are_paged_through_their_key(
 
 
 @BOTH
-async def test_moves_find_everything_by_an_index(filled: Connection, generic: bool) -> None:
+async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic: bool) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     caller = {"chat_id": chat_id, "owner_id": OWNER}
     fence = {"chat_id": chat_id, "worker_id": WORKER, "epoch": 1}
@@ -164,14 +164,14 @@ async def test_moves_find_everything_by_an_index(filled: Connection, generic: bo
         assert not scanned(found) & {"chats", "chat_messages", "chat_events"}, name
 
 
-async def test_no_index_knows_the_heartbeat(filled: Connection) -> None:
+async def test_no_index_has_the_heartbeat(filled: Connection) -> None:
     """It would take every beat off its page: no HOT update, and bloat by the hour."""
     definitions = [row[0] for row in await filled.fetch("SELECT indexdef FROM pg_indexes")]
     assert any("chats_leased_idx" in definition for definition in definitions)
     assert [definition for definition in definitions if "heartbeat_at" in definition] == []
 
 
-async def test_pages_leave_room_for_beats(filled: Connection) -> None:
+async def test_fillfactor_leaves_space_for_heartbeats(filled: Connection) -> None:
     options = {
         row["relname"]: set(row["reloptions"] or ())
         for row in await filled.fetch(
@@ -183,9 +183,7 @@ async def test_pages_leave_room_for_beats(filled: Connection) -> None:
 
 
 @BOTH
-async def test_chats_in_flight_are_counted_among_those_in_flight(
-    filled: Connection, generic: bool
-) -> None:
+async def test_active_chats_are_counted_by_their_index(filled: Connection, generic: bool) -> None:
     body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_active_count'")
     query = body.replace("= owner", "= $1").replace("LIMIT max_active", "LIMIT $2")
     found = await plan_of(filled, query, OWNER, 1000, generic=generic)
@@ -193,7 +191,7 @@ async def test_chats_in_flight_are_counted_among_those_in_flight(
     assert scanned(found) == set()
 
 
-async def test_a_census_reads_no_table(filled: Connection) -> None:
+async def test_stats_read_no_table(filled: Connection) -> None:
     """Each process takes one every few seconds: of a large table of chats, it reads partial indexes."""
     await filled.execute(
         "UPDATE chats SET status = 'error', last_error = 'x' WHERE id IN"

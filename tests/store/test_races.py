@@ -83,7 +83,7 @@ async def answer_all(database: Database, silence: asyncio.Event) -> int:
 
 
 @pytest.mark.parametrize("speakers", [2, 8])
-async def test_sends_against_finish(wide: Database, speakers: int) -> None:
+async def test_concurrent_sends_and_finishes_lose_no_message(wide: Database, speakers: int) -> None:
     chats = Chats(wide, limits=lambda: ChatLimits(max_queued_messages=5))
     created = await chats.create(owner_id=OWNER, model_config_id=MODEL)
     done = asyncio.Event()
@@ -204,7 +204,7 @@ WAITING_MOVES = {
 
 
 @pytest.mark.parametrize("name", WAITING_MOVES)
-async def test_a_move_that_waited_sees_the_queue_as_it_is(database: Database, name: str) -> None:
+async def test_transition_that_waited_sees_the_present_queue(database: Database, name: str) -> None:
     case = WAITING_MOVES[name]
     chat = await chat_with_status(database, case.status, queued=case.queued)
     before = database.statement_count
@@ -230,9 +230,7 @@ async def test_a_move_that_waited_sees_the_queue_as_it_is(database: Database, na
 
 
 @pytest.mark.parametrize("name", WAITING_MOVES)
-async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
-    database: Database, name: str
-) -> None:
+async def test_wait_for_a_heartbeat_is_not_stale(database: Database, name: str) -> None:
     """A statement that waited for one that changed nothing it reads is done in one go."""
     case = WAITING_MOVES[name]
     chat = await chat_with_status(database, case.status, queued=max(case.queued, 1))
@@ -256,7 +254,7 @@ async def test_waiting_for_a_heartbeat_is_no_reason_to_ask_again(
 
 
 @pytest.mark.parametrize("busy", BusyBehavior)
-async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
+async def test_send_that_waited_for_a_claim_queues_its_message(
     database: Database, busy: BusyBehavior
 ) -> None:
     chat = await chat_with_status(database, Status.WAITING)
@@ -285,7 +283,7 @@ async def test_a_send_that_waited_for_a_claim_takes_the_chat_as_running(
     assert moved.chat.status is overtaken[busy]
 
 
-async def test_an_owner_that_waited_for_its_own_reaping_is_lost(database: Database) -> None:
+async def test_worker_that_waited_for_its_reaping_loses_the_lease(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat) as other:
         finish = asyncio.create_task(Turns(database).apply(_hold(chat), FinishTurn(**STEP)))
@@ -318,7 +316,7 @@ async def in_line(database: Database, count: int, **more: Any) -> list[UUID]:
     return ids
 
 
-async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> None:
+async def test_each_pending_chat_is_claimed_once_in_order(wide: Database) -> None:
     line = await in_line(wide, 200, epoch=4)
     place = {chat_id: number for number, chat_id in enumerate(line)}
 
@@ -344,7 +342,7 @@ async def test_each_pending_chat_is_claimed_once_and_in_turn(wide: Database) -> 
     assert sum(any(batches) for batches in taken) > 1, "they did claim side by side"
 
 
-async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database) -> None:
+async def test_claim_takes_the_longest_pending_chats(database: Database) -> None:
     await insert_models(database)
     line = await in_line(database, 30)
     leases = Leases(database, worker_id=WORKER)
@@ -354,7 +352,7 @@ async def test_one_claimer_takes_exactly_the_longest_waiting(database: Database)
     assert await leases.claim(10) == []
 
 
-async def test_a_claim_passes_by_what_another_holds(database: Database) -> None:
+async def test_claim_skips_locked_chats(database: Database) -> None:
     first = await chat_with_status(database, Status.PENDING)
     second = await chat_with_status(database, Status.PENDING)
     async with row_locked(database, first):
@@ -388,7 +386,7 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
     assert {moved.chat.version for moved in reaped} == {2}
 
 
-async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None:
+async def test_chat_claimed_before_the_reap_is_not_reaped(database: Database) -> None:
     """The reaper saw a dead owner; by the time it would lock the row, it is somebody else's."""
     chat = await chat_with_status(database, Status.RUNNING, worker_id=UUID(int=1))
     async with row_locked(database, chat) as other:
@@ -402,7 +400,7 @@ async def test_a_claim_that_came_first_is_not_reaped(database: Database) -> None
         assert await reaper.reap(lease_seconds=60.0, max_recoveries=3) == []
 
 
-async def test_a_retry_that_is_said_twice_counts_once(database: Database) -> None:
+async def test_repeated_record_retry_counts_once(database: Database) -> None:
     """The answer was cut off, and the owner says the same again."""
     chat = await chat_with_status(database, Status.RUNNING)
     turns = Turns(database)

@@ -37,7 +37,7 @@ from chatd.store.turns import FencingToken, Turns
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-async def test_everything_at_once(wide: Database, seed: int) -> None:
+async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -> None:
     mill = RandomWorkload(wide, seed)
     await mill.start(6)
     calm = asyncio.Event()
@@ -117,7 +117,7 @@ async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
     ]
 
 
-async def test_archiving_a_busy_family_waits_for_nobody(database: Database) -> None:
+async def test_archive_of_a_busy_tree_does_not_wait(database: Database) -> None:
     """A heartbeat renews several chats in an order of its own: waiting for one could wait for ever."""
     root, child = await family_of(database, [Status.WAITING, Status.RUNNING])
     async with row_locked(database, child), asyncio.timeout(WAIT_SECONDS / 2):
@@ -125,7 +125,7 @@ async def test_archiving_a_busy_family_waits_for_nobody(database: Database) -> N
             await Chats(database).archive(root.id, owner_id=OWNER)
 
 
-async def test_a_family_member_that_starts_meanwhile_keeps_the_family_from_the_archive(
+async def test_archive_is_refused_if_a_chat_of_the_tree_starts_meanwhile(
     database: Database,
 ) -> None:
     root, child = await family_of(database, [Status.WAITING, Status.WAITING])
@@ -207,7 +207,7 @@ class FamilyDay:
         self.over.set()
 
 
-async def test_families_are_archived_whole_while_others_send(wide: Database) -> None:
+async def test_trees_are_archived_whole_during_sends(wide: Database) -> None:
     day = FamilyDay(wide, await family_of(wide, [Status.WAITING] * 6))
     await gather_all(day.callers(), day.work(), day.look())
     assert day.seen["archived"], day.seen
@@ -215,7 +215,7 @@ async def test_families_are_archived_whole_while_others_send(wide: Database) -> 
     assert day.seen["sent"], day.seen
 
 
-async def test_sweepers_and_moves_do_not_wait_for_each_other_in_circles(wide: Database) -> None:
+async def test_prunes_and_transitions_do_not_deadlock(wide: Database) -> None:
     """Parts are deleted by the moves of their chat and by the janitors of all replicas."""
     ids = await insert_chats(wide, 20, Status.RUNNING)
     streams, turns = StreamStore(wide), Turns(wide)

@@ -16,7 +16,7 @@ from support.factories import (
     insert_models,
     text_content,
 )
-from support.transitions import make, may_queue
+from support.transitions import make_transition, may_queue
 
 from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
 from chatd.domain.cursor import Cursor
@@ -87,7 +87,7 @@ async def live(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[
 # -- snapshots ---------------------------------------------------------------------------------------
 
 
-async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
+async def test_snapshot_has_what_a_person_sees(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2)
     for visibility, superseded in (("user", None), ("model", None), ("both", 1)):
         await database.fetch(
@@ -118,7 +118,7 @@ async def test_a_snapshot_shows_what_a_person_sees(database: Database) -> None:
     assert await StreamStore(database).snapshot(uuid4(), owner_id=OWNER) is None
 
 
-async def test_a_snapshot_is_of_one_moment(wide: Database) -> None:
+async def test_snapshot_is_of_one_moment(wide: Database) -> None:
     """Whatever the owner does meanwhile: chat, messages, queue and parts fit each other."""
     chat = await chat_with_status(wide, Status.RUNNING)
     streams, turns, over = StreamStore(wide), Turns(wide), asyncio.Event()
@@ -170,7 +170,7 @@ async def test_every_replica_reads_the_same_entry(
     archived = move is Transition.UNARCHIVE and status in IDLE
     queued = 2 if may_queue(status) and not archived else 0
     chat = await chat_with_status(database, status, queued=queued, archived=archived)
-    moved = await make(database, move, busy, chat)
+    moved = await make_transition(database, move, busy, chat)
     (news,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert news.entries == (moved.entry,)
     assert (news.version, news.epoch, news.settled_part) == (
@@ -183,7 +183,7 @@ async def test_every_replica_reads_the_same_entry(
     assert entry.data == moved.entry.data
 
 
-async def test_a_message_for_the_model_alone_is_in_nobodys_entry(database: Database) -> None:
+async def test_model_only_message_is_in_no_entry(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     summary = NewMessage(role=Role.USER, content=text_content("psst"), visibility=Visibility.MODEL)
     moved = await Turns(database).apply(
@@ -208,13 +208,13 @@ STEP_ENDS = [
 
 @pytest.mark.parametrize("settled_part", [0, 6, 7, 30])
 @pytest.mark.parametrize("move", STEP_ENDS)
-async def test_every_end_of_a_step_moves_the_parts_on(
+async def test_every_end_of_a_step_raises_settled_part(
     database: Database, move: Transition, settled_part: int
 ) -> None:
     """So the parts of the next try can never be taken for parts of this one."""
     status = Status.INTERRUPTING if "interrupt" in move else Status.RUNNING
     chat = await chat_with_status(database, status, settled_part=settled_part, queued=1)
-    moved = await make(database, move, None, chat)
+    moved = await make_transition(database, move, None, chat)
     assert moved.chat.settled_part > settled_part
     assert moved.entry is not None
     assert moved.entry.data["settled_part"] == moved.chat.settled_part
@@ -240,7 +240,7 @@ async def create(database: Database, *words: str) -> list[JournalEntry]:
     return [entry for entry in entries if entry is not None]
 
 
-async def test_since_reads_several_chats_at_once(database: Database) -> None:
+async def test_updates_since_reads_several_chats(database: Database) -> None:
     streams = StreamStore(database)
     behind, current, gone = (
         await create(database, "a", "b", "c"),
@@ -270,7 +270,7 @@ async def test_since_reads_several_chats_at_once(database: Database) -> None:
     assert batch == PartBatch(part_way.id, 2, 2, said("y", "z"))
 
 
-async def test_since_stops_at_the_most_and_goes_on_from_there(database: Database) -> None:
+async def test_updates_since_is_limited_and_continues(database: Database) -> None:
     entries = await create(database, "a", "b", "c", "d")
     chat_id = entries[0].chat_id
     read: list[JournalEntry] = []
@@ -296,7 +296,7 @@ PARTS_CASES: dict[str, tuple[Cursor, tuple[int, tuple[Part, ...]] | None]] = {
 
 
 @pytest.mark.parametrize("case", PARTS_CASES)
-async def test_since_reads_the_parts_past_the_cursor(database: Database, case: str) -> None:
+async def test_updates_since_reads_parts_after_the_cursor(database: Database, case: str) -> None:
     cursor, expected = PARTS_CASES[case]
     chat = await chat_with_status(database, Status.RUNNING, epoch=3, settled_part=10)
     await slip_in(database, chat, 1, "settled", epoch=3)
@@ -317,7 +317,7 @@ async def test_since_reads_the_parts_past_the_cursor(database: Database, case: s
 # -- flushing ------------------------------------------------------------------------------------------
 
 
-async def test_what_is_settled_or_over_is_not_flushed(database: Database) -> None:
+async def test_settled_or_outdated_parts_are_not_flushed(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, epoch=2, settled_part=5)
     idle = await chat_with_status(database, Status.PENDING, epoch=2)
     await StreamStore(database).flush_parts(
@@ -355,9 +355,7 @@ ENDS: dict[str, Callable[[Database, Chat], Any]] = {
 
 @pytest.mark.parametrize("queued", [0, 1])
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_step_that_ends_takes_its_parts_with_it(
-    database: Database, end: str, queued: int
-) -> None:
+async def test_end_of_a_step_deletes_its_parts(database: Database, end: str, queued: int) -> None:
     """They are gone at once; what is flushed too late is refused, or slips in and is never served."""
     chat = await chat_with_status(database, Status.RUNNING, queued=queued)
     await flush(database, chat, 1, "a", "b")
@@ -375,7 +373,7 @@ async def test_a_step_that_ends_takes_its_parts_with_it(
     assert await stored(database) == []
 
 
-async def test_a_zombie_that_goes_on_streaming_is_not_served(database: Database) -> None:
+async def test_parts_of_a_fenced_worker_are_not_read(database: Database) -> None:
     """It was reaped and does not know: neither its late parts nor its epoch is anybody's step."""
     chat = await chat_with_status(database, Status.RUNNING)
     await ENDS["reap"](database, chat)
@@ -403,7 +401,7 @@ async def test_batches_are_joined_without_overlap_or_gap(database: Database) -> 
 # -- retention -----------------------------------------------------------------------------------------
 
 
-async def test_the_span_is_what_the_journal_still_holds(database: Database) -> None:
+async def test_resumable_range_is_what_the_journal_still_has(database: Database) -> None:
     entries = await create(database, "a", "b", "c")
     chat_id, streams = entries[0].chat_id, StreamStore(database)
 
@@ -426,7 +424,7 @@ async def test_the_span_is_what_the_journal_still_holds(database: Database) -> N
     assert await streams.resumable_range(uuid4(), owner_id=OWNER) is None
 
 
-async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
+async def test_pruned_journal_has_no_gap(database: Database) -> None:
     """Also when a sweep ends in the middle, wherever the rows lie on disk."""
     await insert_models(database)
     ids = await insert_chats(database, 3, Status.WAITING, version=5)
@@ -451,7 +449,7 @@ async def test_what_is_left_of_a_journal_has_no_gap(database: Database) -> None:
     assert sweeps == [5, 5, 2]
 
 
-async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -> None:
+async def test_parts_that_no_step_will_settle_are_pruned(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, epoch=2, settled_part=5)
     idle = await chat_with_status(database, Status.WAITING, epoch=2)
     await slip_in(database, chat, 9, "an older epoch", epoch=1)
@@ -467,7 +465,7 @@ async def test_parts_that_nobody_will_settle_are_forgotten(database: Database) -
     assert await stored(database) == [(2, 6, 6)]
 
 
-async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
+async def test_prune_does_not_wait_for_a_transition(database: Database) -> None:
     """A move that deletes its chat's parts may be waiting for a row that the sweeper has."""
     chat = await chat_with_status(database, Status.WAITING)
     await slip_in(database, chat, 1, "a")
@@ -479,7 +477,7 @@ async def test_a_sweeper_waits_for_no_move(database: Database) -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-async def test_only_owned_chats_have_live_parts(database: Database, status: Status) -> None:
+async def test_only_leased_chats_have_live_parts(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status, **({} if status in LEASED else {"epoch": 1}))
     await slip_in(database, chat, 1, "a")
     expected = said("a") if status in LEASED else ()

@@ -13,7 +13,7 @@ from chatd.store.database import Database
 from chatd.store.tokens import Tokens, hash_token
 
 
-async def test_a_token_is_stored_as_its_hash(database: Database) -> None:
+async def test_token_is_stored_as_its_hash(database: Database) -> None:
     tokens = Tokens(database)
     made = [await tokens.create(owner_id="ann", name="laptop") for _ in range(3)]
     secrets = [secret for _, secret in made]
@@ -30,7 +30,7 @@ async def test_a_token_is_stored_as_its_hash(database: Database) -> None:
     ] * 3
 
 
-async def test_expiry_is_a_duration_or_a_moment(database: Database) -> None:
+async def test_expiry_is_a_duration_or_a_time(database: Database) -> None:
     tokens = Tokens(database)
     moment = datetime.now(UTC) + timedelta(hours=1)
     until, secret = await tokens.create(owner_id="ann", expires=moment)
@@ -46,7 +46,7 @@ async def test_expiry_is_a_duration_or_a_moment(database: Database) -> None:
     assert [token.state for token in await tokens.list()] == ["active", "active", "expired"]
 
 
-async def test_revoking_is_for_good_and_safe_to_repeat(database: Database) -> None:
+async def test_revoke_is_final_and_safe_to_repeat(database: Database) -> None:
     tokens = Tokens(database)
     token, secret = await tokens.create(owner_id="ann")
     _, other = await tokens.create(owner_id="bob", admin=True)
@@ -59,7 +59,7 @@ async def test_revoking_is_for_good_and_safe_to_repeat(database: Database) -> No
         await tokens.revoke(uuid4())
 
 
-async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Database) -> None:
+async def test_use_is_recorded_at_intervals_without_waiting(database: Database) -> None:
     tokens = Tokens(database)
     _, secret = await tokens.create(owner_id="ann")
     key = hash_token(secret)
@@ -84,7 +84,7 @@ async def test_use_is_recorded_now_and_then_and_waits_for_nobody(database: Datab
 
 
 @BOTH
-async def test_checking_reads_nothing_but_the_tokens_asked_for(
+async def test_validate_reads_only_the_tokens_in_question(
     database: Database, generic: bool
 ) -> None:
     async with database.dedicated_connection() as connection:

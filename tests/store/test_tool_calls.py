@@ -94,7 +94,7 @@ async def test_results_are_stored_in_the_order_of_the_calls(database: Database) 
         ([*PENDING_CALL_IDS, *(f"x{n}" for n in range(40))], ToolCallUnknown, "x9 and 30 more"),
     ],
 )
-async def test_all_open_calls_are_answered_and_no_other(
+async def test_results_must_match_the_open_calls(
     database: Database, ids: list[str], refusal: type[Refused], named: str
 ) -> None:
     chat = await chat_with_status(database, Status.REQUIRES_ACTION)
@@ -104,7 +104,7 @@ async def test_all_open_calls_are_answered_and_no_other(
     assert await stored_rows(database, chat) == before
 
 
-async def test_results_are_handed_in_once(database: Database) -> None:
+async def test_results_are_accepted_once(database: Database) -> None:
     chat = await chat_with_status(database, Status.REQUIRES_ACTION)
     await submit(database, chat, results(*PENDING_CALL_IDS))
     before = await stored_rows(database, chat)
@@ -113,7 +113,7 @@ async def test_results_are_handed_in_once(database: Database) -> None:
     assert await stored_rows(database, chat) == before
 
 
-async def test_twenty_at_once_have_one_effect(wide: Database) -> None:
+async def test_concurrent_submissions_have_one_effect(wide: Database) -> None:
     chat = await chat_with_status(wide, Status.REQUIRES_ACTION)
 
     async def one(number: int) -> int | None:
@@ -131,7 +131,9 @@ async def test_twenty_at_once_have_one_effect(wide: Database) -> None:
     assert [part["result"] for part in messages[-1]["content"]] == won * len(PENDING_CALL_IDS)
 
 
-async def test_who_waited_for_the_lock_answers_what_is_asked_by_then(database: Database) -> None:
+async def test_submission_that_waited_is_checked_against_the_present_calls(
+    database: Database,
+) -> None:
     """Its snapshot shows calls that are settled; what it locked waits for others."""
     chat = await chat_with_status(database, Status.REQUIRES_ACTION)
     async with row_locked(database, chat) as other:
@@ -168,7 +170,7 @@ def asking(*ids: str) -> dict[str, Any]:
     }
 
 
-async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> None:
+async def test_require_action_releases_the_lease_until_a_deadline(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=1, attempts=2, recoveries=1)
     moved = await Turns(database).apply(
         FencingToken(chat.id, WORKER, chat.epoch), RequireAction(step=0, **asking("b", "a"))
@@ -190,7 +192,7 @@ async def test_asking_gives_the_chat_up_until_a_deadline(database: Database) -> 
     ]
 
 
-async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> None:
+async def test_call_id_may_repeat_in_a_later_message(database: Database) -> None:
     chat = await chat_with_status(database, Status.PENDING)
     leases, turns = Leases(database, worker_id=WORKER), Turns(database)
     for step in range(3):
@@ -206,7 +208,7 @@ async def test_an_id_may_come_again_in_a_later_answer(database: Database) -> Non
 
 
 @pytest.mark.parametrize("in_ledger", [False, True])
-async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
+async def test_chat_claimed_with_open_calls_requires_action_again(
     database: Database, in_ledger: bool
 ) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
@@ -235,7 +237,7 @@ async def test_a_chat_that_was_claimed_with_open_calls_goes_back_to_waiting(
 # -- too late ----------------------------------------------------------------------------------------
 
 
-async def test_only_who_is_past_its_deadline_is_answered_for(database: Database) -> None:
+async def test_only_overdue_chats_expire(database: Database) -> None:
     late = await chat_with_status(database, Status.REQUIRES_ACTION)
     early = await chat_with_status(database, Status.REQUIRES_ACTION)
     await database.fetch(
@@ -257,14 +259,14 @@ async def test_only_who_is_past_its_deadline_is_answered_for(database: Database)
     assert not (await leases.find_reapable(lease_seconds=20)).action_overdue
 
 
-async def test_what_somebody_holds_is_passed_by(database: Database) -> None:
+async def test_expire_skips_locked_chats(database: Database) -> None:
     held, free = [await chat_with_status(database, Status.REQUIRES_ACTION) for _ in range(2)]
     async with row_locked(database, held), asyncio.timeout(WAIT_SECONDS):
         assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [free.id]
     assert [moved.chat.id for moved in await ToolCalls(database).expire()] == [held.id]
 
 
-async def test_many_reapers_answer_for_each_chat_once(wide: Database) -> None:
+async def test_concurrent_expiries_answer_each_chat_once(wide: Database) -> None:
     chats = [await chat_with_status(wide, Status.REQUIRES_ACTION) for _ in range(30)]
 
     async def reap() -> list[TransitionResult]:
@@ -294,7 +296,9 @@ async def settled(ask: Awaitable[Any]) -> None:
 
 
 @pytest.mark.parametrize("queued", [0, 1])
-async def test_results_a_deadline_a_stop_and_a_message_at_once(wide: Database, queued: int) -> None:
+async def test_concurrent_results_expiry_interrupt_and_send_answer_each_call_once(
+    wide: Database, queued: int
+) -> None:
     """Whoever comes first, each call has one result, and nothing that was said is lost."""
     ended: set[str] = set()
     for _ in range(25):

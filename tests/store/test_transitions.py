@@ -21,11 +21,11 @@ from support.factories import (
 )
 from support.invariants import check_calls
 from support.transitions import (
-    ASKING,
     REAPER,
+    REQUIRED_ACTION,
     STEP,
-    Nothing,
-    make,
+    NoChatFound,
+    make_transition,
     may_queue,
 )
 
@@ -73,7 +73,7 @@ def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[
     if transition in WORKER_TRANSITIONS or transition is Transition.REAP_INTERRUPT:
         return LeaseLost
     if transition in {Transition.CLAIM, Transition.REAP, Transition.EXPIRE_ACTION}:
-        return Nothing
+        return NoChatFound
     if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE}:
         return QueuedMessageNotFound
     if transition is Transition.SUBMIT_TOOL_RESULTS:
@@ -119,11 +119,11 @@ async def check_cell(
     listener = CommitListener(on_commit=published.append)
     if target is None:
         with pytest.raises(expected_refusal(transition, busy)):
-            await make(database, transition, busy, chat, listener=listener)
+            await make_transition(database, transition, busy, chat, listener=listener)
         assert published == []
         assert await stored_rows(database, chat) == before
         return
-    result = await make(database, transition, busy, chat, listener=listener)
+    result = await make_transition(database, transition, busy, chat, listener=listener)
     assert result.chat.status is target
     if not TABLE[transition, busy][status].journaled:
         assert result.entry is None
@@ -184,7 +184,7 @@ async def test_create_leads_to_the_status_of_the_table(
 
 async def test_reap_after_too_many_recoveries_fails_the_chat(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, recoveries=0)
-    result = await make(database, Transition.REAP, None, chat, given_up=True)
+    result = await make_transition(database, Transition.REAP, None, chat, given_up=True)
     assert result.chat.status is target_status(Transition.REAP, Status.RUNNING, exhausted=True)
     assert result.chat.last_error is not None
     assert "died 1 times" in result.chat.last_error
@@ -227,7 +227,7 @@ STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
     for command in (
         CommitStep(**STEP),
         RecordRetry(step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={}),
-        RequireAction(**ASKING),
+        RequireAction(**REQUIRED_ACTION),
         FinishTurn(**STEP),
         FinishInterrupt(**STEP),
         Fail(step=0, last_error="x", last_error_detail={}, settled_part=0),
@@ -275,5 +275,5 @@ async def test_chat_of_another_owner_is_not_found(
             chat = await chat_with_status(database, Status.ERROR, queued=2, owner_id="bob")
             before = await stored_rows(database, chat)
             with pytest.raises(Refused, match=f"no chat {chat.id}"):
-                await make(database, transition, None, chat)
+                await make_transition(database, transition, None, chat)
             assert await stored_rows(database, chat) == before

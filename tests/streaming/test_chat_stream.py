@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
-from support.transitions import make
+from support.transitions import make_transition
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.cursor import Cursor
@@ -160,7 +160,7 @@ async def test_resume_after_each_event_yields_exactly_the_rest(database: Databas
     await rename(database, chat, "b")
     await chats.send(chat.id, owner_id=OWNER, content=text_content("queued"))
     await chats.interrupt(chat.id, owner_id=OWNER)
-    claimed = await make(database, Transition.CLAIM, None, chat)
+    claimed = await make_transition(database, Transition.CLAIM, None, chat)
     await StreamStore(database).flush_parts([PartBatch(chat.id, 1, 1, deltas("x", "y", "z"))])
     hub = chat_hub()
     start = Cursor(0)

@@ -37,14 +37,14 @@ from support.factories import (
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 
 
-class Nothing(Exception):
-    """A move that looks for chats found none to move."""
+class NoChatFound(Exception):
+    """A transition that looks for chats found none."""
 
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "settled_part": 7}
 CALLING = tool_call_content("z", "a")
-ASKING = {
+REQUIRED_ACTION = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
     "calls": [PendingToolCall(part, None) for part in CALLING],
@@ -53,9 +53,9 @@ ASKING = {
 }
 
 
-async def make(
+async def make_transition(
     database: Database,
-    move: Transition,
+    transition: Transition,
     busy: BusyBehavior | None,
     chat: Chat,
     *,
@@ -67,7 +67,7 @@ async def make(
     messages, queue = Messages(database, listener=listener), Queue(database, listener=listener)
     tool_calls = ToolCalls(database, listener=listener)
     fence = FencingToken(chat.id, WORKER, chat.epoch)
-    ways: dict[Transition, Callable[[], Awaitable[Any]]] = {
+    requests: dict[Transition, Callable[[], Awaitable[Any]]] = {
         Transition.SEND: lambda: chats.send(
             chat.id,
             owner_id=OWNER,
@@ -96,7 +96,7 @@ async def make(
                 step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
             ),
         ),
-        Transition.REQUIRE_ACTION: lambda: turns.apply(fence, RequireAction(**ASKING)),
+        Transition.REQUIRE_ACTION: lambda: turns.apply(fence, RequireAction(**REQUIRED_ACTION)),
         Transition.FINISH_TURN: lambda: turns.apply(fence, FinishTurn(**STEP)),
         Transition.FINISH_INTERRUPT: lambda: turns.apply(fence, FinishInterrupt(**STEP)),
         Transition.FAIL: lambda: turns.apply(
@@ -109,11 +109,11 @@ async def make(
         Transition.REAP_INTERRUPT: lambda: turns.apply(fence, ReapInterrupt(**STEP)),
         Transition.EXPIRE_ACTION: tool_calls.expire,
     }
-    answer = await ways[move]()
+    answer = await requests[transition]()
     if isinstance(answer, TransitionResult):
         return answer
     if not answer:
-        raise Nothing
+        raise NoChatFound
     first = answer[0]
     return first if isinstance(first, TransitionResult) else first.result
 
@@ -137,4 +137,5 @@ async def last_queued(
 
 
 def may_queue(status: Status) -> bool:
+    """Return whether a chat of this status may have queued messages."""
     return status is not Status.WAITING
