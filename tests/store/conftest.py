@@ -1,4 +1,4 @@
-"""A wider pool, for tests in which many do something at once."""
+"""Fixtures of the tests of the store."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from chatd.store.database import Database
 
 @pytest.fixture
 async def wide(dsn: str) -> AsyncIterator[Database]:
-    """A pool with room for everybody at once."""
+    """A pool wide enough for tests with many concurrent statements."""
     pool = Database(dsn, pool_size=24, statement_timeout_seconds=WAIT_SECONDS)
     await pool.open()
     await insert_models(pool)

@@ -35,6 +35,8 @@ from chatd.store.commands import FinishInterrupt, FinishTurn, ReapInterrupt, Rec
 from chatd.store.database import Database
 from chatd.store.leases import Claim, Leases
 from chatd.store.limits import ChatLimits
+from chatd.store.messages import Messages
+from chatd.store.queue import Queue
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 
@@ -251,6 +253,69 @@ async def test_wait_for_a_heartbeat_is_not_stale(database: Database, name: str) 
     assert moved.entry.messages[-1].content == text_content("queued 0")
     if moved.chat.heartbeat_at and chat.heartbeat_at:
         assert moved.chat.heartbeat_at > chat.heartbeat_at, "the beat is not undone"
+
+
+async def first_queued(database: Database, chat: Chat) -> int:
+    (row, *_) = await database.fetch(
+        "SELECT id FROM chat_queued_messages WHERE chat_id = $1 ORDER BY position", chat.id
+    )
+    queued_id: int = row["id"]
+    return queued_id
+
+
+async def remove_first(database: Database, chat: Chat) -> TransitionResult:
+    queued_id = await first_queued(database, chat)
+    return await Queue(database).remove(chat.id, queued_id, owner_id=OWNER)
+
+
+async def promote_first(database: Database, chat: Chat) -> TransitionResult:
+    queued_id = await first_queued(database, chat)
+    return await Queue(database).promote(chat.id, queued_id, owner_id=OWNER)
+
+
+@pytest.mark.parametrize(
+    ("status", "request_transition", "target", "queue_length"),
+    [
+        pytest.param(Status.RUNNING, remove_first, Status.RUNNING, 1, id="remove"),
+        pytest.param(Status.PENDING, promote_first, Status.PENDING, 2, id="promote in the queue"),
+        pytest.param(Status.ERROR, promote_first, Status.PENDING, 1, id="promote to history"),
+        pytest.param(
+            Status.ERROR,
+            lambda database, chat: Chats(database).retry(chat.id, owner_id=OWNER),
+            Status.PENDING,
+            2,
+            id="retry",
+        ),
+        pytest.param(
+            Status.ERROR,
+            lambda database, chat: Messages(database).clear(chat.id, owner_id=OWNER),
+            Status.WAITING,
+            0,
+            id="clear",
+        ),
+    ],
+)
+async def test_transition_that_waited_for_a_describe_is_applied_once(
+    database: Database,
+    status: Status,
+    request_transition: Ask,
+    target: Status,
+    queue_length: int,
+) -> None:
+    chat = await chat_with_status(database, status, queued=2)
+    async with row_locked(database, chat) as other:
+        task = asyncio.create_task(request_transition(database, chat))  # type: ignore[arg-type]
+        await wait_until_blocked(other)
+        await other.execute(
+            "UPDATE chats SET version = version + 1, title = 'new' WHERE id = $1", chat.id
+        )
+    async with asyncio.timeout(WAIT_SECONDS):
+        result = await task
+    assert (result.chat.status, result.chat.version, result.chat.title) == (target, 3, "new")
+    queue = await database.fetch("SELECT FROM chat_queued_messages WHERE chat_id = $1", chat.id)
+    assert len(queue) == result.chat.queue_length == queue_length
+    journal = await database.fetch("SELECT version FROM chat_events WHERE chat_id = $1", chat.id)
+    assert [row["version"] for row in journal] == [3]
 
 
 @pytest.mark.parametrize("busy", BusyBehavior)

@@ -38,24 +38,26 @@ from chatd.store.turns import FencingToken, Turns
 
 @pytest.mark.parametrize("seed", range(1, 6))
 async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -> None:
-    mill = RandomWorkload(wide, seed)
-    await mill.start(6)
-    calm = asyncio.Event()
+    workload = RandomWorkload(wide, seed)
+    await workload.start(6)
+    draining = asyncio.Event()
 
     async def work() -> None:
-        while not calm.is_set() or await wide.fetch(
+        while not draining.is_set() or await wide.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
             " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
-            await mill.worker(uuid4(), calm)
+            await workload.worker(uuid4(), draining)
 
     async def call() -> None:
-        await gather_all(*(mill.caller(number) for number in range(6)))
-        calm.set()
+        await gather_all(*(workload.caller(number) for number in range(6)))
+        draining.set()
 
-    await gather_all(call(), work(), work(), work(), mill.reaper(calm), mill.reaper(calm))
+    await gather_all(
+        call(), work(), work(), work(), workload.reaper(draining), workload.reaper(draining)
+    )
 
-    assert await check_all(wide) > mill.transition_count > 100
+    assert await check_all(wide) > workload.transition_count > 100
     stored = texts(await wide.fetch("SELECT * FROM chat_messages ORDER BY id"))
     queued = texts(await wide.fetch("SELECT *, 'user' AS role FROM chat_queued_messages"))
     dropped = [
@@ -64,8 +66,12 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
         for queued_id in row["ids"] or ()
     ]
     assert has_no_duplicates(stored + queued)
-    assert set(stored + queued) <= set(mill.sent_texts)
-    assert len(stored + queued) + len(dropped) == len(mill.sent_texts) == len(set(mill.sent_texts))
+    assert set(stored + queued) <= set(workload.sent_texts)
+    assert (
+        len(stored + queued) + len(dropped)
+        == len(workload.sent_texts)
+        == len(set(workload.sent_texts))
+    )
     made = {
         row["transition"] for row in await wide.fetch("SELECT DISTINCT transition FROM chat_events")
     }

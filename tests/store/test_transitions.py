@@ -132,6 +132,22 @@ async def check_cell(
         return
     assert published == [result.entry]
     await check(database, chat, result, transition)
+    check_pending_since(chat, result, transition)
+
+
+def check_pending_since(before: Chat, result: TransitionResult, transition: Transition) -> None:
+    """Check the place among the pending chats, which a transition keeps or gives."""
+    pending_since = result.chat.pending_since
+    if result.chat.status is not Status.PENDING:
+        assert pending_since is None
+        return
+    assert pending_since is not None
+    if before.status is Status.PENDING:
+        assert pending_since == before.pending_since
+    elif transition in {Transition.RELEASE, Transition.REAP}:
+        assert pending_since == before.started_at
+    else:
+        assert pending_since > before.updated_at
 
 
 async def check(

@@ -1,4 +1,4 @@
-"""Doing things at once: locks held by hand, waiting for others to wait, many rows at a time."""
+"""Concurrency: row locks that a test holds, statements that wait for them, and many rows at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -14,31 +14,32 @@ from support.eventually import TIMEOUT_SECONDS
 from support.factories import MODEL, OWNER, columns_for
 
 WAIT_SECONDS = TIMEOUT_SECONDS
-"""Of patience for a fact that must come."""
+"""Time-out for a fact that must come true."""
 
 
 def fencing_token(result: TransitionResult) -> FencingToken:
+    """Return the fencing token of a leased chat."""
     assert result.chat.worker_id is not None
     return FencingToken(result.chat.id, result.chat.worker_id, result.chat.epoch)
 
 
 async def gather_all(*awaitables: Awaitable[Any]) -> list[Any]:
-    """Everything at once; the first that fails ends it."""
+    """Return the results of concurrent tasks. The first failure cancels the others."""
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in awaitables]  # type: ignore[arg-type]
+        tasks = [group.create_task(each) for each in awaitables]  # type: ignore[arg-type]
     return [task.result() for task in tasks]
 
 
 @asynccontextmanager
 async def row_locked(database: Database, chat: Chat) -> AsyncIterator[Any]:
-    """A transaction of somebody else that holds the chat's row; it commits at the end."""
+    """Hold the lock of a chat's row in another transaction, which commits at the end."""
     async with database.dedicated_connection() as connection, connection.transaction():
         await connection.fetch("SELECT FROM chats WHERE id = $1 FOR NO KEY UPDATE", chat.id)
         yield connection
 
 
 async def wait_until_blocked(connection: Any, count: int = 1) -> None:
-    """Wait until so many statements wait for a lock of this database."""
+    """Wait until ``count`` statements wait for a lock of this database."""
     async with asyncio.timeout(WAIT_SECONDS):
         while count > await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
@@ -49,7 +50,7 @@ async def wait_until_blocked(connection: Any, count: int = 1) -> None:
 
 
 async def insert_chats(database: Database, count: int, status: Status, **more: Any) -> list[UUID]:
-    """Chats of one status, straight into the table."""
+    """Insert chats of one status, without transitions. Return their ids."""
     columns = columns_for(status) | more
     times = {name for name, value in columns.items() if value == "now"}
     values = {name: value for name, value in columns.items() if name not in times}

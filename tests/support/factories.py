@@ -1,4 +1,4 @@
-"""Chats in any state, put into the database by hand, past all moves."""
+"""Factories of stored chats in any status, inserted without transitions."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,10 +16,12 @@ OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 
 def text_content(value: str) -> tuple[dict[str, str], ...]:
+    """Return content with one text part."""
     return ({"type": "text", "text": value},)
 
 
 async def insert_models(database: Database) -> None:
+    """Insert the models that the chats refer to."""
     await database.fetch(
         "INSERT INTO chat_model_configs (id, name, provider, model)"
         " VALUES ($1, 'one', 'p', 'm'), ($2, 'two', 'p', 'm') ON CONFLICT DO NOTHING",
@@ -29,7 +31,7 @@ async def insert_models(database: Database) -> None:
 
 
 def columns_for(status: Status) -> dict[str, Any]:
-    """Columns that make a legal row of this status."""
+    """Return the columns that make a legal row of this status."""
     columns: dict[str, Any] = {"status": status.value}
     if status in LEASED:
         columns |= {"worker_id": WORKER, "epoch": 1, "started_at": "now", "heartbeat_at": "now"}
@@ -43,7 +45,7 @@ def columns_for(status: Status) -> dict[str, Any]:
 
 
 async def insert_chat(database: Database, **columns: Any) -> Chat:
-    """One row, as given. Times are the word ``now``."""
+    """Insert one chat with these columns. The value ``now`` stands for the present time."""
     chat_id = uuid4()
     columns = {
         "id": chat_id,
@@ -65,18 +67,19 @@ async def insert_chat(database: Database, **columns: Any) -> Chat:
 
 
 def tool_call_content(*ids: str, tool: str = "weather") -> tuple[dict[str, str], ...]:
-    """Content parts that call a tool, once for each id."""
+    """Return content that calls a tool once for each id."""
     return tuple(
-        {"type": "tool-call", "tool_call_id": one, "tool_name": tool, "args": "{}"} for one in ids
+        {"type": "tool-call", "tool_call_id": call_id, "tool_name": tool, "args": "{}"}
+        for call_id in ids
     )
 
 
 PENDING_CALL_IDS = ("c2", "c1", "c3")
-"""The ids of the calls that a chat of ``chat_with_status`` waits for, in their order."""
+"""Ids of the calls that a chat of ``chat_with_status`` waits for, in their order."""
 
 
 async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int:
-    """An answer whose calls wait for the client; its id. The ledger is filled from its end."""
+    """Insert a message with open tool calls. Return its id. The ledger is filled from its end."""
     message_id: int = (
         await database.fetch(
             "INSERT INTO chat_messages (chat_id, version, role, content)"
@@ -85,14 +88,14 @@ async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int
             tool_call_content(*ids),
         )
     )[0]["id"]
-    for position, one in reversed(list(enumerate(ids, 1))):
+    for position, call_id in reversed(list(enumerate(ids, 1))):
         await database.fetch(
             "INSERT INTO chat_tool_calls"
             " (chat_id, message_id, tool_call_id, tool_name, position, executor, epoch)"
             " VALUES ($1, $2, $3, 'weather', $4, 'client', 0)",
             chat_id,
             message_id,
-            one,
+            call_id,
             position,
         )
     return message_id
@@ -101,9 +104,9 @@ async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int
 async def chat_with_status(
     database: Database, status: Status, *, queued: int = 0, **more: Any
 ) -> Chat:
-    """A chat in this status, with a user message in its history and some in its queue.
+    """Insert a chat of this status, with a user message in its history and ``queued`` in its queue.
 
-    One that waits for its client waits for ``PENDING_CALL_IDS``, and has done so for long enough.
+    One in ``requires_action`` waits for ``PENDING_CALL_IDS``, and its deadline is over.
     """
     await insert_models(database)
     chat = await insert_chat(database, **(columns_for(status) | {"queue_length": queued} | more))
@@ -127,20 +130,20 @@ async def chat_with_status(
 
 
 async def stored_rows(database: Database, chat: Chat) -> list[Any]:
-    """Everything that is stored of a chat: what a refused move must leave as it is."""
+    """Return everything stored of a chat, which a refused transition must not change."""
     tables = ("chat_messages", "chat_queued_messages", "chat_events", "chat_tool_calls")
-    found: list[Any] = [
+    rows: list[Any] = [
         tuple(row) for row in await database.fetch("SELECT * FROM chats WHERE id = $1", chat.id)
     ]
     for table in tables:
-        answer = await database.fetch(
+        table_rows = await database.fetch(
             f"SELECT t.*::text FROM {table} t WHERE chat_id = $1 ORDER BY 1", chat.id
         )
-        found.append([tuple(row) for row in answer])
-    return found
+        rows.append([tuple(row) for row in table_rows])
+    return rows
 
 
 async def register_worker(database: Database, leases: Leases) -> None:
-    """Have a worker listed, as its heartbeat does."""
+    """Insert the row of a worker, as its heartbeat does."""
     async with database.dedicated_connection() as connection:
         await leases.renew(connection, REGISTRATION)

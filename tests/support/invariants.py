@@ -1,4 +1,4 @@
-"""What is true of every chat that only moves have touched, read from what is stored."""
+"""Invariants of every chat that only transitions have changed, checked on the stored rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Row = Any
 
 
 def reachable_statuses(transition: Transition, status: Status | None) -> set[Status]:
-    """Every status that the table lets ``transition`` lead to from ``status``."""
+    """Return every status that the table lets ``transition`` lead to from ``status``."""
     return {
         to
         for (of, _), cells in TABLE.items()
@@ -22,7 +22,7 @@ def reachable_statuses(transition: Transition, status: Status | None) -> set[Sta
 
 
 async def check_all(database: Database) -> int:
-    """Check every chat of the database; returns how many journal rows that were."""
+    """Check every chat of the database. Return the number of journal rows."""
     chats = await database.fetch("SELECT * FROM chats")
     journal = await _by_chat(database, "chat_events", "version")
     messages = await _by_chat(database, "chat_messages", "id")
@@ -48,30 +48,32 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     assert [row["version"] for row in rows] == list(range(1, chat["version"] + 1))
     assert (rows[-1]["status"], rows[-1]["epoch"]) == (chat["status"], chat["epoch"])
     status: Status | None = None
-    epoch = done = 0
+    epoch = last_settled = 0
     for row in rows:
-        move = Transition(row["transition"])
-        assert Status(row["status"]) in reachable_statuses(move, status), (status, dict(row))
-        assert row["epoch"] == epoch + (move in {Transition.CLAIM, Transition.EDIT}), dict(row)
-        if move in {Transition.CLAIM, Transition.EDIT}:
-            done = 0
+        transition = Transition(row["transition"])
+        assert Status(row["status"]) in reachable_statuses(transition, status), (status, dict(row))
+        assert row["epoch"] == epoch + (transition in {Transition.CLAIM, Transition.EDIT}), dict(
+            row
+        )
+        if transition in {Transition.CLAIM, Transition.EDIT}:
+            last_settled = 0
         if (settled := row["data"].get("settled_part")) is not None:
-            assert settled > done, dict(row)
-            done = settled
+            assert settled > last_settled, dict(row)
+            last_settled = settled
         status, epoch = Status(row["status"]), row["epoch"]
-    assert done == chat["settled_part"]
-    moments = [row["created_at"] for row in rows]
-    assert moments == sorted(moments)
+    assert last_settled == chat["settled_part"]
+    times = [row["created_at"] for row in rows]
+    assert times == sorted(times)
 
 
 def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
-    """A message is named by the journal row of the move that stored it, and they agree on order."""
-    named = [
+    """Check that journal rows name the messages that they stored, in order, and those superseded."""
+    journaled = [
         (row["version"], message_id)
         for row in rows
         for message_id in row["data"].get("messages") or ()
     ]
-    assert named == [(message["version"], message["id"]) for message in messages]
+    assert journaled == [(message["version"], message["id"]) for message in messages]
     resets = [
         (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
     ]
@@ -103,7 +105,7 @@ def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
 
 
 def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> None:
-    """Every call has exactly one result, in its order, or is what the chat waits for."""
+    """Check that every call has exactly one result, in its order, or is what the chat waits for."""
     waiting: dict[str, int] = {}
     for message in messages:
         if message["superseded_version"] is not None:
@@ -115,9 +117,11 @@ def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> No
                 assert part["tool_call_id"] not in waiting
                 waiting[part["tool_call_id"]] = message["id"]
         answered = [part["tool_call_id"] for part in parts if part["type"] == "tool-result"]
-        assert answered == [one for one in waiting if one in answered], "each once, in their order"
-        for one in answered:
-            del waiting[one]
+        assert answered == [call_id for call_id in waiting if call_id in answered], (
+            "each once, in their order"
+        )
+        for call_id in answered:
+            del waiting[call_id]
     assert bool(waiting) == (chat["status"] == Status.REQUIRES_ACTION)
     rows = [row for row in ledger if row["completed_at"] is None]
     assert [(row["tool_call_id"], row["message_id"]) for row in rows] == list(waiting.items())
@@ -125,10 +129,10 @@ def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> No
 
 
 def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
-    """What messages say, in order."""
+    """Return the texts of the messages of a role, in order."""
     return [row["content"][0]["text"] for row in messages if row["role"] == role]
 
 
 def has_no_duplicates(values: Sequence[str]) -> bool:
-    """Whether nothing is there twice."""
+    """Return True if no value occurs twice."""
     return not values or max(Counter(values).values()) == 1

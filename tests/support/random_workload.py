@@ -1,4 +1,4 @@
-"""Callers, owners and reapers who make random moves on a few chats, all at once."""
+"""Random workload: callers, workers and reapers that make transitions of a few chats concurrently."""
 
 import asyncio
 import random
@@ -38,54 +38,55 @@ ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
 class RandomWorkload:
-    """Random moves on a few chats by everybody at once."""
+    """Random transitions of a few chats, with what the callers sent."""
 
     def __init__(self, database: Database, seed: int) -> None:
         self.random = random.Random(seed)
         self.database = database
         self.chats = Chats(database, limits=lambda: ChatLimits(max_queued_messages=4))
         self.turns = Turns(database)
-        self.actions = ToolCalls(database)
+        self.tool_calls = ToolCalls(database)
         self.streams = StreamStore(database)
         self.chat_ids: list[UUID] = []
         self.sent_texts: list[str] = []
         self.transition_count = 0
 
     async def start(self, count: int) -> None:
+        """Create the chats."""
         for _ in range(count):
             created = await self.chats.create(owner_id=OWNER, model_config_id=MODEL)
             self.chat_ids.append(created.chat.id)
 
     async def caller(self, caller_number: int) -> None:
-        """A caller's day. Now and then it says the same twice at once, with the same key."""
+        """Make 60 random requests. Those with a key are made twice, concurrently."""
         for n in range(60):
             chat_id = self.random.choice(self.chat_ids)
-            words = f"{caller_number}-{n}"
-            ask, says = await self.random_tool_results(), False
-            if ask is None:
-                ask, says = await self.random_request(chat_id, words)
-            if ask is None:
+            label = f"{caller_number}-{n}"
+            request, sends_text = await self.random_tool_results(), False
+            if request is None:
+                request, sends_text = await self.random_request(chat_id, label)
+            if request is None:
                 continue
-            key = self.random.choice([None, IdempotencyKey(OWNER, words, b"the same")])
-            times = 2 if key else 1
-            answers = await asyncio.gather(*(self.attempt(ask, key) for _ in range(times)))
-            done = [answer for answer in answers if answer is not None]
-            if not done:
+            key = self.random.choice([None, IdempotencyKey(OWNER, label, b"the same")])
+            repeats = 2 if key else 1
+            results = await asyncio.gather(*(self.attempt(request, key) for _ in range(repeats)))
+            accepted = [result for result in results if result is not None]
+            if not accepted:
                 continue
-            assert done[0] == done[-1], "two answers to one request"
+            assert accepted[0] == accepted[-1], "two responses to one request"
             self.transition_count += 1
-            if says:
-                self.sent_texts.append(words)
+            if sends_text:
+                self.sent_texts.append(label)
 
     async def attempt(self, request: Request, key: IdempotencyKey | None) -> object:
-        """The answer; None for a refusal."""
+        """Return the result. None: the request was refused."""
         try:
             return await request(owner_id=OWNER, key=key)
         except Refused:
             return None
 
     async def random_request(self, chat_id: UUID, label: str) -> tuple[Request | None, bool]:
-        """Something that a caller may want of a chat, and whether it says something."""
+        """Return a request that may be legal, if there is one, and whether it sends the text ``label``."""
         chats, messages, queue = self.chats, Messages(self.database), Queue(self.database)
         match self.random.randrange(16):
             case 0:
@@ -97,11 +98,11 @@ class RandomWorkload:
             case 3 | 4:
                 return partial(chats.archive, chat_id, archived=False), False
             case 5 | 6:
-                said = await self.random_id(
+                message_id = await self.random_id(
                     "SELECT id FROM chat_messages WHERE chat_id = $1", chat_id
                 )
-                edit = partial(messages.edit, chat_id, said, content=text_content(label))
-                return (edit, True) if said else (None, False)
+                edit = partial(messages.edit, chat_id, message_id, content=text_content(label))
+                return (edit, True) if message_id else (None, False)
             case 7:
                 return partial(messages.clear, chat_id), False
             case 8:
@@ -118,17 +119,18 @@ class RandomWorkload:
                 return partial(chats.send, chat_id, content=content, busy_behavior=busy), True
 
     async def random_id(self, query: str, chat_id: UUID) -> int:
-        """One of what is there by now; 0 when there is nothing."""
+        """Return a random id of the rows of a query. 0: there is no row."""
         found = await self.database.fetch(query, chat_id)
         return int(self.random.choice(found)["id"]) if found else 0
 
     async def random_queued(self, chat_id: UUID) -> tuple[UUID, int]:
-        """A message that waits by now, wherever; when there is none, one that is not there."""
+        """Return a random queued message of any chat, or one that does not exist."""
         found = await self.database.fetch("SELECT chat_id, id FROM chat_queued_messages")
         row = self.random.choice(found) if found else {"chat_id": chat_id, "id": 0}
         return row["chat_id"], row["id"]
 
     async def delete_queued_message(self, queue: Queue, chat_id: UUID, queued: int) -> None:
+        """Remove a queued message, if it still exists."""
         try:
             await queue.remove(chat_id, queued, owner_id=OWNER)
         except Refused:
@@ -136,37 +138,38 @@ class RandomWorkload:
         self.transition_count += 1
 
     async def random_tool_results(self) -> Request | None:
-        """Now and then: to answer what some chat waited for a moment ago."""
-        asked = await self.database.fetch(
+        """Return, once in three calls, a request with the results that a chat waits for."""
+        open_calls = await self.database.fetch(
             "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
         )
-        if not asked or self.random.randrange(3):
+        if not open_calls or self.random.randrange(3):
             return None
-        chat_id = self.random.choice(asked)["chat_id"]
-        ids = [row["tool_call_id"] for row in asked if row["chat_id"] == chat_id]
+        chat_id = self.random.choice(open_calls)["chat_id"]
+        ids = [row["tool_call_id"] for row in open_calls if row["chat_id"] == chat_id]
         self.random.shuffle(ids)
-        given = [ToolResult(tool_call_id=one, result=1) for one in ids]
-        return partial(self.actions.submit, chat_id, results=given)
+        results = [ToolResult(tool_call_id=call_id, result=1) for call_id in ids]
+        return partial(self.tool_calls.submit, chat_id, results=results)
 
     async def worker(self, worker_id: UUID, draining: asyncio.Event) -> None:
-        """An owner's day: claims, steps, retries, failures, ends, and now and then it just stops."""
+        """Claim chats and make random transitions of them. Some leases are abandoned, as by a crash."""
         leases = Leases(self.database, worker_id=worker_id)
         while True:
-            last = draining.is_set()
+            is_draining = draining.is_set()
             claims = await leases.claim(2)
-            if not claims and last:
+            if not claims and is_draining:
                 return
             for claim in claims:
                 chat = claim.result.chat
                 try:
                     while chat.worker_id == worker_id and chat.epoch == claim.result.chat.epoch:
                         chat = await self.random_step(
-                            fencing_token(claim.result), chat, always_finish=last
+                            fencing_token(claim.result), chat, always_finish=is_draining
                         )
                 except LeaseLost:
                     continue
 
     async def random_step(self, fence: FencingToken, chat: Chat, *, always_finish: bool) -> Chat:
+        """Flush a part and make a random transition of a leased chat. Return the chat after it."""
         await self.streams.flush_parts(
             [PartBatch(chat.id, fence.epoch, chat.settled_part + 1, [{"index": 0, "type": "text"}])]
         )
@@ -177,9 +180,9 @@ class RandomWorkload:
         }
         match 9 if always_finish else self.random.randrange(20):
             case 0:
-                ask = self.turns.apply(fence, Release(step=0, reason="test"))
+                transition = self.turns.apply(fence, Release(step=0, reason="test"))
             case 1 | 10 | 11:
-                ask = self.turns.apply(
+                transition = self.turns.apply(
                     fence,
                     Fail(
                         step=chat.committed_steps,
@@ -189,7 +192,7 @@ class RandomWorkload:
                     ),
                 )
             case 2:
-                ask = self.turns.apply(
+                transition = self.turns.apply(
                     fence,
                     RecordRetry(
                         step=chat.committed_steps,
@@ -200,46 +203,47 @@ class RandomWorkload:
                     ),
                 )
             case 3:
-                raise LeaseLost  # it dies here, and others find out
+                raise LeaseLost  # as if the worker had died
             case 4 | 5:
-                ask = self.turns.apply(fence, CommitStep(**stored))
+                transition = self.turns.apply(fence, CommitStep(**stored))
             case n if n > 11:
-                made = tool_call_content(
+                calls = tool_call_content(
                     *self.random.sample(["a", "b", "c"], self.random.randrange(1, 4))
                 )
-                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=made)]
-                ask = self.turns.apply(
+                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=calls)]
+                transition = self.turns.apply(
                     fence,
                     RequireAction(
-                        calls=[PendingToolCall(part, None) for part in made],
+                        calls=[PendingToolCall(part, None) for part in calls],
                         timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
                         **stored,
                     ),
                 )
-                stored["messages"] = [ANSWER]  # if a stop comes first
+                stored["messages"] = [ANSWER]  # for finish_interrupt, if an interrupt comes first
             case _:
-                ask = self.turns.apply(fence, FinishTurn(**stored))
+                transition = self.turns.apply(fence, FinishTurn(**stored))
         try:
-            return (await ask).chat
+            return (await transition).chat
         except LeaseLost:
             return (await self.turns.apply(fence, FinishInterrupt(**stored))).chat
 
     async def reaper(self, draining: asyncio.Event) -> None:
+        """Reap, expire and prune until every chat is idle."""
         leases = Leases(self.database, worker_id=uuid4())
         while not draining.is_set() or await self.database.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
             " OR status IN ('pending', 'requires_action') LIMIT 1"
         ):
-            if draining.is_set():  # nobody comes any more to hand anything in
+            if draining.is_set():  # no caller submits results any more
                 await self.database.fetch(
                     "UPDATE chats SET action_deadline = clock_timestamp()"
                     " WHERE status = 'requires_action'"
                 )
-            await self.actions.expire(limit=2)
+            await self.tool_calls.expire(limit=2)
             await leases.reap(lease_seconds=0.0, max_recoveries=2)
-            for one in await leases.orphaned_interrupts(lease_seconds=0.0):
+            for orphan in await leases.orphaned_interrupts(lease_seconds=0.0):
                 try:
-                    await self.turns.apply(one.fence, one.command)
+                    await self.turns.apply(orphan.fence, orphan.command)
                 except LeaseLost:
                     continue
             await self.streams.prune_parts(limit=3)

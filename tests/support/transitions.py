@@ -43,11 +43,11 @@ class NoChatFound(Exception):
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "settled_part": 7}
-CALLING = tool_call_content("z", "a")
+CALLS = tool_call_content("z", "a")
 REQUIRED_ACTION = {
     "step": 0,
-    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLING)],
-    "calls": [PendingToolCall(part, None) for part in CALLING],
+    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLS)],
+    "calls": [PendingToolCall(part, None) for part in CALLS],
     "timeout_seconds": 60.0,
     "settled_part": 7,
 }
@@ -78,7 +78,10 @@ async def make_transition(
         Transition.SUBMIT_TOOL_RESULTS: lambda: tool_calls.submit(
             chat.id,
             owner_id=OWNER,
-            results=[ToolResult(tool_call_id=one, result=one) for one in sorted(PENDING_CALL_IDS)],
+            results=[
+                ToolResult(tool_call_id=call_id, result=call_id)
+                for call_id in sorted(PENDING_CALL_IDS)
+            ],
         ),
         Transition.EDIT: lambda: first_edited(messages, database, chat),
         Transition.REMOVE_QUEUED: lambda: last_queued(queue.remove, database, chat),
@@ -119,21 +122,23 @@ async def make_transition(
 
 
 async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
-    """Edit the message that ``chat_with_status`` made."""
+    """Edit the message that ``chat_with_status`` inserted."""
     query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
-    said = await database.fetchrow(query, chat.id)
-    assert said is not None
-    return await messages.edit(chat.id, said["id"], owner_id=OWNER, content=text_content("instead"))
+    message = await database.fetchrow(query, chat.id)
+    assert message is not None
+    return await messages.edit(
+        chat.id, message["id"], owner_id=OWNER, content=text_content("instead")
+    )
 
 
 async def last_queued(
-    move: Callable[..., Awaitable[TransitionResult]], database: Database, chat: Chat
+    request: Callable[..., Awaitable[TransitionResult]], database: Database, chat: Chat
 ) -> TransitionResult:
-    """Make a move on the last message that waits; on one that is not there, when none does."""
+    """Make a request for the last queued message, or for one that does not exist if none is queued."""
     query = "SELECT max(id) AS id FROM chat_queued_messages WHERE chat_id = $1"
     queued = await database.fetchrow(query, chat.id)
     assert queued is not None
-    return await move(chat.id, queued["id"] or 1, owner_id=OWNER)
+    return await request(chat.id, queued["id"] or 1, owner_id=OWNER)
 
 
 def may_queue(status: Status) -> bool:
