@@ -1,4 +1,4 @@
-"""From exceptions to failures: the table, the wrappers, the words, and what is not named."""
+"""Classification of exceptions: kinds, wrappers, messages, and bugs that are no failures."""
 
 import asyncio
 import json

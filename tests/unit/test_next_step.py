@@ -1,4 +1,4 @@
-"""What to do next, from what is stored: also when a crash came between any two rows."""
+"""Next step of a turn, from the stored history, also after a crash between any two rows."""
 
 from typing import Any
 
@@ -29,42 +29,42 @@ def result(name: str) -> Part:
     return {"type": "tool-result", "tool_call_id": name, "tool_name": "f", "result": "1"}
 
 
-def said(role: Role, *parts: Part) -> NewMessage:
+def stored(role: Role, *parts: Part) -> NewMessage:
     return NewMessage(role=role, content=parts)
 
 
-SYSTEM = said(Role.SYSTEM, text("be brief"))
-USER = said(Role.USER, text())
-ANSWER = said(Role.ASSISTANT, text())
-CALLS = said(Role.ASSISTANT, text(), call("a"), call("b"))
+SYSTEM = stored(Role.SYSTEM, text("be brief"))
+USER = stored(Role.USER, text())
+ANSWER = stored(Role.ASSISTANT, text())
+CALLS = stored(Role.ASSISTANT, text(), call("a"), call("b"))
 
 CASES: dict[str, tuple[list[NewMessage], Any]] = {
-    "nothing was said": ([], Finish()),
+    "empty history": ([], Finish()),
     "only a prompt": ([SYSTEM], Finish()),
-    "asked": ([SYSTEM, USER], CallModel()),
-    "asked twice": ([USER, USER], CallModel()),
+    "user message": ([SYSTEM, USER], CallModel()),
+    "two user messages": ([USER, USER], CallModel()),
     "answered": ([USER, ANSWER], Finish()),
-    "answered with nothing": ([USER, said(Role.ASSISTANT)], Finish()),
-    "asked again": ([USER, ANSWER, USER], CallModel()),
+    "empty response": ([USER, stored(Role.ASSISTANT)], Finish()),
+    "second user message": ([USER, ANSWER, USER], CallModel()),
     "tools were called": ([USER, CALLS], RejectUnknownTools((call("a"), call("b")))),
     "one tool has answered": (
-        [USER, CALLS, said(Role.TOOL, result("a"))],
+        [USER, CALLS, stored(Role.TOOL, result("a"))],
         RejectUnknownTools((call("b"),)),
     ),
     "all tools have answered": (
-        [USER, CALLS, said(Role.TOOL, result("b")), said(Role.TOOL, result("a"))],
+        [USER, CALLS, stored(Role.TOOL, result("b")), stored(Role.TOOL, result("a"))],
         CallModel(),
     ),
     "all tools have answered at once": (
-        [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
+        [USER, CALLS, stored(Role.TOOL, result("a"), result("b"))],
         CallModel(),
     ),
     "a tool was called again": (
-        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), CALLS],
+        [USER, CALLS, stored(Role.TOOL, result("a"), result("b")), CALLS],
         RejectUnknownTools((call("a"), call("b"))),
     ),
     "the model has seen the results": (
-        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), ANSWER],
+        [USER, CALLS, stored(Role.TOOL, result("a"), result("b")), ANSWER],
         Finish(),
     ),
     "a call that nobody answered is settled by what the user says": (
@@ -73,7 +73,7 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
     ),
     "a settled call stays settled": ([USER, CALLS, USER, ANSWER], Finish()),
     "a prompt at the end changes nothing": ([USER, SYSTEM], CallModel()),
-    "a result of nobody's call": ([USER, said(Role.TOOL, result("z"))], CallModel()),
+    "result without a call": ([USER, stored(Role.TOOL, result("z"))], CallModel()),
 }
 
 
@@ -84,27 +84,32 @@ def test_next_step_without_client_tools(name: str) -> None:
 
 
 THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
-    "the client is asked": (
+    "calls of the client": (
         [USER, CALLS],
         AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the client has answered one": (
-        [USER, CALLS, said(Role.TOOL, result("b"))],
+        [USER, CALLS, stored(Role.TOOL, result("b"))],
         AwaitClientTools((PendingToolCall(call("a"), None),)),
     ),
     "the client has answered": (
-        [USER, CALLS, said(Role.TOOL, result("a"), result("b"))],
+        [USER, CALLS, stored(Role.TOOL, result("a"), result("b"))],
         CallModel(),
     ),
-    "the client is asked for what was never stored as asked": (
+    "calls of the client that were not stored as pending": (
         [USER, ANSWER, USER, CALLS],
         AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
     ),
     "the same id once more is a call of its own": (
-        [USER, CALLS, said(Role.TOOL, result("a"), result("b")), said(Role.ASSISTANT, call("a"))],
+        [
+            USER,
+            CALLS,
+            stored(Role.TOOL, result("a"), result("b")),
+            stored(Role.ASSISTANT, call("a")),
+        ],
         AwaitClientTools((PendingToolCall(call("a"), None),)),
     ),
-    "nothing is asked after the user has spoken": ([USER, CALLS, USER], CallModel()),
+    "user message after open calls": ([USER, CALLS, USER], CallModel()),
 }
 
 
@@ -116,7 +121,7 @@ def test_next_step_with_a_client_tool(name: str) -> None:
 
 def test_unknown_tools_are_not_requested_of_the_client() -> None:
     other = {**call("b"), "tool_name": "no such"}
-    history = [USER, said(Role.ASSISTANT, call("a"), other)]
+    history = [USER, stored(Role.ASSISTANT, call("a"), other)]
     assert next_step(history, client_tools={"f"}) == AwaitClientTools(
         (PendingToolCall(call("a"), None),), unknown_calls=(other,)
     )
@@ -131,10 +136,10 @@ def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
                 step = steps_taken(history)
                 wanted = calls[step] if step < len(calls) else 0
                 parts = [call(f"{len(history)}-{n}") for n in range(wanted)]
-                history = [*history, said(Role.ASSISTANT, text(), *parts)]
+                history = [*history, stored(Role.ASSISTANT, text(), *parts)]
             case RejectUnknownTools(open_calls):
                 (one, *_) = open_calls
-                history = [*history, said(Role.TOOL, result(one["tool_call_id"]))]
+                history = [*history, stored(Role.TOOL, result(one["tool_call_id"]))]
             case Finish():
                 return history
     raise AssertionError("the turn does not end")
@@ -150,7 +155,7 @@ def test_turn_resumes_at_the_right_step_after_a_crash(
     assert play(stored, calls) == whole
 
 
-@given(st.lists(st.sampled_from([SYSTEM, USER, ANSWER, CALLS, said(Role.TOOL, result("a"))])))
+@given(st.lists(st.sampled_from([SYSTEM, USER, ANSWER, CALLS, stored(Role.TOOL, result("a"))])))
 def test_turn_ends_without_open_tool_calls(history: list[NewMessage]) -> None:
     whole = play(history, [])
     assert whole[: len(history)] == history
@@ -173,7 +178,7 @@ def _after_last_user(history: list[NewMessage]) -> int:
         ([USER], 0),
         ([USER, ANSWER], 1),
         ([USER, ANSWER, USER], 0),
-        ([USER, ANSWER, USER, CALLS, said(Role.TOOL, result("a")), ANSWER], 2),
+        ([USER, ANSWER, USER, CALLS, stored(Role.TOOL, result("a")), ANSWER], 2),
         ([ANSWER, ANSWER], 2),
     ],
 )

@@ -1,4 +1,4 @@
-"""Traces are set up by the standard variables, and only then."""
+"""Tracing is set up by the standard variables, and only then."""
 
 import sys
 import threading
@@ -27,7 +27,7 @@ def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def traces(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
-    """Whether spans are made, and what was logged about it."""
+    """Return whether spans are recorded, and the log lines about it."""
     with capture_logs() as logs:
         goodbye = otlp.configure_tracing(environ, worker_id="w")
         with tracing.store_span("x") as span:

@@ -1,4 +1,4 @@
-"""Whether, and how long to wait: bounds that hold for any policy, any failure and any dice."""
+"""Retry policy: bounds of the delay for any policy, failure and jitter."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ policies = st.builds(
     seconds,
     st.floats(1.0, 1000.0),
 )
-dice = st.floats(0.0, 1.0)
+jitters = st.floats(0.0, 1.0)
 
 
 def default_policy(**changes: int) -> RetryPolicy:
@@ -35,11 +35,11 @@ def failure(
     return Failure(kind=kind, message="no", retry_after_seconds=after)
 
 
-@given(policies, st.integers(1, 80), dice)
+@given(policies, st.integers(1, 80), jitters)
 def test_delay_is_between_half_and_the_whole_backoff(
-    policy: RetryPolicy, attempts: int, drawn: float
+    policy: RetryPolicy, attempts: int, jitter: float
 ) -> None:
-    delay = policy.delay(failure(), attempts=attempts, jitter=drawn)
+    delay = policy.delay(failure(), attempts=attempts, jitter=jitter)
     if attempts >= policy.max_attempts:
         assert delay is None
         return
@@ -50,17 +50,17 @@ def test_delay_is_between_half_and_the_whole_backoff(
     assert delay <= policy.backoff_max_seconds
 
 
-@given(policies, dice)
-def test_delays_never_decrease(policy: RetryPolicy, drawn: float) -> None:
+@given(policies, jitters)
+def test_delays_never_decrease(policy: RetryPolicy, jitter: float) -> None:
     waits = [
-        policy.delay(failure(), attempts=attempts, jitter=drawn)
+        policy.delay(failure(), attempts=attempts, jitter=jitter)
         for attempts in range(1, policy.max_attempts)
     ]
     assert None not in waits
     assert waits == sorted(waits)
 
 
-@given(policies, st.integers(1, 60), dice, dice)
+@given(policies, st.integers(1, 60), jitters, jitters)
 def test_jitter_only_lengthens_the_delay(
     policy: RetryPolicy, attempts: int, low: float, high: float
 ) -> None:
@@ -72,30 +72,30 @@ def test_jitter_only_lengthens_the_delay(
         assert shorter <= longer
 
 
-@given(policies, st.integers(1, 60), dice, st.floats(0.0, 10_000.0))
+@given(policies, st.integers(1, 60), jitters, st.floats(0.0, 10_000.0))
 def test_retry_after_is_the_lower_bound_of_the_delay(
-    policy: RetryPolicy, attempts: int, drawn: float, after: float
+    policy: RetryPolicy, attempts: int, jitter: float, after: float
 ) -> None:
-    plain = policy.delay(failure(), attempts=attempts, jitter=drawn)
-    asked = policy.delay(failure(after=after), attempts=attempts, jitter=drawn)
+    plain = policy.delay(failure(), attempts=attempts, jitter=jitter)
+    delay_after = policy.delay(failure(after=after), attempts=attempts, jitter=jitter)
     if plain is None or after > policy.backoff_max_seconds:
-        assert asked is None, "waiting for so long would only hide the failure"
+        assert delay_after is None, "waiting for so long would only hide the failure"
         return
-    assert asked == max(plain, after)
+    assert delay_after == max(plain, after)
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_only_retryable_kinds_are_retried(kind: FailureKind) -> None:
     delay = default_policy().delay(failure(kind), attempts=1, jitter=0.5)
     assert (delay is not None) == (kind in RETRYABLE)
-    asked = default_policy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
-    assert (asked is not None) == (kind in RETRYABLE)
+    delay_after = default_policy().delay(failure(kind, after=1.0), attempts=1, jitter=0.5)
+    assert (delay_after is not None) == (kind in RETRYABLE)
 
 
-@given(policies, dice)
-def test_attempts_are_exactly_max_attempts(policy: RetryPolicy, drawn: float) -> None:
+@given(policies, jitters)
+def test_attempts_are_exactly_max_attempts(policy: RetryPolicy, jitter: float) -> None:
     tries = 1
-    while policy.delay(failure(), attempts=tries, jitter=drawn) is not None:
+    while policy.delay(failure(), attempts=tries, jitter=jitter) is not None:
         tries += 1
     assert tries == policy.max_attempts
 

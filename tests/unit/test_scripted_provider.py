@@ -1,4 +1,4 @@
-"""The scripted provider: what it can be told to do, and how cheap it is."""
+"""Scripted provider: its actions, its conditions and its checkpoints."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -272,7 +272,7 @@ async def test_dependents_restart_after_any_number_of_failures(
 
 
 def ended_within_the_allowances(tree: Watched, chosen: list[Plan], ended_at: float) -> None:
-    """Each child has its allowance to end once it was asked, and again once it was cancelled."""
+    """Check that each child had ``shutdown_seconds`` after the request and again after the cancellation."""
     allowed = sum(plan.shutdown_seconds for plan in chosen)
     if tree.cancelled_at is not None:
         assert ended_at - tree.cancelled_at <= allowed + SLACK
@@ -288,7 +288,7 @@ def stopped_in_reverse_order(tree: Watched, diary: Diary) -> None:
 def budget_was_kept(
     tree: Watched, chosen: list[Plan], diary: Diary, budget: int, outcome: BaseException | None
 ) -> None:
-    """No window holds more forgiven failures; the one that was not found the window full."""
+    """Check that no window holds more restarts than the budget, and that the escalation found it spent."""
     end = tree.end_began_at
     kinds = {f"child{i}": plan.restart for i, plan in enumerate(chosen)}
     failed = [(kinds[name], at) for name, at, asked in diary.ends if not asked and at <= end]

@@ -1,4 +1,4 @@
-"""However a model names its calls, each has a name of its own."""
+"""Ids of tool calls: unique, valid and stable, whatever ids the model sends."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,9 +32,9 @@ ids = st.lists(st.one_of(st.sampled_from(["", "a", "a-1", "a-2", "call-0"]), st.
 
 
 @given(ids)
-def test_every_call_gets_a_unique_id(given_ids: list[str]) -> None:
-    names = settled(*given_ids)
-    assert len(set(names)) == len(given_ids)
+def test_every_call_gets_a_unique_id(proposed_ids: list[str]) -> None:
+    names = settled(*proposed_ids)
+    assert len(set(names)) == len(proposed_ids)
     assert all(0 < len(name) <= MAX_TOOL_CALL_ID_LENGTH for name in names)
 
 
