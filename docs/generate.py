@@ -95,12 +95,13 @@ def events(union: str) -> str:
     return markdown_table(("Event", "Meaning", "Fields of `data`"), rows)
 
 
-def _fields(data: dict[str, Any], schemas: dict[str, Any]) -> Iterable[str]:
-    """Return the fields of an event's data; of a union, those of all its members."""
-    members = data.get("oneOf", [data])
-    names = (member.get("$ref", "").rpartition("/")[2] for member in members)
+def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterable[str]:
+    """Return the fields of a schema; of a union, those of all its members."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        schema = schemas[name]
+    members = [_fields(member, schemas) for member in schema.get("oneOf", ())]
     return dict.fromkeys(
-        field for name in names for field in schemas.get(name, {}).get("properties", ())
+        [*schema.get("properties", ()), *(one for each in members for one in each)]
     )
 
 
