@@ -64,7 +64,7 @@ async def test_random_truncation_loses_and_repeats_nothing(dsn: str) -> None:
 
     def byte_limit() -> int:
         """Return a limit that may truncate a head, a snapshot or an event."""
-        return rng.choice([0, 120, 1500, rng.randint(0, 4000), 6000, 20_000])
+        return rng.choice([0, 120, 1500, rng.randint(0, 4000), 4000, 8000])
 
     async with (
         running_daemon(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
