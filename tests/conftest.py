@@ -40,7 +40,7 @@ _MEMORY_BYTES = 2 * 1024**3
 
 @contextmanager
 def _memory_tempdir() -> Iterator[None]:
-    """Make temporary folders in memory where there is room: a cluster is three times as fast there."""
+    """Create temporary folders in memory where there is space: a cluster is three times as fast there."""
     before = tempfile.tempdir
     if os.access(_MEMORY_DIR, os.W_OK) and shutil.disk_usage(_MEMORY_DIR).free > _MEMORY_BYTES:
         tempfile.tempdir = str(_MEMORY_DIR)
@@ -52,7 +52,7 @@ def _memory_tempdir() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """The DSN of a database that tests may create others beside."""
+    """Yield the DSN of a database on a server where tests may create other databases."""
     if dsn := os.environ.get("CHATD_TEST_DSN"):
         yield dsn
         return
@@ -65,7 +65,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def tcp_server() -> Iterator[str]:
-    """The address of a server that is reached over TCP, so that a wire can go dead."""
+    """Yield the DSN of a server reached over TCP, so that a proxy can stall its connections."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -75,7 +75,7 @@ def tcp_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server: str) -> Iterator[str]:
-    """The name of a database that has the schema, and nothing in it."""
+    """Yield the name of a database that has the schema and no rows."""
 
     async def make() -> None:
         admin = await asyncpg.connect(server)
@@ -94,7 +94,7 @@ def template(server: str) -> Iterator[str]:
 
 
 def dsn_for(server: str, database: str) -> str:
-    """The DSN of another database on the same server."""
+    """Return the DSN of another database on the same server."""
     return urlsplit(server)._replace(path=f"/{database}").geturl()
 
 
@@ -124,21 +124,21 @@ def module_dsn(server: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def empty_dsn(server: str) -> AsyncIterator[str]:
-    """A database with nothing in it."""
+    """Yield the DSN of a database without a schema."""
     async for dsn in _temporary_database(server, None):
         yield dsn
 
 
 @pytest.fixture
 async def dsn(server: str, template: str) -> AsyncIterator[str]:
-    """A database with the schema, of this test's own."""
+    """Yield the DSN of a database with the schema, which only this test uses."""
     async for one in _temporary_database(server, template):
         yield one
 
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """A pool on that database."""
+    """Yield a connection pool on the database of this test."""
     pool = Database(dsn, pool_size=5, statement_timeout_seconds=10.0)
     await pool.open()
     yield pool

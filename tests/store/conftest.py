@@ -11,7 +11,7 @@ from chatd.store.database import Database
 
 @pytest.fixture
 async def wide(dsn: str) -> AsyncIterator[Database]:
-    """A pool wide enough for tests with many concurrent statements."""
+    """Yield a pool wide enough for tests with many concurrent statements."""
     pool = Database(dsn, pool_size=24, statement_timeout_seconds=WAIT_SECONDS)
     await pool.open()
     await insert_models(pool)

@@ -38,7 +38,7 @@ class Columns:
 
 
 def legal(row: Columns) -> bool:
-    """The table of states: what belongs to which status, and to no other."""
+    """Return whether a row is legal: which columns are set in which status, and in no other."""
     if row.status not in set(Status):
         return False
     status = Status(row.status)

@@ -79,7 +79,7 @@ async def age_past_server_start(database: Database, chat: Chat) -> None:
 
 @asynccontextmanager
 async def alive(database: Database, worker_id: UUID) -> AsyncIterator[Connection]:
-    """A process that holds its lock."""
+    """Hold the lock of a worker on a connection of its own."""
     async with database.dedicated_connection() as connection:
         assert await Leases(database, worker_id=worker_id).try_worker_lock(connection)
         yield connection

@@ -39,7 +39,7 @@ WHERE owner_id = '{OWNER}' AND id <> '{PARENT}' AND title LIKE '%00';
 
 @pytest.fixture(scope="module")
 def crowded(server: str, template: str) -> Iterator[str]:
-    """A database for the whole file: it takes seconds to fill, and nothing here changes it."""
+    """Yield a database for the whole module: it takes seconds to fill, and no test here changes it."""
     name = f"chatd_test_{uuid4().hex[:12]}"
 
     async def make() -> None:

@@ -121,7 +121,7 @@ async def test_concurrent_sends_and_finishes_lose_no_message(wide: Database, spe
 
 
 async def queue_one(connection: Any, chat: Chat, words: str, position: int) -> None:
-    """What a send does that queues: a row in another table, and a new version."""
+    """Queue a message as a send does: insert a row in another table, and raise the version."""
     await connection.execute(
         "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
         " VALUES ($1, $2, $3, $4)",

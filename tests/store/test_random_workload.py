@@ -112,7 +112,7 @@ async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
 
 
 async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
-    """A root and its children; ids rise."""
+    """Return a root and its children, in the order of their ids."""
     root = await chat_with_status(database, statuses[0])
     return [
         root,

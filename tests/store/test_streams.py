@@ -47,7 +47,7 @@ async def flush(database: Database, chat: Chat, first: int, *words: str, epoch: 
 
 
 async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch: int = 1) -> None:
-    """What a flush stores whose snapshot was older than the move that settled its parts."""
+    """Store parts as a flush does whose snapshot is older than the transition that settled them."""
     await database.fetch(
         "INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts) VALUES ($1, $2, $3, $4, $5)",
         chat.id,
@@ -59,7 +59,7 @@ async def slip_in(database: Database, chat: Chat, first: int, *words: str, epoch
 
 
 async def stored(database: Database) -> list[tuple[int, int, int]]:
-    """Epoch, first and last of every batch."""
+    """Return epoch, first part and last part of every batch."""
     query = (
         "SELECT epoch, first_part, last_part FROM chat_parts"
         " ORDER BY chat_id, epoch, last_part, first_part"
@@ -68,7 +68,7 @@ async def stored(database: Database) -> list[tuple[int, int, int]]:
 
 
 async def live(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """The live parts, as a snapshot shows them and as a stream from the beginning reads them."""
+    """Return the live parts, as a snapshot has them and as a stream from the beginning reads them."""
     streams = StreamStore(database)
     snapshot = await streams.snapshot(chat.id, owner_id=OWNER)
     assert snapshot is not None
@@ -224,7 +224,7 @@ async def test_every_end_of_a_step_raises_settled_part(
 
 
 async def create(database: Database, *words: str) -> list[JournalEntry]:
-    """A chat with a journal: created, and then sent to."""
+    """Create a chat and send to it. Return its journal entries."""
     await insert_models(database)
     chats = Chats(database)
     moved = await chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("first"))

@@ -41,7 +41,7 @@ async def submit(database: Database, chat: Chat, given: Sequence[ToolResult]) ->
 
 
 async def stored(database: Database, chat_id: UUID) -> tuple[Any, list[Any], list[Any]]:
-    """The chat, its messages and its ledger; they agree."""
+    """Return the chat, its messages and its ledger, and check that they agree."""
     (chat,) = await database.fetch("SELECT * FROM chats WHERE id = $1", chat_id)
     messages = await database.fetch(
         "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", chat_id

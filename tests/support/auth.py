@@ -18,7 +18,7 @@ Bearer = dict[str, str]
 
 
 def bearer(token: str) -> Bearer:
-    """The header of who shows this token."""
+    """Return the request header that carries this token."""
     return {"authorization": f"Bearer {token}"}
 
 
@@ -35,12 +35,12 @@ class AuthenticatedDaemons:
         return self.daemons[0]
 
     async def create_token(self, owner: str, **more: Any) -> tuple[Token, Bearer]:
-        """A new token of an owner, and the header to show it with."""
+        """Create a token of an owner. Return it and the request header that carries it."""
         token, secret = await self.tokens.create(owner_id=owner, **more)
         return token, bearer(secret)
 
     async def new_caller_headers(self, owner: str, **more: Any) -> Bearer:
-        """The header of a new caller."""
+        """Create a token of an owner. Return the request header that carries it."""
         return (await self.create_token(owner, **more))[1]
 
 
@@ -59,7 +59,7 @@ async def authenticated_daemons(
 
 
 async def create_chat_as(chatd: InProcessDaemon, headers: Bearer, **body: Any) -> dict[str, Any]:
-    """A chat of this caller."""
+    """Create a chat of this caller. Return its id."""
     answer = await chatd.api.http.post("/api/v1/chats", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())

@@ -12,7 +12,7 @@ from chatd.store.migrations import migrate
 
 @asynccontextmanager
 async def database_on_server(server: str, *, schema: bool = True) -> AsyncIterator[str]:
-    """A database with the schema, or with nothing in it, on a server that is a test's own."""
+    """Create a database on a server of the test's own, with the schema or empty. Yield its DSN."""
     name = f"chatd_test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server)
     await admin.execute(f"CREATE DATABASE {name}")

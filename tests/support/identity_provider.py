@@ -40,7 +40,7 @@ _JWK_ALGORITHMS = {
 
 
 def public_jwk(name: str, **more: Any) -> dict[str, Any]:
-    """A key as it stands in a key set."""
+    """Return a public key as an entry of a key set."""
     jwk = json.loads(_JWK_ALGORITHMS[name].to_jwk(PRIVATE_KEYS[name].public_key()))
     return {**jwk, "kid": name, "use": "sig", **more}
 
@@ -55,7 +55,7 @@ def jwk_set(*names: str) -> dict[str, Any]:
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """What is said of Ann; None leaves a claim out."""
+    """Return the claims about Ann. None leaves a claim out."""
     now = int(time.time())
     said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": now, "exp": now + 600, **more}
     return {name: value for name, value in said.items() if value is not None}
@@ -69,7 +69,7 @@ def sign_token(
     kid: str | None = "",
     **more: Any,
 ) -> str:
-    """A token, right in all that is not given otherwise."""
+    """Return a token that is valid but for what the arguments change."""
     headers = {} if kid is None else {"kid": kid or name}
     return jwt.encode(
         claims(**more),
@@ -80,7 +80,7 @@ def sign_token(
 
 
 def forge_token(header: Mapping[str, Any], secret: bytes | None = None, **more: Any) -> str:
-    """A token of any header, with an HMAC of ``secret`` as its signature, or none."""
+    """Return a token with any header, signed with an HMAC of ``secret`` or unsigned."""
     text = ".".join(_base64url(json.dumps(one).encode()) for one in (header, claims(**more)))
     mac = b"" if secret is None else hmac.digest(secret, text.encode(), "sha256")
     return f"{text}.{_base64url(mac)}"
@@ -112,7 +112,7 @@ class IdentityProvider:
 
 @asynccontextmanager
 async def identity_provider() -> AsyncIterator[IdentityProvider]:
-    """A provider on this machine."""
+    """Start an identity provider on this machine."""
     one = IdentityProvider()
     server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
     one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"

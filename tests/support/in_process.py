@@ -49,7 +49,7 @@ def settings(dsn: str, **sections: Mapping[str, Any]) -> Settings:
 
 
 def _as_rendered(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A log line as it would be written: ids are text there."""
+    """Return a log line as it would be written, with ids as text."""
     return {key: str(value) if isinstance(value, UUID) else value for key, value in line.items()}
 
 
@@ -73,7 +73,7 @@ class InProcessDaemon:
         return dict(found[0])
 
     async def journal(self, chat_id: str, transition: str | None = None) -> list[dict[str, Any]]:
-        """The journal of a chat, or its rows of one move."""
+        """Return the journal of a chat, or its entries of one transition."""
         answer = await self.api.http.get(f"/api/v1/chats/{chat_id}/events", params={"limit": 200})
         assert answer.status_code == 200, answer.text
         return [
@@ -177,5 +177,5 @@ async def _run_daemon(
 
 
 async def fetch_rows(database: Database, query: str, *args: object) -> list[dict[str, Any]]:
-    """What is in the database."""
+    """Return the rows of a query."""
     return [dict(row) for row in await database.fetch(query, *args)]

@@ -67,7 +67,7 @@ async def _pump(
 async def load_balancer(
     *ports: int, response_byte_limit: Callable[[], int | None] = lambda: None
 ) -> AsyncIterator[LoadBalancer]:
-    """An address in front of these ports of this machine."""
+    """Start a load balancer in front of these ports of this machine."""
     one = LoadBalancer([*ports], response_byte_limit)
     serving: set[asyncio.Task[None]] = set()
 

@@ -31,7 +31,7 @@ _process_event = BoundLoggerBase._process_event
 
 
 def record_event(event: object) -> None:
-    """This was logged, here or by a process of a test."""
+    """Record that an event was logged, in this process or in one that a test started."""
     if isinstance(event, str):
         _seen.add(event)
 
@@ -63,7 +63,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A process that ran its share of the tests (``-n``) says what it has seen."""
+    """Add the events that a pytest worker (``-n``) has recorded."""
     told = getattr(node, "workeroutput", {})
     _seen.update(told.get("events", ()))
     _empty.update(told.get("empty", ()))

@@ -16,7 +16,7 @@ class Samples(dict[Series, float]):
     """All samples of one scrape."""
 
     def sum_of(self, name: str, **labels: str) -> float:
-        """The sum of the samples of this name that have these labels."""
+        """Return the sum of the samples of this name that have these labels."""
         return sum(self.matching(name, **labels))
 
     def matching(self, name: str, **labels: str) -> Iterator[float]:
@@ -82,5 +82,5 @@ async def scrape(chatd: InProcessDaemon, **more: Any) -> Samples:
 
 
 def final_samples(chatd: InProcessDaemon) -> Samples:
-    """What a daemon has counted that answers no more."""
+    """Return the samples of a daemon that no longer serves requests."""
     return parse_samples(PrometheusCollector(chatd.daemon.services.metrics).render().decode())

@@ -10,7 +10,7 @@ CLIENT_DIR = Path(__file__).parents[2] / "clients" / "typescript"
 
 
 def run(*command: str, folder: Path = CLIENT_DIR, timeout_seconds: float = 120) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed. Return its output."""
     ran = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
@@ -20,7 +20,7 @@ def run(*command: str, folder: Path = CLIENT_DIR, timeout_seconds: float = 120) 
 
 @asynccontextmanager
 async def node_process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A script under Node, which is killed if it is not done at the end."""
+    """Run a script under Node. Kill it if it still runs at the end."""
     process = await asyncio.create_subprocess_exec(
         "node", *command, stdout=asyncio.subprocess.PIPE, limit=2**20
     )

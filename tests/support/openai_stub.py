@@ -35,7 +35,7 @@ class OpenAIStub:
         self.url = ""
 
     def provider_config(self, replica: str) -> str:
-        """The configuration of one replica."""
+        """Return the provider configuration of one replica."""
         return f"""
             [providers.talker]
             kind = "openai-compatible"
@@ -96,7 +96,7 @@ def _write_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 @asynccontextmanager
 async def openai_stub(continuation: list[Delta] | None) -> AsyncIterator[OpenAIStub]:
-    """``continuation`` is how the first answer goes on; None: it is cut off."""
+    """Start a stub. ``continuation`` is the rest of the first answer, None cuts it off."""
     talker = OpenAIStub(continuation)
     serving: set[asyncio.Task[None]] = set()
 

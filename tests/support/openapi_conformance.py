@@ -21,7 +21,7 @@ PLAIN_TEXT = "text/plain"
 
 @cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     return openapi()
 
 
@@ -44,7 +44,7 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 
 
 def find_operation(request: httpx2.Request) -> dict[str, Any] | None:
-    """The operation that a request asked for; None when there is no such thing."""
+    """Return the operation of a request, or None if the document has no such operation."""
     for pattern, path in _patterns():
         if pattern.fullmatch(request.url.path):
             operation: dict[str, Any] | None = document()["paths"][path].get(request.method.lower())

@@ -107,7 +107,7 @@ class ChatdProcess:
                 self._lines_changed.notify_all()
 
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The log lines of this event with these fields, so far."""
+        """Return the log lines of this event with these fields, so far."""
         return [
             line
             for line in list(self.lines)
@@ -177,7 +177,7 @@ def chatd_process(
     port: int = 0,
     **how: Any,
 ) -> Iterator[ChatdProcess]:
-    """A process that is killed at the end, if it still runs; await ``wait_until_ready()`` first.
+    """Start a process, and kill it at the end if it still runs. Await ``wait_until_ready()`` first.
 
     ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
     """

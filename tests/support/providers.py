@@ -79,7 +79,7 @@ class HeldProvider(FunctionProvider):
 
 
 def last_user_text(request: ModelRequest) -> str:
-    """What the user said last."""
+    """Return the text of the last user message."""
     last = [m for m in request.messages if m.role == "user"][-1]
     return "".join(part.get("text", "") for part in last.content)
 

@@ -121,7 +121,7 @@ class Terminal:
 
 @contextmanager
 def terminal(url: str, *arguments: str, through: Sequence[str] = ()) -> Iterator[Terminal]:
-    """A terminal that is closed at the end."""
+    """Open a terminal, and close it at the end."""
     one = Terminal(url, *arguments, through=through)
     try:
         yield one

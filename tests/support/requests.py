@@ -39,7 +39,7 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 
 def chat_operations() -> list[tuple[str, str]]:
-    """Method and path template of everything that is asked of one chat."""
+    """Return method and path template of every operation on one chat."""
     return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
 
 
@@ -75,7 +75,7 @@ async def request_operation(
 
 
 def fill_path(template: str, chat_id: str | None = None) -> str:
-    """A path of this template: of that chat, else of one that does not exist."""
+    """Return a path of this template, for that chat or for one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
     return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
 
@@ -107,6 +107,6 @@ async def fetch_all_pages(
 async def open_stream(
     chatd: InProcessDaemon, path: str, **more: Any
 ) -> AsyncIterator[httpx2.Response]:
-    """A stream, answered and not yet read."""
+    """Open a stream. Yield its response, of which no event is read yet."""
     async with chatd.api.http.stream("GET", path, **more) as answer:
         yield answer

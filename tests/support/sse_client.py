@@ -178,7 +178,7 @@ async def client(chatd: ChatdProcess) -> AsyncIterator[ApiClient]:
 
 @asynccontextmanager
 async def clients(processes: Sequence[ChatdProcess]) -> AsyncIterator[dict[str, ApiClient]]:
-    """A client of each process, by the name of the process."""
+    """Open a client of each process. Yield them by the name of the process."""
     async with AsyncExitStack() as stack:
         yield {
             process.name: await stack.enter_async_context(client(process)) for process in processes

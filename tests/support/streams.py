@@ -39,7 +39,7 @@ async def chat_stream_events(
 async def stream_events(
     chatd: InProcessDaemon, path: str, after: str | None = None, *, after_in_query: bool = False
 ) -> AsyncGenerator[SseEvent | None]:
-    """The same of any stream."""
+    """Yield the events of any stream, and None for each comment."""
     headers = {"last-event-id": after} if after is not None and not after_in_query else {}
     params = {"after": after} if after is not None and after_in_query else {}
     async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
@@ -120,7 +120,7 @@ async def apply_some(chatd: InProcessDaemon, chat_id: str, view: ChatView, max_e
 
 
 def journal_events(events: list[SseEvent]) -> list[PlainEvent]:
-    """What the journal makes every viewer hear, each with its place in the journal.
+    """Return the events that every client of a chat gets from the journal, each with its version.
 
     Which parts a viewer was shown before is its own affair, and stands in its cursors.
     """
@@ -136,7 +136,7 @@ def journal_position(event: SseEvent) -> str | None:
 
 @asynccontextmanager
 async def non_reading_client(chatd: InProcessDaemon, path: str) -> AsyncIterator[socket.socket]:
-    """A connection to a stream that is not read from, with as small a window as can be had."""
+    """Open a stream on a connection that is not read, with the smallest receive window possible."""
     assert chatd.daemon.server is not None
     with socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

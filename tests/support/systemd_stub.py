@@ -19,7 +19,7 @@ class SystemdStub:
     notifications: list[tuple[float, Notification]] = field(default_factory=list)
 
     def matching(self, key: str, value: str | None = None) -> list[tuple[float, Notification]]:
-        """The reports that have this key, or this key with this value."""
+        """Return the reports that have this key, or this key with this value."""
         return [
             (at, report)
             for at, report in list(self.notifications)
@@ -31,7 +31,7 @@ class SystemdStub:
         return [key for _, report in list(self.notifications) for key in report if key in keys]
 
     def longest_watchdog_gap(self, since: float) -> float:
-        """The longest time without a ping, from ``since`` until now; what a watchdog measures."""
+        """Return the longest time without a ping from ``since`` until now, as a watchdog measures it."""
         pings = [at for at, _ in self.matching("WATCHDOG", "1") if at >= since]
         return max(b - a for a, b in pairwise([since, *pings, time.monotonic()]))
 

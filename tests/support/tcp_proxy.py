@@ -18,15 +18,15 @@ class TcpProxy:
         self.port = 0
 
     def blackhole(self) -> None:
-        """From now on nothing arrives; what is sent piles up on the way."""
+        """Stop forwarding. Bytes that are sent from now on are kept."""
         self._forwarding.clear()
 
     def restore(self) -> None:
-        """Everything that piled up arrives, late; what is new passes."""
+        """Forward the bytes that were kept, and all new ones."""
         self._forwarding.set()
 
     def restore_new_connections(self) -> None:
-        """What is new passes; the connections of before stay dead, as when a firewall forgot them."""
+        """Forward new connections. Earlier ones stay dead, as when a firewall lost their state."""
         self._forwarding = asyncio.Event()
         self._forwarding.set()
 
@@ -77,7 +77,7 @@ class TcpProxy:
 
 @asynccontextmanager
 async def tcp_proxy(dsn: str) -> AsyncIterator[tuple[TcpProxy, str]]:
-    """A wire to the server of ``dsn`` (over TCP), and the address of its near end."""
+    """Start a proxy to the server of ``dsn`` (over TCP). Yield it and the DSN that leads through it."""
     place = urlsplit(dsn)
     wire = TcpProxy(place.hostname or "", place.port or 5432)
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)

@@ -21,17 +21,17 @@ class WireFormat(Protocol):
 
     @property
     def signature(self) -> str | None:
-        """What the vendor wants back with its reasoning."""
+        """Return the signature that the provider expects back with its reasoning."""
 
     @property
     def trailing_event_count(self) -> int:
-        """How many events come with and after the finish reason."""
+        """Return the number of events that carry or follow the finish reason."""
 
     def events(self, answer: ModelAnswer) -> list[bytes]:
-        """The whole stream."""
+        """Return the whole stream."""
 
     def error(self, message: str, code: str) -> bytes:
-        """The body of an answer with an error status."""
+        """Return the body of a response with an error status."""
 
 
 def _sse(data: dict[str, Any], event: str | None = None) -> bytes:
