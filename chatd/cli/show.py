@@ -88,6 +88,7 @@ _SHOWN_ABOVE = frozenset({"reasons", "chat_id", "at", "status", "version", "queu
 def _flatten(nested: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":
     for name, value in nested.items():
         if isinstance(value, dict):
-            yield from ((f"{name} {inner}", fact) for inner, fact in value.items())
+            for inner, fact in value.items():
+                yield f"{name} {inner.removeprefix(f'{name}_')}", fact
         else:
             yield name, value
