@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import socket
 from urllib.parse import urlsplit
@@ -56,10 +56,10 @@ def server() -> Iterator[str]:
     if dsn := os.environ.get("CHATD_TEST_DSN"):
         yield dsn
         return
-    with (
-        _memory_tempdir(),
-        Postgres(settings={"max_connections": "300", "synchronous_commit": "off"}) as embedded,
-    ):
+    embedded = Postgres(settings={"max_connections": "300", "synchronous_commit": "off"})
+    with ExitStack() as stack:
+        with _memory_tempdir():  # for the folder of the cluster, and for no other one
+            stack.enter_context(embedded)
         yield embedded.dsn
 
 
