@@ -1,0 +1,86 @@
+"""Recoveries and attempts of a chat whose workers die: counted, reset by progress, and limited."""
+
+from support.factories import OWNER, WORKER, chat_with_status, text_content
+from support.leases import fencing_token_of, reap
+
+from chatd.domain.chat import Status
+from chatd.store.chats import Chats
+from chatd.store.commands import CommitStep, RecordRetry
+from chatd.store.database import Database
+from chatd.store.leases import Leases
+from chatd.store.turns import Turns
+
+
+async def test_chat_that_kills_its_workers_fails_as_a_crash_loop(database: Database) -> None:
+    chat = await chat_with_status(database, Status.PENDING)
+    leases = Leases(database, worker_id=WORKER)
+    for death in range(1, 4):
+        await leases.claim(1)
+        (result,) = await reap(database)
+        assert (result.chat.status, result.chat.recoveries) == (Status.PENDING, death)
+        assert result.chat.last_error is None
+    await leases.claim(1)
+    (result,) = await reap(database)
+    assert result.chat.id == chat.id
+    assert result.chat.status is Status.ERROR
+    assert result.chat.last_error == "chat given up: its worker died 4 times without progress"
+    assert result.chat.last_error_detail is not None
+    assert result.chat.last_error_detail["kind"] == "crash_loop"
+    assert result.chat.last_error_detail["message"] == result.chat.last_error
+    assert set(result.chat.last_error_detail) == {
+        "kind", "message", "provider", "model", "status_code", "retryable", "attempts", "at"
+    }  # fmt: skip
+    assert result.entry is not None
+    assert result.entry.data["last_error_detail"] == result.chat.last_error_detail
+    assert result.chat.recoveries == 0
+    again = await Chats(database).send(chat.id, owner_id=OWNER, content=text_content("again"))
+    assert again.chat.status is Status.PENDING
+    assert again.chat.last_error is None
+
+
+async def test_progress_resets_recoveries(database: Database) -> None:
+    """A committed step resets the count. A recorded retry does not."""
+    await chat_with_status(database, Status.PENDING)
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    for step in range(6):
+        (claim,) = await leases.claim(1)
+        await turns.apply(
+            fencing_token_of(claim.result.chat), CommitStep(step=step, messages=[], settled_part=0)
+        )
+        (result,) = await reap(database, max_recoveries=1)
+        assert (result.chat.status, result.chat.recoveries) == (Status.PENDING, 1)
+    (claim,) = await leases.claim(1)
+    await turns.apply(
+        fencing_token_of(claim.result.chat),
+        RecordRetry(
+            step=6,
+            attempts=1,
+            delay_seconds=50,
+            settled_part=0,
+            failure={},
+        ),
+    )
+    (result,) = await reap(database, max_recoveries=1)
+    assert result.chat.status is Status.ERROR
+
+
+async def test_backoff_outlives_the_worker(database: Database) -> None:
+    await chat_with_status(database, Status.PENDING)
+    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    (claim,) = await leases.claim(1)
+    assert claim.next_attempt_in_seconds == 0.0
+    await turns.apply(
+        fencing_token_of(claim.result.chat),
+        RecordRetry(
+            step=0,
+            attempts=1,
+            delay_seconds=500,
+            settled_part=0,
+            failure={},
+        ),
+    )
+    (result,) = await reap(database)
+    assert result.chat.attempts == 1
+    (claim,) = await leases.claim(1)
+    assert 400 < claim.next_attempt_in_seconds <= 500
+    assert claim.result.chat.attempts == 1
