@@ -66,7 +66,7 @@ async def test_workers_have_different_locks(database: Database) -> None:
 
 
 async def test_free_lock_after_a_server_restart_is_no_evidence(database: Database) -> None:
-    """The restart frees every lock. A worker that has not renewed since keeps its lease until it expires."""
+    """The restart frees every lock. A worker that has not renewed since keeps its lease until expiry."""
     chat = await chat_with_status(database, Status.RUNNING)
     interrupting = await chat_with_status(database, Status.INTERRUPTING)
     await age_past_server_start(database, chat)

@@ -1,14 +1,31 @@
 """Recoveries and attempts of a chat whose workers die: counted, reset by progress, and limited."""
 
+from typing import Any
+
+import pytest
 from support.factories import OWNER, WORKER, chat_with_status, text_content
 from support.leases import fencing_token_of, reap
 
 from chatd.domain.chat import Status
+from chatd.domain.errors import LeaseLost
 from chatd.store.chats import Chats
 from chatd.store.commands import CommitStep, RecordRetry
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.turns import Turns
+
+
+async def test_repeated_record_retry_counts_once(database: Database) -> None:
+    """The first response was lost, and the worker repeats the command."""
+    chat = await chat_with_status(database, Status.RUNNING)
+    turns = Turns(database)
+    command: dict[str, Any] = {"step": 0, "attempts": 1, "settled_part": 0, "failure": {}}
+    await turns.apply(fencing_token_of(chat), RecordRetry(delay_seconds=1.0, **command))
+    with pytest.raises(LeaseLost):
+        await turns.apply(fencing_token_of(chat), RecordRetry(delay_seconds=1.0, **command))
+    lease = await turns.current(chat.id)
+    assert lease is not None
+    assert (lease.attempts, lease.version) == (1, 2)
 
 
 async def test_chat_that_kills_its_workers_fails_as_a_crash_loop(database: Database) -> None:
