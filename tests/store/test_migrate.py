@@ -1,51 +1,26 @@
 """Migrations against a real PostgreSQL, with folders of files that each test writes."""
 
 import asyncio
-import io
-import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.migration_files import MIGRATION_FILES, write_files
 
 from chatd import __version__
-from chatd.cli.main import main
 from chatd.domain.errors import DatabaseUnavailable, SchemaMismatch
 from chatd.store.database import Connection
 from chatd.store.migrations import files, migrate
-from chatd.store.migrations.files import load_migrations
 from chatd.store.migrations.migrate import MigrationError
-
-FILES = {
-    "0001_chats.up.sql": "CREATE TABLE chats (id int PRIMARY KEY, title text);\n",
-    "0001_chats.down.sql": "DROP TABLE chats;\n",
-    "0002_title.up.sql": (
-        "-- chatd: no-transaction\n"
-        "-- Titles; searched.\n"
-        "CREATE INDEX CONCURRENTLY chats_title ON chats (title);\n"
-        "COMMENT ON INDEX chats_title IS 'a ; b -- c';"
-    ),
-    "0002_title.down.sql": "-- chatd: no-transaction\nDROP INDEX CONCURRENTLY chats_title;\n",
-    "0003_notes.up.sql": "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1)",
-    "0003_notes.down.sql": "DROP TABLE notes;\n",
-}
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write(tmp_path / "migrations", FILES)
+    return write_files(tmp_path / "migrations", MIGRATION_FILES)
 
 
 @pytest.fixture
@@ -103,7 +78,7 @@ async def test_connection_argument_is_used_and_left_open(folder: Path, conn: Con
 
 async def test_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -> None:
     await migrate.up(empty_dsn, to=1, folder=folder)
-    write(folder, {"0001_chats.up.sql": "CREATE TABLE chats (id bigint PRIMARY KEY);\n"})
+    write_files(folder, {"0001_chats.up.sql": "CREATE TABLE chats (id bigint PRIMARY KEY);\n"})
     with pytest.raises(MigrationError, match=r"0001_chats\.up\.sql was changed after"):
         await migrate.up(empty_dsn, folder=folder)
     assert await states(empty_dsn, folder) == ["changed", "pending", "pending"]
@@ -111,9 +86,9 @@ async def test_changed_file_is_refused_by_name(empty_dsn: str, folder: Path) -> 
 
 async def test_changed_down_file_or_line_ends_are_accepted(empty_dsn: str, folder: Path) -> None:
     await migrate.up(empty_dsn, folder=folder)
-    write(folder, {"0001_chats.down.sql": "DROP TABLE IF EXISTS chats;\n"})
+    write_files(folder, {"0001_chats.down.sql": "DROP TABLE IF EXISTS chats;\n"})
     (folder / "0001_chats.up.sql").write_bytes(
-        FILES["0001_chats.up.sql"].replace("\n", "\r\n").encode()
+        MIGRATION_FILES["0001_chats.up.sql"].replace("\n", "\r\n").encode()
     )
     assert await states(empty_dsn, folder) == ["applied"] * 3
 
@@ -121,7 +96,7 @@ async def test_changed_down_file_or_line_ends_are_accepted(empty_dsn: str, folde
 async def test_failed_migration_is_rolled_back_and_names_the_line(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
-    write(
+    write_files(
         folder,
         {"0003_notes.up.sql": "CREATE TABLE notes (id int);\n\nINSERT INTO nots VALUES (1);"},
     )
@@ -131,17 +106,17 @@ async def test_failed_migration_is_rolled_back_and_names_the_line(
     assert str(caught.value) == f"0003_notes.up.sql {text}"
     assert await tables(conn) == {"chats", "chats_title"}
     assert await states(empty_dsn, folder) == ["applied", "applied", "pending"]
-    write(folder, FILES)
+    write_files(folder, MIGRATION_FILES)
     await migrate.up(empty_dsn, folder=folder)
 
 
 async def test_failed_file_without_transaction_names_kept_statements(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
-    broken = FILES["0002_title.up.sql"].replace(
+    broken = MIGRATION_FILES["0002_title.up.sql"].replace(
         "COMMENT ON INDEX chats_title", "COMMENT ON INDEX nope"
     )
-    write(folder, {"0002_title.up.sql": broken})
+    write_files(folder, {"0002_title.up.sql": broken})
     with pytest.raises(
         MigrationError, match=r"at statement 2: .* The 1 statements before it are kept"
     ):
@@ -192,7 +167,7 @@ async def test_sql_script_migrates_and_records_like_up(
 
 
 async def run_like_psql(conn: Connection, script: str) -> None:
-    """Statement by statement, as psql does, minus its own commands."""
+    """Execute a script statement by statement as psql does, without its meta-commands."""
     sql = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
     for statement in files.Script(file="script", sql=sql).statements():
         await conn.execute(statement)
@@ -238,10 +213,10 @@ async def test_wait_for_another_process_is_logged_and_bounded(
 async def test_waiting_process_does_not_block_a_concurrent_index(
     empty_dsn: str, folder: Path, conn: Connection
 ) -> None:
-    """The reason why the lock is tried and not waited for: see the page of ``migrate``."""
+    """The lock is tried again and again rather than waited for. See the page of ``migrate``."""
     await conn.execute(f"SELECT pg_advisory_lock({migrate.ADVISORY_LOCK_KEY})")
     waiting = asyncio.create_task(migrate.up(empty_dsn, folder=folder))
-    await conn.execute(FILES["0001_chats.up.sql"])
+    await conn.execute(MIGRATION_FILES["0001_chats.up.sql"])
     await conn.execute("SET statement_timeout = '20s'")
     await conn.execute("CREATE INDEX CONCURRENTLY chats_title ON chats (title)")
     await conn.execute("DROP TABLE chats")
@@ -255,88 +230,19 @@ async def test_unreachable_database_is_reported() -> None:
     assert "geheim123" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("files", "words"),
-    [
-        ({"1_x.up.sql": ""}, "1_x.up.sql is not named NNNN_name"),
-        ({"0001_x.up.sql": ""}, "an up and a down file of one name; found 0001_x.up.sql"),
-        ({"0001_x.up.sql": "", "0001_y.down.sql": ""}, "0001_x.up.sql and 0001_y.down.sql"),
-        ({"0002_x.up.sql": "", "0002_x.down.sql": ""}, "no migration 0001 before 0002"),
-        (
-            {"0001_x.up.sql": "A", "0001_y.up.sql": "B", "0001_x.down.sql": ""},
-            "two migrations 0001",
-        ),
-        (
-            {"0001_x.up.sql": "SELECT 1; /* so */ commit;", "0001_x.down.sql": ""},
-            "must not contain COMMIT",
-        ),
-    ],
-)
-def test_malformed_files_are_refused(tmp_path: Path, files: dict[str, str], words: str) -> None:
-    with pytest.raises(MigrationError) as caught:
-        load_migrations(write(tmp_path / "wrong", files))
-    assert words in str(caught.value)
-
-
-def test_statements_are_split_as_by_postgres() -> None:
-    sql = """-- a; comment
-    CREATE TABLE "odd;name" (x text DEFAULT 'it''s; fine', y text DEFAULT E'\\';');
-    /* not; this */
-    CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN; RETURN $$;$$; END $body$;;
-    SELECT 1 -- last, without its semicolon"""
-    script = files.Script(file="x", sql=sql)
-    starts = [statement.split("\n")[-1].split()[0] for statement in script.statements()]
-    assert len(starts) == 3
-    assert script.statements()[2].startswith("SELECT 1 -- last")
-    assert script.statements()[2].endswith("\n;")
-    assert script.transactional
-    assert not replace(script, sql="-- chatd: no-transaction\n" + sql).transactional
-
-
 async def test_own_migrations_go_up_down_and_up(empty_dsn: str, conn: Connection) -> None:
-    """A way down that forgets something is found here: nothing but the books may be left."""
+    """The down files must drop everything except the table of applied migrations."""
     applied = await migrate.up(empty_dsn)
     assert applied == files.load_migrations() != []
     await migrate.check(conn)
     await migrate.down(empty_dsn, to=0)
-    left = await conn.fetch(
+    remaining = await conn.fetch(
         "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         " UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace"
     )
-    assert {row["name"].lstrip("_") for row in left} == {
+    assert {row["name"].lstrip("_") for row in remaining} == {
         "chatd_schema_migrations",
         "chatd_schema_migrations_pkey",
     }
     assert await migrate.up(empty_dsn) == applied
-
-
-async def test_migrate_commands(
-    empty_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("CHATD_CONFIG", os.devnull)
-    monkeypatch.setenv("CHATD_DATABASE__URL", "postgresql://127.0.0.1:1/a-pooler")
-    monkeypatch.setenv("CHATD_DATABASE__DIRECT_URL", empty_dsn)
-    monkeypatch.setattr("chatd.logs.configure", lambda **_: None)
-    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
-
-    async def chatd(*arguments: str) -> tuple[int, str, str]:
-        with capture_logs():
-            code = await asyncio.to_thread(main, ["migrate", *arguments])
-        return code, *capsys.readouterr()
-
-    labels = [each.label for each in files.load_migrations()]
-    applied = "".join(f"applied {label}\n" for label in labels)
-    reverted = "".join(f"reverted {label}\n" for label in reversed(labels))
-
-    assert (await chatd("up"))[:2] == (0, applied)
-    assert (await chatd("up"))[:2] == (0, "Nothing to apply.\n")
-    states = json.loads((await chatd("status", "--json"))[1])
-    assert [f"{each['version']:04}_{each['name']}" for each in states] == labels
-    assert {each["state"] for each in states} == {"applied"}
-    assert (await chatd("status"))[1].startswith("VERSION  NAME")
-    code, out, err = await chatd("down", "--to", "0")
-    assert (code, out) == (1, "")
-    assert "no terminal" in err
-    assert (await chatd("down", "--to", "0", "--yes"))[:2] == (0, reverted)
-    assert (await chatd("down", "--to", "0"))[:2] == (0, "Nothing to revert.\n")
