@@ -1,19 +1,18 @@
-"""Network faults between chatd and PostgreSQL: nothing is lost, doubled or hung."""
+"""Network faults between chatd and PostgreSQL: no turn is lost or doubled, and no request hangs."""
 
 import asyncio
 import functools
 from collections.abc import AsyncIterator
-from uuid import UUID
 
 import anyio
 import asyncpg
 import httpx2
 import pytest
-from support.databases import database_on_server
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
+from support.network_faults import all_idle, equals, transition_counts
 from support.outages import message_is_accepted
-from support.postgres_proxy import PostgresProxy, ProxiedConnection, postgres_proxy
+from support.postgres_proxy import PostgresProxy, ProxiedConnection
 from support.providers import FunctionProvider, finished, text_delta
 from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import ChatView
@@ -24,28 +23,9 @@ from chatd.store.database import Database
 from chatd.store.notifications.listener import Listener
 
 SHORT_TIMEOUTS = {"connect_timeout_seconds": 1.0, "statement_timeout_seconds": 1.0}
+
 BOUNDED_SECONDS = 15.0
 """A few statement timeouts on a busy machine; far less than all requests would take in a row."""
-
-
-@pytest.fixture
-async def tcp_server_dsn(tcp_server: str) -> AsyncIterator[str]:
-    """Yield a database that is reached over TCP, without a proxy."""
-    async with database_on_server(tcp_server) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-async def proxy(tcp_server_dsn: str) -> AsyncIterator[PostgresProxy]:
-    async with postgres_proxy(tcp_server_dsn) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def inspector(tcp_server_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(tcp_server_dsn)
-    yield connection
-    await connection.close()
 
 
 class PausedProvider:
@@ -62,13 +42,6 @@ class PausedProvider:
         await self.go.wait()
         yield text_delta("see.")
         yield finished()
-
-
-async def transition_counts(inspector: asyncpg.Connection) -> dict[str, int]:
-    rows = await inspector.fetch(
-        "SELECT transition, count(*) AS n FROM chat_events GROUP BY transition"
-    )
-    return {row["transition"]: row["n"] for row in rows}
 
 
 async def pool_is_whole(database: Database, inspector: asyncpg.Connection, size: int) -> None:
@@ -89,10 +62,6 @@ async def pool_is_whole(database: Database, inspector: asyncpg.Connection, size:
                 await inspector.execute("SELECT pg_advisory_unlock(1)")
     finally:
         await inspector.execute("SELECT pg_advisory_unlock_all()")
-
-
-async def equals(answer: "asyncio.Future[int]", expected: int) -> bool:
-    return await answer == expected
 
 
 async def test_connection_cut_during_a_turn_loses_nothing(
@@ -180,23 +149,21 @@ async def test_stalled_connection_is_answered_in_time(
             "database_unavailable"
         }
         assert (await chatd.api.http.get("/livez")).status_code == 200
-        await eventually(lambda: children(chatd, "outage.began"))
+        await eventually(lambda: logged_children(chatd, "outage.began"))
         proxy.resume(forget=forget)
         await eventually(lambda: message_is_accepted(chatd, chat["id"]))
         await eventually(lambda: all_idle(inspector))
-        await eventually(lambda: children(chatd, "outage.ended") == children(chatd, "outage.began"))
+        await eventually(
+            lambda: logged_children(chatd, "outage.ended") == logged_children(chatd, "outage.began")
+        )
         await pool_is_whole(chatd.daemon.services.database, inspector, 2)
         assert not chatd.logged("supervisor.child_restarted")
         proxy.cut()  # Also the connections that were forgotten.
 
 
-def children(chatd: InProcessDaemon, event: str) -> list[str]:
+def logged_children(chatd: InProcessDaemon, event: str) -> list[str]:
     """Return the actors of a log event."""
     return sorted(line["child"] for line in chatd.logged(event))
-
-
-async def all_idle(inspector: asyncpg.Connection) -> bool:
-    return not await inspector.fetchval("SELECT count(*) FROM chats WHERE status <> 'waiting'")
 
 
 async def test_shutdown_does_not_wait_for_a_dead_connection(
@@ -237,7 +204,7 @@ def listening(proxy: PostgresProxy) -> list[ProxiedConnection]:
 async def test_deaf_listener_reconnects(
     tcp_server_dsn: str, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch, probes: bool
 ) -> None:
-    """Its connection is stalled. Polling finds everything, or a probe fails and the listener reconnects."""
+    """With its connection stalled, polling finds everything, or a probe fails and the listener reconnects."""
     probe_seconds = 0.2 if probes else 600.0
     monkeypatch.setattr(
         actors, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
@@ -264,86 +231,3 @@ async def test_deaf_listener_reconnects(
         assert list(view.messages.values()) == ["hello", "You said: hello"]
         assert bool(back.logged("outage.began", child="listener")) is probes
         connection.cut()
-
-
-@pytest.mark.parametrize("queued", [False, True], ids=["alone", "queued"])
-async def test_lost_finish_response_is_not_repeated(
-    proxy: PostgresProxy, inspector: asyncpg.Connection, queued: bool
-) -> None:
-    """The server commits the last step. Its response never arrives, and the connection breaks."""
-    secret = "a word that only the answer contains"
-    go = asyncio.Event()
-
-    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
-        await go.wait()
-        yield text_delta(secret)
-        yield finished()
-
-    provider = FunctionProvider(act)
-    muted: list[ProxiedConnection] = []
-
-    def drop_response(connection: ProxiedConnection, data: bytes) -> None:
-        if secret.encode() in data and not muted:
-            muted.append(connection)
-            connection.drops_responses = True
-
-    # Live parts are not flushed, so the answer passes the proxy only when the turn is stored.
-    stream = {"flush_interval_seconds": 600.0, "flush_bytes": 10**6}
-    async with running_daemon(proxy.dsn, provider, stream=stream) as chatd:
-        chat_id = (await chatd.api.create("hello"))["id"]
-        view = ChatView()
-        turns = 2 if queued else 1
-        following = asyncio.create_task(
-            chatd.api.follow(
-                chat_id, view, lambda view: len(view.messages) == 2 * turns and is_idle(view)
-            )
-        )
-        await eventually(lambda: provider.requests and view.status)
-        if queued:
-            await chatd.api.send(chat_id, "and then")
-        proxy.on_sent = drop_response
-        go.set()
-        ended = "SELECT count(*) FROM chat_events WHERE transition = 'finish_turn' AND chat_id = $1"
-        await eventually(lambda: equals(inspector.fetchval(ended, UUID(chat_id)), 1))
-        assert len(provider.requests) == 1
-        muted[0].cut()
-        await chatd.api.wait_for_status(chat_id, "waiting")
-        await following
-        assert await chatd.api.texts(chat_id) == [secret] * turns
-        assert list(view.messages.values())[1::2] == [secret] * turns
-        assert len(provider.requests) == turns
-        assert await transition_counts(inspector) == {
-            "create": 1,
-            "claim": 1,
-            "finish_turn": turns,
-        } | ({"send": 1} if queued else {})
-        assert not chatd.logged("chat.lost")
-
-
-def is_idle(view: ChatView) -> bool:
-    return view.status == "waiting"
-
-
-async def test_lost_create_response_is_reported_as_unknown(
-    proxy: PostgresProxy, inspector: asyncpg.Connection
-) -> None:
-    """The caller gets 503, and the chat that was stored is answered all the same."""
-    muted: list[ProxiedConnection] = []
-
-    def drop_response(connection: ProxiedConnection, data: bytes) -> None:
-        if b"marked" in data and not muted:
-            muted.append(connection)
-            connection.drops_responses = True
-
-    async with running_daemon(proxy.dsn) as chatd:
-        proxy.on_sent = drop_response
-        creating = asyncio.create_task(
-            chatd.api.http.post("/api/v1/chats", json={"content": "marked"})
-        )
-        await eventually(lambda: equals(inspector.fetchval("SELECT count(*) FROM chats"), 1))
-        await eventually(lambda: muted)
-        muted[0].cut()
-        answer = await creating
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-        await eventually(lambda: all_idle(inspector))
-        assert await transition_counts(inspector) == {"create": 1, "claim": 1, "finish_turn": 1}
