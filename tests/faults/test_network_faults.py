@@ -204,7 +204,7 @@ def listening(proxy: PostgresProxy) -> list[ProxiedConnection]:
 async def test_deaf_listener_reconnects(
     tcp_server_dsn: str, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch, probes: bool
 ) -> None:
-    """With its connection stalled, polling finds everything, or a probe fails and the listener reconnects."""
+    """With a stalled connection, polling finds everything, or a probe fails and the listener reconnects."""
     probe_seconds = 0.2 if probes else 600.0
     monkeypatch.setattr(
         actors, "Listener", functools.partial(Listener, probe_seconds=probe_seconds)
