@@ -1,4 +1,4 @@
-"""Callers of a chatd that asks who they are."""
+"""Callers of daemons that require a token."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ def bearer(token: str) -> Bearer:
 
 @dataclass
 class AuthenticatedDaemons:
-    """Daemons that ask for tokens, and the table of tokens, past any daemon."""
+    """Daemons that require tokens, and direct access to the table of tokens."""
 
     daemons: list[InProcessDaemon]
     tokens: Tokens
@@ -48,7 +48,7 @@ class AuthenticatedDaemons:
 async def authenticated_daemons(
     dsn: str, *providers: Provider, **sections: Any
 ) -> AsyncIterator[AuthenticatedDaemons]:
-    """Daemons in the mode ``create_token``, as many as there are providers."""
+    """Run daemons with token authentication, one for each provider."""
     database = Database(dsn, pool_size=3)
     await database.open()
     try:
@@ -72,9 +72,9 @@ async def get_as(
 
 
 async def last_accepted_at(http: httpx2.AsyncClient, path: str, headers: Bearer) -> float:
-    """Ask until one is refused; when the last request that was let in began.
+    """Request until one is refused. Return when the last accepted request began.
 
-    A busy machine makes requests slow, but it lets in none that begins any later.
+    A busy machine makes requests slow, but it accepts none that begins later.
     """
     began = float("-inf")
     with anyio.fail_after(TIMEOUT_SECONDS):

@@ -20,10 +20,10 @@ def calling_provider(*answers: Sequence[PartDelta]) -> FunctionProvider:
     """Return a provider that makes these calls, one response after the other, then counts the results."""
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
-        made = sum(m.role is Role.ASSISTANT for m in request.messages)
-        if made < len(answers):
+        responses = sum(m.role is Role.ASSISTANT for m in request.messages)
+        if responses < len(answers):
             yield text_delta("Let me look. ")
-            for call in answers[made]:
+            for call in answers[responses]:
                 yield PartDelta({**call.part, "index": call.part["index"] + 1})
             yield finished("tool_call")
         else:

@@ -14,7 +14,7 @@ from support.processes import ChatdProcess
 
 
 class DatabaseInspector:
-    """What is stored, read past the API: the journal, and whose a chat is."""
+    """Reads of the database past the API: the journal, and the worker of a chat."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -43,29 +43,29 @@ class DatabaseInspector:
     async def wait_for_transition(
         self, chat_id: str, transition: str, *, times: int = 1
     ) -> asyncpg.Record:
-        """Wait for a move to have been made so often; its journal row."""
+        """Wait until a transition was made so often. Return its journal row."""
 
-        async def made() -> asyncpg.Record | None:
+        async def recorded() -> asyncpg.Record | None:
             rows = [row for row in await self.journal(chat_id) if row["transition"] == transition]
             return rows[times - 1] if len(rows) >= times else None
 
         row: asyncpg.Record = await eventually(
-            made, describe=lambda: f"{transition} of {chat_id}", interval_seconds=0.03
+            recorded, describe=lambda: f"{transition} of {chat_id}", interval_seconds=0.03
         )
         return row
 
     async def wait_for_worker(
         self, chat_id: str, *processes: ChatdProcess
     ) -> tuple[ChatdProcess, list[ChatdProcess]]:
-        """Wait for somebody to have claimed the chat: the last who did, and the others."""
+        """Wait until a worker has claimed the chat. Return its process, and the others."""
 
         async def claims() -> list[UUID]:
             rows = await self.journal(chat_id)
             return [row["worker_id"] for row in rows if row["transition"] == "claim"]
 
         *_, worker_id = await eventually(claims, describe=lambda: f"an owner of {chat_id}")
-        (owner,) = (one for one in processes if one.worker_id == worker_id)
-        return owner, [one for one in processes if one is not owner]
+        (owner,) = (process for process in processes if process.worker_id == worker_id)
+        return owner, [process for process in processes if process is not owner]
 
 
 @asynccontextmanager

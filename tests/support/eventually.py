@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 
 TIMEOUT_SECONDS = 30.0
-"""How long a test waits for a fact before it says that it will not come."""
+"""Seconds after which a test that waits for a fact fails."""
 
 
 async def eventually(
@@ -16,15 +16,15 @@ async def eventually(
     describe: Callable[[], str] | None = None,
     interval_seconds: float = 0.01,
 ) -> Any:
-    """Look until there is something true to see, and return it."""
+    """Call ``probe`` until it returns something true, and return that."""
     try:
         with anyio.fail_after(timeout_seconds):
             while True:
-                seen = probe()
-                if hasattr(seen, "__await__"):
-                    seen = await seen
-                if seen:
-                    return seen
+                value = probe()
+                if hasattr(value, "__await__"):
+                    value = await value
+                if value:
+                    return value
                 await anyio.sleep(interval_seconds)
     except TimeoutError:
         raise AssertionError(

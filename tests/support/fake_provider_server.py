@@ -1,4 +1,4 @@
-"""A vendor on loopback: a real HTTP server that can be cut, reset and left hanging at any byte."""
+"""A fake provider on loopback: a real HTTP server that can be cut, reset or left hanging at any byte."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class BodyEnd(Enum):
-    """What happens to the connection once the body has been written."""
+    """End of the connection after the body was written."""
 
     CHUNKED = auto()
     """The body ends as HTTP says it must."""
@@ -36,7 +36,7 @@ class CannedResponse:
 
 
 class FakeProviderServer:
-    """Gives each request the same ``response``; keeps what it was asked, and whether it was left."""
+    """Server that gives each request the same ``response``, and records requests and disconnects."""
 
     def __init__(self, response: CannedResponse) -> None:
         self.response = response
@@ -61,7 +61,7 @@ class FakeProviderServer:
             writer.close()
 
     async def stop(self) -> None:
-        """Drop every connection and wait until nobody serves one any more."""
+        """Drop every connection, and wait until none is served any more."""
         serving = [task for task in self.open_connections.values() if task is not None]
         for writer in self.open_connections:
             writer.transport.abort()

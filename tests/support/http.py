@@ -9,7 +9,7 @@ from support.eventually import TIMEOUT_SECONDS
 from support.openapi_conformance import assert_documented
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Shared, and without certificates: loading them costs each client 24 ms, and no test speaks TLS."""
+"""One context for all clients, without certificates: loading them costs 24 ms, and no test uses TLS."""
 
 
 def http_client(url: str, **more: Any) -> httpx2.AsyncClient:

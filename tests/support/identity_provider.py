@@ -1,4 +1,4 @@
-"""An identity provider: keys, what it signs with them, and where its key set can be fetched."""
+"""An identity provider: its keys, the tokens that it signs, and the server of its key set."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ DEFAULT_ALGORITHMS = {"rsa": "RS256", "p256": "ES256", "p384": "ES384", "ed": "E
 """The algorithm that each is used with."""
 
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-"""Somebody else's."""
+"""A key of another provider."""
 
 _JWK_ALGORITHMS = {
     "rsa": RSAAlgorithm,
@@ -57,8 +57,8 @@ def jwk_set(*names: str) -> dict[str, Any]:
 def claims(**more: Any) -> dict[str, Any]:
     """Return the claims about Ann. None leaves a claim out."""
     now = int(time.time())
-    said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": now, "exp": now + 600, **more}
-    return {name: value for name, value in said.items() if value is not None}
+    values = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": now, "exp": now + 600, **more}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def sign_token(
@@ -81,7 +81,9 @@ def sign_token(
 
 def forge_token(header: Mapping[str, Any], secret: bytes | None = None, **more: Any) -> str:
     """Return a token with any header, signed with an HMAC of ``secret`` or unsigned."""
-    text = ".".join(_base64url(json.dumps(one).encode()) for one in (header, claims(**more)))
+    text = ".".join(
+        _base64url(json.dumps(segment).encode()) for segment in (header, claims(**more))
+    )
     mac = b"" if secret is None else hmac.digest(secret, text.encode(), "sha256")
     return f"{text}.{_base64url(mac)}"
 
@@ -91,7 +93,7 @@ def _base64url(data: bytes) -> str:
 
 
 class IdentityProvider:
-    """Serves ``document``, and counts how often; None: it answers 500."""
+    """Server of ``document`` that counts its requests. None: it answers 500."""
 
     def __init__(self) -> None:
         self.document: Any = jwk_set()
@@ -113,8 +115,8 @@ class IdentityProvider:
 @asynccontextmanager
 async def identity_provider() -> AsyncIterator[IdentityProvider]:
     """Start an identity provider on this machine."""
-    one = IdentityProvider()
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
-    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
+    provider = IdentityProvider()
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
+    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
     async with server:
-        yield one
+        yield provider

@@ -1,4 +1,4 @@
-"""A daemon in the process of the test: the real one, on a real database."""
+"""A real daemon in the process of the test, on a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -32,11 +32,11 @@ FAST_TURNS: Mapping[str, Mapping[str, Any]] = {
     "worker": {"shutdown_grace_seconds": 0},
     "turn": {"max_attempts": 3, "backoff_seconds": 0.01, "backoff_max_seconds": 0.02},
 }
-"""Little patience, but leases of the usual length: a busy machine must not cost a test its chats."""
+"""Short intervals, but leases of the default length: on a busy machine no chat may be reaped."""
 
 
 NO_RENEWALS: Mapping[str, Any] = {"heartbeat_seconds": 600, "lease_seconds": 1800}
-"""For ``worker``: no beat tells it anything meanwhile, or renews a lease that a test has aged."""
+"""Settings of ``worker`` without heartbeats in a test: none renews a lease that the test has aged."""
 
 
 def settings(dsn: str, **sections: Mapping[str, Any]) -> Settings:
@@ -81,7 +81,7 @@ class InProcessDaemon:
         ]
 
     async def stop(self) -> None:
-        """Stop in order, and see that it ends well."""
+        """Stop in order, and check that the daemon ends without an error."""
         self.daemon.stop()
         with anyio.fail_after(TIMEOUT_SECONDS):
             await asyncio.wait([self.task])
@@ -92,7 +92,7 @@ class InProcessDaemon:
 async def running_daemon(
     dsn: str, provider: Provider | None = None, *, models: Sequence[str] = (), **sections: Any
 ) -> AsyncIterator[InProcessDaemon]:
-    """One daemon."""
+    """Run one daemon."""
     async with running_daemons(dsn, [provider or scripted()], models=models, **sections) as daemons:
         yield daemons[0]
 
@@ -101,7 +101,7 @@ async def running_daemon(
 async def running_daemons(
     dsn: str, providers: Sequence[Provider], *, models: Sequence[str] = (), **sections: Any
 ) -> AsyncIterator[list[InProcessDaemon]]:
-    """As many daemons as there are providers. At the end nothing may be left of any of them."""
+    """Run one daemon for each provider. At the end, check that none leaves a task behind."""
     async with AsyncExitStack() as stack:
         logs = _logs.get()
         if logs is None:
@@ -116,7 +116,7 @@ async def running_daemons(
 
 @asynccontextmanager
 async def _assert_no_leaks() -> AsyncIterator[Logs]:
-    """See that no task is left behind, and that no actor failed."""
+    """Check that no task is left behind, and that no actor failed."""
     before = asyncio.all_tasks()
     with capture_logs(processors=[merge_contextvars]) as logs:
         token = _logs.set(logs)
@@ -133,7 +133,7 @@ async def _assert_no_leaks() -> AsyncIterator[Logs]:
 
 
 _logs: ContextVar[Logs | None] = ContextVar("logs", default=None)
-"""Of the outermost daemon of this test."""
+"""The log lines of the outermost daemon of this test."""
 
 
 _FORBIDDEN_LOG_EVENTS = frozenset(
@@ -144,7 +144,7 @@ _FORBIDDEN_LOG_EVENTS = frozenset(
         "chat.store_failed",
     }
 )
-"""What no test here is about, and none may cause."""
+"""Events that no test may cause."""
 
 
 @asynccontextmanager
@@ -167,7 +167,7 @@ async def _run_daemon(
             yield InProcessDaemon(daemon, ApiClient(http), logs, task)
     finally:
         daemon.stop()
-        daemon.stop()  # do not wait for turns that are running
+        daemon.stop()  # a second call: do not wait for running turns
         with anyio.CancelScope(shield=True), anyio.move_on_after(TIMEOUT_SECONDS):
             await asyncio.wait([task])
         if not task.done():

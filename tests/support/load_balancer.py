@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 
 class LoadBalancer:
-    """Carries each connection to the next of ``ports`` that accepts it.
+    """Proxy that forwards each connection to the next of ``ports`` that accepts it.
 
-    ``response_byte_limit`` says, for each connection, after how many bytes of answers it is reset (None:
-    never). ``connection_count`` counts them.
+    ``response_byte_limit`` returns, for each connection, after how many bytes of responses it is reset
+    (None: never). ``connection_count`` is the number of connections so far.
     """
 
     def __init__(self, ports: list[int], response_byte_limit: Callable[[], int | None]) -> None:
@@ -43,7 +43,7 @@ class LoadBalancer:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            server_side[1].transport.abort()  # first: what follows may be cut short
+            server_side[1].transport.abort()  # first, since the steps below may be cancelled
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
@@ -52,7 +52,7 @@ class LoadBalancer:
 async def _pump(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_bytes: int | None
 ) -> None:
-    """Until the end of what is read, or a byte would come that is not let through."""
+    """Copy bytes up to the end of the input, or to ``max_bytes``."""
     with suppress(ConnectionError):
         while data := await reader.read(65536):
             if max_bytes is not None:
@@ -68,20 +68,20 @@ async def load_balancer(
     *ports: int, response_byte_limit: Callable[[], int | None] = lambda: None
 ) -> AsyncIterator[LoadBalancer]:
     """Start a load balancer in front of these ports of this machine."""
-    one = LoadBalancer([*ports], response_byte_limit)
+    balancer = LoadBalancer([*ports], response_byte_limit)
     serving: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(one.serve(reader, writer))
+        task = asyncio.create_task(balancer.serve(reader, writer))
         serving.add(task)
         task.add_done_callback(serving.discard)
         task.add_done_callback(lambda _: writer.transport.abort())  # also if it never began
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    balancer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         try:
-            yield one
+            yield balancer
         finally:
             for task in tuple(serving):
                 task.cancel()

@@ -1,8 +1,8 @@
-"""Every event of the log is driven by some test: looked at when the whole suite has run, and only then.
+"""Coverage of the log events by the tests, checked at the end of a run of the whole suite.
 
-All that is logged in this process passes ``record_event``, and so do the lines of each process that a test
-starts. At the end of a run of everything, an event of the table that nobody has seen fails the run, and
-so does a file that has no tests in it; a run of some files, or with ``-k``, is not asked.
+``record_event`` gets every event that is logged in this process, and those in the lines of each process
+that a test starts. At the end of a full run, an event of the table that was not recorded fails the run,
+and so does a file without tests. A run of some files, or with ``-k``, is not checked.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ UNTESTED_EVENTS: Mapping[str, str] = {}
 
 _seen: set[str] = set()
 _worker_ran_all: list[bool] = []
-"""Whether each process of a run of several knew of every test."""
+"""For each pytest worker of a run, True if it collected every test."""
 _deselected: list[pytest.Item] = []
 _collected: set[Path] = set()
-"""Files that were looked into for tests, also those that have none."""
+"""Files that were searched for tests, also those that have none."""
 _empty: set[str] = set()
-"""Of these, the ones that have none."""
+"""The files among ``_collected`` without tests."""
 _process_event = BoundLoggerBase._process_event
 
 
@@ -64,16 +64,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add the events that a pytest worker (``-n``) has recorded."""
-    told = getattr(node, "workeroutput", {})
-    _seen.update(told.get("events", ()))
-    _empty.update(told.get("empty", ()))
-    _worker_ran_all.append(told.get("whole", False))
+    report = getattr(node, "workeroutput", {})
+    _seen.update(report.get("events", ()))
+    _empty.update(report.get("empty", ()))
+    _worker_ran_all.append(report.get("whole", False))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if told is not None:
-        told |= {
+    report: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if report is not None:
+        report |= {
             "events": sorted(_seen),
             "empty": sorted(_empty),
             "whole": _is_full_run(session.config),
@@ -94,7 +94,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _is_full_run(config: pytest.Config) -> bool:
-    """Whether every test of every file was run."""
+    """Return whether every test of every file was run."""
     some = config.getoption("lf", False) or config.getoption("collectonly")
     if some or _deselected or any("::" in argument for argument in config.args):
         return False

@@ -1,4 +1,4 @@
-"""Reading a daemon's metrics as a scraper does, and by how much they grew."""
+"""The metrics of a daemon, read as a scraper does, and their increase."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +20,8 @@ class Samples(dict[Series, float]):
         return sum(self.matching(name, **labels))
 
     def matching(self, name: str, **labels: str) -> Iterator[float]:
-        for (found, having), number in self.items():
-            if found == name and labels.items() <= dict(having).items():
+        for (sample_name, sample_labels), number in self.items():
+            if sample_name == name and labels.items() <= dict(sample_labels).items():
                 yield number
 
 
@@ -34,7 +34,7 @@ def parse_samples(text: str) -> Samples:
 
 
 class MetricsObserver:
-    """What a daemon's metrics say, and what they said when this was made."""
+    """Metrics of a daemon, compared with their values when the observer was created."""
 
     def __init__(self, chatd: InProcessDaemon, before: Samples) -> None:
         self._chatd = chatd
@@ -48,11 +48,11 @@ class MetricsObserver:
         return await scrape(self._chatd)
 
     async def increase(self, name: str, **labels: str) -> float:
-        """By how much a number is larger than at first."""
+        """Return the increase of a number since the start."""
         return (await self.current()).sum_of(name, **labels) - self._before.sum_of(name, **labels)
 
     async def wait_for_increase(self, name: str, by: float = 1.0, **labels: str) -> None:
-        """Wait until a number is larger than at first by exactly so much; it must not be more."""
+        """Wait until a number has increased by exactly ``by``. It must not increase by more."""
 
         async def has_grown() -> bool:
             grown = await self.increase(name, **labels)
@@ -64,13 +64,13 @@ class MetricsObserver:
         )
 
     async def wait_for_value(self, name: str, value: float, **labels: str) -> None:
-        """Wait for a number to be this."""
+        """Wait until a number has this value."""
 
-        async def is_it() -> bool:
+        async def has_value() -> bool:
             return list((await self.current()).matching(name, **labels)) == [value]
 
         await eventually(
-            is_it, describe=lambda: f"{name} {labels} to be {value}", interval_seconds=0.05
+            has_value, describe=lambda: f"{name} {labels} to be {value}", interval_seconds=0.05
         )
 
 

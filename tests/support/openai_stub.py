@@ -1,4 +1,4 @@
-"""A vendor with OpenAI's dialect that knows who calls, and answers the first call only when told to."""
+"""A stub of OpenAI's API that counts its callers, and pauses its first response until a test proceeds."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ TOOL_CALL_DELTAS: list[Delta] = [
 
 
 class OpenAIStub:
-    """Counts its callers by the header ``x-replica``. Holds the first answer back in the middle."""
+    """Stub that counts its callers by the header ``x-replica``, and pauses in the first response."""
 
     def __init__(self, continuation: list[Delta] | None) -> None:
         self._continuation = continuation
@@ -97,19 +97,19 @@ def _write_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
 @asynccontextmanager
 async def openai_stub(continuation: list[Delta] | None) -> AsyncIterator[OpenAIStub]:
     """Start a stub. ``continuation`` is the rest of the first answer, None cuts it off."""
-    talker = OpenAIStub(continuation)
+    stub = OpenAIStub(continuation)
     serving: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(talker.serve(reader, writer))
+        task = asyncio.create_task(stub.serve(reader, writer))
         serving.add(task)
         task.add_done_callback(serving.discard)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    talker.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    stub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         try:
-            yield talker
+            yield stub
         finally:
             for task in tuple(serving):
                 task.cancel()

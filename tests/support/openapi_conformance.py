@@ -1,7 +1,7 @@
-"""The OpenAPI document, and whether what the API says fits it.
+"""Conformance of responses and stream events to the OpenAPI document.
 
-The clients of the tests look at every answer and at every event of every stream with this, so each
-test of the API is also one of the document.
+The clients of the tests check every response and every event of every stream with it, so each test of
+the API also tests the document.
 """
 
 import json
@@ -26,7 +26,7 @@ def document() -> dict[str, Any]:
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """Every operation: method, path template, and its description."""
+    """Return every operation: method, path template, and its description."""
     return [
         (method, path, operation)
         for path, methods in document()["paths"].items()
@@ -36,7 +36,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    # A path without parameters is meant before one that would take it for a parameter.
+    # A path without parameters has precedence over one whose parameter would match it.
     return [
         (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path)
         for path in sorted(document()["paths"], key=lambda path: path.count("{"))
@@ -53,21 +53,21 @@ def find_operation(request: httpx2.Request) -> dict[str, Any] | None:
 
 
 def mismatches(value: Any, schema: dict[str, Any]) -> list[str]:
-    """Everything about a value that does not fit a schema of the document."""
+    """Return the errors of a value against a schema of the document."""
     errors = _validator(json.dumps(schema)).iter_errors(value)
-    return [f"{'.'.join(map(str, one.instance_path))}: {one.message}" for one in errors]
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message}" for error in errors]
 
 
 @cache
 def _validator(schema: str) -> Any:
-    whole = {**json.loads(schema), "components": document()["components"]}
-    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+    complete = {**json.loads(schema), "components": document()["components"]}
+    return jsonschema_rs.Draft202012Validator(complete, validate_formats=True)
 
 
 def assert_event_documented(
     request: httpx2.Request, event: str, data: Any, cursor: str | None
 ) -> None:
-    """See that what a stream sent is what its operation describes."""
+    """Check that an event of a stream is one that its operation describes."""
     operation = find_operation(request)
     assert operation is not None, request.url
     schema = operation["responses"]["200"]["content"][EVENT_STREAM]["schema"]
@@ -77,18 +77,20 @@ def assert_event_documented(
 
 
 async def assert_documented(response: httpx2.Response) -> None:
-    """See that an answer is one that its operation describes: status, media type, and shape."""
+    """Check that a response is one that its operation describes: status, media type, and schema."""
     operation = find_operation(response.request)
     if operation is None:
         return
-    asked = f"{response.request.method} {response.request.url.path}: {response.status_code}"
-    told = operation["responses"].get(str(response.status_code))
-    assert told is not None, f"{asked} is not documented"
+    request_line = f"{response.request.method} {response.request.url.path}: {response.status_code}"
+    described = operation["responses"].get(str(response.status_code))
+    assert described is not None, f"{request_line} is not documented"
     media_type = response.headers.get("content-type", "").partition(";")[0]
-    contents = told.get("content", {})
-    assert media_type in contents or not contents, f"{asked} is not documented as {media_type}"
+    contents = described.get("content", {})
+    assert media_type in contents or not contents, (
+        f"{request_line} is not documented as {media_type}"
+    )
     if media_type in {EVENT_STREAM, PLAIN_TEXT} or not contents:
         return
     await response.aread()
     wrong = mismatches(response.json(), contents[media_type]["schema"])
-    assert not wrong, (asked, wrong, response.text)
+    assert not wrong, (request_line, wrong, response.text)

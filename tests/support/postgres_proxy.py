@@ -25,7 +25,7 @@ class ProxiedConnection:
 
 
 class PostgresProxy:
-    """The proxy. Stalled, it sends nothing at all: no FIN, no RST."""
+    """Proxy that, when stalled, sends nothing at all: no FIN, no RST."""
 
     def __init__(self, dsn: str) -> None:
         self._server = urlsplit(dsn)
@@ -39,7 +39,7 @@ class PostgresProxy:
 
     @property
     def dsn(self) -> str:
-        """The DSN of the database through the proxy."""
+        """DSN of the database through the proxy."""
         address = f"{self._server.username}:{self._server.password}@127.0.0.1:{self.port}"
         return self._server._replace(netloc=address).geturl()
 

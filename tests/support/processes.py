@@ -1,4 +1,4 @@
-"""Real `chatd run` processes, each with a configuration of its own."""
+"""Real ``chatd run`` processes, each with a configuration of its own."""
 
 import json
 import os
@@ -53,7 +53,7 @@ HANGING_SCRIPTS = SCRIPTS.replace(
     "repeat = 3\nchunks = 40\ndelay_seconds = 0.1\n",
     "chunks = 10\n[[providers.fake.scripts.slow]]\nhang = true\n",
 )
-"""Who has these comes no further than the middle of the slow answer: it is for others to finish."""
+"""Scripts whose slow answer hangs in the middle, so that another process has to finish it."""
 
 
 class ChatdProcess:
@@ -78,14 +78,14 @@ class ChatdProcess:
         self.raw_lines: list[str] = []
         self._lines_changed = threading.Condition()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-        given = {
+        variables = {
             "CHATD_DATABASE__URL": dsn,
             "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
         self.process = subprocess.Popen(
             [*through, sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
-            env=clean | given | environment,
+            env=clean | variables | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -133,7 +133,7 @@ class ChatdProcess:
 
     @property
     def worker_id(self) -> UUID:
-        """What the database calls this process."""
+        """Id of the worker of this process."""
         return UUID(self.logged("daemon.starting")[0]["worker_id"])
 
     async def wait_until_ready(self) -> None:
@@ -151,7 +151,7 @@ class ChatdProcess:
         self.process.send_signal(signal_number)
 
     async def wait_for_exit(self, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
-        """Wait for the process to end; its exit code."""
+        """Wait for the process to end. Return its exit code."""
         await eventually(lambda: self.process.poll() is not None, timeout_seconds)
         self._reader.join(5)
         return self.process.returncode
@@ -197,7 +197,7 @@ async def replicas(
     scripts: str = SCRIPTS,
     **how: Any,
 ) -> AsyncIterator[list[ChatdProcess]]:
-    """Several processes, all ready. ``dsn`` may say how each comes to the database."""
+    """Run several processes, and yield them when all are ready. ``dsn`` may map names to DSNs."""
     with ExitStack() as stack:
         processes = [
             stack.enter_context(

@@ -1,4 +1,4 @@
-"""Every provider behind one handle, so that the suite need not know which one it is trying."""
+"""One interface to every provider, so that the contract suite is the same for all."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -81,7 +81,7 @@ def sdk_provider(server: FakeProviderServer, kind: str, **options: Any) -> Pydan
 
 
 class SdkCase:
-    """A vendor's adapter against a fake vendor that speaks its dialect."""
+    """Case of a provider's adapter, against a fake server with its wire format."""
 
     def __init__(self, wire_format: WireFormat) -> None:
         self.kind = wire_format.kind
@@ -119,7 +119,7 @@ class SdkCase:
 
 
 class ScriptedCase:
-    """The scripted provider, told to behave as the vendors do."""
+    """Case of the scripted provider, with scripts that behave as the other providers do."""
 
     kind = "scripted"
 

@@ -20,7 +20,7 @@ ECHO_SCRIPT = [{"text": "You said: {message}", "chunks": 4}]
 
 
 class FunctionProvider:
-    """A provider that does what a function says; ``requests`` holds the requests so far."""
+    """Provider whose deltas a function yields. ``requests`` holds the requests so far."""
 
     name = "acted"
 
@@ -60,20 +60,20 @@ def tool_call_delta(name: str, call_id: str, args: str = "{}", index: int = 0) -
 
 
 class HeldProvider(FunctionProvider):
-    """Provider whose calls last until ``go`` is set. ``now`` are running, ``most`` were at once."""
+    """Provider whose calls last until ``go`` is set, and are counted."""
 
     def __init__(self) -> None:
         super().__init__(self._hold)
-        self.now = self.most = 0
+        self.running_count = self.max_running_count = 0
         self.go = anyio.Event()
 
     async def _hold(self, _: ModelRequest) -> AsyncIterator[Delta]:
-        self.now += 1
-        self.most = max(self.most, self.now)
+        self.running_count += 1
+        self.max_running_count = max(self.max_running_count, self.running_count)
         try:
             await self.go.wait()
         finally:
-            self.now -= 1
+            self.running_count -= 1
         yield text_delta("done")
         yield finished()
 
@@ -85,7 +85,7 @@ def last_user_text(request: ModelRequest) -> str:
 
 
 def catalog(provider: Provider, *models: str) -> Catalog:
-    """Models ``running_daemon`` (the default) and ``two``, or as named, of one provider."""
+    """Return a catalog of one provider, with the models ``one`` (the default) and ``two``, or as named."""
     names = models or ("one", "two")
     return Catalog(
         models=[

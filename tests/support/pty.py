@@ -30,7 +30,7 @@ def environment(url: str) -> dict[str, str]:
 
 @dataclass
 class CommandResult:
-    """What a command gave."""
+    """Exit code and output of a command."""
 
     exit_code: int
     stdout: str
@@ -40,7 +40,7 @@ class CommandResult:
 async def run_command(
     url: str, *arguments: str, stdin: str = "", **variables: str
 ) -> CommandResult:
-    """One command between pipes, to its end."""
+    """Run one command with pipes, and return its result."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -59,21 +59,21 @@ async def run_command(
 
 
 class Terminal:
-    """A command in a terminal; ``text`` is what it showed so far, without colours."""
+    """Command in a terminal. ``text`` is its output so far, without colours."""
 
     def __init__(self, url: str, *arguments: str, through: Sequence[str] = ()) -> None:
-        self._controller_fd, near = pty.openpty()
-        fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        self._controller_fd, command_fd = pty.openpty()
+        fcntl.ioctl(command_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         with sigint_not_ignored():
             self.process = subprocess.Popen(
-                # In a session of its own, where Ctrl-C is a signal.
+                # In a session of its own, in which Ctrl-C is a signal.
                 ["setsid", "--ctty", *through, sys.executable, "-m", "chatd", *arguments],
                 env=environment(url),
-                stdin=near,
-                stdout=near,
-                stderr=near,
+                stdin=command_fd,
+                stdout=command_fd,
+                stderr=command_fd,
             )
-        os.close(near)
+        os.close(command_fd)
         self._bytes = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,7 +82,7 @@ class Terminal:
         try:
             while data := os.read(self._controller_fd, 65536):
                 self._bytes += data
-        except OSError:  # the other end is gone
+        except OSError:  # the command has closed its end
             return
 
     @property
@@ -95,7 +95,7 @@ class Terminal:
         os.write(self._controller_fd, keys.encode())
 
     async def wait_for_text(self, text: str, *, times: int = 1) -> None:
-        """Wait until the words were shown so often."""
+        """Wait until the text was shown so often."""
         await eventually(
             lambda: self.text.count(text) >= times or self._assert_shown_if_ended(text),
             describe=lambda: f"{text!r} in {self.text[-3000:]}",
@@ -122,8 +122,8 @@ class Terminal:
 @contextmanager
 def terminal(url: str, *arguments: str, through: Sequence[str] = ()) -> Iterator[Terminal]:
     """Open a terminal, and close it at the end."""
-    one = Terminal(url, *arguments, through=through)
+    opened = Terminal(url, *arguments, through=through)
     try:
-        yield one
+        yield opened
     finally:
-        one.close()
+        opened.close()

@@ -1,4 +1,4 @@
-"""What an answer of the API must look like, by its own description."""
+"""Requests for every operation of the API, and checks of their responses."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -35,7 +35,7 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     },
     ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
-"""A body that is right, for every operation that takes one."""
+"""A valid body for every operation that takes one."""
 
 
 def chat_operations() -> list[tuple[str, str]]:
@@ -46,7 +46,7 @@ def chat_operations() -> list[tuple[str, str]]:
 def assert_problem(
     answer: httpx2.Response, status: int, code: str, *expected_words: str
 ) -> dict[str, Any]:
-    """See that ``answer`` is this problem, that its detail has these words, and that it is documented."""
+    """Check that ``answer`` is this problem, with these words in its detail, and that it is documented."""
     assert answer.status_code == status, (answer.request.url, answer.status_code, answer.text)
     assert answer.headers["content-type"] == PROBLEM_JSON
     problem: dict[str, Any] = answer.json()
@@ -58,17 +58,21 @@ def assert_problem(
         assert words in problem["detail"], problem
     operation = find_operation(answer.request)
     if operation is not None:
-        told = operation["responses"].get(str(status))
-        assert told, f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
-        assert list(told["content"]) == [PROBLEM_JSON]
-        assert code in told["content"][PROBLEM_JSON]["examples"], f"{code} is not documented here"
+        described = operation["responses"].get(str(status))
+        assert described, (
+            f"{answer.request.method} {answer.request.url.path}: {status} undocumented"
+        )
+        assert list(described["content"]) == [PROBLEM_JSON]
+        assert code in described["content"][PROBLEM_JSON]["examples"], (
+            f"{code} is not documented here"
+        )
     return problem
 
 
 async def request_operation(
     chatd: InProcessDaemon, method: str, template: str, chat_id: str | None = None, **more: Any
 ) -> httpx2.Response:
-    """Ask for an operation with a body that is right; by default, of a chat that does not exist."""
+    """Request an operation with a valid body, by default on a chat that does not exist."""
     if (method, template) in VALID_BODIES:
         more.setdefault("json", VALID_BODIES[method, template])
     return await chatd.api.http.request(method.upper(), fill_path(template, chat_id), **more)
@@ -77,18 +81,18 @@ async def request_operation(
 def fill_path(template: str, chat_id: str | None = None) -> str:
     """Return a path of this template, for that chat or for one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
-    return re.sub(r"\{\w+\}", "1", path)  # other ids: of nothing that is there
+    return re.sub(r"\{\w+\}", "1", path)  # an id that does not exist
 
 
 def is_stream(operation: Mapping[str, Any]) -> bool:
-    """Whether an operation answers with events."""
+    """Return whether an operation answers with events."""
     return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 async def fetch_all_pages(
     chatd: InProcessDaemon, path: str, cursor_param: str = "cursor", **params: Any
 ) -> list[dict[str, Any]]:
-    """Everything that a list has, page by page."""
+    """Return all items of a list, read page by page."""
     items: list[dict[str, Any]] = []
     while True:
         answer = await chatd.api.http.get(path, params=params)

@@ -1,4 +1,4 @@
-"""The delay that a busy machine adds, measured so that a bound of seconds may grow by it."""
+"""Delay that a busy machine adds, measured so that a bound of seconds may grow by it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,27 +15,27 @@ _SAMPLE_INTERVAL_SECONDS = 0.05
 
 @dataclass
 class SchedulingDelay:
-    """By how much the machine was behind, so far: its being busy is not the product's being slow.
+    """Scheduling delay of the machine so far, which is no slowness of chatd.
 
-    Who waits for a timer, a lock or a lease does not make it late.
+    A wait for a timer, a lock or a lease does not count.
     """
 
     timer_seconds: float = 0.0
-    """Seconds by which somebody who only slept was woken too late, all times together."""
+    """Total seconds by which timers were late."""
     run_queue_seconds: float = 0.0
-    """Seconds for which the loops of the processes that are watched had work, and no processor."""
+    """Seconds for which the event loops of the measured processes had work, and no processor."""
 
     @property
     def total(self) -> float:
-        """What a bound of seconds may grow by."""
+        """Seconds by which a bound may grow."""
         return self.timer_seconds + self.run_queue_seconds
 
 
 @asynccontextmanager
 async def measure_scheduling_delay(*processes: ChatdProcess) -> AsyncIterator[SchedulingDelay]:
-    """Meanwhile, measure how late the machine is, and how long it has these processes wait for it."""
+    """Measure during the block how late timers are, and how long these processes wait for a CPU."""
     measured = SchedulingDelay()
-    before = [thread_run_queue_seconds(one.process.pid) for one in processes]
+    before = [thread_run_queue_seconds(process.process.pid) for process in processes]
 
     async def measure() -> None:
         while True:
@@ -43,8 +43,8 @@ async def measure_scheduling_delay(*processes: ChatdProcess) -> AsyncIterator[Sc
             await anyio.sleep(_SAMPLE_INTERVAL_SECONDS)
             measured.timer_seconds += anyio.current_time() - due
             now = sum(
-                thread_run_queue_seconds(one.process.pid) for one in processes
-            )  # less, once one has ended
+                thread_run_queue_seconds(process.process.pid) for process in processes
+            )  # less, after a process has ended
             measured.run_queue_seconds = max(measured.run_queue_seconds, now - sum(before))
 
     task = asyncio.create_task(measure())
@@ -56,12 +56,12 @@ async def measure_scheduling_delay(*processes: ChatdProcess) -> AsyncIterator[Sc
 
 
 def thread_run_queue_seconds(thread_id: int) -> float:
-    """For how long a thread (a process's event loop has its id) was ready to run and did not.
+    """Return for how many seconds a thread was ready to run and did not, as Linux reports it.
 
-    As far as Linux tells.
+    The thread of a process's event loop has the id of the process.
     """
     try:
         _, nanoseconds, _ = Path(f"/proc/{thread_id}/schedstat").read_text().split()
-    except (OSError, ValueError):  # it ended meanwhile, or this kernel does not count
+    except (OSError, ValueError):  # the process has ended, or this kernel does not count
         return 0.0
     return int(nanoseconds) / 1e9

@@ -90,7 +90,7 @@ class SharedDaemon:
 def shared_daemon(
     dsn: str, provider: Provider | None = None, **sections: Any
 ) -> Iterator[SharedDaemon]:
-    """Run one daemon until the block ends. At its end nothing may be left of it."""
+    """Run one daemon until the block ends. Check that it leaves no task behind."""
     daemon = SharedDaemon(dsn, provider or scripted(), sections)
     daemon.start()
     try:

@@ -26,7 +26,7 @@ class SseEvent:
 
 @dataclass
 class ChatView:
-    """What a person would see of a chat who follows its stream with the simplest of clients."""
+    """State that the simplest client has of a chat whose stream it follows."""
 
     events: list[SseEvent] = field(default_factory=list)
     status: str | None = None
@@ -66,7 +66,7 @@ def text_of(parts: list[dict[str, Any]]) -> str:
 
 
 class ApiClient:
-    """The API, as a caller uses it."""
+    """Client of the API."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
@@ -85,7 +85,7 @@ class ApiClient:
         return dict(answer.json())
 
     async def submit_tool_results(self, chat_id: str, results: dict[str, Any]) -> dict[str, Any]:
-        """Hand in what tools returned, by the ids of their calls."""
+        """Submit the results of tools, by the ids of their calls."""
         answer = await self.http.post(
             f"/api/v1/chats/{chat_id}/tool-results",
             json={"results": [{"tool_call_id": k, "result": v} for k, v in results.items()]},
@@ -121,7 +121,7 @@ class ApiClient:
     async def wait_for_status(
         self, chat_id: str, status: str, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> dict[str, Any]:
-        """Wait for a status; the chat then."""
+        """Wait for a status. Return the chat."""
 
         async def reached() -> dict[str, Any] | None:
             chat = await self.chat(chat_id)
@@ -130,7 +130,7 @@ class ApiClient:
         return dict(await eventually(reached, timeout_seconds, interval_seconds=0.05))
 
     async def stream(self, chat_id: str, after: str | None = None) -> AsyncIterator[SseEvent]:
-        """Events of one connection, until it ends."""
+        """Yield the events of one connection, until it ends."""
         headers = {"last-event-id": after} if after else {}
         path = f"/api/v1/chats/{chat_id}/stream"
         async with self.http.stream("GET", path, headers=headers) as answer:
@@ -156,7 +156,7 @@ class ApiClient:
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> ChatView:
-        """Apply events to ``view``, from its cursor on, until it looks right or the stream ends."""
+        """Apply events to ``view``, from its cursor on, until ``until`` holds or the stream ends."""
         events = self.stream(chat_id, view.cursor)
         try:
             with anyio.fail_after(timeout_seconds):

@@ -1,4 +1,4 @@
-"""Following streams the hard way: by raw events, cut off anywhere, and compared event by event."""
+"""Raw events of streams, read from connections that a test ends anywhere."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ PlainEvent = tuple[str, Any, str | None]
 
 
 LARGE_LABELS = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
-"""About 240 kB as an event: a few fill what the network holds for a reader."""
+"""Labels that make an event of about 240 kB: a few of them fill the buffers of a connection."""
 
 
 def stream_path(chat_id: str) -> str:
@@ -29,7 +29,7 @@ def stream_path(chat_id: str) -> str:
 async def chat_stream_events(
     chatd: InProcessDaemon, chat_id: str, after: str | None = None, *, after_in_query: bool = False
 ) -> AsyncGenerator[SseEvent | None]:
-    """Events of one connection; None for a comment, which is sent when there is nothing to say."""
+    """Yield the events of one connection to a chat, and None for each comment (keep-alive)."""
     async for event in stream_events(
         chatd, f"/api/v1/chats/{chat_id}/stream", after, after_in_query=after_in_query
     ):
@@ -62,7 +62,7 @@ async def stream_events(
 
 @dataclass
 class BackgroundSubscriber:
-    """A connection that is listened to in the background; ``task`` ends when the stream does."""
+    """Connection that is read in the background. ``task`` ends with the stream."""
 
     events: list[SseEvent]
     task: "asyncio.Task[None]"
@@ -72,7 +72,7 @@ class BackgroundSubscriber:
 async def background_subscriber(
     chatd: InProcessDaemon, chat_id: str
 ) -> AsyncIterator[BackgroundSubscriber]:
-    """Listen from now on, and hang up at the end; the snapshot has been heard by then."""
+    """Read a stream in the background, and disconnect at the end. The snapshot was read on entry."""
     heard: list[SseEvent] = []
 
     async def collect() -> None:
@@ -94,7 +94,7 @@ async def background_subscriber(
 async def available_events(
     chatd: InProcessDaemon, chat_id: str, after: str | None = None
 ) -> list[SseEvent]:
-    """All there is to hear now: up to the first keep-alive, or to the end of the stream."""
+    """Return the events up to the first keep-alive, or to the end of the stream."""
     heard: list[SseEvent] = []
     with anyio.fail_after(TIMEOUT_SECONDS):
         async with aclosing(chat_stream_events(chatd, chat_id, after)) as events:
@@ -106,7 +106,7 @@ async def available_events(
 
 
 async def apply_some(chatd: InProcessDaemon, chat_id: str, view: ChatView, max_events: int) -> int:
-    """Apply at most so many events of one connection, then hang up; how many there were."""
+    """Apply at most so many events of one connection, then disconnect. Return their number."""
     count = 0
     with anyio.fail_after(TIMEOUT_SECONDS):
         async with aclosing(chat_stream_events(chatd, chat_id, view.cursor)) as events:
@@ -122,7 +122,7 @@ async def apply_some(chatd: InProcessDaemon, chat_id: str, view: ChatView, max_e
 def journal_events(events: list[SseEvent]) -> list[PlainEvent]:
     """Return the events that every client of a chat gets from the journal, each with its version.
 
-    Which parts a viewer was shown before is its own affair, and stands in its cursors.
+    The parts that a client got before differ by client, and are part of its cursors.
     """
     return [(e.event, e.data, journal_position(e)) for e in events if e.event != "message_part"]
 
@@ -138,23 +138,23 @@ def journal_position(event: SseEvent) -> str | None:
 async def non_reading_client(chatd: InProcessDaemon, path: str) -> AsyncIterator[socket.socket]:
     """Open a stream on a connection that is not read, with the smallest receive window possible."""
     assert chatd.daemon.server is not None
-    with socket.socket() as wire:
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        wire.setblocking(False)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(wire, ("127.0.0.1", chatd.daemon.server.port))
+        await loop.sock_connect(connection, ("127.0.0.1", chatd.daemon.server.port))
         request = f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
-        await loop.sock_sendall(wire, request.encode())
-        yield wire
+        await loop.sock_sendall(connection, request.encode())
+        yield connection
 
 
-async def read_to_end(wire: socket.socket) -> bytes:
-    """All that was sent before the stream ended."""
+async def read_to_end(connection: socket.socket) -> bytes:
+    """Return all bytes that were sent before the stream ended."""
     read = bytearray()
     loop = asyncio.get_running_loop()
     with anyio.fail_after(TIMEOUT_SECONDS):
         while not read.endswith(b"\r\n0\r\n\r\n"):
-            piece = await loop.sock_recv(wire, 1 << 20)
+            piece = await loop.sock_recv(connection, 1 << 20)
             assert piece, "cut off rather than ended"
             read += piece
     return bytes(read)

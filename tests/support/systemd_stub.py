@@ -1,4 +1,4 @@
-"""A service manager, as far as a process can tell: a socket that it reports to, and a watchdog."""
+"""A stub of systemd as a service sees it: a notification socket, and a watchdog."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ Notification = dict[str, str]
 
 @dataclass
 class SystemdStub:
-    """``notifications`` holds what was said, with the second it came."""
+    """Stub of systemd. ``notifications`` holds the reports, with the second of their arrival."""
 
     address: str
     notifications: list[tuple[float, Notification]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class SystemdStub:
         ]
 
     def key_order(self, *keys: str) -> list[str]:
-        """Which of these keys were said, in their order."""
+        """Return the keys among these that were reported, in their order."""
         return [key for _, report in list(self.notifications) for key in report if key in keys]
 
     def longest_watchdog_gap(self, since: float) -> float:
@@ -46,21 +46,21 @@ class SystemdStub:
 def systemd_stub(address: str) -> Iterator[SystemdStub]:
     """Listen at a path, or at an abstract address when it begins with @."""
     manager = SystemdStub(address)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
-        wire.bind("\0" + address[1:] if address.startswith("@") else address)
-        thread = threading.Thread(target=_listen, args=(wire, manager), daemon=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0" + address[1:] if address.startswith("@") else address)
+        thread = threading.Thread(target=_listen, args=(listener, manager), daemon=True)
         thread.start()
         try:
             yield manager
         finally:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-                end.sendto(b"END=1", wire.getsockname())
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"END=1", listener.getsockname())
             thread.join()
 
 
-def _listen(wire: socket.socket, manager: SystemdStub) -> None:
+def _listen(listener: socket.socket, manager: SystemdStub) -> None:
     while True:
-        lines = wire.recv(65536).decode().splitlines()
+        lines = listener.recv(65536).decode().splitlines()
         report = dict(line.split("=", 1) for line in lines)
         if report == {"END": "1"}:
             return

@@ -1,4 +1,4 @@
-"""A wire between a chatd and its PostgreSQL that can go dead without a word, as a lost host does."""
+"""A TCP proxy between chatd and PostgreSQL that can stop forwarding silently, as a lost host does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class TcpProxy:
-    """Carries bytes both ways. Dead, it carries none, and says nothing: no FIN, no RST, no answer."""
+    """Proxy that forwards bytes both ways. When it stops, it sends no FIN, no RST and no answer."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -68,7 +68,7 @@ class TcpProxy:
             writer.transport.abort()
 
     async def close_all(self) -> None:
-        """Drop all connections, and wait until nobody carries anything."""
+        """Drop all connections, and wait until none is forwarded."""
         for task in list(self._pumps):
             task.cancel()
         if self._pumps:
@@ -78,13 +78,13 @@ class TcpProxy:
 @asynccontextmanager
 async def tcp_proxy(dsn: str) -> AsyncIterator[tuple[TcpProxy, str]]:
     """Start a proxy to the server of ``dsn`` (over TCP). Yield it and the DSN that leads through it."""
-    place = urlsplit(dsn)
-    wire = TcpProxy(place.hostname or "", place.port or 5432)
-    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
-    near = place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{wire.port}")
+    url = urlsplit(dsn)
+    proxy = TcpProxy(url.hostname or "", url.port or 5432)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    proxied_url = url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{proxy.port}")
     async with server:
         try:
-            yield wire, near.geturl()
+            yield proxy, proxied_url.geturl()
         finally:
-            await wire.close_all()
+            await proxy.close_all()

@@ -38,7 +38,7 @@ REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 
 
 class NoChatFound(Exception):
-    """A transition that looks for chats found none."""
+    """Failure of a transition that found no chat to change."""
 
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))

@@ -1,4 +1,4 @@
-"""The same answer, spelt as each vendor spells it: a list of server-sent events."""
+"""The wire formats of the providers: one answer as the server-sent events of each."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAnswer:
-    """An answer of a model, in the pieces in which it arrives."""
+    """Answer of a model, in the pieces in which it arrives."""
 
     reasoning: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def _sse(data: dict[str, Any], event: str | None = None) -> bytes:
 
 
 class ChatCompletions:
-    """OpenAI's Chat Completions, and everybody's who is compatible with it."""
+    """OpenAI's Chat Completions, which compatible providers use too."""
 
     kind = "openai-compatible"
     signature = None
@@ -112,8 +112,8 @@ class OpenAIResponses:
         out.append(self._event("response.reasoning_summary_part.added", **where, part=empty))
         name = "response.reasoning_summary_text.delta"
         out += [self._event(name, **where, delta=piece) for piece in pieces]
-        whole = {"type": "summary_text", "text": "".join(pieces)}
-        item = {**item, "summary": [whole], "encrypted_content": self.signature}
+        complete = {"type": "summary_text", "text": "".join(pieces)}
+        item = {**item, "summary": [complete], "encrypted_content": self.signature}
         out.append(self._event("response.output_item.done", output_index=at, item=item))
         return item
 
@@ -127,8 +127,8 @@ class OpenAIResponses:
         for piece in pieces:
             event = self._event("response.output_text.delta", **where, delta=piece, logprobs=[])
             out.append(event)
-        whole = {**empty, "text": "".join(pieces)}
-        done = {**item, "status": "completed", "content": [whole]}
+        complete = {**empty, "text": "".join(pieces)}
+        done = {**item, "status": "completed", "content": [complete]}
         out.append(self._event("response.output_item.done", output_index=at, item=done))
         return done
 

@@ -11,21 +11,21 @@ async def test_worker_claims_at_most_max_chats(dsn: str) -> None:
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"max_chats": 3}) as chatd:
         chats = [(await chatd.api.create("hello"))["id"] for _ in range(10)]
-        await eventually(lambda: held.now == 3)
+        await eventually(lambda: held.running_count == 3)
         statuses = [(await chatd.api.chat(c))["status"] for c in chats]
         assert statuses.count("running") == 3  # first come, first served
         assert statuses == ["running"] * 3 + ["pending"] * 7
         held.go.set()
         for chat_id in chats:
             await chatd.api.wait_for_status(chat_id, "waiting")
-        assert held.most == 3
+        assert held.max_running_count == 3
 
 
 async def test_two_workers_share_the_chats_and_run_each_once(dsn: str) -> None:
     first, second = HeldProvider(), HeldProvider()
     async with running_daemons(dsn, [first, second], worker={"max_chats": 5}) as daemons:
         chats = [(await daemons[0].api.create("hello"))["id"] for _ in range(10)]
-        await eventually(lambda: first.now == second.now == 5)
+        await eventually(lambda: first.running_count == second.running_count == 5)
         first.go.set()
         second.go.set()
         for chat_id in chats:
@@ -35,7 +35,7 @@ async def test_two_workers_share_the_chats_and_run_each_once(dsn: str) -> None:
                 "claim",
                 "finish_turn",
             ]
-        assert first.most == second.most == 5
+        assert first.max_running_count == second.max_running_count == 5
 
 
 async def test_hint_wakes_the_claimer_before_its_poll(dsn: str) -> None:

@@ -77,7 +77,7 @@ async def test_shutdown_releases_running_chats_for_the_next_process(
     held = HeldProvider()
     async with running_daemon(dsn, held) as chatd:
         chats = [(await chatd.api.create("hello"))["id"] for _ in range(3)]
-        await eventually(lambda: held.now == 3)
+        await eventually(lambda: held.running_count == 3)
     found = await fetch_rows(database, "SELECT status, attempts, recoveries, last_error FROM chats")
     assert [tuple(row.values()) for row in found] == [("pending", 0, 0, None)] * 3
     async with running_daemon(dsn) as after:
@@ -92,7 +92,7 @@ async def test_turn_may_end_within_the_shutdown_grace(dsn: str, database: Databa
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"shutdown_grace_seconds": 30}) as chatd:
         await chatd.api.create("hello")
-        await eventually(lambda: held.now)
+        await eventually(lambda: held.running_count)
         stopping = asyncio.create_task(chatd.stop())
         await chatd.wait_for_log("supervisor.stopping")
         held.go.set()
@@ -107,7 +107,7 @@ async def test_next_turn_of_the_queue_is_released_while_draining(
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"shutdown_grace_seconds": 30}) as chatd:
         chat = await chatd.api.create("one")
-        await eventually(lambda: held.now)
+        await eventually(lambda: held.running_count)
         for text in ("two", "three"):
             await chatd.api.send(chat["id"], text, busy_behavior="queue")
         stopping = asyncio.create_task(chatd.stop())

@@ -34,7 +34,7 @@ async def test_lost_heartbeat_connection_retakes_the_lock_and_loses_no_chat(
         dsn, held, worker={"heartbeat_seconds": 600, "lease_seconds": 1800}
     ) as chatd:
         chat = await chatd.api.create("hello")
-        await eventually(lambda: held.now)
+        await eventually(lambda: held.running_count)
         for _ in range(3):
             before = await locks(database)
             assert len(before) == 1
@@ -112,14 +112,14 @@ async def test_lost_chat_is_dropped_at_the_next_heartbeat(dsn: str, database: Da
         worker={"heartbeat_seconds": 0.1, "lease_seconds": 1800, "reap_interval_seconds": 600},
     ) as chatd:
         chat = await chatd.api.create("hello")
-        await eventually(lambda: held.now)
+        await eventually(lambda: held.running_count)
         chatd.daemon.chat_tasks.stop_claiming()
         await database.fetch(
             "UPDATE chats SET worker_id = $1, epoch = epoch + 1, version = version + 1", uuid4()
         )
         lost = await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
         assert lost["epoch"] == 1
-        assert held.now == 0
+        assert held.running_count == 0
         assert (await chatd.wait_for_log("chat.turn", outcome="lost"))["epoch"] == 1
         assert await chatd.api.texts(chat["id"]) == []
 
@@ -146,12 +146,12 @@ async def test_chat_with_an_expired_lease_is_dropped(dsn: str, database: Databas
     worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
     async with running_daemon(dsn, held, worker=worker) as chatd:
         chat = await chatd.api.create("hello")
-        await eventually(lambda: held.now)
+        await eventually(lambda: held.running_count)
         chatd.daemon.chat_tasks.stop_claiming()
         [lease] = chatd.daemon.chat_tasks.leases
         lease.renewed_at -= 1201
         await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
-        assert held.now == 0
+        assert held.running_count == 0
         assert (await chatd.journal(chat["id"]))[-1]["transition"] == "claim"  # nothing was written
 
 
