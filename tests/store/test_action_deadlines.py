@@ -15,24 +15,24 @@ from chatd.store.tool_calls import ToolCalls
 
 
 async def test_only_overdue_chats_expire(database: Database) -> None:
-    late = await chat_with_status(database, Status.REQUIRES_ACTION)
-    early = await chat_with_status(database, Status.REQUIRES_ACTION)
+    overdue = await chat_with_status(database, Status.REQUIRES_ACTION)
+    waiting = await chat_with_status(database, Status.REQUIRES_ACTION)
     await database.fetch(
         "UPDATE chats SET action_deadline = clock_timestamp() + interval '1 minute' WHERE id = $1",
-        early.id,
+        waiting.id,
     )
     leases = Leases(database, worker_id=uuid4())
     assert (await leases.find_reapable(lease_seconds=20)).action_overdue
     (result,) = await ToolCalls(database).expire()
-    assert result.chat.id == late.id
+    assert result.chat.id == overdue.id
     assert result.chat.pending_since is not None
-    _, messages, ledger = await stored_tool_calls(database, late.id)
+    _, messages, ledger = await stored_tool_calls(database, overdue.id)
     assert [(p["tool_call_id"], p["result"]) for p in messages[-1]["content"]] == [
         (call_id, "timed out") for call_id in PENDING_CALL_IDS
     ]
     assert {p["is_error"] for p in messages[-1]["content"]} == {True}
     assert {row["is_error"] for row in ledger} == {True}
-    await stored_tool_calls(database, early.id)
+    await stored_tool_calls(database, waiting.id)
     assert not (await leases.find_reapable(lease_seconds=20)).action_overdue
 
 
@@ -49,7 +49,7 @@ async def test_concurrent_expiries_answer_each_chat_once(wide: Database) -> None
     async def expire() -> list[TransitionResult]:
         return await ToolCalls(wide).expire(limit=7)
 
-    found: list[TransitionResult] = []
+    results: list[TransitionResult] = []
     while True:
         expired = [
             result
@@ -58,7 +58,7 @@ async def test_concurrent_expiries_answer_each_chat_once(wide: Database) -> None
         ]
         if not expired:
             break
-        found += expired
-    assert sorted(result.chat.id for result in found) == sorted(chat.id for chat in chats)
+        results += expired
+    assert sorted(result.chat.id for result in results) == sorted(chat.id for chat in chats)
     for chat in chats:
         await stored_tool_calls(wide, chat.id)

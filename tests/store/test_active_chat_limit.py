@@ -1,4 +1,4 @@
-"""How many chats of one owner may be in flight: counted in the statement that makes one more."""
+"""Limit of active chats of an owner, counted in the statement that activates one more."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ async def test_limit_is_exact_for_concurrent_requests(wide: Database, limit: int
     chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=limit))
     rest = [await chat_with_status(wide, Status.WAITING) for _ in range(limit // 2)]
     failed = [await chat_with_status(wide, Status.ERROR, queued=n % 2) for n in range(limit // 2)]
-    asked = [
+    requests = [
         *(
             chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
             for _ in range(limit)
@@ -36,7 +36,7 @@ async def test_limit_is_exact_for_concurrent_requests(wide: Database, limit: int
         *(chats.send(chat.id, owner_id=None, content=text_content("go")) for chat in rest + failed),
     ]
     await all_connected(wide)
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    answers = await asyncio.gather(*requests, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, BaseException)]
     assert {type(error) for error in refused} == {TooManyActiveChats}
     assert len(answers) - len(refused) == limit
@@ -45,7 +45,7 @@ async def test_limit_is_exact_for_concurrent_requests(wide: Database, limit: int
 
 
 async def all_connected(wide: Database) -> None:
-    """Have the pool make all its connections, by statements that wait until each has one."""
+    """Have the pool open all its connections, by statements that wait until each has one."""
     async with wide.dedicated_connection() as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock(1)")
         waiting = [
@@ -74,7 +74,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
 
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
 async def test_requests_near_the_limit_are_serialized(wide: Database, ends: str) -> None:
-    """A count that is read while another's move is not committed yet would be too low."""
+    """A count that is read before another transition commits would be too low."""
     chats = Chats(wide, limits=lambda: ChatLimits(max_active_chats=1))
     text, args = creation(max_active_chats=1)
     async with wide.dedicated_connection() as other:
@@ -128,14 +128,14 @@ async def test_every_busy_status_counts_and_no_other(database: Database) -> None
 @pytest.mark.parametrize("status", IN_FLIGHT)
 async def test_active_chat_takes_messages_at_the_limit(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status)
-    moved = await Chats(database, limits=lambda: ChatLimits(max_active_chats=1)).send(
+    result = await Chats(database, limits=lambda: ChatLimits(max_active_chats=1)).send(
         chat.id, owner_id=OWNER, content=text_content("more")
     )
-    assert moved.chat.queue_length == 1
+    assert result.chat.queue_length == 1
 
 
 async def test_every_transition_that_leaves_idle_is_limited(database: Database) -> None:
-    """Also an edit, a retry and a promoted message; and whoever is in flight already may go on."""
+    """Edits, retries and promoted messages are limited too. A chat that is active already is not."""
     chats = Chats(database, limits=lambda: ChatLimits(max_active_chats=1))
     messages, queue = (
         Messages(database, limits=lambda: ChatLimits(max_active_chats=1)),
@@ -143,25 +143,25 @@ async def test_every_transition_that_leaves_idle_is_limited(database: Database) 
     )
     busy = await chat_with_status(database, Status.PENDING, queued=1)
     failed = await chat_with_status(database, Status.ERROR, queued=1)
-    said, queued = (
+    message_id, queued = (
         await first_of(database, failed, "chat_messages"),
         await first_of(database, failed, "chat_queued_messages"),
     )
     before = await stored_rows(database, failed)
     for ask in (
         chats.retry(failed.id, owner_id=OWNER),
-        messages.edit(failed.id, said, owner_id=OWNER, content=text_content("x")),
+        messages.edit(failed.id, message_id, owner_id=OWNER, content=text_content("x")),
         queue.promote(failed.id, queued, owner_id=OWNER),
     ):
         with pytest.raises(TooManyActiveChats):
             await ask
     assert await stored_rows(database, failed) == before
-    said, queued = (
+    message_id, queued = (
         await first_of(database, busy, "chat_messages"),
         await first_of(database, busy, "chat_queued_messages"),
     )
     await queue.promote(busy.id, queued, owner_id=OWNER)
-    await messages.edit(busy.id, said, owner_id=OWNER, content=text_content("x"))
+    await messages.edit(busy.id, message_id, owner_id=OWNER, content=text_content("x"))
 
 
 async def first_of(database: Database, chat: Chat, table: str) -> int:

@@ -1,4 +1,4 @@
-"""Commit listener: it is called with what was committed, once, and with nothing else.
+"""Commit listener: it is called once with each committed entry, and with nothing else.
 
 ``test_transitions`` holds, for every cell of the table, that a transition reports its own entry.
 """
@@ -34,7 +34,7 @@ KEY = IdempotencyKey(owner_id=OWNER, key="k", request_hash=b"1")
 
 
 class Recorder:
-    """A listener, and what it was called with."""
+    """Listener that records its calls."""
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []

@@ -88,9 +88,9 @@ async def test_concurrent_sends_and_finishes_lose_no_message(wide: Database, spe
     assert len(texts(history, "assistant")) == finished
     (chat,) = await wide.fetch("SELECT status, queue_length FROM chats")
     assert tuple(chat) == ("waiting", 0)
-    ways = {  # both ways into history must have been taken
-        way
+    outcomes = {  # both ways into history must have been taken
+        outcome
         for row in await wide.fetch("SELECT data FROM chat_events WHERE transition = 'send'")
-        for way in ("queued" if "queued" in row["data"] else "appended",)
+        for outcome in ("queued" if "queued" in row["data"] else "appended",)
     }
-    assert ways == {"queued", "appended"}
+    assert outcomes == {"queued", "appended"}

@@ -1,4 +1,4 @@
-"""Every illegal chat is refused by the database itself: all combinations, by INSERT and by UPDATE.
+"""Constraints of chats: the database refuses every illegal combination, by INSERT and by UPDATE.
 
 ``legal`` is written from the table of states in the design, not from the CHECK constraints.
 """
@@ -19,7 +19,7 @@ from chatd.store.database import Database
 
 @dataclass(frozen=True)
 class Columns:
-    """One combination; the flags say whether a nullable column is set."""
+    """One combination of columns. A flag is True if the nullable column is set."""
 
     status: str
     worker_id: bool
@@ -47,7 +47,7 @@ def legal(row: Columns) -> bool:
     return all(
         (
             owner == {status in LEASED},
-            row.epoch >= (status in LEASED),  # a claim raises it, so an owned chat has one
+            row.epoch >= (status in LEASED),  # a claim raises the epoch, so a leased chat has one
             bool(row.last_error) == (status is Status.ERROR) and row.last_error != "",
             row.last_error_detail is None or status is Status.ERROR,
             row.pending_since == (status is Status.PENDING),
@@ -66,7 +66,7 @@ _EXTRAS = ("attempts", "next_attempt_at", "recoveries")
 
 
 def combinations() -> Iterator[Columns]:
-    """Every status with every combination of what goes with one."""
+    """Yield every status with every combination of the columns that depend on it."""
     flag = (False, True)
     axes: dict[str, tuple[Any, ...]] = {
         "status": (*(status.value for status in Status), "asleep"),
@@ -81,7 +81,7 @@ def combinations() -> Iterator[Columns]:
         "archived": flag,
         "queue_length": (0, 1),
     }
-    # Each of these goes with a status and with nothing else, so they are tried one at a time.
+    # Each of these depends on the status only, so they are tested one at a time.
     extras = ((0, False, 0), (1, False, 0), (0, True, 0), (0, False, 1))
     assert [*axes, *_EXTRAS] == _NAMES
     return (Columns(*values, *extra) for *values, extra in product(*axes.values(), extras))
@@ -193,7 +193,7 @@ async def test_invalid_column_values_are_refused(
         await database.fetch(f"UPDATE chats SET {name} = $2 WHERE id = $1", chat.id, value)
     with pytest.raises(asyncpg.CheckViolationError) as inserted:
         await chat_with_status(database, status, **columns)
-    # -1 breaks the rule about owned chats too; PostgreSQL names the first that it looks at
+    # -1 violates the constraint of leased chats too, and PostgreSQL names the first that it checks
     expected = {constraint, "chats_lease_columns"} if name == "epoch" else {constraint}
     assert {update.value.constraint_name, inserted.value.constraint_name} <= expected
 

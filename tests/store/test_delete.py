@@ -61,8 +61,8 @@ async def test_delete_removes_descendants_and_keeps_ancestors(database: Database
     grandchild = await chat_with_status(database, Status.PENDING, parent_chat_id=child.id, **more)
     removed = await Chats(database).delete(child.id, owner_id=OWNER)
     assert {chat_id for chat_id, _ in removed} == {child.id, grandchild.id}
-    (left,) = await database.fetch("SELECT id FROM chats")
-    assert left["id"] == root.id
+    (remaining,) = await database.fetch("SELECT id FROM chats")
+    assert remaining["id"] == root.id
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(root.id, owner_id="bob")
     await Chats(database).delete(root.id, owner_id=None)

@@ -1,4 +1,4 @@
-"""Requests with a key: done once, answered as often as they are asked, and never mixed up."""
+"""Requests with an idempotency key: executed once, and answered the same way each time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,16 +19,16 @@ from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 
-KEY = IdempotencyKey(OWNER, "one", b"what was asked")
+KEY = IdempotencyKey(OWNER, "one", b"fingerprint")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A chat, a message of its history, and one that waits, if any does."""
+    """A chat, a message of its history, and a queued message if there is one."""
 
     database: Database
     chat: Chat
-    said: int
+    message_id: int
     queued: int
 
     @property
@@ -85,7 +85,11 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     Transition.EDIT: (
         Status.RUNNING,
         lambda scene, key: Messages(scene.database).edit(
-            scene.chat.id, scene.said, owner_id=OWNER, content=text_content("instead"), key=key
+            scene.chat.id,
+            scene.message_id,
+            owner_id=OWNER,
+            content=text_content("instead"),
+            key=key,
         ),
     ),
     Transition.CLEAR: (
@@ -131,7 +135,7 @@ async def test_concurrent_repeats_have_one_effect(wide: Database, move: Transiti
 async def test_repeat_of_an_unneeded_interrupt_stops_no_later_turn(
     database: Database,
 ) -> None:
-    """Its answer was lost; meanwhile there is a new turn, which nobody wanted stopped."""
+    """The first response was lost. A turn that began since must not be interrupted."""
     chat = await chat_with_status(database, Status.WAITING)
     chats = Chats(database)
     first = await chats.interrupt(chat.id, owner_id=OWNER, key=KEY)
@@ -185,7 +189,7 @@ async def test_other_request_with_a_used_key_is_refused(database: Database) -> N
 async def test_keys_are_per_owner(database: Database) -> None:
     await insert_models(database)
     chats = Chats(database)
-    made = {
+    chat_ids = {
         (
             await chats.create(
                 owner_id=name, model_config_id=MODEL, key=IdempotencyKey(name, "one", b"f")
@@ -193,11 +197,11 @@ async def test_keys_are_per_owner(database: Database) -> None:
         ).chat.id
         for name in ("ann", "bob")
     }
-    assert len(made) == 2
+    assert len(chat_ids) == 2
 
 
 async def test_duplicate_waits_for_the_first_request_and_gets_its_response(wide: Database) -> None:
-    """Both wait for the chat's lock; the second then sees that it came too late."""
+    """Both wait for the lock of the chat. The second then finds the response of the first."""
     chat = await chat_with_status(wide, Status.WAITING)
     chats = Chats(wide)
 

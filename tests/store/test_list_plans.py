@@ -1,6 +1,6 @@
-"""The list of an owner who has a hundred thousand chats, among others who have as many together.
+"""Plans of the list of an owner with 100,000 chats, among other owners with as many in total.
 
-What a page costs is counted in pages of the database (buffers), which no busy machine can change.
+The cost of a page is counted in buffers of the database, which do not depend on the load of the machine.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ WHERE owner_id = '{OWNER}' AND id <> '{PARENT}' AND title LIKE '%00';
 
 
 @pytest.fixture(scope="module")
-def crowded(server: str, template: str) -> Iterator[str]:
+def filled_dsn(server: str, template: str) -> Iterator[str]:
     """Yield a database for the whole module: it takes seconds to fill, and no test here changes it."""
     name = f"chatd_test_{uuid4().hex[:12]}"
 
@@ -51,12 +51,11 @@ def crowded(server: str, template: str) -> Iterator[str]:
         await insert_models(pool)
         async with pool.dedicated_connection() as connection:
             await connection.execute(FILL, timeout=60)
-            seen = False
-            while (
-                not seen
-            ):  # who else looks at the table at this moment keeps it from being done with
+            all_visible = False
+            # Another reader of the table at this moment keeps VACUUM from marking pages as visible.
+            while not all_visible:
                 await connection.execute("VACUUM (ANALYZE) chats", timeout=60)
-                seen = await connection.fetchval(
+                all_visible = await connection.fetchval(
                     "SELECT relallvisible = relpages FROM pg_class WHERE oid = 'chats'::regclass"
                 )
         await pool.close()
@@ -72,23 +71,23 @@ def crowded(server: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def connection(crowded: str) -> AsyncIterator[Connection]:
-    async with Database(crowded).dedicated_connection() as one:
-        yield one
+async def connection(filled_dsn: str) -> AsyncIterator[Connection]:
+    async with Database(filled_dsn).dedicated_connection() as opened:
+        yield opened
 
 
 async def run(connection: Connection, name: str, *, generic: bool = True, **values: str) -> Any:
-    """Run a query of lists, and explain what was done; values as SQL."""
+    """Run a query of lists with values as SQL. Return its plan."""
     query = sql.load("chat_lists")[name]
     query.check(values)
     mode = "force_generic_plan" if generic else "force_custom_plan"
     await connection.execute(f"SET plan_cache_mode = {mode}")
-    await connection.execute(f"PREPARE asked AS {query.text}")
+    await connection.execute(f"PREPARE list_query AS {query.text}")
     answer = await connection.fetchval(
-        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked"
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE list_query"
         f" ({', '.join(values[name] for name in query.parameters)})"
     )
-    await connection.execute("DEALLOCATE asked")
+    await connection.execute("DEALLOCATE list_query")
     (root,) = json.loads(answer)
     return root["Plan"]
 
@@ -97,7 +96,7 @@ def buffers(plan: Any) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-async def place(connection: Connection, depth: int) -> dict[str, str]:
+async def cursor_at(connection: Connection, depth: int) -> dict[str, str]:
     row = await connection.fetchrow(
         "SELECT updated_at, id FROM chats WHERE owner_id = $1 ORDER BY 1 DESC, 2 DESC OFFSET $2",
         OWNER,
@@ -131,18 +130,18 @@ MATCHING = {
 async def test_page_reads_only_its_index(
     connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
-    """And what it costs does not depend on where it is."""
+    """The cost of a page does not depend on its position in the list."""
     costs = []
-    for before in (FIRST, await place(connection, DEPTH)):
-        found = await run(connection, "page", **PAGE, **before, **filters, generic=generic)
-        assert found["Actual Rows"] == 51
-        assert scanned(found) == set()
-        assert not kinds(found) & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}
-        (inner,) = (node for node in nodes(found) if node["Node Type"] == "Index Only Scan")
+    for before in (FIRST, await cursor_at(connection, DEPTH)):
+        result = await run(connection, "page", **PAGE, **before, **filters, generic=generic)
+        assert result["Actual Rows"] == 51
+        assert scanned(result) == set()
+        assert not kinds(result) & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}
+        (inner,) = (node for node in nodes(result) if node["Node Type"] == "Index Only Scan")
         assert inner["Index Name"] == "chats_owner_updated_idx"
         assert inner["Heap Fetches"] == 0
-        assert indexes(found) == {"chats_owner_updated_idx", "chats_pkey"}
-        costs.append(buffers(found))
+        assert indexes(result) == {"chats_owner_updated_idx", "chats_pkey"}
+        costs.append(buffers(result))
     first, deep = costs
     assert abs(deep - first) < 10, costs
     assert max(costs) < 51 * 5 + 50, costs
@@ -154,13 +153,13 @@ async def test_unindexed_filters_read_rows_in_index_order(
     connection: Connection, filters: dict[str, str], generic: bool
 ) -> None:
     costs = []
-    for before in (FIRST, await place(connection, DEPTH)):
+    for before in (FIRST, await cursor_at(connection, DEPTH)):
         values = {**PAGE, **before, **ANY, **filters}
-        found = await run(connection, "page_matching", **values, generic=generic)
-        assert found["Actual Rows"] == 51
-        assert indexes(found) == {"chats_owner_updated_idx"}
-        assert kinds(found) == {"Limit", "Index Scan"}
-        costs.append(buffers(found))
+        result = await run(connection, "page_matching", **values, generic=generic)
+        assert result["Actual Rows"] == 51
+        assert indexes(result) == {"chats_owner_updated_idx"}
+        assert kinds(result) == {"Limit", "Index Scan"}
+        costs.append(buffers(result))
     first, deep = costs
     assert abs(deep - first) < 10 + first / 5, costs
 
@@ -170,22 +169,22 @@ async def test_page_without_matches_reads_the_list_once_unsorted(
     connection: Connection, generic: bool
 ) -> None:
     values = {**PAGE, **FIRST, **ANY, **NOTHING, "title_contains": "'no such words'"}
-    found = await run(connection, "page_matching", **values, generic=generic)
-    assert found["Actual Rows"] == 0
-    assert kinds(found) == {"Limit", "Index Scan"}
+    result = await run(connection, "page_matching", **values, generic=generic)
+    assert result["Actual Rows"] == 0
+    assert kinds(result) == {"Limit", "Index Scan"}
 
 
 @BOTH
 async def test_children_are_found_by_their_parent(connection: Connection, generic: bool) -> None:
     costs = []
-    for before in (FIRST, await place(connection, DEPTH)):
+    for before in (FIRST, await cursor_at(connection, DEPTH)):
         values = {**PAGE, **before, **NOTHING, "archived": "NULL", "statuses": "NULL"}
         values["parent_chat_id"] = f"'{PARENT}'"
-        found = await run(connection, "page_of_children", **values, generic=generic)
-        assert found["Actual Rows"] == 51
-        assert indexes(found) == {"chats_parent_updated_idx"}
-        assert kinds(found) == {"Limit", "Index Scan"}
-        costs.append(buffers(found))
+        result = await run(connection, "page_of_children", **values, generic=generic)
+        assert result["Actual Rows"] == 51
+        assert indexes(result) == {"chats_parent_updated_idx"}
+        assert kinds(result) == {"Limit", "Index Scan"}
+        costs.append(buffers(result))
     assert abs(costs[0] - costs[1]) < 20, costs
 
 
@@ -193,7 +192,7 @@ async def test_children_are_found_by_their_parent(connection: Connection, generi
 async def test_changes_are_found_without_reading_other_chats(
     connection: Connection, generic: bool
 ) -> None:
-    """Nothing, an hour, or everything of a list: a read brings so many, and reads no more than that."""
+    """A read of no, some or all changes of a list reads no more rows than it returns."""
     for since, rows in (("'infinity'", 1), ("now() - interval '1 hour'", 30), ("'-infinity'", 200)):
         values = {
             "owner_ids": f"'{{{OWNER}}}'",
@@ -201,8 +200,8 @@ async def test_changes_are_found_without_reading_other_chats(
             "known_versions": "'{}'",
             "limit": "200",
         }
-        found = await run(connection, "changed_since", **values, generic=generic)
-        assert found["Actual Rows"] == rows
-        assert indexes(found) == {"chats_owner_updated_idx", "chats_pkey", "chat_tombstones_pkey"}
-        assert scanned(found) == set()
-        assert buffers(found) < 20 + 6 * rows, (since, buffers(found))
+        result = await run(connection, "changed_since", **values, generic=generic)
+        assert result["Actual Rows"] == rows
+        assert indexes(result) == {"chats_owner_updated_idx", "chats_pkey", "chat_tombstones_pkey"}
+        assert scanned(result) == set()
+        assert buffers(result) < 20 + 6 * rows, (since, buffers(result))

@@ -1,4 +1,4 @@
-"""What a read of lists brings, and what of deletions is kept."""
+"""Reads of chat lists, and the tombstones of deleted chats."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -30,8 +30,8 @@ async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> d
 async def test_changes_are_per_owner_and_oldest_first(database: Database) -> None:
     lists, chats = ChatLists(database), Chats(database)
     a, b = [await chat_with_status(database, Status.WAITING) for _ in range(2)]
-    gone = uuid4()
-    deleted_at = await bury(database, gone)
+    deleted = uuid4()
+    deleted_at = await bury(database, deleted)
     c = await chat_with_status(database, Status.WAITING)
     other = await chat_with_status(database, Status.WAITING, owner_id="bob")
     await bury(database, uuid4(), owner_id="somebody")
@@ -42,80 +42,81 @@ async def test_changes_are_per_owner_and_oldest_first(database: Database) -> Non
     assert found.keys() == {OWNER, "bob", "nobody"}
     assert list(found[OWNER].changes) == [
         ChatChange.from_chat(b),
-        ChatChange.deleted(gone, deleted_at),
+        ChatChange.deleted(deleted, deleted_at),
         ChatChange.from_chat(c),
         ChatChange.from_chat(touched),
     ]
     assert list(found["bob"].changes) == [ChatChange.from_chat(other)]
     assert list(found["nobody"].changes) == []
-    assert all(seen.is_complete for seen in found.values())
+    assert all(changes.is_complete for changes in found.values())
 
 
 async def test_changes_leave_out_older_and_known_versions(database: Database) -> None:
     lists = ChatLists(database)
     a, b, c = [await chat_with_status(database, Status.WAITING, version=n) for n in (1, 5, 9)]
-    gone = uuid4()
-    deleted_at = await bury(database, gone)
+    deleted = uuid4()
+    deleted_at = await bury(database, deleted)
 
     async def ids(since: datetime, **known: int) -> list[UUID]:
-        names = {"a": a.id, "b": b.id, "c": c.id, "gone": gone}
-        place = ListQuery(OWNER, since, {names[key]: version for key, version in known.items()})
-        return [touch.chat_id for touch in (await lists.changed_since([place]))[OWNER].changes]
+        names = {"a": a.id, "b": b.id, "c": c.id, "deleted": deleted}
+        query = ListQuery(OWNER, since, {names[key]: version for key, version in known.items()})
+        return [change.chat_id for change in (await lists.changed_since([query]))[OWNER].changes]
 
-    assert await ids(a.updated_at) == [b.id, c.id, gone]
+    assert await ids(a.updated_at) == [b.id, c.id, deleted]
     assert await ids(deleted_at) == []
     assert await ids(NEVER) == []
-    assert await ids(LONG_AGO, a=1, b=4, c=10, gone=DELETED_VERSION) == [b.id]
-    assert await ids(LONG_AGO, gone=10**9) == [a.id, b.id, c.id, gone]  # it lived when it was known
+    assert await ids(LONG_AGO, a=1, b=4, c=10, deleted=DELETED_VERSION) == [b.id]
+    known_before_delete = await ids(LONG_AGO, deleted=10**9)
+    assert known_before_delete == [a.id, b.id, c.id, deleted]
 
 
 async def test_limited_read_of_changes_is_incomplete(database: Database) -> None:
     lists = ChatLists(database)
     chats = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
-    gone = [uuid4() for _ in range(3)]
-    for one in gone:
-        await bury(database, one)
+    deleted = [uuid4() for _ in range(3)]
+    for chat_id in deleted:
+        await bury(database, chat_id)
     known: dict[UUID, int] = {}
-    met: list[UUID] = []
-    whole = False
-    while not whole:
-        seen = (await lists.changed_since([ListQuery(OWNER, LONG_AGO, known)], limit=2))[OWNER]
-        whole = seen.is_complete
-        met += [touch.chat_id for touch in seen.changes]
-        known |= {touch.chat_id: touch.version for touch in seen.changes}
-    assert met == [*(chat.id for chat in chats), *gone]
+    changed_ids: list[UUID] = []
+    is_complete = False
+    while not is_complete:
+        changes = (await lists.changed_since([ListQuery(OWNER, LONG_AGO, known)], limit=2))[OWNER]
+        is_complete = changes.is_complete
+        changed_ids += [change.chat_id for change in changes.changes]
+        known |= {change.chat_id: change.version for change in changes.changes}
+    assert changed_ids == [*(chat.id for chat in chats), *deleted]
 
 
 async def test_late_commit_is_found_within_the_overlap(database: Database) -> None:
-    """Stamped before a read and seen after it: the next read looks back far enough."""
+    """The next read includes a change with an earlier time that was committed after this read."""
     lists = ChatLists(database)
     chat = await chat_with_status(database, Status.WAITING)
     async with database.dedicated_connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        stamped = await connection.fetchval(
+        updated_at = await connection.fetchval(
             "UPDATE chats SET version = 2, updated_at = clock_timestamp() WHERE id = $1"
             " RETURNING updated_at",
             chat.id,
         )
         before = (await lists.changed_since([ListQuery(OWNER, LONG_AGO)]))[OWNER]
-        assert [touch.version for touch in before.changes] == [1]
-        assert before.read_at > stamped
+        assert [change.version for change in before.changes] == [1]
+        assert before.read_at > updated_at
         await transaction.commit()
     known = {chat.id: 1}
     found = await lists.changed_since([ListQuery(OWNER, before.read_at - OVERLAP, known)])
-    assert [touch.version for touch in found[OWNER].changes] == [2]
+    assert [change.version for change in found[OWNER].changes] == [2]
     missed = await lists.changed_since([ListQuery(OWNER, before.read_at, known)])
     assert list(missed[OWNER].changes) == []
 
 
 async def test_read_time_precedes_the_snapshot(database: Database) -> None:
-    """What is seen by no read of that clock has a later time, or is still to be committed."""
+    """A change that a read does not see has a later time, or is not committed yet."""
     lists = ChatLists(database)
     before = (await lists.changed_since([ListQuery(OWNER, NEVER)]))[OWNER]
     chat = await chat_with_status(database, Status.WAITING)
     after = (await lists.changed_since([ListQuery(OWNER, before.read_at)]))[OWNER]
-    assert [touch.chat_id for touch in after.changes] == [chat.id]
+    assert [change.chat_id for change in after.changes] == [chat.id]
     assert before.read_at < chat.updated_at < after.read_at
 
 
@@ -128,5 +129,5 @@ async def test_tombstones_are_pruned_after_their_retention(database: Database) -
     assert await lists.prune_tombstones(retention_days=8) == 0
     assert await lists.prune_tombstones(retention_days=7, limit=1) == 1
     assert await lists.prune_tombstones(retention_days=7, limit=1) == 0
-    left = await database.fetch("SELECT chat_id FROM chat_tombstones")
-    assert [row["chat_id"] for row in left] == [new]
+    remaining = await database.fetch("SELECT chat_id FROM chat_tombstones")
+    assert [row["chat_id"] for row in remaining] == [new]

@@ -1,4 +1,4 @@
-"""Configured models become rows, whoever else is starting at the same moment."""
+"""Configured models become rows, also when several processes start concurrently."""
 
 import asyncio
 import random

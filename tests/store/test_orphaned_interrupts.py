@@ -21,8 +21,8 @@ async def flush_parts(database: Database, chat: Chat, first: int, *parts: dict[s
     await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, first, parts)])
 
 
-def text_part(words: str, index: int = 0) -> dict[str, Any]:
-    return {"index": index, "type": "text", "text": words}
+def text_part(text: str, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "type": "text", "text": text}
 
 
 async def test_flushed_parts_of_a_dead_worker_are_stored(database: Database) -> None:
@@ -93,10 +93,10 @@ async def test_worker_that_finished_first_wins_over_the_reaper(database: Databas
     chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush_parts(database, chat, 1, text_part("half"))
     (orphan,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
-    whole = NewMessage(role=Role.ASSISTANT, content=text_content("whole"))
+    complete = NewMessage(role=Role.ASSISTANT, content=text_content("whole"))
     turns = Turns(database)
     await turns.apply(
-        fencing_token_of(chat), FinishInterrupt(step=0, messages=[whole], settled_part=2)
+        fencing_token_of(chat), FinishInterrupt(step=0, messages=[complete], settled_part=2)
     )
     with pytest.raises(LeaseLost):
         await turns.apply(orphan.fence, replace(orphan.command, settled_part=1))

@@ -1,4 +1,4 @@
-"""The plans of the queries that run all day, on tables of a few thousand rows."""
+"""Plans of the queries that run periodically, on tables of a few thousand rows."""
 
 import json
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": T
 async def test_claim_reads_the_index_of_pending_chats_only(
     filled: Connection, generic: bool
 ) -> None:
-    found = await plan(
+    result = await plan(
         filled,
         "leases",
         "claim",
@@ -58,9 +58,9 @@ async def test_claim_reads_the_index_of_pending_chats_only(
         claim_traceparent=None,
         generic=generic,
     )
-    assert indexes(found) == {"chats_pending_idx", "chats_pkey"}
-    assert scanned(found) == set()
-    assert "Sort" not in kinds(found)
+    assert indexes(result) == {"chats_pending_idx", "chats_pkey"}
+    assert scanned(result) == set()
+    assert "Sort" not in kinds(result)
 
 
 @BOTH
@@ -71,14 +71,14 @@ async def test_leased_chats_are_found_by_their_worker(filled: Connection, generi
         "orphaned_interrupts": {**REAPER, "limit": 100},
     }
     for name, values in asks.items():
-        found = await plan(filled, "leases", name, **values, generic=generic)
-        assert "chats_leased_idx" in indexes(found), name
-        assert "chats" not in scanned(found), name
+        result = await plan(filled, "leases", name, **values, generic=generic)
+        assert "chats_leased_idx" in indexes(result), name
+        assert "chats" not in scanned(result), name
 
 
 @BOTH
 async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, generic: bool) -> None:
-    """A look each second of each process: of those who wait, it reads the first."""
+    """The query of each second and process reads only the chat with the earliest deadline."""
     await filled.execute(
         "UPDATE chats SET status = 'requires_action', action_deadline = clock_timestamp()"
         " + interval '1 hour' WHERE id IN (SELECT id FROM chats WHERE status = 'waiting' LIMIT 200)"
@@ -89,9 +89,9 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
         ("tool_calls", "expire_action"): {"limit": 100},
     }
     for (file, name), values in asks.items():
-        found = await plan(filled, file, name, **values, generic=generic)
-        assert "chats" not in scanned(found), name
-        assert "chats_action_deadline_idx" in indexes(found), name
+        result = await plan(filled, file, name, **values, generic=generic)
+        assert "chats" not in scanned(result), name
+        assert "chats_action_deadline_idx" in indexes(result), name
 
 
 @BOTH
@@ -104,11 +104,11 @@ async def test_heartbeat_finds_its_chats_by_an_index(filled: Connection, generic
         "stage_seconds": [1.0] * len(ids),
         "stage_seconds_left": [9.0] * len(ids),
     }
-    found = await plan(
+    result = await plan(
         filled, "leases", "renew", worker_id=WORKER, **leases, **REGISTRATION, generic=generic
     )
-    assert indexes(found) & {"chats_pkey", "chats_leased_idx"}
-    assert "chats" not in scanned(found)
+    assert indexes(result) & {"chats_pkey", "chats_leased_idx"}
+    assert "chats" not in scanned(result)
 
 
 @BOTH
@@ -117,11 +117,11 @@ async def test_messages_are_paged_by_their_key(
     filled: Connection, generic: bool, name: str
 ) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats LIMIT 1")
-    found = await plan(
+    result = await plan(
         filled, "reads", name, chat_id=chat_id, message_id=10**6, limit=50, generic=generic
     )
-    assert indexes(found) == {"chat_messages_pkey"}
-    assert scanned(found) == set()
+    assert indexes(result) == {"chat_messages_pkey"}
+    assert scanned(result) == set()
 
 
 @BOTH
@@ -160,12 +160,12 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("reads", "explain"): {**caller, "lease_seconds": 20.0, "max_ahead": 10_000},
     }
     for (file, name), values in ask.items():
-        found = await plan(filled, file, name, **values, generic=generic)
-        assert not scanned(found) & {"chats", "chat_messages", "chat_events"}, name
+        result = await plan(filled, file, name, **values, generic=generic)
+        assert not scanned(result) & {"chats", "chat_messages", "chat_events"}, name
 
 
 async def test_no_index_has_the_heartbeat(filled: Connection) -> None:
-    """It would take every beat off its page: no HOT update, and bloat by the hour."""
+    """With such an index no heartbeat would be a HOT update, and the table would bloat."""
     definitions = [row[0] for row in await filled.fetch("SELECT indexdef FROM pg_indexes")]
     assert any("chats_leased_idx" in definition for definition in definitions)
     assert [definition for definition in definitions if "heartbeat_at" in definition] == []
@@ -186,13 +186,13 @@ async def test_fillfactor_leaves_space_for_heartbeats(filled: Connection) -> Non
 async def test_active_chats_are_counted_by_their_index(filled: Connection, generic: bool) -> None:
     body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_active_count'")
     query = body.replace("= owner", "= $1").replace("LIMIT max_active", "LIMIT $2")
-    found = await plan_of(filled, query, OWNER, 1000, generic=generic)
-    assert indexes(found) == {"chats_active_idx"}
-    assert scanned(found) == set()
+    result = await plan_of(filled, query, OWNER, 1000, generic=generic)
+    assert indexes(result) == {"chats_active_idx"}
+    assert scanned(result) == set()
 
 
 async def test_stats_read_no_table(filled: Connection) -> None:
-    """Each process takes one every few seconds: of a large table of chats, it reads partial indexes."""
+    """The query of every few seconds and process reads partial indexes of a large table of chats."""
     await filled.execute(
         "UPDATE chats SET status = 'error', last_error = 'x' WHERE id IN"
         " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"

@@ -1,4 +1,4 @@
-"""Everybody at once: whatever the order, what is stored makes sense, and nobody waits for ever."""
+"""Random concurrent transitions: in any order, invariants hold and no statement waits for ever."""
 
 import asyncio
 import random
@@ -72,10 +72,10 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
         == len(workload.sent_texts)
         == len(set(workload.sent_texts))
     )
-    made = {
+    transitions_made = {
         row["transition"] for row in await wide.fetch("SELECT DISTINCT transition FROM chat_events")
     }
-    assert made >= {
+    assert transitions_made >= {
         Transition.SEND,
         Transition.INTERRUPT,
         Transition.EDIT,
@@ -90,7 +90,7 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
     assert await wide.fetch("SELECT FROM chat_parts") == []
 
 
-# -- little room, and no deadlocks -------------------------------------------------------------------
+# -- deadlocks ---------------------------------------------------------------------------------------
 
 
 async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
@@ -105,7 +105,7 @@ async def test_fifty_creates_through_a_pool_of_two(dsn: str) -> None:
                 for n in range(50)
             )
         )
-        assert len({moved.chat.id for moved in created}) == 50
+        assert len({result.chat.id for result in created}) == 50
         assert await check_all(small) == 50
     finally:
         await small.close()
@@ -124,7 +124,7 @@ async def family_of(database: Database, statuses: list[Status]) -> list[Chat]:
 
 
 async def test_archive_of_a_busy_tree_does_not_wait(database: Database) -> None:
-    """A heartbeat renews several chats in an order of its own: waiting for one could wait for ever."""
+    """A heartbeat locks several chats in any order, so an archive that waited could deadlock with it."""
     root, child = await family_of(database, [Status.WAITING, Status.RUNNING])
     async with row_locked(database, child), asyncio.timeout(WAIT_SECONDS / 2):
         with pytest.raises(ChatTreeBusy):
@@ -150,7 +150,7 @@ async def test_archive_is_refused_if_a_chat_of_the_tree_starts_meanwhile(
 
 
 class FamilyDay:
-    """A family that is archived, brought back, talked to, worked and renewed, all at once."""
+    """A root chat and its children, archived, unarchived, sent to, worked and renewed concurrently."""
 
     def __init__(self, database: Database, family: list[Chat]) -> None:
         self.database, self.family = database, family
@@ -161,7 +161,8 @@ class FamilyDay:
 
     async def archive(self) -> None:
         tries = 0
-        while tries < 60 or not self.seen["archived"]:  # at last nobody sends, and it must succeed
+        # Once no message is sent any more, an archive must succeed.
+        while tries < 60 or not self.seen["archived"]:
             chat = self.dice.choice(self.family)
             tries += 1
             try:
@@ -194,10 +195,10 @@ class FamilyDay:
                 self.dice.shuffle(doing)
                 assert len(await leases.renew(connection, REGISTRATION, doing)) == len(doing)
                 for claim in claims:
-                    moved, fence = claim.result, fencing_token(claim.result)
-                    while moved.chat.status is Status.RUNNING:
-                        step = moved.chat.committed_steps
-                        moved = await turns.apply(
+                    result, fence = claim.result, fencing_token(claim.result)
+                    while result.chat.status is Status.RUNNING:
+                        step = result.chat.committed_steps
+                        result = await turns.apply(
                             fence, FinishTurn(step=step, messages=[], settled_part=0)
                         )
 
@@ -222,25 +223,27 @@ async def test_trees_are_archived_whole_during_sends(wide: Database) -> None:
 
 
 async def test_prunes_and_transitions_do_not_deadlock(wide: Database) -> None:
-    """Parts are deleted by the moves of their chat and by the janitors of all replicas."""
+    """Parts are deleted by transitions of their chat, and by the prunes of all replicas."""
     ids = await insert_chats(wide, 20, Status.RUNNING)
     streams, turns = StreamStore(wide), Turns(wide)
 
     async def turn(chat_id: UUID) -> None:
-        done = 0
+        settled = 0
         for step in range(12):
             parts = [{"index": 0, "type": "text", "text": "x"}]
-            await streams.flush_parts([PartBatch(chat_id, 1, done + n, parts) for n in range(1, 8)])
-            moved = await turns.apply(
-                FencingToken(chat_id, WORKER, 1),
-                CommitStep(step=step, messages=[], settled_part=done + 7),
+            await streams.flush_parts(
+                [PartBatch(chat_id, 1, settled + n, parts) for n in range(1, 8)]
             )
-            done = moved.chat.settled_part
-            # what was flushed too late, for the janitors to find
+            result = await turns.apply(
+                FencingToken(chat_id, WORKER, 1),
+                CommitStep(step=step, messages=[], settled_part=settled + 7),
+            )
+            settled = result.chat.settled_part
+            # parts that were flushed late, for the prune
             await wide.fetch(
                 "INSERT INTO chat_parts SELECT $1, 0, n, n, '[{}]' FROM generate_series($2::int, $2 + 5) n",
                 chat_id,
-                done,
+                settled,
             )
 
     over = asyncio.Event()
@@ -255,10 +258,10 @@ async def test_prunes_and_transitions_do_not_deadlock(wide: Database) -> None:
         over.set()
 
     await gather_all(work(), *(sweep() for _ in range(4)))
-    left = await wide.fetch(
+    remaining = await wide.fetch(
         "SELECT chat_id, array_agg(version ORDER BY version) AS versions"
         " FROM chat_events GROUP BY chat_id"
     )
-    assert len(left) == 20
-    for row in left:  # the newest is kept, and what is left has no gap
+    assert len(remaining) == 20
+    for row in remaining:  # the newest entry is kept, and the others have no gap
         assert row["versions"] == list(range(row["versions"][0], 14))

@@ -1,4 +1,4 @@
-"""Tokens as they are stored: nobody can read one, and none comes back to life."""
+"""Stored tokens: only their hashes are stored, and a revoked one stays revoked."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -15,8 +15,8 @@ from chatd.store.tokens import Tokens, hash_token
 
 async def test_token_is_stored_as_its_hash(database: Database) -> None:
     tokens = Tokens(database)
-    made = [await tokens.create(owner_id="ann", name="laptop") for _ in range(3)]
-    secrets = [secret for _, secret in made]
+    created = [await tokens.create(owner_id="ann", name="laptop") for _ in range(3)]
+    secrets = [secret for _, secret in created]
     assert len(set(secrets)) == 3
     for secret in secrets:
         assert secret.startswith("chatd_")
@@ -41,8 +41,10 @@ async def test_expiry_is_a_duration_or_a_time(database: Database) -> None:
     for valid in await tokens.validate([hash_token(secret), hash_token(other)]):
         assert valid.expires_in_seconds is not None
         assert 3590 < valid.expires_in_seconds <= 3600
-    _, gone = await tokens.create(owner_id="ann", expires=datetime.now(UTC) - timedelta(seconds=1))
-    assert await tokens.validate([hash_token(gone)]) == []
+    _, expired = await tokens.create(
+        owner_id="ann", expires=datetime.now(UTC) - timedelta(seconds=1)
+    )
+    assert await tokens.validate([hash_token(expired)]) == []
     assert [token.state for token in await tokens.list()] == ["active", "active", "expired"]
 
 
@@ -52,9 +54,9 @@ async def test_revoke_is_final_and_safe_to_repeat(database: Database) -> None:
     _, other = await tokens.create(owner_id="bob", admin=True)
     first = await tokens.revoke(token.id)
     assert (await tokens.revoke(token.id)).revoked_at == first.revoked_at is not None
-    (left,) = await tokens.validate([hash_token(secret), hash_token(other)])
-    assert (left.owner_id, left.admin) == ("bob", True)
-    assert [one.state for one in await tokens.list(owner_id="ann")] == ["revoked"]
+    (remaining,) = await tokens.validate([hash_token(secret), hash_token(other)])
+    assert (remaining.owner_id, remaining.admin) == ("bob", True)
+    assert [token.state for token in await tokens.list(owner_id="ann")] == ["revoked"]
     with pytest.raises(TokenNotFound):
         await tokens.revoke(uuid4())
 
@@ -75,12 +77,12 @@ async def test_use_is_recorded_at_intervals_without_waiting(database: Database) 
         await connection.execute(aged)
         with anyio.fail_after(TIMEOUT_SECONDS):
             assert len(await tokens.validate([key], used_hashes=[key])) == 1, (
-                "somebody else is writing it"
+                "another transaction writes the row"
             )
     await tokens.validate([key], used_hashes=[key])
-    again = (await tokens.list())[0].last_used_at
-    assert again is not None
-    assert again > used
+    used_again = (await tokens.list())[0].last_used_at
+    assert used_again is not None
+    assert used_again > used
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Every (transition, status) cell of the table, in the store: each that is allowed, each that is refused.
+"""Every (transition, status) cell of the table in the store, allowed or refused.
 
 A row of the table shares one database. Its cells are subtests, each of which begins with an empty table of
 chats.

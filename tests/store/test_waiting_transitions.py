@@ -274,12 +274,12 @@ async def test_retry_that_waited_for_the_failure_retries_it(database: Database) 
     """Its snapshot has a running chat, and the row that it locked has failed. The locked row counts."""
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat) as other:
-        late = asyncio.create_task(Chats(database).retry(chat.id, owner_id=OWNER))
+        retry = asyncio.create_task(Chats(database).retry(chat.id, owner_id=OWNER))
         await wait_until_blocked(other)
         await other.execute(
             "UPDATE chats SET version = version + 1, status = 'error', last_error = 'no',"
             " worker_id = NULL, started_at = NULL, heartbeat_at = NULL WHERE id = $1",
             chat.id,
         )
-    result = await late
+    result = await retry
     assert (result.chat.status, result.chat.version) == (Status.PENDING, chat.version + 2)
