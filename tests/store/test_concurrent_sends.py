@@ -69,11 +69,11 @@ async def test_concurrent_sends_and_finishes_lose_no_message(wide: Database, spe
 
     async def send_all() -> list[list[tuple[int, str]]]:
         each = 160 // speakers
-        found = await gather_all(
+        sent_by_speaker = await gather_all(
             *(send_messages(chats, created.chat.id, f"s{n}", each) for n in range(speakers))
         )
         done.set()
-        return found
+        return sent_by_speaker
 
     sent, finished = await gather_all(send_all(), finish_all_turns(wide, done))
 

@@ -149,51 +149,51 @@ async def test_archive_is_refused_if_a_chat_of_the_tree_starts_meanwhile(
     assert not await database.fetch("SELECT FROM chats WHERE archived")
 
 
-class FamilyDay:
+class FamilyWorkload:
     """A root chat and its children, archived, unarchived, sent to, worked and renewed concurrently."""
 
     def __init__(self, database: Database, family: list[Chat]) -> None:
         self.database, self.family = database, family
         self.chats = Chats(database)
-        self.dice = random.Random(7)
-        self.over = asyncio.Event()
-        self.seen = {"archived": 0, "busy": 0, "sent": 0, "refused": 0}
+        self.random = random.Random(7)
+        self.finished = asyncio.Event()
+        self.counts = {"archived": 0, "busy": 0, "sent": 0, "refused": 0}
 
     async def archive(self) -> None:
-        tries = 0
+        attempts = 0
         # Once no message is sent any more, an archive must succeed.
-        while tries < 60 or not self.seen["archived"]:
-            chat = self.dice.choice(self.family)
-            tries += 1
+        while attempts < 60 or not self.counts["archived"]:
+            chat = self.random.choice(self.family)
+            attempts += 1
             try:
-                await self.chats.archive(chat.id, owner_id=OWNER, archived=tries % 2 == 1)
+                await self.chats.archive(chat.id, owner_id=OWNER, archived=attempts % 2 == 1)
             except ChatTreeBusy:
-                self.seen["busy"] += 1
+                self.counts["busy"] += 1
                 continue
-            self.seen["archived"] += 1
+            self.counts["archived"] += 1
 
     async def send(self) -> None:
         for _ in range(60):
-            chat = self.dice.choice(self.family)
+            chat = self.random.choice(self.family)
             try:
                 await self.chats.send(chat.id, owner_id=OWNER, content=text_content("hello"))
             except Refused:
-                self.seen["refused"] += 1
+                self.counts["refused"] += 1
                 continue
-            self.seen["sent"] += 1
+            self.counts["sent"] += 1
 
     async def work(self) -> None:
         leases, turns = Leases(self.database, worker_id=WORKER), Turns(self.database)
         async with self.database.dedicated_connection() as connection:
             claims: list[Claim] = []
-            while claims or not self.over.is_set():
+            while claims or not self.finished.is_set():
                 claims = await leases.claim(10)
-                doing = [
+                reports = [
                     ActivityReport(claim.result.chat.id, claim.result.chat.epoch)
                     for claim in claims
                 ]
-                self.dice.shuffle(doing)
-                assert len(await leases.renew(connection, REGISTRATION, doing)) == len(doing)
+                self.random.shuffle(reports)
+                assert len(await leases.renew(connection, REGISTRATION, reports)) == len(reports)
                 for claim in claims:
                     result, fence = claim.result, fencing_token(claim.result)
                     while result.chat.status is Status.RUNNING:
@@ -202,24 +202,24 @@ class FamilyDay:
                             fence, FinishTurn(step=step, messages=[], settled_part=0)
                         )
 
-    async def look(self) -> None:
-        while not self.over.is_set():
+    async def check_archived(self) -> None:
+        while not self.finished.is_set():
             (row,) = await self.database.fetch(
                 "SELECT count(*) FILTER (WHERE archived) AS archived FROM chats"
             )
-            assert row["archived"] in {0, 6}, "the whole family, or nothing"
+            assert row["archived"] in {0, 6}, "all chats of the family, or none"
 
     async def callers(self) -> None:
         await gather_all(self.archive(), self.archive(), self.send(), self.send(), self.send())
-        self.over.set()
+        self.finished.set()
 
 
 async def test_trees_are_archived_whole_during_sends(wide: Database) -> None:
-    day = FamilyDay(wide, await family_of(wide, [Status.WAITING] * 6))
-    await gather_all(day.callers(), day.work(), day.look())
-    assert day.seen["archived"], day.seen
-    assert day.seen["busy"], day.seen
-    assert day.seen["sent"], day.seen
+    workload = FamilyWorkload(wide, await family_of(wide, [Status.WAITING] * 6))
+    await gather_all(workload.callers(), workload.work(), workload.check_archived())
+    assert workload.counts["archived"], workload.counts
+    assert workload.counts["busy"], workload.counts
+    assert workload.counts["sent"], workload.counts
 
 
 async def test_prunes_and_transitions_do_not_deadlock(wide: Database) -> None:

@@ -1,4 +1,4 @@
-"""Actors of the worker on a database, with values of their own: actors have no default numbers."""
+"""Actors of the worker on a database, with short intervals, since actors have no default numbers."""
 
 from uuid import UUID, uuid4
 

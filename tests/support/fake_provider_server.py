@@ -15,14 +15,14 @@ class BodyEnd(Enum):
     """End of the connection after the body was written."""
 
     CHUNKED = auto()
-    """The body ends as HTTP says it must."""
+    """Ended as HTTP requires."""
     CLOSE = auto()
-    """Closed cleanly, and the body has no length: nothing on the wire tells that more was due."""
+    """Closed cleanly after a body without a length, so that the client cannot tell a missing end."""
     TRUNCATED = auto()
     """Closed cleanly in the middle of a chunked body."""
     RESET = auto()
     HANG = auto()
-    """Silence, until the client goes away."""
+    """Left open without bytes, until the client disconnects."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class CannedResponse:
     headers: dict[str, str] = field(default_factory=dict)
     body_end: BodyEnd = BodyEnd.CHUNKED
     write_count: int = 1
-    """In how many writes the body goes out."""
+    """Number of writes in which the body is sent."""
 
 
 class FakeProviderServer:
@@ -120,12 +120,12 @@ class FakeProviderServer:
 
 @asynccontextmanager
 async def fake_provider_server(response: CannedResponse) -> AsyncIterator[FakeProviderServer]:
-    vendor = FakeProviderServer(response)
-    server = await asyncio.start_server(vendor.serve, "127.0.0.1", 0)
+    provider = FakeProviderServer(response)
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    vendor.url = f"http://{host}:{port}"
+    provider.url = f"http://{host}:{port}"
     async with server:
         try:
-            yield vendor
+            yield provider
         finally:
-            await vendor.stop()
+            await provider.stop()

@@ -110,8 +110,8 @@ class SdkCase:
 
     @asynccontextmanager
     async def responding_with(self, response: CannedResponse) -> AsyncIterator[Provider]:
-        async with fake_provider_server(response) as vendor:
-            provider = sdk_provider(vendor, self.kind)
+        async with fake_provider_server(response) as server:
+            provider = sdk_provider(server, self.kind)
             try:
                 yield provider
             finally:

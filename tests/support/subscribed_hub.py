@@ -39,7 +39,7 @@ def retry_entry(version: int, **data: Any) -> JournalEntry:
 
 
 class SubscribedHub:
-    """A hub with one subscriber of a chat, and how often it became stale."""
+    """Hub with one subscriber of a chat, and the number of times it became stale."""
 
     def __init__(self, *, buffer: int = 100, cursor: Cursor = Cursor(1)) -> None:  # noqa: B008 - frozen
         self.hub = ChatHub(subscriber_buffer=buffer)

@@ -1,4 +1,4 @@
-"""Children that behave as a test says, and a supervisor that runs them without jitter."""
+"""Children whose failures a test chooses, and a supervisor that runs them without jitter."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
