@@ -86,7 +86,7 @@ async def test_cursor_that_cannot_be_resumed_is_reset(
 
 
 async def test_many_missed_chats_are_sent_in_several_reads(dsn: str, database: Database) -> None:
-    """Also those that changed in the very same moment. A disconnect loses none of them."""
+    """Chats that changed at the same time are sent too. A disconnect loses none of them."""
     async with running_daemon(dsn, http=FAST_KEEPALIVE) as chatd:
         view = ListView()
         first = (await chatd.api.create())["id"]

@@ -169,7 +169,7 @@ def logged_children(chatd: InProcessDaemon, event: str) -> list[str]:
 async def test_shutdown_does_not_wait_for_a_dead_connection(
     proxy: PostgresProxy, inspector: asyncpg.Connection
 ) -> None:
-    """Nothing can be released. The process stops in order all the same."""
+    """A release cannot reach the database. The process stops in order all the same."""
     paused = PausedProvider()
     async with running_daemon(proxy.dsn, paused.provider, database=SHORT_TIMEOUTS) as chatd:
         await chatd.api.create("hello")

@@ -48,7 +48,7 @@ def subscriptions_of(chatd: InProcessDaemon, chat_id: str) -> set[Subscription]:
 
 
 async def test_slow_consumer_is_disconnected_and_resumes(dsn: str) -> None:
-    """Its pending entries are bounded. What it read and what it resumes with is everything."""
+    """Pending entries of a slow client are bounded. What it read and what it resumes is complete."""
     http = {"sse_keepalive_seconds": 0.1}
     stream = {"subscriber_buffer": BUFFER}
     async with running_daemon(dsn, http=http, stream=stream, worker={"enabled": False}) as chatd:

@@ -122,7 +122,7 @@ async def overflow(chatd: InProcessDaemon, chat_id: str, slow: Subscription) -> 
 
 
 async def test_overflowed_subscriber_is_disconnected_and_resumes(dsn: str) -> None:
-    """Its stream ends properly, its pending entries are bounded, and its cursor yields exactly the rest."""
+    """A slow client's stream ends properly with bounded pending entries. Its cursor yields the rest."""
     stream = {"subscriber_buffer": 8}
     async with running_daemon(
         dsn, FunctionProvider(answer_briefly), stream=stream, http=HTTP

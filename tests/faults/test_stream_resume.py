@@ -195,7 +195,7 @@ async def run_eventful_chat(
 
 
 async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: str) -> None:
-    """Also from cursors between two events of one entry, and on either replica."""
+    """A cursor may be between two events of one entry, and either replica resumes it."""
     provider = EventfulProvider()
     replicas = running_daemons(
         dsn,
@@ -240,7 +240,7 @@ async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: s
 
 
 async def test_resume_after_an_edit_sends_nothing_superseded(dsn: str) -> None:
-    """Nothing superseded is sent between a cursor and the reset, even if the cursor is from before."""
+    """No superseded message is sent between a cursor and the reset, even with an older cursor."""
     replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
     async with replicas as (here, there):
         chat = await here.api.create(system_prompt="Be brief.")

@@ -114,7 +114,7 @@ async def test_edit_of_any_other_than_a_user_message_is_refused(database: Databa
 
 
 async def test_edit_that_waited_supersedes_messages_stored_meanwhile(wide: Database) -> None:
-    """Its snapshot is older than the answer that it has to supersede."""
+    """The snapshot of the edit is older than the answer that it has to supersede."""
     chat = await chat_with_status(wide, Status.RUNNING)
     (message,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
 

@@ -68,7 +68,7 @@ ENDS: dict[str, Callable[[Database, Chat], Any]] = {
 @pytest.mark.parametrize("queued", [0, 1])
 @pytest.mark.parametrize("end", ENDS)
 async def test_end_of_a_step_deletes_its_parts(database: Database, end: str, queued: int) -> None:
-    """The end deletes the parts. A late flush is refused, or its parts are stored and never read."""
+    """Parts are deleted with the end. A late flush is refused, or its parts are stored and never read."""
     chat = await chat_with_status(database, Status.RUNNING, queued=queued)
     await flush_texts(database, chat, 1, "a", "b")
     assert await live_parts(database, chat) == (text_parts("a", "b"), text_parts("a", "b"))

@@ -201,7 +201,7 @@ async def test_keys_are_per_owner(database: Database) -> None:
 
 
 async def test_duplicate_waits_for_the_first_request_and_gets_its_response(wide: Database) -> None:
-    """Both wait for the lock of the chat. The second then finds the response of the first."""
+    """Two requests wait for the lock of the chat. The second then finds the response of the first."""
     chat = await chat_with_status(wide, Status.WAITING)
     chats = Chats(wide)
 

@@ -37,7 +37,7 @@ async def test_resumable_range_is_what_the_journal_still_has(database: Database)
 
 
 async def test_pruned_journal_has_no_gap(database: Database) -> None:
-    """Also not after a limited sweep, in any order of the rows on disk."""
+    """A limited sweep leaves no gap either, in any order of the rows on disk."""
     await insert_models(database)
     ids = await insert_chats(database, 3, Status.WAITING, version=5)
     for version in (5, 2, 4, 1, 3):  # the order on disk

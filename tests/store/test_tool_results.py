@@ -98,7 +98,7 @@ async def test_concurrent_submissions_have_one_effect(wide: Database) -> None:
 async def test_submission_that_waited_is_checked_against_the_present_calls(
     database: Database,
 ) -> None:
-    """Its snapshot has calls that are completed by now. The locked chat waits for other calls."""
+    """The snapshot has calls that are completed by now. The locked chat waits for other calls."""
     chat = await chat_with_status(database, Status.REQUIRES_ACTION)
     async with row_locked(database, chat) as other:
         submission = asyncio.create_task(

@@ -271,7 +271,7 @@ async def test_worker_that_waited_for_its_reaping_loses_the_lease(database: Data
 
 
 async def test_retry_that_waited_for_the_failure_retries_it(database: Database) -> None:
-    """Its snapshot has a running chat, and the row that it locked has failed. The locked row counts."""
+    """The snapshot has a running chat, and the locked row has a failed one. The locked row counts."""
     chat = await chat_with_status(database, Status.RUNNING)
     async with row_locked(database, chat) as other:
         retry = asyncio.create_task(Chats(database).retry(chat.id, owner_id=OWNER))

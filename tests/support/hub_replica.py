@@ -23,7 +23,7 @@ FREQUENCIES = {
     "publish_entry": 9, "deliver_hint": 24, "deliver_wrong_hint": 1, "resync": 1, "read": 24,
     "apply_read": 24, "prune_journal": 1, "open": 15, "finish_open": 15, "pull": 40, "disconnect": 4,
 }  # fmt: skip
-"""How often each action happens."""
+"""Relative frequency of each action."""
 
 ACTIONS = st.tuples(
     st.sampled_from([name for name, times in FREQUENCIES.items() for _ in range(times)]),
