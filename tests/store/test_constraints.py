@@ -163,7 +163,7 @@ async def test_database_stores_exactly_the_legal_rows(database: Database, way: s
     assert stored
 
 
-NOBODY = UUID(int=0xDEAD)
+OTHER_CHAT = UUID(int=0xDEAD)
 
 ODD: list[tuple[Status, str, dict[str, Any]]] = [
     (Status.WAITING, "chats_epoch_check", {"epoch": -1}),
@@ -178,7 +178,7 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
     (Status.WAITING, "chats_labels_object", {"labels": ["a"]}),
     (Status.WAITING, "chats_tools_array", {"tools": {"a": 1}}),
     (Status.WAITING, "chats_owner_id_check", {"owner_id": ""}),
-    (Status.WAITING, "chats_root_is_itself", {"root_chat_id": NOBODY}),
+    (Status.WAITING, "chats_root_is_itself", {"root_chat_id": OTHER_CHAT}),
 ]
 
 
@@ -187,7 +187,7 @@ async def test_invalid_column_values_are_refused(
     database: Database, status: Status, constraint: str, columns: dict[str, Any]
 ) -> None:
     chat = await chat_with_status(database, status)
-    await insert_chat(database, id=NOBODY, root_chat_id=NOBODY)
+    await insert_chat(database, id=OTHER_CHAT, root_chat_id=OTHER_CHAT)
     (name, value), *_ = columns.items()
     with pytest.raises(asyncpg.CheckViolationError) as update:
         await database.fetch(f"UPDATE chats SET {name} = $2 WHERE id = $1", chat.id, value)
@@ -211,5 +211,5 @@ async def test_batch_with_a_wrong_part_count_is_refused(database: Database) -> N
     )
     for first, last, parts in [(1, 2, [{}]), (2, 1, []), (1, 1, [{}, {}])]:
         with pytest.raises(asyncpg.CheckViolationError):
-            await database.fetch(query, NOBODY, first, last, parts)
-    await database.fetch(query, NOBODY, 1, 2, [{}, {}])
+            await database.fetch(query, OTHER_CHAT, first, last, parts)
+    await database.fetch(query, OTHER_CHAT, 1, 2, [{}, {}])

@@ -16,7 +16,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 OVERLAP = timedelta(seconds=15)
 
 
-async def bury(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> datetime:
+async def insert_tombstone(database: Database, chat_id: UUID, *, owner_id: str = OWNER) -> datetime:
     row = await database.fetchrow(
         "INSERT INTO chat_tombstones (owner_id, chat_id) VALUES ($1, $2) RETURNING deleted_at",
         owner_id,
@@ -31,10 +31,10 @@ async def test_changes_are_per_owner_and_oldest_first(database: Database) -> Non
     lists, chats = ChatLists(database), Chats(database)
     a, b = [await chat_with_status(database, Status.WAITING) for _ in range(2)]
     deleted = uuid4()
-    deleted_at = await bury(database, deleted)
+    deleted_at = await insert_tombstone(database, deleted)
     c = await chat_with_status(database, Status.WAITING)
     other = await chat_with_status(database, Status.WAITING, owner_id="bob")
-    await bury(database, uuid4(), owner_id="somebody")
+    await insert_tombstone(database, uuid4(), owner_id="somebody")
     touched = (await chats.describe(a.id, owner_id=OWNER, title="touched")).chat
     found = await lists.changed_since(
         [ListQuery(name, LONG_AGO) for name in (OWNER, "bob", "nobody")]
@@ -55,7 +55,7 @@ async def test_changes_leave_out_older_and_known_versions(database: Database) ->
     lists = ChatLists(database)
     a, b, c = [await chat_with_status(database, Status.WAITING, version=n) for n in (1, 5, 9)]
     deleted = uuid4()
-    deleted_at = await bury(database, deleted)
+    deleted_at = await insert_tombstone(database, deleted)
 
     async def ids(since: datetime, **known: int) -> list[UUID]:
         names = {"a": a.id, "b": b.id, "c": c.id, "deleted": deleted}
@@ -75,7 +75,7 @@ async def test_limited_read_of_changes_is_incomplete(database: Database) -> None
     chats = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
     deleted = [uuid4() for _ in range(3)]
     for chat_id in deleted:
-        await bury(database, chat_id)
+        await insert_tombstone(database, chat_id)
     known: dict[UUID, int] = {}
     changed_ids: list[UUID] = []
     is_complete = False
@@ -123,9 +123,9 @@ async def test_read_time_precedes_the_snapshot(database: Database) -> None:
 async def test_tombstones_are_pruned_after_their_retention(database: Database) -> None:
     lists = ChatLists(database)
     old, new = uuid4(), uuid4()
-    await bury(database, old)
+    await insert_tombstone(database, old)
     await database.fetch("UPDATE chat_tombstones SET deleted_at = deleted_at - interval '7.5 days'")
-    await bury(database, new)
+    await insert_tombstone(database, new)
     assert await lists.prune_tombstones(retention_days=8) == 0
     assert await lists.prune_tombstones(retention_days=7, limit=1) == 1
     assert await lists.prune_tombstones(retention_days=7, limit=1) == 0
