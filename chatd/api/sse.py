@@ -69,11 +69,16 @@ class EventStreamResponse(EventSourceResponse):
 
 
 async def encode_stream(stream: EventStream, context: ApiContext) -> AsyncIterator[bytes]:
-    """Yield a stream as server-sent events, with comments that keep its connection alive."""
+    """Yield a stream as server-sent events, with comments that keep its connection alive.
+
+    Nothing that was sent is kept while the stream is idle: a snapshot can be large.
+    """
     async for events in stream.events(idle_seconds=context.keepalive_seconds):
         text = await _encode_events(events, context) if events else KEEP_ALIVE
+        del events
         if text:
             yield text
+        del text
     if stream.final_event is not None:
         yield await _encode_events([stream.final_event], context)
 

@@ -31,7 +31,6 @@ class ChatStream(EventStream):
         self._stream_reads = stream_reads
         self._subscription = subscription
         self._chat_id = subscription.topic.chat_id
-        self._first_events: Sequence[StreamEvent] = ()
         self._reader: ChatEventReader
 
     @property
@@ -102,7 +101,7 @@ class ChatStream(EventStream):
 
     async def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
         if self._first_events:
-            yield self._first_events
+            yield self._take_first_events()
 
     def _pull(self) -> Sequence[StreamEvent]:
         return self._reader.pull()

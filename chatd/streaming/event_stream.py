@@ -45,6 +45,7 @@ class EventStream(ABC):
 
     def __init__(self, subscription: Subscriber, *, is_draining: Callable[[], bool]) -> None:
         self._subscriber = subscription
+        self._first_events: Sequence[StreamEvent] = ()
         self._is_draining = is_draining
         self._ended_with: StreamEndReason | None = None
 
@@ -94,6 +95,11 @@ class EventStream(ABC):
                 await self._subscriber.wait()
             if idle.cancelled_caught:
                 yield ()
+
+    def _take_first_events(self) -> Sequence[StreamEvent]:
+        """Return what opening the stream read, once: an idle stream does not hold its snapshot."""
+        first_events, self._first_events = self._first_events, ()
+        return first_events
 
     @abstractmethod
     def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:

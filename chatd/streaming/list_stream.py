@@ -49,7 +49,6 @@ class ChatListStream(EventStream):
         self._chat_lists = chat_lists
         self._subscription = subscription
         self._retention = retention
-        self._first_events: Sequence[StreamEvent] = ()
         self._missed: ChangeBatch | None = None
 
     async def open(self, cursor: str | None) -> None:
@@ -96,7 +95,7 @@ class ChatListStream(EventStream):
         Each read ends with a cursor, so a stream that ends between two reads loses nothing.
         """
         if self._first_events:
-            yield self._first_events
+            yield self._take_first_events()
         if self._missed is None:
             return
         batch, seen, opened_at = self._missed, SentVersions(), self._missed.read_at

@@ -1,5 +1,6 @@
 """The stream of a chat, by itself: no protocol, and the store that it reads."""
 
+import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID, uuid4
@@ -85,6 +86,16 @@ async def test_stream_without_cursor_begins_with_a_snapshot(database: Database) 
     assert len(event.data.queue) == 2
     assert tuple(event.data.parts) == deltas("a", "b")
     assert event.data.action_required is None
+
+
+async def test_idle_stream_does_not_hold_its_snapshot(database: Database) -> None:
+    chat = await chat_with_status(database, Status.WAITING)
+    async with opened(chat_hub(), database, chat.id, idle_seconds=0.01) as (_, batches):
+        (snapshot,) = await anext(batches)
+        assert snapshot.type is StreamEventType.SNAPSHOT
+        del snapshot
+        assert await anext(batches) == ()
+        assert not [found for found in gc.get_objects() if isinstance(found, ChatSnapshot)]
 
 
 async def test_snapshot_tells_the_tool_calls_that_wait_for_the_client(database: Database) -> None:
