@@ -1,11 +1,15 @@
 """Named queries and their named parameters, as ``store.sql`` reads them."""
 
+import ast
 import re
+from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from chatd.store import sql
+from chatd.store.idempotency import NO_KEY
 from chatd.store.sql import QueryError
 
 FILES = sorted(
@@ -103,3 +107,38 @@ def test_positional_parameters_are_refused() -> None:
 def test_two_queries_of_one_name_are_refused() -> None:
     with pytest.raises(QueryError, match=r"queries/chats\.sql has two queries named a"):
         sql.parse("chats", "-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;\n")
+
+
+def _calls(module: Path) -> Iterator[tuple[sql.Query, set[str], bool]]:
+    """Yield each call of a store module with a query, its keywords, and whether more are unpacked."""
+    tree = ast.parse(module.read_text("utf-8"))
+    files = {
+        target.id: node.value.args[0].value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("sql.load(")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        bound = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+        for argument in (*node.args, *bound):
+            match argument:
+                case ast.Subscript(ast.Name(id=variable), ast.Constant(value=str(name))):
+                    if variable in files:
+                        keywords = {keyword.arg for keyword in node.keywords if keyword.arg}
+                        unpacks = any(keyword.arg is None for keyword in node.keywords)
+                        yield sql.load(files[variable])[name], keywords, unpacks
+
+
+def test_calls_pass_exactly_the_parameters_of_their_query() -> None:
+    modules = Path(str(resources.files("chatd.store"))).rglob("*.py")
+    found = [call for module in modules for call in _calls(module)]
+    assert len(found) > 40
+    for called, keywords, unpacks in found:
+        passed = set(keywords)
+        if "key" in passed and "key" not in called.parameters:  # of a ``TransitionExecutor``
+            passed = passed - {"key"} | NO_KEY.keys()
+        assert passed <= set(called.parameters), called.name
+        assert unpacks or passed == set(called.parameters), called.name
