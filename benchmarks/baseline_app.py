@@ -1,10 +1,10 @@
 """Baseline of a turn over HTTP: a bare FastAPI app with the same statements and the same events.
 
 ``python -m benchmarks.baseline_app DSN``. A POST creates the chat; the stream itself does the work that
-chatd's worker does, and sends each thing when it has it. There is no daemon, no lease, no hub, no
-replay and no journal, so what it leaves out is exactly what chatd is for. It is kept as quick as one
-would write it: uvicorn with uvloop and httptools in one process, answers encoded by pydantic's encoder,
-parts that are ready at once sent in one piece.
+chatd's worker does, and sends each event as soon as it is known. There is no daemon, no lease, no hub, no
+replay and no journal, so it leaves out everything that chatd adds. It is written to be fast: uvicorn with
+uvloop and httptools in one process, answers encoded by pydantic's encoder, parts that are ready at once
+sent in one piece.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Baseline of a turn: chatd's own statements through bare asyncpg, and nothing else.
 
-Create, claim, history, finish: what any daemon with these guarantees must send to PostgreSQL. There is no
+Create, claim, history, finish: the statements that any daemon with these guarantees must send. There is no
 lease, no hint, no stream, no journal reader and no domain value.
 """
 

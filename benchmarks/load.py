@@ -1,7 +1,7 @@
 """Load generator: ``python -m benchmarks.load`` reads tasks, one JSON object a line, and answers each.
 
-The clients run in a process of their own, so that they do not share the daemon's event loop, and parse
-no more of a response than they need.
+The clients run in a process of their own, so that they do not share the daemon's event loop. They parse no
+more of a response than they need.
 """
 
 import asyncio

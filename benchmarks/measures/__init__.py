@@ -1,7 +1,7 @@
 """The measures, by the names that ``--only`` takes, in the order in which they run.
 
 Each is a function from a ``BenchContext`` to figures, with databases and processes of its own, so that
-any of them can be run alone and none depends on what another left.
+any of them can be run alone and none depends on another.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ IDENTITY: Final = "chatd.identity"
 """The ``Identity`` that the request acts for, once it was resolved."""
 
 PROBLEM_CODE: Final = "chatd.problem_code"
-"""The code of the problem that the response is, if it is one."""
+"""The code of the problem in the response, if there is one."""
 
 
 def route_template(scope: Scope) -> str | None:

@@ -64,8 +64,8 @@ class _Uvicorn(uvicorn.Server):
     async def stop_accepting(self) -> None:
         """Stop listening, and wait a moment for the first request of each accepted connection.
 
-        uvicorn would close such connections unread, which resets them under the request that is on its
-        way. Some never send one, such as a browser that connects ahead, hence the timeout.
+        uvicorn would close such connections unread, which resets them while a request is on its way. Some
+        never send one, such as a browser that connects ahead, hence the timeout.
         """
         for server in self.servers:
             server.close()

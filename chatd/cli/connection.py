@@ -170,6 +170,6 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
 
 
 def report_reconnect(error: "ClientError | None", delay: float) -> None:
-    """Print that a stream lost its server and when it reconnects. A planned move prints nothing."""
+    """Print that a stream lost its server and when it reconnects. A planned restart prints nothing."""
     if error is not None:
         print_error(f"{error}; trying again in {delay:.1f} s")

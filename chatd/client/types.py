@@ -88,9 +88,10 @@ FailureKind: TypeAlias = Literal[
 * ``network``: the connection to the provider failed.
 * ``stream_idle``: the model streamed nothing for ``turn.stream_idle_timeout_seconds``.
 * ``timeout``: the provider, the call or the turn took too long.
-* ``truncated``: the answer ended before its end.
-* ``configuration``: the chat's model is not configured here any more, or its provider is so badly.
-* ``step_limit``: the turn took ``turn.max_steps`` steps without an end.
+* ``truncated``: the answer ended without a finish reason.
+* ``configuration``: the chat's model is no longer configured here, or its provider is
+  misconfigured.
+* ``step_limit``: the turn did not end within ``turn.max_steps`` steps.
 * ``crash_loop``: the chat lost more than ``worker.max_recoveries`` workers without progress.
 * ``panic``: a bug in chatd.
 """

@@ -5,8 +5,8 @@ can only tell afterwards that it was late, whereas a thread can look at the stac
 thread reads one number that the loop writes, and never calls into the loop.
 
 A thread that was late itself proves nothing: the process was stopped or frozen, or a library kept the
-interpreter lock. Then it logs ``process.paused`` and gives the loop its full time again, so that no
-innocent stack is blamed.
+interpreter lock. Then it logs ``process.paused`` and gives the loop its full time again, so that it logs no
+stack that blocked nothing.
 """
 
 import sys
@@ -77,7 +77,7 @@ class LoopMonitor:
                 self._log_blocked(now - last_seen)
 
     def _log_blocked(self, seconds: float) -> None:
-        """Log the stack of the loop. Repeated each time the wait has doubled: it may have moved on."""
+        """Log the stack of the loop. Repeated each time the wait has doubled: it may have changed."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way
         _log.error("loop.blocked", seconds=round(seconds, 3), frames=format_frames(frame))
 

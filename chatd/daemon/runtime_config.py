@@ -1,8 +1,9 @@
-"""The configuration that a reload replaces, and the holder that everybody reads it from.
+"""The configuration that a reload replaces, and the holder that its readers share.
 
 A setting is reloadable exactly when it is a part of ``RuntimeConfig``: the settings mark these keys
 ``Reloadable``, and a test changes each key of the settings to see that the two agree. A reload builds a
-new ``RuntimeConfig`` and assigns it once, between two turns of the event loop, so nobody sees half of it.
+new ``RuntimeConfig`` and assigns it once, between two turns of the event loop, so no reader sees half of
+it.
 """
 
 from collections.abc import Callable

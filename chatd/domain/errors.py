@@ -5,7 +5,7 @@ from uuid import UUID
 
 
 class ChatdError(Exception):
-    """An error that chatd has a name for."""
+    """Base class of chatd's own errors."""
 
     def __init__(self, message: str | None = None, **context: Any) -> None:
         self.context = context

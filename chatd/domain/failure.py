@@ -1,8 +1,8 @@
 """Failures of a turn.
 
 One ``Failure`` feeds the retry decision, the stream's ``error`` event and the columns ``last_error``
-and ``last_error_detail``, so that they can never disagree. One kind is never made here: the statement
-that reaps finds and words ``crash_loop``.
+and ``last_error_detail``, so that they can never disagree. This module never makes the kind ``crash_loop``:
+the statement that reaps chats detects it and writes its message.
 """
 
 from contextlib import suppress
@@ -30,9 +30,9 @@ class FailureKind(StrEnum):
     * `network`: the connection to the provider failed.
     * `stream_idle`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
     * `timeout`: the provider, the call or the turn took too long.
-    * `truncated`: the answer ended before its end.
-    * `configuration`: the chat's model is not configured here any more, or its provider is so badly.
-    * `step_limit`: the turn took `turn.max_steps` steps without an end.
+    * `truncated`: the answer ended without a finish reason.
+    * `configuration`: the chat's model is no longer configured here, or its provider is misconfigured.
+    * `step_limit`: the turn did not end within `turn.max_steps` steps.
     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
     * `panic`: a bug in chatd.
     """
@@ -115,7 +115,7 @@ class Failure:
 def panic_failure(error: BaseException) -> Failure:
     """Return the failure of a chat whose task raised an unexpected exception."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a task group's wrapper says nothing
+        error = error.exceptions[0]  # the message of a group names no cause
     text = ""
     with suppress(Exception):  # an exception may be too broken to be shown
         text = str(error)

@@ -29,7 +29,7 @@ class LossReason(StrEnum):
     EXPIRED = "expired"
     """The worker could not renew its lease in time, and stopped by itself."""
     UNKNOWN = "unknown"
-    """The database was unavailable, so the worker could not ask."""
+    """The database was unavailable, so the worker could not read the reason."""
 
 
 class ReapReason(StrEnum):
@@ -39,7 +39,7 @@ class ReapReason(StrEnum):
     """The worker's lock was free: its process or its connection has ended."""
     LEASE_EXPIRED = "lease_expired"
     INTERRUPTING = "interrupting"
-    """Either of them, after a stop was requested. The answer so far was stored."""
+    """A dead worker, by its lock or its lease, after a requested stop. The answer so far was stored."""
 
 
 class StreamEndReason(StrEnum):

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit to be stored, logged and shown."""
+"""Sanitizers of foreign text, so that it can be stored, logged and shown."""
 
 import math
 import re

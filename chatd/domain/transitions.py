@@ -2,7 +2,7 @@
 
 A transition is one transaction that locks the chat's row, checks this table, adds one to ``version``,
 writes, and appends one entry to the journal. The store has one command per transition. Its tests are
-generated from ``TABLE`` and cover every (transition, status) cell, also each that must be refused.
+generated from ``TABLE`` and cover every (transition, status) cell, each refusal included.
 Deleting a chat is no transition: it is legal from everywhere, and leaves no row that could be written to.
 """
 

@@ -164,11 +164,11 @@ class Postgres:
         await run_steps_async(self._start())
 
     async def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server and keep its folder, as an unavailable database.
+        """Stop the server and keep its folder, so that the database is unavailable.
 
         ``fast`` ends the sessions and stores everything. ``immediate`` crashes the server like a failing
-        host. ``kill`` kills only the postmaster, like a kernel short of memory. Returns when the last
-        process has ended.
+        host. ``kill`` kills only the postmaster, as the kernel does when memory runs out. Returns when the
+        last process has ended.
         """
         await run_steps_async(self._stop(mode))
 

@@ -32,7 +32,7 @@ class ListSubscription:
 
     def deliver(self, batch: ChangeBatch, *, overlap: timedelta) -> None:
         """Add the changes that a read found. Past the bound, close the subscription."""
-        if self.closed:  # Nobody may ever take what a closed subscription keeps.
+        if self.closed:  # A closed subscription may never be read again, so it must hold nothing.
             return
         for change in batch.changes:
             pending = self._pending.get(change.chat_id, change)
@@ -101,7 +101,7 @@ class _ListTopic:
 
     def deliver(self, query: ListQuery, batch: ChangeBatch, *, overlap: timedelta) -> None:
         """Deliver the changes that a read found, or end all streams if its clock went back."""
-        if batch.read_at < query.since:  # Nothing follows from the times of such a clock.
+        if batch.read_at < query.since:  # Times before and after do not compare.
             for subscription in self.subscriptions:
                 subscription.disconnect()
             return

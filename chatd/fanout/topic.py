@@ -60,7 +60,9 @@ class Subscription:
 
     def deliver(self, entries: Iterable[JournalEntry]) -> None:
         """Add entries. Past the bound, close the subscription and drop them all."""
-        if not self.disconnected:  # Nobody may ever take what a closed subscription keeps.
+        if (
+            not self.disconnected
+        ):  # A closed subscription may never be read again, so it must hold nothing.
             self._entries.extend(entries)
         if len(self._entries) > self._max_entries:
             self.disconnected = self.overflowed = True

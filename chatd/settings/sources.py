@@ -34,7 +34,7 @@ _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(slots=True)
 class SourceValues:
-    """Values of one source by key, their origins, and the problems result while reading them."""
+    """Values of one source by key, their origins, and the problems found while reading them."""
 
     values: dict[KeyPath, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def read_file(path: Path) -> SourceValues:
 
 
 def _flatten(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield the keys with their values. The path is shorter if a value stands instead of a table."""
+    """Yield the keys with their values. The path is shorter if a value stands in place of a table."""
     if path and (len(path) == path_length(path[0]) or not isinstance(value, dict)):
         yield path, value
         return

@@ -49,7 +49,7 @@ def check_rules(violations: Iterable[tuple[KeyPath, str]]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether this machine only can reach the address."""
+    """Return whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
 """Commands: one frozen value for each transition that a worker makes on a leased chat.
 
 The fields of a command are the parameters of its query, besides those of the fencing token. Both are
-compared when this module is imported, so a name that only one of them has ends the start.
+compared when this module is imported, so a name that only one of them has fails the import.
 """
 
 from abc import ABC, abstractmethod
@@ -76,7 +76,7 @@ class WorkerCommand(ABC):
 
 @cache
 def _encoders(command: type[WorkerCommand]) -> Mapping[str, Callable[[Any], object]]:
-    """Return the fields that are parameters of the query, each with what encodes its value."""
+    """Return the fields that are parameters of the query, each with the function that encodes its value."""
     return {
         each.name: each.metadata.get("encode", _unchanged)
         for each in fields(command)
@@ -142,7 +142,7 @@ class FinishTurn(_StoreMessages):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishInterrupt(_StoreMessages):
-    """Command that stores what there was when the interrupt came, and ends the turn.
+    """Command that stores the answer up to the interrupt, and ends the turn.
 
     The head of the queue becomes the next turn. A chat that turns out not to be interrupting stays
     running.

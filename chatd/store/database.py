@@ -130,7 +130,7 @@ class Database:
             "command_timeout": statement_timeout_seconds,
             "server_settings": {
                 "application_name": application_name,
-                "jit": "off",  # compiling a statement of a millisecond costs a hundred
+                "jit": "off",  # compiling a statement that runs for 1 ms takes 100 ms
             },
         }
         self.pool_size = pool_size

@@ -202,7 +202,7 @@ class Leases:
         )
 
     async def own_interrupts(self, *, limit: int = 100) -> list[OrphanedInterrupt]:
-        """Return interrupting chats of this worker, which is about to stop, in the same way."""
+        """Return interrupting chats of this worker, which is about to stop, each with its command."""
         return await self._interrupted_chats(
             lease_seconds=None, trust_free_locks=False, limit=limit
         )

@@ -182,6 +182,6 @@ def _entry_of_transition(
             message(stored)
             for stored in row["messages"] or ()
             if stored["visibility"]
-            != Visibility.MODEL  # as ``updates_since`` reads it for the others
+            != Visibility.MODEL  # ``updates_since`` skips these messages too
         ),
     )

@@ -26,7 +26,7 @@ class Store:
     """The stores that every part of a process shares.
 
     Callers of the API change chats through ``chats``, ``messages``, ``queue`` and ``tool_calls``, the
-    worker through ``turns`` and ``leases``. The others read, and keep their own tables.
+    worker through ``turns`` and ``leases``. The other stores read, or write only their own tables.
     """
 
     chats: Chats

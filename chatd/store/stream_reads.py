@@ -48,7 +48,7 @@ class ResumableRange:
 
 @dataclass(frozen=True, slots=True)
 class ChatUpdates:
-    """News of one chat after a cursor: journal entries, then the parts of its running step.
+    """Updates of one chat after a cursor: journal entries, then the parts of its running step.
 
     ``version`` is None for a deleted chat. ``entries`` may end before ``version``. The parts then
     belong to a step that later entries start. ``batches`` holds the parts after the cursor, without a gap.

@@ -42,8 +42,8 @@ class ChatStream(EventStream):
     async def open(self, cursor: str | None, *, owner_id: str | None) -> None:
         """Read what the stream begins with: a snapshot, or what follows on ``cursor``.
 
-        A cursor that cannot be resumed gets a ``reset`` event and a snapshot. ``owner_id`` is whose chat
-        it must be, if not anybody's. Raises ``ChatNotFound``.
+        A cursor that cannot be resumed gets a ``reset`` event and a snapshot. ``owner_id`` is the owner
+        that the chat must have; None stands for any owner. Raises ``ChatNotFound``.
         """
         if cursor is None:
             self._first_events = [await self._snapshot(owner_id)]

@@ -1,4 +1,4 @@
-"""The life of a stream: what it sends first, how it waits, and the reasons why it ends."""
+"""The lifecycle of a stream: its first events, its waits, and the reasons for its end."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence

@@ -24,9 +24,9 @@ The effect of each failure:
   cure, such as wrong configuration.
 * **An expected outage** (the database is unavailable) is no failure. ``Outage`` waits it out inside the
   child, logs its begin and its end, and consumes no budget.
-* **A stop is requested**: children end in reverse order. Each is asked, waited for, and then cancelled. A
-  child is supervised until its own turn comes: a heartbeat that fails while its chats drain is restarted.
-  An orderly stop stays one: failures on the way are logged, and ``run`` returns.
+* **A stop is requested**: children end in reverse order. Each is asked to stop, waited for, and then
+  cancelled. A child is supervised until the request reaches it: a heartbeat that fails while its chats
+  drain is restarted. An orderly stop stays one: failures on the way are logged, and ``run`` returns.
 * **``run`` is cancelled**: the same order, by cancellation, and the cancellation propagates.
 * **A child ignores its cancellation** (a shield without end): asyncio cannot kill a task, so
   ``supervisor.child_stuck`` is logged, the others are stopped, and ``run`` waits for it.

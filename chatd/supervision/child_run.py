@@ -41,7 +41,7 @@ class ChildRun:
         try:
             with self._scope:
                 await self._spec.start(self.child)
-        except Exception as error:  # noqa: BLE001 - the child supervisor judges it
+        except Exception as error:  # noqa: BLE001 - the child supervisor handles it
             self.error = error
         except asyncio.CancelledError:
             if is_being_cancelled():

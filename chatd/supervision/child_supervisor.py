@@ -44,7 +44,7 @@ class ChildSupervisor:
     """Supervisor of one child: starts it in its turn, and again after it ended, until it is stopped.
 
     ``previous`` and ``dependencies`` are the siblings it waits for. ``dependents`` are those it stops when
-    it ends. ``started`` is set once the child was ready or ended well, which is the next one's turn.
+    it ends. ``started`` is set once the child was ready or ended well. The next child then starts.
     ``ready`` is set while it is ready. Everything happens in the one task that runs ``run``, shielded from
     outside: a child only ends through ``stop``, so that the supervisor determines the order.
     """

@@ -15,7 +15,7 @@ class Periodic:
 
     A step that returns something true has left work behind and is called again at once. A step that takes
     longer than ``step_timeout_seconds`` fails with a ``TimeoutError``. Exceptions in ``expected_errors``
-    are waited out. All others end the loop, and the supervisor judges them.
+    are waited out. All others end the loop, and the supervisor handles them.
 
     The loop is ready after its first step, even if that met an outage. Whether the database is available is
     a question for the readiness of the service, not for the order of the start. The outage shows in the

@@ -59,7 +59,7 @@ class Supervisor:
                 clock=clock,
                 escalate=self._escalate,
             )
-        # Each child starts after the one before it, so that the last one stands for all.
+        # Each child starts after the one before it, so once the last has started, all have.
         self.ready = last.started if last is not None else _already_set_event()
 
     async def run(self) -> None:

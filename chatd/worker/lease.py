@@ -44,9 +44,9 @@ class Lease:
 
     @property
     def expected_version(self) -> int:
-        """The newest version of the chat that is no surprise, including that of a transition in flight.
+        """The newest version of the chat that this process expects, with a transition in flight.
 
-        If a caller's transition has that version instead, the one in flight finds out by its fence.
+        If a caller's transition has taken that version, the fencing token refuses the one in flight.
         """
         return self.chat.version + self.transition_in_flight
 

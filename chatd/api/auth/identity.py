@@ -64,7 +64,7 @@ class AnonymousAuthenticator:
     def __init__(self) -> None:
         self._grant = Grant(identity=Identity(LOCAL_OWNER))
 
-    async def authenticate(self, credential: str | None) -> Grant:  # noqa: ARG002 - not looked at
+    async def authenticate(self, credential: str | None) -> Grant:  # noqa: ARG002 - no credential is needed
         return self._grant
 
 

@@ -33,7 +33,7 @@ _MAX_BYTES = 1024 * 1024
 _FETCH_TIMEOUT_SECONDS = 5.0
 _REFRESH_INTERVAL_SECONDS = 300.0
 _MIN_REFRESH_INTERVAL_SECONDS = 10.0
-"""Minimum interval between two readings for unknown keys, whatever number of requests bring such."""
+"""Minimum interval between two readings for unknown keys, however many requests name one."""
 
 
 class JwksUnavailable(ChatdError):

@@ -149,7 +149,8 @@ class TokenAuthenticator:
             )
         cached.checked_at = max(cached.checked_at, now)
         if valid_token.expires_in_seconds is not None:
-            # Counted from the answer, so a little late: when its streams end, the database rejects it too.
+            # The expiry counts from the database's answer, so it is a little late: when its streams end,
+            # the database rejects it too.
             cached.grant.expires_at = anyio.current_time() + valid_token.expires_in_seconds
 
     def _reject(self, token_hash: bytes) -> None:

@@ -28,7 +28,7 @@ class BodyLimitMiddleware:
             return
         content_length = single_header(scope, b"content-length") or b"0"
         if content_length.isdigit() and int(content_length) > limit:
-            # The connection stays open: closed under a body that is still sent, the response would be lost.
+            # Keep the connection open: closing it while the body is still sent would lose the response.
             response = problems.problem_response(_TOO_LARGE, "body_too_large", _detail(limit))
             await response(scope, receive, send)
             return

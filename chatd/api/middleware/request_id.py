@@ -63,7 +63,8 @@ class RequestIdMiddleware:
             except Exception:
                 if not response_complete:
                     raise
-                # Answered, and logged as ``http.unexpected``. Raised on, uvicorn would log it again.
+                # Swallowed: it was answered and logged as ``http.unexpected``, and uvicorn would log it
+                # again.
 
     def _log_request(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.INFO if seconds >= self._slow_seconds() else logging.DEBUG

@@ -102,7 +102,7 @@ def _add_headers(operation: dict[str, Any], method: str, path: str) -> None:
 
 
 def _kinds(operation: dict[str, Any], method: str, *, is_public: bool) -> Iterator[str]:
-    """Yield the kinds of operation in ``GENERAL_CODES`` that this one is of."""
+    """Yield the kinds in ``GENERAL_CODES`` to which this operation belongs."""
     yield "any"
     if not is_public:
         yield "authenticated"

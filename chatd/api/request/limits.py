@@ -13,7 +13,7 @@ from chatd.domain.message import Content
 class RequestLimits:
     """Limits on the parts, labels and tools of one request (0: unlimited).
 
-    Each check returns what it was given, or raises ``HttpProblem`` (422).
+    Each check returns its argument, or raises ``HttpProblem`` (422).
     """
 
     max_content_parts: int

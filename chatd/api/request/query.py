@@ -1,6 +1,6 @@
 """Query parameters: unknown ones are rejected, as unknown fields of a body are.
 
-Otherwise a misspelt filter would let everything through.
+Otherwise a misspelt filter would match everything.
 """
 
 import difflib

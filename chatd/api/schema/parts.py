@@ -51,7 +51,7 @@ def _check_base64(value: str) -> str:
 
 
 _BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-"""For the document. Decoding a large file is faster than matching it."""
+"""Only shown in the document. Decoding a large file is faster than matching a pattern."""
 
 Base64 = Annotated[
     NonEmptyStr,

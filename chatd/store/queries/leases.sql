@@ -83,7 +83,7 @@ WHERE c.id = lease.id AND c.worker_id = :worker_id
 RETURNING c.id, c.epoch, c.version, c.status;
 
 -- name: leased_chats
--- Read what a worker holds. It asks once, when it stops.
+-- Read the chats that a worker holds. A worker reads this once, when it stops.
 SELECT * FROM chats WHERE worker_id = :worker_id;
 
 -- name: find_reapable

@@ -72,8 +72,8 @@ FROM updated, journal_entry;
 
 -- name: submit_tool_results
 -- Store the client's results as one message, in the order of the calls, and make the chat pending.
--- There must be one result for each open call and no other; `tool_call_ids` names what is wrong.
--- `:results` are objects of tool_call_id, result, is_error. About 'stale', see chats.sql.
+-- There must be one result for each open call and no other; else `tool_call_ids` are the calls at
+-- fault. `:results` are objects of tool_call_id, result, is_error. About 'stale', see chats.sql.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -150,7 +150,7 @@ SELECT * FROM response;
 -- name: expire_action
 -- Answer the open calls of chats whose client missed the deadline with errors, and make those
 -- chats pending. A chat that changed between the snapshot and the lock is left to the next run,
--- because its open calls may be others by now.
+-- because it may have other open calls by now.
 WITH overdue AS MATERIALIZED (
     SELECT id, version FROM chats
     WHERE status = 'requires_action' AND action_deadline < (SELECT clock_timestamp())
