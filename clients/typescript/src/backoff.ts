@@ -10,12 +10,12 @@ export class Backoff {
     private readonly maxSeconds = 5,
   ) {}
 
-  /** Note a response, whatever it says: the retry timeout starts over. */
+  /** Restart the retry timeout: the server responded, whatever the response is. */
   onResponse(): void {
     this.#unansweredSince = undefined;
   }
 
-  /** Note progress: the next delay is short again. */
+  /** Restart the delays at the shortest one: the server sent data. */
   onProgress(): void {
     this.#failures = 0;
   }

@@ -2,7 +2,7 @@
 
 /** Base class of every error that this client throws on purpose. */
 export class ClientError extends Error {
-  /** Whether the same request may succeed later. */
+  /** True if the same request may succeed later. */
   retryable = false;
   /** Seconds after which the server asks to retry. */
   retryAfter: number | undefined;

@@ -16,16 +16,16 @@ export interface FollowOptions {
   after?: string;
   /** Ends the stream; the iteration then throws the signal's reason. */
   signal?: AbortSignal;
-  /** How long to reconnect without any response; by default without end. */
+  /** Limit of reconnecting without any response; by default there is none. */
   retryTimeoutSeconds?: number;
   /** Called before each reconnect with the error, if the server did not end the stream in order, and the delay. */
   onReconnect?: (reason: ClientError | undefined, delaySeconds: number) => void;
 }
 
-/** How many recent ids are remembered, to recognise an event that a proxy delivers twice. */
+/** Number of recent ids that are remembered, to recognise an event that a proxy delivers twice. */
 const MAX_SEEN_IDS = 256;
 
-/** How one kind of stream treats its events. */
+/** Rules of one kind of stream for its events. */
 export interface EventRules<E> {
   /** Return whether this event was delivered before. */
   isDuplicate(raw: ServerSentEvent): boolean;

@@ -9,12 +9,12 @@ export interface ClientOptions {
   token?: string | (() => string | Promise<string>);
   /** The owner to act for; for admins. */
   owner?: string;
-  /** How long one response may take. */
+  /** Limit for one response. */
   timeoutSeconds?: number;
-  /** How long a request is retried without any response; `Infinity`: without end. */
+  /** Limit of retrying a request without any response; `Infinity`: without end. */
   retryTimeoutSeconds?: number;
   /**
-   * How long a stream may send nothing before its connection counts as dead: longer than the server's
+   * Time without any byte after which a stream's connection counts as dead: longer than the server's
    * `http.sse_keepalive_seconds`.
    */
   readTimeoutSeconds?: number;
