@@ -76,14 +76,14 @@ class BaselineStore:
         return [json.loads(row["content"]) for row in rows]
 
     async def finish(self, chat: asyncpg.Record) -> None:
-        said = [_message("assistant", ANSWER, self.model_id)]
+        messages = [_message("assistant", ANSWER, self.model_id)]
         await self._fetch(
             _TURNS["finish"],
             chat_id=chat["id"],
             worker_id=self.worker_id,
             epoch=chat["epoch"],
             step=chat["committed_steps"],
-            messages=json.dumps(said),
+            messages=json.dumps(messages),
             settled_part=8,
             transition=Transition.FINISH_TURN.value,
             from_status="running",

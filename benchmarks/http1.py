@@ -50,9 +50,9 @@ class HttpConnection(asyncio.Protocol):
 
     async def wait_for(self, pattern: re.Pattern[bytes], start: int = 0) -> re.Match[bytes]:
         """Wait until ``pattern`` is found after ``start``."""
-        while (found := pattern.search(self.buffer, start)) is None:
+        while (match := pattern.search(self.buffer, start)) is None:
             await self.wait_for_data()
-        return found
+        return match
 
     async def post(self, path: str, body: bytes) -> Response:
         """Post JSON, and return the complete response."""

@@ -40,12 +40,12 @@ class StatementCounter:
         A repeated statement is rated by its interval, since a window of a few seconds holds a varying
         number of polls.
         """
-        found = {}
+        rates = {}
         for name, moments in self._timestamps.items():
             span = moments[-1] - moments[0]
             steady = len(moments) > 2 and span > seconds / 2  # noqa: PLR2004 - two intervals
-            found[name] = (len(moments) - 1) / span if steady else len(moments) / seconds
-        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+            rates[name] = (len(moments) - 1) / span if steady else len(moments) / seconds
+        return dict(sorted(rates.items(), key=lambda pair: -pair[1]))
 
     def reset(self) -> None:
         self._timestamps.clear()
@@ -107,15 +107,15 @@ class ProtocolParser:
 
 def _take_messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
     """Remove the complete messages from a buffer and return them."""
-    found, at = [], 0
+    messages, at = [], 0
     while len(buffer) - at >= _HEADER_BYTES:
         end = at + 1 + int.from_bytes(buffer[at + 1 : at + _HEADER_BYTES], "big")
         if len(buffer) < end:
             break
-        found.append((bytes(buffer[at : at + 1]), bytes(buffer[at + _HEADER_BYTES : end])))
+        messages.append((bytes(buffer[at : at + 1]), bytes(buffer[at + _HEADER_BYTES : end])))
         at = end
     del buffer[:at]
-    return found
+    return messages
 
 
 def _query_name(query: bytes) -> str:

@@ -101,19 +101,22 @@ def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterable[str]:
         schema = schemas[name]
     members = [_fields(member, schemas) for member in schema.get("oneOf", ())]
     return dict.fromkeys(
-        [*schema.get("properties", ()), *(one for each in members for one in each)]
+        [*schema.get("properties", ()), *(field for member in members for field in member)]
     )
 
 
 def problems() -> str:
     """Return every problem code with its HTTP status."""
-    rows = ((code(name), str(int(one.status)), one.description) for name, one in PROBLEMS.items())
+    rows = (
+        (code(name), str(int(problem.status)), problem.description)
+        for name, problem in PROBLEMS.items()
+    )
     return markdown_table(("Code", "Status", "Meaning"), rows)
 
 
 def reasons() -> str:
     """Return the codes of reasons in one sentence."""
-    return f"Codes: {', '.join(code(one) for one in ReasonCode)}. Several may hold at once.\n"
+    return f"Codes: {', '.join(code(reason) for reason in ReasonCode)}. Several may hold at once.\n"
 
 
 def commands() -> str:
@@ -169,8 +172,13 @@ def metrics() -> str:
 def _metrics() -> Iterator[str]:
     for group, heading in GROUPS.items():
         rows = (
-            (code(one.name), one.kind, ", ".join(map(code, one.labels)), one.description)
-            for one in vars(getattr(Metrics(), group)).values()
+            (
+                code(metric.name),
+                metric.kind,
+                ", ".join(map(code, metric.labels)),
+                metric.description,
+            )
+            for metric in vars(getattr(Metrics(), group)).values()
         )
         yield f"## {heading}\n\n{markdown_table(('Metric', 'Kind', 'Labels', 'Meaning'), rows)}"
 
@@ -178,10 +186,10 @@ def _metrics() -> Iterator[str]:
 def labels() -> str:
     """Return the labels whose values are a fixed list."""
     found: dict[tuple[str, str], list[str]] = {}
-    for one in Metrics():
-        for label, values in zip(one.labels, one._allowed_values, strict=True):
+    for metric in Metrics():
+        for label, values in zip(metric.labels, metric._allowed_values, strict=True):
             if values is not None:
-                found.setdefault((label, ", ".join(values)), []).append(one.name)
+                found.setdefault((label, ", ".join(values)), []).append(metric.name)
     rows = (
         (code(label), ", ".join(map(code, names)), values)
         for (label, values), names in found.items()

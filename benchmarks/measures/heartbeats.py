@@ -25,17 +25,19 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
     await database.open()
     worker_id = uuid4()
     leases = Leases(database, worker_id=worker_id)
-    mine = await seed.insert_leased(database, await seed.insert_model(database), rows, worker_id)
-    doing = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in mine]
+    chat_ids = await seed.insert_leased(
+        database, await seed.insert_model(database), rows, worker_id
+    )
+    reports = [ActivityReport(chat_id, 1, "model stream", 1.0, 59.0) for chat_id in chat_ids]
     context.report_progress(f"{beats} beats for {rows:,} chats")
     times = []
     async with database.dedicated_connection() as connection:
         for _ in range(_WARMUP_BEATS):
-            await leases.renew(connection, _REGISTRATION, doing)
+            await leases.renew(connection, _REGISTRATION, reports)
         updates, hot, size = await _update_counts(connection)
         for _ in range(beats):
             begun = time.perf_counter()
-            await leases.renew(connection, _REGISTRATION, doing)
+            await leases.renew(connection, _REGISTRATION, reports)
             times.append(time.perf_counter() - begun)
         updates_then, hot_then, size_then = await _update_counts(connection)
     await database.close()

@@ -55,7 +55,7 @@ def _figures(
     each = {name: (number - off[name]) / count for name, number in round_trips.items()}
     turn = {name: value for name, value in each.items() if _CHATD_QUERY.fullmatch(name)}
     once = sum(each.values()) - sum(turn.values())
-    said = sum(number for name, number in statements.items() if _CHATD_QUERY.fullmatch(name))
+    sent = sum(number for name, number in statements.items() if _CHATD_QUERY.fullmatch(name))
     polled = sum(number for name, number in off.items() if _CHATD_QUERY.fullmatch(name))
     shown = {name: value for name, value in turn.items() if value >= _MIN_SHOWN}
     return [
@@ -71,7 +71,7 @@ def _figures(
         Figure(
             name="statements_per_turn",
             title="statements",
-            value=(said - polled) / count,
+            value=(sent - polled) / count,
             unit="/turn",
             description="Execute or Query sent, of the same turns; more round trips would be overhead",
             detail={"subtracted: idle polling": polled / count, "once per connection": once},

@@ -16,10 +16,10 @@ FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $2)) new
 _LEASED: Final = """
 INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, worker_id, epoch,
                    started_at, heartbeat_at)
-SELECT id, id, 'bench', $1, CASE WHEN mine THEN 'running' ELSE 'waiting' END,
-       CASE WHEN mine THEN $3::uuid END, 1,
-       CASE WHEN mine THEN clock_timestamp() END, CASE WHEN mine THEN clock_timestamp() END
-FROM (SELECT gen_random_uuid() AS id, n % 10 = 0 AS mine FROM generate_series(1, 10 * $2) n) new
+SELECT id, id, 'bench', $1, CASE WHEN leased THEN 'running' ELSE 'waiting' END,
+       CASE WHEN leased THEN $3::uuid END, 1,
+       CASE WHEN leased THEN clock_timestamp() END, CASE WHEN leased THEN clock_timestamp() END
+FROM (SELECT gen_random_uuid() AS id, n % 10 = 0 AS leased FROM generate_series(1, 10 * $2) n) new
 """
 
 

@@ -59,21 +59,23 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
 
 
 async def _over_http(context: BenchContext) -> LevelResults:
-    ours = await context.databases.create("http")
+    database = await context.databases.create("http")
     bare = await context.databases.create("baseline_http")
     async with (
-        replica(context.folder, ours) as chatd,
+        replica(context.folder, database) as chatd,
         baseline_process(context.folder, bare) as app,
     ):
 
         def driven(process: Process) -> RoundRunner:
             async def drive(level: int, into: LevelResult) -> None:
                 seconds, before = context.profile.round_seconds, process.cpu_seconds
-                done = await context.clients.run_task(
+                load_result = await context.clients.run_task(
                     "turns", url=process.url, chats=level, seconds=seconds
                 )
-                into.add(done["turns"], seconds, done["first"])
-                into.cpu_seconds_per_turn.append((process.cpu_seconds - before) / done["all"])
+                into.add(load_result["turns"], seconds, load_result["first"])
+                into.cpu_seconds_per_turn.append(
+                    (process.cpu_seconds - before) / load_result["all"]
+                )
 
             return drive
 
@@ -81,9 +83,9 @@ async def _over_http(context: BenchContext) -> LevelResults:
 
 
 async def _in_process(context: BenchContext) -> LevelResults:
-    ours = await context.databases.create("process")
+    database = await context.databases.create("process")
     store = await BaselineStore.open(await context.databases.create("baseline_sql"))
-    async with in_process_daemon(ours, PacedProvider(parts=PARTS, interval_seconds=0.0)) as (
+    async with in_process_daemon(database, PacedProvider(parts=PARTS, interval_seconds=0.0)) as (
         daemon,
         _,
     ):
@@ -218,5 +220,8 @@ def _process_figure(level: int, result: LevelResult, baseline: LevelResult) -> F
 
 
 def _ratio_range(result: LevelResult, baseline: LevelResult) -> dict[str, float]:
-    ratios = [mine / its for mine, its in zip(result.rates, baseline.rates, strict=True)]
+    ratios = [
+        rate / baseline_rate
+        for rate, baseline_rate in zip(result.rates, baseline.rates, strict=True)
+    ]
     return {"lowest ratio of a round": min(ratios), "highest": max(ratios)}

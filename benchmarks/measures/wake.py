@@ -24,15 +24,20 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
         context.report_progress(
             f"{context.profile.wake_samples} messages to the replica that works"
         )
-        here = await _wake_seconds(context, url, model)
+        same_replica = await _wake_seconds(context, url, model)
         async with replica(context.folder, dsn, settings=API_ONLY) as other:
             context.report_progress(f"{context.profile.wake_samples} messages to another replica")
-            there = await _wake_seconds(context, other.url, model)
+            other_replica = await _wake_seconds(context, other.url, model)
     return [
         *_figures(
-            "wake_ms", "same replica", here, "from sending the POST to the model being called"
+            "wake_ms",
+            "same replica",
+            same_replica,
+            "from sending the POST to the model being called",
         ),
-        *_figures("wake_other_ms", "other replica", there, "the same, when the hint is a NOTIFY"),
+        *_figures(
+            "wake_other_ms", "other replica", other_replica, "the same, when the hint is a NOTIFY"
+        ),
     ]
 
 
@@ -40,9 +45,9 @@ async def _wake_seconds(context: BenchContext, url: str, model: PacedProvider) -
     model.called_at.clear()
     turns = _WARMUP_TURNS + context.profile.wake_samples
     await context.clients.run_task("open_chat", url=url)
-    done = await context.clients.run_task("send_loop", turns=turns, pause=_PAUSE_SECONDS)
+    result = await context.clients.run_task("send_loop", turns=turns, pause=_PAUSE_SECONDS)
     await context.clients.run_task("close_held")
-    pairs = zip(done["sent"], model.called_at, strict=True)
+    pairs = zip(result["sent"], model.called_at, strict=True)
     return [called - sent for sent, called in pairs][_WARMUP_TURNS:]
 
 

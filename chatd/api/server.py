@@ -74,7 +74,9 @@ class _Uvicorn(uvicorn.Server):
                 # First, since the newest connections are not registered yet.
                 await anyio.sleep(_POLL_INTERVAL_SECONDS)
                 connections = self.server_state.connections
-                if all(getattr(one, "cycle", None) is not None for one in connections):
+                if all(
+                    getattr(connection, "cycle", None) is not None for connection in connections
+                ):
                     return
 
 

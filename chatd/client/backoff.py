@@ -39,9 +39,9 @@ class Backoff:
         longest = min(self._max_seconds, self._initial_seconds * 2 ** min(self._failures, 30))
         self._failures += 1
         delay = max(min_seconds or 0.0, longest * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-        left = (
+        remaining = (
             None
             if self._retry_timeout_seconds is None
             else self._unanswered_since + self._retry_timeout_seconds - now
         )
-        return delay if left is None or delay < left else None
+        return delay if remaining is None or delay < remaining else None

@@ -33,16 +33,16 @@ async def paginate(
     max_items: int | None = None,
 ) -> AsyncIterator[Any]:
     """Yield the items of all pages, at most ``max_items``. Each page is requested when it is needed."""
-    place: dict[str, Any] = {}
-    left = math.inf if max_items is None else max_items
-    while left > 0:
-        page = await http.request("GET", path, params={**params, **place})
-        for item in page["items"][: None if max_items is None else int(left)]:
-            left -= 1
+    page_params: dict[str, Any] = {}
+    remaining = math.inf if max_items is None else max_items
+    while remaining > 0:
+        page = await http.request("GET", path, params={**params, **page_params})
+        for item in page["items"][: None if max_items is None else int(remaining)]:
+            remaining -= 1
             yield item
         if page.get("next_cursor") is None:
             return
-        place = {cursor_param: page["next_cursor"]}
+        page_params = {cursor_param: page["next_cursor"]}
 
 
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200

@@ -149,9 +149,9 @@ def _awaiting_tool_results(chat: ChatDiagnostics) -> Reason:
     text = "waiting for the client's tool results"
     if chat.action_deadline is not None:
         text += f" until {_clock_time(chat.action_deadline)}"
-        left = -chat.seconds_since(chat.action_deadline)
-        if left > 0:
-            text += f", another {format_duration(left)}"
+        remaining = -chat.seconds_since(chat.action_deadline)
+        if remaining > 0:
+            text += f", another {format_duration(remaining)}"
         else:
             text += ", which is past: a worker will end the wait"
     return Reason(ReasonCode.AWAITING_TOOL_RESULTS, text)

@@ -149,12 +149,12 @@ def _major_version(bin_dir: Path) -> int:
     answer = subprocess.run(  # noqa: S603 - a program the caller chose
         [bin_dir / "postgres", "--version"], capture_output=True, text=True, check=False
     )
-    found = re.search(r"PostgreSQL\) (\d+)", answer.stdout)
-    if found is None:
+    version = re.search(r"PostgreSQL\) (\d+)", answer.stdout)
+    if version is None:
         raise EmbeddedError(
             f"{bin_dir}/postgres does not run: {answer.stderr.strip()}", bin_dir=bin_dir
         )
-    return int(found[1])
+    return int(version[1])
 
 
 def _account_for_server() -> Account | None:

@@ -159,8 +159,8 @@ def read_environment(
     for section, name in sorted(table_names):
         names.setdefault(env_name((section, name)), []).append(name)
     for variable, text in sorted(environ.items()):
-        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX)
-        if not ours or variable in _RESERVED_VARIABLES or not text:
+        is_setting = variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX)
+        if not is_setting or variable in _RESERVED_VARIABLES or not text:
             continue
         origin, path = Origin("env", variable), _variable_path(variable)
         fitting = names.get(variable.rpartition("__")[0], [])

@@ -58,9 +58,9 @@ def next_step(
 
 def steps_taken(history: Sequence[Message]) -> int:
     """Return the number of model responses since the last user message."""
-    taken = 0
+    steps = 0
     for message in reversed(history):
         if message.role is Role.USER:
             break
-        taken += message.role is Role.ASSISTANT
-    return taken
+        steps += message.role is Role.ASSISTANT
+    return steps

@@ -65,10 +65,12 @@ class Reaper:
         liveness = _LivenessRule(
             lease_seconds=self._lease_seconds, trust_free_locks=self._locks_reliable()
         )
-        found = await self._leases.find_reapable(**liveness)
-        reaped = await self._reap(liveness) if found.orphaned_running else False
-        finished = await self._finish_interrupts(liveness) if found.orphaned_interrupting else False
-        expired = await self._expire_tool_calls() if found.action_overdue else False
+        reapable = await self._leases.find_reapable(**liveness)
+        reaped = await self._reap(liveness) if reapable.orphaned_running else False
+        finished = (
+            await self._finish_interrupts(liveness) if reapable.orphaned_interrupting else False
+        )
+        expired = await self._expire_tool_calls() if reapable.action_overdue else False
         return reaped or finished or expired
 
     async def _reap(self, liveness: _LivenessRule) -> bool:

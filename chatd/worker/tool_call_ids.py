@@ -27,11 +27,11 @@ class ToolCallIds:
         return {**delta, "tool_call_id": self._assigned[index]}
 
     def _unique_id(self, proposed: str, index: int) -> str:
-        taken = set(self._assigned.values())
-        if 0 < len(proposed) <= MAX_TOOL_CALL_ID_LENGTH and proposed not in taken:
+        assigned_ids = set(self._assigned.values())
+        if 0 < len(proposed) <= MAX_TOOL_CALL_ID_LENGTH and proposed not in assigned_ids:
             return proposed
         stem = proposed[: MAX_TOOL_CALL_ID_LENGTH // 2] or "call"
         number = index
-        while (name := f"{stem}-{number}") in taken:
+        while (name := f"{stem}-{number}") in assigned_ids:
             number += 1
         return name

@@ -76,11 +76,11 @@ class TailedFile:
 
     def _is_replaced(self, descriptor: int) -> bool:
         """Return whether the name belongs to another file now. Rewind a file that was truncated."""
-        ours = os.fstat(descriptor)
-        if ours.st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
+        opened = os.fstat(descriptor)
+        if opened.st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
             os.lseek(descriptor, 0, os.SEEK_SET)
         try:
-            now = self._path.stat()
+            current = self._path.stat()
         except FileNotFoundError:
             return False
-        return (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino)
+        return (current.st_dev, current.st_ino) != (opened.st_dev, opened.st_ino)

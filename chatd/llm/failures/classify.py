@@ -57,14 +57,14 @@ def classify(
     status = next((s for e in chain if (s := _status(e)) is not None), None)
     sentence = failure_sentence(kind, provider=provider, model=model, status=status)
     # Configuration errors and network errors of the system hold no text of the provider.
-    ours = (
+    is_own_text = (
         isinstance(chain[0], ProviderConfigError | UnsupportedContent)
         or kind is FailureKind.NETWORK
     )
     return Failure(
         kind=kind,
         message=sentence_with_reason(sentence, chain, kind),
-        safe_message=None if ours else f"{sentence}.",
+        safe_message=None if is_own_text else f"{sentence}.",
         provider=provider,
         model=model,
         status_code=status,
@@ -131,9 +131,11 @@ def _status(error: BaseException) -> int | None:
 
 def _codes(error: BaseException) -> tuple[str | None, ...]:
     body = error_body(error)
-    found = [getattr(error, name, None) for name in ("provider_error_code", "provider_error_type")]
-    found += [getattr(error, "code", None), body.get("code"), body.get("type")]
-    return tuple(code for code in found if isinstance(code, str))
+    candidates = [
+        getattr(error, name, None) for name in ("provider_error_code", "provider_error_type")
+    ]
+    candidates += [getattr(error, "code", None), body.get("code"), body.get("type")]
+    return tuple(code for code in candidates if isinstance(code, str))
 
 
 def _find_retry_after(chain: list[BaseException], *, now: datetime) -> float | None:

@@ -213,16 +213,16 @@ def _failure_message(
     position = getattr(error, "position", None)
     line = f" at line {source.sql.count(chr(10), 0, int(position)) + 1}" if position else ""
     if source.transactional:
-        kept = "nothing of it was kept"
+        outcome = "nothing of it was kept"
     else:
         line = f" at statement {completed_statements + 1}"
-        kept = (
+        outcome = (
             f"the {completed_statements} statements before it are kept, since the file has no"
             " transaction"
         )
     hints = "".join(f" {text}." for text in (error.detail, error.hint) if text)
     reason = sanitize_error_text(f"{error.args[0]} ({error.sqlstate}).{hints}")
-    return f"{source.file} failed{line}: {reason} {kept[0].upper()}{kept[1:]}."
+    return f"{source.file} failed{line}: {reason} {outcome[0].upper()}{outcome[1:]}."
 
 
 @asynccontextmanager
