@@ -19,7 +19,7 @@ _DROP = "SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text)"
 
 
 class BenchDatabases:
-    """Creates databases with the schema, each a copy of one that was migrated once."""
+    """Creator of databases with the schema, each a copy of one that was migrated once."""
 
     def __init__(self, admin: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> None:
         self._admin = admin

@@ -124,7 +124,7 @@ def _query_name(query: bytes) -> str:
 
 
 class CountingProxy:
-    """Listens on a Unix socket in ``folder``; ``dsn`` leads through it to the given database."""
+    """Proxy that listens on a Unix socket in ``folder``; ``dsn`` leads through it to the given database."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self._server: tuple[str, int] = _parse_address(dsn)

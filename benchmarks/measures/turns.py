@@ -143,7 +143,7 @@ async def _run_round(
 
 
 class InProcessDriver:
-    """Runs turns of a daemon without HTTP: the transition and the hint of a POST, and the end."""
+    """Driver of turns of a daemon without HTTP: the transition and the hint of a POST, and the end."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._services = daemon.services

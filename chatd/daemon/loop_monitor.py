@@ -29,7 +29,7 @@ _MAX_FRAMES = 30
 
 
 class LoopMonitor:
-    """Watches the event loop that awaits ``run``; ``blocked_seconds`` is read anew at each check."""
+    """Monitor of the event loop that awaits ``run``; ``blocked_seconds`` is read anew at each check."""
 
     def __init__(self, *, blocked_seconds: Callable[[], float], metrics: ProcessMetrics) -> None:
         self._blocked_seconds = blocked_seconds

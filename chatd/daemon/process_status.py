@@ -26,7 +26,7 @@ from chatd.worker.lease_stats import seconds_since_progress
 
 
 class ProcessStatusReporter:
-    """Reports the status of this process, put together from what its parts know of themselves."""
+    """Reporter of the status of this process, assembled from the reports of its parts."""
 
     def __init__(
         self,

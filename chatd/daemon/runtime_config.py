@@ -57,7 +57,7 @@ class RuntimeConfigHolder:
         self._listeners: list[Callable[[RuntimeConfig], None]] = []
 
     def replace(self, config: RuntimeConfig) -> None:
-        """Put ``config`` in force, then tell those that act on a change."""
+        """Put ``config`` in force, then call the listeners."""
         self.current = config
         for listener in self._listeners:
             listener(config)

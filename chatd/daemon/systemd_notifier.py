@@ -30,7 +30,7 @@ _EXTENSION_SECONDS = 30.0
 
 
 class SystemdNotifier:
-    """Sends the notifications of one process.
+    """Sender of the notifications of one process.
 
     ``status`` returns a line for people. ``healthy`` returns False when only a restart would help.
     """

@@ -16,7 +16,7 @@ _COALESCE_SECONDS: Final = 0.05
 
 
 class ChangeBus:
-    """Publishes changes. Listeners must not block: they set an event, and read for themselves.
+    """Publisher of changes. Listeners must not block: they set an event, and read for themselves.
 
     Other replicas are notified at once, with two exceptions that go with the next hint or after
     ``coalesce_seconds``: a chat that is running, and a pending chat that this process claims itself

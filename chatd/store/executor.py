@@ -55,7 +55,7 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 
 
 class TransitionExecutor:
-    """Runs the statements of callers' transitions, with the parameters of an idempotency key."""
+    """Executor of the statements of callers' transitions, with the parameters of an idempotency key."""
 
     def __init__(self, database: Database, listener: CommitListener) -> None:
         self._database = database

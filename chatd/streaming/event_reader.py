@@ -11,7 +11,7 @@ from chatd.fanout.topic import Preview, Subscription
 
 
 class ChatEventReader:
-    """Turns the journal entries and live parts of a subscription into events, from a cursor on.
+    """Reader of the journal entries and live parts of a subscription as events, from a cursor on.
 
     ``settled_part`` is the chat's, as of the read that the subscriber starts from. Live parts are sent
     only of the step that follows on the last entry that was sent. So a part never overtakes the message

@@ -8,7 +8,7 @@
     janitor ──deletes expired rows                 deregistration ──releases the rest at shutdown
 
 A ``Lease`` is a chat that this process holds: a fencing token, a local deadline and a cancel scope.
-``Writer`` makes the transitions of a leased chat durable, whatever the database does, until the lease
+``Writer`` makes the transitions of a leased chat durable, also across a database outage, until the lease
 expires.
 
 A turn can end badly in four ways, and they never mix:
@@ -20,7 +20,7 @@ A turn can end badly in four ways, and they never mix:
 * **broken**: the infrastructure is down for longer than the lease. The lease runs out and a reaper takes
   over.
 
-An exception that nobody expected is a **panic**: the chat fails with "chat processing panicked: …", the
+An unexpected exception is a **panic**: the chat fails with "chat processing panicked: …", the
 traceback goes to the log, and all other chats go on. A database outage is none of these: the writer keeps
 the response in memory and retries until the lease expires.
 

@@ -123,7 +123,7 @@ class ChatTaskPool:
                 lease.cancel(Cause.LOST)
 
     async def drop_expired(self) -> None:
-        """Cancel the tasks whose lease has expired. The watchdog calls this, whatever hangs."""
+        """Cancel the tasks whose lease has expired. The watchdog calls this, even if other actors hang."""
         for lease in self.leases:
             if lease.remaining_seconds <= 0:
                 lease.cancel(Cause.LOST)

@@ -1,7 +1,7 @@
 """Runner: runs the turns of one leased chat until the lease ends.
 
-What the task has not stored yet stays in memory. The writer stores it, whatever the database does, for as
-long as the lease lasts.
+What the task has not stored yet stays in memory. The writer stores it, also across a database outage, for
+as long as the lease lasts.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ _LOSS_LOOKUP_SECONDS = 0.2
 
 
 class Runner:
-    """Runs the turns of one leased chat. ``config`` is called once per turn, so that a reload applies."""
+    """Runner of the turns of one leased chat.
+
+    ``config`` is called once per turn, so that a reload applies.
+    """
 
     def __init__(
         self,
