@@ -83,9 +83,14 @@ async def encode_stream(stream: EventStream, context: ApiContext) -> AsyncIterat
         yield await _encode_events([stream.final_event], context)
 
 
-async def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> bytes:
+async def load_model_names(events: Sequence[StreamEvent], context: ApiContext) -> None:
+    """Load the names of the models in ``events``. A route does so before it answers: it may fail."""
     if model_ids := [*_model_ids(events)]:
         await context.ensure_model_names(*model_ids)
+
+
+async def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> bytes:
+    await load_model_names(events, context)
     present = context.present.event
     return b"".join(
         _encode_event(event.type, data, event.cursor)

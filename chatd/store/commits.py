@@ -23,13 +23,17 @@ class CommitListener:
     """
 
     on_commit: Callable[[JournalEntry], None] = _ignore
-    """Called with the journal entry of each transition that changed something."""
+    """Called with the journal entry of each transition that changed something.
+
+    A repeated request reports the entry again: the first response may have been lost together with its
+    report, and readers skip a version that they have.
+    """
     on_delete: Callable[[UUID, int], None] = _ignore
     """Called with the id and the last version of each deleted chat."""
     on_flush: Callable[[UUID], None] = _ignore
     """Called with the id of each chat whose live parts were stored."""
     on_replay: Callable[[], None] = _ignore
-    """Called instead of ``on_commit`` when a repeated request got its stored response."""
+    """Called when a repeated request got its stored response."""
 
     def committed(
         self, row: Row, transition: Transition, worker_id: UUID | None = None
@@ -41,7 +45,7 @@ class CommitListener:
         result = records.transition_result(row, transition, worker_id)
         if result.replayed:
             self.on_replay()
-        elif result.entry is not None:
+        if result.entry is not None:
             self.on_commit(result.entry)
         return result
 

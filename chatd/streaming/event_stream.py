@@ -96,6 +96,11 @@ class EventStream(ABC):
             if idle.cancelled_caught:
                 yield ()
 
+    @property
+    def first_events(self) -> Sequence[StreamEvent]:
+        """The events that opening the stream read. Empty once they were sent."""
+        return self._first_events
+
     def _take_first_events(self) -> Sequence[StreamEvent]:
         """Return what opening the stream read, once: an idle stream does not hold its snapshot."""
         first_events, self._first_events = self._first_events, ()

@@ -98,7 +98,8 @@ class ChatListStream(EventStream):
             yield self._take_first_events()
         if self._missed is None:
             return
-        batch, seen, opened_at = self._missed, SentVersions(), self._missed.read_at
+        batch, self._missed = self._missed, None
+        seen, opened_at = SentVersions(), batch.read_at
         while True:
             changes = self._subscription.mark_sent(seen.take_new(batch.changes))
             if batch.is_complete:

@@ -63,7 +63,7 @@ async def test_create_reports_its_entry(
     assert recorder.entries == [result.entry]
 
 
-async def test_replay_is_counted_and_not_reported(database: Database) -> None:
+async def test_replay_is_counted_and_reported_again(database: Database) -> None:
     await insert_models(database)
     recorder = Recorder()
     chats = Chats(database, listener=recorder.listener)
@@ -71,13 +71,13 @@ async def test_replay_is_counted_and_not_reported(database: Database) -> None:
     again = await chats.create(owner_id=OWNER, model_config_id=MODEL, key=KEY)
     assert (first.replayed, again.replayed) == (False, True)
     assert again.entry == first.entry
-    assert recorder.entries == [first.entry]
+    assert recorder.entries == [first.entry, first.entry]
     assert recorder.replay_count == 1
     with pytest.raises(IdempotencyKeyReused):
         await chats.create(
             owner_id=OWNER, model_config_id=MODEL, key=replace(KEY, request_hash=b"2")
         )
-    assert (len(recorder.entries), recorder.replay_count) == (1, 1)
+    assert (len(recorder.entries), recorder.replay_count) == (2, 1)
 
 
 async def test_archive_reports_each_chat_of_the_tree_or_none(database: Database) -> None:

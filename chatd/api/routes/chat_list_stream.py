@@ -16,7 +16,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import ChatListEvent, SseMediaType, sse_response
 from chatd.api.scope import GRANT
-from chatd.api.sse import EventStreamResponse, encode_stream
+from chatd.api.sse import EventStreamResponse, encode_stream, load_model_names
 from chatd.domain.outcomes import StreamEndReason
 from chatd.streaming.list_stream import subscribe_to_list
 
@@ -58,6 +58,7 @@ async def stream_chats(
         )
         session.on_end(partial(stream.end, StreamEndReason.REVOKED))
         await stream.open(last_event_id or after)
+        await load_model_names(stream.first_events, context)
         return EventStreamResponse(
             stream,
             encode_stream(stream, context),
