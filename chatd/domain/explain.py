@@ -181,7 +181,8 @@ def _messages_queued(chat: ChatDiagnostics) -> Reason:
 
 
 def _failure_kind(chat: ChatDiagnostics) -> str:
-    return str((chat.last_failure or {}).get("kind") or "an unknown failure")
+    kind = str((chat.last_failure or {}).get("kind") or "").strip()
+    return kind or "an unknown failure"
 
 
 def _age(chat: ChatDiagnostics, moment: datetime) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chatd.domain.chat import LEASED, Status
@@ -273,6 +273,7 @@ anything = st.builds(
 
 
 @given(anything)
+@example(facts(Status.PENDING, next_attempt_at=ago(-9), last_failure={"kind": " "}))
 def test_every_state_has_a_reason(chat: ChatDiagnostics) -> None:
     """Whatever the database holds, also states that no transition leads to."""
     expected = reasons(chat)
