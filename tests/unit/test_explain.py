@@ -273,7 +273,7 @@ anything = st.builds(
 
 
 @given(anything)
-@example(facts(Status.PENDING, next_attempt_at=ago(-9), last_failure={"kind": " "}))
+@example(facts(Status.RUNNING, next_attempt_at=ago(-9), attempts=1, last_failure={"kind": " "}))
 def test_every_state_has_a_reason(chat: ChatDiagnostics) -> None:
     """Whatever the database holds, also states that no transition leads to."""
     expected = reasons(chat)
