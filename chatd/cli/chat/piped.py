@@ -92,6 +92,8 @@ class PipedChat:
                 for message in event.data["messages"]:
                     self._print_event(MessageStored(message))
                 self._print_new_text(self._conversation.transcript.preview_text)
+                if error := event.data["chat"]["last_error"]:  # the turn failed before this stream
+                    print_error(error)
             case MessagePart():
                 self._print_new_text(self._conversation.transcript.preview_text)
             case MessageStored() if event.data["role"] == "assistant":
