@@ -29,10 +29,10 @@ openapi: ## Write clients/openapi.json, and what is generated from it
 	$(BIN)/chatd openapi > clients/openapi.json.new && mv clients/openapi.json.new clients/openapi.json
 	$(BIN)/python clients/generate_python.py
 	cd clients/typescript && npm run generate
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 generate: ## Write config.example.toml and the tables of the documentation
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 bench: ## Measure what this machine can do, in under 40 s
 	$(BIN)/python -m benchmarks --quick

@@ -1,7 +1,7 @@
 """Generator of the tables in the documentation that follow from the code, and of the example config.
 
 A page marks the place of a table with ``<!-- generated: NAME -->`` and ``<!-- end generated -->``.
-``config.example.toml`` is generated as a whole. ``python docs/generate.py`` writes all of them.
+``config.example.toml`` is generated as a whole. ``python -m docs.generate`` writes all of them.
 ``--check`` names the files that are not up to date.
 """
 
@@ -19,13 +19,13 @@ from chatd.domain.explain import ReasonCode
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition
 from chatd.logs import events as logs
 from chatd.settings.keys import sections
-from chatd.settings.reference import (
+from chatd.telemetry.metrics import Metrics
+from docs.settings_reference import (
     example_config,
     reference_row,
     section_description,
     section_keys,
 )
-from chatd.telemetry.metrics import Metrics
 
 DOCS = Path(__file__).parent
 EXAMPLE_CONFIG = DOCS.parent / "config.example.toml"

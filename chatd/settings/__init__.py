@@ -18,22 +18,14 @@ The sources of a value, strongest first:
 A secret may also be given as ``<key>_file``, the path of a file that holds it, in the TOML file
 (relative to its folder) and in the environment.
 
-A new setting is one field in ``sections`` or ``models``, with its description. The list of known
-keys, ``config show``, ``config.example.toml`` and the reference page are derived from the fields.
-pydantic-settings merges the sources and validates the result. The readers in ``sources`` are our
-own, because those of pydantic-settings record no origins and ignore misspelt variables.
+A new setting is one field in ``sections`` or ``models``, with its description below it. The list of
+known keys, ``config show``, ``config.example.toml`` and the reference page are derived from the fields.
+``sources`` reads each source, and pydantic-settings merges and validates them.
 """
 
 from chatd.settings.load import config_path, load, load_with_origins
 from chatd.settings.models import ModelSettings, ProviderSettings
-from chatd.settings.report import (
-    ConfigurationError,
-    LoadedSettings,
-    Origin,
-    Problem,
-    ShownSetting,
-    shown_settings,
-)
+from chatd.settings.report import ConfigurationError, LoadedSettings, Problem, shown_settings
 from chatd.settings.sections import HttpSettings, TurnSettings, WorkerSettings
 from chatd.settings.settings import Settings
 
@@ -42,11 +34,9 @@ __all__ = [
     "HttpSettings",
     "LoadedSettings",
     "ModelSettings",
-    "Origin",
     "Problem",
     "ProviderSettings",
     "Settings",
-    "ShownSetting",
     "TurnSettings",
     "WorkerSettings",
     "config_path",

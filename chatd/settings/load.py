@@ -3,23 +3,15 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import InitSettingsSource
 
 from chatd.domain.sanitize import sanitize_error_text
 from chatd.settings.keys import known_keys, path_length
 from chatd.settings.report import ConfigurationError, LoadedSettings, Origin, Problem
 from chatd.settings.settings import Settings
-from chatd.settings.sources import (
-    CONFIG_VARIABLE,
-    SourceValues,
-    read_credentials,
-    read_environment,
-    read_file,
-)
+from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
 from chatd.settings.types import KeyPath
 
 _DEFAULT_FILE = Path("/etc/chatd/config.toml")
@@ -42,17 +34,15 @@ def load_with_origins(
     """Read the settings like ``load``, and return the origin of each value too."""
     environ = os.environ if environ is None else environ
     path = config_path(config, environ)
-    file = read_file(path) if path else SourceValues()
-    weakest_first = (file, read_credentials(environ), read_environment(environ, file.table_names))
-    values = {key: value for source in weakest_first for key, value in source.values.items()}
+    file = read_file(path)
+    weakest_first = (file, read_credentials(environ), read_environment(environ, file))
     origins = {key: origin for source in weakest_first for key, origin in source.origins.items()}
     problems = [problem for source in weakest_first for problem in source.problems]
-    sources = [InitSettingsSource(Settings, source.tables()) for source in reversed(weakest_first)]
     try:
-        settings = Settings(_build_sources=(tuple(sources), {}))
+        settings = Settings(_build_sources=(weakest_first[::-1], {}))
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            problems += _problems(details, values, origins)
+            problems += _problems(details, origins)
     if problems:
         raise ConfigurationError(problems)
     return LoadedSettings(settings, path, origins)
@@ -73,16 +63,17 @@ def config_path(
 def _exists(path: Path) -> bool:
     """Return whether the file exists. An inaccessible one counts, so that reading it reports why."""
     try:
-        return path.exists()
-    except PermissionError:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
         return True
+    return True
 
 
-def _problems(
-    error: ErrorDetails, values: Mapping[KeyPath, Any], origins: Mapping[KeyPath, Origin]
-) -> Iterator[Problem]:
+def _problems(error: ErrorDetails, origins: Mapping[KeyPath, Origin]) -> Iterator[Problem]:
     """Translate an error of pydantic: the key, its place, and the value unless it is a secret."""
-    location = tuple(str(word) for word in error["loc"])
+    location = tuple(str(word) for word in error["loc"] if word != "[key]")
     if error["type"] == "rules":
         for path, reason in error["ctx"]["violations"]:
             yield _problem((*location, *path), reason, origins)
@@ -94,14 +85,16 @@ def _problems(
     if inside:
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))
-    if key is not None and not key.secret and path in values:
-        reason += f", got {sanitize_error_text(repr(values[path]))[:_MAX_VALUE_LENGTH]}"
+    if key is not None and not key.secret and path in origins:
+        reason += f", got {sanitize_error_text(repr(error['input']))[:_MAX_VALUE_LENGTH]}"
     yield _problem(path, reason, origins)
 
 
 def _problem(path: KeyPath, reason: str, origins: Mapping[KeyPath, Origin]) -> Problem:
-    if path in origins:
-        return origins[path].problem(path, reason)
+    """Return a problem with the origin of the key, or of the first key in the table."""
+    for given, origin in origins.items():
+        if given[: len(path)] == path:
+            return origin.problem(path, reason)
     key = known_keys().get((path[0], path[-1]))
     has_default = key and not key.info.is_required() and key.default is not None
     return Problem(".".join(path), reason, "default" if has_default else "not set")

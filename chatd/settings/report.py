@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from chatd.domain.errors import ChatdError
 from chatd.domain.sanitize import REDACTED, sanitize_error_text
 from chatd.settings.keys import env_name, setting_values
+from chatd.settings.secrets import redact_url
 from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
 
@@ -108,22 +108,3 @@ def _json_value(path: KeyPath, value: Any) -> Any:
             return value
         case _:
             return sanitize_error_text(str(value))
-
-
-def redact_url(url: str) -> str:
-    """Return a database URL without its password, or nothing of it if it is not plainly a URL.
-
-    A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login.
-    An ``@`` anywhere else therefore hides everything. The query may hold secrets too.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return REDACTED
-    if "@" in parts.path + parts.query + parts.fragment:
-        return REDACTED
-    login, at, host = parts.netloc.rpartition("@")
-    user, colon, _ = login.partition(":")
-    password = f":{REDACTED}" if colon else ""
-    query = f"?{REDACTED}" if parts.query else ""
-    return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

@@ -1,10 +1,11 @@
-"""Secret values of the configuration, for the log to redact."""
+"""Secrets of the settings: listed for the log to redact, and database URLs to show without them."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
+from chatd.domain.sanitize import REDACTED
 from chatd.settings.keys import setting_values
 from chatd.settings.settings import Settings
 
@@ -32,3 +33,22 @@ def _url_secrets(url: str) -> Iterator[str]:
     for name, value in parse_qsl(parts.query):
         if "pass" in name:  # password, sslpassword, passfile
             yield value
+
+
+def redact_url(url: str) -> str:
+    """Return a database URL without its password, or nothing of it if it is not plainly a URL.
+
+    A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login.
+    An ``@`` anywhere else therefore hides everything. The query may hold secrets too.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return REDACTED
+    if "@" in parts.path + parts.query + parts.fragment:
+        return REDACTED
+    login, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    password = f":{REDACTED}" if colon else ""
+    query = f"?{REDACTED}" if parts.query else ""
+    return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"

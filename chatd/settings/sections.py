@@ -1,7 +1,8 @@
 """Sections of the settings. Durations are plain numbers, with the unit in the name.
 
 A ``timedelta`` would accept ``5`` from TOML and reject ``"7"`` from the environment. A field holds
-everything about its key: type, limits, default, description, and whether a reload applies it.
+everything about its key: type, limits, default, whether a reload applies it, and its description, which
+is the text below it.
 ``config.example.toml`` and the reference page are generated from these fields.
 """
 
@@ -34,104 +35,70 @@ RENEWALS_PER_LEASE = 3
 class DatabaseSettings(Section):
     """PostgreSQL, the only service that chatd needs."""
 
-    url: DatabaseUrl = Field(
-        SecretStr("postgresql:///chatd"),
-        description="Address of the database: a postgresql:// URL. It may hold a password.",
-    )
-    direct_url: DatabaseUrl | None = Field(
-        None,
-        examples=["postgresql:///chatd"],
-        description="Address that bypasses a connection pooler, for LISTEN, session locks and migrations. "
-        "Needed if url goes through a pooler. Not set: url.",
-    )
-    pool_size: int = Field(
-        10, ge=2, le=1000, description="Maximum pooled connections of one process."
-    )
-    migrate_on_start: bool = Field(
-        False,
-        description="Apply pending migrations at start. If false, chatd refuses to start until "
-        "'chatd migrate up' has run.",
-    )
-    connect_timeout_seconds: PositiveFloat = Field(
-        10, description="Time limit for one attempt to connect."
-    )
-    statement_timeout_seconds: PositiveFloat = Field(
-        10,
-        description="Time limit for one statement, and for waiting for a free connection, after which "
-        "the database counts as unavailable. Keep it below worker.lease_seconds - "
-        "worker.heartbeat_seconds (15), or one slow statement loses the chat.",
-    )
+    url: DatabaseUrl = SecretStr("postgresql:///chatd")
+    """Address of the database: a postgresql:// URL. It may hold a password."""
+    direct_url: DatabaseUrl | None = Field(None, examples=["postgresql:///chatd"])
+    """Address that bypasses a connection pooler, for LISTEN, session locks and migrations. Needed if url
+    goes through a pooler. Not set: url."""
+    pool_size: int = Field(10, ge=2, le=1000)
+    """Maximum pooled connections of one process."""
+    migrate_on_start: bool = False
+    """Apply pending migrations at start. If false, chatd refuses to start until 'chatd migrate up' has
+    run."""
+    connect_timeout_seconds: PositiveFloat = 10
+    """Time limit for one attempt to connect."""
+    statement_timeout_seconds: PositiveFloat = 10
+    """Time limit for one statement, and for waiting for a free connection, after which the database
+    counts as unavailable. Keep it below worker.lease_seconds - worker.heartbeat_seconds (15), or one slow
+    statement loses the chat."""
 
 
 class HttpSettings(Section):
     """The HTTP server."""
 
-    host: NonEmptyText = Field(
-        "127.0.0.1",
-        description="Address to listen on. Without authentication it must be a loopback address.",
-    )
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on. 0: any free port.")
-    max_body_bytes: Reloadable[NonNegativeInt] = Field(
-        4 * 1024 * 1024,
-        description="Maximum size of a request body. Larger ones get 413. 0: unlimited.",
-    )
-    sse_keepalive_seconds: Reloadable[PositiveFloat] = Field(
-        15,
-        description="Interval of comments on a stream without events, so that proxies keep it open.",
-    )
-    keepalive_timeout_seconds: PositiveFloat = Field(
-        75,
-        description="Time after which a connection without a request is closed. Keep it longer than the "
-        "timeout of clients and proxies, or one of them sends a request while it is being closed.",
-    )
-    drain_seconds: NonNegativeFloat = Field(
-        0,
-        description="Time after SIGTERM during which requests are still served while /readyz reports "
-        "failure, so that a load balancer stops sending requests before the port closes.",
-    )
-    cors_origins: CorsOrigins = Field(
-        [],
-        description='Origins of web pages that may call from a browser, such as "https://app.example.com". '
-        "Pages served from chatd's own address always may.",
-    )
-    idempotency_retention_hours: PositiveFloat = Field(
-        24,
-        description="How long the response to a request with an Idempotency-Key is stored, so that a "
-        "repeat changes nothing and gets the same response.",
-    )
+    host: NonEmptyText = "127.0.0.1"
+    """Address to listen on. Without authentication it must be a loopback address."""
+    port: int = Field(8080, ge=0, le=65535)
+    """Port to listen on. 0: any free port."""
+    max_body_bytes: Reloadable[NonNegativeInt] = 4 * 1024 * 1024
+    """Maximum size of a request body. Larger ones get 413. 0: unlimited."""
+    sse_keepalive_seconds: Reloadable[PositiveFloat] = 15
+    """Interval of comments on a stream without events, so that proxies keep it open."""
+    keepalive_timeout_seconds: PositiveFloat = 75
+    """Time after which a connection without a request is closed. Keep it longer than the timeout of
+    clients and proxies, or one of them sends a request while it is being closed."""
+    drain_seconds: NonNegativeFloat = 0
+    """Time after SIGTERM during which requests are still served while /readyz reports failure, so that a
+    load balancer stops sending requests before the port closes."""
+    cors_origins: CorsOrigins = Field([])
+    """Origins of web pages that may call from a browser, such as "https://app.example.com". Pages served
+    from chatd's own address always may."""
+    idempotency_retention_hours: PositiveFloat = 24
+    """Time for which the response to a request with an Idempotency-Key is stored, so that a repeat changes
+    nothing and gets the same response."""
 
 
 class AuthSettings(Section):
     """Authentication of callers. The owner it yields decides which chats a caller sees."""
 
-    mode: Literal["none", "token", "jwt"] = Field(
-        "none",
-        description='Method. "none": no authentication, on loopback only; "token": tokens of '
-        "'chatd token create'; \"jwt\": JWTs signed by an identity provider.",
-    )
+    mode: Literal["none", "token", "jwt"] = "none"
+    """Method. "none": no authentication, on loopback only; "token": tokens of 'chatd token create';
+    "jwt": JWTs signed by an identity provider."""
     jwks: JwksSource | None = Field(
-        None,
-        examples=["https://login.example.com/.well-known/jwks.json"],
-        description="Public keys of the identity provider, as a JSON Web Key Set: an https:// URL (http:// "
-        "on loopback), or the absolute path of a file. Read again every five minutes, and when a token "
-        "names an unknown key. Required for jwt, like issuer and audience. A JWT must be signed with "
-        "RS256 to RS512, PS256 to PS512, ES256 to ES512 or EdDSA, and have exp, iss and aud. Its iat and "
-        "nbf may be 3 s ahead of this clock.",
+        None, examples=["https://login.example.com/.well-known/jwks.json"]
     )
-    issuer: NonEmptyText | None = Field(
-        None, examples=["https://login.example.com/"], description="Required claim iss of a JWT."
-    )
-    audience: NonEmptyText | None = Field(
-        None,
-        examples=["chatd"],
-        description="Required claim aud of a JWT, or one of several values in it.",
-    )
-    owner_claim: NonEmptyText = Field("sub", description="Claim of a JWT that names the owner.")
-    admin_claim: NonEmptyText | None = Field(
-        None,
-        examples=["chatd_admin"],
-        description="Claim of a JWT that is true for an admin. Not set: no JWT is an admin's.",
-    )
+    """Public keys of the identity provider, as a JSON Web Key Set: an https:// URL (http:// on loopback),
+    or the absolute path of a file. Read again every five minutes, and when a token names an unknown key.
+    Required for jwt, like issuer and audience. A JWT must be signed with RS256 to RS512, PS256 to PS512,
+    ES256 to ES512 or EdDSA, and have exp, iss and aud. Its iat and nbf may be 3 s ahead of this clock."""
+    issuer: NonEmptyText | None = Field(None, examples=["https://login.example.com/"])
+    """Required claim iss of a JWT."""
+    audience: NonEmptyText | None = Field(None, examples=["chatd"])
+    """Required claim aud of a JWT, or one of several values in it."""
+    owner_claim: NonEmptyText = "sub"
+    """Claim of a JWT that names the owner."""
+    admin_claim: NonEmptyText | None = Field(None, examples=["chatd_admin"])
+    """Claim of a JWT that is true for an admin. Not set: no JWT is an admin's."""
 
     @model_validator(mode="after")
     def _check_jwt_keys(self) -> Self:
@@ -151,58 +118,42 @@ class LimitSettings(Section):
     http.max_body_bytes and worker.max_queued_messages.
     """
 
-    max_content_parts: NonNegativeInt = Field(100, description="Maximum parts of one message.")
-    max_labels: NonNegativeInt = Field(64, description="Maximum labels of one chat.")
-    max_active_chats: int = Field(
-        1000,
-        ge=0,
-        le=1_000_000,
-        description="Maximum chats of one owner that are pending, running, interrupting or waiting for "
-        "tool results, on all replicas together.",
-    )
-    max_streams: NonNegativeInt = Field(
-        1000, description="Maximum open streams of one owner on one process."
-    )
-    requests_per_second: NonNegativeInt = Field(
-        500,
-        description="Maximum requests per second of one owner to one process. After a pause, as many are "
-        "accepted at once.",
-    )
+    max_content_parts: NonNegativeInt = 100
+    """Maximum parts of one message."""
+    max_labels: NonNegativeInt = 64
+    """Maximum labels of one chat."""
+    max_active_chats: int = Field(1000, ge=0, le=1_000_000)
+    """Maximum chats of one owner that are pending, running, interrupting or waiting for tool results, on
+    all replicas together."""
+    max_streams: NonNegativeInt = 1000
+    """Maximum open streams of one owner on one process."""
+    requests_per_second: NonNegativeInt = 500
+    """Maximum requests per second of one owner to one process. After a pause, as many are accepted at
+    once."""
 
 
 class WorkerSettings(Section):
     """Claiming and running chats, and recovering those of dead workers."""
 
-    enabled: bool = Field(
-        True, description="Run chats on this process. If false, it only serves HTTP."
-    )
-    max_chats: Reloadable[PositiveInt] = Field(
-        100, description="Maximum chats that the worker leases at once."
-    )
-    poll_seconds: PositiveFloat = Field(
-        1, description="Interval of checks for pending chats when no notification arrives."
-    )
-    heartbeat_seconds: PositiveFloat = Field(
-        5, description="Interval at which a worker renews its leases."
-    )
-    lease_seconds: PositiveFloat = Field(
-        20,
-        description="Age of the last renewal at which other workers may take the chat. At least three "
-        "times heartbeat_seconds. The same on every replica.",
-    )
-    reap_interval_seconds: PositiveFloat = Field(
-        1, description="Interval of checks for chats of dead workers."
-    )
-    max_recoveries: NonNegativeInt = Field(
-        3, description="Number of workers a chat may lose without progress before it fails."
-    )
-    shutdown_grace_seconds: NonNegativeFloat = Field(
-        10,
-        description="Time that turns may take to finish after SIGTERM, before their chats are released.",
-    )
-    max_queued_messages: Reloadable[NonNegativeInt] = Field(
-        20, description="Maximum messages in the queue of one chat. 0: unlimited."
-    )
+    enabled: bool = True
+    """Run chats on this process. If false, it only serves HTTP."""
+    max_chats: Reloadable[PositiveInt] = 100
+    """Maximum chats that the worker leases at once."""
+    poll_seconds: PositiveFloat = 1
+    """Interval of checks for pending chats when no notification arrives."""
+    heartbeat_seconds: PositiveFloat = 5
+    """Interval at which a worker renews its leases."""
+    lease_seconds: PositiveFloat = 20
+    """Age of the last renewal at which other workers may take the chat. At least three times
+    heartbeat_seconds. The same on every replica."""
+    reap_interval_seconds: PositiveFloat = 1
+    """Interval of checks for chats of dead workers."""
+    max_recoveries: NonNegativeInt = 3
+    """Number of workers a chat may lose without progress before it fails."""
+    shutdown_grace_seconds: NonNegativeFloat = 10
+    """Time that turns may take to finish after SIGTERM, before their chats are released."""
+    max_queued_messages: Reloadable[NonNegativeInt] = 20
+    """Maximum messages in the queue of one chat. 0: unlimited."""
 
     @model_validator(mode="after")
     def _check_lease(self) -> Self:
@@ -219,29 +170,24 @@ class WorkerSettings(Section):
 class TurnSettings(Section):
     """Limits of one turn, from a user's message to the model's final answer."""
 
-    max_steps: PositiveInt = Field(50, description="Maximum model calls in one turn.")
-    max_attempts: PositiveInt = Field(
-        5, description="Maximum attempts of one model call, the first included."
-    )
-    backoff_seconds: PositiveFloat = Field(
-        1, description="Pause after the first failed attempt. It doubles each time."
-    )
-    backoff_max_seconds: PositiveFloat = Field(
-        60, description="Longest pause. If a provider asks for a longer one, the turn fails."
-    )
-    stream_idle_timeout_seconds: PositiveFloat = Field(
-        60, description="Time without streamed output after which a model call is aborted."
-    )
-    model_call_timeout_seconds: PositiveFloat = Field(
-        600, description="Time limit for one model call."
-    )
-    timeout_seconds: PositiveFloat = Field(3600, description="Time limit for the whole turn.")
-    client_tool_timeout_seconds: PositiveFloat = Field(
-        300, description="Time limit for a client to submit its tool results."
-    )
-    max_tools: NonNegativeInt = Field(
-        64, description="Maximum client-run tools of one chat. 0: unlimited."
-    )
+    max_steps: PositiveInt = 50
+    """Maximum model calls in one turn."""
+    max_attempts: PositiveInt = 5
+    """Maximum attempts of one model call, the first included."""
+    backoff_seconds: PositiveFloat = 1
+    """Pause after the first failed attempt. It doubles each time."""
+    backoff_max_seconds: PositiveFloat = 60
+    """Longest pause. If a provider asks for a longer one, the turn fails."""
+    stream_idle_timeout_seconds: PositiveFloat = 60
+    """Time without streamed output after which a model call is aborted."""
+    model_call_timeout_seconds: PositiveFloat = 600
+    """Time limit for one model call."""
+    timeout_seconds: PositiveFloat = 3600
+    """Time limit for the whole turn."""
+    client_tool_timeout_seconds: PositiveFloat = 300
+    """Time limit for a client to submit its tool results."""
+    max_tools: NonNegativeInt = 64
+    """Maximum client-run tools of one chat. 0: unlimited."""
 
     @model_validator(mode="after")
     def _check_backoff(self) -> Self:
@@ -257,55 +203,38 @@ class TurnSettings(Section):
 class StreamSettings(Section):
     """Streams of events to clients."""
 
-    flush_interval_seconds: PositiveFloat = Field(
-        0.1, description="Interval at which streamed parts are shared with other replicas."
-    )
-    flush_bytes: PositiveInt = Field(
-        4096, description="Amount of unshared parts that is shared before the interval ends."
-    )
-    subscriber_buffer: PositiveInt = Field(
-        1024,
-        description="Maximum undelivered events of one subscriber. Beyond that its stream ends, and the "
-        "client resumes it.",
-    )
-    event_retention_days: PositiveFloat = Field(
-        7, description="Days during which a stream can be resumed. Older events are deleted."
-    )
+    flush_interval_seconds: PositiveFloat = 0.1
+    """Interval at which streamed parts are shared with other replicas."""
+    flush_bytes: PositiveInt = 4096
+    """Amount of unshared parts that is shared before the interval ends."""
+    subscriber_buffer: PositiveInt = 1024
+    """Maximum undelivered events of one subscriber. Beyond that its stream ends, and the client resumes
+    it."""
+    event_retention_days: PositiveFloat = 7
+    """Days during which a stream can be resumed. Older events are deleted."""
 
 
 class MetricsSettings(Section):
     """Metrics for operators."""
 
-    public: bool = Field(
-        False,
-        description="Serve /metrics to everybody. If false, and with authentication, it requires an "
-        "admin's token, because it covers all owners.",
-    )
-    refresh_interval_seconds: PositiveFloat = Field(
-        5,
-        description="Interval at which database-wide figures, such as chats by status, are collected for "
-        "/metrics.",
-    )
-    stalled_after_seconds: PositiveFloat = Field(
-        120, description="Time without progress after which a leased chat counts as stalled."
-    )
+    public: bool = False
+    """Serve /metrics to everybody. If false, and with authentication, it requires an admin's token,
+    because it covers all owners."""
+    refresh_interval_seconds: PositiveFloat = 5
+    """Interval at which database-wide figures, such as chats by status, are collected for /metrics."""
+    stalled_after_seconds: PositiveFloat = 120
+    """Time without progress after which a leased chat counts as stalled."""
 
 
 class LogSettings(Section):
     """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level that is written."
-    )
-    format: Literal["auto", "json", "console"] = Field(
-        "auto",
-        description='"json": one object per line; "console": readable text; "auto": console on a terminal, '
-        "otherwise json.",
-    )
-    loop_blocked_seconds: PositiveFloat = Field(
-        1,
-        description="Time after which a blocked event loop is logged, with the stack that blocks it.",
-    )
-    slow_request_seconds: PositiveFloat = Field(
-        1, description="Duration from which a request is logged at level info. Quicker ones: debug."
-    )
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """Format. "json": one object per line; "console": readable text; "auto": console on a terminal,
+    otherwise json."""
+    loop_blocked_seconds: PositiveFloat = 1
+    """Time after which a blocked event loop is logged, with the stack that blocks it."""
+    slow_request_seconds: PositiveFloat = 1
+    """Duration from which a request is logged at level info. Quicker ones: debug."""

@@ -18,7 +18,7 @@ from chatd.settings.sections import (
     TurnSettings,
     WorkerSettings,
 )
-from chatd.settings.types import KeyPath, Reloadable, check_rules, is_loopback
+from chatd.settings.types import KeyPath, Reloadable, TableName, check_rules, is_loopback
 
 
 class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_errors=True):
@@ -33,8 +33,8 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     stream: StreamSettings = Field(default_factory=StreamSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: Reloadable[LogSettings] = Field(default_factory=LogSettings)
-    providers: Reloadable[dict[str, ProviderSettings]] = Field(default_factory=dict)
-    models: Reloadable[dict[str, ModelSettings]] = Field(default_factory=dict)
+    providers: Reloadable[dict[TableName, ProviderSettings]] = Field(default_factory=dict)
+    models: Reloadable[dict[TableName, ModelSettings]] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(

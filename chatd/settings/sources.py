@@ -1,25 +1,28 @@
-"""Readers of the three sources: the TOML file, systemd's credentials and the environment."""
+"""Readers of the three sources: the TOML file, systemd's credentials and the environment.
 
-import json
-import re
+Each fills a source of pydantic-settings, which merges them. A key is placed only by ``Source.add``, which
+knows its origin.
+"""
+
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import InitSettingsSource
+
 from chatd.settings.keys import (
     ENV_PREFIX,
-    NAMED_LENGTH,
-    Key,
     env_name,
     find_key,
+    is_named,
     known_keys,
     path_length,
+    sections,
     suggest,
-    suggest_section,
 )
 from chatd.settings.report import Origin, Problem
+from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
 
 CONFIG_VARIABLE = "CHATD_CONFIG"
@@ -28,69 +31,54 @@ _TEST_PREFIX = f"{ENV_PREFIX}TEST_"
 _RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "CHATD_URL", "CHATD_TOKEN"})
 """Variables that are no keys. Any other one that begins with ``CHATD_`` must be a key."""
 
-_TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names that fit a TOML key, a variable and a file name."""
 
+class Source(InitSettingsSource):
+    """Values of one source as nested tables, the origin of each, and the problems with them."""
 
-@dataclass(slots=True)
-class SourceValues:
-    """Values of one source by key, their origins, and the problems found while reading them."""
+    def __init__(self) -> None:
+        super().__init__(Settings, {})
+        self.origins: dict[KeyPath, Origin] = {}
+        self.problems: list[Problem] = []
 
-    values: dict[KeyPath, Any] = field(default_factory=dict)
-    origins: dict[KeyPath, Origin] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    table_names: list[tuple[str, str]] = field(default_factory=list)
-    """The (section, name) of every named table in the order of the file, empty ones included."""
+    def add(self, path: KeyPath, value: Any, origin: Origin, folder: Path = Path()) -> None:
+        """Store the value of a key, or the problem with it. A path stands for the text of the file.
 
-    def add(self, path: KeyPath, value: Any, origin: Origin, *, folder: Path = Path()) -> None:
-        """Store the value of a key, or the problem with it. A path stands for the text of the file."""
+        The file of a secret is looked up relative to ``folder``.
+        """
         key = find_key(path)
         if key is None:
             self.reject(path, _unknown_key_reason(path, origin), origin)
             return
-        target = key.path(path[1] if key.named else None)
-        if target in self.values:
+        target = (*path[:-1], key.field)
+        if target in self.origins:
             self.reject(path, f"{'.'.join(target)} is given twice", origin)
             return
-        try:
-            self.values[target] = _resolve(key, path, value, folder)
-            self.origins[target] = origin
-        except ValueError as error:
-            self.reject(path, str(error), origin)
+        if target != path or isinstance(value, Path):
+            try:
+                value = _read_secret(folder / str(value))
+            except ValueError as error:
+                self.reject(path, str(error), origin)
+                return
+        self.origins[target] = origin
+        self.table(target[:-1])[key.field] = value
 
     def reject(self, path: KeyPath, reason: str, origin: Origin) -> None:
         """Record a problem with a key."""
         self.problems.append(origin.problem(path, reason))
 
-    def tables(self) -> dict[str, Any]:
-        """Return the values as nested tables."""
-        root: dict[str, Any] = {}
-        for section, name in self.table_names:
-            root.setdefault(section, {}).setdefault(name, {})
-        for path, value in self.values.items():
-            table = root
-            for word in path[:-1]:
-                table = table.setdefault(word, {})
-            table[path[-1]] = value
-        return root
+    def table(self, path: KeyPath) -> dict[str, Any]:
+        """Return the table at this path, a new one if there is none."""
+        table = self.init_kwargs
+        for word in path:
+            table = table.setdefault(word, {})
+        return table
 
 
-def _resolve(key: Key, path: KeyPath, value: Any, folder: Path) -> Any:
-    """Return the value that a source gives, after reading files and JSON."""
-    if key.named and not _TABLE_NAME.fullmatch(path[1]):
-        raise ValueError("a name is made of letters, digits, dots, dashes and underscores")
-    if isinstance(value, Path):
-        value = _read_secret(value)
-    if path[-1] != key.field:
-        value = _read_secret(folder / str(value))
-    if key.structured and isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError(
-                "must be a list or a table (as JSON, where there is only text)"
-            ) from None
-    return value
+def _unknown_key_reason(path: KeyPath, origin: Origin) -> str:
+    if len(path) < path_length(path[0]):
+        return f"must be a table: [{'.'.join((path[0], 'NAME')[: path_length(path[0]) - 1])}]"
+    close = suggest(path)
+    return "unknown key" + (f"; did you mean {origin.spell(close)}?" if close else "")
 
 
 def _read_secret(path: Path) -> str:
@@ -106,18 +94,11 @@ def _read_secret(path: Path) -> str:
     return text
 
 
-def _unknown_key_reason(path: KeyPath, origin: Origin) -> str:
-    section, length = path[0], path_length(path[0])
-    if len(path) < length:
-        name = ".NAME" if length == NAMED_LENGTH else ""
-        return f"must be a table: [{section}{name}]"
-    close = suggest(path)
-    return "unknown key" + (f"; did you mean {origin.spell(close)}?" if close else "")
-
-
-def read_file(path: Path) -> SourceValues:
-    """Read the TOML file. A file that cannot be read or parsed is one problem."""
-    result, origin = SourceValues(), Origin("file", str(path))
+def read_file(path: Path | None) -> Source:
+    """Read the TOML file, if there is one. A file that cannot be read or parsed is one problem."""
+    result = Source()
+    if path is None:
+        return result
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -126,72 +107,62 @@ def read_file(path: Path) -> SourceValues:
         result.problems.append(Problem(str(path), f"not valid TOML: {error}", "file"))
     else:
         for keys, value in _flatten(document):
-            result.add(keys, value, origin, folder=path.parent)
-        result.table_names = [
-            (section, name)
-            for section, table in document.items()
-            if path_length(section) == NAMED_LENGTH and isinstance(table, dict)
-            for name, inner in table.items()
-            if isinstance(inner, dict)
-        ]
+            if value == {} and len(keys) < path_length(keys[0]):
+                result.table(keys)
+            else:
+                result.add(keys, value, Origin("file", str(path)), path.parent)
     return result
 
 
 def _flatten(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield the keys with their values. The path is shorter if a value stands in place of a table."""
-    if path and (len(path) == path_length(path[0]) or not isinstance(value, dict)):
+    """Yield the keys with their values, and empty tables. A value instead of a table has a short path."""
+    is_table = not path or (isinstance(value, dict) and len(path) < path_length(path[0]))
+    if not is_table or (path and not value):
         yield path, value
         return
     for word, inner in value.items():
         yield from _flatten(inner, (*path, word))
 
 
-def read_environment(
-    environ: Mapping[str, str], table_names: Iterable[tuple[str, str]] = ()
-) -> SourceValues:
+def read_environment(environ: Mapping[str, str], file: Source) -> Source:
     """Read every ``CHATD_`` variable. An empty one counts as not set.
 
-    ``table_names`` are the named tables of the file. A variable cannot spell ``my-model``, so
-    ``MY_MODEL`` means the table that it fits.
+    A variable cannot spell ``my-model``, so ``MY_MODEL`` means the table of ``file`` that it fits.
     """
-    result = SourceValues()
-    names: dict[str, list[str]] = {}
-    for section, name in sorted(table_names):
-        names.setdefault(env_name((section, name)), []).append(name)
+    result = Source()
+    tables: dict[str, list[KeyPath]] = {}
+    for section, named in file.init_kwargs.items():
+        for name in sorted(named) if is_named(section) else ():
+            tables.setdefault(env_name((section, name)), []).append((section, name))
     for variable, text in sorted(environ.items()):
         is_setting = variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX)
         if not is_setting or variable in _RESERVED_VARIABLES or not text:
             continue
         origin, path = Origin("env", variable), _variable_path(variable)
-        fitting = names.get(variable.rpartition("__")[0], [])
+        fitting = tables.get(variable.rpartition("__")[0], [path[:-1]])
         if len(fitting) > 1:
-            result.reject(path, f"may mean any of {', '.join(fitting)}", origin)
+            names = ", ".join(name for _, name in fitting)
+            result.reject(path, f"may mean any of {names}", origin)
         else:
-            result.add((path[0], *fitting, path[-1]) if fitting else path, text, origin)
+            result.add((*fitting[0], path[-1]), text, origin)
     return result
 
 
 def _variable_path(variable: str) -> KeyPath:
-    """Return the key that a variable spells, in lower case.
-
-    The section with the most similar name decides whether the variable names a table, so that a
-    misspelt section gets a suggestion for the whole key.
-    """
+    """Return the key that a variable spells, in lower case."""
     section, _, rest = variable.removeprefix(ENV_PREFIX).lower().partition("__")
-    if not rest:
-        return (section,)
-    if path_length(suggest_section(section)) != NAMED_LENGTH:
-        return section, rest
-    name, _, key = rest.rpartition("__")
-    return section, name, key
+    name, _, field = rest.rpartition("__")
+    if name and (is_named(section) or section not in sections()):
+        return section, name, field
+    return (section, rest) if rest else (section,)
 
 
-def read_credentials(environ: Mapping[str, str]) -> SourceValues:
+def read_credentials(environ: Mapping[str, str]) -> Source:
     """Read systemd's credentials that are named like a secret key, such as ``database.url``.
 
     A credential whose name does not begin with a section has another purpose and is ignored.
     """
-    result = SourceValues()
+    result = Source()
     folder = environ.get(_CREDENTIALS_VARIABLE)
     for file in sorted(Path(folder).glob("*.*")) if folder else ():
         section, _, rest = file.name.partition(".")

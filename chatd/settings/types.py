@@ -1,13 +1,21 @@
 """Base class and field types of the settings models."""
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretStr,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
@@ -27,12 +35,15 @@ STRICT = ConfigDict(
     allow_inf_nan=False,
     hide_input_in_errors=True,
     validate_default=True,
+    use_attribute_docstrings=True,
 )
 """Configuration of all settings models: unknown keys are errors, and no error holds a secret."""
 
 _IPV6_LITERAL = re.compile(r"^\[[^]]*\]")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 _PORT_LIMIT = 65536
+_TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that fit a TOML key, a variable and a file name."""
 
 
 class Section(BaseModel):
@@ -76,6 +87,22 @@ def _database_url_problem(url: str) -> str | None:
     return f"a port must be a number below {_PORT_LIMIT}" if wrong else None
 
 
+def _parse_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        reason = "must be a list or a table (as JSON, where there is only text)"
+        raise ValueError(reason) from None
+
+
+def _check_table_name(name: str) -> str:
+    if not _TABLE_NAME.fullmatch(name):
+        raise ValueError("a name is made of letters, digits, dots, dashes and underscores")
+    return name
+
+
 def _check_jwks_source(source: str) -> str:
     url = urlsplit(source)
     host = url.hostname or ""
@@ -101,4 +128,7 @@ def _check_origins(origins: list[str]) -> list[str]:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 JwksSource = Annotated[str, AfterValidator(_check_jwks_source)]
-CorsOrigins = Annotated[list[str], AfterValidator(_check_origins)]
+MaybeJson = Annotated[T, BeforeValidator(_parse_json)]
+"""List or table that is JSON in a variable and in the file of a secret, which hold only text."""
+TableName = Annotated[str, AfterValidator(_check_table_name)]
+CorsOrigins = Annotated[MaybeJson[list[str]], AfterValidator(_check_origins)]

@@ -1,11 +1,9 @@
 """The documentation: generated tables are up to date, links resolve, and what it names exists."""
 
-import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,6 +13,7 @@ from chatd.cli.main import COMMANDS
 from chatd.logs.events import log_events
 from chatd.settings.keys import known_keys
 from chatd.telemetry.metrics import Metrics
+from docs import generate
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -28,16 +27,6 @@ PAGES = [
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-
-
-def load_generator() -> ModuleType:
-    """Import ``docs/generate.py``, which is in no package."""
-    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def prose(page: Path) -> str:
@@ -69,7 +58,7 @@ def test_links_resolve(page: Path) -> None:
 
 
 def test_generated_tables_are_up_to_date() -> None:
-    outdated = [name(page) for page in load_generator().pages()]
+    outdated = [name(page) for page in generate.pages()]
     assert not outdated, "run 'make generate'"
 
 
@@ -79,7 +68,7 @@ def test_every_generated_place_has_a_generator() -> None:
         for page in PAGES
         for found in re.findall(r"<!-- generated: (\w+) -->", page.read_text())
     }
-    assert places == set(load_generator().TABLES)
+    assert places == set(generate.TABLES)
 
 
 def nav_pages(node: object) -> Iterator[str]:

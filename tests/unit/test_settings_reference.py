@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from chatd.settings import load_with_origins
 from chatd.settings.keys import Key, known_keys, sections
-from chatd.settings.reference import example_config
+from docs.settings_reference import example_config
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 TEXT = EXAMPLE.read_text()
@@ -36,8 +36,8 @@ def test_example_has_every_key_with_its_description() -> None:
     for key in known_keys().values():
         line = re.search(rf"^(# )?{key.field}(_file)? = ", TEXT, re.MULTILINE)
         assert line, f"{key.section}.{key.field} is not in the example"
-        assert key.info.description, f"{key.section}.{key.field} has no description"
-        assert key.info.description in WORDS, f"{key.section}.{key.field} is described otherwise"
+        assert key.description, f"{key.section}.{key.field} has no description"
+        assert key.description in WORDS, f"{key.section}.{key.field} is described otherwise"
 
 
 def test_example_without_comment_signs_is_valid(tmp_path: Path) -> None:

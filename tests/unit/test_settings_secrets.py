@@ -14,8 +14,7 @@ from chatd.settings import (
     load_with_origins,
     shown_settings,
 )
-from chatd.settings.report import redact_url
-from chatd.settings.secrets import secret_values
+from chatd.settings.secrets import redact_url, secret_values
 
 SECRET = "geheim-4711"
 Write = Callable[[str], Path]

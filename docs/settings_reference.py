@@ -1,6 +1,6 @@
 """Generator of ``config.example.toml``, and of the rows of the reference page, from the models.
 
-``docs/generate.py`` writes both. A test holds that the files in the repository are up to date.
+``docs.generate`` writes both. A test holds that the files in the repository are up to date.
 """
 
 import json
@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import SecretStr
 
 from chatd.settings.keys import FILE_SUFFIX, Key, known_keys, sections
-from chatd.settings.models import EXAMPLES
 
 _HEADER = """\
 # Configuration of chatd: every key, with its default.
@@ -35,6 +34,32 @@ _HEADER = """\
 #
 # 'make generate' writes this file from the settings models.
 """
+_EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
+    "providers": {
+        "openai": {
+            "kind": "openai",
+            "base_url": "https://api.openai.com/v1",
+            "api_key_file": "openai.key",
+            "headers": {"OpenAI-Project": "proj_123"},
+        },
+        "demo": {
+            "kind": "scripted",
+            "script": [{"text": "Good evening."}],
+            "scripts": {"short": [{"text": "Hm."}]},
+        },
+    },
+    "models": {
+        "fast": {
+            "provider": "openai",
+            "model": "gpt-5-mini",
+            "context_limit": 400000,
+            "max_output_tokens": 16000,
+            "settings": {"temperature": 0.2},
+            "default": True,
+        }
+    },
+}
+"""Named tables of ``config.example.toml``. Together they have every key."""
 _WIDTH = 100
 _LIMITS = {
     "minimum": "at least {}",
@@ -63,7 +88,7 @@ def _example_section(section: str) -> str:
     if not named:
         lines[0] += f"[{section}]\n"
         lines += (_example_entry(key, marked=key.reloadable != reloadable) for key in keys.values())
-    for name, table in EXAMPLES[section].items() if named else ():
+    for name, table in _EXAMPLES[section].items() if named else ():
         lines.append(f"# [{section}.{name}]\n")
         for word, value in table.items():
             if key := keys.pop(word.removesuffix(FILE_SUFFIX), None):
@@ -110,7 +135,7 @@ def _default_text(key: Key) -> str:
 
 def _description(key: Key) -> str:
     secret = " A secret." if key.secret else ""
-    return (key.info.description or "") + secret
+    return key.description + secret
 
 
 def _type_words(schema: dict[str, Any]) -> Iterator[str]:
