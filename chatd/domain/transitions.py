@@ -96,8 +96,6 @@ class Rule:
     targets: Targets = field(default_factory=dict)
     _: KW_ONLY
     targets_when_busy: Mapping[BusyBehavior, Targets] = field(default_factory=dict)
-    starts_turn: bool = False
-    """The transition requests an answer, so the chat records the trace of its request."""
     keeps_status: bool = False
     """The status is the same before and after, so streams send no ``status`` event."""
     changes_description: bool = False
@@ -124,7 +122,7 @@ _IDLE_UNCHANGED: Final[Targets] = {status: Target(status) for status in sorted(I
 _IDLE_TO_PENDING: Final[Targets] = {_W: Target(_P), _E: Target(_P)}
 
 RULES: Final[Mapping[Transition, Rule]] = {
-    Transition.CREATE: Rule(Actor.CALLER, {None: Target(_P, without_message=_W)}, starts_turn=True),
+    Transition.CREATE: Rule(Actor.CALLER, {None: Target(_P, without_message=_W)}),
     Transition.SEND: Rule(
         Actor.CALLER,
         targets_when_busy={
@@ -137,7 +135,6 @@ RULES: Final[Mapping[Transition, Rule]] = {
             },
             BusyBehavior.REJECT: _IDLE_TO_PENDING,
         },
-        starts_turn=True,
     ),
     Transition.INTERRUPT: Rule(
         Actor.CALLER,
@@ -150,11 +147,10 @@ RULES: Final[Mapping[Transition, Rule]] = {
             _E: Target(_E, journaled=False),
         },
     ),
-    Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P)}, starts_turn=True),
+    Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P)}),
     Transition.EDIT: Rule(
         Actor.CALLER,
         {status: Target(_P) for status in Status},
-        starts_turn=True,
         loss_reason=LossReason.EDITED,
     ),
     Transition.REMOVE_QUEUED: Rule(Actor.CALLER, _NOT_WAITING, keeps_status=True),
@@ -162,7 +158,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
         Actor.CALLER,
         {_P: Target(_P), _R: Target(_I), _I: Target(_I), _A: Target(_P), _E: Target(_P)},
     ),
-    Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}, starts_turn=True),
+    Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
     Transition.DESCRIBE: Rule(
         Actor.CALLER, _UNCHANGED, keeps_status=True, changes_description=True
