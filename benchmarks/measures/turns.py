@@ -163,7 +163,6 @@ class InProcessDriver:
             content=({"type": "text", "text": "Which way to the station?"},),
         )
         end = self._turn_ends[moved.chat.id] = asyncio.get_running_loop().create_future()
-        services.change_bus.publish(moved.entry)
         assert await end is Status.WAITING  # noqa: S101 - else there is nothing to measure
 
 

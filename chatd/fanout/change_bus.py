@@ -43,10 +43,8 @@ class ChangeBus:
         """Call ``listener`` for every hint, of this process and of others."""
         self._listeners.append(listener)
 
-    def publish(self, entry: JournalEntry | None) -> None:
-        """Publish a transition that this process committed; None: it had nothing to change."""
-        if entry is None:
-            return
+    def publish(self, entry: JournalEntry) -> None:
+        """Publish a transition that this process committed."""
         self._hub.publish(entry)
         hint = Hint(entry.chat_id, entry.version, entry.status)
         self._pending.append(hint)
