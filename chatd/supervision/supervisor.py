@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 class Supervisor:
-    """Runs children one for one: started in order, restarted alone, stopped in reverse order.
+    """Supervisor one for one: children start in order, restart alone, and stop in reverse order.
 
     All children together may be restarted ``restarts`` times in any ``window_seconds``. The backoff of a
     child that was up for ``stable_after_seconds`` starts over. A child that is not ready

@@ -25,11 +25,11 @@ export class Parser {
     const cut = this.#afterCr && text.startsWith("\n");
     this.#afterCr = text.endsWith("\r");
     if (cut) text = text.slice(1);
-    const [first = "", ...others] = text.split(LINE_END);
+    const [first = "", ...rest] = text.split(LINE_END);
     this.#line.push(first);
-    for (const other of others) {
+    for (const line of rest) {
       const event = this.#take(this.#line.join(""));
-      this.#line = [other];
+      this.#line = [line];
       if (event !== undefined) yield event;
     }
   }
