@@ -1,7 +1,9 @@
 """Streams as server-sent events: the encoding, and the response that sends them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -9,6 +11,8 @@ from fastapi.sse import EventSourceResponse
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from chatd.api.auth.identity import Grant
+from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
 from chatd.api.schema.events import CHAT_EVENTS, CHAT_LIST_EVENTS
 from chatd.domain.chat import Chat
@@ -18,7 +22,6 @@ from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.streaming.event_stream import EventStream
-from chatd.telemetry.metrics import StreamMetrics
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
@@ -28,21 +31,36 @@ _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
 }
 
 
-class EventStreamResponse(EventSourceResponse):
-    """Response that sends a stream as ``content`` encodes it, and calls ``close`` at its end."""
+async def open_stream(
+    stream: EventStream, begin: Callable[[], Awaitable[None]], *, grant: Grant, context: ApiContext
+) -> "EventStreamResponse":
+    """Return the response that sends ``stream``, after ``begin`` has read what it begins with.
 
-    def __init__(
-        self,
-        stream: EventStream,
-        content: AsyncIterator[bytes],
-        *,
-        metrics: StreamMetrics,
-        close: Callable[[], None],
-    ) -> None:
-        super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    The stream counts for the owner and ends with ``grant``. Whatever fails here is answered as a problem,
+    and leaves no subscription.
+    """
+    with ExitStack() as stack:
+        stack.callback(stream.close)
+        session = context.stream_sessions.start(grant)
+        stack.callback(session.close)
+        session.on_end(partial(stream.end, StreamEndReason.REVOKED))
+        await begin()
+        await load_model_names(stream.first_events, context)
+        stack.pop_all()
+        return EventStreamResponse(stream, session, context)
+
+
+class EventStreamResponse(EventSourceResponse):
+    """Response that sends a stream, and closes it and its session at the end."""
+
+    def __init__(self, stream: EventStream, session: StreamSession, context: ApiContext) -> None:
+        super().__init__(
+            encode_stream(stream, context),
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
         self._stream = stream
-        self._metrics = metrics
-        self._close = close
+        self._session = session
+        self._metrics = context.metrics.streams
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client disconnects.
@@ -56,7 +74,8 @@ class EventStreamResponse(EventSourceResponse):
             await self.stream_response(send)
         finally:
             self._metrics.ended.add(self._stream.end_reason)
-            self._close()
+            self._stream.close()
+            self._session.close()
             disconnect.cancel()
             await asyncio.wait([disconnect])
 

@@ -39,6 +39,8 @@ class Preview:
 class Subscription:
     """The journal entries that are pending for one subscriber of a topic, at most ``max_entries``."""
 
+    __slots__ = ("_entries", "_max_entries", "_woken", "disconnected", "overflowed", "topic")
+
     def __init__(self, topic: "Topic", *, max_entries: int) -> None:
         self.topic = topic
         self._max_entries = max_entries

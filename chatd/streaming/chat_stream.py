@@ -5,8 +5,7 @@ then drops by cursor what arrived both ways. Every event has the cursor that res
 any replica.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -25,13 +24,18 @@ from chatd.streaming.event_stream import RESET, EventStream
 class ChatStream(EventStream):
     """The events of one chat for one subscriber. Call ``open`` first, then iterate over ``events``."""
 
+    __slots__ = ("_chat_id", "_hub", "_reader", "_stream_reads", "_subscription")
+
     def __init__(self, hub: ChatHub, stream_reads: StreamStore, subscription: Subscription) -> None:
-        super().__init__(subscription, is_draining=lambda: hub.draining)
+        super().__init__(subscription)
         self._hub = hub
         self._stream_reads = stream_reads
         self._subscription = subscription
         self._chat_id = subscription.topic.chat_id
         self._reader: ChatEventReader
+
+    def close(self) -> None:
+        self._hub.unsubscribe(self._subscription)
 
     @property
     def final_event(self) -> StreamEvent | None:
@@ -99,6 +103,9 @@ class ChatStream(EventStream):
         self._reader = reader
         return events
 
+    def _is_draining(self) -> bool:
+        return self._hub.draining
+
     async def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
         if self._first_events:
             yield self._take_first_events()
@@ -107,17 +114,10 @@ class ChatStream(EventStream):
         return self._reader.pull()
 
 
-@contextmanager
-def subscribe_to_chat(
-    hub: ChatHub, stream_reads: StreamStore, chat_id: UUID
-) -> Iterator[ChatStream]:
-    """Subscribe to a chat, which need not exist yet, for as long as the context lasts.
+def subscribe_to_chat(hub: ChatHub, stream_reads: StreamStore, chat_id: UUID) -> ChatStream:
+    """Subscribe to a chat, which need not exist yet, until the stream is closed.
 
     Whatever happens to the chat from here on is part of the stream, so a caller that creates or changes
     the chat before it opens the stream misses nothing.
     """
-    subscription = hub.subscribe(chat_id)
-    try:
-        yield ChatStream(hub, stream_reads, subscription)
-    finally:
-        hub.unsubscribe(subscription)
+    return ChatStream(hub, stream_reads, hub.subscribe(chat_id))

@@ -18,6 +18,8 @@ class ChatEventReader:
     of the step before it, and parts of an older epoch are never sent once a newer one began.
     """
 
+    __slots__ = ("_preview", "_settled_part", "_subscription", "cursor")
+
     def __init__(self, subscription: Subscription, cursor: Cursor, *, settled_part: int) -> None:
         self._subscription = subscription
         self._settled_part = settled_part

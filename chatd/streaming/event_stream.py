@@ -1,9 +1,9 @@
 """The lifecycle of a stream: its first events, its waits, and the reasons for its end."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import anyio
 
@@ -40,14 +40,26 @@ class Subscriber(Protocol):
 class EventStream(ABC):
     """The events for one subscriber, as no protocol in particular.
 
-    A protocol spells the batches of ``events`` and, once they are over, the ``end_reason``.
+    A protocol spells the batches of ``events`` and, once they are over, the ``end_reason``. A stream is
+    closed by the code that made it, or by ``with``.
     """
 
-    def __init__(self, subscription: Subscriber, *, is_draining: Callable[[], bool]) -> None:
+    __slots__ = ("_ended_with", "_first_events", "_subscriber")
+
+    def __init__(self, subscription: Subscriber) -> None:
         self._subscriber = subscription
         self._first_events: Sequence[StreamEvent] = ()
-        self._is_draining = is_draining
         self._ended_with: StreamEndReason | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel the subscription. The stream delivers nothing any more."""
 
     def end(self, reason: StreamEndReason) -> None:
         """End the stream from outside: its client disconnected, or may not follow it any more."""
@@ -105,6 +117,10 @@ class EventStream(ABC):
         """Return what opening the stream read, once: an idle stream does not hold its snapshot."""
         first_events, self._first_events = self._first_events, ()
         return first_events
+
+    @abstractmethod
+    def _is_draining(self) -> bool:
+        """Return whether the process ends its streams."""
 
     @abstractmethod
     def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:

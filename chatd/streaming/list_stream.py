@@ -5,8 +5,7 @@ since, as it is now, and the ids of those that were deleted. The change from sto
 a chat's stream: subscribe first, then read, then drop by version what arrived both ways.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -35,6 +34,8 @@ _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 class ChatListStream(EventStream):
     """The changes of one owner's chats for one subscriber. Call ``open``, then iterate over ``events``."""
 
+    __slots__ = ("_chat_lists", "_draining", "_hub", "_missed", "_retention", "_subscription")
+
     def __init__(
         self,
         hub: ListHub,
@@ -44,12 +45,16 @@ class ChatListStream(EventStream):
         retention: timedelta,
         is_draining: Callable[[], bool],
     ) -> None:
-        super().__init__(subscription, is_draining=is_draining)
+        super().__init__(subscription)
+        self._draining = is_draining
         self._hub = hub
         self._chat_lists = chat_lists
         self._subscription = subscription
         self._retention = retention
         self._missed: ChangeBatch | None = None
+
+    def close(self) -> None:
+        self._hub.unsubscribe(self._subscription)
 
     async def open(self, cursor: str | None) -> None:
         """Read what the stream begins with: a snapshot, or the first changes since ``cursor``.
@@ -88,6 +93,9 @@ class ChatListStream(EventStream):
             return None
         self._hub.attach(self._subscription, batch.read_at)
         return batch
+
+    def _is_draining(self) -> bool:
+        return self._draining()
 
     async def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
         """Yield what the stream begins with, then what the subscriber missed, one read at a time.
@@ -143,7 +151,6 @@ def _change_events(
     return events
 
 
-@contextmanager
 def subscribe_to_list(
     hub: ListHub,
     chat_lists: ChatLists,
@@ -151,15 +158,11 @@ def subscribe_to_list(
     *,
     retention: timedelta,
     is_draining: Callable[[], bool],
-) -> Iterator[ChatListStream]:
-    """Subscribe to the chats of an owner for as long as the context lasts.
+) -> ChatListStream:
+    """Subscribe to the chats of an owner until the stream is closed.
 
     ``retention`` is how long deletions are stored: an older cursor cannot be resumed.
     """
-    subscription = hub.subscribe(owner_id)
-    try:
-        yield ChatListStream(
-            hub, chat_lists, subscription, retention=retention, is_draining=is_draining
-        )
-    finally:
-        hub.unsubscribe(subscription)
+    return ChatListStream(
+        hub, chat_lists, hub.subscribe(owner_id), retention=retention, is_draining=is_draining
+    )

@@ -1,6 +1,5 @@
 """Route of the stream of all chats of a caller."""
 
-from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -16,8 +15,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import ChatListEvent, SseMediaType, sse_response
 from chatd.api.scope import GRANT
-from chatd.api.sse import EventStreamResponse, encode_stream, load_model_names
-from chatd.domain.outcomes import StreamEndReason
+from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.list_stream import subscribe_to_list
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
@@ -44,27 +42,15 @@ async def stream_chats(
     cursor is too old. A `snapshot` follows it.
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
-    with ExitStack() as stack:
-        session = context.stream_sessions.start(request.scope[GRANT])
-        stack.callback(session.close)
-        stream = stack.enter_context(
-            subscribe_to_list(
-                context.list_hub,
-                context.store.chat_lists,
-                caller.owner_id,
-                retention=timedelta(days=context.event_retention_days),
-                is_draining=lambda: context.hub.draining,
-            )
-        )
-        session.on_end(partial(stream.end, StreamEndReason.REVOKED))
-        await stream.open(last_event_id or after)
-        await load_model_names(stream.first_events, context)
-        return EventStreamResponse(
-            stream,
-            encode_stream(stream, context),
-            metrics=context.metrics.streams,
-            close=stack.pop_all().close,
-        )
+    stream = subscribe_to_list(
+        context.list_hub,
+        context.store.chat_lists,
+        caller.owner_id,
+        retention=timedelta(days=context.event_retention_days),
+        is_draining=lambda: context.hub.draining,
+    )
+    begin = partial(stream.open, last_event_id or after)
+    return await open_stream(stream, begin, grant=request.scope[GRANT], context=context)
 
 
 @router.api_route(

@@ -1,6 +1,5 @@
 """Route of the stream of one chat."""
 
-from contextlib import ExitStack
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -14,8 +13,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import ChatEvent, SseMediaType, sse_response
 from chatd.api.scope import GRANT
-from chatd.api.sse import EventStreamResponse, encode_stream, load_model_names
-from chatd.domain.outcomes import StreamEndReason
+from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.chat_stream import subscribe_to_chat
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
@@ -41,18 +39,6 @@ async def stream_chat(
     `preview_reset` reports that it will not be stored.
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
-    with ExitStack() as stack:
-        session = context.stream_sessions.start(request.scope[GRANT])
-        stack.callback(session.close)
-        stream = stack.enter_context(
-            subscribe_to_chat(context.hub, context.store.stream_reads, chat_id)
-        )
-        session.on_end(partial(stream.end, StreamEndReason.REVOKED))
-        await stream.open(last_event_id or after, owner_id=caller.owner_filter)
-        await load_model_names(stream.first_events, context)
-        return EventStreamResponse(
-            stream,
-            encode_stream(stream, context),
-            metrics=context.metrics.streams,
-            close=stack.pop_all().close,
-        )
+    stream = subscribe_to_chat(context.hub, context.store.stream_reads, chat_id)
+    begin = partial(stream.open, last_event_id or after, owner_id=caller.owner_filter)
+    return await open_stream(stream, begin, grant=request.scope[GRANT], context=context)
