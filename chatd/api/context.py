@@ -11,7 +11,7 @@ from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.config import ApiConfig
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits
-from chatd.api.schema.resources import ChatOut
+from chatd.api.schema import resources
 from chatd.domain.chat import Chat
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
@@ -53,7 +53,7 @@ class ApiContext:
         """Return the id of the model with this name, None for None. Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
 
-    async def present_chat(self, chat: Chat) -> ChatOut:
+    async def present_chat(self, chat: Chat) -> resources.Chat:
         """Return a chat as a response, with the name of its model."""
         await self.ensure_model_names(chat.last_model_config_id)
         return self.present.chat(chat)

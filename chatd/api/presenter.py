@@ -5,13 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from chatd.api.request.pagination import chat_page
-from chatd.api.schema.parts import public_delta, public_part
-from chatd.api.schema.resources import ChatOut, JournalEntryOut, MessageOut, QueuedMessageOut, Usage
+from chatd.api.schema import resources
 from chatd.domain.chat import Chat
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, QueuedMessage
+from chatd.domain.message import Message, Part, QueuedMessage
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.stream_events import StreamEvent, StreamEventType
+
+_PROVIDER_DATA = "provider"
+"""Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
 
 
 class Presenter:
@@ -29,8 +31,8 @@ class Presenter:
     def has_model_name(self, model_id: UUID | None) -> bool:
         return model_id is None or model_id in self._model_names
 
-    def chat(self, chat: Chat) -> ChatOut:
-        return ChatOut(
+    def chat(self, chat: Chat) -> resources.Chat:
+        return resources.Chat(
             id=chat.id,
             owner_id=chat.owner_id,
             parent_chat_id=chat.parent_chat_id,
@@ -46,7 +48,7 @@ class Presenter:
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
             queue_length=chat.queue_length,
-            usage=Usage.from_domain(chat.usage),
+            usage=resources.Usage.from_domain(chat.usage),
             created_at=chat.created_at,
             updated_at=chat.updated_at,
         )
@@ -55,7 +57,7 @@ class Presenter:
         """Return the data of an event. None for a delta that has nothing for clients."""
         data: Any = event.data
         if event.type is StreamEventType.MESSAGE_PART:
-            return public_delta(data)
+            return _public_delta(data)
         match data:
             case Message():
                 return self.message(data)
@@ -69,7 +71,7 @@ class Presenter:
                 return data
 
     def _snapshot(self, snapshot: ChatSnapshot) -> Mapping[str, object]:
-        deltas = map(public_delta, snapshot.parts)
+        deltas = map(_public_delta, snapshot.parts)
         return {
             "chat": self.chat(snapshot.chat),
             "messages": [self.message(message) for message in snapshot.messages],
@@ -78,29 +80,29 @@ class Presenter:
             "action_required": snapshot.action_required,
         }
 
-    def message(self, message: Message) -> MessageOut:
-        return MessageOut(
+    def message(self, message: Message) -> resources.Message:
+        return resources.Message(
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[public_part(part) for part in message.content],
+            content=[_public_part(part) for part in message.content],
             model=self._model_name(message.model_config_id),
-            usage=Usage.from_domain(message.usage) if message.usage else None,
+            usage=resources.Usage.from_domain(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
             created_at=message.created_at,
         )
 
-    def queued_message(self, message: QueuedMessage) -> QueuedMessageOut:
-        return QueuedMessageOut(
+    def queued_message(self, message: QueuedMessage) -> resources.QueuedMessage:
+        return resources.QueuedMessage(
             id=message.id,
             chat_id=message.chat_id,
-            content=[public_part(part) for part in message.content],
+            content=[_public_part(part) for part in message.content],
             model=self._model_name(message.model_config_id),
             created_at=message.created_at,
         )
 
-    def journal_entry(self, entry: JournalEntry) -> JournalEntryOut:
-        return JournalEntryOut(
+    def journal_entry(self, entry: JournalEntry) -> resources.JournalEntry:
+        return resources.JournalEntry(
             version=entry.version,
             created_at=entry.created_at,
             transition=entry.transition,
@@ -109,3 +111,19 @@ class Presenter:
             worker_id=entry.worker_id,
             data=dict(entry.data),
         )
+
+
+def _public_part(part: Part) -> dict[str, Any]:
+    """Return a part without the provider's own data."""
+    return (
+        dict(part)
+        if _PROVIDER_DATA not in part
+        else {key: part[key] for key in part if key != _PROVIDER_DATA}
+    )
+
+
+def _public_delta(delta: Part) -> Part | None:
+    """Return a delta without the provider's own data. None if there is nothing else in it."""
+    if _PROVIDER_DATA not in delta:
+        return delta
+    return None if delta.keys() == {"index", "type", _PROVIDER_DATA} else _public_part(delta)

@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 
 import anyio
 import structlog
@@ -27,7 +26,6 @@ _STOP_TIMEOUT_SECONDS = 5
 
 
 _BAD_REQUEST_RESPONSE = problems.problem_response(
-    HTTPStatus.BAD_REQUEST,
     "bad_request",
     "The request is not valid HTTP, or its URL is longer than 65,535 bytes.",
     headers={"connection": "close"},

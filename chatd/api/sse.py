@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from chatd.api.auth.identity import Grant
 from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
-from chatd.api.schema.events import CHAT_EVENTS, CHAT_LIST_EVENTS
 from chatd.domain.chat import Chat
 from chatd.domain.cursor import Cursor
 from chatd.domain.message import Message
@@ -26,8 +25,7 @@ from chatd.streaming.event_stream import EventStream
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
-    declared.event_type: f"event: {declared.event_type}\n".encode()
-    for declared in (*CHAT_EVENTS, *CHAT_LIST_EVENTS)
+    event_type: f"event: {event_type}\n".encode() for event_type in StreamEventType
 }
 
 
@@ -119,7 +117,7 @@ async def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> 
 
 
 def _encode_event(event_type: StreamEventType, data: object, cursor: Cursor | str | None) -> bytes:
-    """Return a declared event on the wire. JSON escapes line breaks, so its data are one line."""
+    """Return an event on the wire. JSON escapes line breaks, so its data are one line."""
     id_line = b"" if cursor is None else f"id: {cursor}\n".encode()
     return b"%bdata: %b\n%b\n" % (_EVENT_LINES[event_type], to_json(data), id_line)
 

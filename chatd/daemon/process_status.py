@@ -9,11 +9,11 @@ import anyio
 
 from chatd import __version__
 from chatd.api.schema.process_status import (
-    ActorOut,
-    DatabaseStatsOut,
-    LeasedChatOut,
-    PoolOut,
-    ProcessStatusOut,
+    Actor,
+    DatabaseStats,
+    LeasedChat,
+    Pool,
+    ProcessStatus,
     Versions,
 )
 from chatd.daemon.process import Process
@@ -42,14 +42,14 @@ class ProcessStatusReporter:
         self._stats_collector = stats_collector
         self._started_at = datetime.now(UTC)
 
-    def status(self) -> ProcessStatusOut:
+    def status(self) -> ProcessStatus:
         """Return the status as of now."""
         now, database = datetime.now(UTC), self._services.database
         leases: tuple[Lease, ...] = ()
         free_slots = 0
         if self._chat_tasks is not None:
             leases, free_slots = self._chat_tasks.leases, max(self._chat_tasks.free_slots, 0)
-        return ProcessStatusOut(
+        return ProcessStatus(
             worker_id=self._process.worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -61,7 +61,7 @@ class ProcessStatusReporter:
             chats=[_leased_chat_out(lease, now) for lease in leases],
             free_slots=free_slots,
             streams=self._services.hub.subscriber_count + self._services.list_hub.subscriber_count,
-            pool=PoolOut(
+            pool=Pool(
                 size=database.pool_size,
                 in_use=database.connections_in_use,
                 waiting=database.waiting_statements,
@@ -78,11 +78,11 @@ class ProcessStatusReporter:
             postgresql=latest.stats.server_version if latest else None,
         )
 
-    def _database_stats(self) -> DatabaseStatsOut | None:
+    def _database_stats(self) -> DatabaseStats | None:
         latest = self._stats_collector.latest
         if latest is None:
             return None
-        return DatabaseStatsOut(
+        return DatabaseStats(
             seconds_ago=anyio.current_time() - latest.taken_at,
             chats=dict(latest.stats.chats),
             oldest_pending_seconds=self._stats_collector.oldest_pending_seconds(),
@@ -90,8 +90,8 @@ class ProcessStatusReporter:
         )
 
 
-def _actor_out(snapshot: ChildSnapshot) -> ActorOut:
-    return ActorOut(
+def _actor_out(snapshot: ChildSnapshot) -> Actor:
+    return Actor(
         name=snapshot.name,
         state=snapshot.state,
         seconds=anyio.current_time() - snapshot.since,
@@ -102,9 +102,9 @@ def _actor_out(snapshot: ChildSnapshot) -> ActorOut:
     )
 
 
-def _leased_chat_out(lease: Lease, now: datetime) -> LeasedChatOut:
+def _leased_chat_out(lease: Lease, now: datetime) -> LeasedChat:
     chat, progress = lease.chat, lease.progress.snapshot()
-    return LeasedChatOut(
+    return LeasedChat(
         chat_id=lease.fence.chat_id,
         status=chat.status,
         epoch=lease.fence.epoch,

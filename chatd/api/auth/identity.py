@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Protocol
 
 from chatd.api.errors.problems import HttpProblem
@@ -73,6 +72,5 @@ def unauthorized(detail: str) -> HttpProblem:
     return HttpProblem(
         "unauthorized",
         detail,
-        HTTPStatus.UNAUTHORIZED,
         headers={"www-authenticate": "Bearer"},
     )

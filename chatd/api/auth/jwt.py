@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -92,7 +91,6 @@ class JwtAuthenticator:
             raise HttpProblem(
                 "jwks_unavailable",
                 "The identity provider's key set is temporarily unavailable; try again.",
-                HTTPStatus.SERVICE_UNAVAILABLE,
                 headers={"retry-after": "1"},
             ) from error
         if key is None:

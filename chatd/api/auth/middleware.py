@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection
-from http import HTTPStatus
 
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -54,7 +53,6 @@ class AuthMiddleware:
             raise HttpProblem(
                 "too_many_requests",
                 "Too many requests (limits.requests_per_second).",
-                HTTPStatus.TOO_MANY_REQUESTS,
                 headers={"retry-after": str(math.ceil(wait_seconds))},
             )
         return grant

@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
-from http import HTTPStatus
 
 from chatd.api.auth.identity import Grant
 from chatd.api.errors.problems import HttpProblem
@@ -51,7 +50,6 @@ class StreamSessions:
             raise HttpProblem(
                 "too_many_streams",
                 f"You have {max_streams} streams open, and may not open more (limits.max_streams).",
-                HTTPStatus.TOO_MANY_REQUESTS,
             )
         timer: asyncio.TimerHandle | None = None
 

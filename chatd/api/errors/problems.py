@@ -1,7 +1,6 @@
 """Problem responses: ``application/problem+json`` (RFC 9457), each with a stable ``code``."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -24,7 +23,6 @@ CODES_EXTENSION = "x-codes"
 """Key under which a route's ``responses`` keep its codes until the document is complete."""
 
 _JSON_EXPECTED = "send JSON, with the header content-type: application/json"
-_INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class FieldProblem(BaseModel):
@@ -38,7 +36,7 @@ class Problem(BaseModel):
     """The reason why a request failed."""
 
     type: str = Field(default="about:blank", examples=["about:blank"])
-    title: str = Field(examples=["Unprocessable Entity"])
+    title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
     code: str = Field(
         description="Stable, for programs.",
@@ -61,12 +59,11 @@ class HttpProblem(HTTPException):
         self,
         code: str,
         detail: str,
-        status: HTTPStatus,
         *,
         errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(status, detail, headers)
+        super().__init__(PROBLEMS[code].status, detail, headers)
         self.code = code
         self.errors = list(errors)
 
@@ -74,11 +71,10 @@ class HttpProblem(HTTPException):
 def invalid_request(*errors: FieldProblem) -> HttpProblem:
     """Return a 422 that lists the mistakes in a request."""
     detail = "; ".join(f"{error.where}: {error.message}" for error in errors)
-    return HttpProblem("invalid_request", detail, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+    return HttpProblem("invalid_request", detail, errors=errors)
 
 
 def problem_response(
-    status: HTTPStatus,
     code: str,
     detail: str,
     *,
@@ -86,8 +82,13 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return a problem as a response."""
+    problem_type = PROBLEMS[code]
     problem = Problem(
-        title=status.phrase, status=status, code=code, detail=detail, errors=errors or []
+        title=problem_type.title,
+        status=problem_type.status,
+        code=code,
+        detail=detail,
+        errors=errors or [],
     )
     return _ProblemResponse(problem, headers)
 
@@ -112,9 +113,8 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route that may fail with these codes."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in ("database_unavailable", *codes):
-        status = PROBLEMS[code].status
-        response = {"description": status.phrase, "model": Problem, CODES_EXTENSION: []}
-        responses.setdefault(int(status), response)[CODES_EXTENSION].append(code)
+        response = {"model": Problem, CODES_EXTENSION: []}
+        responses.setdefault(PROBLEMS[code].status, response)[CODES_EXTENSION].append(code)
     return responses
 
 
@@ -129,27 +129,29 @@ def install(app: FastAPI) -> None:
 
 async def _on_refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    return problem_response(PROBLEMS[error.code].status, error.code, str(error))
+    return problem_response(error.code, str(error))
 
 
 def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
     """Return the response to such an error. Middlewares outside the error handlers need it."""
     if isinstance(error, DatabaseUnavailable):
         return _database_unavailable_response(error)
-    status = HTTPStatus(error.status_code)
-    if not isinstance(error, HttpProblem):
+    if isinstance(error, HttpProblem):
         return problem_response(
-            status, status.name.lower(), str(error.detail), headers=error.headers
+            error.code, error.detail, errors=error.errors, headers=error.headers
         )
-    return problem_response(
-        status, error.code, str(error.detail), errors=error.errors, headers=error.headers
-    )
+    return problem_response(_code_of(error), str(error.detail), headers=error.headers)
+
+
+def _code_of(error: HTTPException) -> str:
+    """Return the code of an error that FastAPI or Starlette raised: the first one of its status."""
+    codes = (code for code, problem in PROBLEMS.items() if problem.status == error.status_code)
+    return next(codes, "bad_request")
 
 
 def _database_unavailable_response(error: DatabaseUnavailable) -> JSONResponse:
     _log.warning("http.database_unavailable", error=str(error))
     return problem_response(
-        HTTPStatus.SERVICE_UNAVAILABLE,
         "database_unavailable",
         "The database cannot be reached just now; try again.",
         headers={"retry-after": "1"},
@@ -177,7 +179,7 @@ async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     response = to_response(error)
-    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    if error.status_code == PROBLEMS["method_not_allowed"].status:
         response.headers.update(_allow_header(request))
     return response
 
@@ -205,4 +207,4 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
     )
     request_id = request.scope[REQUEST_ID]
     detail = f"Something went wrong in chatd; it was logged with the request id {request_id}."
-    return problem_response(_INTERNAL, "internal", detail)
+    return problem_response("internal", detail)

@@ -1,14 +1,11 @@
 """Middleware that refuses request bodies over the limit."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatd.api.errors import problems
 from chatd.api.scope import single_header
-
-_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class BodyLimitMiddleware:
@@ -29,7 +26,7 @@ class BodyLimitMiddleware:
         content_length = single_header(scope, b"content-length") or b"0"
         if content_length.isdigit() and int(content_length) > limit:
             # Keep the connection open: closing it while the body is still sent would lose the response.
-            response = problems.problem_response(_TOO_LARGE, "body_too_large", _detail(limit))
+            response = problems.problem_response("body_too_large", _detail(limit))
             await response(scope, receive, send)
             return
         received_bytes, response_started = 0, False
@@ -40,7 +37,7 @@ class BodyLimitMiddleware:
             received_bytes += len(message.get("body", b""))
             # Once the response has started, the route only waits for the client to disconnect.
             if received_bytes > limit and not response_started:
-                raise problems.HttpProblem("body_too_large", _detail(limit), _TOO_LARGE)
+                raise problems.HttpProblem("body_too_large", _detail(limit))
             return message
 
         async def send_and_note_start(message: Message) -> None:

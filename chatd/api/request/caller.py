@@ -1,6 +1,5 @@
 """The identity that a request acts for."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -35,7 +34,6 @@ def _resolve(scope: Scope) -> Identity:
         raise HttpProblem(
             "not_an_admin",
             "X-Chatd-Owner: only an admin may act for another owner.",
-            HTTPStatus.FORBIDDEN,
         )
     return Identity(owner_id, identity.admin)
 

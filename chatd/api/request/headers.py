@@ -1,7 +1,7 @@
 """The request headers of this API, their rules, and how to read one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.types import Scope
@@ -18,6 +18,10 @@ class Header:
     name: str
     description: str
     schema: Mapping[str, Any]
+
+    def parameter(self) -> dict[str, Any]:
+        """Return the OpenAPI parameter of this header."""
+        return {"in": "header", "required": False, **asdict(self)}
 
 
 OWNER = Header(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from chatd.api.errors.problems import FieldProblem, HttpProblem
 from chatd.api.schema.tools import Tool
@@ -46,6 +45,5 @@ def _too_many(code: str, where: str, message: str) -> HttpProblem:
     return HttpProblem(
         code,
         f"{where}: {message}.",
-        HTTPStatus.UNPROCESSABLE_ENTITY,
         errors=[FieldProblem(where=where, message=message)],
     )

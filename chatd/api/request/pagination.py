@@ -4,24 +4,23 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query
 
 from chatd.api.errors.problems import HttpProblem
-from chatd.api.schema.resources import ChatOut, Page
+from chatd.api.schema import resources
 from chatd.domain.chat import Chat
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items of the page.")]
 
 
 def chat_page(
-    chats: Sequence[Chat], present: Callable[[Chat], ChatOut], *, has_more: bool
-) -> Page[ChatOut]:
+    chats: Sequence[Chat], present: Callable[[Chat], resources.Chat], *, has_more: bool
+) -> resources.Page[resources.Chat]:
     """Return a page of chats. ``has_more`` gives it the cursor of the next page."""
-    return Page(
+    return resources.Page(
         items=[present(chat) for chat in chats],
         next_cursor=_encode_cursor(chats[-1]) if has_more else None,
     )
@@ -42,5 +41,4 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
         raise HttpProblem(
             "invalid_cursor",
             "cursor: it was not issued by this API.",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
         ) from error

@@ -6,7 +6,6 @@ Otherwise a misspelt filter would match everything.
 import difflib
 
 from fastapi import Depends, Request
-from fastapi.routing import APIRoute
 
 from chatd.api.errors.problems import FieldProblem, invalid_request
 
@@ -18,24 +17,17 @@ async def reject_unknown_parameters(request: Request) -> None:
     """Raise ``HttpProblem`` (422) for query parameters that the route does not have."""
     if not request.scope["query_string"]:
         return
-    route = request.scope["route"]
-    assert isinstance(route, APIRoute)  # noqa: S101 - only such routes have dependencies
-    known = [parameter.alias for parameter in route.dependant.query_params]
-    errors = [
-        FieldProblem(
-            where=f"query.{name[:_MAX_NAME_LENGTH]}",
-            message=_unknown_parameter_message(name, known),
-        )
-        for name in dict.fromkeys(request.query_params)
-        if name not in known
-    ]
-    if errors:
-        raise invalid_request(*errors)
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
+    if unknown:
+        raise invalid_request(*(_unknown_parameter(name, known) for name in unknown))
 
 
-def _unknown_parameter_message(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown parameter; did you mean {close[0]}?" if close else "unknown parameter"
+def _unknown_parameter(name: str, known: list[str]) -> FieldProblem:
+    hints = [f"; did you mean {match}?" for match in difflib.get_close_matches(name, known, n=1)]
+    return FieldProblem(
+        where=f"query.{name[:_MAX_NAME_LENGTH]}", message="".join(["unknown parameter", *hints])
+    )
 
 
 RejectUnknownParameters = Depends(reject_unknown_parameters)

@@ -11,7 +11,7 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import Limit, chat_page, decode_cursor
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.resources import ChatOut, Page
+from chatd.api.schema.resources import Chat, Page
 from chatd.api.schema.types import MAX_TITLE_LENGTH, Sanitized
 from chatd.domain.chat import Status
 from chatd.store.chat_lists import ChatFilter
@@ -64,7 +64,7 @@ async def list_chats(
     ] = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
-) -> Page[ChatOut]:
+) -> Page[Chat]:
     """Return the owner's chats, most recently updated first.
 
     Every page costs the same, however deep. A chat that is updated while you page moves to the front,

@@ -13,7 +13,7 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
 from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.events import ChatListEvent, SseMediaType, sse_response
+from chatd.api.schema.events import SSE_DESCRIPTION, ChatListEvent, SseResponse
 from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.list_stream import subscribe_to_list
@@ -24,9 +24,10 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 @router.get(
     "/chats/stream",
     dependencies=[RejectUnknownParameters],
-    response_model=None,
-    response_class=SseMediaType,
-    responses=sse_response(ChatListEvent) | problem_responses("too_many_streams"),
+    response_model=ChatListEvent,
+    response_class=SseResponse,
+    response_description=SSE_DESCRIPTION,
+    responses=problem_responses("too_many_streams"),
 )
 async def stream_chats(
     request: Request,

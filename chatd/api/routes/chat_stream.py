@@ -11,7 +11,7 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
 from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.events import ChatEvent, SseMediaType, sse_response
+from chatd.api.schema.events import SSE_DESCRIPTION, ChatEvent, SseResponse
 from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.chat_stream import subscribe_to_chat
@@ -22,9 +22,10 @@ router = APIRouter(prefix="/api/v1", tags=["streams"])
 @router.get(
     "/chats/{chat_id}/stream",
     dependencies=[RejectUnknownParameters],
-    response_model=None,
-    response_class=SseMediaType,
-    responses=sse_response(ChatEvent) | problem_responses("chat_not_found", "too_many_streams"),
+    response_model=ChatEvent,
+    response_class=SseResponse,
+    response_description=SSE_DESCRIPTION,
+    responses=problem_responses("chat_not_found", "too_many_streams"),
 )
 async def stream_chat(
     chat_id: UUID,

@@ -12,12 +12,12 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.parts import content_parts
+from chatd.api.schema.content import content_parts
 from chatd.api.schema.resources import (
-    ChatOut,
+    Chat,
     CreateChat,
-    JournalEntryOut,
-    ModelOut,
+    JournalEntry,
+    Model,
     Page,
     UpdateChat,
 )
@@ -41,7 +41,7 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
 )
 async def create_chat(
     body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     result = await context.store.chats.create(
@@ -60,7 +60,7 @@ async def create_chat(
 
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
-async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
+async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> Chat:
     """Return a chat."""
     chat = await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     return await context.present_chat(chat)
@@ -72,7 +72,7 @@ async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> ChatOut:
 )
 async def update_chat(
     chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Change a chat's title or labels, or archive it.
 
     Title and labels can be changed at any time. To archive or unarchive a chat with its descendants, all
@@ -120,7 +120,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 @router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
 async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Stop the running turn. The answer so far is kept. Safe to repeat."""
     result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
     return await context.present_chat(result.chat)
@@ -134,7 +134,7 @@ async def interrupt_chat(
 )
 async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Retry the failed turn without a new message."""
     result = await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
     return await context.present_chat(result.chat)
@@ -146,7 +146,7 @@ async def retry_chat(
 )
 async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
     result = await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
     return await context.present_chat(result.chat)
@@ -164,7 +164,7 @@ async def list_events(
     context: Context,
     after: Version = 0,
     limit: Limit = 100,
-) -> Page[JournalEntryOut]:
+) -> Page[JournalEntry]:
     """Return the chat's journal: all its transitions, oldest first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     entries = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
@@ -175,12 +175,12 @@ async def list_events(
 
 
 @router.get("/models", tags=["models"])
-async def list_models(_caller: Caller, context: Context) -> Page[ModelOut]:
+async def list_models(_caller: Caller, context: Context) -> Page[Model]:
     """Return the models that a chat may use."""
     default = context.catalog.default
     return Page(
         items=[
-            ModelOut(
+            Model(
                 id=model.id,
                 name=model.name,
                 provider=model.provider,

@@ -8,14 +8,7 @@ from fastapi import APIRouter
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
-from chatd.api.schema.explanation import (
-    ActivityOut,
-    Explanation,
-    ReasonOut,
-    RetryOut,
-    WorkerCapacityOut,
-    WorkerInfoOut,
-)
+from chatd.api.schema import explanation
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics
 from chatd.domain.explain import reasons
@@ -24,18 +17,21 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
-async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Explanation:
+async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> explanation.Explanation:
     """Explain the state of a chat. Names its worker, its activity, and what it waits for."""
     diagnostics = await context.store.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )
-    return Explanation(
+    return explanation.Explanation(
         chat_id=diagnostics.chat_id,
         at=diagnostics.now,
         status=diagnostics.status,
         version=diagnostics.version,
         epoch=diagnostics.epoch,
-        reasons=[ReasonOut(code=reason.code, text=reason.text) for reason in reasons(diagnostics)],
+        reasons=[
+            explanation.Reason(code=reason.code, text=reason.text)
+            for reason in reasons(diagnostics)
+        ],
         worker=_worker_info(diagnostics),
         lease_left_seconds=diagnostics.lease_left_seconds,
         activity=_activity(diagnostics, diagnostics.activity),
@@ -46,7 +42,7 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Expla
         pending_since=diagnostics.pending_since,
         chats_ahead=diagnostics.chats_ahead if diagnostics.status is Status.PENDING else None,
         action_deadline=diagnostics.action_deadline,
-        workers=WorkerCapacityOut(
+        workers=explanation.WorkerCapacity(
             alive=diagnostics.workers.alive,
             with_free_slots=diagnostics.workers.with_free_slots,
             free_slots=diagnostics.workers.free_slots,
@@ -55,11 +51,11 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> Expla
     )
 
 
-def _worker_info(diagnostics: ChatDiagnostics) -> WorkerInfoOut | None:
+def _worker_info(diagnostics: ChatDiagnostics) -> explanation.WorkerInfo | None:
     worker = diagnostics.worker
     if worker is None:
         return None
-    return WorkerInfoOut(
+    return explanation.WorkerInfo(
         worker_id=worker.worker_id,
         host=worker.host,
         pid=worker.pid,
@@ -70,10 +66,12 @@ def _worker_info(diagnostics: ChatDiagnostics) -> WorkerInfoOut | None:
     )
 
 
-def _activity(diagnostics: ChatDiagnostics, activity: Activity | None) -> ActivityOut | None:
+def _activity(
+    diagnostics: ChatDiagnostics, activity: Activity | None
+) -> explanation.Activity | None:
     if activity is None:
         return None
-    return ActivityOut(
+    return explanation.Activity(
         stage=activity.stage,
         started_at=activity.started_at,
         deadline_at=activity.deadline_at,
@@ -81,11 +79,11 @@ def _activity(diagnostics: ChatDiagnostics, activity: Activity | None) -> Activi
     )
 
 
-def _retry(diagnostics: ChatDiagnostics) -> RetryOut | None:
+def _retry(diagnostics: ChatDiagnostics) -> explanation.Retry | None:
     if not diagnostics.attempts:
         return None
     next_in = _seconds_ago(diagnostics, diagnostics.next_attempt_at)
-    return RetryOut(
+    return explanation.Retry(
         attempts=diagnostics.attempts,
         next_attempt_at=diagnostics.next_attempt_at,
         next_attempt_in_seconds=None if next_in is None else -next_in,

@@ -1,7 +1,6 @@
 """Routes of liveness and readiness."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -30,8 +29,6 @@ async def readyz(request: Request, context: Context) -> Health | JSONResponse:
     not_ready: Callable[[], str | None] = request.app.state.not_ready
     reason = "stopping" if context.hub.draining else not_ready()
     if reason is not None:
-        return problem_response(
-            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", f"Not ready: {reason}."
-        )
+        return problem_response("not_ready", f"Not ready: {reason}.")
     await context.store.reads.ping()
     return Health(status="ready")

@@ -12,11 +12,11 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.parts import content_parts
+from chatd.api.schema.content import content_parts
 from chatd.api.schema.resources import (
     EditMessage,
+    Message,
     MessageId,
-    MessageOut,
     Page,
     SendMessage,
     SendMessageResult,
@@ -43,13 +43,12 @@ async def list_messages(
     after_id: MessageIdParameter = None,
     before_id: MessageIdParameter = None,
     limit: Limit = 100,
-) -> Page[MessageOut]:
+) -> Page[Message]:
     """Return messages of a chat, oldest first. From the start, after one, or the latest before one."""
     if after_id is not None and before_id is not None:
         raise HttpProblem(
             "conflicting_parameters",
             "after_id, before_id: give only one of the two.",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     if before_id is not None:
@@ -121,7 +120,7 @@ async def edit_message(
     caller: Caller,
     context: Context,
     key: IdempotencyKeyHeader,
-) -> MessageOut:
+) -> Message:
     """Edit a message of the user, and have it answered again.
 
     The message gets a new id. The old one and everything after it are dropped, the queue included. A

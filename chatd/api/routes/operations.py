@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from chatd.api.auth.identity import Grant
 from chatd.api.errors.problems import HttpProblem, problem_responses
-from chatd.api.schema.process_status import ProcessStatusOut
+from chatd.api.schema.process_status import ProcessStatus
 from chatd.api.scope import GRANT
 
 router = APIRouter(tags=["operations"])
@@ -33,7 +33,7 @@ class Operations:
     """
 
     metrics: Callable[[], bytes]
-    status: Callable[[], ProcessStatusOut]
+    status: Callable[[], ProcessStatus]
     public: bool = True
     public_metrics: bool = False
 
@@ -51,9 +51,7 @@ async def require_operator(request: Request, operations: OperationsDependency) -
     """Return the operations if the caller may read them. Raises ``HttpProblem`` (403)."""
     grant: Grant | None = request.scope.get(GRANT)
     if not (operations.public or (grant is not None and grant.identity.admin)):
-        raise HttpProblem(
-            "not_an_admin", "Only an admin may read process status.", HTTPStatus.FORBIDDEN
-        )
+        raise HttpProblem("not_an_admin", "Only an admin may read process status.")
     return operations
 
 
@@ -83,6 +81,6 @@ async def metrics(operations: MetricsAccess) -> Response:
 
 
 @router.get("/statusz", summary="Get process status", responses=problem_responses())
-async def statusz(operations: OperatorAccess) -> ProcessStatusOut:
+async def statusz(operations: OperatorAccess) -> ProcessStatus:
     """Return the status of this process: actors, leased chats, streams and connections."""
     return operations.status()

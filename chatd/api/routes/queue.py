@@ -9,13 +9,13 @@ from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
-from chatd.api.schema.resources import ChatOut, MessageId, Page, QueuedMessageOut
+from chatd.api.schema.resources import Chat, MessageId, Page, QueuedMessage
 
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
 
 @router.get("", summary="List queued messages", responses=problem_responses("chat_not_found"))
-async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessageOut]:
+async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessage]:
     """Return the messages queued until the running turn ends, the next one first."""
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     queued = await context.store.reads.queue(chat_id)
@@ -43,7 +43,7 @@ async def delete_queued_message(
 )
 async def promote_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context, key: IdempotencyKeyHeader
-) -> ChatOut:
+) -> Chat:
     """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
     result = await context.store.queue.promote(
         chat_id, queued_id, owner_id=caller.owner_filter, key=key

@@ -8,7 +8,7 @@ from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
-from chatd.api.schema.resources import ChatOut
+from chatd.api.schema.resources import Chat
 from chatd.api.schema.tools import SubmitToolResults
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -26,7 +26,7 @@ async def submit_tool_results(
     caller: Caller,
     context: Context,
     key: IdempotencyKeyHeader,
-) -> ChatOut:
+) -> Chat:
     """Submit the results of all pending tool calls. The model continues with them."""
     result = await context.store.tool_calls.submit(
         chat_id,

@@ -1,36 +1,26 @@
 """The events of the streams, each declared once.
 
-``CHAT_EVENTS`` and ``CHAT_LIST_EVENTS`` are read by the encoder (``api.sse``), by the OpenAPI document
-and by the tests. An event's name is that of its schema, and of its class in every client. A new event
-takes a type in ``domain.stream_events``, a row here, and its renderers.
+An event's name is that of its schema in the OpenAPI document, and of its class in both clients, which
+are generated from that. A new event takes a type in ``domain.stream_events``, a row in ``ChatEvent``, and
+its renderers.
 
 The models only describe events. While a stream runs, its data are plain mappings.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from http import HTTPStatus
 from operator import or_
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, RootModel, create_model
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 
 from chatd.api.schema.parts import Deltas, PartDelta
-from chatd.api.schema.resources import (
-    ChatOut,
-    FailureDetail,
-    MessageOut,
-    QueuedMessageOut,
-)
+from chatd.api.schema.resources import Chat, FailureDetail, Message, QueuedMessage
 from chatd.api.schema.types import Labels, Title
 from chatd.domain.chat import Status
 from chatd.domain.stream_events import StreamEventType
-
-# -- data of the events ---------------------------------------------------------------------------
 
 
 class PendingToolCall(BaseModel):
@@ -51,9 +41,9 @@ class ActionRequiredData(BaseModel):
 class SnapshotData(BaseModel):
     """The chat as it is. It replaces everything shown of the chat before."""
 
-    chat: ChatOut
-    messages: list[MessageOut]
-    queue: list[QueuedMessageOut]
+    chat: Chat
+    messages: list[Message]
+    queue: list[QueuedMessage]
     parts: Deltas = Field(description="The preview of the current step so far.", examples=[[]])
     action_required: ActionRequiredData | None = Field(
         description="The pending tool calls if the status is `requires_action`."
@@ -131,132 +121,96 @@ class DrainingData(BaseModel):
 class ChatListSnapshotData(BaseModel):
     """The most recently updated chats."""
 
-    items: list[ChatOut]
+    items: list[Chat]
     next_cursor: str | None = Field(
         description="The `cursor` with which `GET /chats` continues after these."
     )
 
 
-# -- the events -----------------------------------------------------------------------------------
+class _Event(BaseModel):
+    id: str | None = Field(default=None, description="Resume with the last id that you have.")
 
 
-@dataclass(frozen=True, slots=True)
-class EventDeclaration:
-    """Declaration of a stream event: its name in all clients, its type on the wire, its data."""
+class _ResumableEvent(BaseModel):
+    id: str = Field(
+        description="Resume with this to get exactly the events that follow.", examples=["3.1.4+1"]
+    )
 
-    name: str
-    event_type: StreamEventType
-    data: Any
-    description: str
-    example_id: str | None
-    """None for an event that may come without an ``id``."""
 
-    @classmethod
-    def of(
-        cls, event_type: StreamEventType, data: type[BaseModel], example_id: str | None = None
-    ) -> "EventDeclaration":
-        """Declare an event by the class of its data, which is named and described after the event."""
-        name = data.__name__.removesuffix("Data")
-        return cls(name, event_type, data, data.__doc__ or "", example_id)
+def _event(
+    event_type: StreamEventType,
+    data: Any,
+    name: str = "",
+    description: str = "",
+    *,
+    kind: type[BaseModel] = _ResumableEvent,
+) -> type[BaseModel]:
+    """Return the model of an event. It has the name and description of its ``data``, or those given."""
+    name, description = name or data.__name__.removesuffix("Data"), description or data.__doc__
+    fields: dict[str, Any] = {"event": (Literal[event_type.value], ...), "data": (data, ...)}
+    return create_model(name, __base__=kind, __doc__=description, **fields)
 
-    def model(self) -> type[BaseModel]:
-        """Return the schema of the event."""
-        resume_with = "Resume with this to get exactly the events that follow."
-        resume_with_last = "Resume with the last id that you have."
-        fields: dict[str, Any] = {
-            "id": (str, Field(description=resume_with, examples=[self.example_id]))
-            if self.example_id
-            else (str | None, Field(default=None, description=resume_with_last)),
-            "event": (Literal[self.event_type.value], ...),
-            "data": (self.data, ...),
-        }
-        model: type[BaseModel] = create_model(self.name, __doc__=self.description, **fields)
-        return model
+
+def _stream(name: str, description: str, *events: type[BaseModel]) -> type[RootModel[Any]]:
+    """Return the model of any event of a stream."""
+    fields: dict[str, Any] = {"root": (reduce(or_, events), Field(discriminator="event"))}
+    return create_model(name, __base__=RootModel[Any], __doc__=description, **fields)
 
 
 _E = StreamEventType
 _ENDINGS = (
-    EventDeclaration.of(_E.DELETED, ChatDeletedData),
-    EventDeclaration.of(_E.RESET, StreamResetData),
-    EventDeclaration.of(_E.DRAINING, DrainingData),
+    _event(_E.DELETED, ChatDeletedData, kind=_Event),
+    _event(_E.RESET, StreamResetData, kind=_Event),
+    _event(_E.DRAINING, DrainingData, kind=_Event),
 )
 
-CHAT_EVENTS: Sequence[EventDeclaration] = (
-    EventDeclaration.of(_E.SNAPSHOT, SnapshotData, "3.1.4"),
-    EventDeclaration.of(_E.STATUS, StatusChangedData, "2.1.0"),
-    EventDeclaration(
-        "MessageStored",
+ChatEvent = _stream(
+    "ChatEvent",
+    "An event of one chat's stream.",
+    _event(_E.SNAPSHOT, SnapshotData),
+    _event(_E.STATUS, StatusChangedData),
+    _event(
         _E.MESSAGE,
-        MessageOut,
+        Message,
+        "MessageStored",
         "A message was stored. A message of the assistant replaces the preview.",
-        "2.1.4+1",
     ),
-    EventDeclaration(
-        "MessagePart",
+    _event(
         _E.MESSAGE_PART,
         PartDelta,
+        "MessagePart",
         "A delta of the answer under way. Add it to the preview.",
-        "2.1.1",
     ),
-    EventDeclaration.of(_E.PREVIEW_RESET, PreviewResetData, "2.1.4+1"),
-    EventDeclaration.of(_E.HISTORY_RESET, HistoryResetData, "3.1.4+1"),
-    EventDeclaration.of(_E.QUEUE_UPDATE, QueueChangedData, "3.1.4"),
-    EventDeclaration.of(_E.ACTION_REQUIRED, ActionRequiredData, "3.1.4+2"),
-    EventDeclaration.of(_E.RETRY, RetryScheduledData, "3.1.4"),
-    EventDeclaration.of(_E.ERROR, TurnFailedData, "3.1.4+1"),
-    EventDeclaration.of(_E.CHAT, ChatUpdatedData, "4.1.4"),
+    _event(_E.PREVIEW_RESET, PreviewResetData),
+    _event(_E.HISTORY_RESET, HistoryResetData),
+    _event(_E.QUEUE_UPDATE, QueueChangedData),
+    _event(_E.ACTION_REQUIRED, ActionRequiredData),
+    _event(_E.RETRY, RetryScheduledData),
+    _event(_E.ERROR, TurnFailedData),
+    _event(_E.CHAT, ChatUpdatedData),
     *_ENDINGS,
 )
-"""Events of a chat's stream."""
-
-CHAT_LIST_EVENTS: Sequence[EventDeclaration] = (
-    EventDeclaration.of(_E.SNAPSHOT, ChatListSnapshotData),
-    EventDeclaration(
-        "ChatChanged",
+ChatListEvent = _stream(
+    "ChatListEvent",
+    "An event of the stream of all your chats.",
+    _event(_E.SNAPSHOT, ChatListSnapshotData, kind=_Event),
+    _event(
         _E.CHAT,
-        ChatOut,
+        Chat,
+        "ChatChanged",
         "A chat changed: the whole chat. Ignore it if you have a `version` of it as high as this.",
-        None,
+        kind=_Event,
     ),
     *_ENDINGS,
 )
-"""Events of the stream of a caller's chats."""
 
 
-# -- the document ---------------------------------------------------------------------------------
-
-_MODELS = {declared: declared.model() for declared in (*CHAT_EVENTS, *CHAT_LIST_EVENTS)}
-
-
-def _union(
-    name: str, declarations: Sequence[EventDeclaration], description: str
-) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        "root": (reduce(or_, map(_MODELS.get, declarations)), Field(discriminator="event"))
-    }
-    union: type[BaseModel] = create_model(
-        name, __base__=RootModel[Any], __doc__=description, **fields
-    )
-    return union
-
-
-ChatEvent = _union("ChatEvent", CHAT_EVENTS, "An event of one chat's stream.")
-ChatListEvent = _union(
-    "ChatListEvent", CHAT_LIST_EVENTS, "An event of the stream of all your chats."
-)
-
-
-class SseMediaType(Response):
-    """Response class that gives the document the media type of a stream."""
+class SseResponse(JSONResponse):
+    """Response class that gives the document the media type of a stream of ``response_model``."""
 
     media_type = "text/event-stream"
 
 
-_DESCRIPTION = """Server-sent events. OpenAPI 3.1 cannot describe the events of a stream one by one, so
+SSE_DESCRIPTION = """Server-sent events. OpenAPI 3.1 cannot describe the events of a stream one by one, so
 this schema is that of each event: `event` and `id` are the fields of these names, and `data` is that
 field, parsed as JSON. Lines that begin with a colon are comments that keep the connection alive."""
-
-
-def sse_response(event_model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that streams these events. Its class is ``SseMediaType``."""
-    return {int(HTTPStatus.OK): {"description": _DESCRIPTION, "model": event_model}}

@@ -12,7 +12,7 @@ from chatd.domain.chat import Status
 from chatd.domain.explain import ReasonCode
 
 
-class WorkerInfoOut(BaseModel):
+class WorkerInfo(BaseModel):
     """The worker that holds the chat's lease. Only its id is known once it is deregistered."""
 
     worker_id: UUID
@@ -24,7 +24,7 @@ class WorkerInfoOut(BaseModel):
     last_heartbeat_seconds_ago: float | None
 
 
-class ActivityOut(BaseModel):
+class Activity(BaseModel):
     """The activity that the worker last reported. Without progress it is cancelled at `deadline_at`."""
 
     stage: str | None = Field(examples=["model stream"])
@@ -33,7 +33,7 @@ class ActivityOut(BaseModel):
     reported_seconds_ago: float | None
 
 
-class RetryOut(BaseModel):
+class Retry(BaseModel):
     """A failed step that will be tried again."""
 
     attempts: int = Field(description="Number of attempts so far.")
@@ -41,7 +41,7 @@ class RetryOut(BaseModel):
     next_attempt_in_seconds: float | None
 
 
-class WorkerCapacityOut(BaseModel):
+class WorkerCapacity(BaseModel):
     """The workers of all replicas."""
 
     alive: int = Field(examples=[2])
@@ -52,7 +52,7 @@ class WorkerCapacityOut(BaseModel):
     last_heartbeat_at: datetime | None = Field(examples=["2026-03-01T09:30:02.480000Z"])
 
 
-class ReasonOut(BaseModel):
+class Reason(BaseModel):
     """A reason: a stable code for programs, a sentence for people."""
 
     code: ReasonCode = Field(examples=["idle"])
@@ -67,11 +67,11 @@ class Explanation(BaseModel):
     status: Status = Field(examples=["waiting"])
     version: int = Field(examples=[3])
     epoch: int
-    reasons: list[ReasonOut]
-    worker: WorkerInfoOut | None
+    reasons: list[Reason]
+    worker: WorkerInfo | None
     lease_left_seconds: float | None
-    activity: ActivityOut | None
-    retry: RetryOut | None
+    activity: Activity | None
+    retry: Retry | None
     last_failure: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
     recoveries: int = Field(examples=[0])
     queue_length: int = Field(examples=[0])
@@ -80,4 +80,4 @@ class Explanation(BaseModel):
         description="Pending chats that will be claimed before this one. At most 10,000 are counted."
     )
     action_deadline: datetime | None
-    workers: WorkerCapacityOut
+    workers: WorkerCapacity

@@ -1,30 +1,15 @@
-"""Content parts, as requests send them, responses show them, and streams send their deltas.
+"""Content parts as responses show them, and deltas as streams send them.
 
-Parts of messages are stored, streamed and served as plain mappings. Their models here only describe
-them: fields beyond these are kept, and a stream does not pay for types.
+Both are stored, streamed and served as plain mappings. Their models here only describe them: fields
+beyond these are kept, and a stream does not pay for types.
 """
 
-import base64
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetJsonSchemaHandler,
-    Tag,
-    TypeAdapter,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
-
-from chatd.api.schema.types import NonEmptyStr
-from chatd.domain.message import Content as StoredContent
-from chatd.domain.message import Part as StoredPart
 
 
 class DocumentedAs:
@@ -37,77 +22,6 @@ class DocumentedAs:
         self, _schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return handler(TypeAdapter(self._model_type).core_schema)
-
-
-# -- parts of requests ----------------------------------------------------------------------------
-
-
-def _check_base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("must be base64, as in RFC 4648") from None
-    return value
-
-
-_BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-"""Only shown in the document. Decoding a large file is faster than matching a pattern."""
-
-Base64 = Annotated[
-    NonEmptyStr,
-    AfterValidator(_check_base64),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
-]
-"""The content itself, never an address: chatd fetches nothing for a caller."""
-
-
-class TextInput(BaseModel):
-    """A text part of a message to send."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    text: NonEmptyStr = Field(examples=["Why is the sky blue?"])
-
-
-class FileInput(BaseModel):
-    """A file part of a message to send, inline."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["file"]
-    media_type: NonEmptyStr = Field(examples=["image/png"])
-    data: Base64 = Field(description="base64", examples=["aGVsbG8="])
-
-
-def _content_kind(value: object) -> str | None:
-    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
-
-
-PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
-Content = TypeAliasType(
-    "Content",
-    Annotated[
-        Annotated[NonEmptyStr, Tag("text")]
-        | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
-        Discriminator(
-            _content_kind,
-            custom_error_type="content_type",
-            custom_error_message="Input should be a string or a list of parts",
-        ),
-        Field(description="The content of a message to send: a text, or a list of parts."),
-    ],
-)
-
-
-def content_parts(content: str | list[TextInput | FileInput]) -> StoredContent:
-    """Return the content of a request as parts to store. A string becomes one text part."""
-    if isinstance(content, str):
-        return ({"type": "text", "text": content},)
-    return tuple(part.model_dump() for part in content)
-
-
-# -- parts of messages ----------------------------------------------------------------------------
 
 
 class TextPart(BaseModel):
@@ -166,13 +80,14 @@ Part = TypeAliasType(
     "Part",
     Annotated[
         TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart,
-        Field(discriminator="type", description="A part of a message. `type` tells them apart."),
+        Field(
+            title="Part",
+            discriminator="type",
+            description="A part of a message. `type` tells them apart.",
+        ),
     ],
 )
 Parts = Annotated[list[dict[str, Any]], DocumentedAs(list[Part])]
-
-
-# -- deltas of streams ----------------------------------------------------------------------------
 
 
 class _Delta(BaseModel):
@@ -217,30 +132,10 @@ PartDelta = TypeAliasType(
     Annotated[
         TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta,
         Field(
-            discriminator="type", description="A streamed piece of a part. `index` names the part."
+            title="PartDelta",
+            discriminator="type",
+            description="A streamed piece of a part. `index` names the part.",
         ),
     ],
 )
 Deltas = Annotated[list[dict[str, Any]], DocumentedAs(list[PartDelta])]
-
-
-# -- what callers may see -------------------------------------------------------------------------
-
-_PROVIDER_DATA = "provider"
-"""Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
-
-
-def public_part(part: StoredPart) -> dict[str, Any]:
-    """Return a part without the provider's own data."""
-    return (
-        dict(part)
-        if _PROVIDER_DATA not in part
-        else {key: part[key] for key in part if key != _PROVIDER_DATA}
-    )
-
-
-def public_delta(delta: StoredPart) -> StoredPart | None:
-    """Return a delta without the provider's own data. None if there is nothing else in it."""
-    if _PROVIDER_DATA not in delta:
-        return delta
-    return None if delta.keys() == {"index", "type", _PROVIDER_DATA} else public_part(delta)

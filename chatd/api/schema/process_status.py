@@ -29,7 +29,7 @@ class Health(BaseModel):
     status: Literal["alive", "ready"] = Field(examples=["ready"])
 
 
-class ActorOut(BaseModel):
+class Actor(BaseModel):
     """An actor of the supervision tree."""
 
     name: str = Field(examples=["heartbeat"])
@@ -41,7 +41,7 @@ class ActorOut(BaseModel):
     note: str
 
 
-class LeasedChatOut(BaseModel):
+class LeasedChat(BaseModel):
     """A chat leased by this process, and the progress of its turn."""
 
     chat_id: UUID
@@ -60,7 +60,7 @@ class LeasedChatOut(BaseModel):
     lease_left_seconds: float = Field(examples=[13.6])
 
 
-class PoolOut(BaseModel):
+class Pool(BaseModel):
     """The database connections of this process."""
 
     size: int = Field(examples=[10])
@@ -68,7 +68,7 @@ class PoolOut(BaseModel):
     waiting: int = Field(examples=[0])
 
 
-class DatabaseStatsOut(BaseModel):
+class DatabaseStats(BaseModel):
     """Counts over the whole database, collected `seconds_ago`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DATABASE_STATS]})
@@ -87,7 +87,7 @@ class Versions(BaseModel):
     postgresql: str | None = Field(examples=["18.1"])
 
 
-class ProcessStatusOut(BaseModel):
+class ProcessStatus(BaseModel):
     """Status of this process. `database_stats` is null until the database has answered."""
 
     worker_id: UUID = Field(examples=["b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"])
@@ -99,10 +99,10 @@ class ProcessStatusOut(BaseModel):
     started_at: datetime
     uptime_seconds: float = Field(examples=[3.2])
     versions: Versions
-    actors: list[ActorOut]
-    chats: list[LeasedChatOut]
+    actors: list[Actor]
+    chats: list[LeasedChat]
     free_slots: int = Field(examples=[99])
     streams: int
-    pool: PoolOut
+    pool: Pool
     loop_lag_seconds: float = Field(examples=[0.001])
-    database_stats: DatabaseStatsOut | None = Field(examples=[_DATABASE_STATS])
+    database_stats: DatabaseStats | None = Field(examples=[_DATABASE_STATS])

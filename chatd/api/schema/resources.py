@@ -10,7 +10,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chatd.api.schema.parts import Content, DocumentedAs, Parts
+from chatd.api.schema.content import Content
+from chatd.api.schema.parts import DocumentedAs, Parts
 from chatd.api.schema.tools import Tools
 from chatd.api.schema.types import MAX_BIGINT, Labels, Title
 from chatd.domain.chat import BusyBehavior, Status
@@ -125,7 +126,7 @@ class FailureDetail(BaseModel):
     at: datetime
 
 
-class ChatOut(BaseModel):
+class Chat(BaseModel):
     """A chat.
 
     `last_error` is null unless the status is `error`, and `action_deadline` is null unless it is
@@ -152,7 +153,7 @@ class ChatOut(BaseModel):
     updated_at: datetime
 
 
-class MessageOut(BaseModel):
+class Message(BaseModel):
     """A message of a chat's history."""
 
     id: int = Field(examples=[2])
@@ -171,7 +172,7 @@ class MessageOut(BaseModel):
     created_at: datetime
 
 
-class QueuedMessageOut(BaseModel):
+class QueuedMessage(BaseModel):
     """A message of the user that waits for the current turn to end."""
 
     id: int = Field(examples=[7])
@@ -185,12 +186,12 @@ class SendMessageResult(BaseModel):
     """A sent message: stored in the history as `message`, or queued as `queued_message`."""
 
     queued: bool = Field(examples=[True])
-    message: MessageOut | None
-    queued_message: QueuedMessageOut | None
-    chat: ChatOut
+    message: Message | None
+    queued_message: QueuedMessage | None
+    chat: Chat
 
 
-class JournalEntryOut(BaseModel):
+class JournalEntry(BaseModel):
     """A row of the chat's journal: one transition."""
 
     version: int = Field(examples=[3])
@@ -202,7 +203,7 @@ class JournalEntryOut(BaseModel):
     data: dict[str, Any] = Field(examples=[{"messages": [2], "settled_part": 4, "queue_length": 0}])
 
 
-class ModelOut(BaseModel):
+class Model(BaseModel):
     """A model that chats may use."""
 
     id: UUID = Field(examples=[_MODEL_ID])

@@ -459,7 +459,7 @@ export interface components {
          *         "deadline": "2026-03-01T09:30:02.480000Z"
          *       },
          *       "event": "action_required",
-         *       "id": "3.1.4+2"
+         *       "id": "3.1.4+1"
          *     }
          */
         ActionRequired: {
@@ -472,7 +472,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+2
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -977,7 +977,7 @@ export interface components {
          *         "title": "The sky"
          *       },
          *       "event": "chat",
-         *       "id": "4.1.4"
+         *       "id": "3.1.4+1"
          *     }
          */
         ChatUpdated: {
@@ -990,7 +990,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 4.1.4
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -1785,7 +1785,7 @@ export interface components {
          *         "type": "text"
          *       },
          *       "event": "message_part",
-         *       "id": "2.1.1"
+         *       "id": "3.1.4+1"
          *     }
          */
         MessagePart: {
@@ -1798,7 +1798,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 2.1.1
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -1828,7 +1828,7 @@ export interface components {
          *         }
          *       },
          *       "event": "message",
-         *       "id": "2.1.4+1"
+         *       "id": "3.1.4+1"
          *     }
          */
         MessageStored: {
@@ -1841,7 +1841,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 2.1.4+1
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -1979,7 +1979,7 @@ export interface components {
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
-         *       "id": "2.1.4+1"
+         *       "id": "3.1.4+1"
          *     }
          */
         PreviewReset: {
@@ -1992,7 +1992,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 2.1.4+1
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -2015,7 +2015,7 @@ export interface components {
          *         }
          *       ],
          *       "status": 422,
-         *       "title": "Unprocessable Entity",
+         *       "title": "Unprocessable Content",
          *       "type": "about:blank"
          *     }
          */
@@ -2051,7 +2051,7 @@ export interface components {
             status: number;
             /**
              * Title
-             * @example Unprocessable Entity
+             * @example Unprocessable Content
              */
             title: string;
             /**
@@ -2204,7 +2204,7 @@ export interface components {
          *         "removed": []
          *       },
          *       "event": "queue_update",
-         *       "id": "3.1.4"
+         *       "id": "3.1.4+1"
          *     }
          */
         QueueChanged: {
@@ -2217,7 +2217,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -2437,7 +2437,7 @@ export interface components {
          *         "next_attempt_at": "2026-03-01T09:30:02.480000Z"
          *       },
          *       "event": "retry",
-         *       "id": "3.1.4"
+         *       "id": "3.1.4+1"
          *     }
          */
         RetryScheduled: {
@@ -2450,7 +2450,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -2638,7 +2638,7 @@ export interface components {
          *         ]
          *       },
          *       "event": "snapshot",
-         *       "id": "3.1.4"
+         *       "id": "3.1.4+1"
          *     }
          */
         Snapshot: {
@@ -2651,7 +2651,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -2808,7 +2808,7 @@ export interface components {
          *         "status": "running"
          *       },
          *       "event": "status",
-         *       "id": "2.1.0"
+         *       "id": "3.1.4+1"
          *     }
          */
         StatusChanged: {
@@ -2821,7 +2821,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 2.1.0
+             * @example 3.1.4+1
              */
             id: string;
         };
@@ -3445,7 +3445,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_cursor`: The `cursor` was not issued by this API.
              *
@@ -3608,7 +3608,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Request Entity Too Large.
+             * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
              */
@@ -3626,7 +3626,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -3802,7 +3802,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -3979,7 +3979,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -4152,7 +4152,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -4351,7 +4351,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Request Entity Too Large.
+             * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
              */
@@ -4369,7 +4369,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -4570,7 +4570,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -4752,7 +4752,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -4927,7 +4927,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -5104,7 +5104,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -5288,7 +5288,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `conflicting_parameters`: Two of the parameters exclude each other.
              *
@@ -5491,7 +5491,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Request Entity Too Large.
+             * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
              */
@@ -5509,7 +5509,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -5721,7 +5721,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Request Entity Too Large.
+             * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
              */
@@ -5739,7 +5739,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -5922,7 +5922,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -6098,7 +6098,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -6296,7 +6296,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -6497,7 +6497,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -6685,7 +6685,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */
@@ -6886,7 +6886,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Request Entity Too Large.
+             * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
              */
@@ -6904,7 +6904,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
              *
@@ -7065,7 +7065,7 @@ export interface operations {
                 };
             };
             /**
-             * @description Unprocessable Entity.
+             * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              */

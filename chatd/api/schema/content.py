@@ -1,0 +1,86 @@
+"""The content of a message to send: a text, or a list of text and file parts."""
+
+import base64
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+from typing_extensions import TypeAliasType
+
+from chatd.api.schema.types import NonEmptyStr
+from chatd.domain.message import Content as StoredContent
+
+
+def _check_base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("must be base64, as in RFC 4648") from None
+    return value
+
+
+_BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""Only shown in the document. Decoding a large file is faster than matching a pattern."""
+
+Base64 = Annotated[
+    NonEmptyStr,
+    AfterValidator(_check_base64),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
+]
+"""The content itself, never an address: chatd fetches nothing for a caller."""
+
+
+class TextInput(BaseModel):
+    """A text part of a message to send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: NonEmptyStr = Field(examples=["Why is the sky blue?"])
+
+
+class FileInput(BaseModel):
+    """A file part of a message to send, inline."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["file"]
+    media_type: NonEmptyStr = Field(examples=["image/png"])
+    data: Base64 = Field(description="base64", examples=["aGVsbG8="])
+
+
+def _content_kind(value: object) -> str | None:
+    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
+
+
+PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
+Content = TypeAliasType(
+    "Content",
+    Annotated[
+        Annotated[NonEmptyStr, Tag("text")]
+        | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
+        Discriminator(
+            _content_kind,
+            custom_error_type="content_type",
+            custom_error_message="Input should be a string or a list of parts",
+        ),
+        Field(
+            title="Content",
+            description="The content of a message to send: a text, or a list of parts.",
+        ),
+    ],
+)
+
+
+def content_parts(content: str | list[TextInput | FileInput]) -> StoredContent:
+    """Return the content of a request as parts to store. A string becomes one text part."""
+    if isinstance(content, str):
+        return ({"type": "text", "text": content},)
+    return tuple(part.model_dump() for part in content)
