@@ -11,6 +11,7 @@ from typing_extensions import override
 from chatd.cli.exit_codes import Exit
 from chatd.cli.main import print_error
 from chatd.domain.errors import ChatdError
+from chatd.domain.header_text import header_value_problem
 
 if TYPE_CHECKING:
     from chatd.client import Client, ClientError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _RETRY_TIMEOUT_SECONDS = 1.0
 """Short, because a person waits: report an unavailable server instead of retrying it."""
 
+_MAX_TOKEN_LENGTH = 2**16
+"""Characters of a token's file that are read. Servers accept headers of 8 to 64 kB in total."""
 _CREDENTIAL_HINT = "pass it in $CHATD_TOKEN or with --token-file."
 
 _MIN_PREFIX_LENGTH = 4
@@ -53,15 +56,25 @@ class ServerOptions:
     def _create_client(self, *, owner: str | None = None) -> "Client":
         from chatd.client import Client
 
-        token = self.token
+        token, origin = self.token, "the token"
         if self.token_file is not None:
-            try:
-                token = self.token_file.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ChatdError(f"--token-file {self.token_file}: {error.strerror}") from error
+            origin = f"--token-file {self.token_file}"
+            token = _read_token(self.token_file, origin)
+        if token is not None and (reason := header_value_problem(token)):
+            raise ChatdError(f"{origin}: it {reason}, so no HTTP header can carry it")
         return Client(
             self.url, token=token, owner=owner, retry_timeout_seconds=_RETRY_TIMEOUT_SECONDS
         )
+
+
+def _read_token(file: Path, origin: str) -> str:
+    try:
+        with file.open(encoding="utf-8-sig") as text:
+            return text.read(_MAX_TOKEN_LENGTH).strip()
+    except OSError as error:
+        raise ChatdError(f"{origin}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ChatdError(f"{origin}: not UTF-8 text") from error
 
 
 @Parameter(name="*")

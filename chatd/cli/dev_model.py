@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatd.daemon import Daemon
+from chatd.domain.header_text import header_value_problem
 from chatd.embedded import Postgres, local_model, local_model_available
 from chatd.llm.errors import ProviderConfigError
 from chatd.llm.vendors import PROVIDER_KINDS
@@ -55,6 +56,8 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
     kind = kind or next(iter(_kinds_with_key()), None)
     if kind is not None:
         variable = _HOSTED_KINDS[kind]
+        if reason := header_value_problem(os.environ[variable]):
+            raise ProviderConfigError(variable, f"{reason}, so no HTTP header can carry it")
         model = model_name or PROVIDER_KINDS[kind].default_model
         yield _dev_model(
             f"{model} of {kind} ({variable} is set)",

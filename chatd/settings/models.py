@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from chatd.llm.vendors import PROVIDER_KINDS
-from chatd.settings.types import MaybeJson, NonEmptyText, Section, check_rules
+from chatd.settings.http_types import BaseUrl, Headers, HeaderValue
+from chatd.settings.json_types import JsonTable, MaybeJson
+from chatd.settings.types import NonEmptyText, Section, check_rules
 
 
 def _check_kind(name: str) -> str:
@@ -27,11 +29,11 @@ class ProviderSettings(Section):
     """A provider's API, or a server that implements the same API."""
 
     kind: Annotated[str, AfterValidator(_check_kind)] = Field(description=_describe_kinds())
-    base_url: str | None = Field(None, pattern=r"^https?://[^\s]+$")
+    base_url: BaseUrl | None = None
     """Address of the API, if not the provider's own. Required for openai-compatible."""
-    api_key: SecretStr | None = None
+    api_key: HeaderValue | None = None
     """API key."""
-    headers: MaybeJson[dict[str, SecretStr]] = Field({})
+    headers: Headers = Field({})
     """Additional HTTP headers. As a file: a JSON object."""
     script: MaybeJson[list[dict[str, Any]] | None] = None
     """Steps that a scripted provider plays. For no other kind."""
@@ -61,7 +63,7 @@ class ModelSettings(Section):
     """Size of its context in tokens, for clients to read."""
     max_output_tokens: PositiveInt | None = None
     """Maximum tokens of one response. Not set: the provider decides."""
-    settings: MaybeJson[dict[str, Any]] = Field({})
+    settings: JsonTable = Field({})
     """Additional settings of each call, such as temperature."""
     default: bool = False
     """Use it for chats that name no model. At most one model is the default."""

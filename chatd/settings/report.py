@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import SecretStr
 
@@ -25,9 +25,9 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The problem in one line."""
-        where = f" ({self.source})" if self.source else ""
-        return f"{self.key}: {self.reason}{where}"
+        """The problem in one line, with marks for the characters that a terminal would obey."""
+        text = f"{self.key}: {self.reason} ({self.source})"
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,13 @@ class Origin:
         if self.kind == "env":
             return Problem(self.where, reason, "environment")
         return Problem(".".join(path), reason, self.text)
+
+
+class Given(NamedTuple):
+    """Key as its source spells it, which may be ``<key>_file``, and the source."""
+
+    path: KeyPath
+    origin: Origin
 
 
 class ConfigurationError(ChatdError):

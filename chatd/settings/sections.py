@@ -18,10 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from chatd.settings.http_types import CorsOrigins, JwksSource
 from chatd.settings.types import (
-    CorsOrigins,
     DatabaseUrl,
-    JwksSource,
     NonEmptyText,
     Reloadable,
     Section,
@@ -73,7 +72,7 @@ class HttpSettings(Section):
     cors_origins: CorsOrigins = Field([])
     """Origins of web pages that may call from a browser, such as "https://app.example.com". Pages served
     from chatd's own address always may."""
-    idempotency_retention_hours: PositiveFloat = 24
+    idempotency_retention_hours: float = Field(24, gt=0, le=876_000)
     """Time for which the response to a request with an Idempotency-Key is stored, so that a repeat changes
     nothing and gets the same response."""
 
@@ -210,7 +209,7 @@ class StreamSettings(Section):
     subscriber_buffer: PositiveInt = 1024
     """Maximum undelivered events of one subscriber. Beyond that its stream ends, and the client resumes
     it."""
-    event_retention_days: PositiveFloat = 7
+    event_retention_days: float = Field(7, gt=0, le=36_500)
     """Days during which a stream can be resumed. Older events are deleted."""
 
 

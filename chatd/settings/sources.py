@@ -4,13 +4,13 @@ Each fills a source of pydantic-settings, which merges them. A key is placed onl
 knows its origin.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic_settings import InitSettingsSource
 
+from chatd.settings.files import read_secret, read_toml
 from chatd.settings.keys import (
     ENV_PREFIX,
     env_name,
@@ -21,7 +21,7 @@ from chatd.settings.keys import (
     sections,
     suggest,
 )
-from chatd.settings.report import Origin, Problem
+from chatd.settings.report import Given, Origin, Problem
 from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
 
@@ -37,7 +37,7 @@ class Source(InitSettingsSource):
 
     def __init__(self) -> None:
         super().__init__(Settings, {})
-        self.origins: dict[KeyPath, Origin] = {}
+        self.given: dict[KeyPath, Given] = {}
         self.problems: list[Problem] = []
 
     def add(self, path: KeyPath, value: Any, origin: Origin, folder: Path = Path()) -> None:
@@ -50,16 +50,16 @@ class Source(InitSettingsSource):
             self.reject(path, _unknown_key_reason(path, origin), origin)
             return
         target = (*path[:-1], key.field)
-        if target in self.origins:
+        if target in self.given:
             self.reject(path, f"{'.'.join(target)} is given twice", origin)
             return
         if target != path or isinstance(value, Path):
             try:
-                value = _read_secret(folder / str(value))
+                value = read_secret(folder / str(value))
             except ValueError as error:
                 self.reject(path, str(error), origin)
                 return
-        self.origins[target] = origin
+        self.given[target] = Given(path, origin)
         self.table(target[:-1])[key.field] = value
 
     def reject(self, path: KeyPath, reason: str, origin: Origin) -> None:
@@ -81,30 +81,15 @@ def _unknown_key_reason(path: KeyPath, origin: Origin) -> str:
     return "unknown key" + (f"; did you mean {origin.spell(close)}?" if close else "")
 
 
-def _read_secret(path: Path) -> str:
-    """Return the text of a secret's file, without the newline that editors add."""
-    try:
-        text = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeError:
-        raise ValueError(f"{path} is not text") from None
-    if not text:
-        raise ValueError(f"{path} is empty")
-    return text
-
-
 def read_file(path: Path | None) -> Source:
     """Read the TOML file, if there is one. A file that cannot be read or parsed is one problem."""
     result = Source()
     if path is None:
         return result
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        result.problems.append(Problem(str(path), error.strerror or "cannot be read", "file"))
+        document = read_toml(path)
     except ValueError as error:
-        result.problems.append(Problem(str(path), f"not valid TOML: {error}", "file"))
+        result.problems.append(Problem(str(path), str(error), "file"))
     else:
         for keys, value in _flatten(document):
             if value == {} and len(keys) < path_length(keys[0]):

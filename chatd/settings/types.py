@@ -1,20 +1,18 @@
 """Base class and field types of the settings models."""
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterable
-from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     SecretStr,
     StringConstraints,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -27,8 +25,6 @@ RELOADABLE = object()
 Reloadable = Annotated[T, RELOADABLE]
 """Type of a key or section that SIGHUP reloads. All others need a restart."""
 
-NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
-
 STRICT = ConfigDict(
     extra="forbid",
     frozen=True,
@@ -40,8 +36,9 @@ STRICT = ConfigDict(
 """Configuration of all settings models: unknown keys are errors, and no error holds a secret."""
 
 _IPV6_LITERAL = re.compile(r"^\[[^]]*\]")
-_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 _PORT_LIMIT = 65536
+_MAX_NUMBER = 2**31 - 1
+"""Largest number of a setting: PostgreSQL's integer holds it, and every timer (as seconds: 68 years)."""
 _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names that fit a TOML key, a variable and a file name."""
 
@@ -50,6 +47,13 @@ class Section(BaseModel):
     """Base class of a table of settings."""
 
     model_config = STRICT
+
+    @field_validator("*")
+    @classmethod
+    def _check_magnitude(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > _MAX_NUMBER:
+            raise ValueError(f"must be at most {_MAX_NUMBER}")
+        return value
 
 
 def check_rules(violations: Iterable[tuple[KeyPath, str]]) -> None:
@@ -87,14 +91,10 @@ def _database_url_problem(url: str) -> str | None:
     return f"a port must be a number below {_PORT_LIMIT}" if wrong else None
 
 
-def _parse_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        reason = "must be a list or a table (as JSON, where there is only text)"
-        raise ValueError(reason) from None
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not have control characters or other invisible ones")
+    return text
 
 
 def _check_table_name(name: str) -> str:
@@ -103,32 +103,6 @@ def _check_table_name(name: str) -> str:
     return name
 
 
-def _check_jwks_source(source: str) -> str:
-    url = urlsplit(source)
-    host = url.hostname or ""
-    trusted = PurePath(source).is_absolute()
-    if url.scheme in {"http", "https"}:
-        trusted = bool(host) and (url.scheme == "https" or is_loopback(host))
-    if not trusted:
-        raise ValueError(
-            "must be an https:// URL or an absolute path (http:// only on loopback: an attacker on "
-            "the network could replace the keys)"
-        )
-    return source
-
-
-def _check_origins(origins: list[str]) -> list[str]:
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise ValueError(
-                f"{origin!r} is not an origin: it must look like https://app.example.com, without a path"
-            )
-    return origins
-
-
+NonEmptyText = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_printable)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
-JwksSource = Annotated[str, AfterValidator(_check_jwks_source)]
-MaybeJson = Annotated[T, BeforeValidator(_parse_json)]
-"""List or table that is JSON in a variable and in the file of a secret, which hold only text."""
 TableName = Annotated[str, AfterValidator(_check_table_name)]
-CorsOrigins = Annotated[MaybeJson[list[str]], AfterValidator(_check_origins)]

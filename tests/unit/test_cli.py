@@ -1,6 +1,7 @@
 """The command line: help of all commands, results on stdout, errors with an exit code."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -186,6 +187,32 @@ def test_caller_variables_are_no_settings(
     assert main(["config", "show"]) == Exit.DONE
     assert main(["ps", "--help"]) == Exit.DONE
     assert "geheim" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"geheim\nx", "it has a line end inside"),
+        ("geheimé".encode(), "it has a character that is not ASCII"),
+        (b"geheim\0", "it has a control character"),
+        (b"geheim\xff", "not UTF-8 text"),
+    ],
+)
+def test_token_that_fits_no_header_is_one_line(
+    content: bytes, reason: str, capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    caller = ["show", "x", "--url", "http://127.0.0.1:1"]
+    assert main([*caller, "--token-file", str(file)]) == Exit.FAILED
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"chatd: --token-file {file}: {reason}")
+    if b"\0" not in content:
+        monkeypatch.setenv("CHATD_TOKEN", os.fsdecode(content))
+        assert main(caller) == Exit.FAILED
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("chatd: the token: it has a ")
+        assert "geheim" not in line
 
 
 MODEL = "[providers.p]\nkind = 'scripted'\n[models.m]\nprovider = 'p'\nmodel = 'm'\n"

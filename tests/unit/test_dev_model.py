@@ -44,6 +44,17 @@ async def test_dev_model_selection(
         assert chosen.models == {model: {"provider": "dev", "model": model}}
 
 
+@pytest.mark.parametrize("key", ["sk-1\n", "sk-1 ", "sk-\x07", "sk-é"])
+async def test_api_key_that_fits_no_header_is_refused(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ProviderConfigError, match=r"^OPENAI_API_KEY: ") as caught:
+        async with choose_dev_model():
+            pass
+    assert "sk-" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("keys", "model_option", "problem"),
     [
