@@ -9,7 +9,14 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from chatd.api.errors import problems
 from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
@@ -33,7 +40,16 @@ _BAD_REQUEST_RESPONSE = problems.problem_response(
 
 
 class _Protocol(HttpToolsProtocol):
-    """The HTTP protocol of uvicorn, with a problem as its response to malformed requests."""
+    """The HTTP protocol of uvicorn, with a problem as its response to malformed requests.
+
+    A client of HTTP/1.0 or older knows no chunks, so a body of unknown length ends with its connection.
+    """
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] != "1.1":
+            app = _without_chunks(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -42,6 +58,29 @@ class _Protocol(HttpToolsProtocol):
             b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, _BAD_REQUEST_RESPONSE.body)
         )
         self.transport.close()
+
+
+def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """Return ``app`` with responses in which uvicorn sends each piece of a body as it is."""
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        has_length = False
+
+        async def send_without_chunks(message: ASGISendEvent) -> None:
+            nonlocal has_length
+            if message["type"] == "http.response.start":
+                names = [name.lower() for name, _ in message.get("headers", ())]
+                has_length = b"content-length" in names
+                cycle.keep_alive = False
+                if not has_length:
+                    cycle.chunked_encoding = False
+            elif message["type"] == "http.response.body" and not has_length:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_without_chunks)
+
+    return run
 
 
 class _Uvicorn(uvicorn.Server):
