@@ -61,8 +61,6 @@ def _base_url_problem(url: str) -> str | None:
         return f"{error}"
     if parts.scheme not in {"http", "https"} or not host:
         return "it must have http:// or https:// and a host"
-    if "@" in parts.netloc:
-        return "a password in it would be shown, so give it as api_key or in headers"
     return "it must not have a fragment" if "#" in url else None
 
 
