@@ -166,7 +166,7 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
         return id_or_prefix
     matching_ids = []
     if len(id_or_prefix) >= _MIN_PREFIX_LENGTH:
-        recent = client.chats.list(max_items=_MAX_SEARCHED_CHATS)
+        recent = client.chats.list(archived="any", max_items=_MAX_SEARCHED_CHATS)
         matching_ids = [
             chat["id"] async for chat in recent if chat["id"].startswith(id_or_prefix.lower())
         ]

@@ -42,9 +42,8 @@ def ps(
             show_default=False, help="Only chats with this label: NAME or NAME:VALUE. Repeatable."
         ),
     ] = (),
-    archived: Annotated[
-        Flag, Parameter(help="Only archived chats. Default: only chats that are not archived.")
-    ] = False,
+    archived: Annotated[Flag, Parameter(help="Only archived chats.")] = False,
+    everything: Annotated[Flag, Parameter(name="--all", help="Archived chats too.")] = False,
     q: Annotated[str | None, Parameter(help="Only chats whose title contains this.")] = None,
     limit: Annotated[int, Parameter(help="Maximum number of chats.")] = 30,
     json: Json = False,
@@ -54,7 +53,8 @@ def ps(
     import sys
 
     filters: dict[str, Any] = {
-        "status": status, "labels": label, "archived": archived, "q": q, "max_items": limit,
+        "status": status, "labels": label, "q": q, "max_items": limit,
+        "archived": "any" if everything else archived,
     }  # fmt: skip
 
     async def job(client: "Client") -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from chatd.client.http import Http
 from chatd.client.types import (
@@ -101,7 +101,7 @@ class Chats:
     def list(
         self,
         *,
-        archived: bool | None = None,
+        archived: bool | Literal["any"] = False,
         status: Status | None = None,
         labels: Sequence[str] = (),
         parent: str | None = None,
@@ -112,7 +112,7 @@ class Chats:
         """Return the owner's chats, most recently updated first.
 
         Args:
-            archived: True: archived chats only. False: other chats only.
+            archived: True: archived chats only. ``any``: these too.
             status: Only chats with this status.
             labels: ``name`` or ``name:value``. A chat must have all of them.
             parent: Id of the parent chat, or ``none`` for chats without a parent.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from chatd.client.chats import Chats, Messages, Queue, paginate
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
@@ -149,17 +149,24 @@ class Client:
         self,
         after: str | None = None,
         *,
+        archived: bool | Literal["any"] = False,
         retry_timeout_seconds: float | None = None,
         on_reconnect: ReconnectCallback | None = None,
     ) -> ChatListEventStream:
         """Return the changes of all chats of the owner: each changed chat, in its current state.
 
         Starts with a ``ChatListSnapshot`` of the most recent chats, or with the changes since ``after``.
-        The arguments are those of ``follow``.
+        Every change is sent, so a chat leaves the list when it comes as archived.
+
+        Args:
+            after: Id of the last event received.
+            archived: True: a snapshot of archived chats only. ``any``: these too.
+            retry_timeout_seconds: As in ``follow``.
+            on_reconnect: As in ``follow``.
         """
         return ChatListEventStream(
             self._http,
-            "/chats/stream",
+            f"/chats/stream?archived={str(archived).lower()}",
             after=after,
             retry_timeout_seconds=retry_timeout_seconds,
             on_reconnect=on_reconnect,

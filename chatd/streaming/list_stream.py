@@ -22,7 +22,7 @@ from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.snapshot import ChatListSnapshot
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.fanout.list_hub import ListHub, ListSubscription
-from chatd.store.chat_lists import ChatLists
+from chatd.store.chat_lists import ChatFilter, ChatLists
 from chatd.streaming.event_stream import RESET, EventStream
 
 SNAPSHOT_SIZE: Final = 50
@@ -34,7 +34,15 @@ _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 class ChatListStream(EventStream):
     """The changes of one owner's chats for one subscriber. Call ``open``, then iterate over ``events``."""
 
-    __slots__ = ("_chat_lists", "_draining", "_hub", "_missed", "_retention", "_subscription")
+    __slots__ = (
+        "_archived",
+        "_chat_lists",
+        "_draining",
+        "_hub",
+        "_missed",
+        "_retention",
+        "_subscription",
+    )
 
     def __init__(
         self,
@@ -43,9 +51,11 @@ class ChatListStream(EventStream):
         subscription: ListSubscription,
         *,
         retention: timedelta,
+        archived: bool | None,
         is_draining: Callable[[], bool],
     ) -> None:
         super().__init__(subscription)
+        self._archived = archived
         self._draining = is_draining
         self._hub = hub
         self._chat_lists = chat_lists
@@ -71,7 +81,9 @@ class ChatListStream(EventStream):
     async def _snapshot(self) -> StreamEvent:
         read_at = (await self._read_changes(_FAR_FUTURE)).read_at
         chats = await self._chat_lists.page(
-            owner_id=self._subscription.owner_id, limit=SNAPSHOT_SIZE + 1
+            owner_id=self._subscription.owner_id,
+            chat_filter=ChatFilter(archived=self._archived),
+            limit=SNAPSHOT_SIZE + 1,
         )
         has_more, chats = len(chats) > SNAPSHOT_SIZE, chats[:SNAPSHOT_SIZE]
         self._subscription.mark_sent([ChatChange.from_chat(chat) for chat in chats])
@@ -157,12 +169,19 @@ def subscribe_to_list(
     owner_id: str,
     *,
     retention: timedelta,
+    archived: bool | None,
     is_draining: Callable[[], bool],
 ) -> ChatListStream:
     """Subscribe to the chats of an owner until the stream is closed.
 
-    ``retention`` is how long deletions are stored: an older cursor cannot be resumed.
+    ``retention`` is how long deletions are stored: an older cursor cannot be resumed. ``archived`` selects
+    the chats of a snapshot (None: all). Changes are sent of all chats, since one may become archived.
     """
     return ChatListStream(
-        hub, chat_lists, hub.subscribe(owner_id), retention=retention, is_draining=is_draining
+        hub,
+        chat_lists,
+        hub.subscribe(owner_id),
+        retention=retention,
+        archived=archived,
+        is_draining=is_draining,
     )

@@ -138,7 +138,7 @@ async def test_status_and_archived_filters(dsn: str) -> None:
         assert await listed(chatd, archived=True) == [archived]
         assert await listed(chatd, archived=False) == [failed, waiting]
         assert await listed(chatd, status="error") == [failed]
-        assert await listed(chatd, status="waiting") == [archived, waiting]
+        assert await listed(chatd, status="waiting", archived="any") == [archived, waiting]
         assert await listed(chatd, status="waiting", archived=False) == [waiting]
         assert await listed(chatd, status="running") == []
         chats = await fetch_all_pages(

@@ -40,7 +40,7 @@ async def opened(
 ) -> AsyncIterator[tuple[ChatListStream, Batches]]:
     lists = ChatLists(database)
     with subscribe_to_list(
-        hub, lists, OWNER, retention=retention, is_draining=lambda: is_draining
+        hub, lists, OWNER, retention=retention, archived=False, is_draining=lambda: is_draining
     ) as stream:
         await stream.open(None if cursor is None else str(cursor))
         async with aclosing(stream.events(idle_seconds=LONG_SECONDS)) as batches:

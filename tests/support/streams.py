@@ -41,7 +41,7 @@ async def stream_events(
 ) -> AsyncGenerator[SseEvent | None]:
     """Yield the events of any stream, and None for each comment."""
     headers = {"last-event-id": after} if after is not None and not after_in_query else {}
-    params = {"after": after} if after is not None and after_in_query else {}
+    params = {"after": after} if after is not None and after_in_query else None
     async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")

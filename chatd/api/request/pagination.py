@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query
@@ -13,6 +13,10 @@ from chatd.api.errors.problems import HttpProblem
 from chatd.api.schema import resources
 from chatd.domain.chat import Chat
 
+Archived = Annotated[
+    bool | Literal["any"],
+    Query(description="`true`: archived chats only. `any`: these too. Default: only the others."),
+]
 Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items of the page.")]
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, StringConstraints
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
-from chatd.api.request.pagination import Limit, chat_page, decode_cursor
+from chatd.api.request.pagination import Archived, Limit, chat_page, decode_cursor
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.resources import Chat, Page
 from chatd.api.schema.types import MAX_TITLE_LENGTH, Sanitized
@@ -40,9 +40,7 @@ _MAX_LABEL_FILTERS = 64
 async def list_chats(
     caller: Caller,
     context: Context,
-    archived: Annotated[
-        bool | None, Query(description="True: archived chats only. False: other chats only.")
-    ] = None,
+    archived: Archived = False,
     status: Annotated[
         list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
     ] = None,
@@ -75,7 +73,7 @@ async def list_chats(
     chats = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=ChatFilter(
-            archived=archived,
+            archived=None if archived == "any" else archived,
             statuses=status or (),
             labels=[(name, value) for name, colon, value in label_filters if colon],
             label_names=[name for name, colon, _ in label_filters if not colon],

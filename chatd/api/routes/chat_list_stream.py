@@ -12,6 +12,7 @@ from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request import headers
 from chatd.api.request.caller import Caller
+from chatd.api.request.pagination import Archived
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import SSE_DESCRIPTION, ChatListEvent, SseResponse
 from chatd.api.scope import GRANT
@@ -33,6 +34,7 @@ async def stream_chats(
     request: Request,
     caller: Caller,
     context: Context,
+    archived: Archived = False,
     after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
 ) -> EventStreamResponse:
     """Stream the changes of all chats of the owner on one connection.
@@ -40,7 +42,8 @@ async def stream_chats(
     Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
     `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
     resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
-    cursor is too old. A `snapshot` follows it.
+    cursor is too old. A `snapshot` follows it. Changes are sent of archived chats too: a chat leaves the
+    list when it comes as archived.
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     stream = subscribe_to_list(
@@ -48,6 +51,7 @@ async def stream_chats(
         context.store.chat_lists,
         caller.owner_id,
         retention=timedelta(days=context.event_retention_days),
+        archived=None if archived == "any" else archived,
         is_draining=lambda: context.hub.draining,
     )
     begin = partial(stream.open, last_event_id or after)

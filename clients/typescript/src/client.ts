@@ -76,14 +76,25 @@ export class Client {
     return new EventStream(this.#http, `/chats/${chatId}/stream`, options, chatRules());
   }
 
-  /** Follow the list of your chats: each chat as it is, whenever it changes. */
-  followAll(options: FollowOptions = {}): EventStream<ChatListEvent> {
-    return new EventStream(this.#http, "/chats/stream", options, chatListRules());
+  /**
+   * Follow the list of your chats: each chat as it is, whenever it changes.
+   *
+   * Every change is sent, so a chat leaves the list when it comes as archived.
+   */
+  followAll(options: FollowListOptions = {}): EventStream<ChatListEvent> {
+    const path = `/chats/stream?archived=${options.archived ?? false}`;
+    return new EventStream(this.#http, path, options, chatListRules());
   }
 }
 
+export interface FollowListOptions extends FollowOptions {
+  /** `true`: a snapshot of archived chats only. `"any"`: these too. */
+  archived?: boolean | "any";
+}
+
 export interface ListOptions {
-  archived?: boolean;
+  /** `true`: archived chats only. `"any"`: these too. */
+  archived?: boolean | "any";
   status?: Status;
   /** `name` or `name:value`; all of them must match. */
   labels?: readonly string[];

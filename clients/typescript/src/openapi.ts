@@ -46,7 +46,8 @@ export interface paths {
          *     Starts with a `snapshot` of the 50 most recently updated chats, or with the chats updated since
          *     `after`. `chat` is the complete current state of a changed chat, `deleted` names a deleted one. After
          *     resuming, chats may arrive again: ignore a chat whose `version` you have. `reset` reports that the
-         *     cursor is too old. A `snapshot` follows it.
+         *     cursor is too old. A `snapshot` follows it. Changes are sent of archived chats too: a chat leaves the
+         *     list when it comes as archived.
          */
         get: operations["stream_chats"];
         put?: never;
@@ -3357,8 +3358,8 @@ export interface operations {
     list_chats: {
         parameters: {
             query?: {
-                /** @description True: archived chats only. False: other chats only. */
-                archived?: boolean | null;
+                /** @description `true`: archived chats only. `any`: these too. Default: only the others. */
+                archived?: boolean | "any";
                 /** @description Repeatable: any of them. */
                 status?: components["schemas"]["Status"][] | null;
                 /** @description Repeatable: `name:value`, or a name alone; all must hold. The name ends at the first colon. */
@@ -3720,6 +3721,8 @@ export interface operations {
     stream_chats: {
         parameters: {
             query?: {
+                /** @description `true`: archived chats only. `any`: these too. Default: only the others. */
+                archived?: boolean | "any";
                 /** @description Id of the last event received. */
                 after?: string | null;
             };
