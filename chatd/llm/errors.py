@@ -1,6 +1,7 @@
 """Exceptions that this package raises itself, besides those of the SDKs."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from chatd.domain.errors import ChatdError
 
@@ -15,11 +16,13 @@ class ProviderError(ChatdError):
         status_code: int | None = None,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, status_code=status_code, code=code)
         self.status_code = status_code
         self.code = code
         self.headers = headers
+        self.body = body
 
 
 class InvalidProviderResponse(ChatdError):

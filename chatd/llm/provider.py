@@ -1,6 +1,6 @@
 """Protocol of model providers: a stream of deltas, ended by ``Finished``."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -41,15 +41,24 @@ class ToolSpec:
     parameters: Mapping[str, Any]
 
 
+def _ignore_bytes() -> None:
+    """Do nothing: the caller does not ask when bytes arrive."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One call of one model. ``messages`` is the whole history, oldest first."""
+    """One call of one model. ``messages`` is the whole history, oldest first.
+
+    ``on_bytes`` is called whenever bytes of the response arrive, also those of no delta: a comment that
+    keeps the connection open, or an event that says that the model is thinking.
+    """
 
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] = ()
+    on_bytes: Callable[[], None] = field(default=_ignore_bytes, repr=False, compare=False)
 
 
 class Provider(Protocol):

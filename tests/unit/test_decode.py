@@ -1,42 +1,70 @@
-"""Decoder of provider streams: what follows the last event."""
-
-from typing import Any, cast
+"""Decoder of provider streams: the end of an answer, and the wall around the SDK."""
 
 import pytest
-from pydantic_ai.models import StreamedResponse
-from pydantic_ai.usage import RequestUsage
 
 from chatd.domain.failure import FailureKind
-from chatd.llm.errors import ProviderError
+from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError, ProviderError
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished
-from chatd.llm.vendors.decode import EventDecoder
+from chatd.llm.vendors.decode import EventDecoder, provider_wall
+from chatd.llm.vendors.wire.record import AnswerRecord
 
 
-class EndedResponse:
-    """The parts of a ``StreamedResponse`` that are read after its last event."""
-
-    usage = RequestUsage(input_tokens=1, output_tokens=1)
-
-    def __init__(self, finish_reason: str, raw: str) -> None:
-        self.finish_reason = finish_reason
-        self.provider_details: dict[str, Any] = {"finish_reason": raw}
-
-
-def finish(finish_reason: str, raw: str) -> list[object]:
-    return list(EventDecoder().finish(cast("StreamedResponse", EndedResponse(finish_reason, raw))))
+def answer(*words: object, responded: bool = True) -> AnswerRecord:
+    record = AnswerRecord(on_bytes=lambda: None, responded=responded)
+    for word in words:
+        record.end(word)
+    return record
 
 
 @pytest.mark.parametrize("raw", ["failed", "error"], ids=["Responses API", "Chat Completions"])
 def test_finish_reason_error_is_a_provider_error(raw: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        finish("error", raw)
+        EventDecoder().finished(answer(raw))
     failure = classify(caught.value, provider="p", model="m")
     assert failure is not None
     assert failure.kind is FailureKind.PROVIDER_ERROR
 
 
 def test_other_finish_reasons_end_the_response() -> None:
-    [end] = finish("stop", "stop")
+    end = EventDecoder().finished(answer("stop"))
     assert isinstance(end, Finished)
     assert end.reason == "stop"
+
+
+def test_answer_without_an_end_is_not_finished() -> None:
+    assert EventDecoder().finished(answer(None, "", "null", 5)) is None
+
+
+def test_terminator_ends_an_answer_without_a_reason() -> None:
+    record = answer()
+    record.terminated = True
+    end = EventDecoder().finished(record)
+    assert end is not None
+    assert end.reason == "stop"
+
+
+def test_last_finish_reason_counts() -> None:
+    end = EventDecoder().finished(answer("stop", None, "length", ""))
+    assert end is not None
+    assert end.reason == "length"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), ZeroDivisionError()], ids=repr)
+def test_any_exception_behind_the_wall_is_a_failure(error: Exception) -> None:
+    with pytest.raises(InvalidProviderResponse) as caught, provider_wall(answer()):
+        raise error
+    failure = classify(caught.value, provider="p", model="m")
+    assert failure is not None
+    assert failure.retryable
+    assert failure.message == "p sent an answer of model m that could not be read."
+
+
+def test_exception_before_a_response_is_a_bug() -> None:
+    with pytest.raises(KeyError), provider_wall(answer(responded=False)):
+        raise KeyError("x")
+
+
+def test_classified_exception_passes_the_wall() -> None:
+    with pytest.raises(ProviderConfigError), provider_wall(answer()):
+        raise ProviderConfigError("base_url", "wrong")

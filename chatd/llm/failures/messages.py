@@ -5,7 +5,12 @@ from typing import Any
 
 from chatd.domain.failure import FailureKind
 from chatd.domain.sanitize import sanitize_error_text
-from chatd.llm.errors import ProviderConfigError, ProviderError, UnsupportedContent
+from chatd.llm.errors import (
+    InvalidProviderResponse,
+    ProviderConfigError,
+    ProviderError,
+    UnsupportedContent,
+)
 from chatd.llm.failures.table import kind_for_exception
 
 MAX_REASON_LENGTH = 200
@@ -27,6 +32,7 @@ _SENTENCES: dict[FailureKind, str] = {
     FailureKind.CONFIGURATION: "{provider} is not configured correctly",
 }
 _UNREADABLE_SENTENCE = "{provider} sent an answer of {model} that could not be read"
+_OWN_ERRORS = (ProviderError, InvalidProviderResponse, ProviderConfigError, UnsupportedContent)
 _KINDS_WITHOUT_REASON = frozenset(
     {FailureKind.AUTH, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
 )
@@ -58,7 +64,9 @@ def _raw_provider_reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return getattr(error, "verify_message", "") or error.strerror or str(error)
     misused = kind_for_exception(error) is FailureKind.INVALID_REQUEST and body is None
-    if misused or isinstance(error, ProviderError | ProviderConfigError | UnsupportedContent):
+    if isinstance(error, InvalidProviderResponse) and str(error) == error.description():
+        return ""  # the sentence says it
+    if misused or isinstance(error, _OWN_ERRORS):
         return str(error)
     return ""
 

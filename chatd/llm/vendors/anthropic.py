@@ -5,13 +5,14 @@ from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+from chatd.llm.vendors.wire.anthropic_messages import AnthropicMessages
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 
 def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
     """Connect to the Messages API."""
-    http = endpoint.http_client()
+    http = endpoint.http_client(AnthropicMessages)
     client = AsyncAnthropic(
         api_key=endpoint.api_key,
         base_url=endpoint.base_url or ANTHROPIC_URL,

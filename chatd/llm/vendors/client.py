@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,17 +10,12 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
-from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError
+from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
-from chatd.llm.vendors.decode import SDK_PARSE_ERRORS, decode_stream
+from chatd.llm.vendors.decode import decode_stream, provider_wall
 from chatd.llm.vendors.encode import encode_history
-
-_response_statuses: ContextVar[list[int]] = ContextVar("response_statuses")
-"""HTTP statuses received so far for the call that is being opened."""
-
-
-async def _record_status(response: httpx2.Response) -> None:
-    _response_statuses.get([]).append(response.status_code)
+from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
+from chatd.llm.vendors.wire.record import AnswerRecord, current_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +28,12 @@ class ProviderEndpoint:
     headers: Mapping[str, str] = field(repr=False)
     connect_seconds: float
 
-    def http_client(self) -> httpx2.AsyncClient:
+    def http_client(self, normalizer: NormalizerFactory) -> NormalizingClient:
         """Return a client without a read timeout: the caller of a model has the deadline, and cancels."""
-        return httpx2.AsyncClient(
+        return NormalizingClient(
+            normalizer=normalizer,
             timeout=httpx2.Timeout(None, connect=self.connect_seconds),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-            follow_redirects=True,
-            event_hooks={"response": [_record_status]},
         )
 
 
@@ -73,16 +66,12 @@ class ProviderClient:
         )
         settings = self._settings(request)
         async with AsyncExitStack() as stack:
-            statuses: list[int] = []
-            _response_statuses.set(statuses)
-            try:
-                stream = model.request_stream(messages, settings, tools)
+            record = AnswerRecord(on_bytes=request.on_bytes)
+            current_answer.set(record)
+            stream = model.request_stream(messages, settings, tools)
+            with provider_wall(record):
                 response = await stack.enter_async_context(stream)
-            except SDK_PARSE_ERRORS as error:
-                if not statuses:
-                    raise  # no response arrived, so it is no failure of the provider
-                raise InvalidProviderResponse from error
-            yield await stack.enter_async_context(aclosing(decode_stream(response)))
+            yield await stack.enter_async_context(aclosing(decode_stream(response, record)))
 
     def _settings(self, request: ModelRequest) -> ModelSettings:
         """Return the model's settings. A setting that the SDK does not know is an error."""

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from pydantic_ai.exceptions import ModelConnectionError
 from pydantic_ai.messages import (
     FilePart,
     ModelResponsePart,
@@ -24,34 +24,47 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import StreamedResponse
 from pydantic_core import to_jsonable_python
 
-from chatd.domain.chat import Usage
-from chatd.llm.errors import InvalidProviderResponse, ProviderError
+from chatd.domain.errors import ChatdError
+from chatd.llm.errors import InvalidProviderResponse
+from chatd.llm.failures.table import kind_for_exception
 from chatd.llm.provider import Delta, Finished, PartDelta
+from chatd.llm.vendors.wire.record import AnswerRecord
 
 _log = structlog.get_logger()
 
-SDK_PARSE_ERRORS = (AttributeError, TypeError, LookupError, ValueError, AssertionError)
-"""Exceptions an SDK raises if a response is valid JSON but violates the provider's schema."""
+
+@contextmanager
+def provider_wall(record: AnswerRecord) -> Iterator[None]:
+    """Turn any exception into a failure of the provider, once a response has arrived.
+
+    Behind this wall nothing but what the provider sent makes an SDK or the decoder raise. An exception that
+    ``classify`` knows passes through.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, ChatdError | OSError) or kind_for_exception(error) is not None
+        if known or not record.responded:
+            raise
+        _log.warning("llm.answer_unreadable", error=type(error).__name__)
+        raise InvalidProviderResponse from error
 
 
-async def decode_stream(response: StreamedResponse) -> AsyncGenerator[Delta]:
-    """Read the stream to its end. Yield ``Finished`` only if the provider sent a finish reason."""
+async def decode_stream(response: StreamedResponse, record: AnswerRecord) -> AsyncGenerator[Delta]:
+    """Read the stream to its end. Yield ``Finished`` only if the answer ended."""
     decoder = EventDecoder()
     events = aiter(response)
     while True:
-        try:
-            event = await anext(events)
-        except StopAsyncIteration:
-            break
-        except ModelConnectionError:
-            if _raw_finish_reason(response) is None:
-                raise
-            break  # the response is complete; only the last message was lost
-        except SDK_PARSE_ERRORS as error:
-            raise InvalidProviderResponse from error
-        for delta in decoder.decode(event):
+        with provider_wall(record):
+            event = await anext(events, None)
+            if event is None:
+                break
+            deltas = list(decoder.decode(event))
+        for delta in deltas:
             yield delta
-    for last in decoder.finish(response):
+    with provider_wall(record):
+        last = decoder.finished(record)
+    if last is not None:
         yield last
 
 
@@ -82,38 +95,27 @@ class EventDecoder:
             case _:
                 return
 
-    def finish(self, response: StreamedResponse) -> Iterator[Delta]:
-        """Yield what follows the last event: a refusal, and ``Finished`` if there is a reason."""
-        refusal = (response.provider_details or {}).get("refusal")
-        if refusal:
-            yield PartDelta({"index": len(self._started_parts), "type": "text", "text": refusal})
-        reason = response.finish_reason or _raw_finish_reason(response)
-        if reason is None or not (refusal or _raw_finish_reason(response)):
-            return
-        if reason == "error":
-            raise ProviderError("The model ended its response with an error.")
-        if reason == "stop" and "tool-call" in self._started_parts.values():
-            reason = "tool_call"  # the Responses API reports every regular end as "completed"
-        yield Finished(reason, _usage(response))
-
-
-def _raw_finish_reason(response: StreamedResponse) -> str | None:
-    """Return the finish reason as the provider sent it. pydantic-ai's own may be a default."""
-    reason: str | None = (response.provider_details or {}).get("finish_reason")
-    return reason
+    def finished(self, record: AnswerRecord) -> Finished | None:
+        """Return the end of the answer. None: it was cut off. Raise if the provider says that it failed."""
+        if (ending := record.ending()) is None:
+            return None
+        has_calls = "tool-call" in self._started_parts.values()
+        # The Responses API reports every regular end as "completed", and some servers send "stop".
+        reason = "tool_call" if ending.reason == "stop" and has_calls else ending.reason
+        return Finished(reason, record.usage.total())
 
 
 def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
     match part:
         case TextPart():
-            return {"type": "text", "text": part.content}
+            return {"type": "text", "text": _text(part.content)}
         case ThinkingPart():
-            return {"type": "reasoning", "text": part.content}
+            return {"type": "reasoning", "text": _text(part.content)}
         case ToolCallPart():
             return {
                 "type": "tool-call",
-                "tool_call_id": part.tool_call_id,
-                "tool_name": part.tool_name,
+                "tool_call_id": _text(part.tool_call_id),
+                "tool_name": _text(part.tool_name),
                 "args": _args(part.args),
             }
         case FilePart():
@@ -126,13 +128,20 @@ def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
 def _next_delta(delta: ModelResponsePartDelta) -> dict[str, Any] | None:
     match delta:
         case TextPartDelta() if delta.content_delta:
-            return {"type": "text", "text": delta.content_delta}
+            return {"type": "text", "text": _text(delta.content_delta)}
         case ThinkingPartDelta() if delta.content_delta:
-            return {"type": "reasoning", "text": delta.content_delta}
+            return {"type": "reasoning", "text": _text(delta.content_delta)}
         case ToolCallPartDelta() if delta.args_delta:
             return {"type": "tool-call", "args": _args(delta.args_delta)}
         case _:
             return None
+
+
+def _text(value: object) -> str:
+    """Return a text. The SDKs pass on what they were sent, whatever its type."""
+    if not isinstance(value, str):
+        raise InvalidProviderResponse("a text is none")
+    return value
 
 
 def _args(args: str | Mapping[str, Any] | None) -> str:
@@ -152,14 +161,3 @@ def _provider_data(part: ModelResponsePart) -> dict[str, Any] | None:
         provider["details"] = to_jsonable_python(part.provider_details)
     kind = {"text": "text", "thinking": "reasoning", "tool-call": "tool-call"}[part.part_kind]
     return {"type": kind, "provider": provider}
-
-
-def _usage(response: StreamedResponse) -> Usage:
-    usage = response.usage
-    return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.details.get("reasoning_tokens", 0),
-    )

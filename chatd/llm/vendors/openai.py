@@ -14,6 +14,8 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
 from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+from chatd.llm.vendors.wire.chat_completions import ChatCompletions
+from chatd.llm.vendors.wire.responses import Responses
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -23,7 +25,7 @@ def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
 
     Nothing is stored at OpenAI (``openai_store``): chatd sends the whole history with each call.
     """
-    http = endpoint.http_client()
+    http = endpoint.http_client(Responses)
     provider = OpenAIProvider(openai_client=_sdk_client(endpoint, http))
 
     def model(name: str) -> Model[AsyncOpenAI]:
@@ -36,7 +38,7 @@ def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
 
 def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
     """Connect to a compatible server: Chat Completions with ``max_tokens``, which all of them accept."""
-    http = endpoint.http_client()
+    http = endpoint.http_client(ChatCompletions)
     provider = OpenAICompatibleProvider(endpoint.name, openai_client=_sdk_client(endpoint, http))
     profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
 
