@@ -4,7 +4,6 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +14,9 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from chatd.store.database_url import InvalidDatabaseUrl, parse
+from chatd.store.tls_files import file_problems
 
 T = TypeVar("T")
 
@@ -35,8 +37,6 @@ STRICT = ConfigDict(
 )
 """Configuration of all settings models: unknown keys are errors, and no error holds a secret."""
 
-_IPV6_LITERAL = re.compile(r"^\[[^]]*\]")
-_PORT_LIMIT = 65536
 _MAX_NUMBER = 2**31 - 1
 """Largest number of a setting: PostgreSQL's integer holds it, and every timer (as seconds: 68 years)."""
 _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -74,21 +74,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_database_url(url: SecretStr) -> SecretStr:
-    if reason := _database_url_problem(url.get_secret_value()):
-        raise ValueError(f"{reason} (its value is not shown)")
-    return url
-
-
-def _database_url_problem(url: str) -> str | None:
-    if not url.startswith(("postgresql://", "postgres://")):
-        return "must begin with postgresql://"
     try:
-        hosts = urlsplit(url).netloc.rpartition("@")[2]
-    except ValueError:
-        return "is not a URL"
-    ports = (_IPV6_LITERAL.sub("", host).partition(":")[2] for host in hosts.split(","))
-    wrong = any(port and not (port.isdecimal() and int(port) < _PORT_LIMIT) for port in ports)
-    return f"a port must be a number below {_PORT_LIMIT}" if wrong else None
+        problems = list(file_problems(parse(url.get_secret_value())))
+    except InvalidDatabaseUrl as error:
+        problems = error.problems
+    if problems:
+        raise ValueError(f"{'; '.join(problems)} (its value is not shown)")
+    return url
 
 
 def _check_printable(text: str) -> str:
