@@ -1,5 +1,6 @@
 """The HTTP server as one actor. It is stopped cooperatively and never cancelled."""
 
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,22 @@ _BAD_REQUEST_RESPONSE = problems.problem_response(
     "The request is not valid HTTP, or its URL is longer than 65,535 bytes.",
     headers={"connection": "close"},
 )
+
+
+_BACKLOG = 2048
+"""Connections that wait to be accepted, as many as uvicorn allows."""
+_BIND_FAILURES = {
+    errno.EADDRINUSE: "another process has it. Choose another port, or stop that process",
+    errno.EADDRNOTAVAIL: "no interface of this machine has this address",
+    errno.EACCES: "only root, or a process with CAP_NET_BIND_SERVICE, may use it. Choose a port above 1023",
+}
+
+
+def _bind_failure(error: OSError | UnicodeError) -> str:
+    """Return why an address cannot be listened on, and what to do."""
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return "it is no address, nor the name of one"
+    return _BIND_FAILURES.get(error.errno or 0) or error.strerror or str(error)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -200,10 +217,12 @@ class Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._host.strip("[]"), self.port))
-        except OSError as error:
+            listener.listen(_BACKLOG)
+        except (OSError, UnicodeError) as error:
             listener.close()
             raise FatalError(
-                f"http.host, http.port: cannot listen on {self._host} port {self.port}: {error}"
+                f"http.host, http.port: cannot listen on {self._host} port {self.port}: "
+                f"{_bind_failure(error)}"
             ) from error
         listener.setblocking(False)
         return listener

@@ -17,7 +17,10 @@ class Restart(StrEnum):
 
 
 class FatalError(Exception):
-    """An error that a restart cannot cure: the whole tree stops."""
+    """An error that a restart cannot cure: the whole tree stops, and its caller reports the reason.
+
+    It is an expected end, such as a port that another process has. So the supervisor logs no traceback.
+    """
 
 
 class StopRequest:

@@ -156,12 +156,13 @@ class ChildSupervisor:
                 self.ready = anyio.Event()
         if child_run.error is not None:
             self._last_error = describe_error(child_run.error)
-            _log.error(
-                "supervisor.child_failed",
-                child=self.spec.name,
-                stopping=child_run.stop_requested,
-                exc_info=child_run.error,
-            )
+            if not all(isinstance(leaf, FatalError) for leaf in flatten_group(child_run.error)):
+                _log.error(
+                    "supervisor.child_failed",
+                    child=self.spec.name,
+                    stopping=child_run.stop_requested,
+                    exc_info=child_run.error,
+                )
         return child_run
 
     def _on_ready(self) -> None:

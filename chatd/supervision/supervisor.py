@@ -8,7 +8,7 @@ import anyio
 import structlog
 
 from chatd.supervision.backoff import Backoff
-from chatd.supervision.child import ChildSpec, Restart
+from chatd.supervision.child import ChildSpec, FatalError, Restart
 from chatd.supervision.child_supervisor import ChildSnapshot, ChildSupervisor
 from chatd.supervision.restart_budget import RestartBudget
 
@@ -103,7 +103,8 @@ class Supervisor:
         if (
             not self._stop_requested.is_set()
         ):  # failures during an orderly stop do not change its end
-            _log.error("supervisor.escalated", supervisor=self.name, exc_info=reason)
+            if not isinstance(reason, FatalError):  # an expected end, which the caller reports
+                _log.error("supervisor.escalated", supervisor=self.name, exc_info=reason)
             self._escalated_error = reason
             self.stop()
 

@@ -35,6 +35,10 @@ def is_live(port: int) -> bool:
         return False
 
 
+def descriptor_file(pid: int, fd: int) -> str:
+    return str(Path(f"/proc/{pid}/fd/{fd}").readlink())
+
+
 def command(arguments: str, closed: str) -> list[str]:
     """Return the command with standard descriptors closed, by a shell that it replaces."""
     return ["/bin/sh", "-c", f'exec "$0" -m chatd {arguments} {closed}', sys.executable]
@@ -50,7 +54,7 @@ async def test_daemon_runs_and_ends_in_order(closed: str, tmp_path: Path, dsn: s
     pipe = subprocess.PIPE
     with child_process(arguments, env=environment, stdout=pipe, stderr=pipe) as process:
         await eventually(lambda: is_live(port) or process.poll() is not None, 60)
-        open_files = {fd: os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)}
+        open_files = {fd: descriptor_file(process.pid, fd) for fd in range(3)}
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert process.returncode == Exit.DONE, err

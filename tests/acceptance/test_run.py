@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from chatd.store.migrations.files import load_migrations
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
 
 
-def run(folder: Path, dsn: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, dsn: str, *, prefix: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     config = folder / "config.toml"
     config.write_text(MODEL)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
     return subprocess.run(
-        [sys.executable, "-m", "chatd", "run", "--config", str(config)],
+        [*prefix, sys.executable, "-m", "chatd", "run", "--config", str(config)],
         env=clean | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"} | environment,
         capture_output=True,
         text=True,
@@ -157,7 +160,46 @@ async def test_port_in_use_is_named(tmp_path: Path, dsn: str) -> None:
         port = str(taken.getsockname()[1])
         completed = run(tmp_path, dsn, CHATD_HTTP__PORT=port)
     assert completed.returncode == Exit.CONFIGURATION
-    assert f"cannot listen on 127.0.0.1 port {port}" in error_output(completed)
+    expected = (
+        f"cannot listen on 127.0.0.1 port {port}: another process has it. Choose another port"
+    )
+    assert expected in error_output(completed)
+    events = [json.loads(line) for line in completed.stderr.splitlines() if line.startswith("{")]
+    assert [each["event"] for each in events if each["level"] != "info"] == ["daemon.failed"]
+    assert "exception" not in completed.stderr
+    assert "Errno" not in completed.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("203.0.113.77", "no interface of this machine has this address"),
+        ("a..b", "it is no address"),
+        ("host.invalid", "it is no address"),
+    ],
+)
+async def test_host_that_is_not_here_is_named(
+    host: str, reason: str, tmp_path: Path, dsn: str
+) -> None:
+    environment = {"CHATD_HTTP__HOST": host, "CHATD_AUTH__MODE": "token"}
+    completed = run(tmp_path, dsn, **environment)
+    assert completed.returncode == Exit.CONFIGURATION
+    expected = f"http.host, http.port: cannot listen on {host} port 0: {reason}"
+    assert expected in error_output(completed)
+    assert "exception" not in completed.stderr
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80,
+    reason="everybody may listen on port 80 here",
+)
+async def test_port_of_root_is_named(tmp_path: Path, dsn: str) -> None:
+    without = ["setpriv", "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
+    completed = run(tmp_path, dsn, prefix=without, CHATD_HTTP__PORT="80")
+    assert completed.returncode == Exit.CONFIGURATION
+    expected = "port 80: only root, or a process with CAP_NET_BIND_SERVICE, may use it"
+    assert expected in error_output(completed)
+    assert "exception" not in completed.stderr
 
 
 async def test_missing_database_is_named(tmp_path: Path, empty_dsn: str) -> None:

@@ -157,8 +157,24 @@ async def test_fatal_error_in_a_group_escalates_without_a_restart() -> None:
     )
     with capture_logs() as logs, pytest.raises(FatalError, match="no such key"):
         await tree.run()
-    assert "child_restarted" not in events(logs)
+    assert events(logs) == ["stopping"], "its caller reports it, once"
     assert tree.snapshot()[1].last_error == "FatalError: no such key"
+
+
+@on_virtual_time
+async def test_failure_beside_a_fatal_error_is_logged() -> None:
+    async def misconfigured(_: ChildHandle) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail)
+            raise FatalError("no such key")
+
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    tree = supervisor(ChildSpec(name="a", start=misconfigured))
+    with capture_logs() as logs, pytest.raises(FatalError, match="no such key"):
+        await tree.run()
+    assert events(logs) == ["child_failed", "stopping"]
 
 
 @on_virtual_time
