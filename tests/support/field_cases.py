@@ -71,15 +71,20 @@ async def call(response: ModelResponse, kind: str) -> StreamResult | Failure:
     async with model_server(response) as server:
         root = server.url if kind == ANTHROPIC else f"{server.url}/v1"
         provider = PydanticAIProvider(name="acme", kind=kind, base_url=root, api_key="sk-secret")
-        try:
-            return await collect(provider, request(kind))
-        except Exception as error:
-            failure = classify(error, provider="acme", model="m1")
-            if failure is None:
-                raise
-            return failure
-        finally:
-            await provider.aclose()
+        return await attempt(provider, kind)
+
+
+async def attempt(provider: PydanticAIProvider, kind: str) -> StreamResult | Failure:
+    """Call the provider and close it. Raise what is no failure of a provider."""
+    try:
+        return await collect(provider, request(kind))
+    except Exception as error:
+        failure = classify(error, provider="acme", model="m1")
+        if failure is None:
+            raise
+        return failure
+    finally:
+        await provider.aclose()
 
 
 async def run_case(case: FieldCase) -> None:

@@ -66,7 +66,8 @@ class ModelServer:
         assert task is not None
         self._connections[task] = writer
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # only `stop` cancels
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await self._answer(reader, writer):
                     pass
         finally:
