@@ -22,6 +22,7 @@ from chatd.settings.keys import (
     suggest,
 )
 from chatd.settings.report import Given, Origin, Problem
+from chatd.settings.service_links import is_service_link
 from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
 
@@ -29,7 +30,7 @@ CONFIG_VARIABLE = "CHATD_CONFIG"
 _CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 _TEST_PREFIX = f"{ENV_PREFIX}TEST_"
 _RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "CHATD_URL", "CHATD_TOKEN"})
-"""Variables that are no keys. Any other one that begins with ``CHATD_`` must be a key."""
+"""Variables that are no keys. Any other one that begins with ``CHATD_`` must be a key or a service link."""
 
 
 class Source(InitSettingsSource):
@@ -122,6 +123,8 @@ def read_environment(environ: Mapping[str, str], file: Source) -> Source:
     for variable, text in sorted(environ.items()):
         is_setting = variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX)
         if not is_setting or variable in _RESERVED_VARIABLES or not text:
+            continue
+        if is_service_link(variable, text):
             continue
         origin, path = Origin("env", variable), _variable_path(variable)
         fitting = tables.get(variable.rpartition("__")[0], [path[:-1]])
