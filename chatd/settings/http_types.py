@@ -65,11 +65,12 @@ def _base_url_problem(url: str) -> str | None:
 
 
 def _check_jwks_source(source: str) -> str:
-    url = urlsplit(source)
-    host = url.hostname or ""
-    trusted = PurePath(source).is_absolute()
-    if url.scheme in {"http", "https"}:
-        trusted = bool(host) and (url.scheme == "https" or is_loopback(host))
+    if PurePath(source).is_absolute():
+        trusted = source.isprintable()
+    else:
+        trusted = _base_url_problem(source) is None and (
+            source.lower().startswith("https:") or is_loopback(urlsplit(source).hostname or "")
+        )
     if not trusted:
         raise ValueError(
             "must be an https:// URL or an absolute path (http:// only on loopback: an attacker on "

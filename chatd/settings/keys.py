@@ -15,6 +15,8 @@ from chatd.settings.types import RELOADABLE, KeyPath
 
 ENV_PREFIX = "CHATD_"
 FILE_SUFFIX = "_file"
+_MAX_WORD_LENGTH = 200
+"""Characters of a word that is compared with the known ones, which takes their product of steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ def env_name(path: KeyPath) -> str:
 
 def suggest(path: KeyPath) -> KeyPath | None:
     """Return the key with the most similar name. One word may be a section, or a key without ``__``."""
+    if max(map(len, path)) > _MAX_WORD_LENGTH:
+        return None
     section, *name, _ = ("", *path) if len(path) == 1 else path
     candidates: list[KeyPath] = [(each,) for each in sections() if not section]
     candidates += [

@@ -14,6 +14,11 @@ from chatd.settings.secrets import redact_url
 from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
 
+_MAX_KEY_LENGTH = 4096
+"""Characters of a key or a file's path that a line shows, as many as a path may have on Linux."""
+_MAX_LINES = 100
+"""Problems in the text of an error, as many as a person reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -26,7 +31,8 @@ class Problem:
     @property
     def text(self) -> str:
         """The problem in one line, with marks for the characters that a terminal would obey."""
-        text = f"{self.key}: {self.reason} ({self.source})"
+        key = self.key if len(self.key) <= _MAX_KEY_LENGTH else f"{self.key[:_MAX_KEY_LENGTH]}…"
+        text = f"{key}: {self.reason} ({self.source})"
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -65,7 +71,10 @@ class ConfigurationError(ChatdError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(problem.text for problem in self.problems))
+        lines = [problem.text for problem in self.problems[:_MAX_LINES]]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"{more} more problems")
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ STRICT = ConfigDict(
 
 _MAX_NUMBER = 2**31 - 1
 """Largest number of a setting: PostgreSQL's integer holds it, and every timer (as seconds: 68 years)."""
-_TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 """Names that fit a TOML key, a variable and a file name."""
 
 
@@ -91,10 +91,14 @@ def _check_printable(text: str) -> str:
 
 def _check_table_name(name: str) -> str:
     if not _TABLE_NAME.fullmatch(name):
-        raise ValueError("a name is made of letters, digits, dots, dashes and underscores")
+        raise ValueError(
+            "a name is made of at most 200 letters, digits, dots, dashes and underscores"
+        )
     return name
 
 
-NonEmptyText = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_printable)]
+NonEmptyText = Annotated[
+    str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_check_printable)
+]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 TableName = Annotated[str, AfterValidator(_check_table_name)]

@@ -6,7 +6,7 @@ Kubernetes documents the names in "Discovering services", Docker in "Legacy cont
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -84,17 +84,27 @@ MISSPELT = {
 }
 
 
-def check(config: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def check(
+    config: Path, environment: Mapping[str, str], *, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run ``chatd config check`` as a process of its own, in this environment."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
     return subprocess.run(
-        [sys.executable, "-m", "chatd", "config", "check", "--config", str(config)],
+        [*prefix, sys.executable, "-m", "chatd", "config", "check", "--config", str(config)],
         env=clean | environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def check_as_somebody(config: Path) -> list[str]:
+    """Return the errors of ``chatd config check`` without the rights of root."""
+    prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    ended = check(config, {}, prefix=prefix if os.geteuid() == 0 else [])
+    assert ended.returncode == Exit.CONFIGURATION
+    return ended.stderr.splitlines()
 
 
 @pytest.fixture
@@ -121,6 +131,19 @@ def test_misspelt_settings_among_links_are_refused(config: Path) -> None:
     assert all("unknown key" in line for line in lines)
     expected = "CHATD_HTTP_PORT: unknown key; did you mean CHATD_HTTP__PORT? (environment)"
     assert f"chatd: {expected}" in lines
+
+
+def test_files_that_may_not_be_read_are_named(config: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.chmod(0o200)
+    reason = f"database.url_file: cannot read {secret}: Permission denied (file {config})"
+    assert check_as_somebody(config) == [f"chatd: {reason}"]
+    config.chmod(0o200)
+    assert check_as_somebody(config) == [f"chatd: {config}: Permission denied (file)"]
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o200)
+    inside = folder / "config.toml"
+    assert check_as_somebody(inside) == [f"chatd: {inside}: Permission denied (file)"]
 
 
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])

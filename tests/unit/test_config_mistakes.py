@@ -129,6 +129,20 @@ def test_marks_of_an_editor_are_no_mistake(content: str | bytes, tmp_path: Path)
         ('"a\\nb\\u001b]52;c;\\u202e" = 1', "models.m.a\\nb\\x1b]52;c;\\u202e: unknown key"),
         ('["\\u001b[31m"]', "\\x1b[31m: unknown key"),
         ('[models."a\\u001b"]\nmodel = "x"\nprovider = "p"', "models.a\\x1b: a name is made of"),
+        (
+            f"[models.{'n' * 201}]\nprovider = 'p'\nmodel = 'x'",
+            "a name is made of at most 200 letters",
+        ),
+        (
+            f'[models.n]\nprovider = "p"\nmodel = "{"m" * 1001}"',
+            "models.n.model: String must have at most 1000",
+        ),
+        (f"[{'a' * 500_000}]", "aaa…: unknown key"),
+        ("[auth]\njwks = 'https://h:99999/x'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\njwks = 'https://h h/'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\njwks = 'https://a..b/'", "auth.jwks: must be an https:// URL"),
+        ("[auth]\njwks = 'https://[::1/'", "auth.jwks: must be an https:// URL"),
+        ('[auth]\njwks = "/a\\u0000b"', "auth.jwks: must be an https:// URL"),
         ("[[models.x]]", "models.x: must be a table: [models.NAME]"),
     ],
 )
@@ -163,6 +177,15 @@ def test_mistake_in_a_variable_names_it(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert expected in mistake(write(tmp_path, MODEL), capsys)
+
+
+def test_report_of_many_mistakes_is_bounded(tmp_path: Path, capsys: Captured) -> None:
+    config = write(tmp_path, "".join(f"[x{number}]\n" for number in range(300)))
+    assert main(["config", "check", "--config", str(config)]) == Exit.CONFIGURATION
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 101
+    assert lines[0].startswith("chatd: x0: unknown key")
+    assert lines[-1] == "chatd: 200 more problems"
 
 
 KEYS_AS_FILES = {

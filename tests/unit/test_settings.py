@@ -137,7 +137,7 @@ def test_secret_given_twice_in_one_source_is_a_problem(write: Write, tmp_path: P
         ("[providers.x]\nkind = 'scripted'\napi_kee = ''", "did you mean providers.x.api_key?"),
         ("http = 5", "http: must be a table: [http]"),
         ("[models]\nfast = 5", "models.fast: must be a table: [models.NAME]"),
-        ("[providers.'a b']\nkind = 'scripted'", "a name is made of letters, digits"),
+        ("[providers.'a b']\nkind = 'scripted'", "a name is made of at most 200 letters, digits"),
         ("[http]\nport = 'x'", "http.port: must be a valid integer"),
         ("[http]\nport = -1", "got -1"),
         ("[turn]\ntimeout_seconds = inf", "turn.timeout_seconds: must be a finite number"),
