@@ -487,8 +487,8 @@ class Message(TypedDict):
     content: list[Part]
     created_at: str
     finish_reason: str | None
-    """Why the model ended: ``stop``, ``length``, ``content_filter``, ``tool_call`` or the provider's
-    own word; ``interrupted`` if it was interrupted.
+    """Why the model ended: ``stop``, ``length``, ``content_filter``, ``refusal``, ``tool_call`` or the
+    provider's own word; ``interrupted`` if it was interrupted.
 
     Null if no model wrote this.
     """

@@ -178,7 +178,7 @@ class TurnSettings(Section):
     backoff_max_seconds: PositiveFloat = 60
     """Longest pause. If a provider asks for a longer one, the turn fails."""
     stream_idle_timeout_seconds: PositiveFloat = 60
-    """Time without streamed output after which a model call is aborted."""
+    """Time after which a model call is aborted if its provider sends nothing, not even a ping."""
     model_call_timeout_seconds: PositiveFloat = 600
     """Time limit for one model call."""
     timeout_seconds: PositiveFloat = 3600

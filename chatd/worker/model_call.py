@@ -1,11 +1,12 @@
 """Model call: from the history to a response, streamed on the way.
 
-A stream that is silent for ``stream_idle_timeout_seconds`` is aborted. A stream that ends without a finish
-reason is a failure: neither SDK raises in that case.
+A stream that is silent for ``stream_idle_timeout_seconds`` is aborted. Silent means that no bytes arrive:
+a model that thinks for minutes behind a server that sends comments or pings is not silent. A stream that
+ends without a finish reason is a failure, and so is an answer with nothing in it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import anyio
@@ -20,6 +21,7 @@ from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
+from chatd.worker.answers import reason_to_reject, storable_content
 from chatd.worker.flusher import Flusher
 from chatd.worker.lease import Lease
 from chatd.worker.tool_call_ids import ToolCallIds
@@ -113,7 +115,10 @@ class ModelCall:
             return failure
         if finished is None:
             return self._failure(FailureKind.TRUNCATED, "the answer was cut off before its end")
-        return ModelResponse(content=self.content, finished=finished)
+        content = storable_content(self.content, reason=finished.reason)
+        if rejection := reason_to_reject(content, reason=finished.reason):
+            return self._failure(*rejection)
+        return ModelResponse(content=content, finished=finished)
 
     async def _stream(self, request: ModelRequest) -> Finished | None:
         progress, limits = self._lease.progress, self._limits
@@ -123,6 +128,7 @@ class ModelCall:
             progress.stage("model stream", limits.stream_idle_timeout_seconds) as stream,
         ):
             self._lease.ensure_valid()
+            request = replace(request, on_bytes=lambda: stream.mark("streaming"))
             async with self._provider.stream(request) as deltas:
                 async for delta in deltas:
                     stream.mark("streaming")

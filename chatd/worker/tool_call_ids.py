@@ -1,7 +1,7 @@
 """Unique ids for the tool calls of one response.
 
 A result is matched to its call by id, here and at the provider. Some models send the same id twice in one
-response, an empty id, or a very long one.
+response, an empty id, a very long one, or one that is no text.
 """
 
 from typing import Any
@@ -26,7 +26,9 @@ class ToolCallIds:
             self._assigned[index] = self._unique_id(proposed, index)
         return {**delta, "tool_call_id": self._assigned[index]}
 
-    def _unique_id(self, proposed: str, index: int) -> str:
+    def _unique_id(self, proposed: object, index: int) -> str:
+        if not isinstance(proposed, str):
+            proposed = ""
         assigned_ids = set(self._assigned.values())
         if 0 < len(proposed) <= MAX_TOOL_CALL_ID_LENGTH and proposed not in assigned_ids:
             return proposed

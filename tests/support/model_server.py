@@ -53,10 +53,14 @@ class RecordedRequest:
 
 
 class ModelServer:
-    """Server that gives its responses in turn, the last one for ever, and records the requests."""
+    """Server that gives its responses in turn, the last one for ever, and records the requests.
+
+    A request that holds a key of ``named`` gets the responses of that name in turn instead.
+    """
 
     def __init__(self, responses: Sequence[ModelResponse]) -> None:
         self.responses = list(responses)
+        self.named: dict[str, list[ModelResponse]] = {}
         self.requests: list[RecordedRequest] = []
         self.url = ""
         self._connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
@@ -91,8 +95,13 @@ class ModelServer:
         self.requests.append(
             RecordedRequest(path=path, headers=headers, body=json.loads(body or b"{}"))
         )
-        number = min(len(self.requests), len(self.responses)) - 1
-        return await _write(self.responses[number], reader, writer)
+        return await _write(self._next_response(body.decode()), reader, writer)
+
+    def _next_response(self, text: str) -> ModelResponse:
+        for name, responses in self.named.items():
+            if name in text:
+                return responses.pop(0) if len(responses) > 1 else responses[0]
+        return self.responses[min(len(self.requests), len(self.responses)) - 1]
 
 
 async def _write(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from chatd.worker.tool_call_ids import MAX_TOOL_CALL_ID_LENGTH, ToolCallIds
 
 
-def settled(*ids: str) -> list[str]:
+def settled(*ids: object) -> list[str]:
     call_ids = ToolCallIds()
     return [
         call_ids.with_unique_id({"index": index, "type": "tool-call", "tool_call_id": given})[
@@ -26,6 +26,10 @@ def test_valid_ids_stay() -> None:
 
 def test_duplicate_id_becomes_two_ids() -> None:
     assert settled("a", "a", "a-1", "a") == ["a", "a-1", "a-1-2", "a-3"]
+
+
+def test_id_that_is_no_text_is_replaced() -> None:
+    assert settled(7, 7, {"a": 1}, "call-0") == ["call-0", "call-1", "call-2", "call-0-3"]
 
 
 ids = st.lists(st.one_of(st.sampled_from(["", "a", "a-1", "a-2", "call-0"]), st.text(max_size=500)))

@@ -88,15 +88,16 @@ async def test_endless_turn_fails_at_the_step_limit(dsn: str) -> None:
         assert (await chatd.api.texts(chat["id"]))[-1] == "You said: and now?"
 
 
-async def test_empty_response_ends_the_turn(dsn: str) -> None:
+async def test_empty_response_is_tried_again_and_fails_the_turn(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         yield finished()
 
     provider = FunctionProvider(act)
-    async with running_daemon(dsn, provider) as chatd:
+    async with running_daemon(dsn, provider, turn={"max_attempts": 2}) as chatd:
         chat = await chatd.api.create("hello")
-        await chatd.api.wait_for_status(chat["id"], "waiting")
-        assert len(provider.requests) == 1
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
+        assert "the model answered nothing" in failed["last_error"]
+        assert len(provider.requests) == 2
 
 
 async def test_next_worker_resumes_at_the_right_step_after_a_crash(

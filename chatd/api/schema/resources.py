@@ -165,8 +165,8 @@ class Message(BaseModel):
     model: str | None = Field(examples=["fast"])
     usage: Usage | None = Field(examples=[_USAGE])
     finish_reason: str | None = Field(
-        description="Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or the "
-        "provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.",
+        description="Why the model ended: `stop`, `length`, `content_filter`, `refusal`, `tool_call` "
+        "or the provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.",
         examples=["stop"],
     )
     created_at: datetime

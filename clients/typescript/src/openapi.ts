@@ -1709,7 +1709,7 @@ export interface components {
             created_at: string;
             /**
              * Finish Reason
-             * @description Why the model ended: `stop`, `length`, `content_filter`, `tool_call` or the provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.
+             * @description Why the model ended: `stop`, `length`, `content_filter`, `refusal`, `tool_call` or the provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.
              * @example stop
              */
             finish_reason: string | null;
