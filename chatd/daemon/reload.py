@@ -30,6 +30,9 @@ from chatd.settings.secrets import secret_values
 
 _log = structlog.get_logger()
 
+_MAX_LOGGED_KEYS = 20
+"""Keys in the event ``config.rejected`` and in the status line, which a person reads."""
+
 
 class Reloader:
     """Actor that reloads the configuration on request.
@@ -78,8 +81,8 @@ class Reloader:
             settings = await anyio.to_thread.run_sync(self._reload_settings)
             await self._apply(settings)
         except ConfigurationError as error:
-            keys = [problem.key for problem in error.problems]
-            return _reject(keys, [problem.text for problem in error.problems])
+            keys = [problem.key for problem in error.problems[:_MAX_LOGGED_KEYS]]
+            return _reject(keys, str(error).splitlines())
         except ProviderConfigError as error:
             return _reject([error.key], [str(error)])
         except DatabaseUnavailable as error:

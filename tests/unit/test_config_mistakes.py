@@ -143,6 +143,14 @@ def test_marks_of_an_editor_are_no_mistake(content: str | bytes, tmp_path: Path)
         ("[auth]\njwks = 'https://a..b/'", "auth.jwks: must be an https:// URL"),
         ("[auth]\njwks = 'https://[::1/'", "auth.jwks: must be an https:// URL"),
         ('[auth]\njwks = "/a\\u0000b"', "auth.jwks: must be an https:// URL"),
+        (
+            "[providers.s]\nkind = 'scripted'\nscript = [{ \"a\\nb\" = 'x' }]",
+            "providers.s.script.0.a\\nb: ",
+        ),
+        (
+            "[providers.s]\nkind = 'scripted'\nscripts = { \"\\u001b\" = [{ txt = 'x' }] }",
+            "providers.s.scripts.\\x1b.0.txt: ",
+        ),
         ("[[models.x]]", "models.x: must be a table: [models.NAME]"),
     ],
 )

@@ -137,4 +137,6 @@ def parse_script(steps: Sequence[Mapping[str, Any]], *, key: str) -> Script:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join([key, *(str(step) for step in first["loc"])])
+        if not path.isprintable():  # a line end or an escape sequence in a key of the script
+            path = ascii(path)[1:-1]
         raise ProviderConfigError(path, first["msg"].removeprefix("Value error, ")) from None
