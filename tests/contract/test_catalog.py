@@ -9,6 +9,7 @@ from chatd.domain.errors import ModelNotFound
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
 from chatd.llm.errors import ProviderConfigError
 from chatd.llm.vendors.client import ProviderEndpoint
+from chatd.llm.vendors.history_rules import CHAT_COMPLETIONS
 
 FAKE = ProviderConfig(name="fake", kind="scripted")
 
@@ -94,7 +95,12 @@ async def test_api_key_is_in_no_repr() -> None:
     assert "hush" not in repr(shown) + str(shown)
     await catalog.aclose()
     reach = ProviderEndpoint(
-        name="x", base_url=None, api_key="sk-hush", headers={}, connect_seconds=1
+        name="x",
+        rules=CHAT_COMPLETIONS,
+        base_url=None,
+        api_key="sk-hush",
+        headers={},
+        connect_seconds=1,
     )
     assert "hush" not in repr(reach)
 

@@ -24,7 +24,7 @@ CHAT_ID = UUID("00000000-0000-4000-8000-000000000001")
 MODELS = {"openai": "gpt-5.2", "anthropic": "claude-opus-5"}
 
 
-def message(number: int, role: Role, *parts: Part) -> Message:
+def message(number: int, role: Role, *parts: Part, finish_reason: str | None = None) -> Message:
     return Message(
         id=number,
         chat_id=CHAT_ID,
@@ -33,7 +33,7 @@ def message(number: int, role: Role, *parts: Part) -> Message:
         content=parts,
         model_config_id=None,
         usage=None,
-        finish_reason=None,
+        finish_reason=finish_reason,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
 

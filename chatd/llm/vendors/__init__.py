@@ -9,7 +9,8 @@ beside ``openai``, a row here, and an extra in ``pyproject.toml``.
     pydantic_ai   a provider over pydantic-ai's model classes; loads the rest when first needed
       ├─ openai, anthropic   connectors: how each API is reached
       └─ client              one connected API: an HTTP client, its models, a call
-           ├─ encode         our messages → pydantic-ai's
+           ├─ history        our messages → turns that the provider accepts
+           ├─ encode         these turns → pydantic-ai's messages
            └─ decode         pydantic-ai's events → our deltas
 
 Importing an SDK takes about a second of CPU. So this module and ``pydantic_ai`` import none: connectors are
@@ -20,6 +21,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatd.domain.failure import FailureKind
+from chatd.llm.vendors.history_rules import (
+    CHAT_COMPLETIONS,
+    MESSAGES,
+    RESPONSES,
+    HistoryRules,
+)
 
 _STAINLESS_ERRORS: Mapping[str, FailureKind] = {
     "APITimeoutError": FailureKind.TIMEOUT,
@@ -39,12 +46,13 @@ class ProviderKind:
     this package, called with a ``ProviderEndpoint``; None is the scripted provider. ``api_key_variable``,
     ``default_model`` and ``model_pattern`` (what names of its models begin with) let ``chatd dev`` and
     ``chatd demo`` choose a model; a kind without a variable is never chosen. ``sdk_errors`` are the
-    exceptions of the library ``sdk`` by class name.
+    exceptions of the library ``sdk`` by class name. ``history`` says what its providers accept.
     """
 
     name: str
     description: str = ""
     connector: str | None
+    history: HistoryRules = CHAT_COMPLETIONS
     needs_api_key: bool = False
     needs_base_url: bool = False
     api_key_variable: str | None = None
@@ -78,6 +86,7 @@ _ROWS: Sequence[ProviderKind] = (
     ProviderKind(
         name="openai",
         connector="openai:connect_openai",
+        history=RESPONSES,
         needs_api_key=True,
         api_key_variable="OPENAI_API_KEY",
         default_model="gpt-5-mini",
@@ -96,6 +105,7 @@ _ROWS: Sequence[ProviderKind] = (
     ProviderKind(
         name="anthropic",
         connector="anthropic:connect_anthropic",
+        history=MESSAGES,
         needs_api_key=True,
         api_key_variable="ANTHROPIC_API_KEY",
         default_model="claude-haiku-4-5",

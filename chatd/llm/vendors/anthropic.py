@@ -4,7 +4,7 @@ from anthropic import AsyncAnthropic
 from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
-from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+from chatd.llm.vendors.client import AS_GIVEN_PROFILE, ProviderClient, ProviderEndpoint
 from chatd.llm.vendors.wire.anthropic_messages import AnthropicMessages
 
 ANTHROPIC_URL = "https://api.anthropic.com"
@@ -25,7 +25,7 @@ def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
 
     def model(name: str) -> AnthropicModel:
         settings = AnthropicModelSettings(framing_announcement="never")
-        return AnthropicModel(name, provider=provider, settings=settings)
+        return AnthropicModel(name, provider=provider, profile=AS_GIVEN_PROFILE, settings=settings)
 
     known = frozenset(AnthropicModelSettings.__annotations__)
-    return ProviderClient(http=http, make_model=model, known_settings=known)
+    return ProviderClient(endpoint, http=http, make_model=model, known_settings=known)

@@ -7,15 +7,27 @@ from typing import Any, cast
 
 import httpx2
 from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
 from chatd.llm.vendors.decode import decode_stream, provider_wall
-from chatd.llm.vendors.encode import encode_history
+from chatd.llm.vendors.encode import encode_history, without_notes
+from chatd.llm.vendors.history import acceptable_history
+from chatd.llm.vendors.history_rules import HistoryRules
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from chatd.llm.vendors.wire.record import AnswerRecord, current_answer
+
+AS_GIVEN_PROFILE = ModelProfile(json_schema_transformer=None)
+"""Part of the profile of every model: a tool's schema is sent as the caller gave it.
+
+pydantic-ai's transformers add ``additionalProperties: false``, by which ``{"type": "object"}`` becomes an
+object that may hold nothing.
+"""
+NO_THINKING_TAGS = ("", "")
+"""Tags that no text holds. pydantic-ai would take ``<think>`` anywhere in an answer for reasoning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +35,7 @@ class ProviderEndpoint:
     """Address and credentials of a provider's API."""
 
     name: str
+    rules: HistoryRules
     base_url: str | None
     api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -42,11 +55,14 @@ class ProviderClient:
 
     def __init__(
         self,
+        endpoint: ProviderEndpoint,
         *,
         http: httpx2.AsyncClient,
         make_model: Callable[[str], Model[Any]],
         known_settings: frozenset[str],
     ) -> None:
+        self._name = endpoint.name
+        self._rules = endpoint.rules
         self._http = http
         self._make_model = make_model
         self._known_settings = known_settings
@@ -61,9 +77,11 @@ class ProviderClient:
         tools = ModelRequestParameters(
             function_tools=[_tool_definition(spec) for spec in request.tools]
         )
-        messages = model.prepare_messages(
-            encode_history(request.messages, system=model.system), tools
+        history = acceptable_history(request.messages, provider=self._name, rules=self._rules)
+        encoded = encode_history(
+            history, system=model.system, text_as_string=self._rules.text_as_string
         )
+        messages = without_notes(model.prepare_messages(encoded, tools))
         settings = self._settings(request)
         async with AsyncExitStack() as stack:
             record = AnswerRecord(on_bytes=request.on_bytes)
@@ -71,7 +89,9 @@ class ProviderClient:
             stream = model.request_stream(messages, settings, tools)
             with provider_wall(record):
                 response = await stack.enter_async_context(stream)
-            yield await stack.enter_async_context(aclosing(decode_stream(response, record)))
+            yield await stack.enter_async_context(
+                aclosing(decode_stream(response, record, provider=self._name))
+            )
 
     def _settings(self, request: ModelRequest) -> ModelSettings:
         """Return the model's settings. A setting that the SDK does not know is an error."""
@@ -94,4 +114,5 @@ def _tool_definition(spec: ToolSpec) -> ToolDefinition:
         name=spec.name,
         description=spec.description,
         parameters_json_schema=dict(spec.parameters),
+        strict=False,
     )

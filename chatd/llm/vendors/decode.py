@@ -12,7 +12,6 @@ from pydantic_ai.messages import (
     ModelResponsePartDelta,
     ModelResponseStreamEvent,
     PartDeltaEvent,
-    PartEndEvent,
     PartStartEvent,
     TextPart,
     TextPartDelta,
@@ -50,8 +49,13 @@ def provider_wall(record: AnswerRecord) -> Iterator[None]:
         raise InvalidProviderResponse from error
 
 
-async def decode_stream(response: StreamedResponse, record: AnswerRecord) -> AsyncGenerator[Delta]:
-    """Read the stream to its end. Yield ``Finished`` only if the answer ended."""
+async def decode_stream(
+    response: StreamedResponse, record: AnswerRecord, *, provider: str
+) -> AsyncGenerator[Delta]:
+    """Read the stream to its end. Yield ``Finished`` only if the answer ended.
+
+    ``provider`` is the configured name of the provider, to which the state of the parts belongs.
+    """
     decoder = EventDecoder()
     events = aiter(response)
     while True:
@@ -64,6 +68,9 @@ async def decode_stream(response: StreamedResponse, record: AnswerRecord) -> Asy
             yield delta
     with provider_wall(record):
         last = decoder.finished(record)
+        states = list(decoder.provider_states(response, provider=provider)) if last else []
+    for state in states:
+        yield state
     if last is not None:
         yield last
 
@@ -89,9 +96,6 @@ class EventDecoder:
             case PartDeltaEvent(index=index, delta=delta):
                 if (piece := _next_delta(delta)) is not None:
                     yield PartDelta({"index": index, **piece})
-            case PartEndEvent(index=index, part=part):
-                if (provider := _provider_data(part)) is not None:
-                    yield PartDelta({"index": index, **provider})
             case _:
                 return
 
@@ -103,6 +107,18 @@ class EventDecoder:
         # The Responses API reports every regular end as "completed", and some servers send "stop".
         reason = "tool_call" if ending.reason == "stop" and has_calls else ending.reason
         return Finished(reason, record.usage.total())
+
+    def provider_states(self, response: StreamedResponse, *, provider: str) -> Iterator[PartDelta]:
+        """Yield the state of every part that the provider wants back with it.
+
+        It is read from the finished response: OpenAI sends ``encrypted_content`` of a reasoning item after
+        the end of its parts. So a response that was cut has no state, which no provider would take.
+        """
+        for index, part in enumerate(response.get().parts):
+            if self._started_parts.get(index) == part.part_kind:
+                state = _provider_state(part, provider=provider)
+                if state is not None:
+                    yield PartDelta({"index": index, **state})
 
 
 def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
@@ -148,16 +164,18 @@ def _args(args: str | Mapping[str, Any] | None) -> str:
     return args if isinstance(args, str) else json.dumps(args) if args else ""
 
 
-def _provider_data(part: ModelResponsePart) -> dict[str, Any] | None:
-    """Return the data that the provider wants back with this part, once the part is complete."""
+def _provider_state(part: ModelResponsePart, *, provider: str) -> dict[str, Any] | None:
+    """Return the state that the provider wants back with this part. None: there is none."""
     if not isinstance(part, TextPart | ThinkingPart | ToolCallPart) or not part.provider_name:
         return None
-    provider: dict[str, Any] = {"name": part.provider_name}
+    state: dict[str, Any] = {}
     if part.id:
-        provider["id"] = part.id
+        state["id"] = part.id
     if isinstance(part, ThinkingPart) and part.signature:
-        provider["signature"] = part.signature
+        state["signature"] = part.signature
     if part.provider_details:
-        provider["details"] = to_jsonable_python(part.provider_details)
+        state["details"] = to_jsonable_python(part.provider_details)
+    if not state:
+        return None
     kind = {"text": "text", "thinking": "reasoning", "tool-call": "tool-call"}[part.part_kind]
-    return {"type": kind, "provider": provider}
+    return {"type": kind, "provider": {"name": provider, **state}}

@@ -1,19 +1,12 @@
-"""Encoder: our messages → pydantic-ai's. Imported late, see ``pydantic_ai``."""
+"""Encoder: an acceptable history → pydantic-ai's messages. Imported late, see ``pydantic_ai``."""
 
-import base64
-import binascii
-import json
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_ai.messages import (
     BinaryContent,
-    DocumentUrl,
-    ImageUrl,
     ModelMessage,
     ModelRequest,
-    ModelRequestPart,
     ModelResponse,
     ModelResponsePart,
     SystemPromptPart,
@@ -25,99 +18,100 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from chatd.domain.message import Message, Part, Role, text_of
-from chatd.llm.errors import UnsupportedContent
+from chatd.domain.message import Part
+from chatd.llm.vendors.history import AnswerTurn, History, UserTurn, joined_text
+
+_OURS = datetime.fromtimestamp(0, UTC)
+"""Timestamp of the parts that come from the chat, which sets them apart from those of pydantic-ai."""
 
 
-def encode_history(messages: Iterable[Message], *, system: str) -> list[ModelMessage]:
+def encode_history(history: History, *, system: str, text_as_string: bool) -> list[ModelMessage]:
     """Return the history as alternating requests and responses.
 
-    ``system`` is pydantic-ai's name of the provider that will read it.
+    The results of tools and what the user says next are one request.
+
+    ``system`` is pydantic-ai's name of the provider that will read it. With ``text_as_string`` the texts
+    of a user turn without a file are joined.
     """
     encoded: list[ModelMessage] = []
-    for is_response, group in groupby(messages, lambda message: message.role is Role.ASSISTANT):
-        if is_response:
-            responses = (_encode_response(message, system=system) for message in group)
-            encoded.extend(response for response in responses if response is not None)
-        else:
-            parts = [part for message in group for part in _encode_request(message)]
-            encoded.append(ModelRequest(parts=parts))
+    for turn in history.turns:
+        match turn:
+            case UserTurn(parts):
+                prompt = _user_prompt(parts, text_as_string=text_as_string)
+                if encoded and isinstance(results := encoded[-1], ModelRequest):
+                    results.parts = [*results.parts, prompt]
+                else:
+                    encoded.append(ModelRequest(parts=[prompt]))
+            case AnswerTurn(parts, tool_results):
+                response = [_response_part(part, system=system) for part in parts]
+                encoded.append(ModelResponse(parts=response, provider_name=system))
+                if tool_results:
+                    encoded.append(ModelRequest(parts=[_tool_return(p) for p in tool_results]))
+    first = encoded[0]
+    if history.system and isinstance(first, ModelRequest):
+        first.parts = [SystemPromptPart(content=history.system, timestamp=_OURS), *first.parts]
     return encoded
 
 
-def _encode_request(message: Message) -> list[ModelRequestPart]:
-    match message.role:
-        case Role.SYSTEM:
-            return [SystemPromptPart(content=text_of(message.content))]
-        case Role.TOOL:
-            return [_tool_result(part) for part in message.content if part["type"] == "tool-result"]
-        case _:
-            content = [_user_content(p) for p in message.content if p["type"] in ("text", "file")]
-            return [UserPromptPart(content=content)]
+def without_notes(messages: list[ModelMessage]) -> list[ModelMessage]:
+    """Return the messages without what ``prepare_messages`` added to the user's requests.
+
+    It puts a note beside text that looks like a frame of pydantic-ai's own (``<system>``). chatd sends no
+    such frames, and a note is one more user message, which not every provider takes at that place.
+    """
+    return [
+        ModelRequest(
+            parts=[part for part in message.parts if getattr(part, "timestamp", None) == _OURS]
+        )
+        if isinstance(message, ModelRequest)
+        else message
+        for message in messages
+    ]
 
 
-def _tool_result(part: Part) -> ToolReturnPart:
-    return ToolReturnPart(
-        tool_name=part.get("tool_name") or "tool",
-        tool_call_id=part["tool_call_id"],
-        content=part.get("result"),
-        outcome="failed" if part.get("is_error") else "success",
-    )
+def _user_prompt(parts: list[Part], *, text_as_string: bool) -> UserPromptPart:
+    text = joined_text(parts) if text_as_string else None
+    content = [_user_content(part) for part in parts] if text is None else text
+    return UserPromptPart(content=content, timestamp=_OURS)
 
 
 def _user_content(part: Part) -> UserContent:
     if part["type"] == "text":
         text: str = part["text"]
         return text
-    data, media_type = part["data"], part.get("media_type") or "application/octet-stream"
-    if data.startswith(("https://", "http://")):
-        url_type = ImageUrl if media_type.startswith("image/") else DocumentUrl
-        return url_type(url=data, media_type=media_type)
-    if data.startswith("data:"):
-        data = data.partition(",")[2]
-    try:
-        return BinaryContent(data=base64.b64decode(data, validate=True), media_type=media_type)
-    except binascii.Error as error:
-        raise UnsupportedContent("A file in this chat is not valid base64.") from error
+    return BinaryContent(data=part["data"], media_type=part["media_type"])
 
 
-def _encode_response(message: Message, *, system: str) -> ModelResponse | None:
-    parts = [
-        part
-        for p in message.content
-        if (part := _encode_response_part(p, system=system)) is not None
-    ]
-    return ModelResponse(parts=parts, provider_name=system) if parts else None
+def _tool_return(part: Part) -> ToolReturnPart:
+    return ToolReturnPart(
+        tool_name=part["tool_name"],
+        tool_call_id=part["tool_call_id"],
+        content=part["text"],
+        timestamp=_OURS,
+        outcome="failed" if part["is_error"] else "success",
+    )
 
 
-def _encode_response_part(part: Part, *, system: str) -> ModelResponsePart | None:
-    """Return the encoded part. Reasoning goes back only to the provider that signed it."""
-    data = _provider_data(part, system=system)
+def _response_part(part: Part, *, system: str) -> ModelResponsePart:
+    state = part.get("provider") or {}
+    data: dict[str, Any] = {}
+    if state:
+        data = {
+            "id": state.get("id"),
+            "provider_name": system,
+            "provider_details": state.get("details"),
+        }
     match part["type"]:
-        case "text" if part["text"]:
+        case "text":
             return TextPart(content=part["text"], **data)
-        case "reasoning" if data:
-            signature = part["provider"].get("signature")
-            return ThinkingPart(content=part.get("text", ""), signature=signature, **data)
-        case "tool-call":
-            args = part.get("args") or "{}"
+        case "reasoning":
+            return ThinkingPart(
+                content=part.get("text", ""), signature=state.get("signature"), **data
+            )
+        case _:
             return ToolCallPart(
                 tool_name=part["tool_name"],
-                args=args if isinstance(args, str) else json.dumps(args),
+                args=part["args"],
                 tool_call_id=part["tool_call_id"],
                 **data,
             )
-        case _:
-            return None
-
-
-def _provider_data(part: Part, *, system: str) -> dict[str, Any]:
-    """Return the data that this provider sent with the part, as keywords of a pydantic-ai part."""
-    provider: Mapping[str, Any] = part.get("provider") or {}
-    if provider.get("name") != system:
-        return {}
-    return {
-        "id": provider.get("id"),
-        "provider_name": system,
-        "provider_details": provider.get("details"),
-    }

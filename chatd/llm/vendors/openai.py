@@ -13,7 +13,12 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
+from chatd.llm.vendors.client import (
+    AS_GIVEN_PROFILE,
+    NO_THINKING_TAGS,
+    ProviderClient,
+    ProviderEndpoint,
+)
 from chatd.llm.vendors.wire.chat_completions import ChatCompletions
 from chatd.llm.vendors.wire.responses import Responses
 
@@ -30,24 +35,30 @@ def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
 
     def model(name: str) -> Model[AsyncOpenAI]:
         settings = OpenAIResponsesModelSettings(framing_announcement="never", openai_store=False)
-        return OpenAIResponsesModel(name, provider=provider, settings=settings)
+        return OpenAIResponsesModel(
+            name, provider=provider, profile=AS_GIVEN_PROFILE, settings=settings
+        )
 
     known = frozenset(OpenAIResponsesModelSettings.__annotations__)
-    return ProviderClient(http=http, make_model=model, known_settings=known)
+    return ProviderClient(endpoint, http=http, make_model=model, known_settings=known)
 
 
 def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
     """Connect to a compatible server: Chat Completions with ``max_tokens``, which all of them accept."""
     http = endpoint.http_client(ChatCompletions)
     provider = OpenAICompatibleProvider(endpoint.name, openai_client=_sdk_client(endpoint, http))
-    profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
+    profile = OpenAIModelProfile(
+        openai_chat_supports_max_completion_tokens=False,
+        thinking_tags=NO_THINKING_TAGS,
+        json_schema_transformer=None,
+    )
 
     def model(name: str) -> Model[AsyncOpenAI]:
         settings = OpenAIChatModelSettings(framing_announcement="never")
         return OpenAIChatModel(name, provider=provider, profile=profile, settings=settings)
 
     known = frozenset(OpenAIChatModelSettings.__annotations__)
-    return ProviderClient(http=http, make_model=model, known_settings=known)
+    return ProviderClient(endpoint, http=http, make_model=model, known_settings=known)
 
 
 def _sdk_client(endpoint: ProviderEndpoint, http: httpx2.AsyncClient) -> AsyncOpenAI:

@@ -76,6 +76,7 @@ class PydanticAIProvider:
     def _create_client(self) -> "ProviderClient":
         endpoint = import_module(f"{_PACKAGE}.client").ProviderEndpoint(
             name=self._name,
+            rules=PROVIDER_KINDS[self._kind].history,
             base_url=self._base_url,
             api_key=self._api_key,
             headers=self._headers,
