@@ -13,14 +13,15 @@ from chatd.llm.vendors.anthropic import connect_anthropic
 from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
 from chatd.llm.vendors.history_rules import MISTRAL, HistoryRules
 from chatd.llm.vendors.openai import connect_compatible, connect_openai
+from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from support.provider_cases import MODELS
 
 
 class _Endpoint(ProviderEndpoint):
     """Endpoint whose requests end in ``handle``."""
 
-    def http_client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(transport=httpx2.MockTransport(_refuse))
+    def http_client(self, normalizer: NormalizerFactory) -> NormalizingClient:
+        return NormalizingClient(normalizer=normalizer, transport=httpx2.MockTransport(_refuse))
 
 
 _bodies: list[bytes] = []
