@@ -6,6 +6,7 @@ Each test gets a database of its own, copied from a template that is migrated on
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,10 @@ import pytest
 from chatd.embedded import Postgres
 from chatd.store.database import Database
 from chatd.store.migrations import migrate
+
+# Tests start hundreds of Python processes. Without bytecode, each of them would compile chatd anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["support.log_event_coverage"]
 
