@@ -11,11 +11,11 @@ from support.database_inspector import inspect_database
 from support.eventually import TIMEOUT_SECONDS
 from support.load_balancer import load_balancer
 from support.processes import ChatdProcess, chatd_process, replicas
+from support.server_kills import KILLS, SETUP, TEXT, KillSchedule
 
 from chatd.client import (
     ChatEvent,
     Client,
-    MessagePart,
     MessageStored,
     Snapshot,
     Transcript,
@@ -23,28 +23,6 @@ from chatd.client import (
 )
 
 SEED = random.randrange(10**6)
-DICE = random.Random(SEED)
-KILLS = 10
-SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
-TEXT = SENTENCE * 3
-SETUP = {
-    "settings": """
-[worker]
-max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
-""",
-    "scripts": f"""
-[models.fake]
-provider = "fake"
-model = "fake-1"
-[providers.fake]
-kind = "scripted"
-[[providers.fake.script]]
-text = "{SENTENCE}"
-repeat = 3
-chunks = 80
-delay_seconds = 0.1
-""",
-}
 
 
 class CheckedTranscript:
@@ -54,7 +32,7 @@ class CheckedTranscript:
         self.transcript = Transcript()
         self.snapshots = 0
         self.ids: list[str] = []
-        self._killed: set[str] = set()
+        self.schedule = KillSchedule(SEED)
 
     def apply(self, event: ChatEvent) -> None:
         if isinstance(event, Snapshot):
@@ -68,20 +46,6 @@ class CheckedTranscript:
         assert event.id not in self.ids
         self.ids.append(event.id)
 
-    @property
-    def kills(self) -> int:
-        return len(self._killed)
-
-    def to_kill(self, event: ChatEvent) -> bool:
-        """Each owner once, in the middle of its answer, until there were enough."""
-        if not isinstance(event, MessagePart) or event.id is None or self.kills == KILLS:
-            return False
-        _, epoch, part = event.id.split(".")
-        if epoch in self._killed or int(part) < DICE.randint(1, 10):
-            return False
-        self._killed.add(epoch)
-        return True
-
 
 async def watch(
     client: Client, checked: CheckedTranscript, kill: Callable[[], Awaitable[None]]
@@ -92,12 +56,12 @@ async def watch(
         async with client.follow(chat["id"]) as events:
             async for event in events:
                 checked.apply(event)
-                if checked.to_kill(event):
+                if checked.schedule.is_due(event.event, str(event.id)):
                     await kill()
                 if checked.transcript.idle:
                     break
     stored = [message async for message in client.messages.list(chat["id"])]
-    assert checked.kills == KILLS
+    assert checked.schedule.kills == KILLS
     assert checked.snapshots == 1
     assert checked.transcript.messages == stored
     assert [text_of(message["content"]) for message in stored] == ["go", TEXT]
@@ -111,7 +75,7 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
     with ExitStack() as stack:
 
         def start(port: int) -> ChatdProcess:
-            name = f"life-{checked.kills}"
+            name = f"life-{checked.schedule.kills}"
             return stack.enter_context(chatd_process(tmp_path, dsn, name=name, port=port, **SETUP))
 
         async def kill() -> None:

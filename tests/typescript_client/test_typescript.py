@@ -1,7 +1,6 @@
 """TypeScript client: types of the API, own tests, and streams over kills of the server."""
 
 import json
-import random
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,7 @@ from support.eventually import TIMEOUT_SECONDS
 from support.node import node_process as under_node
 from support.node import run
 from support.processes import ChatdProcess, chatd_process
-
-KILLS = 10
-SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
-SETUP = {
-    "settings": """
-[worker]
-max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
-""",
-    "scripts": f"""
-[models.fake]
-provider = "fake"
-model = "fake-1"
-[providers.fake]
-kind = "scripted"
-[[providers.fake.script]]
-text = "{SENTENCE}"
-repeat = 3
-chunks = 60
-delay_seconds = 0.1
-""",
-}
+from support.server_kills import KILLS, SETUP, TEXT, KillSchedule
 
 
 def test_generated_types_are_up_to_date(npm: Path, tmp_path: Path) -> None:
@@ -62,13 +41,12 @@ def test_lock_file_names_no_registry_and_no_dependency(npm: Path) -> None:
 
 @pytest.mark.slow
 async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) -> None:
-    rng = random.Random(7)
-    killed: set[str] = set()
+    schedule = KillSchedule(seed=7)
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
 
         def start(port: int) -> ChatdProcess:
-            name = f"life-{len(killed)}"
+            name = f"life-{schedule.kills}"
             return stack.enter_context(chatd_process(tmp_path, dsn, name=name, port=port, **SETUP))
 
         chatd = start(0)
@@ -79,29 +57,17 @@ async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) ->
                 assert process.stdout is not None
                 async for line in process.stdout:
                     reports.append(json.loads(line))
-                    if in_mid_answer(reports[-1], killed, rng):
-                        killed.add(epoch(reports[-1]))
+                    event = reports[-1]
+                    if schedule.is_due(event["event"], str(event.get("id"))):
                         chatd.kill()
                         chatd = start(port)
                 assert await process.wait() == 0
     *events, end = reports
-    text = SENTENCE * 3
-    assert len(killed) == KILLS
-    assert end["text"] == text
-    assert end["stored"] == ["go", text]
+    assert schedule.kills == KILLS
+    assert end["text"] == TEXT
+    assert end["stored"] == ["go", TEXT]
     assert end["transitions"].count("reap") == KILLS
     assert (end["snapshots"], end["reconnects"] >= KILLS) == (1, True)
-    assert all(text.startswith(event["preview"]) for event in events)
+    assert all(TEXT.startswith(event["preview"]) for event in events)
     ids = [event["id"] for event in events]
     assert len(ids) == len(set(ids)) > KILLS
-
-
-def epoch(event: dict[str, Any]) -> str:
-    return str(event["id"]).split(".")[1]
-
-
-def in_mid_answer(event: dict[str, Any], killed: set[str], rng: random.Random) -> bool:
-    """Return whether to kill the worker now: each once, somewhere in its answer."""
-    if event["event"] != "message_part" or len(killed) == KILLS or epoch(event) in killed:
-        return False
-    return int(event["id"].split(".")[2]) >= rng.randint(1, 10)
