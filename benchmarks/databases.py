@@ -9,7 +9,7 @@ import asyncpg
 
 from chatd.domain.errors import ChatdError, DatabaseUnavailable
 from chatd.embedded import Postgres
-from chatd.store.database import translate_errors
+from chatd.store.database_errors import translate_errors
 from chatd.store.migrations import migrate
 
 _SERVER_INFO = "SELECT current_setting('server_version'), current_setting('fsync')"

@@ -8,7 +8,8 @@ from uuid import uuid4
 from benchmarks.context import BenchContext
 from benchmarks.figures import Figure, Target, percentile
 from benchmarks.measures import seed
-from chatd.store.database import Connection, Database
+from chatd.store.connector import Connection
+from chatd.store.database import Database
 from chatd.store.leases import ActivityReport, Leases, WorkerRegistration
 
 _WARMUP_BEATS = 5

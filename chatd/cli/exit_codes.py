@@ -11,6 +11,7 @@ from chatd.domain.errors import (
     ChatdError,
     DatabaseAccessDenied,
     DatabaseUnavailable,
+    DatabaseUnsuitable,
     SchemaMismatch,
 )
 
@@ -36,7 +37,7 @@ class Exit(IntEnum):
     UNAUTHORIZED = 77
     """No token, an invalid one, or one without the required rights."""
     CONFIGURATION = 78
-    """Invalid settings."""
+    """Invalid settings, or a database that chatd cannot use."""
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -49,7 +50,13 @@ def exit_code_for(error: Exception) -> Exit | None:
     from chatd.supervision.restart_budget import RestartBudgetExceeded
 
     match error:
-        case ConfigurationError() | ProviderConfigError() | DatabaseAccessDenied() | FatalError():
+        case (
+            ConfigurationError()
+            | ProviderConfigError()
+            | DatabaseAccessDenied()
+            | DatabaseUnsuitable()
+            | FatalError()
+        ):
             return Exit.CONFIGURATION
         case SchemaMismatch():
             return Exit.SCHEMA

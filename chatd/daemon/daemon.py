@@ -60,7 +60,9 @@ class Daemon:
         )
         self.config.on_replace(_configure_logs)
         self.worker_id: UUID = uuid4()
-        self.services = build_services(settings, self.config, worker_id=self.worker_id)
+        self.services = build_services(
+            settings, self.config, worker_id=self.worker_id, reload_settings=reload_settings
+        )
         self._loop_monitor = LoopMonitor(
             blocked_seconds=self.config.loop_blocked_seconds, metrics=self.services.metrics.process
         )

@@ -1,14 +1,17 @@
 """Shared parts of one process, built once from the settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from chatd import logs
 from chatd.api.presenter import Presenter
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
-from chatd.settings import Settings
+from chatd.settings import ConfigurationError, Settings
+from chatd.settings.secrets import secret_values
 from chatd.settings.sections import DatabaseSettings
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
@@ -34,10 +37,19 @@ class Services:
     presenter: Presenter
 
 
-def build_services(settings: Settings, config: RuntimeConfigHolder, *, worker_id: UUID) -> Services:
-    """Build the shared parts. Nothing here connects to anything yet."""
+def build_services(
+    settings: Settings,
+    config: RuntimeConfigHolder,
+    *,
+    worker_id: UUID,
+    reload_settings: Callable[[], Settings] | None = None,
+) -> Services:
+    """Build the shared parts. Nothing here connects to anything yet.
+
+    ``reload_settings`` is called before each connection to the database, for its user and password.
+    """
     metrics = Metrics()
-    database = _build_database(settings.database)
+    database = _build_database(settings.database, reload_settings)
     buffer = settings.stream.subscriber_buffer
     hub = ChatHub(subscriber_buffer=buffer)
     list_hub = ListHub(
@@ -71,11 +83,31 @@ def build_services(settings: Settings, config: RuntimeConfigHolder, *, worker_id
     )
 
 
-def _build_database(settings: DatabaseSettings) -> Database:
+def _build_database(
+    settings: DatabaseSettings, reload_settings: Callable[[], Settings] | None
+) -> Database:
+    def current_urls() -> tuple[str, str | None] | None:
+        """Return the URLs as they are configured now. None: they cannot be read."""
+        try:
+            current = reload_settings and reload_settings()
+        except ConfigurationError:
+            return None
+        if current is None:
+            return None
+        logs.register_secrets(secret_values(current))
+        return _urls(current.database)
+
+    url, direct_url = _urls(settings)
     return Database(
-        settings.url.get_secret_value(),
-        direct_dsn=settings.direct_url.get_secret_value() if settings.direct_url else None,
+        url,
+        direct_dsn=direct_url,
         pool_size=settings.pool_size,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         statement_timeout_seconds=settings.statement_timeout_seconds,
+        current_urls=current_urls,
     )
+
+
+def _urls(settings: DatabaseSettings) -> tuple[str, str | None]:
+    direct = settings.direct_url
+    return settings.url.get_secret_value(), direct.get_secret_value() if direct else None

@@ -1,12 +1,14 @@
 """Preparation of the database before any actor starts: its schema, and the models as rows."""
 
 from chatd.daemon.services import Services
-from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.settings.sections import DatabaseSettings
+from chatd.store.database_errors import translate_errors
 from chatd.store.migrations import migrate
 from chatd.store.models import ModelRow
+from chatd.store.server_check import check_server, check_settings
 from chatd.supervision.child import ChildHandle, StopRequest
 from chatd.supervision.outage import Outage
 
@@ -16,16 +18,17 @@ async def prepare_database(
 ) -> bool:
     """Wait for the database until ``stop`` is requested, check or migrate its schema, store the models.
 
-    Return whether the first attempt succeeded. Raises ``SchemaMismatch``, ``MigrationError`` and
-    ``DatabaseAccessDenied``.
+    Return whether the first attempt succeeded. Raises ``SchemaMismatch``, ``MigrationError``,
+    ``DatabaseUnsuitable`` and ``DatabaseAccessDenied``.
     """
     handle = ChildHandle("database")
     handle.stopping = stop
-    outage = Outage(handle, expected=(DatabaseUnavailable,))
+    outage = Outage(handle, expected=(DatabaseUnavailable,), unless=(DatabaseAccessDenied,))
     first_attempt, prepared = True, False
     while not prepared and not stop.is_set():
         async with outage:
             await _ensure_schema(settings.database, services)
+            await check_settings(services.database)
             await upsert_models(services, catalog)
             prepared = True
         first_attempt = first_attempt and prepared
@@ -61,4 +64,6 @@ async def _ensure_schema(settings: DatabaseSettings, services: Services) -> None
         await migrate.up((settings.direct_url or settings.url).get_secret_value())
         return
     async with services.database.dedicated_connection() as connection:
-        await migrate.check(connection)
+        with translate_errors(setting="database.direct_url, or database.url"):
+            await check_server(connection)
+            await migrate.check(connection)

@@ -131,8 +131,16 @@ class DatabaseUnavailable(ChatdError):
     """The database cannot be reached just now."""
 
 
-class DatabaseAccessDenied(ChatdError):
-    """The database denies access. Waiting does not help."""
+class DatabaseAccessDenied(DatabaseUnavailable):
+    """The database denies access until somebody mends its cause."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """The database gave the statement up; it may be tried again."""
+
+
+class DatabaseUnsuitable(ChatdError):
+    """The database cannot be used by chatd. Waiting does not help."""
 
 
 class SchemaMismatch(ChatdError):

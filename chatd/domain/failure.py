@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     * `provider_error`: the provider failed, or its answer cannot be read.
     * `network`: the connection to the provider failed.
     * `stream_idle`: the model streamed nothing for `turn.stream_idle_timeout_seconds`.
-    * `timeout`: the provider, the call or the turn took too long.
+    * `timeout`: the provider, the call, the turn or the database took too long.
     * `truncated`: the answer ended without a finish reason.
     * `configuration`: the chat's model is no longer configured here, or its provider is misconfigured.
     * `step_limit`: the turn did not end within `turn.max_steps` steps.
@@ -110,6 +110,14 @@ class Failure:
             "attempts": attempts,
             "at": at.isoformat(),
         }
+
+
+def database_failure() -> Failure:
+    """Return the failure of a chat whose statement the database gave up again and again."""
+    return Failure(
+        kind=FailureKind.TIMEOUT,
+        message="The database took too long to read or store this chat, several times in a row.",
+    )
 
 
 def panic_failure(error: BaseException) -> Failure:

@@ -2,11 +2,11 @@
 
 Every statement is its own transaction. Pooled connections carry no session state, so that releasing one
 costs no round trip. Errors that mean that the database cannot be reached become ``DatabaseUnavailable``
-here. Actors wait until it is back, and the API responds with 503.
+in ``database_errors``. Actors wait until it is back, and the API responds with 503.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias, overload
 
@@ -14,84 +14,15 @@ import asyncpg
 from anyio import fail_after, move_on_after
 from pydantic_core import from_json, to_json
 
-from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.connector import Connection, Connector
+from chatd.store.database_errors import repeat_while_busy, translate_errors
 from chatd.store.sql import Query
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-_UNAVAILABLE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutdown, crash, starting up
-    asyncpg.InsufficientResourcesError,  # too many connections, out of memory or disk
-    asyncpg.ReadOnlySQLTransactionError,  # a standby answered: a failover is under way
-    asyncpg.ConnectionDoesNotExistError,
-)
-_UNAVAILABLE_MESSAGES: Final = (
-    "connection is closed",
-    "connection was closed",
-    "connection has been released",
-    "pool is closing",
-    "pool is closed",
-    "cannot switch to state",  # the server ended the session while a statement was sent
-)
 _RELEASE_TIMEOUT_SECONDS: Final = 1.0
 """Time in which a server must confirm that it cancelled a statement. Then the connection is closed."""
-
-
-_ACCESS_DENIED_ERRORS: Final = (
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password too
-    asyncpg.ClientConfigurationError,  # the URL itself
-)
-_UNSUPPORTED_PARAMETER_MESSAGE: Final = "unsupported startup parameter"
-"""Message of a pooler. Its transient errors have the same code."""
-
-
-def is_unavailable(error: BaseException) -> bool:
-    """Return True if ``error`` means that the database cannot be reached just now."""
-    if is_access_denied(error):
-        return False
-    if isinstance(error, _UNAVAILABLE_ERRORS):
-        return True
-    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(
-        text in str(error) for text in _UNAVAILABLE_MESSAGES
-    )
-
-
-def is_access_denied(error: BaseException) -> bool:
-    """Return True if ``error`` means that the database denies access, however long one waits."""
-    return isinstance(error, _ACCESS_DENIED_ERRORS) or (
-        isinstance(error, asyncpg.ProtocolViolationError)
-        and _UNSUPPORTED_PARAMETER_MESSAGE in str(error)
-    )
-
-
-@contextmanager
-def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
-    """Translate errors of asyncpg into ``DatabaseUnavailable`` and ``DatabaseAccessDenied``.
-
-    ``setting`` is the setting that the latter names, as the one to check.
-    """
-    try:
-        yield
-    except (
-        OSError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-    ) as error:
-        if is_unavailable(error):
-            raise DatabaseUnavailable(
-                f"{DatabaseUnavailable.__doc__} ({type(error).__name__}: {error})"
-            ) from error
-        if is_access_denied(error):
-            invalid_url = isinstance(error, asyncpg.ClientConfigurationError)
-            reason = str(error) if invalid_url else f"the database denies access: {error}"
-            raise DatabaseAccessDenied(f"{setting}: {reason}") from error
-        raise
 
 
 def _encode_json(value: Any) -> str:
@@ -119,20 +50,27 @@ class Database:
         pool_size: int = 10,
         connect_timeout_seconds: float = 10.0,
         statement_timeout_seconds: float = 10.0,
-        application_name: str = "chatd",
+        current_urls: Callable[[], tuple[str, str | None] | None] = lambda: None,
     ) -> None:
-        self._dsn = dsn
-        self._direct_dsn = direct_dsn or dsn
         self._direct_url_setting = "database.direct_url" if direct_dsn else "database.url"
         self._statement_timeout_seconds = statement_timeout_seconds
-        self._connect_options: dict[str, Any] = {
-            "timeout": connect_timeout_seconds,
-            "command_timeout": statement_timeout_seconds,
-            "server_settings": {
-                "application_name": application_name,
-                "jit": "off",  # compiling a statement that runs for 1 ms takes 100 ms
-            },
-        }
+
+        def connector(url: str, *, direct: bool) -> Connector:
+            def current_url() -> str | None:
+                urls = current_urls()
+                return urls and ((direct and urls[1]) or urls[0])
+
+            return Connector(
+                url,
+                connect_timeout_seconds=connect_timeout_seconds,
+                statement_timeout_seconds=statement_timeout_seconds,
+                current_url=current_url,
+            )
+
+        self._connector = connector(dsn, direct=False)
+        self._direct_connector = (
+            connector(direct_dsn, direct=True) if direct_dsn else self._connector
+        )
         self.pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.statement_count = 0
@@ -147,12 +85,11 @@ class Database:
     async def open(self) -> None:
         """Create the pool. It connects at its first use, so the database may be unavailable."""
         self._pool = await asyncpg.create_pool(
-            self._dsn,
+            connect=self._connector.connect,
             min_size=0,
             max_size=self.pool_size,
             init=_register_jsonb_codec,
             reset=_skip_reset,
-            **self._connect_options,
         )
 
     async def close(self, timeout_seconds: float = 5.0) -> None:
@@ -187,8 +124,12 @@ class Database:
 
         Raises:
             DatabaseUnavailable: it is then unknown if the statement was committed.
+            DatabaseBusy: it was not committed.
         """
         text, args = query.bind(**values) if isinstance(query, Query) else (query, args)
+        return await repeat_while_busy(lambda: self._fetch_once(text, args))
+
+    async def _fetch_once(self, text: str, args: tuple[object, ...]) -> Sequence[asyncpg.Record]:
         if self._pool is None:
             raise DatabaseUnavailable
         self.statement_count += 1
@@ -231,9 +172,7 @@ class Database:
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection that bypasses any pooler, for LISTEN and session locks."""
         with translate_errors(setting=self._direct_url_setting):
-            connection: Connection = await asyncpg.connect(
-                self._direct_dsn, **self._connect_options
-            )
+            connection = await self._direct_connector.connect()
         try:
             with translate_errors():
                 await _register_jsonb_codec(connection)

@@ -10,7 +10,9 @@ from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import ReapInterrupt
 from chatd.store.commits import NO_LISTENER, CommitListener
-from chatd.store.database import Connection, Database, translate_errors
+from chatd.store.connector import Connection
+from chatd.store.database import Database
+from chatd.store.database_errors import translate_errors
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
 from chatd.telemetry import tracing

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat
 from chatd.domain.diagnostics import ChatDiagnostics
-from chatd.domain.errors import ChatNotFound
+from chatd.domain.errors import ChatNotFound, DatabaseUnavailable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
 from chatd.store import records, sql
@@ -76,5 +76,7 @@ class ChatReader:
         return chat_diagnostics(row, lease_seconds=lease_seconds)
 
     async def ping(self) -> None:
-        """Raise ``DatabaseUnavailable`` if the database does not answer."""
-        await self._database.fetch(_Q["ping"])
+        """Raise ``DatabaseUnavailable`` if the database does not answer, or accepts no writes."""
+        row = await self._database.fetchrow(_Q["ping"])
+        if row is None or row["read_only"]:
+            raise DatabaseUnavailable("The database is read-only.")

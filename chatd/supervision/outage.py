@@ -29,7 +29,8 @@ class Outage:
                 outage.recovered()  # when that is known before the body ends
                 await serve(connection)
 
-    A group is expected if all exceptions in it are. Everything else passes through.
+    A group is expected if all exceptions in it are. Everything else passes through, and so does what is in
+    ``unless``.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Outage:
         child: ChildHandle,
         *,
         expected: tuple[type[Exception], ...],
+        unless: tuple[type[Exception], ...] = (),
         backoff_seconds: float = 0.1,
         backoff_max_seconds: float = MAX_RETRY_DELAY_SECONDS,
         clock: Callable[[], float] = anyio.current_time,
@@ -44,6 +46,7 @@ class Outage:
     ) -> None:
         self._child = child
         self._expected = expected
+        self._unless = unless
         self._clock = clock
         self._backoff = Backoff(
             first_seconds=backoff_seconds, max_seconds=backoff_max_seconds, random=random
@@ -68,7 +71,10 @@ class Outage:
         if error is None:
             self.recovered()
             return False
-        if not all(isinstance(leaf, self._expected) for leaf in flatten_group(error)):
+        leaves = flatten_group(error)
+        if not all(isinstance(leaf, self._expected) for leaf in leaves) or any(
+            isinstance(leaf, self._unless) for leaf in leaves
+        ):
             return False
         self._begin(error)
         await self._child.pause(self._backoff.next_delay())

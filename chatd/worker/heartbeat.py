@@ -13,7 +13,8 @@ import structlog
 
 from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.database import Connection, Database
+from chatd.store.connector import Connection
+from chatd.store.database import Database
 from chatd.store.leases import Leases, WorkerRegistration
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS, Outage

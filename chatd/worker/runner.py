@@ -12,8 +12,8 @@ import anyio
 import structlog
 
 from chatd.domain.chat import LEASED
-from chatd.domain.errors import DatabaseUnavailable, LeaseLost
-from chatd.domain.failure import panic_failure
+from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, LeaseLost
+from chatd.domain.failure import Failure, database_failure, panic_failure
 from chatd.domain.outcomes import LossReason, TurnOutcome
 from chatd.supervision.child_run import is_being_cancelled
 from chatd.telemetry import tracing
@@ -111,6 +111,8 @@ class Runner:
             await self._stop(turn, Cause.INTERRUPTED)
         except LeaseLost:
             raise
+        except DatabaseBusy:
+            await self._fail(turn, database_failure())
         except BaseException as error:  # a bug becomes the failure of this chat
             if _is_external_cancellation(error):
                 raise
@@ -135,11 +137,14 @@ class Runner:
         if self._lease.cause is not None:  # it failed while it was stopping: finish the stop
             await self._stop(turn, self._lease.cause)
             return
+        await self._fail(turn, panic_failure(error))
+        turn.stats.outcome = TurnOutcome.PANICKED
+
+    async def _fail(self, turn: Turn, failure: Failure) -> None:
         try:
-            await turn.fail(panic_failure(error))
+            await turn.fail(failure)
         except Interrupted:
             await turn.finish_interrupt()
-        turn.stats.outcome = TurnOutcome.PANICKED
 
 
 def _is_external_cancellation(error: BaseException) -> bool:

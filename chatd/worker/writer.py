@@ -7,7 +7,7 @@ from typing import TypeVar
 import anyio
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
 from chatd.domain.message import Message
 from chatd.fanout.change_bus import ChangeBus
@@ -24,6 +24,10 @@ _RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
 """Backoff between two tries while the database is unavailable."""
 
 
+_MAX_SLOW_ATTEMPTS = 3
+"""Attempts of a statement that the server gives up. One that is always too slow would hold a slot."""
+
+
 class Interrupted(Exception):
     """An interrupt was requested before this could be stored."""
 
@@ -33,7 +37,8 @@ class Writer:
 
     A statement whose response was lost may have been committed. So when no row matches the fencing token,
     the writer reads the chat: the transition may be applied already, an interrupt may have been
-    requested, or another worker has the chat, which raises ``LeaseLost``.
+    requested, or another worker has the chat, which raises ``LeaseLost``. A statement that the server gives
+    up again and again raises ``DatabaseBusy``.
     """
 
     def __init__(self, turns: Turns, change_bus: ChangeBus, lease: Lease) -> None:
@@ -86,12 +91,15 @@ class Writer:
         raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch)
 
     async def _retry_until_lease_expires(self, statement: Callable[[], Awaitable[T]]) -> T:
-        backoff, started_at = None, boottime()
+        backoff, started_at, slow_attempts = None, boottime(), 0
         try:
             while True:
                 try:
                     return await statement()
-                except DatabaseUnavailable:
+                except DatabaseUnavailable as error:
+                    slow_attempts += isinstance(error, DatabaseBusy)
+                    if slow_attempts == _MAX_SLOW_ATTEMPTS:
+                        raise
                     backoff = backoff or Backoff(
                         first_seconds=_RETRY_FIRST_SECONDS,
                         max_seconds=_RETRY_MAX_SECONDS,

@@ -16,7 +16,8 @@ from support.factories import MODEL, OWNER, insert_models
 from support.query_plans import BOTH, indexes, kinds, nodes, scanned
 
 from chatd.store import sql
-from chatd.store.database import Connection, Database
+from chatd.store.connector import Connection
+from chatd.store.database import Database
 
 CHATS = 100_000
 DEPTH = 90_000

@@ -13,7 +13,7 @@ from support.migration_files import MIGRATION_FILES, write_files
 
 from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable, SchemaMismatch
-from chatd.store.database import Connection
+from chatd.store.connector import Connection
 from chatd.store.migrations import files, migrate
 from chatd.store.migrations.migrate import MigrationError
 

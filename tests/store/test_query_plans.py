@@ -10,7 +10,8 @@ from support.factories import MODEL, OWNER, WORKER, insert_models
 from support.query_plans import BOTH, indexes, kinds, nodes, plan, plan_of, scanned
 
 from chatd.store import sql
-from chatd.store.database import Connection, Database
+from chatd.store.connector import Connection
+from chatd.store.database import Database
 from chatd.store.idempotency import NO_KEY
 
 FILL = """

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chatd.store.database import Connection
+from chatd.store.connector import Connection
 from support.eventually import eventually
 from support.processes import ChatdProcess
 

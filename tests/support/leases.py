@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from chatd.domain.chat import Chat
-from chatd.store.database import Connection, Database
+from chatd.store.connector import Connection
+from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken

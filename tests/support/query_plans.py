@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatd.store import sql
-from chatd.store.database import Connection
+from chatd.store.connector import Connection
 
 BOTH = pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 

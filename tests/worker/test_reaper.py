@@ -26,13 +26,15 @@ def reaper(database: Database) -> tuple[Reaper, list[Hint]]:
 AGED = "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '21 seconds' WHERE id = $1"
 
 
-async def test_reaper_takes_aged_chats_and_leaves_renewed_ones(database: Database) -> None:
+async def test_reaper_takes_aged_chats_and_leaves_renewed_ones(
+    database: Database, dsn: str
+) -> None:
     """The aged worker holds no lock, as after a restart of the server."""
     aged = await chat_with_status(database, Status.RUNNING)
     await database.fetch(AGED, aged.id)
     fresh = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     reap, hints = reaper(database)
-    holder = await asyncpg.connect(database._dsn)
+    holder = await asyncpg.connect(dsn)
     try:
         await holder.execute(
             "SELECT pg_advisory_lock(hashtextextended($1, 0))", str(fresh.worker_id)

@@ -15,7 +15,7 @@ import asyncpg
 from chatd import __version__
 from chatd.domain.errors import SchemaMismatch
 from chatd.store import sql
-from chatd.store.database import Connection
+from chatd.store.connector import Connection
 from chatd.store.migrations.files import Migration, MigrationError, load_migrations
 
 _Q = sql.load("migrate")

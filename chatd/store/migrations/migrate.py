@@ -26,7 +26,8 @@ from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.sanitize import sanitize_error_text
 from chatd.store import sql
-from chatd.store.database import Connection, is_unavailable, translate_errors
+from chatd.store.connector import Connection, Connector
+from chatd.store.database_errors import is_unavailable, translate_errors
 from chatd.store.migrations.applied import (
     CREATE_MIGRATIONS_TABLE,
     MigrationState,
@@ -38,6 +39,7 @@ from chatd.store.migrations.applied import (
     verified_versions,
 )
 from chatd.store.migrations.files import Migration, MigrationError, Script, load_migrations
+from chatd.store.server_check import check_may_create, check_server
 
 __all__ = [
     "DatabaseTarget",
@@ -59,6 +61,8 @@ DatabaseTarget: TypeAlias = "str | Connection"
 ADVISORY_LOCK_KEY = int.from_bytes(b"chatmigr", "big")
 """Key of the advisory lock that a migrating session holds."""
 _LOCK_RETRY_SECONDS = 0.2
+_CONNECT_TIMEOUT_SECONDS = 10.0
+_URL_SETTINGS = "database.direct_url, or database.url"
 _SESSION_SETTINGS = """\
 SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
 
@@ -82,6 +86,7 @@ async def up(
     """
     migrations = load_migrations(folder)
     async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
+        await check_may_create(connection)
         await connection.execute(CREATE_MIGRATIONS_TABLE)
         chosen = _to_apply(await verified_versions(connection, migrations), migrations, to)
         for migration in chosen:
@@ -230,15 +235,19 @@ async def _open_connection(target: DatabaseTarget) -> AsyncIterator[Connection]:
     if not isinstance(target, str):
         yield target
         return
+    connector = Connector(
+        target, connect_timeout_seconds=_CONNECT_TIMEOUT_SECONDS, statement_timeout_seconds=None
+    )
     try:
-        with translate_errors(setting="database.direct_url, or database.url"):
-            connection = await asyncpg.connect(target, timeout=10)
+        with translate_errors(setting=_URL_SETTINGS):
+            connection = await connector.connect()
     except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = sanitize_error_text(str(error)) or type(error).__name__
         raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
     try:
-        with translate_errors():
+        with translate_errors(setting=_URL_SETTINGS):
             await connection.execute(_SESSION_SETTINGS)
+            await check_server(connection)
             yield connection
     finally:
         await connection.close()

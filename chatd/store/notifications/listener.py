@@ -8,7 +8,9 @@ import anyio
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.hint import Hint
-from chatd.store.database import Connection, Database, translate_errors
+from chatd.store.connector import Connection
+from chatd.store.database import Database
+from chatd.store.database_errors import translate_errors
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.telemetry.metrics import NotificationMetrics

@@ -64,4 +64,4 @@ CROSS JOIN (
 WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
 
 -- name: ping
-SELECT 1;
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only;

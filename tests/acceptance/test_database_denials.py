@@ -1,0 +1,108 @@
+"""A database that says no to a running process: an outage, whatever its reason, and never its end."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.eventually import eventually
+from support.http import NO_TLS
+from support.processes import ChatdProcess, chatd_process
+from support.roles import Role, temporary_role
+from support.sse_client import client
+
+from chatd.store.migrations import migrate
+
+Change = tuple[tuple[str, ...], tuple[str, ...]]
+CHANGES: dict[str, Change] = {
+    "no login": (("ALTER ROLE {role} NOLOGIN",), ("ALTER ROLE {role} LOGIN",)),
+    "no connections": (
+        ("ALTER ROLE {role} CONNECTION LIMIT 0",),
+        ("ALTER ROLE {role} CONNECTION LIMIT -1",),
+    ),
+    "no privilege": (
+        (
+            "ALTER TABLE chats OWNER TO CURRENT_USER",
+            "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}",
+        ),
+        (
+            "ALTER TABLE chats OWNER TO {role}",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        ),
+    ),
+    "renamed table": (
+        ("ALTER TABLE chats RENAME TO elsewhere",),
+        ("ALTER TABLE elsewhere RENAME TO chats",),
+    ),
+}  # fmt: skip
+
+
+async def status_of(chatd: ChatdProcess, path: str) -> int:
+    async with httpx2.AsyncClient(base_url=chatd.url, verify=NO_TLS) as http:
+        return (await http.get(path)).status_code
+
+
+def status_becomes(chatd: ChatdProcess, path: str, status: int) -> Callable[[], Awaitable[bool]]:
+    async def reached() -> bool:
+        assert chatd.process.poll() is None, "".join(chatd.raw_lines[-20:])
+        return await status_of(chatd, path) == status
+
+    return reached
+
+
+async def check_still_working(chatd: ChatdProcess) -> None:
+    await eventually(status_becomes(chatd, "/readyz", 200), interval_seconds=0.1)
+    async with client(chatd) as api:
+        chat = await api.create("once more")
+        await api.wait_for_status(chat["id"], "waiting")
+    assert not chatd.logged("supervisor.child_failed")
+    assert not chatd.logged("http.unexpected")
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES.keys())
+async def test_denial_in_mid_life_is_an_outage(
+    before: tuple[str, ...], after: tuple[str, ...], tmp_path: Path, tcp_server: str
+) -> None:
+    async with temporary_role(tcp_server) as role:
+        await migrate.up(role.dsn)
+        with chatd_process(tmp_path, role.dsn) as chatd:
+            await chatd.wait_until_ready()
+            await role.execute(*before)
+            await role.disconnect()
+            await eventually(status_becomes(chatd, "/api/v1/chats", 503), interval_seconds=0.1)
+            await chatd.wait_for_log("outage.began")
+            await role.execute(*after)
+            await check_still_working(chatd)
+
+
+async def test_rotated_password_is_read_from_its_file(tmp_path: Path, tcp_server: str) -> None:
+    """The server of this test asks for passwords on loopback."""
+    async with temporary_role(tcp_server) as role:
+        await migrate.up(role.dsn)
+        secret = tmp_path / "url"
+        secret.write_text(role.dsn)
+        environment = {"CHATD_DATABASE__URL": "", "CHATD_DATABASE__URL_FILE": str(secret)}
+        with chatd_process(tmp_path, "", environment=environment) as chatd:
+            await chatd.wait_until_ready()
+            await rotate(role, chatd)
+            secret.write_text(role.url("second_of_two"))
+            await check_still_working(chatd)
+            assert "second_of_two" not in "".join(chatd.raw_lines)
+
+
+async def rotate(role: Role, chatd: ChatdProcess) -> None:
+    await role.execute("ALTER ROLE {role} PASSWORD 'second_of_two'")
+    await role.disconnect()
+    await eventually(status_becomes(chatd, "/readyz", 503), interval_seconds=0.1)
+    assert await status_of(chatd, "/api/v1/chats") == 503
+    assert await status_of(chatd, "/livez") == 200
+
+
+async def test_read_only_database_is_not_ready(tmp_path: Path, tcp_server: str) -> None:
+    """A role's default is pinned, so only the server itself can be read-only, here by its settings."""
+    async with temporary_role(tcp_server) as role:
+        await migrate.up(role.dsn)
+        await role.execute("ALTER ROLE {role} SET default_transaction_read_only = on")
+        with chatd_process(tmp_path, role.dsn) as chatd:
+            await chatd.wait_until_ready()
+            await check_still_working(chatd)
