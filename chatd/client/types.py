@@ -87,7 +87,7 @@ FailureKind: TypeAlias = Literal[
 * ``provider_error``: the provider failed, or its answer cannot be read.
 * ``network``: the connection to the provider failed.
 * ``stream_idle``: the model streamed nothing for ``turn.stream_idle_timeout_seconds``.
-* ``timeout``: the provider, the call or the turn took too long.
+* ``timeout``: the provider, the call, the turn or the database took too long.
 * ``truncated``: the answer ended without a finish reason.
 * ``configuration``: the chat's model is no longer configured here, or its provider is
   misconfigured.

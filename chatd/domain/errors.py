@@ -132,7 +132,7 @@ class DatabaseUnavailable(ChatdError):
 
 
 class DatabaseAccessDenied(DatabaseUnavailable):
-    """The database denies access until somebody mends its cause."""
+    """The database denies access until an operator changes that."""
 
 
 class DatabaseBusy(DatabaseUnavailable):

@@ -42,7 +42,7 @@ PINNED_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 
 _SERVER_SHARE: Final = 0.9
 """Part of the time limit of a statement after which the server gives it up. The rest is for its answer, so
-that a slow statement is not taken for a server that is away."""
+that a slow statement is not taken for an unavailable server."""
 
 
 class Connector:

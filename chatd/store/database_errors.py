@@ -1,8 +1,8 @@
 """Errors of the database in three classes, decided here and nowhere else.
 
 * *Unavailable*: no connection, or the server cannot be used just now. ``DatabaseUnavailable``. Actors wait,
-  requests get 503. ``DatabaseAccessDenied`` is the part of it that somebody must mend: a wrong password, a
-  missing privilege. It ends a start. Later it is an outage like any other, because passwords rotate.
+  requests get 503. ``DatabaseAccessDenied`` is the part of it that an operator must correct: a wrong
+  password, a missing privilege. It ends a start. Later it is an outage, because passwords rotate.
 * *Try again*: the server is there, and gave up one statement. ``DatabaseBusy``. The statement is repeated a
   bounded number of times. Then the request gets 503, and the chat fails with a reason.
 * *Wrong*: everything else is a bug of chatd and passes through.
@@ -79,7 +79,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_access_denied(error: BaseException) -> bool:
-    """Return True if ``error`` means that the database denies access until somebody mends it."""
+    """Return True if ``error`` means that the database denies access until an operator changes that."""
     if isinstance(error, _ACCESS_DENIED_ERRORS) or _sqlstate(error) in _PREPARED_STATEMENT_STATES:
         return True
     return isinstance(error, ConnectionError | asyncpg.ProtocolViolationError) and any(

@@ -150,9 +150,18 @@ async def check_takeover(
 
 
 @pytest.mark.skipif(not version(), reason="there is no PgBouncer here")
-async def test_unsuitable_pooler_ends_start_with_its_error(tmp_path: Path, tcp_server: str) -> None:
+async def test_pooler_without_our_settings_ends_start_if_others_do_harm(
+    tmp_path: Path, tcp_server: str
+) -> None:
+    """PgBouncer refuses the settings of a connection, unless it is told to ignore them."""
     async with database_on_server(tcp_server) as direct:
+        name = urlsplit(direct).path[1:]
+        async with inspect_database(direct) as db:
+            await db.fetch_all(
+                f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+            )
         with running_pgbouncer(direct) as dsn, chatd_process(tmp_path, dsn) as chatd:
             assert await chatd.wait_for_exit() == Exit.CONFIGURATION
-    assert "database.url" in "".join(chatd.raw_lines)
-    assert "unsupported startup parameter: jit" in "".join(chatd.raw_lines)
+    log = "".join(chatd.raw_lines)
+    assert "SET default_transaction_isolation = 'read committed'" in log
+    assert "unsupported startup parameter" not in log, "it connects without them"

@@ -85,7 +85,7 @@ async def test_old_schema_ends_start(tmp_path: Path, empty_dsn: str) -> None:
 async def test_unusable_database_url_is_named(tmp_path: Path) -> None:
     completed = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
     assert completed.returncode == Exit.CONFIGURATION
-    assert "database.url: `sslmode` parameter must be one of" in error_output(completed)
+    assert "CHATD_DATABASE__URL: sslmode must be one of disable, allow" in error_output(completed)
 
 
 async def test_migrate_up_and_down(empty_dsn: str) -> None:
