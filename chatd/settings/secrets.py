@@ -1,13 +1,14 @@
 """Secrets of the settings: listed for the log to redact, and database URLs to show without them."""
 
 from collections.abc import Iterator
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import SecretStr
 
 from chatd.domain.sanitize import REDACTED
 from chatd.settings.keys import setting_values
 from chatd.settings.settings import Settings
+from chatd.store.database_url import split
 
 
 def secret_values(settings: Settings) -> Iterator[str]:
@@ -23,13 +24,10 @@ def secret_values(settings: Settings) -> Iterator[str]:
 
 def _url_secrets(url: str) -> Iterator[str]:
     """Yield the password of a URL, and query values with a name like ``password``."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return
-    login, _, _ = parts.netloc.rpartition("@")
-    if password := login.partition(":")[2]:
+    parts = split(url)
+    if password := parts.login.partition(":")[2]:
         yield password
+        yield unquote(password)
     for name, value in parse_qsl(parts.query):
         if "pass" in name:  # password, sslpassword, passfile
             yield value
@@ -41,14 +39,11 @@ def redact_url(url: str) -> str:
     A password with an unquoted ``/``, ``?`` or ``#`` lands outside the part that holds the login.
     An ``@`` anywhere else therefore hides everything. The query may hold secrets too.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    parts = split(url)
+    if not parts.has_hosts or "@" in parts.path + parts.query + parts.fragment:
         return REDACTED
-    if "@" in parts.path + parts.query + parts.fragment:
-        return REDACTED
-    login, at, host = parts.netloc.rpartition("@")
-    user, colon, _ = login.partition(":")
+    user, colon, _ = parts.login.partition(":")
     password = f":{REDACTED}" if colon else ""
+    at = "@" if parts.login else ""
     query = f"?{REDACTED}" if parts.query else ""
-    return f"{parts.scheme}://{user}{password}{at}{host}{parts.path}{query}"
+    return f"{parts.scheme}://{user}{password}{at}{parts.hosts}{parts.path}{query}"

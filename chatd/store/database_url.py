@@ -18,8 +18,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM_ROOTS: Final = "system"
@@ -77,6 +77,38 @@ _REFUSED: Final = MappingProxyType(
 )
 _TRUE, _FALSE = frozenset({"true", "1", "on", "require"}), frozenset({"false", "0", "off"})
 _WRITABLE_SERVERS: Final = frozenset({"any", "primary", "read-write"})
+
+
+_URL = re.compile(r"(?:([^:/?#]+)://)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+"""Parts of a URL by RFC 3986, appendix B. ``urlsplit`` refuses an IPv6 address beside other hosts, in some
+versions of Python."""
+_HOSTS = re.compile(r"(\[[^]@]*\]|[^][])*")
+"""Hosts whose brackets are balanced."""
+
+
+class UrlParts(NamedTuple):
+    """Parts of a URL as they are spelt. ``login`` is the user, and the password behind a colon."""
+
+    scheme: str
+    login: str
+    hosts: str
+    path: str
+    query: str
+    fragment: str
+
+    @property
+    def has_hosts(self) -> bool:
+        """Return whether the hosts can be told apart: their brackets are balanced."""
+        return _HOSTS.fullmatch(self.hosts) is not None
+
+
+def split(url: str) -> UrlParts:
+    """Return the parts of a URL, whatever they hold. ``login`` ends at the last ``@`` before the path."""
+    match = _URL.fullmatch(url)
+    assert match is not None  # noqa: S101 - every text has these parts
+    scheme, place, *others = (group or "" for group in match.groups())
+    login, _, hosts = place.rpartition("@")
+    return UrlParts(scheme, login, hosts, *others)
 
 
 class InvalidDatabaseUrl(ValueError):
@@ -138,20 +170,16 @@ def parse(url: str) -> DatabaseUrl:
         driver = scheme.startswith(("postgresql+", "postgres+", "jdbc:postgresql"))
         hint = ", without the name of a driver" if separator and driver else ""
         raise InvalidDatabaseUrl([f"must begin with postgresql://{hint}"])
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise InvalidDatabaseUrl(["is not a URL"]) from None
-    if parts.fragment or "#" in url or "@" in parts.path + parts.query:
+    parts = split(url)
+    if "#" in url or "@" in parts.path + parts.query or not parts.has_hosts:
         raise InvalidDatabaseUrl([f"is not a URL: {_ENCODE}"])
-    login, _, places = parts.netloc.rpartition("@")
-    if "@" in login:
+    if "@" in parts.login:
         raise InvalidDatabaseUrl([f"is not a URL: {_ENCODE}"])
     pairs = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
     query = {name: value for name, value in pairs if value}
     problems = [*_unknown(query), *_refused(query), *_wrong_values(query)]
-    user, _, password = login.partition(":")
-    hosts, ports = _places(places, query, problems)
+    user, _, password = parts.login.partition(":")
+    hosts, ports = _places(parts.hosts, query, problems)
     if problems:
         raise InvalidDatabaseUrl(problems)
     timeout = float(query.get("connect_timeout", 0))
@@ -246,10 +274,10 @@ def _tls(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _places(
-    netloc: str, query: Mapping[str, str], problems: list[str]
+    places: str, query: Mapping[str, str], problems: list[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return the hosts and their ports. One port in the query stands for all hosts."""
-    pairs = [_host_and_port(each) for each in netloc.split(",")] if netloc else []
+    pairs = [_host_and_port(each) for each in places.split(",")] if places else []
     if not pairs:
         named = query.get("host") or query.get("hostaddr")
         pairs = [(each.strip("[]"), "") for each in named.split(",")] if named else []
