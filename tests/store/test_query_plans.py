@@ -1,5 +1,6 @@
 """Plans of the queries that run periodically, on tables of a few thousand rows."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,12 +35,32 @@ ANALYZE;
 """
 
 
+async def fill(dsn: str) -> None:
+    database = Database(dsn)
+    await database.open()
+    try:
+        await insert_models(database)
+        async with database.dedicated_connection() as connection:
+            await connection.execute(FILL.format(owner=OWNER, model=MODEL, worker=WORKER))
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def filled_dsn(module_dsn: str) -> str:
+    """Fill the database of the module, which takes longer than all of its tests."""
+    asyncio.run(fill(module_dsn))
+    return module_dsn
+
+
 @pytest.fixture
-async def filled(database: Database) -> AsyncIterator[Connection]:
-    await insert_models(database)
-    async with database.dedicated_connection() as connection:
-        await connection.execute(FILL.format(owner=OWNER, model=MODEL, worker=WORKER))
+async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
+    """Yield a connection on the filled database. What a test changes is rolled back."""
+    async with Database(filled_dsn).dedicated_connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
         yield connection
+        await transaction.rollback()
 
 
 REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10}
@@ -192,17 +213,19 @@ async def test_active_chats_are_counted_by_their_index(filled: Connection, gener
     assert scanned(result) == set()
 
 
-async def test_stats_read_no_table(filled: Connection) -> None:
+async def test_stats_read_no_table(dsn: str, database: Database) -> None:
     """The query of every few seconds and process reads partial indexes of a large table of chats."""
-    await filled.execute(
-        "UPDATE chats SET status = 'error', last_error = 'x' WHERE id IN"
-        " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
-        "UPDATE chats SET status = 'requires_action', action_deadline = now() WHERE id IN"
-        " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
-    )
-    await filled.execute("VACUUM ANALYZE chats")
-    text, args = sql.load("stats")["collect"].bind(lease_seconds=20.0, exact_count_max_bytes=0)
-    answer = await filled.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *args)
+    await fill(dsn)
+    async with database.dedicated_connection() as connection:
+        await connection.execute(
+            "UPDATE chats SET status = 'error', last_error = 'x' WHERE id IN"
+            " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
+            "UPDATE chats SET status = 'requires_action', action_deadline = now() WHERE id IN"
+            " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
+        )
+        await connection.execute("VACUUM ANALYZE chats")
+        text, args = sql.load("stats")["collect"].bind(lease_seconds=20.0, exact_count_max_bytes=0)
+        answer = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *args)
     [root] = json.loads(answer)
     ran = [node for node in nodes(root["Plan"]) if node["Actual Loops"]]
     assert "chats" not in {
