@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
-from chatd.cli.output import Json, print_json
+from chatd.cli.output import Json, echo, one_line, print_json
 
 if TYPE_CHECKING:
     from chatd.client import Chat, Client
@@ -56,6 +56,6 @@ def _act(
 ) -> int:
     async def job(client: "Client") -> None:
         result = await action(client, await resolve_chat_id(client, chat))
-        print_json(result) if json else print(f"{result['id']} is {result['status']}")
+        print_json(result) if json else echo(one_line(f"{result['id']} is {result['status']}"))
 
     return run_with_client(caller, job)

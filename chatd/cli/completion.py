@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from chatd.cli.output import echo
+
 app = App(
     name="completion",
     help_epilogue="""Examples:
@@ -21,4 +23,4 @@ def completion(
     """Print the completion script for a shell."""
     from chatd.cli.main import app as chatd
 
-    print(chatd.generate_completion(shell=shell))
+    echo(chatd.generate_completion(shell=shell))

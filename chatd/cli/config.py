@@ -6,9 +6,8 @@ from dataclasses import asdict
 from cyclopts import App
 
 from chatd.cli.exit_codes import Exit
-from chatd.cli.main import print_error
 from chatd.cli.options import Config
-from chatd.cli.output import Json, format_table, print_json, to_json
+from chatd.cli.output import Json, echo, format_table, print_error, print_json, to_json
 from chatd.settings import (
     ConfigurationError,
     LoadedSettings,
@@ -50,7 +49,7 @@ def check(*, config: Config = None, json: Json = False) -> int:
     if messages:
         print_error("\n".join(messages))
         return Exit.CONFIGURATION
-    print(f"The configuration is valid ({loaded.file or 'no file'}).")
+    echo(f"The configuration is valid ({loaded.file or 'no file'}).")
     return Exit.DONE
 
 
@@ -80,4 +79,4 @@ def show(
         print_json([asdict(entry) for entry in entries])
         return
     rows = [(entry.key, to_json(entry.value), entry.origin.text) for entry in entries]
-    print(format_table(("KEY", "VALUE", "FROM"), rows))
+    echo(format_table(("KEY", "VALUE", "FROM"), rows))

@@ -1,5 +1,6 @@
 """Connection of the commands to a running chatd: options, errors and chat ids."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 from typing_extensions import override
 
 from chatd.cli.exit_codes import Exit
-from chatd.cli.main import print_error
+from chatd.cli.output import print_error
 from chatd.domain.errors import ChatdError
 from chatd.domain.header_text import header_value_problem
 
@@ -24,7 +25,7 @@ _MAX_TOKEN_LENGTH = 2**16
 _CREDENTIAL_HINT = "pass it in $CHATD_TOKEN or with --token-file."
 
 _MIN_PREFIX_LENGTH = 4
-_ID_LENGTH = 36
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MAX_SEARCHED_CHATS = 200
 
 
@@ -162,7 +163,7 @@ async def resolve_chat_id(client: "Client", id_or_prefix: str) -> str:
 
     Raises ``NoSuchChat``.
     """
-    if len(id_or_prefix) >= _ID_LENGTH:
+    if _ID.fullmatch(id_or_prefix):
         return id_or_prefix
     matching_ids = []
     if len(id_or_prefix) >= _MIN_PREFIX_LENGTH:

@@ -1,13 +1,12 @@
 """``chatd demo``: one prompt answered by an embedded daemon, on a machine without any setup."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from chatd.cli.options import Flag
-from chatd.cli.output import Json, print_json
+from chatd.cli.output import Json, echo, print_json
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -93,12 +92,12 @@ async def _stream_answer(client: "Client", prompt: str, *, silent: bool) -> str:
                 answers = [m for m in transcript.messages if m["role"] == "assistant"]
                 text = transcript.preview_text or "".join(text_of(m["content"]) for m in answers)
                 if not silent:
-                    print(text.removeprefix(printed), end="", flush=True)
+                    echo(text.removeprefix(printed), end="")
                 printed = text
             if transcript.idle:
                 break
     if not silent:
-        print(flush=True)
+        echo()
     return chat["id"]
 
 
@@ -129,4 +128,4 @@ async def _print_stored(client: "Client", chat_id: str, *, as_json: bool) -> boo
 
 
 def _print_progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    echo(text, error=True)

@@ -1,11 +1,12 @@
 """``chatd dev``: the daemon with an embedded database and model."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+
+from chatd.cli.output import echo
 
 app = App(
     name="dev",
@@ -62,7 +63,7 @@ async def _serve(data: Path, port: int, model_name: str | None) -> None:
         choose_dev_model(model_name) as model,
         embedded_daemon(model, data=data, port=port, handle_signals=True) as daemon,
     ):
-        print(f"data:  {data}\nmodel: {model.description}", file=sys.stderr)
+        echo(f"data:  {data}\nmodel: {model.description}", error=True)
         await daemon.run()
 
 

@@ -27,7 +27,7 @@ def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
         format_age(chat["updated_at"], now),
         str(chat["queue_length"] or "-"),
         chat["model"] or "-",
-        " ".join(title.split()) or "-",
+        title or "-",
     )
 
 

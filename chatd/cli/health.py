@@ -2,7 +2,6 @@
 
 import http.client
 import json as json_format
-import sys
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from cyclopts import App, Parameter
 
 from chatd.cli.exit_codes import Exit
 from chatd.cli.options import Config
-from chatd.cli.output import Json, print_json
+from chatd.cli.output import Json, echo, print_error, print_json
 
 app = App(
     name="health",
@@ -53,9 +52,9 @@ def health(
     if json:
         print_json({"ready": reason is None, "reason": reason}, compact=True)
     elif reason is None:
-        print("ready")
+        echo("ready")
     else:
-        print(f"chatd: {reason}", file=sys.stderr)
+        print_error(reason)
     return Exit.DONE if reason is None else Exit.FAILED
 
 

@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from traceback import format_exception
+from types import TracebackType
 
 from cyclopts import App, CycloptsError, Parameter
 
 from chatd import __version__
 from chatd.cli.exit_codes import Exit, exit_code_for
+from chatd.cli.output import echo, print_error
 
 COMMANDS = {
     "demo": "Answer one prompt with an embedded database and model, in one command.",
@@ -79,11 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.FAILED
     except Exception as error:
         code = exit_code_for(error)
-        if code is None:
+        if code is None:  # a bug
+            if sys.excepthook is sys.__excepthook__:  # the daemon logs it instead
+                sys.excepthook = _print_traceback
             raise
         print_error(str(error))
         return code
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, frames: TracebackType | None
+) -> None:
+    """Print the traceback of a bug. Its message may hold anything."""
+    echo("".join(format_exception(kind, error, frames)), end="", error=True)
 
 
 def _restore_ctrl_c() -> None:
@@ -94,9 +106,3 @@ def _restore_ctrl_c() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def print_error(text: str) -> None:
-    """Print an error on standard error, each line with the name of the program."""
-    for line in text.splitlines():
-        print(f"chatd: {line}", file=sys.stderr)

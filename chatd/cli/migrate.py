@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from chatd.cli.options import Config, Flag, load_settings
-from chatd.cli.output import Json, format_table, print_json
+from chatd.cli.output import Json, echo, format_table, print_json
 from chatd.store.migrations import migrate
 from chatd.store.migrations.files import Migration
 from chatd.store.migrations.migrate import MigrationError
@@ -92,7 +92,7 @@ def status(
         )
         for migration in states
     ]
-    print(format_table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
+    echo(format_table(("VERSION", "NAME", "STATE", "APPLIED", "BY CHATD"), rows))
 
 
 @app.command
@@ -110,7 +110,7 @@ def sql(
     The SQL records the migrations, so 'chatd migrate' continues after them.
     """
     dsn = None if start is not None else _dsn(config)
-    print(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
+    echo(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
 
 
 def _print_migrations(
@@ -123,7 +123,7 @@ def _print_migrations(
         ]
         print_json({verb: listed})
         return
-    print("\n".join(f"{verb} {migration.label}" for migration in migrations) or empty_message)
+    echo("\n".join(f"{verb} {migration.label}" for migration in migrations) or empty_message)
 
 
 def _dsn(config: Path | None) -> str:
@@ -137,7 +137,7 @@ def _confirm(labels: list[str]) -> None:
         raise MigrationError(
             "There is no terminal to ask on: use --yes to revert without confirmation."
         )
-    print(f"This reverts {', '.join(labels)} and deletes their data.", file=sys.stderr)
-    print("Continue? [y/N] ", end="", file=sys.stderr, flush=True)
+    echo(f"This reverts {', '.join(labels)} and deletes their data.", error=True)
+    echo("Continue? [y/N] ", end="", error=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise MigrationError("Nothing was reverted.")

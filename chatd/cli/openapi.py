@@ -4,6 +4,8 @@ import json
 
 from cyclopts import App
 
+from chatd.cli.output import echo
+
 app = App(
     name="openapi",
     help_epilogue="""Requires neither a configuration nor a database. A running chatd serves the same
@@ -20,4 +22,4 @@ def openapi() -> None:
     """Print the OpenAPI description of the HTTP API."""
     from chatd import daemon
 
-    print(json.dumps(daemon.openapi(), indent=2, sort_keys=True))
+    echo(json.dumps(daemon.openapi(), indent=2, sort_keys=True))

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from chatd.cli.connection import CallerOptions, report_reconnect, run_with_client
 from chatd.cli.formatting import CHAT_COLUMNS, chat_row, utc_now
 from chatd.cli.options import Flag
-from chatd.cli.output import CHAT_STATUS_STYLES, Json, format_table, print_json, rich_table
+from chatd.cli.output import CHAT_STATUS_STYLES, Json, echo, format_table, print_json, rich_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,7 @@ def ps(
         elif once or not sys.stdout.isatty():
             now = utc_now()
             rows = [chat_row(chat, now) for chat in await _list_chats(client, filters)]
-            print(format_table(CHAT_COLUMNS, rows))
+            echo(format_table(CHAT_COLUMNS, rows))
         else:
             await _watch(client, filters)
 

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
 from chatd.cli.formatting import plain_text
-from chatd.cli.output import Json, print_json, to_json
+from chatd.cli.output import Json, echo, one_line, print_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +41,13 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
             return
         _print_chat(record)
         for message in messages:
-            print(f"\n--- {message['role']} #{message['id']}  {message['created_at'][:19]}")
-            print(plain_text(message["content"]))
+            echo()
+            echo(one_line(f"--- {message['role']} #{message['id']}  {message['created_at'][:19]}"))
+            echo(plain_text(message["content"]))
         for queued in queue:
-            print(f"\n--- queued #{queued['id']}  {queued['created_at'][:19]}")
-            print(plain_text(queued["content"]))
+            echo()
+            echo(one_line(f"--- queued #{queued['id']}  {queued['created_at'][:19]}"))
+            echo(plain_text(queued["content"]))
         _print_explanation(explanation)
 
     return run_with_client(caller, job)
@@ -68,18 +70,18 @@ def _print_chat(chat: "Chat") -> None:
     }
     for name, value in facts.items():
         if value not in (None, ""):
-            print(f"{name:<11} {value}")
+            echo(f"{name:<11} {one_line(str(value))}")
 
 
 def _print_explanation(explanation: "Explanation") -> None:
     """Print the reasons in words, then the facts that are not printed yet."""
-    print()
+    echo()
     for reason in explanation["reasons"]:
-        print(f"reason      {reason['text']}")
+        echo(f"reason      {one_line(reason['text'])}")
     for name, value in _flatten(explanation):
         if name not in _SHOWN_ABOVE and value not in (None, "", [], {}):
             text = value if isinstance(value, str) else to_json(value)
-            print(f"  {name.replace('_', ' '):<28} {text}")
+            echo(one_line(f"  {name.replace('_', ' '):<28} {text}"))
 
 
 _SHOWN_ABOVE = frozenset({"reasons", "chat_id", "at", "status", "version", "queue_length"})

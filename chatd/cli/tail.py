@@ -13,7 +13,7 @@ from chatd.cli.connection import (
 )
 from chatd.cli.formatting import plain_text
 from chatd.cli.options import Flag
-from chatd.cli.output import Json, print_json, to_json
+from chatd.cli.output import Json, echo, one_line, print_json, to_json
 
 if TYPE_CHECKING:
     from chatd.client import ChatEvent, Client
@@ -57,7 +57,7 @@ def tail(
                     line = {"event": event.event, "id": event.id, "data": event.data}
                     print_json(line, compact=True)
                 else:
-                    print(_event_line(event), flush=True)
+                    echo(one_line(_event_line(event)))
                 status = None
                 if isinstance(event, Snapshot):
                     status = event.data["chat"]["status"]
@@ -93,7 +93,7 @@ def _summary(event: "ChatEvent") -> str:
         case MessageStored():
             message = event.data
             return (
-                f"{message['role']} #{message['id']}: {_one_line(plain_text(message['content']))}"
+                f"{message['role']} #{message['id']}: {_beginning(plain_text(message['content']))}"
             )
         case MessagePart():
             return to_json(event.data.get("text", event.data))
@@ -105,6 +105,5 @@ def _summary(event: "ChatEvent") -> str:
             return to_json(event.data)
 
 
-def _one_line(text: str, max_length: int = 200) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
+def _beginning(text: str, max_length: int = 200) -> str:
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."

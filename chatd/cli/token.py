@@ -1,7 +1,6 @@
 """``chatd token``: the tokens of callers for ``auth.mode = "token"``, stored by ``store.tokens``."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ from cyclopts import App, Parameter
 
 from chatd.cli.formatting import DURATION_EXAMPLES
 from chatd.cli.options import Config, Flag, load_settings
-from chatd.cli.output import Json, format_table, print_json
+from chatd.cli.output import Json, echo, format_table, print_json
 from chatd.settings import Settings
 from chatd.store.database import Database
 from chatd.store.migrations import migrate
@@ -101,17 +100,15 @@ def create(
     if json:
         print_json({**asdict(token), "token": secret})
         return
-    print(secret)
+    echo(secret)
     until = f"until {_format_time(token.expires_at)}" if token.expires_at else "until it is revoked"
     kind = "an admin's token" if admin else "a token"
-    print(
+    echo(
         f"Token {token.id} is {kind} of {owner}, {until}. Save it now; it is not shown again.",
-        file=sys.stderr,
+        error=True,
     )
     if settings.auth.mode != "token":
-        print(
-            f'auth.mode is "{settings.auth.mode}" here, so tokens are not checked.', file=sys.stderr
-        )
+        echo(f'auth.mode is "{settings.auth.mode}" here, so tokens are not checked.', error=True)
 
 
 @app.command(name="list")
@@ -129,7 +126,7 @@ def list_(
     if json:
         print_json([asdict(token) for token in stored])
         return
-    print(format_table(_COLUMNS, [_row(token) for token in stored]))
+    echo(format_table(_COLUMNS, [_row(token) for token in stored]))
 
 
 @app.command
@@ -145,7 +142,7 @@ def revoke(
     if json:
         print_json(asdict(token))
         return
-    print(
+    echo(
         f"Token {token.id} of {token.owner_id} has been revoked since {_format_time(token.revoked_at)}."
     )
 

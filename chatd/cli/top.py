@@ -12,11 +12,14 @@ from chatd.cli.output import (
     ACTOR_STATE_STYLES,
     CHAT_STATUS_STYLES,
     Json,
+    echo,
     format_table,
+    one_line,
     print_json,
     rich_table,
 )
 from chatd.domain.duration import format_duration
+from chatd.domain.sanitize import visible
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -68,7 +71,7 @@ def top(
         if json:
             print_json(await client.status())
         elif once or not sys.stdout.isatty():
-            print("\n".join(_plain_lines(await client.status())))
+            echo("\n".join(_plain_lines(await client.status())))
         else:
             await _watch(client, max(interval, _MIN_INTERVAL_SECONDS))
 
@@ -160,7 +163,7 @@ def _duration_cell(seconds: float | None) -> str:
 
 
 def _plain_lines(status: "ProcessStatus") -> Iterator[str]:
-    yield from summary_lines(status)
+    yield from map(one_line, summary_lines(status))
     yield ""
     yield format_table(_ACTOR_COLUMNS, actor_rows(status))
     if status["chats"]:
@@ -174,7 +177,7 @@ def _screen(status: "ProcessStatus") -> "Group":
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
     return Group(
-        *map(Text, summary_lines(status)),
+        *(Text(visible(line)) for line in summary_lines(status)),
         now,
         rich_table(_ACTOR_COLUMNS, actor_rows(status), ACTOR_STATE_STYLES),
         Text(""),

@@ -2,12 +2,18 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 REDACTED = "[redacted]"
 """Text that replaces a secret, wherever it is shown or written."""
 
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of what a terminal executes or hides, or what changes how other text is shown.
+
+They are controls, formats (of direction and of zero width), surrogates, and separators of lines.
+"""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SECRET_PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
@@ -35,6 +41,23 @@ _MAX_SCANNED_LENGTH = 4 * MAX_ERROR_LENGTH
 def replace_unstorable(text: str) -> str:
     """Replace characters that PostgreSQL cannot hold in text or jsonb: NUL and lone surrogates."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """Return text for a terminal: with marks such as ``\\x1b`` and ``\\u202e`` for hidden characters.
+
+    Those in ``keep`` stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        or character in keep
+        or unicodedata.category(character) not in _HIDDEN_CATEGORIES
+        else ascii(character)[1:-1]
+        for character in text
+    )
 
 
 def sanitize_error_text(text: str) -> str:

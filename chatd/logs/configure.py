@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 from typing_extensions import override
 
+from chatd.domain.sanitize import visible
 from chatd.logs import journald
 from chatd.logs.exceptions import exception_fields
 from chatd.logs.serialize import format_timestamp, serialize
@@ -203,7 +204,15 @@ def _console_processors(*, colors: bool) -> list[Processor]:
     renderer = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback
     )
-    return [*_COMMON_PROCESSORS, _flatten_exception, renderer]
+    return [*_COMMON_PROCESSORS, _flatten_exception, _make_visible, renderer]
+
+
+def _make_visible(_logger: Any, _method: str, fields: Fields) -> Fields:
+    """Replace what a terminal would execute by marks. Values that are no text are shown by ``repr``."""
+    return {
+        visible(key): visible(value, keep="\n\t") if isinstance(value, str) else value
+        for key, value in fields.items()
+    }
 
 
 def _flatten_exception(_logger: Any, _method: str, fields: Fields) -> Fields:

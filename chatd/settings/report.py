@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import SecretStr
 
 from chatd.domain.errors import ChatdError
-from chatd.domain.sanitize import REDACTED, sanitize_error_text
+from chatd.domain.sanitize import REDACTED, sanitize_error_text, visible
 from chatd.settings.keys import env_name, setting_values
 from chatd.settings.secrets import redact_url
 from chatd.settings.settings import Settings
@@ -32,8 +32,7 @@ class Problem:
     def text(self) -> str:
         """The problem in one line, with marks for the characters that a terminal would obey."""
         key = self.key if len(self.key) <= _MAX_KEY_LENGTH else f"{self.key[:_MAX_KEY_LENGTH]}…"
-        text = f"{key}: {self.reason} ({self.source})"
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return visible(f"{key}: {self.reason} ({self.source})")
 
 
 @dataclass(frozen=True, slots=True)

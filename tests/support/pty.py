@@ -61,14 +61,16 @@ async def run_command(
 class Terminal:
     """Command in a terminal. ``text`` is its output so far, without colours."""
 
-    def __init__(self, url: str, *arguments: str, through: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: str, *arguments: str, through: Sequence[str] = (), **variables: str
+    ) -> None:
         self._controller_fd, command_fd = pty.openpty()
         fcntl.ioctl(command_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         with sigint_not_ignored():
             self.process = subprocess.Popen(
                 # In a session of its own, in which Ctrl-C is a signal.
                 ["setsid", "--ctty", *through, sys.executable, "-m", "chatd", *arguments],
-                env=environment(url),
+                env=environment(url) | variables,
                 stdin=command_fd,
                 stdout=command_fd,
                 stderr=command_fd,
@@ -86,8 +88,13 @@ class Terminal:
             return
 
     @property
+    def raw(self) -> str:
+        """Output so far as the terminal gets it."""
+        return self._bytes.decode(errors="replace")
+
+    @property
     def text(self) -> str:
-        raw = self._bytes.decode(errors="replace").replace("\r", "")
+        raw = self.raw.replace("\r", "")
         spaced = _CURSOR_FORWARD.sub(lambda skip: " " * int(skip[1] or 1), raw)
         return _ESCAPES.sub("", spaced)
 
@@ -120,9 +127,11 @@ class Terminal:
 
 
 @contextmanager
-def terminal(url: str, *arguments: str, through: Sequence[str] = ()) -> Iterator[Terminal]:
+def terminal(
+    url: str, *arguments: str, through: Sequence[str] = (), **variables: str
+) -> Iterator[Terminal]:
     """Open a terminal, and close it at the end."""
-    opened = Terminal(url, *arguments, through=through)
+    opened = Terminal(url, *arguments, through=through, **variables)
     try:
         yield opened
     finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from chatd.cli.connection import CallerOptions, resolve_chat_id, run_with_client
-from chatd.cli.output import Json
+from chatd.cli.output import Json, echo
 
 if TYPE_CHECKING:
     from chatd.client import Client
@@ -57,7 +57,7 @@ def chat(
 
             chat_id = await InteractiveChat(client, chat_id, model=model).run()
             if chat_id is not None:
-                print(f"chatd chat {chat_id}", file=sys.stderr)
+                echo(f"chatd chat {chat_id}", error=True)
             return 0
         from chatd.cli.chat.piped import PipedChat
 

@@ -13,7 +13,9 @@ from rich.text import Text
 from chatd.cli.chat.conversation import Conversation, Quit
 from chatd.cli.chat.transcript_renderer import TranscriptRenderer, to_ansi
 from chatd.cli.formatting import SHORT_ID
+from chatd.cli.output import echo_rendered
 from chatd.client import Client, ClientError, ConnectFailed
+from chatd.domain.sanitize import visible
 
 _REDRAW_SECONDS = 0.05
 _RESERVED_LINES = 6
@@ -65,7 +67,9 @@ class InteractiveChat:
             if self._conversation.chat_id is not None:
                 self._chat_started.set()
             if reply is not None:
-                await self._print([Text(reply, style="yellow" if draft else "dim")])
+                await self._print(
+                    [Text(visible(reply, keep="\n"), style="yellow" if draft else "dim")]
+                )
 
     async def _follow(self) -> None:
         await self._chat_started.wait()
@@ -86,13 +90,13 @@ class InteractiveChat:
             try:
                 await self._conversation.stop()
             except ClientError as error:
-                await self._print([Text(str(error), style="yellow")])
+                await self._print([Text(visible(str(error)), style="yellow")])
 
     async def _print(self, renderables: Sequence[RenderableType]) -> None:
         """Print above the prompt, permanently."""
         if renderables:
             text = to_ansi(renderables, self._columns)
-            await run_in_terminal(lambda: print(text, end="", flush=True))
+            await run_in_terminal(lambda: echo_rendered(text.encode(errors="replace")))
         self._session.app.invalidate()
 
     @property
@@ -104,7 +108,7 @@ class InteractiveChat:
         preview = self._renderer.render_preview()
         max_lines = max(3, self._session.app.output.get_size().rows - _RESERVED_LINES)
         text = "" if preview is None else to_ansi([preview], self._columns, max_lines)
-        return ANSI(f"{text}\x1b[90m{self._status_text()}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
+        return ANSI(f"{text}\x1b[90m{visible(self._status_text())}\x1b[0m\n\x1b[1;36m>\x1b[0m ")
 
     def _status_text(self) -> str:
         """Return the status of the chat, and the effect of Ctrl-C."""

@@ -11,8 +11,7 @@ import anyio
 from chatd.cli.chat.conversation import Conversation, Quit
 from chatd.cli.exit_codes import Exit
 from chatd.cli.formatting import plain_text
-from chatd.cli.main import print_error
-from chatd.cli.output import print_json
+from chatd.cli.output import echo, print_error, print_json
 from chatd.client import (
     ChatEvent,
     Client,
@@ -98,10 +97,10 @@ class PipedChat:
                 self._print_new_text(self._conversation.transcript.preview_text)
             case MessageStored() if event.data["role"] == "assistant":
                 self._print_new_text(plain_text(event.data["content"]))
-                print(flush=True)
+                echo()
                 self._printed_text = ""
             case PreviewReset() if self._printed_text:
-                print(flush=True)
+                echo()
                 print_error("the answer restarts")
                 self._printed_text = ""
             case TurnFailed():
@@ -109,7 +108,7 @@ class PipedChat:
 
     def _print_new_text(self, text: str) -> None:
         """Print the part of ``text`` that was not printed yet."""
-        print(text.removeprefix(self._printed_text), end="", flush=True)
+        echo(text.removeprefix(self._printed_text), end="")
         self._printed_text = text
 
 

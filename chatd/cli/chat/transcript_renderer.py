@@ -28,6 +28,7 @@ from chatd.client import (
     Transcript,
     TurnFailed,
 )
+from chatd.domain.sanitize import visible
 
 _MAX_HISTORY_MESSAGES = 20
 """Messages of an existing chat that are shown at the start."""
@@ -83,7 +84,7 @@ class TranscriptRenderer:
         text = self._transcript.preview_text
         text = text.removeprefix(self._printed_text)
         if text.strip():
-            return Markdown(text)
+            return _markdown(text)
         return Text("...", style="dim") if self._transcript.preview and not text else None
 
     def _render_history(self, messages: list[Message]) -> Iterable[RenderableType]:
@@ -104,7 +105,7 @@ class TranscriptRenderer:
         self._printed_message_ids.add(message["id"])
         text = plain_text(message["content"])
         if message["role"] == "user":
-            yield Text(f"> {text}", style="bold cyan")
+            yield _text(f"> {text}", "bold cyan")
             return
         if message["role"] != "assistant":
             yield _dim_note(text)
@@ -114,7 +115,7 @@ class TranscriptRenderer:
             yield _dim_note("the stored answer differs from the streamed one")
             printed = ""
         if text[len(printed) :].strip():
-            yield Markdown(text[len(printed) :])
+            yield _markdown(text[len(printed) :])
 
     def _render_stable_blocks(self) -> Iterable[RenderableType]:
         """Yield the blocks of the current answer that can no longer change."""
@@ -122,7 +123,7 @@ class TranscriptRenderer:
         stable = unprinted[: stable_prefix_length(unprinted)]
         if stable.strip():
             self._printed_text += stable
-            yield Markdown(stable)
+            yield _markdown(stable)
 
 
 def stable_prefix_length(markdown: str) -> int:
@@ -154,9 +155,22 @@ def to_ansi(renderables: Iterable[RenderableType], width: int, max_lines: int | 
     return "".join(f"{block}\n\n" for block in blocks)
 
 
+def _text(text: str, style: str) -> RenderableType:
+    return Text(visible(text, keep="\n\t"), style=style)
+
+
+def _markdown(text: str) -> RenderableType:
+    """Return Markdown with visible marks, also for characters that it spells as ``&#x202e;``."""
+    markdown = Markdown(text, hyperlinks=False)
+    for token in markdown.parsed:
+        for part in (token, *(token.children or ())):
+            part.content = visible(part.content, keep="\n\t")
+    return markdown
+
+
 def _dim_note(text: str) -> RenderableType:
-    return Text(f"[{text}]", style="dim")
+    return _text(f"[{text}]", "dim")
 
 
 def _error_text(last_error: str) -> RenderableType:
-    return Text(f"{last_error}  (/retry retries the turn)", style="red")
+    return _text(f"{last_error}  (/retry retries the turn)", "red")

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from chatd.cli.exit_codes import Exit
 from chatd.cli.formatting import DURATION_EXAMPLES
 from chatd.cli.options import Flag
-from chatd.cli.output import print_json
+from chatd.cli.output import echo, echo_bytes, echo_rendered, print_json
 from chatd.domain.errors import ChatdError
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ def logs(
     try:
         for source in _chunk_sources(files, follow=follow):
             _print_matching(
-                source, log_filter, _raw_line if json else _text_renderer(no_color=no_color)
+                source,
+                log_filter,
+                render=_raw_line if json else _text_renderer(no_color=no_color),
+                write=echo_bytes if json else echo_rendered,
             )
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -109,7 +112,9 @@ def _chunk_sources(files: tuple[Path, ...], *, follow: bool) -> "Iterator[Iterat
 def _print_matching(
     source: "Iterator[bytes | None]",
     log_filter: "LogFilter",
+    *,
     render: "Callable[[LogLine], bytes | None]",
+    write: Callable[[bytes], None],
 ) -> None:
     """Print the matching lines of a source as soon as they are complete."""
     from chatd.cli.logs.parse import LineSplitter, parse_line
@@ -120,8 +125,7 @@ def _print_matching(
         parsed = map(parse_line, log_filter.prefilter(block))
         rendered = [render(line) for line in parsed if log_filter.matches(line)]
         if any(rendered):
-            sys.stdout.buffer.write(b"".join(line + b"\n" for line in rendered if line is not None))
-            sys.stdout.buffer.flush()
+            write(b"".join(line + b"\n" for line in rendered if line is not None))
 
 
 def _raw_line(log_line: "LogLine") -> bytes | None:
@@ -159,12 +163,12 @@ def _print_event_table(*, json: bool) -> int:
     for event in log_events().values():
         bound = CONTEXT_FIELDS[event.context] if event.context else ()
         fields = [*bound, *event.fields, *(["exception"] if event.exception else [])]
-        print(f"{event.name}  ({', '.join(event.levels)})")
+        echo(f"{event.name}  ({', '.join(event.levels)})")
         for text in (
             event.description,
             f"Action: {event.action}",
             f"Fields: {', '.join(fields) or 'none'}.",
         ):
-            print(fill(text, 78, initial_indent="    ", subsequent_indent="    "))
-        print()
+            echo(fill(text, 78, initial_indent="    ", subsequent_indent="    "))
+        echo()
     return Exit.DONE

@@ -3,16 +3,18 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from rich.color import ColorSystem
 from rich.style import Style
 
 from chatd.cli.logs.parse import LogLine
+from chatd.domain.sanitize import visible
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 _UNQUOTED_VALUE = re.compile(r"[\w.:/@%+-]+")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_visible = partial(visible, keep="\n\t")
 _MAX_INLINE_LENGTH = 120
 """Length of a list item beyond which each item gets a line of its own."""
 _SHORT_ID_LENGTH = 8
@@ -49,15 +51,15 @@ class LogRenderer:
         """Return a line and the lines below it, without a newline at the end."""
         fields = log_line.fields
         if fields is None:
-            return _escape_control_characters(log_line.text)
+            return _visible(log_line.text)
         level = str(fields.get("level"))
         timestamp = str(fields.get("timestamp", "")).replace("T", " ", 1)
         head = (
-            self._styled(_escape_control_characters(f"{timestamp:<24}"), "time"),
-            self._level_labels.get(level) or _escape_control_characters(f"{level:<8}"),
-            self._styled(_escape_control_characters(fields["event"]), "event"),
+            self._styled(_visible(f"{timestamp:<24}"), "time"),
+            self._level_labels.get(level) or _visible(f"{level:<8}"),
+            self._styled(_visible(fields["event"]), "event"),
         )
-        prefix = (_escape_control_characters(log_line.prefix),) if log_line.prefix else ()
+        prefix = (_visible(log_line.prefix),) if log_line.prefix else ()
         extra_lines: list[str] = []
         pairs = self._field_pairs(fields, extra_lines)
         return "\n".join((" ".join((*prefix, *head, *pairs)), *extra_lines))
@@ -73,9 +75,7 @@ class LogRenderer:
                 continue
             if isinstance(value, list) and any(map(_is_long, value)):
                 extra_lines += [
-                    f"    {_escape_control_characters(line)}"
-                    for item in value
-                    for line in str(item).split("\n")
+                    f"    {_visible(line)}" for item in value for line in str(item).split("\n")
                 ]
                 continue
             if key in _SHORTENED_FIELDS and isinstance(value, str):
@@ -84,15 +84,13 @@ class LogRenderer:
         exception = fields.get("exception")
         if isinstance(exception, Mapping):
             text = str(exception.get("traceback") or exception)
-            extra_lines += [
-                f"    {_escape_control_characters(line)}" for line in text.rstrip().split("\n")
-            ]
+            extra_lines += [f"    {_visible(line)}" for line in text.rstrip().split("\n")]
         elif exception is not None:
-            extra_lines.append(f"    {_escape_control_characters(str(exception))}")
+            extra_lines.append(f"    {_visible(str(exception))}")
 
     def _key(self, key: str) -> str:
         if key not in self._key_labels:
-            self._key_labels[key] = self._styled(_escape_control_characters(key), "key") + "="
+            self._key_labels[key] = self._styled(_visible(key), "key") + "="
         return self._key_labels[key]
 
     def _styled(self, text: str, style: str) -> str:
@@ -110,9 +108,4 @@ def _format_value(value: Any) -> str:
         return repr(value)
     if kind is str and _UNQUOTED_VALUE.fullmatch(value):
         return str(value)
-    return _escape_control_characters(_to_json(value))
-
-
-def _escape_control_characters(text: str) -> str:
-    """Return text whose control characters are visible, so that the terminal does not execute them."""
-    return _CONTROL_CHARACTERS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _visible(_to_json(value))
