@@ -1,6 +1,7 @@
 """Dependencies of the routes, handed to each as a parameter."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -10,9 +11,11 @@ from fastapi import Depends, Request
 from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.config import ApiConfig
 from chatd.api.presenter import Presenter
-from chatd.api.request.limits import RequestLimits
+from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
 from chatd.domain.chat import Chat
+from chatd.domain.errors import ModelNotFound
+from chatd.domain.message import Content
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
@@ -52,6 +55,29 @@ class ApiContext:
     def model_id(self, name: str | None) -> UUID | None:
         """Return the id of the model with this name, None for None. Raises ``ModelNotFound``."""
         return None if name is None else self.catalog.by_name(name).id
+
+    async def check_content(
+        self,
+        content: Content,
+        *,
+        model_id: UUID | None,
+        chat_id: UUID | None = None,
+        owner_id: str | None = None,
+    ) -> Content:
+        """Check the number of parts of a message, and that the model that will answer it takes its files.
+
+        That is the model with this id, or else the last one of the chat. Raise ``HttpProblem``.
+        """
+        content = self.limits.check_content(content)
+        if all(part["type"] != "file" for part in content):
+            return content
+        if model_id is None and chat_id is not None:
+            chat = await self.store.reads.chat(chat_id, owner_id=owner_id)
+            model_id = chat.last_model_config_id
+        with suppress(ModelNotFound):  # another replica may be configured with it
+            model = self.catalog.by_id(model_id) if model_id else self.catalog.default
+            check_files(content, self.catalog.provider_of(model).file_refusal)
+        return content
 
     async def present_chat(self, chat: Chat) -> resources.Chat:
         """Return a chat as a response, with the name of its model."""

@@ -624,6 +624,7 @@ class Problem(TypedDict):
         "tool_call_unknown",
         "tool_results_missing",
         "unauthorized",
+        "unsupported_file",
     ]
     """Stable, for programs."""
     detail: str

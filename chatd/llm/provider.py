@@ -73,6 +73,10 @@ class Provider(Protocol):
         """Do the slow work that is needed once (imports), off the event loop, before the first call."""
         ...
 
+    def file_refusal(self, part: Part) -> str | None:
+        """Return why no model of this provider takes a file part, naming its media type. None: it may."""
+        ...
+
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         """Call the model. Leaving the context closes the connection.
 

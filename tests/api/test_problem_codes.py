@@ -80,6 +80,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "too_many_active_chats": "api/test_limits.py",
         "too_many_labels": "api/test_limits.py",
         "too_many_parts": "api/test_limits.py",
+        "unsupported_file": "api/test_message_content.py",
         "too_many_tools": "api/test_client_tools.py",
     },
     "update_chat": {
@@ -93,8 +94,12 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "model_not_found": "api/test_messages.py",
         "queue_full": "api/test_messages.py",
         "too_many_parts": "api/test_limits.py",
+        "unsupported_file": "api/test_message_content.py",
     },
-    "edit_message": {"too_many_parts": "api/test_limits.py"},
+    "edit_message": {
+        "too_many_parts": "api/test_limits.py",
+        "unsupported_file": "api/test_message_content.py",
+    },
     "submit_tool_results": {
         "no_action_required": "api/test_client_tools.py",
         "tool_call_unknown": "api/test_client_tools.py",

@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from chatd.domain.chat import Usage
+from chatd.domain.message import Part
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.llm.scripted.provider import ScriptedProvider
@@ -24,8 +25,14 @@ class FunctionProvider:
 
     name = "acted"
 
-    def __init__(self, respond: ProviderFunction) -> None:
+    def __init__(
+        self,
+        respond: ProviderFunction,
+        *,
+        refuse_file: Callable[[Part], str | None] = lambda _: None,
+    ) -> None:
         self.respond = respond
+        self.refuse_file = refuse_file
         self.requests: list[ModelRequest] = []
 
     async def warm(self) -> None:
@@ -33,6 +40,9 @@ class FunctionProvider:
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
+
+    def file_refusal(self, part: Part) -> str | None:
+        return self.refuse_file(part)
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         self.requests.append(request)

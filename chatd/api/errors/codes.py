@@ -56,6 +56,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "too_many_labels": "A chat may have at most `limits.max_labels` labels.",
         "too_many_parts": "A message may have at most `limits.max_content_parts` parts.",
         "too_many_tools": "A chat may have at most `turn.max_tools` tools.",
+        "unsupported_file": "The model's provider does not take a file of this media type or size.",
         **_described(
             errors.IdempotencyKeyReused,
             errors.ModelNotFound,

@@ -1,11 +1,14 @@
 """Limits on the size of one request's parts, labels and tools."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatd.api.errors.problems import FieldProblem, HttpProblem
 from chatd.api.schema.tools import Tool
-from chatd.domain.message import Content
+from chatd.domain.message import Content, Part
+
+MAX_NAMED_FILES = 20
+"""Most files of one message that a problem names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,18 @@ class RequestLimits:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
             raise _too_many("too_many_tools", "body.tools", message)
         return tools
+
+
+def check_files(content: Content, file_refusal: Callable[[Part], str | None]) -> None:
+    """Raise a problem that names each file that the model's provider does not take, and its media type."""
+    errors = [
+        FieldProblem(where=f"body.content.{number}", message=f"is {reason}")
+        for number, part in enumerate(content)
+        if part["type"] == "file" and (reason := file_refusal(part))
+    ]
+    if errors:
+        detail = "; ".join(f"{error.where} {error.message}" for error in errors[:MAX_NAMED_FILES])
+        raise HttpProblem("unsupported_file", f"{detail}.", errors=errors[:MAX_NAMED_FILES])
 
 
 def _too_many(code: str, where: str, message: str) -> HttpProblem:

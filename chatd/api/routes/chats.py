@@ -37,6 +37,7 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
         "too_many_labels",
         "too_many_parts",
         "too_many_tools",
+        "unsupported_file",
     ),
 )
 async def create_chat(
@@ -49,7 +50,7 @@ async def create_chat(
         model_config_id=model.id,
         content=None
         if body.content is None
-        else context.limits.check_content(content_parts(body.content)),
+        else await context.check_content(content_parts(body.content), model_id=model.id),
         title=body.title,
         system_prompt=body.system_prompt,
         labels=context.limits.check_labels(body.labels),

@@ -77,17 +77,25 @@ async def list_messages(
         "queue_full",
         "too_many_active_chats",
         "too_many_parts",
+        "unsupported_file",
     ),
 )
 async def send_message(
     chat_id: UUID, body: SendMessage, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> SendMessageResult:
     """Send a message. An idle chat answers it. A busy one follows `busy_behavior`."""
+    model_id = context.model_id(body.model)
+    content = await context.check_content(
+        content_parts(body.content),
+        model_id=model_id,
+        chat_id=chat_id,
+        owner_id=caller.owner_filter,
+    )
     result = await context.store.chats.send(
         chat_id,
         owner_id=caller.owner_filter,
-        content=context.limits.check_content(content_parts(body.content)),
-        model_config_id=context.model_id(body.model),
+        content=content,
+        model_config_id=model_id,
         busy_behavior=body.busy_behavior,
         key=key,
     )
@@ -111,6 +119,7 @@ async def send_message(
         "chat_archived",
         "too_many_active_chats",
         "too_many_parts",
+        "unsupported_file",
     ),
 )
 async def edit_message(
@@ -126,11 +135,14 @@ async def edit_message(
     The message gets a new id. The old one and everything after it are dropped, the queue included. A
     running turn ends, and nothing more of it is stored.
     """
+    content = await context.check_content(
+        content_parts(body.content), model_id=None, chat_id=chat_id, owner_id=caller.owner_filter
+    )
     result = await context.store.messages.edit(
         chat_id,
         message_id,
         owner_id=caller.owner_filter,
-        content=context.limits.check_content(content_parts(body.content)),
+        content=content,
         key=key,
     )
     assert result.entry is not None  # noqa: S101 - every edit is a transition

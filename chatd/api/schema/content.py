@@ -61,11 +61,43 @@ def _content_kind(value: object) -> str | None:
 
 
 PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
+
+
+def _check_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be white space alone")
+    return value
+
+
+def _check_parts(parts: list[TextInput | FileInput]) -> list[TextInput | FileInput]:
+    """Refuse a message that says nothing: providers reject it, and the chat would fail for ever."""
+    if not any(isinstance(part, FileInput) or part.text.strip() for part in parts):
+        raise ValueError("must hold a file, or text that is not white space alone")
+    return parts
+
+
+_NOT_BLANK = {"type": "string", "pattern": r"\S"}
+_SAYS_SOMETHING = {
+    "anyOf": [
+        {"properties": {"type": {"const": "file"}}},
+        {"properties": {"text": _NOT_BLANK}},
+    ]
+}
 Content = TypeAliasType(
     "Content",
     Annotated[
-        Annotated[NonEmptyStr, Tag("text")]
-        | Annotated[list[PartInput], Field(min_length=1), Tag("parts")],
+        Annotated[
+            NonEmptyStr,
+            AfterValidator(_check_text),
+            Field(json_schema_extra={"pattern": r"\S"}),
+            Tag("text"),
+        ]
+        | Annotated[
+            list[PartInput],
+            AfterValidator(_check_parts),
+            Field(min_length=1, json_schema_extra={"contains": _SAYS_SOMETHING}),
+            Tag("parts"),
+        ],
         Discriminator(
             _content_kind,
             custom_error_type="content_type",

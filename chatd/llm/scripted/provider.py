@@ -14,7 +14,7 @@ from uuid import UUID
 import anyio
 import anyio.lowlevel
 
-from chatd.domain.message import Role, text_of
+from chatd.domain.message import Part, Role, text_of
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.llm.scripted.rendering import (
     ScriptContext,
@@ -63,6 +63,9 @@ class ScriptedProvider:
     async def warm(self) -> None:
         """Do nothing: there is nothing slow to prepare."""
         await anyio.lowlevel.checkpoint()
+
+    def file_refusal(self, part: Part) -> None:
+        """Return None: it takes every file."""
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncGenerator[Delta]]:
         """Play the script that the request selects."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import anyio.to_thread
 
+from chatd.domain.message import Part
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.llm.vendors import PROVIDER_KINDS
+from chatd.llm.vendors.files import refusal
 
 if TYPE_CHECKING:
     from chatd.llm.vendors.client import ProviderClient
@@ -52,6 +54,9 @@ class PydanticAIProvider:
 
     async def warm(self) -> None:
         await self._get_client()
+
+    def file_refusal(self, part: Part) -> str | None:
+        return refusal(part, file_types=PROVIDER_KINDS[self._kind].history.file_types)
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Delta]]:

@@ -2027,7 +2027,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -3640,6 +3640,8 @@ export interface operations {
              *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              *
              *     * `too_many_tools`: A chat may have at most `turn.max_tools` tools.
+             *
+             *     * `unsupported_file`: The model's provider does not take a file of this media type or size.
              */
             422: {
                 headers: {
@@ -3648,7 +3650,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_labels" | "too_many_parts" | "too_many_tools";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_labels" | "too_many_parts" | "too_many_tools" | "unsupported_file";
                         /** @constant */
                         status: 422;
                     };
@@ -5521,6 +5523,8 @@ export interface operations {
              *     * `model_not_found`: No model of this name is configured.
              *
              *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
+             *
+             *     * `unsupported_file`: The model's provider does not take a file of this media type or size.
              */
             422: {
                 headers: {
@@ -5529,7 +5533,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_parts";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_parts" | "unsupported_file";
                         /** @constant */
                         status: 422;
                     };
@@ -5751,6 +5755,8 @@ export interface operations {
              *     * `not_a_user_message`: Only a user's message can be edited.
              *
              *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
+             *
+             *     * `unsupported_file`: The model's provider does not take a file of this media type or size.
              */
             422: {
                 headers: {
@@ -5759,7 +5765,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "not_a_user_message" | "too_many_parts";
+                        code: "idempotency_key_reused" | "invalid_request" | "not_a_user_message" | "too_many_parts" | "unsupported_file";
                         /** @constant */
                         status: 422;
                     };
