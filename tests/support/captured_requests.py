@@ -46,6 +46,7 @@ class CapturingProvider:
     def __init__(self, kind: str, *, name: str, model: str | None = None) -> None:
         self.kind, self.name = kind, name
         self.model = model or MODELS.get(kind, "fake")
+        self.file_types = rules_of(kind).file_types
         self._client = self._connect()
 
     def _connect(self) -> ProviderClient:

@@ -87,7 +87,8 @@ def refusal(part: Part, *, file_types: Mapping[str, int]) -> str | None:
         return None
     if (limit := file_types.get(media_type)) is None:
         return f"a file of type {media_type}, which the model's provider does not take"
-    size = len(part["data"]) * 3 // 4
+    data = part["data"]
+    size = len(data) * 3 // 4 - data[-2:].count("=")
     if size > limit:
         return (
             f"a file of type {media_type} of {size} bytes, and the model's provider takes {limit}"
