@@ -10,6 +10,7 @@ import anyio.lowlevel
 from benchmarks.replica import NO_LIMITS
 from chatd.daemon import Daemon
 from chatd.domain.chat import Usage
+from chatd.domain.message import Part
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.settings import Settings
@@ -51,6 +52,9 @@ class PacedProvider:
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
+
+    def file_refusal(self, part: Part) -> None:
+        """Return None: it takes every file."""
 
     def stream(self, _request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         self.called_at.append(time.monotonic())
