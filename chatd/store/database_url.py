@@ -98,7 +98,7 @@ class UrlParts(NamedTuple):
 
     @property
     def has_hosts(self) -> bool:
-        """Return whether the hosts can be told apart: their brackets are balanced."""
+        """Return whether the hosts can be separated: their brackets are balanced."""
         return _HOSTS.fullmatch(self.hosts) is not None
 
 
