@@ -1,0 +1,87 @@
+"""Connections by TLS to a real server, with the parameters that providers hand out."""
+
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from socket import socket
+
+import pytest
+from support.certificates import Certificates, make_certificates
+
+from chatd.domain.errors import DatabaseAccessDenied
+from chatd.embedded import Postgres
+from chatd.store.database import Database
+
+BUILDS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+"""Folders of PostgreSQL's programs from Debian. The embedded ones are built without TLS."""
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Iterator[Certificates]:
+    """Yield certificates that the account of the server may read."""
+    folder = Path(tempfile.mkdtemp())
+    files = make_certificates(folder)
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    account = "postgres" if "postgres" in names else "nobody"
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, account)
+    files.key.chmod(0o600)
+    yield files
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates: Certificates) -> Iterator[str]:
+    if not BUILDS:
+        pytest.skip("there is no PostgreSQL with TLS here")
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "ssl": "on",
+        "ssl_cert_file": str(certificates.certificate),
+        "ssl_key_file": str(certificates.key),
+    }
+    with Postgres(bin_dir=BUILDS[-1], port=port, settings=settings) as server:
+        yield server.tcp_dsn.replace("127.0.0.1", "localhost")
+
+
+async def is_encrypted(url: str) -> bool:
+    async with Database(url, connect_timeout_seconds=10).dedicated_connection() as connection:
+        return bool(
+            await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "encrypted"),
+    [
+        ("", True),
+        ("sslmode=disable", False),
+        ("sslmode=require&channel_binding=require", True),
+        ("sslmode=require&sslrootcert={authority}", True),
+        ("sslmode=verify-ca&sslrootcert={authority}", True),
+        ("sslmode=verify-full&sslrootcert={authority}", True),
+        ("ssl=true&pgbouncer=true&connection_limit=1", True),
+        ("sslmode=require&supa=base-pooler.x&connect_timeout=10&keepalives=1", True),
+    ],
+)
+async def test_connects_by_tls(
+    parameters: str, encrypted: bool, tls_server: str, certificates: Certificates
+) -> None:
+    query = parameters.format(authority=certificates.authority)
+    assert await is_encrypted(f"{tls_server}?{query}") is encrypted
+
+
+async def test_unverified_certificate_is_denied_in_words(tls_server: str) -> None:
+    with pytest.raises(DatabaseAccessDenied, match=r"cannot be verified .*sslrootcert"):
+        await is_encrypted(f"{tls_server}?sslmode=verify-full&sslrootcert=system")
+
+
+async def test_server_without_tls_is_denied_in_words(tcp_server: str) -> None:
+    with pytest.raises(DatabaseAccessDenied, match="the server has no TLS: set sslmode=disable"):
+        await is_encrypted(f"{tcp_server}?sslmode=require")
