@@ -17,6 +17,7 @@ from chatd.cli.main import COMMANDS
 from chatd.domain.chat import Status
 from chatd.domain.explain import ReasonCode
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition
+from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.logs import events as logs
 from chatd.settings.keys import sections
 from chatd.telemetry.metrics import Metrics
@@ -210,6 +211,23 @@ def _settings() -> Iterator[str]:
         yield f"### `[{title}]`\n\n{section_description(section)}\n\n{table}"
 
 
+def providers() -> str:
+    """Return the kinds of providers, with what each was tried against."""
+    header = ("Kind", "Address", "API key", "Limit of an answer", "Tried against")
+    rows = []
+    for kind in PROVIDER_KINDS.values():
+        address = code(kind.base_url or "") or ("required" if kind.needs_base_url else "its own")
+        limit = "max_completion_tokens" if kind.takes_max_completion_tokens else "max_tokens"
+        is_chat = kind.connector == "openai:connect_compatible"
+        key = code(kind.api_key_variable or "") or (
+            "required" if kind.needs_api_key else "optional"
+        )
+        rows.append(
+            (code(kind.name), address, key, code(limit) if is_chat else "", kind.tried_against)
+        )
+    return markdown_table(header, rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "operations": operations,
     "chat_events": lambda: events("ChatEvent"),
@@ -222,6 +240,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "labels": labels,
     "settings": settings,
+    "providers": providers,
 }
 
 

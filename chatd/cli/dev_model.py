@@ -22,7 +22,7 @@ LOCAL_MAX_OUTPUT_TOKENS = 256
 _HOSTED_KINDS = {
     kind.name: kind.api_key_variable
     for kind in PROVIDER_KINDS.values()
-    if kind.api_key_variable is not None
+    if kind.api_key_variable is not None and kind.default_model
 }
 """Provider kinds that can be chosen, with the environment variable of the API key."""
 

@@ -30,7 +30,7 @@ class ProviderSettings(Section):
 
     kind: Annotated[str, AfterValidator(_check_kind)] = Field(description=_describe_kinds())
     base_url: BaseUrl | None = None
-    """Address of the API, if not the provider's own. Required for openai-compatible."""
+    """Address of the API, if not the provider's own. Required for openai-compatible and azure."""
     api_key: HeaderValue | None = None
     """API key."""
     headers: Headers = Field({})

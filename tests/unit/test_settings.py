@@ -268,9 +268,15 @@ def test_accepted_providers_make_a_catalog(
         accepted = None
     if accepted is not None:
         assert catalog_from_settings(accepted).default.name == "m"
-    needs = {"openai-compatible": base_url, "scripted": True}
+    needs = {
+        "openai-compatible": bool(base_url),
+        "azure": bool(base_url and api_key),
+        "ollama": True,
+        "vllm": True,
+        "scripted": True,
+    }
     plays = script is not None and kind != "scripted"
-    assert (accepted is not None) is (bool(needs.get(kind, api_key)) and not plays)
+    assert (accepted is not None) is (needs.get(kind, bool(api_key)) and not plays)
 
 
 def test_rules_hold_for_settings_made_in_code() -> None:

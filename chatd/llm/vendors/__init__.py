@@ -19,6 +19,7 @@ named here by module and function, and loaded in a worker thread.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from chatd.domain.failure import FailureKind
 from chatd.llm.vendors.history_rules import (
@@ -58,6 +59,9 @@ class ProviderKind:
     api_key_variable: str | None = None
     default_model: str = ""
     model_pattern: str = ""
+    base_url: str | None = None
+    takes_max_completion_tokens: bool = False
+    tried_against: str = "bytes of public reports"
     sdk: str = ""
     sdk_errors: Mapping[str, FailureKind] = field(default_factory=dict)
 
@@ -82,6 +86,15 @@ class ProviderKind:
 
 SCRIPTED = "scripted"
 
+
+def _chat_completions_kind(name: str, **more: Any) -> ProviderKind:
+    """Return a kind whose API is OpenAI's Chat Completions."""
+    connector = "openai:connect_compatible"
+    return ProviderKind(
+        name=name, connector=connector, sdk="openai", sdk_errors=_OPENAI_ERRORS, **more
+    )
+
+
 _ROWS: Sequence[ProviderKind] = (
     ProviderKind(
         name="openai",
@@ -94,13 +107,52 @@ _ROWS: Sequence[ProviderKind] = (
         sdk="openai",
         sdk_errors=_OPENAI_ERRORS,
     ),
-    ProviderKind(
-        name="openai-compatible",
-        description="also vLLM, Ollama, llama.cpp and gateways",
-        connector="openai:connect_compatible",
+    _chat_completions_kind(
+        "openai-compatible",
+        description="any other server of Chat Completions, such as llama.cpp and gateways",
         needs_base_url=True,
-        sdk="openai",
-        sdk_errors=_OPENAI_ERRORS,
+        tried_against="llama.cpp's server, embedded",
+    ),
+    _chat_completions_kind(
+        "azure",
+        description="its v1 API, https://RESOURCE.openai.azure.com/openai/v1",
+        needs_api_key=True,
+        needs_base_url=True,
+        api_key_variable="AZURE_OPENAI_API_KEY",
+        takes_max_completion_tokens=True,
+    ),
+    _chat_completions_kind(
+        "openrouter",
+        needs_api_key=True,
+        api_key_variable="OPENROUTER_API_KEY",
+        base_url="https://openrouter.ai/api/v1",
+    ),
+    _chat_completions_kind("ollama", base_url="http://localhost:11434/v1"),
+    _chat_completions_kind("vllm", base_url="http://localhost:8000/v1"),
+    _chat_completions_kind(
+        "deepseek",
+        needs_api_key=True,
+        api_key_variable="DEEPSEEK_API_KEY",
+        base_url="https://api.deepseek.com",
+    ),
+    _chat_completions_kind(
+        "groq",
+        needs_api_key=True,
+        api_key_variable="GROQ_API_KEY",
+        base_url="https://api.groq.com/openai/v1",
+    ),
+    _chat_completions_kind(
+        "mistral",
+        needs_api_key=True,
+        api_key_variable="MISTRAL_API_KEY",
+        base_url="https://api.mistral.ai/v1",
+    ),
+    _chat_completions_kind(
+        "gemini",
+        description="its OpenAI-compatible endpoint",
+        needs_api_key=True,
+        api_key_variable="GEMINI_API_KEY",
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
     ),
     ProviderKind(
         name="anthropic",
@@ -113,7 +165,12 @@ _ROWS: Sequence[ProviderKind] = (
         sdk="anthropic",
         sdk_errors={**_STAINLESS_ERRORS, "AnthropicError": FailureKind.CONFIGURATION},
     ),
-    ProviderKind(name=SCRIPTED, description="plays a script; for tests and demos", connector=None),
+    ProviderKind(
+        name=SCRIPTED,
+        description="plays a script; for tests and demos",
+        connector=None,
+        tried_against="itself",
+    ),
 )
 
 PROVIDER_KINDS: Mapping[str, ProviderKind] = {kind.name: kind for kind in _ROWS}

@@ -40,6 +40,7 @@ class ProviderEndpoint:
     api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     connect_seconds: float
+    takes_max_completion_tokens: bool = False
 
     def http_client(self, normalizer: NormalizerFactory) -> NormalizingClient:
         """Return a client without a read timeout: the caller of a model has the deadline, and cancels."""

@@ -44,11 +44,14 @@ def connect_openai(endpoint: ProviderEndpoint) -> ProviderClient:
 
 
 def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
-    """Connect to a compatible server: Chat Completions with ``max_tokens``, which all of them accept."""
+    """Connect to a compatible server by Chat Completions.
+
+    The limit of an answer is ``max_tokens``, which almost all of them accept. The kind says which does not.
+    """
     http = endpoint.http_client(ChatCompletions)
     provider = OpenAICompatibleProvider(endpoint.name, openai_client=_sdk_client(endpoint, http))
     profile = OpenAIModelProfile(
-        openai_chat_supports_max_completion_tokens=False,
+        openai_chat_supports_max_completion_tokens=endpoint.takes_max_completion_tokens,
         thinking_tags=NO_THINKING_TAGS,
         json_schema_transformer=None,
     )

@@ -79,15 +79,17 @@ class PydanticAIProvider:
         return self._client
 
     def _create_client(self) -> "ProviderClient":
+        kind = PROVIDER_KINDS[self._kind]
         endpoint = import_module(f"{_PACKAGE}.client").ProviderEndpoint(
             name=self._name,
-            rules=PROVIDER_KINDS[self._kind].history,
-            base_url=self._base_url,
+            rules=kind.history,
+            base_url=self._base_url or kind.base_url,
+            takes_max_completion_tokens=kind.takes_max_completion_tokens,
             api_key=self._api_key,
             headers=self._headers,
             connect_seconds=self._connect_seconds,
         )
-        module, _, function = (PROVIDER_KINDS[self._kind].connector or "").partition(":")
+        module, _, function = (kind.connector or "").partition(":")
         connect = cast(
             "Callable[[object], ProviderClient]",
             getattr(import_module(f"{_PACKAGE}.{module}"), function),
