@@ -47,7 +47,7 @@ def filled_dsn(server: str, template: str) -> Iterator[str]:
         admin = await asyncpg.connect(server)
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await admin.close()
-        pool = Database(dsn_for(server, name))
+        pool = Database(dsn_for(server, name), statement_timeout_seconds=60)
         await pool.open()
         await insert_models(pool)
         async with pool.dedicated_connection() as connection:

@@ -36,7 +36,7 @@ ANALYZE;
 
 
 async def fill(dsn: str) -> None:
-    database = Database(dsn)
+    database = Database(dsn, statement_timeout_seconds=60)
     await database.open()
     try:
         await insert_models(database)
