@@ -1,5 +1,6 @@
 """State of a provider that comes with an answer: captured whole, and sent back on the wire."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,3 +75,18 @@ async def test_literal_think_tag_stays_text(pieces: tuple[str, ...]) -> None:
         outcome = await collect(provider, request("openai-compatible"))
         await provider.aclose()
     assert [(part["type"], part["text"]) for part in outcome.content] == [("text", "".join(pieces))]
+
+
+async def test_tags_at_the_start_are_reasoning_of_a_model_known_for_them() -> None:
+    pieces = ("<think>", "Hm.", "</think>", "\n\n", "Use ", "<think>", ".")
+    events = ChatCompletions().events(ModelAnswer(text=pieces, tool_args=("{}",)))
+    async with fake_provider_server(CannedResponse(b"".join(events))) as server:
+        provider = sdk_provider(server, "openai-compatible")
+        asked = replace(request("openai-compatible"), model="deepseek-r1:8b")
+        outcome = await collect(provider, asked)
+        await provider.aclose()
+    assert [(part["type"], part.get("text")) for part in outcome.content] == [
+        ("reasoning", "Hm."),
+        ("text", "Use <think>."),
+        ("tool-call", None),
+    ]

@@ -1,5 +1,6 @@
 """Connected API of a provider: an HTTP client, the models on it, and a call. Imported late."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from chatd.llm.vendors.decode import decode_stream, provider_wall
 from chatd.llm.vendors.encode import encode_history, without_notes
 from chatd.llm.vendors.history import acceptable_history
 from chatd.llm.vendors.history_rules import HistoryRules
+from chatd.llm.vendors.thinking_tags import split_thinking
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from chatd.llm.vendors.wire.record import AnswerRecord, current_answer
 
@@ -61,12 +63,14 @@ class ProviderClient:
         http: httpx2.AsyncClient,
         make_model: Callable[[str], Model[Any]],
         known_settings: frozenset[str],
+        tagged_models: re.Pattern[str] | None = None,
     ) -> None:
         self._name = endpoint.name
         self._rules = endpoint.rules
         self._http = http
         self._make_model = make_model
         self._known_settings = known_settings
+        self._tagged_models = tagged_models
         self._models: dict[str, Model[Any]] = {}
 
     @asynccontextmanager
@@ -90,9 +94,10 @@ class ProviderClient:
             stream = model.request_stream(messages, settings, tools)
             with provider_wall(record):
                 response = await stack.enter_async_context(stream)
-            yield await stack.enter_async_context(
-                aclosing(decode_stream(response, record, provider=self._name))
-            )
+            deltas = decode_stream(response, record, provider=self._name)
+            if self._tagged_models and self._tagged_models.search(request.model):
+                deltas = split_thinking(deltas)
+            yield await stack.enter_async_context(aclosing(deltas))
 
     def _settings(self, request: ModelRequest) -> ModelSettings:
         """Return the model's settings. A setting that the SDK does not know is an error."""

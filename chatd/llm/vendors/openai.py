@@ -19,6 +19,7 @@ from chatd.llm.vendors.client import (
     ProviderClient,
     ProviderEndpoint,
 )
+from chatd.llm.vendors.thinking_tags import TAGGED_MODELS
 from chatd.llm.vendors.wire.chat_completions import ChatCompletions
 from chatd.llm.vendors.wire.responses import Responses
 
@@ -61,7 +62,9 @@ def connect_compatible(endpoint: ProviderEndpoint) -> ProviderClient:
         return OpenAIChatModel(name, provider=provider, profile=profile, settings=settings)
 
     known = frozenset(OpenAIChatModelSettings.__annotations__)
-    return ProviderClient(endpoint, http=http, make_model=model, known_settings=known)
+    return ProviderClient(
+        endpoint, http=http, make_model=model, known_settings=known, tagged_models=TAGGED_MODELS
+    )
 
 
 def _sdk_client(endpoint: ProviderEndpoint, http: httpx2.AsyncClient) -> AsyncOpenAI:
