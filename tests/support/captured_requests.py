@@ -11,7 +11,7 @@ from chatd.llm.provider import ModelRequest, ToolSpec
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.llm.vendors.anthropic import connect_anthropic
 from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
-from chatd.llm.vendors.history_rules import MISTRAL, HistoryRules
+from chatd.llm.vendors.history_rules import HistoryRules
 from chatd.llm.vendors.openai import connect_compatible, connect_openai
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from support.provider_cases import MODELS
@@ -82,5 +82,5 @@ class CapturingProvider:
 
 
 def rules_of(kind: str) -> HistoryRules:
-    """Return the facts of a kind, or of Mistral, whose API is one of the compatible ones."""
-    return PROVIDER_KINDS[kind].history if kind in PROVIDER_KINDS else MISTRAL
+    """Return the facts of a kind about histories."""
+    return PROVIDER_KINDS[kind].history

@@ -148,7 +148,7 @@ class RandomChat:
 
     def _send(self) -> None:
         provider = self._random.choice((self.provider, *PROVIDERS))
-        content = self._user_content(provider)
+        content = self.user_content(provider)
         busy = self._random.choice(tuple(BusyBehavior))
         before = self.status
         if not self._move(Transition.SEND, busy=busy):
@@ -172,7 +172,7 @@ class RandomChat:
             case "edit" if users and self._move(Transition.EDIT):
                 del self.history[self._random.choice(users) :]
                 self.queue.clear()
-                self._store(Role.USER, *self._user_content(self.provider))
+                self._store(Role.USER, *self.user_content(self.provider))
             case "interrupt":
                 asked = self.status is Status.REQUIRES_ACTION
                 if self._move(Transition.INTERRUPT) and asked:
@@ -217,7 +217,7 @@ class RandomChat:
             case Status.PENDING:
                 self._move(Transition.CLAIM)
             case Status.INTERRUPTING:
-                deltas = self._deltas() if self._calls_model() else []
+                deltas = self.deltas() if self._calls_model() else []
                 self._store_new(self._interrupted(deltas))
                 self._cancel_calls()
                 self._move(Transition.FINISH_INTERRUPT)
@@ -237,7 +237,7 @@ class RandomChat:
         if self._random.random() < 0.2:
             self._move(self._random.choice((Transition.FAIL, Transition.RELEASE)))
             return
-        deltas, reason = self._deltas(), self._random.choice(_FINISH_REASONS)
+        deltas, reason = self.deltas(), self._random.choice(_FINISH_REASONS)
         if reason == "length":
             deltas = deltas[: self._random.randint(0, len(deltas))]
         content = fold(deltas)
@@ -265,7 +265,7 @@ class RandomChat:
     def _text(self, *texts: str) -> Part:
         return {"type": "text", "text": self._random.choice(texts or _TEXTS)}
 
-    def _user_content(self, provider: str) -> tuple[Part, ...]:
+    def user_content(self, provider: str) -> tuple[Part, ...]:
         """Return what the API lets through: some text or a file, and files that the provider takes."""
         while True:
             files = [self._file() for _ in range(self._random.choice((0, 0, 0, 1, 2)))]
@@ -278,7 +278,7 @@ class RandomChat:
         media_type, data = self._random.choice(_FILES)
         return {"type": "file", "media_type": media_type, "data": base64.b64encode(data).decode()}
 
-    def _deltas(self) -> list[Part]:
+    def deltas(self) -> list[Part]:
         """Return a response in pieces: parts in any order, the state of the provider at the end."""
         choose, number, ids = self._random.choice, self._number, ToolCallIds()
         kinds = [

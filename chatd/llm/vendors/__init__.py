@@ -24,7 +24,10 @@ from typing import Any
 from chatd.domain.failure import FailureKind
 from chatd.llm.vendors.history_rules import (
     CHAT_COMPLETIONS,
+    CHAT_COMPLETIONS_WITHOUT_REASONING,
+    DEEPSEEK,
     MESSAGES,
+    MISTRAL,
     RESPONSES,
     HistoryRules,
 )
@@ -120,6 +123,7 @@ _ROWS: Sequence[ProviderKind] = (
         needs_base_url=True,
         api_key_variable="AZURE_OPENAI_API_KEY",
         takes_max_completion_tokens=True,
+        history=CHAT_COMPLETIONS_WITHOUT_REASONING,
     ),
     _chat_completions_kind(
         "openrouter",
@@ -134,18 +138,21 @@ _ROWS: Sequence[ProviderKind] = (
         needs_api_key=True,
         api_key_variable="DEEPSEEK_API_KEY",
         base_url="https://api.deepseek.com",
+        history=DEEPSEEK,
     ),
     _chat_completions_kind(
         "groq",
         needs_api_key=True,
         api_key_variable="GROQ_API_KEY",
         base_url="https://api.groq.com/openai/v1",
+        history=CHAT_COMPLETIONS_WITHOUT_REASONING,
     ),
     _chat_completions_kind(
         "mistral",
         needs_api_key=True,
         api_key_variable="MISTRAL_API_KEY",
         base_url="https://api.mistral.ai/v1",
+        history=MISTRAL,
     ),
     _chat_completions_kind(
         "gemini",

@@ -5,7 +5,7 @@ provider and do not read them, so that a wrong fact here fails there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 _MB = 1_000_000
@@ -66,6 +66,9 @@ CHAT_COMPLETIONS_WITHOUT_REASONING = HistoryRules(
     file_types=dict.fromkeys(_IMAGES, 20 * _MB),
 )
 """Chat Completions on a server that refuses fields it does not know, and takes images only."""
+
+DEEPSEEK = replace(CHAT_COMPLETIONS, file_types={})
+"""DeepSeek's own API, whose models read text only."""
 
 MISTRAL = HistoryRules(
     reasoning=ReasoningReplay.NEVER,
