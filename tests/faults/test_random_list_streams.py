@@ -67,8 +67,13 @@ async def test_randomly_disconnected_list_clients_end_with_the_stored_state(dsn:
             await eventually(lambda: all_idle(replicas[0]))
             workload.is_running = False
         stored = await stored_chats(replicas[0])
+        archived = await stored_chats(replicas[0], archived="true")
         for task in views:
-            assert task.result().chats == stored, SEED
+            # A stream sends the change by which a chat was archived, but a snapshot leaves the chat out.
+            chats = task.result().chats
+            seen_archived = {id_: chat for id_, chat in chats.items() if chat["archived"]}
+            assert {id_: chats[id_] for id_ in chats.keys() - seen_archived} == stored, SEED
+            assert seen_archived.items() <= archived.items(), SEED
         for replica in replicas:
             await eventually(
                 lambda replica=replica: replica.daemon.services.list_hub.subscriber_count == 0
@@ -78,5 +83,6 @@ async def test_randomly_disconnected_list_clients_end_with_the_stored_state(dsn:
 
 async def all_idle(chatd: InProcessDaemon) -> bool:
     return all(
-        chat["status"] in {"waiting", "error"} for chat in (await stored_chats(chatd)).values()
+        chat["status"] in {"waiting", "error"}
+        for chat in (await stored_chats(chatd, archived="any")).values()
     )

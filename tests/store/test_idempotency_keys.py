@@ -280,9 +280,12 @@ async def test_replay_is_the_same_in_any_time_zone(dsn: str) -> None:
             )
             for _ in "ab"
         ]
-        zone = await database.fetchrow("SHOW timezone")
-        assert zone is not None
-        assert zone[0] == "Asia/Kolkata"
+        setting = await database.fetchrow(
+            "SELECT setconfig FROM pg_db_role_setting"
+            " WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert setting is not None
+        assert setting["setconfig"] == ["TimeZone=Asia/Kolkata"]
         assert first == again
         assert str(first.chat.created_at) == str(again.chat.created_at)
         assert first.entry is not None

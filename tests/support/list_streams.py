@@ -90,10 +90,10 @@ async def following(chatd: InProcessDaemon, view: ListView) -> AsyncIterator["as
         task.result()
 
 
-async def stored_chats(chatd: InProcessDaemon) -> dict[str, Any]:
-    """Return the chats of the list as they are stored."""
+async def stored_chats(chatd: InProcessDaemon, **filters: str) -> dict[str, Any]:
+    """Return the chats of the list as they are stored. Archived ones need a filter."""
     found: dict[str, Any] = {}
-    params: dict[str, Any] = {"limit": 200}
+    params: dict[str, Any] = {"limit": 200, **filters}
     while True:
         page = (await chatd.api.http.get("/api/v1/chats", params=params)).json()
         found |= {chat["id"]: chat for chat in page["items"]}
