@@ -57,22 +57,16 @@ async def decode_stream(
     ``provider`` is the configured name of the provider, to which the state of the parts belongs.
     """
     decoder = EventDecoder()
-    events = aiter(response)
-    while True:
-        with provider_wall(record):
-            event = await anext(events, None)
-            if event is None:
-                break
-            deltas = list(decoder.decode(event))
-        for delta in deltas:
-            yield delta
     with provider_wall(record):
+        async for event in response:
+            for delta in decoder.decode(event):
+                yield delta
         last = decoder.finished(record)
-        states = list(decoder.provider_states(response, provider=provider)) if last else []
-    for state in states:
-        yield state
-    if last is not None:
-        yield last
+        if last is None:
+            return
+        for state in decoder.provider_states(response, provider=provider):
+            yield state
+    yield last
 
 
 class EventDecoder:

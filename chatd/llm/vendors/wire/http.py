@@ -229,25 +229,24 @@ class _AnswerStream(httpx2.AsyncByteStream):
         async with aclosing(self._response.aiter_bytes()) as source:
             while True:
                 try:
-                    chunk = await self._next(source)
+                    chunk = await (self._trailer(source) if record.ended else anext(source))
+                except StopAsyncIteration:
+                    return
                 except httpx2.HTTPError:
                     if record.ended:
                         return
                     raise
-                if chunk is None:
-                    return
                 record.on_bytes()
                 size += len(chunk)
                 if size > MAX_ANSWER_BYTES:
                     raise InvalidProviderResponse(f"it has more than {MAX_ANSWER_BYTES} bytes")
                 yield chunk
 
-    async def _next(self, source: AsyncIterator[bytes]) -> bytes | None:
-        if not self._record.ended:
-            return await anext(source, None)
+    async def _trailer(self, source: AsyncIterator[bytes]) -> bytes:
+        """Return the next bytes after the end of the answer. Raise ``StopAsyncIteration`` after a while."""
         if self._ended_at is None:
             self._ended_at = anyio.current_time()
         seconds = END_SECONDS if self._record.terminated else TRAILER_SECONDS
         with anyio.CancelScope(deadline=self._ended_at + seconds):
-            return await anext(source, None)
-        return None
+            return await anext(source)
+        raise StopAsyncIteration
