@@ -98,8 +98,7 @@ async def rotate(role: Role, chatd: ChatdProcess) -> None:
     assert await status_of(chatd, "/livez") == 200
 
 
-async def test_read_only_database_is_not_ready(tmp_path: Path, tcp_server: str) -> None:
-    """A role's default is pinned, so only the server itself can be read-only, here by its settings."""
+async def test_read_only_default_of_a_role_is_overridden(tmp_path: Path, tcp_server: str) -> None:
     async with temporary_role(tcp_server) as role:
         await migrate.up(role.dsn)
         await role.execute("ALTER ROLE {role} SET default_transaction_read_only = on")
