@@ -16,3 +16,4 @@ DROP FUNCTION chat_dead_workers (uuid);
 DROP TABLE chats;
 DROP TABLE workers;
 DROP TABLE chat_model_configs;
+DROP COLLATION chat_case;

@@ -2,6 +2,32 @@
 -- access tokens. The CHECK constraints of `chats` hold the table of statuses (which columns are set
 -- with which status), so that not even psql can store a chat that no transition could produce.
 
+-- The rules by which a search ignores case, whatever the locale of the database: the first of these
+-- that the server has. Those of its own locale and of C may know the letters of ASCII only.
+DO $$
+DECLARE
+    rules text;
+BEGIN
+    FOREACH rules IN ARRAY ARRAY[
+        $rules$ provider = icu, locale = 'und' $rules$,
+        $rules$ provider = builtin, locale = 'C.UTF-8' $rules$,   -- PostgreSQL 17
+        $rules$ locale = 'C.UTF-8' $rules$,
+        $rules$ locale = 'C.utf8' $rules$,
+        $rules$ locale = 'en_US.utf8' $rules$,
+        (SELECT format('locale = %L', datctype) FROM pg_database
+         WHERE datname = current_database()),
+        $rules$ locale = 'C' $rules$
+    ] LOOP
+        BEGIN
+            EXECUTE format('CREATE COLLATION chat_case (%s)', rules);
+            RETURN;
+        EXCEPTION
+            WHEN feature_not_supported OR invalid_object_definition OR invalid_parameter_value
+            THEN CONTINUE;
+        END;
+    END LOOP;
+END $$;
+
 CREATE TABLE chat_model_configs (
     id             uuid PRIMARY KEY,                  -- derived from the name
     name           text NOT NULL UNIQUE CHECK (name <> ''),

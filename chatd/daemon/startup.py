@@ -8,7 +8,7 @@ from chatd.settings.sections import DatabaseSettings
 from chatd.store.database_errors import translate_errors
 from chatd.store.migrations import migrate
 from chatd.store.models import ModelRow
-from chatd.store.server_check import check_server, check_settings
+from chatd.store.server_check import check_server, check_settings, report_case_rules
 from chatd.supervision.child import ChildHandle, StopRequest
 from chatd.supervision.outage import Outage
 
@@ -29,6 +29,7 @@ async def prepare_database(
         async with outage:
             await _ensure_schema(settings.database, services)
             await check_settings(services.database)
+            await report_case_rules(services.database)
             await upsert_models(services, catalog)
             prepared = True
         first_attempt = first_attempt and prepared

@@ -2,11 +2,15 @@
 
 from typing import Final
 
+import asyncpg
+import structlog
+
 from chatd.domain.errors import DatabaseUnavailable, DatabaseUnsuitable
 from chatd.store import sql
 from chatd.store.connector import PINNED_SETTINGS, Connection
 from chatd.store.database import Database
 
+_log = structlog.get_logger()
 _Q = sql.load("server_check")
 
 OLDEST_SERVER: Final = 15
@@ -74,3 +78,18 @@ async def check_settings(database: Database) -> None:
         raise DatabaseUnsuitable(
             f"The pooler drops chatd's settings, and others change what its statements mean: {advice}."
         )
+
+
+async def report_case_rules(database: Database) -> None:
+    """Log a warning if the server has no rules for the case of letters outside ASCII.
+
+    Raises ``DatabaseUnsuitable`` if the collation is missing, as after a restore on a server without ICU.
+    """
+    try:
+        row = await database.fetchrow(_Q["case_rules"])
+    except asyncpg.UndefinedObjectError as error:
+        raise DatabaseUnsuitable(
+            "The database has no collation chat_case: CREATE COLLATION chat_case (locale = 'C.UTF-8')."
+        ) from error
+    if row is None or not row["known"]:
+        _log.warning("database.case_rules_missing")

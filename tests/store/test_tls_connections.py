@@ -10,13 +10,11 @@ from socket import socket
 
 import pytest
 from support.certificates import Certificates, make_certificates
+from support.embedded_postgres import DEBIAN_BUILDS
 
 from chatd.domain.errors import DatabaseAccessDenied
 from chatd.embedded import Postgres
 from chatd.store.database import Database
-
-BUILDS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-"""Folders of PostgreSQL's programs from Debian. The embedded ones are built without TLS."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def certificates() -> Iterator[Certificates]:
 
 @pytest.fixture(scope="module")
 def tls_server(certificates: Certificates) -> Iterator[str]:
-    if not BUILDS:
+    if not DEBIAN_BUILDS:
         pytest.skip("there is no PostgreSQL with TLS here")
     with socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -46,7 +44,7 @@ def tls_server(certificates: Certificates) -> Iterator[str]:
         "ssl_cert_file": str(certificates.certificate),
         "ssl_key_file": str(certificates.key),
     }
-    with Postgres(bin_dir=BUILDS[-1], port=port, settings=settings) as server:
+    with Postgres(bin_dir=DEBIAN_BUILDS[-1], port=port, settings=settings) as server:
         yield server.tcp_dsn.replace("127.0.0.1", "localhost")
 
 

@@ -17,6 +17,9 @@ from support.eventually import TIMEOUT_SECONDS
 NO_SYNC = {"fsync": "off"}
 """Settings of servers whose host does not crash."""
 
+DEBIAN_BUILDS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+"""Folders of PostgreSQL's programs from Debian, with TLS and ICU. The embedded ones have neither."""
+
 AS_ROOT = os.geteuid() == 0
 
 RUN_POSTGRES = """

@@ -24,7 +24,8 @@ ORDER BY page.updated_at DESC, page.id DESC;
 
 -- name: page_matching
 -- Read a page, filtered also by labels and words of the title, which no index has: every row
--- that is skipped is read. `:labels` are objects of one label each.
+-- that is skipped is read. `:labels` are objects of one label each. Titles are compared in upper
+-- case, because the lower case of a Greek letter depends on its place in the word.
 SELECT * FROM chats
 WHERE owner_id = :owner_id
   AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
@@ -34,7 +35,8 @@ WHERE owner_id = :owner_id
   AND CASE WHEN :only_roots::boolean THEN parent_chat_id IS NULL ELSE true END
   AND CASE WHEN labels @> ALL(:labels::jsonb[]) THEN labels ?& :label_names::text[] ELSE false END
   AND CASE WHEN :title_contains::text IS NULL THEN true
-           ELSE strpos(lower(title), lower(:title_contains)) > 0 END
+           ELSE strpos(upper(title COLLATE chat_case),
+                       upper(:title_contains COLLATE chat_case)) > 0 END
 ORDER BY updated_at DESC, id DESC
 LIMIT :limit;
 
@@ -49,7 +51,8 @@ WHERE parent_chat_id = :parent_chat_id
   AND CASE WHEN :statuses::text[] IS NULL THEN true ELSE status = ANY(:statuses) END
   AND CASE WHEN labels @> ALL(:labels::jsonb[]) THEN labels ?& :label_names::text[] ELSE false END
   AND CASE WHEN :title_contains::text IS NULL THEN true
-           ELSE strpos(lower(title), lower(:title_contains)) > 0 END
+           ELSE strpos(upper(title COLLATE chat_case),
+                       upper(:title_contains COLLATE chat_case)) > 0 END
 ORDER BY updated_at DESC, id DESC
 LIMIT :limit;
 

@@ -18,6 +18,10 @@ SELECT quote_ident(current_user) AS role,
        quote_ident(current_schema()) AS schema,
        has_schema_privilege(current_schema(), 'CREATE') AS may_create;
 
+-- name: case_rules
+-- Read whether a search in titles ignores the case of letters outside ASCII.
+SELECT upper('ü' COLLATE chat_case) = 'Ü' AS known;
+
 -- name: settings_in_force
 -- Read the values in force of the settings of the given names.
 SELECT name, setting, quote_ident(current_user) AS role
