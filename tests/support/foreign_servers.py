@@ -76,6 +76,8 @@ async def llmock() -> AsyncIterator[ForeignServer]:
                 "openai": f"{url}/v1",
                 "openai-compatible": f"{url}/v1",
                 "anthropic": f"{url}/anthropic",
+                "mistral": f"{url}/mistral/v1",
+                "groq": f"{url}/groq/openai/v1",
             },
             {"": {LLMOCK_ANSWER}},
         )
@@ -93,7 +95,13 @@ async def aimock() -> AsyncIterator[ForeignServer]:
     async with _listening([*command, "--chunk-size=5", *chaos], port):
         url = f"http://127.0.0.1:{port}"
         yield ForeignServer(
-            {"openai": f"{url}/v1", "openai-compatible": f"{url}/v1", "anthropic": url},
+            {
+                "openai": f"{url}/v1",
+                "openai-compatible": f"{url}/v1",
+                "anthropic": url,
+                "azure": f"{url}/openai/v1",
+                "openrouter": f"{url}/api/v1",
+            },
             {"": {answer}},
         )
 
