@@ -176,7 +176,8 @@ class TurnSettings(Section):
     backoff_seconds: PositiveFloat = 1
     """Pause after the first failed attempt. It doubles each time."""
     backoff_max_seconds: PositiveFloat = 60
-    """Longest pause. If a provider asks for a longer one, the turn fails."""
+    """Longest pause of chatd's own. A longer one that a provider asks for is waited for, if the turn
+    may last that long."""
     stream_idle_timeout_seconds: PositiveFloat = 60
     """Time after which a model call is aborted if its provider sends nothing, not even a ping."""
     model_call_timeout_seconds: PositiveFloat = 600

@@ -13,12 +13,15 @@ class RetryPolicy:
     backoff_seconds: float
     backoff_max_seconds: float
 
-    def delay(self, failure: Failure, *, attempts: int, jitter: float) -> float | None:
+    def delay(
+        self, failure: Failure, *, attempts: int, jitter: float, remaining_seconds: float
+    ) -> float | None:
         """Return the seconds to wait after the ``attempts``-th attempt failed. None: do not retry.
 
         Half of the backoff is fixed and half is scaled by ``jitter`` (0 to 1), so that chats that failed
-        together do not retry together. The provider's Retry-After is the lower bound. If it is above
-        ``backoff_max_seconds``, the turn fails: waiting for so long would hide the failure.
+        together do not retry together. The provider's Retry-After is the lower bound, also above
+        ``backoff_max_seconds``. If it does not fit into the ``remaining_seconds`` of the turn, the turn
+        fails at once: to wait would only hide the failure.
         """
         if not failure.retryable or attempts >= self.max_attempts:
             return None
@@ -26,6 +29,6 @@ class RetryPolicy:
         delay = backoff * (0.5 + 0.5 * jitter)
         if failure.retry_after_seconds is None:
             return delay
-        if failure.retry_after_seconds > self.backoff_max_seconds:
+        if failure.retry_after_seconds >= remaining_seconds:
             return None
         return max(delay, failure.retry_after_seconds)

@@ -241,7 +241,12 @@ class Turn:
     async def _retry_or_fail(self, failure: Failure) -> bool:
         """Record a retry and wait for it, or fail. Return False if the turn is over."""
         attempts = self._lease.chat.attempts + 1
-        delay = self._config.retry.delay(failure, attempts=attempts, jitter=self._services.jitter())
+        delay = self._config.retry.delay(
+            failure,
+            attempts=attempts,
+            jitter=self._services.jitter(),
+            remaining_seconds=self._remaining_seconds(),
+        )
         if delay is None:
             await self.fail(failure, attempts=attempts)
             return False
@@ -265,6 +270,10 @@ class Turn:
         self._call = None
         await self._wait(delay)
         return True
+
+    def _remaining_seconds(self) -> float:
+        """Return the seconds until the turn passes its time limit."""
+        return self._lease.progress.snapshot().deadline_in_seconds or 0.0
 
     async def _wait(self, seconds: float) -> None:
         if seconds > 0:

@@ -104,6 +104,21 @@ async def test_turn_ends_at_its_timeout(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
+async def test_requested_pause_is_waited_for_beyond_the_longest_backoff(dsn: str) -> None:
+    provider = scripted(
+        busy=[
+            {"error": {"status": 429, "retry_after": 1}, "attempts": [1]},
+            {"text": "Now there is time."},
+        ]
+    )
+    async with running_daemon(dsn, provider, turn={"backoff_max_seconds": 0.02}) as chatd:
+        chat = await chatd.api.create("[[busy]]")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert await chatd.api.texts(chat["id"]) == ["Now there is time."]
+        (retry,) = chatd.logged("chat.retry")
+        assert retry["delay_seconds"] == 1
+
+
 async def test_retry_is_streamed_and_resets_the_preview(dsn: str) -> None:
     provider = scripted(
         flaky=[
