@@ -13,6 +13,15 @@ from support.sse_client import client
 
 from chatd.store.migrations import migrate
 
+WRITE_HBA = """
+DO $$ BEGIN
+    EXECUTE format(
+        'COPY (SELECT unnest(string_to_array(LINES, chr(10))) FROM hba) TO %L',
+        current_setting('hba_file'));
+END $$
+"""
+"""Statement that replaces the file of client authentication by LINES."""
+
 Change = tuple[tuple[str, ...], tuple[str, ...]]
 CHANGES: dict[str, Change] = {
     "no login": (("ALTER ROLE {role} NOLOGIN",), ("ALTER ROLE {role} LOGIN",)),
@@ -29,6 +38,21 @@ CHANGES: dict[str, Change] = {
             "ALTER TABLE chats OWNER TO {role}",
             "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
         ),
+    ),
+    "changed pg_hba": (
+        (
+            "CREATE TABLE hba AS SELECT pg_read_file(current_setting('hba_file')) AS lines",
+            WRITE_HBA.replace("LINES", "''host all {role} all reject'' || chr(10) || lines"),
+            "SELECT pg_reload_conf()",
+        ),
+        (
+            WRITE_HBA.replace("LINES", "lines"),
+            "SELECT pg_reload_conf()",
+        ),
+    ),
+    "no right to connect": (
+        ("REVOKE CONNECT ON DATABASE {role} FROM PUBLIC, {role}",),
+        ("GRANT CONNECT ON DATABASE {role} TO {role}",),
     ),
     "renamed table": (
         ("ALTER TABLE chats RENAME TO elsewhere",),

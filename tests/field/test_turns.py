@@ -95,11 +95,16 @@ async def test_length_is_shown_on_the_stream(dsn: str) -> None:
     async with model_server(*TURNS["cut-by-length"]) as server:
         provider = PydanticAIProvider(name="acme", kind=CHAT, base_url=f"{server.url}/v1")
         async with running_daemon(dsn, provider) as chatd:
-            chat = await chatd.api.create("Hello", tools=[WEATHER])
-            await chatd.api.wait_for_status(chat["id"], "waiting")
-            view = ChatView()
-            await chatd.api.follow(chat["id"], view, lambda view: len(view.messages) == 2)
-            [snapshot] = [event.data for event in view.events if event.event == "snapshot"]
+            chat = await chatd.api.create(tools=[WEATHER])
+            follower = ChatView()
+            await chatd.api.follow(chat["id"], follower, lambda view: view.cursor is not None)
+            await chatd.api.send(chat["id"], "Hello")
+            await chatd.api.follow(chat["id"], follower, lambda view: len(view.messages) == 2)
+            messages = [event.data for event in follower.events if event.event == "message"]
+            assert [m["finish_reason"] for m in messages] == [None, "length"]
+            latecomer = ChatView()
+            await chatd.api.follow(chat["id"], latecomer, lambda view: len(view.messages) == 2)
+            [snapshot] = [event.data for event in latecomer.events if event.event == "snapshot"]
             assert [m["finish_reason"] for m in snapshot["messages"]] == [None, "length"]
 
 
