@@ -4,6 +4,7 @@ import pytest
 from support.field_cases import (
     CUT,
     DONE,
+    VARIATION,
     FieldCase,
     chunk,
     run_case,
@@ -35,7 +36,7 @@ CHAT_CASES = (
     ),
     chat(
         "reason without a delta",
-        "openai/openai-python#2722",
+        VARIATION,
         HELLO,
         chunk(None, "stop"),
         DONE,

@@ -8,6 +8,7 @@ from support.field_cases import (
     CHAT,
     RESPONSES,
     STOP,
+    VARIATION,
     FieldCase,
     call,
     chunk,
@@ -96,7 +97,7 @@ STREAM_CASES = [
     ),
     row(
         "object of type error",
-        "vllm-project/vllm#27572",
+        VARIATION,
         HELLO + sse({"object": "error", "message": "Bad.", "code": 400}),
         K.INVALID_REQUEST,
         "bad",
@@ -109,17 +110,15 @@ STREAM_CASES = [
         "not ready",
     ),
     row("error without words", "openai docs", HELLO + sse({"error": {"x": 1}}), K.PROVIDER_ERROR),
-    row("error as a number", "openai docs", HELLO + sse({"error": 5}), K.PROVIDER_ERROR),
+    row("error as a number", VARIATION, HELLO + sse({"error": 5}), K.PROVIDER_ERROR),
     row(
         "an event that is no JSON",
-        "openai/openai-python#2722",
+        VARIATION,
         HELLO + sse("{oops"),
         K.PROVIDER_ERROR,
         "could not be read",
     ),
-    row(
-        "an event that is a number", "openai/openai-python#2722", HELLO + sse("5"), K.PROVIDER_ERROR
-    ),
+    row("an event that is a number", VARIATION, HELLO + sse("5"), K.PROVIDER_ERROR),
     row(
         "a list with an error",
         "Gemini docs: errors",
@@ -169,7 +168,7 @@ BODY_CASES = [
     ),
     json_row(
         "quota in a stream's type",
-        "lemonade-sdk/lemonade#2975",
+        VARIATION,
         QUOTA,
         K.QUOTA,
         content_type="text/event-stream",

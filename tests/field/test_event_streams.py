@@ -5,6 +5,7 @@ from support.field_cases import (
     ANTHROPIC,
     DONE,
     STOP,
+    VARIATION,
     FieldCase,
     chunk,
     run_case,
@@ -69,7 +70,7 @@ CASES = (
     row("byte order mark", SPECIFICATION, b"\xef\xbb\xbf" + GOOD),
     row("CRLF", SPECIFICATION, GOOD.replace(b"\n", b"\r\n")),
     row("CR", SPECIFICATION, GOOD.replace(b"\n", b"\r")),
-    row("white space before the stream", "openai/openai-python#2722", b"\n\n   " + GOOD),
+    row("white space before the stream", VARIATION, b"\n\n   " + GOOD),
     row("no space after the colon", "openai/openai-python#3819", GOOD.replace(b"data: ", b"data:")),
     row("data of several lines", SPECIFICATION, GOOD.replace(b'"choices"', b'\ndata: "choices"')),
     row(
@@ -82,11 +83,14 @@ CASES = (
         "sgl-project/sglang#3912",
         text("Hello") + STOP + b'data: "[DONE]"\n\n',
     ),
-    row("text after the terminator", "openai/openai-python#2722", GOOD + b"data: {nonsense\n\n"),
-    row("content type of text", "lemonade-sdk/lemonade#2975", GOOD, content_type="text/plain"),
-    row("no content type", "lemonade-sdk/lemonade#2975", GOOD, content_type=None),
+    row("text after the terminator", VARIATION, GOOD + b"data: {nonsense\n\n"),
+    row("content type of text", VARIATION, GOOD, content_type="text/plain"),
+    row("no content type", VARIATION, GOOD, content_type=None),
     row(
-        "content type of JSON", "lemonade-sdk/lemonade#2975", GOOD, content_type="application/json"
+        "content type of JSON",
+        "microsoft/foundry-dev-tools#195",
+        GOOD,
+        content_type="application/json",
     ),
     row(
         "Anthropic's events without their names",

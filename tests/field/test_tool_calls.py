@@ -4,6 +4,7 @@ import pytest
 from support.field_cases import (
     ANTHROPIC,
     DONE,
+    VARIATION,
     FieldCase,
     chunk,
     run_case,
@@ -120,10 +121,10 @@ CASES = [
         [tool_call(0, "c1", "f", None)],
         calls=[("f", "")],
     ),
-    row("id as a number", "BerriAI/litellm#28024", [tool_call(0, 7, "f", A)], ids=["7"]),
+    row("id as a number", VARIATION, [tool_call(0, 7, "f", A)], ids=["7"]),
     row(
         "another id with each piece",
-        "vllm-project/vllm#27572",
+        VARIATION,
         [tool_call(0, "c1", "f", '{"q"')],
         [tool_call(0, "c2", None, ':"a"}')],
         calls=[("f", A)],

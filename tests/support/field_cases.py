@@ -17,6 +17,8 @@ from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 from support.model_server import End, ModelResponse, Pause, model_server
 from support.provider_cases import StreamResult, collect, request
 
+VARIATION = "a variation of our own"
+"""The report of an input that nobody reported in this spelling."""
 CHAT = "openai-compatible"
 RESPONSES = "openai"
 ANTHROPIC = "anthropic"
