@@ -44,8 +44,7 @@ ACTOR_STATE_STYLES = {
 }
 """Colours of actor states."""
 
-
-_TEXT_LAYOUT = "\n\t"
+TEXT_LAYOUT = "\n\t"
 """Control characters that a text of several lines may have on a terminal."""
 
 
@@ -53,7 +52,7 @@ def echo(text: str = "", *, end: str = "\n", error: bool = False) -> None:
     """Print a text of any number of lines, on standard error if ``error``."""
     stream = sys.stderr if error else sys.stdout
     print(
-        visible(text, keep=_TEXT_LAYOUT) if stream.isatty() else text,
+        visible(text, keep=TEXT_LAYOUT) if stream.isatty() else text,
         end=end,
         file=stream,
         flush=True,

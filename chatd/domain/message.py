@@ -6,6 +6,7 @@ content part: ``{"index": n, "type": …, …}``, where ``index`` is the number 
 Folding is associative, so batches of deltas can be joined in any grouping.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,6 +111,14 @@ def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[Pending
             elif part["type"] == "tool-result":
                 calls.pop(part["tool_call_id"], None)
     return tuple(calls.values())
+
+
+def is_json_object(text: str) -> bool:
+    """Return True if ``text`` is a complete JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def client_tool_calls(calls: Iterable[Part]) -> list[dict[str, Any]]:

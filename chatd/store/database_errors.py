@@ -18,6 +18,7 @@ import anyio
 import asyncpg
 
 from chatd.domain.errors import DatabaseAccessDenied, DatabaseBusy, DatabaseUnavailable
+from chatd.supervision.backoff import Backoff
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ _BUSY_ERRORS: Final = (
 )
 _MAX_ATTEMPTS: Final = 4
 """Attempts of a statement that the server gives up because of a conflict, all within half a second."""
-_FIRST_PAUSE_SECONDS: Final = 0.05
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.2
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -125,13 +126,17 @@ def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
 
 async def repeat_while_busy(statement: Callable[[], Awaitable[T]]) -> T:
     """Run a statement, again after a conflict. One that ran out of time is not repeated here."""
-    for attempt in range(1, _MAX_ATTEMPTS):
+    backoff = None
+    for _ in range(1, _MAX_ATTEMPTS):
         try:
             return await statement()
         except DatabaseBusy as error:
             if error.context["ran_out_of_time"]:
                 raise
-        await anyio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random() / 2))  # noqa: S311 - no secret
+        backoff = backoff or Backoff(
+            first_seconds=_FIRST_PAUSE_SECONDS, max_seconds=_LONGEST_PAUSE_SECONDS, random=random
+        )
+        await anyio.sleep(backoff.next_delay())
     return await statement()
 
 

@@ -1,10 +1,9 @@
 """Answers of models: what is stored of one, and which are failures."""
 
-import json
 from collections.abc import Iterable
 
 from chatd.domain.failure import FailureKind
-from chatd.domain.message import Content, Part, complete_parts
+from chatd.domain.message import Content, Part, complete_parts, is_json_object
 
 _REFUSALS = frozenset({"content_filter", "refusal"})
 _LENGTH = "length"
@@ -43,7 +42,4 @@ def _calls(content: Content) -> Iterable[Part]:
 
 
 def _has_complete_arguments(call: Part) -> bool:
-    try:
-        return isinstance(json.loads(call.get("args") or "{}"), dict)
-    except (ValueError, RecursionError):
-        return False
+    return is_json_object(call.get("args") or "{}")

@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 _RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
 """Backoff between two tries while the database is unavailable."""
-
-
 _MAX_SLOW_ATTEMPTS = 3
 """Attempts of a statement that the server gives up. One that is always too slow would hold a slot."""
 

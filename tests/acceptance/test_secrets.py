@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
-from support.fake_provider_server import CannedResponse, fake_provider_server
+from support.model_server import model_server
 from support.processes import chatd_process
+from support.provider_cases import error_response
 from support.sse_client import ApiClient, client
 
 from chatd.store.database import Database
@@ -210,9 +211,7 @@ async def test_log_has_no_content_and_no_secrets(tmp_path: Path, dsn: str) -> No
         SECRETS[f"key in {where}"] for where in ("the configuration", "the environment", "a file")
     )
     refusal = {"error": {"message": f"You said {WORDS['said']} with {keys}"}}
-    async with fake_provider_server(
-        CannedResponse(json.dumps(refusal).encode(), status=400)
-    ) as vendor:
+    async with model_server(error_response(json.dumps(refusal).encode(), 400)) as vendor:
         with chatd_process(
             tmp_path,
             with_password(dsn),
@@ -233,7 +232,7 @@ async def test_log_has_no_content_and_no_secrets(tmp_path: Path, dsn: str) -> No
                 await api.wait_for_status(again["id"], "error")
             chatd.send_signal(signal.SIGTERM)
             assert await chatd.wait_for_exit() == 0
-        seen = {str(header) for one in vendor.headers for header in one.values()}
+        seen = {str(header) for sent in vendor.requests for header in sent.headers.values()}
     for name in ("configuration", "environment", "a file"):
         named = f"key in {'the ' if name != 'a file' else ''}{name}"
         assert any(SECRETS[named] in header for header in seen), named

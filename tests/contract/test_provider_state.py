@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.fake_provider_server import BodyEnd, CannedResponse, fake_provider_server
+from support.model_server import End, ModelResponse, model_server
 from support.provider_cases import collect, message, request, sdk_provider, text_part
 from support.request_rules import DIALECTS, violations
 from support.wire_formats import ChatCompletions, ModelAnswer, OpenAIResponses
@@ -38,7 +38,7 @@ async def test_encrypted_reasoning_with_several_summary_parts_goes_back(
     pieces: tuple[str, ...],
 ) -> None:
     events = LateEncryption().events(ModelAnswer(reasoning=pieces, text=("Yes.",)))
-    async with fake_provider_server(CannedResponse(b"".join(events))) as server:
+    async with model_server(ModelResponse(pieces=[b"".join(events)])) as server:
         provider = sdk_provider(server, "openai")
         first = await collect(provider, request("openai"))
         assert {part["provider"]["name"] for part in first.content} == {"fake"}
@@ -48,7 +48,7 @@ async def test_encrypted_reasoning_with_several_summary_parts_goes_back(
         )
         await collect(provider, request("openai", *more))
         await provider.aclose()
-    body = server.requests[1]
+    body = server.requests[1].body
     assert violations(body, DIALECTS["openai"]) == []
     [reasoning] = [item for item in body["input"] if item.get("type") == "reasoning"]
     assert reasoning["encrypted_content"] == "opaque-bytes"
@@ -57,8 +57,8 @@ async def test_encrypted_reasoning_with_several_summary_parts_goes_back(
 
 async def test_answer_that_was_cut_has_no_state() -> None:
     events = LateEncryption().events(ModelAnswer(reasoning=("One.", "Two."), text=("Yes.",)))
-    cut = CannedResponse(b"".join(events[:-1]), body_end=BodyEnd.CLOSE)
-    async with fake_provider_server(cut) as server:
+    cut = ModelResponse(pieces=[b"".join(events[:-1])], end=End.CLOSE)
+    async with model_server(cut) as server:
         provider = sdk_provider(server, "openai")
         outcome = await collect(provider, request("openai"))
         await provider.aclose()
@@ -70,7 +70,7 @@ async def test_answer_that_was_cut_has_no_state() -> None:
 @pytest.mark.parametrize("pieces", [("Use ", "<think>", " here."), ("<think>", "x", "</think>")])
 async def test_literal_think_tag_stays_text(pieces: tuple[str, ...]) -> None:
     events = ChatCompletions().events(ModelAnswer(text=pieces))
-    async with fake_provider_server(CannedResponse(b"".join(events))) as server:
+    async with model_server(ModelResponse(pieces=[b"".join(events)])) as server:
         provider = sdk_provider(server, "openai-compatible")
         outcome = await collect(provider, request("openai-compatible"))
         await provider.aclose()
@@ -80,7 +80,7 @@ async def test_literal_think_tag_stays_text(pieces: tuple[str, ...]) -> None:
 async def test_tags_at_the_start_are_reasoning_of_a_model_known_for_them() -> None:
     pieces = ("<think>", "Hm.", "</think>", "\n\n", "Use ", "<think>", ".")
     events = ChatCompletions().events(ModelAnswer(text=pieces, tool_args=("{}",)))
-    async with fake_provider_server(CannedResponse(b"".join(events))) as server:
+    async with model_server(ModelResponse(pieces=[b"".join(events)])) as server:
         provider = sdk_provider(server, "openai-compatible")
         asked = replace(request("openai-compatible"), model="deepseek-r1:8b")
         outcome = await collect(provider, asked)

@@ -7,19 +7,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.fake_provider_server import (
-    BodyEnd,
-    CannedResponse,
-    FakeProviderServer,
-    fake_provider_server,
+from support.model_server import End, ModelResponse, ModelServer, model_server
+from support.provider_cases import (
+    StreamResult,
+    attempt,
+    collect,
+    error_response,
+    message,
+    request,
+    sdk_provider,
+    text_part,
 )
-from support.provider_cases import StreamResult, collect, message, request, sdk_provider, text_part
 from support.wire_formats import WIRE_FORMATS, ModelAnswer, WireFormat
 
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.message import Role
 from chatd.llm.failures.classify import classify
-from chatd.llm.provider import PartDelta, Provider, ToolSpec
+from chatd.llm.provider import PartDelta, ToolSpec
 from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 
 pytestmark = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda dialect: dialect.kind)
@@ -32,24 +36,13 @@ WHOLE = ModelAnswer(
 )
 
 
-async def call_once(server: FakeProviderServer, kind: str) -> StreamResult | Failure:
+async def call_once(server: ModelServer, kind: str) -> StreamResult | Failure:
     """Make one call with a new provider. Return its result or failure."""
     provider = sdk_provider(server, kind)
     try:
-        return await call_provider(provider, kind)
+        return await attempt(provider, kind)
     finally:
         await provider.aclose()
-
-
-async def call_provider(provider: Provider, kind: str) -> StreamResult | Failure:
-    """Make one call. Return its result, or the failure that ``classify`` makes of its error."""
-    try:
-        return await collect(provider, request(kind))
-    except Exception as error:
-        failure = classify(error, provider="acme", model="m1")
-        if failure is None:
-            raise
-        return failure
 
 
 def cut_positions(events: list[bytes]) -> Iterator[int]:
@@ -60,23 +53,23 @@ def cut_positions(events: list[bytes]) -> Iterator[int]:
         at += len(event)
 
 
-@pytest.mark.parametrize("ending", [BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.RESET])
+@pytest.mark.parametrize("ending", [End.CLOSE, End.CUT, End.RESET])
 async def test_stream_cut_anywhere_finishes_only_with_a_reason(
-    dialect: WireFormat, ending: BodyEnd
+    dialect: WireFormat, ending: End
 ) -> None:
     events = dialect.events(WHOLE)
     body = b"".join(events)
     reason_end = len(b"".join(events[: len(events) - dialect.trailing_event_count + 1]))
     reason_start = len(b"".join(events[: -dialect.trailing_event_count]))
-    async with fake_provider_server(CannedResponse(body, body_end=ending)) as server:
+    async with model_server() as server:
         provider = sdk_provider(server, dialect.kind)
         for cut in (*cut_positions(events), len(body)):
             if reason_start + 20 < cut < reason_end:
                 continue  # within the event with the reason, which may or may not be complete
-            server.response.body = body[:cut]
-            outcome = await call_provider(provider, dialect.kind)
+            server.responses = [ModelResponse(pieces=[body[:cut]], end=ending)]
+            outcome = await attempt(provider, dialect.kind)
             finished = isinstance(outcome, StreamResult) and len(outcome.finished) == 1
-            if ending is not BodyEnd.RESET:  # a reset may overtake data sent before it
+            if ending is not End.RESET:  # a reset may overtake data sent before it
                 assert finished == (cut >= reason_end), cut
             if isinstance(outcome, Failure):
                 assert outcome.retryable, (cut, outcome)
@@ -86,8 +79,8 @@ async def test_stream_cut_anywhere_finishes_only_with_a_reason(
 
 
 async def test_response_that_stalls_after_headers(dialect: WireFormat) -> None:
-    for ending in (BodyEnd.CLOSE, BodyEnd.TRUNCATED, BodyEnd.CHUNKED):
-        async with fake_provider_server(CannedResponse(b"", body_end=ending)) as server:
+    for ending in (End.CLOSE, End.CUT, End.WHOLE):
+        async with model_server(ModelResponse(pieces=[b""], end=ending)) as server:
             outcome = await call_once(server, dialect.kind)
         assert outcome.retryable if isinstance(outcome, Failure) else not outcome.finished
 
@@ -108,7 +101,7 @@ async def test_response_that_stalls_after_headers(dialect: WireFormat) -> None:
     ],
 )
 async def test_garbage_is_a_provider_failure(dialect: WireFormat, garbage: bytes) -> None:
-    async with fake_provider_server(CannedResponse(garbage)) as server:
+    async with model_server(ModelResponse(pieces=[garbage])) as server:
         outcome = await call_once(server, dialect.kind)
     assert outcome.retryable if isinstance(outcome, Failure) else not outcome.finished
 
@@ -119,8 +112,8 @@ async def test_error_within_the_stream_equals_one_before_it(dialect: WireFormat)
     if dialect.kind == "openai":
         body = json.dumps({**error, "type": "error", "sequence_number": 9, "param": None})
     events = dialect.events(WHOLE)[:3]
-    answer = CannedResponse(b"".join(events) + f"event: error\ndata: {body}\n\n".encode())
-    async with fake_provider_server(answer) as server:
+    answer = ModelResponse(pieces=[*events, f"event: error\ndata: {body}\n\n".encode()])
+    async with model_server(answer) as server:
         outcome = await call_once(server, dialect.kind)
     assert isinstance(outcome, Failure)
     assert outcome.kind in (FailureKind.OVERLOADED, FailureKind.PROVIDER_ERROR)
@@ -128,9 +121,7 @@ async def test_error_within_the_stream_equals_one_before_it(dialect: WireFormat)
 
 
 async def test_attempt_makes_one_request(dialect: WireFormat) -> None:
-    async with fake_provider_server(
-        CannedResponse(dialect.error("No.", "api_error"), status=500)
-    ) as server:
+    async with model_server(error_response(dialect.error("No.", "api_error"), 500)) as server:
         outcome = await call_once(server, dialect.kind)
         assert isinstance(outcome, Failure)
         assert len(server.requests) == 1
@@ -139,7 +130,7 @@ async def test_attempt_makes_one_request(dialect: WireFormat) -> None:
 @pytest.mark.parametrize("sent", [0, 3], ids=["headers only", "mid-stream"])
 async def test_cancelling_closes_the_connection(dialect: WireFormat, sent: int) -> None:
     body = b"".join(dialect.events(WHOLE)[:sent])
-    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as server:
+    async with model_server(ModelResponse(pieces=[body], end=End.HANG)) as server:
         provider = sdk_provider(server, dialect.kind)
         call = asyncio.create_task(collect(provider, request(dialect.kind)))
         await server.hanging.wait()
@@ -152,7 +143,7 @@ async def test_cancelling_closes_the_connection(dialect: WireFormat, sent: int) 
 
 async def test_closing_early_closes_the_connection(dialect: WireFormat) -> None:
     body = b"".join(dialect.events(WHOLE)[:-1])
-    async with fake_provider_server(CannedResponse(body, body_end=BodyEnd.HANG)) as server:
+    async with model_server(ModelResponse(pieces=[body], end=End.HANG)) as server:
         provider = sdk_provider(server, dialect.kind)
         async with provider.stream(request(dialect.kind)) as deltas:
             assert isinstance(await anext(deltas), PartDelta)
@@ -163,7 +154,7 @@ async def test_closing_early_closes_the_connection(dialect: WireFormat) -> None:
 async def test_connections_are_reused_and_closed_at_the_end(
     dialect: WireFormat,
 ) -> None:
-    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as server:
+    async with model_server(ModelResponse(pieces=[b"".join(dialect.events(WHOLE))])) as server:
         provider = sdk_provider(server, dialect.kind)
         for _ in range(3):
             await collect(provider, request(dialect.kind))
@@ -179,7 +170,9 @@ async def test_characters_split_between_packets(dialect: WireFormat) -> None:
     escaped, raw = json.dumps(words)[1:-1].encode(), words.encode()
     assert escaped in body
     body = body.replace(escaped, raw)
-    async with fake_provider_server(CannedResponse(body, write_count=len(body))) as server:
+    async with model_server(
+        ModelResponse(pieces=[body[at : at + 1] for at in range(len(body))])
+    ) as server:
         outcome = await call_once(server, dialect.kind)
     assert isinstance(outcome, StreamResult)
     assert outcome.content[0]["text"] == words
@@ -213,7 +206,7 @@ async def test_invalid_base_url_is_a_configuration_failure(dialect: WireFormat) 
 
 async def test_api_key_is_in_no_failure(dialect: WireFormat) -> None:
     body = dialect.error("Incorrect API key provided: sk-very-secret-key.", "permission_error")
-    async with fake_provider_server(CannedResponse(body, status=403)) as server:
+    async with model_server(error_response(body, 403)) as server:
         outcome = await call_once(server, dialect.kind)
     assert isinstance(outcome, Failure)
     assert "sk-very" not in outcome.message
@@ -221,7 +214,7 @@ async def test_api_key_is_in_no_failure(dialect: WireFormat) -> None:
 
 
 async def test_unknown_model_setting_is_refused(dialect: WireFormat) -> None:
-    async with fake_provider_server(CannedResponse(b"")) as server:
+    async with model_server(ModelResponse(pieces=[b""])) as server:
         provider = sdk_provider(server, dialect.kind)
         with pytest.raises(Exception, match=r"settings\.temprature") as caught:
             await collect(provider, request(dialect.kind, settings={"temprature": 1}))
@@ -239,7 +232,7 @@ def _text(sent: dict[str, Any]) -> str:
 
 async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> None:
     tool = ToolSpec(name="weather", description="How it is.", parameters={"type": "object"})
-    async with fake_provider_server(CannedResponse(b"".join(dialect.events(WHOLE)))) as server:
+    async with model_server(ModelResponse(pieces=[b"".join(dialect.events(WHOLE))])) as server:
         provider = sdk_provider(server, dialect.kind)
         first = await collect(provider, request(dialect.kind, tools=(tool,)))
         result = {"type": "tool-result", "tool_call_id": "call_7", "tool_name": "weather"}
@@ -257,7 +250,7 @@ async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> Non
             ),
         )
         await collect(provider, request(dialect.kind, *more, max_output_tokens=77))
-        first_request, sent = (_text(body) for body in server.requests)
+        first_request, sent = (_text(sent.body) for sent in server.requests)
         await provider.aclose()
     assert '"weather"' in first_request
     for words in (

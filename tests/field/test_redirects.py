@@ -1,9 +1,9 @@
 """Redirects: the conversation and its secret headers go to no other origin."""
 
 import pytest
-from support.field_cases import CHAT, DONE, STOP, attempt, text
+from support.field_cases import CHAT, DONE, STOP, text
 from support.model_server import ModelResponse, model_server
-from support.provider_cases import StreamResult
+from support.provider_cases import StreamResult, attempt
 
 from chatd.domain.failure import Failure
 from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
@@ -17,6 +17,7 @@ async def redirected(status: int, location: str) -> tuple[StreamResult | Failure
             name="acme", kind=CHAT, base_url=f"{server.url}/v1", api_key="sk-secret"
         )
         outcome = await attempt(provider, CHAT)
+        await provider.aclose()
         return outcome, [sent.path for sent in server.requests]
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from chatd.domain.chat import Usage
 from chatd.domain.failure import Failure, FailureKind
-from chatd.llm.failures.classify import classify
 from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 from support.model_server import End, ModelResponse, Pause, model_server
-from support.provider_cases import StreamResult, collect, request
+from support.provider_cases import StreamResult, attempt
 
 VARIATION = "a variation of our own"
 """The report of an input that nobody reported in this spelling."""
@@ -73,20 +72,10 @@ async def call(response: ModelResponse, kind: str) -> StreamResult | Failure:
     async with model_server(response) as server:
         root = server.url if kind == ANTHROPIC else f"{server.url}/v1"
         provider = PydanticAIProvider(name="acme", kind=kind, base_url=root, api_key="sk-secret")
-        return await attempt(provider, kind)
-
-
-async def attempt(provider: PydanticAIProvider, kind: str) -> StreamResult | Failure:
-    """Call the provider and close it. Raise what is no failure of a provider."""
-    try:
-        return await collect(provider, request(kind))
-    except Exception as error:
-        failure = classify(error, provider="acme", model="m1")
-        if failure is None:
-            raise
-        return failure
-    finally:
-        await provider.aclose()
+        try:
+            return await attempt(provider, kind)
+        finally:
+            await provider.aclose()
 
 
 async def run_case(case: FieldCase) -> None:

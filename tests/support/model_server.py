@@ -62,18 +62,23 @@ class ModelServer:
         self.responses = list(responses)
         self.named: dict[str, list[ModelResponse]] = {}
         self.requests: list[RecordedRequest] = []
+        self.connection_count = 0
+        self.hanging = asyncio.Event()
+        self.client_disconnected = asyncio.Event()
         self.url = ""
         self._connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.connection_count += 1
         self._connections[task] = writer
         try:
-            # only `stop` cancels
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with suppress(asyncio.CancelledError):  # only `stop` cancels
                 while await self._answer(reader, writer):
                     pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.client_disconnected.set()
         finally:
             del self._connections[task]
             writer.close()
@@ -95,7 +100,7 @@ class ModelServer:
         self.requests.append(
             RecordedRequest(path=path, headers=headers, body=json.loads(body or b"{}"))
         )
-        return await _write(self._next_response(body.decode()), reader, writer)
+        return await self._write(self._next_response(body.decode()), reader, writer)
 
     def _next_response(self, text: str) -> ModelResponse:
         for name, responses in self.named.items():
@@ -103,38 +108,41 @@ class ModelServer:
                 return responses.pop(0) if len(responses) > 1 else responses[0]
         return self.responses[min(len(self.requests), len(self.responses)) - 1]
 
-
-async def _write(
-    response: ModelResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bool:
-    """Write one response. Return True if the connection stays open for another request."""
-    chunked = response.end is not End.CLOSE
-    headers = {"transfer-encoding": "chunked"} if chunked else {"connection": "close"}
-    if response.content_type is not None:
-        headers["content-type"] = response.content_type
-    lines = [f"{name}: {value}\r\n" for name, value in (headers | response.headers).items()]
-    writer.write(f"HTTP/1.1 {response.status} Whatever\r\n{''.join(lines)}\r\n".encode())
-    for piece in response.pieces:
-        if isinstance(piece, Pause):
-            await asyncio.sleep(piece.seconds)
-        elif piece:
-            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-            await writer.drain()
-            await asyncio.sleep(0)
-    match response.end:
-        case End.WHOLE:
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-            return True
-        case End.HANG:
-            await reader.read()
-        case End.RESET:
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
-        case _:
-            pass
-    return False
+    async def _write(
+        self, response: ModelResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Write one response. Return True if the connection stays open for another request."""
+        chunked = response.end is not End.CLOSE
+        headers = {"transfer-encoding": "chunked"} if chunked else {"connection": "close"}
+        if response.content_type is not None:
+            headers["content-type"] = response.content_type
+        lines = [f"{name}: {value}\r\n" for name, value in (headers | response.headers).items()]
+        writer.write(f"HTTP/1.1 {response.status} Whatever\r\n{''.join(lines)}\r\n".encode())
+        for piece in response.pieces:
+            if isinstance(piece, Pause):
+                await asyncio.sleep(piece.seconds)
+            elif piece:
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+        match response.end:
+            case End.WHOLE:
+                writer.write(b"0\r\n\r\n")
+                await writer.drain()
+                return True
+            case End.HANG:
+                self.hanging.set()
+                await reader.read()
+                self.client_disconnected.set()
+            case End.RESET:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                writer.transport.abort()
+            case _:
+                pass
+        return False
 
 
 @asynccontextmanager

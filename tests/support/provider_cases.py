@@ -7,17 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.failure import Failure
 from chatd.domain.message import Content, Message, Part, Role, fold
+from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta, Provider
 from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.llm.scripted.script import parse_script
 from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
-from support.fake_provider_server import (
-    BodyEnd,
-    CannedResponse,
-    FakeProviderServer,
-    fake_provider_server,
-)
+from support.model_server import End, ModelResponse, ModelServer, model_server
 from support.wire_formats import WIRE_FORMATS, ModelAnswer, WireFormat
 
 CHAT_ID = UUID("00000000-0000-4000-8000-000000000001")
@@ -69,12 +66,30 @@ class StreamResult:
         return [delta for delta in self.deltas if isinstance(delta, Finished)]
 
 
+def error_response(body: bytes, status: int, **headers: str) -> ModelResponse:
+    """Return a response with an error status, which is JSON."""
+    return ModelResponse(
+        pieces=[body], status=status, content_type="application/json", headers=headers
+    )
+
+
+async def attempt(provider: Provider, kind: str) -> StreamResult | Failure:
+    """Make one call. Return its result, or the failure that ``classify`` makes of its error."""
+    try:
+        return await collect(provider, request(kind))
+    except Exception as error:
+        failure = classify(error, provider="acme", model="m1")
+        if failure is None:
+            raise
+        return failure
+
+
 async def collect(provider: Provider, model_request: ModelRequest) -> StreamResult:
     async with provider.stream(model_request) as deltas:
         return StreamResult([delta async for delta in deltas])
 
 
-def sdk_provider(server: FakeProviderServer, kind: str, **options: Any) -> PydanticAIProvider:
+def sdk_provider(server: ModelServer, kind: str, **options: Any) -> PydanticAIProvider:
     root = server.url if kind == "anthropic" else f"{server.url}/v1"
     options = {"api_key": "sk-very-secret-key", **options}
     return PydanticAIProvider(name="fake", kind=kind, base_url=root, **options)
@@ -94,23 +109,26 @@ class SdkCase:
         events = self._wire_format.events(answer)
         if stream_end != "whole":
             events = events[: -self._wire_format.trailing_event_count]
-        endings = {"whole": BodyEnd.CHUNKED, "cut": BodyEnd.CLOSE, "hang": BodyEnd.HANG}
-        ending = endings.get(stream_end, BodyEnd.RESET)
+        endings = {"whole": End.WHOLE, "cut": End.CLOSE, "hang": End.HANG}
+        ending = endings.get(stream_end, End.RESET)
         async with self.responding_with(
-            CannedResponse(b"".join(events), body_end=ending)
+            ModelResponse(pieces=[b"".join(events)], end=ending)
         ) as provider:
             yield provider
 
     @asynccontextmanager
     async def failing(self, status: int, code: str, **headers: str) -> AsyncIterator[Provider]:
-        answer = CannedResponse(self._wire_format.error("No.", code), status=status)
-        answer.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = error_response(
+            self._wire_format.error("No.", code),
+            status,
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        )
         async with self.responding_with(answer) as provider:
             yield provider
 
     @asynccontextmanager
-    async def responding_with(self, response: CannedResponse) -> AsyncIterator[Provider]:
-        async with fake_provider_server(response) as server:
+    async def responding_with(self, response: ModelResponse) -> AsyncIterator[Provider]:
+        async with model_server(response) as server:
             provider = sdk_provider(server, self.kind)
             try:
                 yield provider

@@ -13,6 +13,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from chatd.cli.formatting import plain_text
+from chatd.cli.output import TEXT_LAYOUT
 from chatd.client import (
     ActionRequired,
     ChatDeleted,
@@ -156,7 +157,7 @@ def to_ansi(renderables: Iterable[RenderableType], width: int, max_lines: int | 
 
 
 def _text(text: str, style: str) -> RenderableType:
-    return Text(visible(text, keep="\n\t"), style=style)
+    return Text(visible(text, keep=TEXT_LAYOUT), style=style)
 
 
 def _markdown(text: str) -> RenderableType:
@@ -164,7 +165,7 @@ def _markdown(text: str) -> RenderableType:
     markdown = Markdown(text, hyperlinks=False)
     for token in markdown.parsed:
         for part in (token, *(token.children or ())):
-            part.content = visible(part.content, keep="\n\t")
+            part.content = visible(part.content, keep=TEXT_LAYOUT)
     return markdown
 
 

@@ -10,11 +10,12 @@ from rich.color import ColorSystem
 from rich.style import Style
 
 from chatd.cli.logs.parse import LogLine
+from chatd.cli.output import TEXT_LAYOUT
 from chatd.domain.sanitize import visible
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 _UNQUOTED_VALUE = re.compile(r"[\w.:/@%+-]+")
-_visible = partial(visible, keep="\n\t")
+_visible = partial(visible, keep=TEXT_LAYOUT)
 _MAX_INLINE_LENGTH = 120
 """Length of a list item beyond which each item gets a line of its own."""
 _SHORT_ID_LENGTH = 8

@@ -57,12 +57,9 @@ CHAT_COMPLETIONS = HistoryRules(
 )
 """Chat Completions on a server of unknown make. What the server itself refuses is a failed request."""
 
-CHAT_COMPLETIONS_WITHOUT_REASONING = HistoryRules(
+CHAT_COMPLETIONS_WITHOUT_REASONING = replace(
+    CHAT_COMPLETIONS,
     reasoning=ReasoningReplay.NEVER,
-    text_as_string=True,
-    answer_after_tool_results=True,
-    tool_call_id_pattern=CHAT_COMPLETIONS.tool_call_id_pattern,
-    tool_call_id_length=CHAT_COMPLETIONS.tool_call_id_length,
     file_types=dict.fromkeys(_IMAGES, 20 * _MB),
 )
 """Chat Completions on a server that refuses fields it does not know, and takes images only."""
@@ -70,10 +67,8 @@ CHAT_COMPLETIONS_WITHOUT_REASONING = HistoryRules(
 DEEPSEEK = replace(CHAT_COMPLETIONS, file_types={})
 """DeepSeek's own API, whose models read text only."""
 
-MISTRAL = HistoryRules(
-    reasoning=ReasoningReplay.NEVER,
-    text_as_string=True,
-    answer_after_tool_results=True,
+MISTRAL = replace(
+    CHAT_COMPLETIONS_WITHOUT_REASONING,
     tool_call_id_pattern=r"[a-zA-Z0-9]{9}",
     tool_call_id_length=9,
     file_types=dict.fromkeys(_IMAGES, 10 * _MB),

@@ -119,25 +119,32 @@ def _replaced(
     )
 
 
-class _UnreadStream(httpx2.AsyncByteStream):
-    """Body that raises instead of being read."""
+class _ReplacedBody(httpx2.AsyncByteStream):
+    """Body in place of a response's own, which is closed with it."""
 
-    def __init__(self, response: httpx2.Response, error: Exception) -> None:
+    def __init__(self, response: httpx2.Response) -> None:
         self._response = response
-        self._error = error
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        raise self._error
 
     async def aclose(self) -> None:
         await self._response.aclose()
 
 
-class _BoundedStream(httpx2.AsyncByteStream):
+class _UnreadStream(_ReplacedBody):
+    """Body that raises instead of being read."""
+
+    def __init__(self, response: httpx2.Response, error: Exception) -> None:
+        super().__init__(response)
+        self._error = error
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        raise self._error
+
+
+class _BoundedStream(_ReplacedBody):
     """Body of an error response. What exceeds the bound is not read."""
 
     def __init__(self, response: httpx2.Response, record: AnswerRecord) -> None:
-        self._response = response
+        super().__init__(response)
         self._record = record
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -150,17 +157,14 @@ class _BoundedStream(httpx2.AsyncByteStream):
                 if size > MAX_ERROR_BYTES:
                     return
 
-    async def aclose(self) -> None:
-        await self._response.aclose()
 
-
-class _AnswerStream(httpx2.AsyncByteStream):
+class _AnswerStream(_ReplacedBody):
     """Body of an answer, normalised."""
 
     def __init__(
         self, response: httpx2.Response, record: AnswerRecord, normalizer: Normalizer
     ) -> None:
-        self._response = response
+        super().__init__(response)
         self._record = record
         self._normalizer = normalizer
         self._ended_at: float | None = None
@@ -180,9 +184,6 @@ class _AnswerStream(httpx2.AsyncByteStream):
             async with aclosing(read(head, chunks)) as records:
                 async for record in records:
                     yield record
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
 
     async def _events(
         self, head: bytes, chunks: AsyncIterator[bytes]

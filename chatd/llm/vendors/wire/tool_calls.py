@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chatd.domain.message import is_json_object
 from chatd.llm.errors import InvalidProviderResponse
-from chatd.llm.vendors.wire.values import arguments_text, identifier, integer, is_json_object
+from chatd.llm.vendors.wire.values import arguments_text, identifier, integer
 
 
 @dataclass(slots=True)

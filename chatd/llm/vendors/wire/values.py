@@ -112,14 +112,6 @@ def arguments_text(value: object) -> str:
     raise InvalidProviderResponse("the arguments of a tool call are no object")
 
 
-def is_json_object(text: str) -> bool:
-    """Return True if ``text`` is a complete JSON object."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def sse_record(event: Mapping[str, Any], *, name: str = "") -> bytes:
     """Return one event as the SDK reads it."""
     data = json.dumps(event, separators=(",", ":")).encode()
