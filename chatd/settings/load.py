@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from chatd.domain.sanitize import sanitize_error_text
 from chatd.settings.keys import known_keys, path_length
-from chatd.settings.report import ConfigurationError, Given, LoadedSettings, Problem
+from chatd.settings.report import ConfigurationError, LoadedSettings, Problem, SourceKey
 from chatd.settings.settings import Settings
 from chatd.settings.sources import CONFIG_VARIABLE, read_credentials, read_environment, read_file
 from chatd.settings.types import KeyPath
@@ -36,16 +36,16 @@ def load_with_origins(
     path = config_path(config, environ)
     file = read_file(path)
     weakest_first = (file, read_credentials(environ), read_environment(environ, file))
-    given = {key: each for source in weakest_first for key, each in source.given.items()}
+    keys = {key: each for source in weakest_first for key, each in source.keys.items()}
     problems = [problem for source in weakest_first for problem in source.problems]
     try:
         settings = Settings(_build_sources=(weakest_first[::-1], {}))
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            problems += _problems(details, given)
+            problems += _problems(details, keys)
     if problems:
         raise ConfigurationError(problems)
-    return LoadedSettings(settings, path, {key: each.origin for key, each in given.items()})
+    return LoadedSettings(settings, path, {key: each.origin for key, each in keys.items()})
 
 
 def config_path(
@@ -71,12 +71,12 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _problems(error: ErrorDetails, given: Mapping[KeyPath, Given]) -> Iterator[Problem]:
+def _problems(error: ErrorDetails, keys: Mapping[KeyPath, SourceKey]) -> Iterator[Problem]:
     """Translate an error of pydantic: the key, its place, and the value unless it is a secret."""
     location = tuple(str(word) for word in error["loc"] if word != "[key]")
     if error["type"] == "rules":
         for path, reason in error["ctx"]["violations"]:
-            yield _problem((*location, *path), reason, given)
+            yield _problem((*location, *path), reason, keys)
         return
     length = path_length(location[0])
     path, inside = location[:length], location[length:]
@@ -85,16 +85,16 @@ def _problems(error: ErrorDetails, given: Mapping[KeyPath, Given]) -> Iterator[P
     if inside:
         reason = f"{'.'.join(inside)} {reason}"
     key = known_keys().get((path[0], path[-1]))
-    if key is not None and not key.secret and path in given:
+    if key is not None and not key.secret and path in keys:
         reason += f", got {sanitize_error_text(repr(error['input']))[:_MAX_VALUE_LENGTH]}"
-    yield _problem(path, reason, given)
+    yield _problem(path, reason, keys)
 
 
-def _problem(path: KeyPath, reason: str, given: Mapping[KeyPath, Given]) -> Problem:
+def _problem(path: KeyPath, reason: str, keys: Mapping[KeyPath, SourceKey]) -> Problem:
     """Return a problem with the origin of the key, or of the first key in the table."""
-    if path in given:
-        return given[path].origin.problem(given[path].path, reason)
-    for key_path, (_, origin) in given.items():
+    if path in keys:
+        return keys[path].origin.problem(keys[path].path, reason)
+    for key_path, (_, origin) in keys.items():
         if key_path[: len(path)] == path:
             return origin.problem(path, reason)
     key = known_keys().get((path[0], path[-1]))

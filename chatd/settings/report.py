@@ -58,7 +58,7 @@ class Origin:
         return Problem(".".join(path), reason, self.text)
 
 
-class Given(NamedTuple):
+class SourceKey(NamedTuple):
     """Key as its source spells it, which may be ``<key>_file``, and the source."""
 
     path: KeyPath

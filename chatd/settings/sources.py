@@ -21,7 +21,7 @@ from chatd.settings.keys import (
     sections,
     suggest,
 )
-from chatd.settings.report import Given, Origin, Problem
+from chatd.settings.report import Origin, Problem, SourceKey
 from chatd.settings.service_links import is_service_link
 from chatd.settings.settings import Settings
 from chatd.settings.types import KeyPath
@@ -38,7 +38,7 @@ class Source(InitSettingsSource):
 
     def __init__(self) -> None:
         super().__init__(Settings, {})
-        self.given: dict[KeyPath, Given] = {}
+        self.keys: dict[KeyPath, SourceKey] = {}
         self.problems: list[Problem] = []
 
     def add(self, path: KeyPath, value: Any, origin: Origin, folder: Path = Path()) -> None:
@@ -51,7 +51,7 @@ class Source(InitSettingsSource):
             self.reject(path, _unknown_key_reason(path, origin), origin)
             return
         target = (*path[:-1], key.field)
-        if target in self.given:
+        if target in self.keys:
             self.reject(path, f"{'.'.join(target)} is given twice", origin)
             return
         if target != path or isinstance(value, Path):
@@ -60,7 +60,7 @@ class Source(InitSettingsSource):
             except ValueError as error:
                 self.reject(path, str(error), origin)
                 return
-        self.given[target] = Given(path, origin)
+        self.keys[target] = SourceKey(path, origin)
         self.table(target[:-1])[key.field] = value
 
     def reject(self, path: KeyPath, reason: str, origin: Origin) -> None:

@@ -96,15 +96,15 @@ async def test_length_is_shown_on_the_stream(dsn: str) -> None:
         provider = PydanticAIProvider(name="acme", kind=CHAT, base_url=f"{server.url}/v1")
         async with running_daemon(dsn, provider) as chatd:
             chat = await chatd.api.create(tools=[WEATHER])
-            follower = ChatView()
-            await chatd.api.follow(chat["id"], follower, lambda view: view.cursor is not None)
+            live_view = ChatView()
+            await chatd.api.follow(chat["id"], live_view, lambda view: view.cursor is not None)
             await chatd.api.send(chat["id"], "Hello")
-            await chatd.api.follow(chat["id"], follower, lambda view: len(view.messages) == 2)
-            messages = [event.data for event in follower.events if event.event == "message"]
+            await chatd.api.follow(chat["id"], live_view, lambda view: len(view.messages) == 2)
+            messages = [event.data for event in live_view.events if event.event == "message"]
             assert [m["finish_reason"] for m in messages] == [None, "length"]
-            latecomer = ChatView()
-            await chatd.api.follow(chat["id"], latecomer, lambda view: len(view.messages) == 2)
-            [snapshot] = [event.data for event in latecomer.events if event.event == "snapshot"]
+            later_view = ChatView()
+            await chatd.api.follow(chat["id"], later_view, lambda view: len(view.messages) == 2)
+            [snapshot] = [event.data for event in later_view.events if event.event == "snapshot"]
             assert [m["finish_reason"] for m in snapshot["messages"]] == [None, "length"]
 
 

@@ -1,4 +1,4 @@
-"""Decoder of provider streams: the end of an answer, and the wall around the SDK."""
+"""Decoder of provider streams: the end of an answer, and errors of the SDK."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from chatd.domain.failure import FailureKind
 from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError, ProviderError
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished
-from chatd.llm.vendors.decode import EventDecoder, provider_wall
+from chatd.llm.vendors.decode import EventDecoder, translate_provider_errors
 from chatd.llm.vendors.wire.record import AnswerRecord
 
 
@@ -52,7 +52,7 @@ def test_last_finish_reason_counts() -> None:
 
 @pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), ZeroDivisionError()], ids=repr)
 def test_any_exception_behind_the_wall_is_a_failure(error: Exception) -> None:
-    with pytest.raises(InvalidProviderResponse) as caught, provider_wall(answer()):
+    with pytest.raises(InvalidProviderResponse) as caught, translate_provider_errors(answer()):
         raise error
     failure = classify(caught.value, provider="p", model="m")
     assert failure is not None
@@ -61,10 +61,10 @@ def test_any_exception_behind_the_wall_is_a_failure(error: Exception) -> None:
 
 
 def test_exception_before_a_response_is_a_bug() -> None:
-    with pytest.raises(KeyError), provider_wall(answer(responded=False)):
+    with pytest.raises(KeyError), translate_provider_errors(answer(responded=False)):
         raise KeyError("x")
 
 
 def test_classified_exception_passes_the_wall() -> None:
-    with pytest.raises(ProviderConfigError), provider_wall(answer()):
+    with pytest.raises(ProviderConfigError), translate_provider_errors(answer()):
         raise ProviderConfigError("base_url", "wrong")

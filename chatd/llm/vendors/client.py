@@ -14,7 +14,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from chatd.llm.errors import ProviderConfigError
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
-from chatd.llm.vendors.decode import decode_stream, provider_wall
+from chatd.llm.vendors.decode import decode_stream, translate_provider_errors
 from chatd.llm.vendors.encode import encode_history, without_notes
 from chatd.llm.vendors.history import acceptable_history
 from chatd.llm.vendors.history_rules import HistoryRules
@@ -92,7 +92,7 @@ class ProviderClient:
             record = AnswerRecord(on_bytes=request.on_bytes)
             current_answer.set(record)
             stream = model.request_stream(messages, settings, tools)
-            with provider_wall(record):
+            with translate_provider_errors(record):
                 response = await stack.enter_async_context(stream)
             deltas = decode_stream(response, record, provider=self._name)
             if self._tagged_models and self._tagged_models.search(request.model):

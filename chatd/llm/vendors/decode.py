@@ -33,10 +33,10 @@ _log = structlog.get_logger()
 
 
 @contextmanager
-def provider_wall(record: AnswerRecord) -> Iterator[None]:
+def translate_provider_errors(record: AnswerRecord) -> Iterator[None]:
     """Turn any exception into a failure of the provider, once a response has arrived.
 
-    Behind this wall nothing but what the provider sent makes an SDK or the decoder raise. An exception that
+    From then on nothing but what the provider sent makes an SDK or the decoder raise. An exception that
     ``classify`` knows passes through.
     """
     try:
@@ -57,7 +57,7 @@ async def decode_stream(
     ``provider`` is the configured name of the provider, to which the state of the parts belongs.
     """
     decoder = EventDecoder()
-    with provider_wall(record):
+    with translate_provider_errors(record):
         async for event in response:
             for delta in decoder.decode(event):
                 yield delta

@@ -70,10 +70,12 @@ def acceptable_history(
     the latest user message holds a file that the provider does not take. In an earlier message such a file
     is replaced by words, so that the chat can go on.
     """
-    return _Pass(messages, provider=provider, rules=rules).run()
+    return _HistoryBuilder(messages, provider=provider, rules=rules).build()
 
 
-class _Pass:
+class _HistoryBuilder:
+    """Builder of the turns of one request, message by message."""
+
     def __init__(self, messages: Sequence[Message], *, provider: str, rules: HistoryRules) -> None:
         self._messages = messages
         self._provider = provider
@@ -86,7 +88,7 @@ class _Pass:
         users = (i for i, message in enumerate(messages) if message.role is Role.USER)
         self._last_user = max(users, default=-1)
 
-    def run(self) -> History:
+    def build(self) -> History:
         system = [text_of(m.content) for m in self._messages if m.role is Role.SYSTEM]
         for index, message in enumerate(self._messages):
             match message.role:
