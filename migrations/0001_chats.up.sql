@@ -45,6 +45,7 @@ CREATE TABLE workers (
     pid           integer NOT NULL,
     version       text NOT NULL,
     max_chats     integer NOT NULL,
+    models        uuid[] NOT NULL DEFAULT '{}',       -- of chat_model_configs: those it can call
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()   -- no index: updates stay HOT
 ) WITH (fillfactor = 50);

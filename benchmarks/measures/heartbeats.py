@@ -17,7 +17,7 @@ _UPDATES: Final = """
 SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'chats'
 """
 
-_REGISTRATION: Final = WorkerRegistration(host="bench", pid=1, version="0", max_chats=1)
+_REGISTRATION: Final = WorkerRegistration(host="bench", pid=1, version="0", max_chats=1, models=())
 
 
 async def measure(context: BenchContext) -> Sequence[Figure]:

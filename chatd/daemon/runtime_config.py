@@ -9,6 +9,7 @@ it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 from chatd.api.config import ApiConfig
 from chatd.api.request.limits import RequestLimits
@@ -71,6 +72,9 @@ class RuntimeConfigHolder:
 
     def max_chats(self) -> int:
         return self.current.max_chats
+
+    def models(self) -> tuple[UUID, ...]:
+        return tuple(model.id for model in self.current.catalog.models)
 
     def api(self) -> ApiConfig:
         return self.current.api

@@ -40,6 +40,8 @@ class WorkerRegistration:
     version: str
     max_chats: int
     """Upper bound on the chats that it leases at the same time."""
+    models: tuple[UUID, ...]
+    """Ids of the models that it can call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Leases:
             pid=registration.pid,
             version=registration.version,
             max_chats=registration.max_chats,
+            models=registration.models,
         )
         with translate_errors():
             rows = await connection.fetch(text, *args)

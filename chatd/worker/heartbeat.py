@@ -7,6 +7,7 @@ process, or its connection, has ended. A worker without its own lock claims noth
 import socket
 from collections.abc import Callable
 from os import getpid
+from uuid import UUID
 
 import anyio
 import structlog
@@ -39,6 +40,7 @@ class Heartbeat:
         *,
         heartbeat_seconds: float,
         max_chats: Callable[[], int],
+        models: Callable[[], tuple[UUID, ...]],
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
@@ -48,6 +50,7 @@ class Heartbeat:
         self._chat_tasks = chat_tasks
         self._heartbeat_seconds = heartbeat_seconds
         self._max_chats = max_chats
+        self._models = models
         self._woken = anyio.Event()
         self.holds_lock = False
         self._locks_reliable_at = 0.0
@@ -129,6 +132,7 @@ class Heartbeat:
             pid=getpid(),
             version=__version__,
             max_chats=self._max_chats(),
+            models=self._models(),
         )
 
     async def _take_lock(self, connection: Connection, child: ChildHandle) -> None:

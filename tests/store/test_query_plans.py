@@ -63,7 +63,7 @@ async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
         await transaction.rollback()
 
 
-REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10}
+REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10, "models": ()}
 REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": True}
 
 

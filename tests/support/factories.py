@@ -11,7 +11,7 @@ from chatd.store.leases import Leases, WorkerRegistration
 OWNER = "ann"
 WORKER = UUID("00000000-0000-4000-8000-000000000001")
 MODEL = UUID("00000000-0000-4000-8000-0000000000aa")
-REGISTRATION = WorkerRegistration(host="here", pid=1, version="0", max_chats=10)
+REGISTRATION = WorkerRegistration(host="here", pid=1, version="0", max_chats=10, models=())
 OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 

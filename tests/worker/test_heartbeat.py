@@ -162,8 +162,9 @@ async def test_pruned_worker_is_registered_again(dsn: str, database: Database) -
         await eventually(lambda: database.fetch("SELECT FROM workers"))
         (after,) = await fetch_rows(database, "SELECT * FROM workers")
         assert after["worker_id"] == chatd.daemon.worker_id
-        for column in ("host", "pid", "version", "max_chats"):
+        for column in ("host", "pid", "version", "max_chats", "models"):
             assert after[column] == before[column]
+        assert after["models"] == [model.id for model in chatd.daemon.catalog.models]
 
 
 async def test_renewal_that_never_ends_is_an_outage_after_one_heartbeat(

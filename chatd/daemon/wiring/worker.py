@@ -71,6 +71,7 @@ def build_worker(
         chat_tasks,
         heartbeat_seconds=worker.heartbeat_seconds,
         max_chats=config.max_chats,
+        models=config.models,
         metrics=metrics.leases,
     )
     claimer = Claimer(

@@ -63,10 +63,12 @@ FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 -- from the result is lost. Only the given chats are renewed, so that a chat that was claimed by
 -- a statement whose result was lost expires.
 WITH registration AS (
-    INSERT INTO workers (worker_id, host, pid, version, max_chats)
-    VALUES (:worker_id, :host, :pid, :version, :max_chats)
+    INSERT INTO workers (worker_id, host, pid, version, max_chats, models)
+    VALUES (:worker_id, :host, :pid, :version, :max_chats, :models)
     ON CONFLICT (worker_id) DO UPDATE SET
-        heartbeat_at = clock_timestamp(), max_chats = EXCLUDED.max_chats
+        heartbeat_at = clock_timestamp(),
+        max_chats = EXCLUDED.max_chats,
+        models = EXCLUDED.models
 )
 UPDATE chats c SET
     heartbeat_at = clock_timestamp(),
